@@ -1,0 +1,63 @@
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+int64_t clock_boot_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * MS_PER_S + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_wall_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+int64_t clock_wall_ms(void)
+{
+	return clock_wall_ns() / 1000000;
+}
+
+const char *clock_rfc3339(int64_t wall_ms, char ret[CLOCK_RFC3339_SIZE])
+{
+	time_t seconds = wall_ms / MS_PER_S;
+	int ms = (int)(wall_ms % MS_PER_S);
+	struct tm tm;
+	char date[24];
+
+	if (ms < 0) {
+		ms += MS_PER_S;
+		seconds--;
+	}
+	if (!gmtime_r(&seconds, &tm) || !strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm))
+		snprintf(date, sizeof(date), "1970-01-01T00:00:00");
+	snprintf(ret, CLOCK_RFC3339_SIZE, "%s.%03dZ", date, ms);
+	return ret;
+}
+
+const char *clock_human(int64_t duration_ms, char ret[CLOCK_HUMAN_SIZE])
+{
+	int64_t s = duration_ms / MS_PER_S;
+
+	if (duration_ms < MS_PER_S)
+		snprintf(ret, CLOCK_HUMAN_SIZE, "%" PRId64 "ms", duration_ms);
+	else if (s < 60)
+		snprintf(ret, CLOCK_HUMAN_SIZE, "%" PRId64 ".%" PRId64 "s", s,
+			 duration_ms % MS_PER_S / 100);
+	else if (s < 3600)
+		snprintf(ret, CLOCK_HUMAN_SIZE, "%" PRId64 "m%" PRId64 "s", s / 60, s % 60);
+	else if (s < 86400)
+		snprintf(ret, CLOCK_HUMAN_SIZE, "%" PRId64 "h%" PRId64 "m", s / 3600,
+			 s % 3600 / 60);
+	else
+		snprintf(ret, CLOCK_HUMAN_SIZE, "%" PRId64 "d%" PRId64 "h", s / 86400,
+			 s % 86400 / 3600);
+	return ret;
+}

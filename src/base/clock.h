@@ -1,0 +1,34 @@
+/*
+ * clock: the two clocks and how time is written.
+ *
+ * Everything that waits uses the monotonic clock (CLOCK_BOOTTIME, so that a suspended machine's
+ * terms are due when it wakes); everything that is shown uses the wall clock.
+ */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MS_PER_S 1000
+#define NS_PER_S INT64_C(1000000000)
+
+/* Milliseconds since boot, suspended time included. Never goes back. */
+int64_t clock_boot_ms(void);
+
+/* Milliseconds since 1970-01-01T00:00:00Z. */
+int64_t clock_wall_ms(void);
+
+/* Nanoseconds since 1970-01-01T00:00:00Z. */
+int64_t clock_wall_ns(void);
+
+/* RFC 3339 in UTC with milliseconds, "2026-01-31T12:00:00.250Z"; ret holds CLOCK_RFC3339_SIZE. */
+#define CLOCK_RFC3339_SIZE 32
+const char *clock_rfc3339(int64_t wall_ms, char ret[CLOCK_RFC3339_SIZE]);
+
+/* A duration as people read it, "250ms", "4.2s", "12m30s", "3d4h"; ret holds CLOCK_HUMAN_SIZE. */
+#define CLOCK_HUMAN_SIZE 32
+const char *clock_human(int64_t duration_ms, char ret[CLOCK_HUMAN_SIZE]);
+
+#endif

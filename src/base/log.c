@@ -1,0 +1,153 @@
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define LINE_SIZE 2048
+
+static _Atomic enum log_level minimum = LOG_LEVEL_INFO;
+static atomic_bool to_syslog;
+
+void log_set_level(enum log_level level)
+{
+	atomic_store(&minimum, level);
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level >= atomic_load(&minimum);
+}
+
+void log_to_syslog(const char *name)
+{
+	openlog(name, LOG_PID, LOG_DAEMON);
+	atomic_store(&to_syslog, true);
+}
+
+/* A line under construction; what does not fit is cut. */
+struct line {
+	char text[LINE_SIZE];
+	size_t used;
+};
+
+static void put_char(struct line *line, char c)
+{
+	if (line->used < sizeof(line->text) - 1)
+		line->text[line->used++] = c;
+}
+
+static void put_text(struct line *line, const char *text)
+{
+	for (; *text; text++)
+		put_char(line, *text);
+}
+
+static bool is_plain(const char *value)
+{
+	if (!*value)
+		return false;
+	for (; *value; value++) {
+		unsigned char c = (unsigned char)*value;
+		if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f)
+			return false;
+	}
+	return true;
+}
+
+static void put_value(struct line *line, const char *value)
+{
+	if (is_plain(value)) {
+		put_text(line, value);
+		return;
+	}
+	put_char(line, '"');
+	for (; *value; value++) {
+		unsigned char c = (unsigned char)*value;
+		if (c == '"' || c == '\\')
+			put_char(line, '\\');
+		put_char(line, c < ' ' || c == 0x7f ? '?' : (char)c);
+	}
+	put_char(line, '"');
+}
+
+static void put_fields(struct line *line, const struct log_field *fields)
+{
+	char number[24];
+
+	for (; fields->key; fields++) {
+		if (fields->kind == LOG_TEXT && !fields->text)
+			continue;
+		put_char(line, ' ');
+		put_text(line, fields->key);
+		put_char(line, '=');
+		if (fields->kind == LOG_TEXT) {
+			put_value(line, fields->text);
+		} else {
+			snprintf(number, sizeof(number), "%" PRId64, fields->number);
+			put_text(line, number);
+		}
+	}
+}
+
+static int syslog_priority(enum log_level level)
+{
+	switch (level) {
+	case LOG_LEVEL_DEBUG:
+		return LOG_DEBUG;
+	case LOG_LEVEL_INFO:
+		return LOG_INFO;
+	case LOG_LEVEL_WARNING:
+		return LOG_WARNING;
+	case LOG_LEVEL_ERROR:
+		return LOG_ERR;
+	}
+	return LOG_ERR;
+}
+
+static const char *level_name(enum log_level level)
+{
+	switch (level) {
+	case LOG_LEVEL_DEBUG:
+		return "debug";
+	case LOG_LEVEL_INFO:
+		return "info";
+	case LOG_LEVEL_WARNING:
+		return "warning";
+	case LOG_LEVEL_ERROR:
+		return "error";
+	}
+	return "error";
+}
+
+void log_fields(enum log_level level, const char *event, const struct log_field *fields)
+{
+	struct line line = { .used = 0 };
+	char now[CLOCK_RFC3339_SIZE];
+
+	if (!log_enabled(level))
+		return;
+	if (!atomic_load(&to_syslog)) {
+		put_text(&line, "time=");
+		put_text(&line, clock_rfc3339(clock_wall_ms(), now));
+		put_char(&line, ' ');
+	}
+	put_text(&line, "level=");
+	put_text(&line, level_name(level));
+	put_text(&line, " event=");
+	put_text(&line, event);
+	put_fields(&line, fields);
+	if (atomic_load(&to_syslog)) {
+		line.text[line.used] = '\0';
+		syslog(syslog_priority(level), "%s", line.text);
+		return;
+	}
+	line.text[line.used++] = '\n';
+	ssize_t written = write(STDERR_FILENO, line.text, line.used);
+	(void)written; /* nobody is left to tell */
+}

@@ -1,0 +1,51 @@
+/*
+ * log: one line per event, in logfmt.
+ *
+ *	time=2026-01-31T12:00:00.250Z level=info event=updated term=flags.json version=7 bytes=4096
+ *
+ * Lines go to standard error, or to syslog once the daemon has left its terminal. A line is
+ * written with one call, from any thread.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdint.h>
+#include <stdbool.h>
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
+
+/* One key and its value; a NULL text with kind LOG_TEXT leaves the field out. */
+struct log_field {
+	const char *key;
+	enum { LOG_TEXT, LOG_NUMBER } kind;
+	const char *text;
+	int64_t number;
+};
+
+#define LOG_STR(k, v)                                     \
+	(struct log_field)                                \
+	{                                                 \
+		.key = (k), .kind = LOG_TEXT, .text = (v) \
+	}
+#define LOG_INT(k, v)                                         \
+	(struct log_field)                                    \
+	{                                                     \
+		.key = (k), .kind = LOG_NUMBER, .number = (v) \
+	}
+
+/* Lines below this level are dropped; LOG_LEVEL_INFO at first. */
+void log_set_level(enum log_level level);
+bool log_enabled(enum log_level level);
+
+/* From now on to syslog(3), under this name (borrowed for ever). */
+void log_to_syslog(const char *name);
+
+/* log_event(LOG_LEVEL_INFO, "mounted", LOG_STR("mountpoint", path), LOG_INT("terms", n)); */
+#define log_event(level, event, ...) \
+	log_fields((level), (event), \
+		   (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ .key = NULL } })
+
+/* fields ends with a NULL key. Values are quoted where logfmt needs it. */
+void log_fields(enum log_level level, const char *event, const struct log_field *fields);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * fs: the mounted terms as the kernel sees them, and the publisher that moves names.
+ *
+ * One node id per snapshot, never used again, so that the kernel may cache everything for ever:
+ * OPEN and OPENDIR are answered with ENOSYS, entries and attributes have infinite timeouts, and a
+ * warm reader causes no request at all. What changes is told to the kernel by the publisher.
+ *
+ * fs does not know that there is a network or a fetcher; virtual files are handed in as callbacks.
+ */
+#ifndef MOUNT_FS_H
+#define MOUNT_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cancel.h"
+#include "base/err.h"
+#include "term/store.h"
+#include "term/term.h"
+
+struct fs;
+
+/* A file below .rpt/ whose content is rendered when it is looked up. */
+struct fs_virtual {
+	const char *name; /* "status.json" */
+	/* A complete rendering; *ret is malloc'ed, the caller's. */
+	int (*render)(void *arg, char **ret, size_t *ret_len, struct err *err);
+	void *arg;
+};
+
+struct fs_setup {
+	struct term *terms; /* borrowed; sorted by name */
+	size_t n_terms;
+	struct store *store;		   /* borrowed */
+	struct cancel *cancel;		   /* borrowed */
+	const char *control_path;	   /* user.rpt.control of the root; borrowed */
+	const struct fs_virtual *virtuals; /* borrowed, n_virtuals of them */
+	size_t n_virtuals;
+
+	/* Called (from any thread) when bytes of a term's current snapshot turned out corrupt and
+	 * were dropped: somebody should fetch them again. */
+	void (*lost)(void *arg, struct term *term);
+	void *lost_arg;
+};
+
+int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err);
+
+/* Serves the connection `device` (borrowed: a duplicate is made) in threads of its own. */
+int fs_start(struct fs *fs, int device, bool debug, struct err *err);
+
+/* Waits until the file system was unmounted, or fs_stop() was called. */
+void fs_wait(struct fs *fs);
+
+/* Async: makes the serving threads end. */
+void fs_stop(struct fs *fs);
+
+/* Ends all threads; then frees. */
+void fs_free(struct fs *fs);
+
+/* As update_env.publish: arg is the struct fs. */
+void fs_publish(void *arg, struct term *term, struct snapshot *snapshot);
+
+/* For metrics: calls with each FUSE operation that was received, in lower case ("lookup"), and how
+ * often. */
+void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),
+		       void *arg);
+
+#endif

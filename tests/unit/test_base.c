@@ -1,0 +1,91 @@
+/* err, clock, digest, cancel, log. */
+#include <errno.h>
+#include <poll.h>
+
+#include "base/cancel.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/err.h"
+#include "tap.h"
+
+static void test_err(void)
+{
+	struct err err = ERR_INIT;
+
+	is_int(err_set(&err, ERR_DENIED, "GET %s: %d", "http://a\nb", 403), -1,
+	       "err_set returns -1");
+	is_str(err.msg, "GET http://a?b: 403", "control characters are replaced");
+	err_prefix(&err, "term \"%s\"", "x");
+	is_str(err.msg, "term \"x\": GET http://a?b: 403", "a prefix goes before");
+	is_str(err_kind_name(err.kind), "denied", "the kind stays and has a name");
+	errno = ENOSPC;
+	err_errno(&err, "write %s", "f");
+	is_str(err.msg, "write f: No space left on device", "errno in words");
+	char longer[2 * ERR_MSG_SIZE];
+	memset(longer, 'a', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	err_set(&err, ERR_BUSY, "%s", longer);
+	err_prefix(&err, "p");
+	is_int(strlen(err.msg), ERR_MSG_SIZE - 1, "a long message is cut");
+}
+
+static void test_clock(void)
+{
+	char text[CLOCK_RFC3339_SIZE];
+	char human[CLOCK_HUMAN_SIZE];
+
+	is_str(clock_rfc3339(0, text), "1970-01-01T00:00:00.000Z", "the epoch");
+	is_str(clock_rfc3339(1369353600250, text), "2013-05-24T00:00:00.250Z", "milliseconds");
+	is_str(clock_rfc3339(-1, text), "1969-12-31T23:59:59.999Z", "before the epoch");
+	is_str(clock_human(250, human), "250ms", "below a second");
+	is_str(clock_human(4250, human), "4.2s", "seconds");
+	is_str(clock_human(750000, human), "12m30s", "minutes");
+	is_str(clock_human(90061000, human), "1d1h", "days");
+	ok(clock_boot_ms() <= clock_boot_ms(), "the monotonic clock does not go back");
+}
+
+static void test_digest(void)
+{
+	struct err err = ERR_INIT;
+	uint8_t whole[DIGEST_SIZE], parts[DIGEST_SIZE];
+	char hex[DIGEST_HEX_SIZE];
+	struct digest *digest = NULL;
+
+	ok(digest_of("abc", 3, whole, &err) == 0, "digest_of");
+	is_str(digest_hex(whole, hex),
+	       "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "of abc");
+	ok(digest_new(&digest, &err) == 0, "digest_new");
+	digest_update(digest, "xyz", 3, &err);
+	digest_reset(digest, &err);
+	digest_update(digest, "a", 1, &err);
+	digest_update(digest, "bc", 2, &err);
+	digest_final(digest, parts, &err);
+	ok(memcmp(whole, parts, DIGEST_SIZE) == 0, "in pieces, after a reset");
+	digest_free(digest);
+	digest_free(NULL);
+}
+
+static void test_cancel(void)
+{
+	struct err err = ERR_INIT;
+	struct cancel cancel;
+
+	ok(cancel_init(&cancel, &err) == 0, "cancel_init");
+	struct pollfd pfd = { .fd = cancel.fd, .events = POLLIN };
+	is_int(poll(&pfd, 1, 0), 0, "not readable at first");
+	ok(!cancel_requested(&cancel), "nor requested");
+	cancel_request(&cancel);
+	cancel_request(&cancel);
+	is_int(poll(&pfd, 1, 0), 1, "readable once requested");
+	ok(cancel_requested(&cancel), "and requested");
+	cancel_release(&cancel);
+}
+
+int main(void)
+{
+	test_err();
+	test_clock();
+	test_digest();
+	test_cancel();
+	return tap_done();
+}
