@@ -13,7 +13,7 @@ static void make_printable(char *text)
 	}
 }
 
-int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
+void err_set_(struct err *err, enum err_kind kind, const char *fmt, ...)
 {
 	va_list args;
 
@@ -22,10 +22,9 @@ int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
 	vsnprintf(err->msg, sizeof(err->msg), fmt, args);
 	va_end(args);
 	make_printable(err->msg);
-	return -1;
 }
 
-int err_errno(struct err *err, const char *fmt, ...)
+void err_errno_(struct err *err, const char *fmt, ...)
 {
 	int number = errno;
 	char reason[128];
@@ -40,10 +39,9 @@ int err_errno(struct err *err, const char *fmt, ...)
 		 strerror_r(number, reason, sizeof(reason)));
 	make_printable(err->msg);
 	errno = number;
-	return -1;
 }
 
-int err_prefix(struct err *err, const char *fmt, ...)
+void err_prefix_(struct err *err, const char *fmt, ...)
 {
 	char old[ERR_MSG_SIZE];
 	va_list args;
@@ -55,7 +53,6 @@ int err_prefix(struct err *err, const char *fmt, ...)
 	size_t used = strlen(err->msg);
 	snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", old);
 	make_printable(err->msg);
-	return -1;
 }
 
 const char *err_kind_name(enum err_kind kind)

@@ -32,16 +32,25 @@ struct err {
 		.kind = ERR_NONE \
 	}
 
-/* Sets kind and message. Returns -1, so that "return err_set(…);" is one expression. Control
- * characters in the result are replaced by '?', since parts of it come from outside. */
-int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
+/*
+ * err_set(err, kind, format, …) sets kind and message; err_errno(err, format, …) sets ERR_INTERNAL
+ * and appends ": " and the text of the current errno; err_prefix(err, format, …) puts "PREFIX: "
+ * before the message. Each is -1, which the compiler can see, so that "return err_set(…);" is one
+ * expression. Control characters are replaced by '?', since parts of messages come from outside.
+ */
+#define err_set(...)	(err_set_(__VA_ARGS__), err_result_())
+#define err_errno(...)	(err_errno_(__VA_ARGS__), err_result_())
+#define err_prefix(...) (err_prefix_(__VA_ARGS__), err_result_())
+
+void err_set_(struct err *err, enum err_kind kind, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+void err_errno_(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void err_prefix_(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* As err_set() with ERR_INTERNAL; appends ": " and the text of the current errno. Returns -1. */
-int err_errno(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* Puts "PREFIX: " before the message. Returns -1. */
-int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static inline int err_result_(void)
+{
+	return -1;
+}
 
 /* The kind as one lower-case word, as it stands in logs and status: "unreachable", "bad_data". */
 const char *err_kind_name(enum err_kind kind);

@@ -58,13 +58,12 @@ static inline int steal_fd(int *fd)
 	return stolen;
 }
 
-static inline void *steal_ptr_(void *ptr)
-{
-	void **place = ptr;
-	void *stolen = *place;
-	*place = NULL;
-	return stolen;
-}
-#define steal_ptr(ptr) ((__typeof__(*(ptr)))steal_ptr_(ptr))
+/* The value of *ptr, which becomes NULL. */
+#define steal_ptr(ptr)                               \
+	({                                           \
+		__typeof__(*(ptr)) stolen_ = *(ptr); \
+		*(ptr) = NULL;                       \
+		stolen_;                             \
+	})
 
 #endif

@@ -1,7 +1,22 @@
 /*
  * control: what people and machines may ask a running mount.
  *
- * A Unix socket, one request a connection: one line of JSON in, lines of JSON out.
+ * A Unix socket, one request a connection. In comes one line, a JSON object:
+ *
+ *	{"command": "status", "terms": ["flags.json", "geo"]}
+ *	{"command": "refresh", "terms": ["flags.json"], "wait": true}
+ *
+ * "terms" holds names or aliases; without it all terms are meant. Out come lines, each a JSON
+ * object, and then the connection is closed:
+ *
+ *	status	 one line, the same document as .rpt/status.json (which has a line a term)
+ *	refresh	 {"requested": 1}, as soon as the attempts are asked for; with "wait", then a line a
+ *		 term in the order asked for, as its attempt ends:
+ *		 {"name": …, "outcome": "updated", "version": …, "last_error": null}
+ *
+ * What went wrong with the request as a whole is the last line:
+ * {"error": {"kind": "denied", "message": …}}, with the kinds of base/err.h.
+ *
  * status.c and metrics.c render the same facts for the socket and for .rpt/.
  */
 #ifndef CONTROL_CONTROL_H
@@ -37,11 +52,15 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 
 struct control;
 
-/* Listens on `path` (an old socket there is replaced) and serves in threads of its own until
- * cancel. owner: besides root, who may give commands that change something. */
+/*
+ * Listens on `path` and serves in threads of its own until cancel. The directory of `path` is made
+ * (0755) if it is missing, its parent is not; a socket of somebody who is gone is replaced.
+ * Everybody who can reach the socket may look; root and `owner` may also give commands that change
+ * something. view and cancel are borrowed.
+ */
 int control_new(struct control **ret, const struct control_view *view, const char *path,
 		uid_t owner, struct cancel *cancel, struct err *err);
-/* After cancellation: ends the threads, removes the socket. */
+/* After cancellation: ends the threads, removes the socket (unless a successor replaced it). */
 void control_free(struct control *control);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef FETCH_REFRESHER_H
 #define FETCH_REFRESHER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -48,8 +49,10 @@ size_t refresher_wait_first(struct refresher *refresher, int64_t deadline_ms);
  * ticket for refresher_wait(). */
 uint64_t refresher_request(struct refresher *refresher, size_t term);
 
-/* Waits for that attempt's end, or for cancellation (UPDATE_CANCELED). */
-enum update_outcome refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket);
+/* Waits for that attempt's end, for cancellation (UPDATE_CANCELED), or until deadline
+ * (clock_boot_ms()): false, and *ret is left alone, if the attempt was not over by then. */
+bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,
+		    enum update_outcome *ret);
 
 /* Update threads that exist, for metrics. */
 size_t refresher_threads(struct refresher *refresher);

@@ -34,7 +34,8 @@ struct update_env {
 	void *publish_arg;
 
 	/* May one more update wait for this origin? enter() returns false if too many do; each
-	 * true is followed by leave(). origin is never NULL. */
+	 * true is followed by leave(). origin is never NULL. The first source's origin is entered
+	 * by whoever calls update_run(), which leaves it as soon as that source has answered. */
 	bool (*origin_enter)(void *arg, const char *origin);
 	void (*origin_leave)(void *arg, const char *origin);
 	void *origin_arg;

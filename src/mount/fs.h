@@ -49,13 +49,10 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err);
 /* Serves the connection `device` (borrowed: a duplicate is made) in threads of its own. */
 int fs_start(struct fs *fs, int device, bool debug, struct err *err);
 
-/* Waits until the file system was unmounted, or fs_stop() was called. */
-void fs_wait(struct fs *fs);
+/* Readable once the file system was unmounted. */
+int fs_over_fd(const struct fs *fs);
 
-/* Async: makes the serving threads end. */
-void fs_stop(struct fs *fs);
-
-/* Ends all threads; then frees. */
+/* Ends all threads; then frees. setup.cancel must have been requested if fs_start() was called. */
 void fs_free(struct fs *fs);
 
 /* As update_env.publish: arg is the struct fs. */

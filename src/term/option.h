@@ -20,6 +20,7 @@ enum option_type {
 	OPTION_DURATION, /* 250ms 30s 5m 12h 7d */
 	OPTION_SIZE,	 /* 4096 64KiB 1MiB 1GiB 2TiB */
 	OPTION_STRINGS,	 /* { "a", "b" } */
+	OPTION_CUSTOM,	 /* a number, from what the row's own parse() takes */
 };
 
 /* One row of a table; tables end with a row whose name is NULL. */
@@ -30,9 +31,13 @@ struct option_spec {
 	bool secret;		  /* masked wherever a configuration is shown */
 	const char *default_text; /* as it would be written in the file; NULL for none */
 	const char *help;	  /* one line, for --help and the manual */
+
+	/* Of OPTION_CUSTOM only: parses the whole text. Errors are ERR_CONFIG and say what was
+	 * expected. */
+	int (*parse)(const char *text, int64_t *ret, struct err *err);
 };
 
-/* The largest duration that can be written, and what "never" is where it is allowed. */
+/* The largest duration that can be written. */
 #define OPTION_DURATION_MAX_MS (INT64_C(3650) * 86400 * 1000)
 
 /* Each parses the whole text. Errors are ERR_CONFIG and say what was expected. */
@@ -41,13 +46,21 @@ int option_parse_int(const char *text, int64_t *ret, struct err *err);
 int option_parse_duration(const char *text, int64_t *ret_ms, struct err *err);
 int option_parse_size(const char *text, uint64_t *ret_bytes, struct err *err);
 
+/* The row of that name, or NULL. */
+const struct option_spec *option_find(const struct option_spec *table, const char *name);
+
+/* For "did you mean": could name be a slip for known; the name in the table that is nearest to
+ * it, or NULL if none is close. */
+bool option_is_close(const char *name, const char *known);
+const char *option_nearest(const struct option_spec *table, const char *name);
+
 struct options;
 
 int options_new(struct options **ret, const struct option_spec *table, struct err *err);
 void options_free(struct options *options);
 
-/* Sets one value from its text (for OPTION_STRINGS: appends one element). ERR_CONFIG when the
- * table has no such option, or the text is not of its type. */
+/* Sets one value from its text, over an earlier one (for OPTION_STRINGS: appends one element).
+ * ERR_CONFIG when the table has no such option, or the text is not of its type. */
 int options_set(struct options *options, const char *name, const char *text, struct err *err);
 
 /* Checks that every required option is set. ERR_CONFIG names the first that is not. */
@@ -64,11 +77,14 @@ bool options_is_set(const struct options *options, const char *name);
  */
 const char *options_string(const struct options *options, const char *name);
 bool options_bool(const struct options *options, const char *name);
-int64_t options_int(const struct options *options, const char *name);
+int64_t options_int(const struct options *options, const char *name); /* OPTION_CUSTOM too */
 int64_t options_duration_ms(const struct options *options, const char *name);
 uint64_t options_size_bytes(const struct options *options, const char *name);
 /* NULL-terminated; ret_n may be NULL. */
 const char *const *options_strings(const struct options *options, const char *name, size_t *ret_n);
+
+/* The value of any option but OPTION_STRINGS as it would be written in the file; NULL for none. */
+const char *options_text(const struct options *options, const char *name);
 
 const struct option_spec *options_table(const struct options *options);
 

@@ -43,7 +43,11 @@ struct snapshot {
 	const char *source;
 };
 
+/* With one reference, the caller's, both texts copied and everything else 0; NULL if memory is
+ * short. */
+struct snapshot *snapshot_new(const char *version, const char *source);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
+/* NULL is allowed. */
 void snapshot_unref(struct snapshot *snapshot);
 
 #endif

@@ -28,6 +28,12 @@ struct source_type {
 	/* Where this source's content comes from, as people write it (an URL, a path), without
 	 * credentials; the result lives as long as the state. */
 	const char *(*describe)(void *state);
+
+	/* For terms on the command line, NAME=URL: the schemes of URLs that can become a source of
+	 * this type ("http", "https"; in lower case, NULL-terminated), and what sets the options
+	 * for one. Errors are ERR_CONFIG. Both NULL: there are none. */
+	const char *const *url_schemes;
+	int (*from_url)(struct options *options, const char *url, struct err *err);
 };
 
 struct source {

@@ -40,7 +40,7 @@ int store_open(struct store **ret, const char *dir, struct err *err);
  * below $XDG_RUNTIME_DIR that is removed by store_close(). ERR_CONFIG when there is neither. */
 int store_open_memory(struct store **ret, struct err *err);
 
-/* Waits for what is being committed, checkpoints, closes. */
+/* Checkpoints, closes. No other call may be under way, no writer may be left. NULL is allowed. */
 void store_close(struct store *store);
 
 /* Rises with each opening of this store. For the ids of things that are not kept. */

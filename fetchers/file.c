@@ -1,0 +1,278 @@
+/*
+ * file: a term from a file of this machine.
+ *
+ *	file { path = "/etc/motd" }
+ *
+ * The token is made of size, mtime, ctime and inode number: it changes when the file is replaced,
+ * written to, or written to with its mtime set back. A file whose mtime lies within the last tick
+ * of the clock might be written to once more without any of them changing, so that its token is
+ * made one that does not match the next time: then it is read once more.
+ *
+ * What is read counts only if the file did not change meanwhile.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "fetchers/registry.h"
+
+#define BUFFER_BYTES 131072
+#define TICK_NS	     INT64_C(10000000) /* the coarsest that Linux keeps file times with */
+
+static const struct option_spec option_specs[] = {
+	{ .name = "path",
+	  .type = OPTION_STRING,
+	  .required = true,
+	  .help = "absolute path of a regular file" },
+	{ .name = NULL },
+};
+
+struct file {
+	const char *path; /* borrowed from the options */
+};
+
+static int file_init(void **ret_state, const struct options *options, struct err *err)
+{
+	const char *path = options_string(options, "path");
+
+	if (path[0] != '/')
+		return err_set(err, ERR_CONFIG, "path: \"%s\" is not absolute", path);
+	if (path[strlen(path) - 1] == '/')
+		return err_set(err, ERR_CONFIG, "path: \"%s\" is a directory", path);
+	struct file *file = malloc(sizeof(*file));
+	if (!file)
+		return err_set(err, ERR_CONFIG, "path: out of memory");
+	file->path = path;
+	*ret_state = file;
+	return 0;
+}
+
+static const char *file_path(void *state)
+{
+	return ((const struct file *)state)->path;
+}
+
+/* What errno says about opening or looking at the file. */
+static int fail(const struct file *file, const char *what, struct err *err)
+{
+	enum err_kind kind = ERR_INTERNAL;
+
+	if (errno == ENOENT || errno == ENOTDIR)
+		kind = ERR_NOT_FOUND;
+	else if (errno == EACCES || errno == EPERM)
+		kind = ERR_DENIED;
+	else if (errno == ELOOP || errno == ENAMETOOLONG || errno == ENXIO)
+		kind = ERR_BAD_DATA;
+	err_errno(err, "%s %s", what, file->path);
+	err->kind = kind;
+	return -1;
+}
+
+static int check_type(const struct file *file, mode_t mode, struct err *err)
+{
+	const char *type = S_ISDIR(mode)    ? "a directory"
+			   : S_ISFIFO(mode) ? "a FIFO"
+			   : S_ISSOCK(mode) ? "a socket"
+					    : "a device";
+
+	if (S_ISREG(mode))
+		return 0;
+	return err_set(err, ERR_BAD_DATA, "%s is %s, not a regular file", file->path, type);
+}
+
+static int64_t to_ns(const struct timespec *ts)
+{
+	return (int64_t)ts->tv_sec * NS_PER_S + ts->tv_nsec;
+}
+
+static void make_token(const struct stat *st, struct version *ret)
+{
+	snprintf(ret->token, sizeof(ret->token),
+		 "%" PRId64 "-%" PRId64 ".%09ld-%" PRIx64 "-%" PRIx64, (int64_t)st->st_size,
+		 (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (uint64_t)to_ns(&st->st_ctim),
+		 (uint64_t)st->st_ino);
+}
+
+/* looked_at_ns: before the first byte was read. */
+static void describe_content(const struct stat *st, int64_t looked_at_ns, struct fetched *ret)
+{
+	int64_t age_ns = looked_at_ns - to_ns(&st->st_mtim);
+	int64_t mtime_ms = to_ns(&st->st_mtim) / 1000000;
+
+	make_token(st, &ret->version);
+	if (age_ns > -TICK_NS && age_ns < TICK_NS) {
+		size_t used = strlen(ret->version.token);
+		snprintf(ret->version.token + used, sizeof(ret->version.token) - used, "-%" PRIx64,
+			 (uint64_t)looked_at_ns);
+	}
+	if (mtime_ms >= 0)
+		ret->last_modified_ms = ret->order_key = mtime_ms;
+}
+
+/* A change of ctime alone is harmless if the file only lost or got a name. */
+static bool has_changed(const struct stat *before, const struct stat *after)
+{
+	return before->st_size != after->st_size ||
+	       to_ns(&before->st_mtim) != to_ns(&after->st_mtim) ||
+	       (to_ns(&before->st_ctim) != to_ns(&after->st_ctim) &&
+		before->st_nlink == after->st_nlink);
+}
+
+static int copy(const struct file *file, int fd, uint64_t size_bytes, struct fetch_ctx *ctx,
+		struct sink *sink, struct err *err)
+{
+	_cleanup_free_ char *buffer = malloc(BUFFER_BYTES);
+
+	if (!buffer)
+		return err_set(err, ERR_INTERNAL, "reading %s: out of memory", file->path);
+	while (size_bytes > 0) {
+		size_t want = size_bytes < BUFFER_BYTES ? size_bytes : BUFFER_BYTES;
+		if (cancel_requested(ctx->cancel))
+			return err_set(err, ERR_CANCELED, "reading %s: told to stop", file->path);
+		ssize_t got = read(fd, buffer, want);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_errno(err, "reading %s", file->path);
+		if (got == 0)
+			return err_set(err, ERR_BUSY, "%s was truncated while it was read",
+				       file->path);
+		if (sink_write(sink, buffer, (size_t)got, err) < 0)
+			return -1;
+		size_bytes -= (uint64_t)got;
+	}
+	return 0;
+}
+
+static int download(const struct file *file, struct fetch_ctx *ctx, struct sink *sink,
+		    struct fetched *ret, struct err *err)
+{
+	struct stat before, after;
+	_cleanup_close_ int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		return fail(file, "opening", err);
+	int64_t looked_at_ns = clock_wall_ns();
+	if (fstat(fd, &before) < 0)
+		return fail(file, "looking at", err);
+	if (check_type(file, before.st_mode, err) < 0)
+		return -1;
+	describe_content(&before, looked_at_ns, ret);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (sink_expect(sink, (uint64_t)before.st_size, err) < 0 ||
+	    copy(file, fd, (uint64_t)before.st_size, ctx, sink, err) < 0)
+		return -1;
+	if (fstat(fd, &after) < 0)
+		return fail(file, "looking at", err);
+	if (has_changed(&before, &after))
+		return err_set(err, ERR_BUSY, "%s changed while it was read", file->path);
+	return 0;
+}
+
+/* Looks before it opens: opening a device may have effects. */
+static int look(const struct file *file, struct version *ret, struct err *err)
+{
+	struct stat st;
+
+	if (stat(file->path, &st) < 0)
+		return fail(file, "looking at", err);
+	if (check_type(file, st.st_mode, err) < 0)
+		return -1;
+	make_token(&st, ret);
+	return 0;
+}
+
+static int file_download(void *state, struct fetch_ctx *ctx, struct sink *sink, struct fetched *ret,
+			 struct err *err)
+{
+	struct version ignored;
+
+	if (look(state, &ignored, err) < 0)
+		return -1;
+	return download(state, ctx, sink, ret, err);
+}
+
+static enum fetch_result file_download_if_changed(void *state, struct fetch_ctx *ctx,
+						  const struct version *have, struct sink *sink,
+						  struct fetched *ret, struct err *err)
+{
+	struct version now;
+
+	if (look(state, &now, err) < 0)
+		return FETCH_FAILED;
+	if (strcmp(now.token, have->token) == 0)
+		return FETCH_UNCHANGED;
+	return download(state, ctx, sink, ret, err) < 0 ? FETCH_FAILED : FETCH_UPDATED;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int decode_percent(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; from++) {
+		if (*from != '%') {
+			*to++ = *from;
+			continue;
+		}
+		int high = hex_digit(from[1]);
+		int low = high < 0 ? -1 : hex_digit(from[2]);
+		if (low < 0 || high * 16 + low == 0)
+			return -1;
+		*to++ = (char)(high * 16 + low);
+		from += 2;
+	}
+	*to = '\0';
+	return 0;
+}
+
+static const char *const url_schemes[] = { "file", NULL };
+
+/* file:///path, file:/path, file://localhost/path (RFC 8089) */
+static int from_url(struct options *options, const char *url, struct err *err)
+{
+	const char *rest = strchr(url, ':');
+	const char *path = rest ? rest + 1 : url;
+
+	if (strncmp(path, "//", 2) == 0)
+		path += 2;
+	if (strncmp(path, "localhost/", 10) == 0)
+		path += 9;
+	if (path[0] != '/')
+		return err_set(err, ERR_CONFIG, "%s: expected file:///ABSOLUTE/PATH", url);
+	if (strpbrk(path, "?#"))
+		return err_set(err, ERR_CONFIG, "%s: write \"?\" as %%3F and \"#\" as %%23", url);
+	_cleanup_free_ char *decoded = strdup(path);
+	if (!decoded)
+		return err_set(err, ERR_CONFIG, "%s: out of memory", url);
+	if (decode_percent(decoded) < 0)
+		return err_set(err, ERR_CONFIG, "%s: \"%%\" is not followed by two digits", url);
+	return options_set(options, "path", decoded, err);
+}
+
+const struct fetcher_ops fetcher_file = {
+	.type = {
+		.name = "file",
+		.help = "a file of this machine",
+		.options = option_specs,
+		.init = file_init,
+		.free = free,
+		.describe = file_path,
+		.url_schemes = url_schemes,
+		.from_url = from_url,
+	},
+	.download = file_download,
+	.download_if_changed = file_download_if_changed,
+	.watched_path = file_path,
+};

@@ -1,0 +1,215 @@
+/*
+ * metrics: the same facts for Prometheus, text format 0.0.4.
+ *
+ * The label "term" is the alias. rptfs_term_age_seconds counts from the fetch of the bytes that are
+ * served, rptfs_term_checked_seconds from the end of the last attempt, whatever its outcome;
+ * together with rptfs_term_failures (0: the source confirmed the bytes in that attempt) they say
+ * how old an answer a reader gets. A family groups its samples, so one pass over the terms keeps
+ * the numbers and a second one per family writes them.
+ */
+#include <inttypes.h>
+#include <stdbool.h>
+
+#include "base/clock.h"
+#include "control/control.h"
+#include "control/text.h"
+
+DEFINE_CLEANUP(struct snapshot, snapshot_unref)
+
+/* What is kept of a term between the passes. */
+struct sample {
+	const char *alias;
+	bool has_snapshot;
+	uint64_t size_bytes;
+	int64_t fetched_at_ms;
+	int64_t checked_at_ms;
+	unsigned failures;
+	uint64_t updated, unchanged, failed;
+};
+
+struct samples {
+	FILE *out;
+	int64_t now_ms;
+	const struct sample *of; /* n of them */
+	size_t n;
+};
+
+static void family(FILE *out, const char *name, const char *type, const char *help)
+{
+	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void label(FILE *out, const char *name, const char *value)
+{
+	fprintf(out, "%s=\"", name);
+	text_label(out, value);
+	putc('"', out);
+}
+
+static void single(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+	family(out, name, type, help);
+	fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+/* "NAME{term="ALIAS"} ", to be followed by the value. */
+static void start(FILE *out, const char *name, const struct sample *sample)
+{
+	fprintf(out, "%s{", name);
+	label(out, "term", sample->alias);
+	fputs("} ", out);
+}
+
+static void put_seconds(FILE *out, int64_t ms)
+{
+	/* A wall clock that was set back must not make an age negative. */
+	if (ms < 0)
+		ms = 0;
+	fprintf(out, "%" PRId64 ".%03d\n", ms / MS_PER_S, (int)(ms % MS_PER_S));
+}
+
+/* First pass: writes the info of each term and keeps its numbers. */
+static void write_info(FILE *out, struct term *term, struct sample *ret)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *snapshot = term_current(term);
+	_cleanup_(term_status_release) struct term_status status;
+
+	term_status(term, &status);
+	*ret = (struct sample){
+		.alias = term_alias(term),
+		.has_snapshot = snapshot != NULL,
+		.size_bytes = snapshot ? snapshot->size_bytes : 0,
+		.fetched_at_ms = snapshot ? snapshot->fetched_at_ms : TERM_NO_TIME,
+		.checked_at_ms = status.checked_at_ms,
+		.failures = status.failures,
+		.updated = status.updated_total,
+		.unchanged = status.unchanged_total,
+		.failed = status.failed_total,
+	};
+	fputs("rptfs_term_info{", out);
+	label(out, "term", ret->alias);
+	putc(',', out);
+	label(out, "version", snapshot ? snapshot->version : "");
+	putc(',', out);
+	label(out, "state", term_state_name(status.state));
+	putc(',', out);
+	label(out, "source", snapshot ? snapshot->source : "");
+	fputs("} 1\n", out);
+}
+
+static void write_ages(const struct samples *samples)
+{
+	family(samples->out, "rptfs_term_age_seconds", "gauge",
+	       "Time since the bytes that are served were fetched.");
+	for (size_t i = 0; i < samples->n; i++) {
+		if (!samples->of[i].has_snapshot)
+			continue;
+		start(samples->out, "rptfs_term_age_seconds", &samples->of[i]);
+		put_seconds(samples->out, samples->now_ms - samples->of[i].fetched_at_ms);
+	}
+	family(samples->out, "rptfs_term_checked_seconds", "gauge",
+	       "Time since the last attempt to update the term ended, whatever its outcome.");
+	for (size_t i = 0; i < samples->n; i++) {
+		if (samples->of[i].checked_at_ms == TERM_NO_TIME)
+			continue;
+		start(samples->out, "rptfs_term_checked_seconds", &samples->of[i]);
+		put_seconds(samples->out, samples->now_ms - samples->of[i].checked_at_ms);
+	}
+}
+
+static void write_counts(const struct samples *samples)
+{
+	family(samples->out, "rptfs_term_failures", "gauge",
+	       "Attempts that failed in a row; 0 after one that did not.");
+	for (size_t i = 0; i < samples->n; i++) {
+		start(samples->out, "rptfs_term_failures", &samples->of[i]);
+		fprintf(samples->out, "%u\n", samples->of[i].failures);
+	}
+	family(samples->out, "rptfs_term_size_bytes", "gauge",
+	       "Size of the bytes that are served.");
+	for (size_t i = 0; i < samples->n; i++) {
+		if (!samples->of[i].has_snapshot)
+			continue;
+		start(samples->out, "rptfs_term_size_bytes", &samples->of[i]);
+		fprintf(samples->out, "%" PRIu64 "\n", samples->of[i].size_bytes);
+	}
+}
+
+static void write_result(FILE *out, const char *alias, const char *result, uint64_t count)
+{
+	fputs("rptfs_updates_total{", out);
+	label(out, "term", alias);
+	fprintf(out, ",result=\"%s\"} %" PRIu64 "\n", result, count);
+}
+
+static void write_updates(const struct samples *samples)
+{
+	family(samples->out, "rptfs_updates_total", "counter",
+	       "Attempts to update the term since the start, by result.");
+	for (size_t i = 0; i < samples->n; i++) {
+		const struct sample *sample = &samples->of[i];
+
+		write_result(samples->out, sample->alias, "updated", sample->updated);
+		write_result(samples->out, sample->alias, "unchanged", sample->unchanged);
+		write_result(samples->out, sample->alias, "failed", sample->failed);
+	}
+}
+
+static void write_operation(void *arg, const char *op, uint64_t count)
+{
+	FILE *out = arg;
+
+	fprintf(out, "rptfs_fuse_requests_total{op=\"%s\"} %" PRIu64 "\n", op, count);
+}
+
+static void write_mount(FILE *out, const struct control_view *view)
+{
+	uint64_t snapshots = 0, bytes = 0;
+
+	store_usage(view->store, &snapshots, &bytes);
+	family(out, "rptfs_build_info", "gauge", "The version of rptfs.");
+	fputs("rptfs_build_info{version=\"" RPTFS_VERSION "\"} 1\n", out);
+	family(out, "rptfs_start_time_seconds", "gauge", "When rptfs was started, in Unix time.");
+	fputs("rptfs_start_time_seconds ", out);
+	put_seconds(out, view->started_at_ms);
+	single(out, "rptfs_snapshots", "gauge", "Snapshots in the store.", snapshots);
+	single(out, "rptfs_snapshot_bytes", "gauge", "Bytes of all snapshots in the store.", bytes);
+	single(out, "rptfs_update_threads", "gauge", "Update threads that exist.",
+	       refresher_threads(view->refresher));
+	single(out, "rptfs_http_requests_total", "counter", "HTTP requests made since the start.",
+	       http_requests_total(view->http));
+	family(out, "rptfs_fuse_requests_total", "counter",
+	       "Requests received from the kernel since the start, by operation.");
+	fs_request_counts(view->fs, write_operation, out);
+}
+
+int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	const struct control_view *view = arg;
+	_cleanup_free_ struct sample *of = calloc(view->n_terms + 1, sizeof(*of));
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+
+	if (!of)
+		return err_errno(err, "metrics");
+	FILE *out = open_memstream(&text, &len);
+	if (!out)
+		return err_errno(err, "metrics");
+
+	family(out, "rptfs_term_info", "gauge", "What is served of each term.");
+	for (size_t i = 0; i < view->n_terms; i++)
+		write_info(out, &view->terms[i], &of[i]);
+	const struct samples samples = {
+		.out = out, .now_ms = clock_wall_ms(), .of = of, .n = view->n_terms
+	};
+	write_ages(&samples);
+	write_counts(&samples);
+	write_updates(&samples);
+	write_mount(out, view);
+
+	if (fclose(out) != 0)
+		return err_errno(err, "metrics");
+	*ret = steal_ptr(&text);
+	*ret_len = len;
+	return 0;
+}

@@ -1,0 +1,125 @@
+#include "control/status.h"
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "control/text.h"
+
+DEFINE_CLEANUP(struct snapshot, snapshot_unref)
+
+static json_t *time_json(int64_t wall_ms)
+{
+	char text[CLOCK_RFC3339_SIZE];
+
+	return wall_ms == TERM_NO_TIME ? json_null() : json_string(clock_rfc3339(wall_ms, text));
+}
+
+static json_t *error_json(const struct term_status *status)
+{
+	if (status->error_kind == ERR_NONE)
+		return json_null();
+	return json_pack("{s:s, s:o}", "kind", err_kind_name(status->error_kind), "message",
+			 text_json(status->last_error ? status->last_error : ""));
+}
+
+/* Its members, null where there is no snapshot, added to the term's object. */
+static int add_snapshot(json_t *object, const struct snapshot *snapshot)
+{
+	char hex[DIGEST_HEX_SIZE];
+	_cleanup_(json_decref_cleanup) json_t *part = NULL;
+
+	if (snapshot)
+		part = json_pack("{s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o}", "version",
+				 text_json(snapshot->version), "source",
+				 text_json(snapshot->source), "sha256",
+				 digest_hex(snapshot->sha256, hex), "size",
+				 (json_int_t)snapshot->size_bytes, "id", (json_int_t)snapshot->id,
+				 "mtime", time_json(snapshot->mtime_ms), "fetched_at",
+				 time_json(snapshot->fetched_at_ms), "published_at",
+				 time_json(snapshot->published_at_ms));
+	else
+		part = json_pack("{s:n, s:n, s:n, s:n, s:n, s:n, s:n, s:n}", "version", "source",
+				 "sha256", "size", "id", "mtime", "fetched_at", "published_at");
+	return part ? json_object_update(object, part) : -1;
+}
+
+static int add_status(json_t *object, const struct term_status *status)
+{
+	_cleanup_(json_decref_cleanup) json_t *part = json_pack(
+		"{s:o, s:o, s:o, s:i, s:o, s:I, s:I, s:I}", "source_version",
+		text_json(status->source_version), "checked_at", time_json(status->checked_at_ms),
+		"next_check_at", time_json(status->next_check_at_ms), "failures",
+		(int)status->failures, "last_error", error_json(status), "updated_total",
+		(json_int_t)status->updated_total, "unchanged_total",
+		(json_int_t)status->unchanged_total, "failed_total",
+		(json_int_t)status->failed_total);
+
+	return part ? json_object_update(object, part) : -1;
+}
+
+static int write_term(FILE *out, struct term *term, struct err *err)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *snapshot = term_current(term);
+	_cleanup_(term_status_release) struct term_status status;
+
+	term_status(term, &status);
+	_cleanup_(json_decref_cleanup) json_t *object = json_pack(
+		"{s:o, s:o, s:s}", "name", text_json(term->config->name), "alias",
+		text_json(term_alias(term)), "state", term_state_name(status.state));
+	if (!object || add_snapshot(object, snapshot) < 0 || add_status(object, &status) < 0)
+		return err_set(err, ERR_INTERNAL, "status: out of memory");
+	json_dumpf(object, out, JSON_COMPACT);
+	return 0;
+}
+
+static int write_head(FILE *out, const struct control_view *view, struct err *err)
+{
+	_cleanup_(json_decref_cleanup) json_t *head = json_pack(
+		"{s:s, s:o, s:i, s:o}", "rptfs_version", RPTFS_VERSION, "mountpoint",
+		text_json(view->mountpoint), "pid", (int)getpid(), "started_at",
+		time_json(view->started_at_ms));
+
+	if (!head)
+		return err_set(err, ERR_INTERNAL, "status: out of memory");
+	json_dumpf(head, out, JSON_COMPACT | JSON_EMBED);
+	return 0;
+}
+
+int status_write(FILE *out, const struct control_view *view,
+		 const struct status_selection *selection, const char *separator, struct err *err)
+{
+	putc('{', out);
+	if (write_head(out, view, err) < 0)
+		return -1;
+	fputs(",\"terms\":[", out);
+	for (size_t i = 0; i < selection->n && !ferror(out); i++) {
+		size_t index = selection->indexes ? selection->indexes[i] : i;
+
+		if (i > 0)
+			fputs(separator, out);
+		if (write_term(out, &view->terms[index], err) < 0)
+			return -1;
+	}
+	fputs("]}\n", out);
+	return 0;
+}
+
+int status_render(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	const struct control_view *view = arg;
+	const struct status_selection all = { .n = view->n_terms };
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return err_errno(err, "status");
+	int rendered = status_write(out, view, &all, ",\n", err);
+	int closed = fclose(out);
+	if (rendered < 0)
+		return -1;
+	if (closed != 0)
+		return err_errno(err, "status");
+	*ret = steal_ptr(&text);
+	*ret_len = len;
+	return 0;
+}

@@ -1,0 +1,22 @@
+/*
+ * worker: the process that serves, fetches and publishes. Its death is ordinary: what must outlive
+ * it is in the store, or held by the keeper.
+ */
+#ifndef DAEMON_WORKER_H
+#define DAEMON_WORKER_H
+
+#include <stdbool.h>
+
+#include "term/config.h"
+
+struct worker_setup {
+	const struct config *config; /* borrowed */
+	int channel;		     /* owned: to the keeper */
+	bool foreground;	     /* stay on the terminal once ready */
+	bool debug;
+};
+
+/* Runs until it is told to end or the file system is unmounted. Returns the exit code. */
+int worker_run(const struct worker_setup *setup);
+
+#endif

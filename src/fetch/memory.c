@@ -1,0 +1,76 @@
+#include "fetch/memory.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+/* Whose refusals these are: the source, and what else its bodies were judged by. */
+static uint64_t refusal_key(const struct term_config *config, size_t source)
+{
+	return config->sources[source].fingerprint ^
+	       config->max_size_bytes * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+int memory_load(struct source_memory *memory, struct store *store, const struct term_config *config,
+		size_t source, const char *token, struct err *err)
+{
+	_cleanup_free_ char *refused = NULL;
+	_cleanup_free_ char *reason = NULL;
+
+	if (store_refused(store, config->name, refusal_key(config, source), &refused, &reason,
+			  err) < 0)
+		return -1;
+	/* A refusal is younger: it would have been forgotten with the next good token. */
+	if (refused)
+		memory_set(memory, MEMORY_REFUSED, refused, reason);
+	else
+		memory_set(memory, MEMORY_CURRENT, token, NULL);
+	return 0;
+}
+
+void memory_release(struct source_memory *memory)
+{
+	free(memory->token);
+	free(memory->reason);
+	sink_free(memory->kept);
+}
+
+void memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
+		const char *reason)
+{
+	/* Copied first: the caller may hand back what is remembered. */
+	char *new_token = token && *token ? strdup(token) : NULL;
+	char *new_reason = new_token && reason ? strdup(reason) : NULL;
+
+	free(memory->token);
+	free(memory->reason);
+	memory->token = new_token;
+	memory->reason = new_reason;
+	memory->meaning = new_token ? meaning : MEMORY_NOTHING;
+}
+
+void memory_record(struct source_memory *memory, struct store *store,
+		   const struct term_config *config, size_t source, enum memory_meaning meaning,
+		   const char *token, const char *reason)
+{
+	bool was_refused = memory->meaning == MEMORY_REFUSED;
+	struct err err = ERR_INIT;
+	int result = 0;
+
+	memory_set(memory, meaning, token, reason);
+	if (memory->meaning == MEMORY_REFUSED)
+		result = store_refuse(store, config->name, refusal_key(config, source), token,
+				      reason, &err);
+	else if (was_refused)
+		result = store_refuse(store, config->name, refusal_key(config, source), NULL, NULL,
+				      &err);
+	if (result < 0)
+		log_event(LOG_LEVEL_DEBUG, "not_remembered", LOG_STR("term", config->name),
+			  LOG_STR("error", err.msg));
+}
+
+void memory_void(struct source_memory *memory)
+{
+	if (memory->meaning == MEMORY_CURRENT || memory->meaning == MEMORY_OLDER)
+		memory_set(memory, MEMORY_NOTHING, NULL, NULL);
+}

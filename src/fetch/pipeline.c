@@ -1,0 +1,128 @@
+#include "fetch/pipeline.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <string.h>
+
+struct sink {
+	struct store *store; /* borrowed */
+	uint64_t max_bytes;
+	struct store_writer *writer; /* owned; NULL until the first byte */
+	char *validator;	     /* owned; NULL: cannot be resumed */
+	uint64_t kept_bytes;	     /* what it is counted with while it is kept, else 0 */
+};
+
+/* What all kept sinks of the process take up. */
+static atomic_uint kept_sinks;
+static _Atomic uint64_t kept_total;
+
+int sink_new(struct sink **ret, struct store *store, uint64_t max_bytes, struct err *err)
+{
+	struct sink *sink = calloc(1, sizeof(*sink));
+
+	if (!sink)
+		return err_set(err, ERR_INTERNAL, "starting a download: out of memory");
+	sink->store = store;
+	sink->max_bytes = max_bytes;
+	*ret = sink;
+	return 0;
+}
+
+void sink_free(struct sink *sink)
+{
+	if (!sink)
+		return;
+	sink_resume(sink);
+	if (sink->writer)
+		store_writer_free(sink->writer);
+	free(sink->validator);
+	free(sink);
+}
+
+static int need_writer(struct sink *sink, struct err *err)
+{
+	if (sink->writer)
+		return 0;
+	return store_writer_new(sink->store, &sink->writer, err);
+}
+
+static int refuse_size(const struct sink *sink, struct err *err)
+{
+	return err_set(err, ERR_BAD_DATA, "the content is larger than max_size (%" PRIu64 " bytes)",
+		       sink->max_bytes);
+}
+
+int sink_expect(struct sink *sink, uint64_t size_bytes, struct err *err)
+{
+	if (size_bytes > sink->max_bytes)
+		return refuse_size(sink, err);
+	return 0;
+}
+
+int sink_write(struct sink *sink, const void *data, size_t len, struct err *err)
+{
+	if (len > sink->max_bytes - sink_offset(sink, NULL))
+		return refuse_size(sink, err);
+	if (need_writer(sink, err) < 0)
+		return -1;
+	return store_writer_write(sink->writer, data, len, err);
+}
+
+void sink_resumable(struct sink *sink, const char *validator)
+{
+	/* The caller may hand back what sink_offset() lent. */
+	char *copy = strdup(validator);
+
+	free(sink->validator);
+	sink->validator = copy;
+}
+
+uint64_t sink_offset(const struct sink *sink, const char **ret_validator)
+{
+	uint64_t offset = sink->writer ? store_writer_size(sink->writer) : 0;
+
+	if (ret_validator)
+		*ret_validator = offset ? sink->validator : NULL;
+	return offset;
+}
+
+int sink_restart(struct sink *sink, struct err *err)
+{
+	free(sink->validator);
+	sink->validator = NULL;
+	return sink->writer ? store_writer_restart(sink->writer, err) : 0;
+}
+
+bool sink_keep(struct sink *sink)
+{
+	uint64_t bytes = sink_offset(sink, NULL);
+
+	if (!sink->validator || bytes < PIPELINE_KEEP_MIN_BYTES)
+		return false;
+	unsigned others = atomic_fetch_add(&kept_sinks, 1);
+	uint64_t others_bytes = atomic_fetch_add(&kept_total, bytes);
+	sink->kept_bytes = bytes;
+	if (others < PIPELINE_KEEP_MAX_SINKS &&
+	    (others == 0 || others_bytes + bytes <= PIPELINE_KEEP_TOTAL_BYTES))
+		return true;
+	sink_resume(sink);
+	return false;
+}
+
+void sink_resume(struct sink *sink)
+{
+	if (!sink->kept_bytes)
+		return;
+	atomic_fetch_sub(&kept_sinks, 1);
+	atomic_fetch_sub(&kept_total, sink->kept_bytes);
+	sink->kept_bytes = 0;
+}
+
+int sink_finish(struct sink *sink, struct store_writer **ret_writer, uint8_t ret[DIGEST_SIZE],
+		struct err *err)
+{
+	if (need_writer(sink, err) < 0 || store_writer_digest(sink->writer, ret, err) < 0)
+		return -1;
+	*ret_writer = sink->writer;
+	return 0;
+}

@@ -1,0 +1,183 @@
+#include "fetch/pool.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "base/util.h"
+
+#define IDLE_S 1
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#	define STACK_BYTES (1024 * 1024)
+#elif defined(__has_feature)
+#	if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#		define STACK_BYTES (1024 * 1024)
+#	endif
+#endif
+#ifndef STACK_BYTES
+#	define STACK_BYTES (128 * 1024)
+#endif
+
+struct pool {
+	void (*run)(void *arg, struct pool_job *job);
+	void *arg;
+	size_t max_threads;
+
+	pthread_mutex_t lock;
+	pthread_cond_t work;	/* a job waits, or the pool stops */
+	pthread_cond_t ended;	/* a thread has ended */
+	struct pool_job *first; /* guarded by lock */
+	struct pool_job **last; /* guarded by lock; where the next one is linked */
+	size_t n_jobs;		/* guarded by lock; waiting */
+	size_t n_idle;		/* guarded by lock; threads that have no job, or are starting */
+	size_t n_threads;	/* guarded by lock */
+	bool is_stopping;	/* guarded by lock */
+};
+
+/* Called with the lock held and returns with it. False: nothing came for so long that the thread
+ * may end. */
+static bool wait_for_work(struct pool *pool)
+{
+	struct timespec until;
+	int result = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += IDLE_S;
+	while (!pool->first && !pool->is_stopping && result == 0) {
+		/* The last one waits without a time-out: nothing due, nothing done. */
+		if (pool->n_threads == 1)
+			pthread_cond_wait(&pool->work, &pool->lock);
+		else
+			result = pthread_cond_clockwait(&pool->work, &pool->lock, CLOCK_MONOTONIC,
+							&until);
+	}
+	return pool->is_stopping || pool->first || pool->n_threads == 1;
+}
+
+static struct pool_job *next_job(struct pool *pool)
+{
+	struct pool_job *job = pool->first;
+
+	pool->first = job->next;
+	if (!pool->first)
+		pool->last = &pool->first;
+	pool->n_jobs--;
+	return job;
+}
+
+static void *thread_main(void *arg)
+{
+	struct pool *pool = arg;
+
+	pthread_setname_np(pthread_self(), "update");
+	pthread_mutex_lock(&pool->lock);
+	while (wait_for_work(pool) && !pool->is_stopping) {
+		if (!pool->first)
+			continue;
+		struct pool_job *job = next_job(pool);
+		pool->n_idle--;
+		pthread_mutex_unlock(&pool->lock);
+		pool->run(pool->arg, job);
+		pthread_mutex_lock(&pool->lock);
+		pool->n_idle++;
+	}
+	pool->n_idle--;
+	pool->n_threads--;
+	pthread_cond_signal(&pool->ended);
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+static int start_thread(struct pool *pool)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	if (pthread_attr_init(&attr) != 0)
+		return -1;
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	int result = pthread_create(&thread, &attr, thread_main, pool);
+	pthread_attr_destroy(&attr);
+	errno = result;
+	return result == 0 ? 0 : -1;
+}
+
+int pool_new(struct pool **ret, size_t max_threads, void (*run)(void *arg, struct pool_job *job),
+	     void *arg, struct err *err)
+{
+	_cleanup_free_ struct pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return err_set(err, ERR_INTERNAL, "update threads: out of memory");
+	pool->run = run;
+	pool->arg = arg;
+	pool->max_threads = max_threads;
+	pool->last = &pool->first;
+	pool->n_threads = pool->n_idle = 1;
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->work, NULL);
+	pthread_cond_init(&pool->ended, NULL);
+	if (start_thread(pool) < 0)
+		return err_errno(err, "starting the first update thread");
+	*ret = steal_ptr(&pool);
+	return 0;
+}
+
+void pool_submit(struct pool *pool, struct pool_job *job)
+{
+	pthread_mutex_lock(&pool->lock);
+	job->next = NULL;
+	*pool->last = job;
+	pool->last = &job->next;
+	pool->n_jobs++;
+	bool grow = pool->n_jobs > pool->n_idle && pool->n_threads < pool->max_threads &&
+		    !pool->is_stopping;
+	if (grow) {
+		pool->n_threads++;
+		pool->n_idle++;
+	} else {
+		pthread_cond_signal(&pool->work);
+	}
+	pthread_mutex_unlock(&pool->lock);
+
+	if (grow && start_thread(pool) < 0) {
+		/* No thread now: one of those that exist takes the job. */
+		pthread_mutex_lock(&pool->lock);
+		pool->n_threads--;
+		pool->n_idle--;
+		pthread_cond_signal(&pool->work);
+		pthread_cond_signal(&pool->ended);
+		pthread_mutex_unlock(&pool->lock);
+	}
+}
+
+void pool_stop(struct pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	pool->is_stopping = true;
+	pthread_cond_broadcast(&pool->work);
+	while (pool->n_threads > 0)
+		pthread_cond_wait(&pool->ended, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+void pool_free(struct pool *pool)
+{
+	if (!pool)
+		return;
+	pthread_cond_destroy(&pool->ended);
+	pthread_cond_destroy(&pool->work);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
+
+size_t pool_threads(struct pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	size_t n = pool->n_threads;
+	pthread_mutex_unlock(&pool->lock);
+	return n;
+}

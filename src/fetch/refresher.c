@@ -1,0 +1,552 @@
+#include "fetch/refresher.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "fetch/due.h"
+#include "fetch/origins.h"
+#include "fetch/pool.h"
+#include "fetch/retry.h"
+#include "fetch/watch.h"
+
+#define MACHINE_ID_SIZE 64
+#define WAIT_MAX_MS	3600000
+
+/*
+ * The life of a term here:
+ *
+ *	IDLE ──(due)──► WAITING ──(a place at the origin, a thread)──► RUNNING ──► IDLE
+ *	 in the heap,     in its origin's queue or the pool's            in update_run()
+ *	 or not planned
+ */
+enum phase { PHASE_IDLE, PHASE_WAITING, PHASE_RUNNING };
+
+struct entry {
+	struct update_state *state; /* owned; used by the attempt that runs */
+	struct origin *origin;	    /* of the first source; NULL: none */
+	struct pool_job job;
+	struct origin_waiter waiter;
+	struct due_item due; /* guarded by lock */
+	uint32_t share;
+	unsigned failures;	     /* in a row; of the attempt that runs */
+	uint64_t begun;		     /* guarded by lock; attempts */
+	uint64_t ended;		     /* guarded by lock; attempts, the last with `outcome` */
+	enum update_outcome outcome; /* guarded by lock */
+	enum phase phase;	     /* guarded by lock */
+	bool is_asked_again;	     /* guarded by lock; another attempt after the one that runs */
+	bool is_awaited;	     /* guarded by lock; refresher_wait_first() waits for it */
+	bool is_watched;
+};
+
+struct refresher {
+	struct term *terms; /* borrowed */
+	size_t n_terms;
+	struct update_env env;
+	struct entry *entries;	 /* owned; one a term */
+	struct origins *origins; /* owned */
+	struct pool *pool;	 /* owned */
+	struct watch *watch;	 /* owned; NULL: nothing is watched */
+	int timer;		 /* owned; a timerfd, set to when the first term is due */
+	pthread_t scheduler;
+	bool is_started;
+
+	pthread_mutex_t lock;
+	pthread_cond_t progress; /* an attempt has ended, or all do */
+	struct due due;		 /* guarded by lock */
+	int64_t armed_ms;	 /* guarded by lock; what the timer is set to; INT64_MAX: nothing */
+	uint64_t random;	 /* guarded by lock */
+	size_t n_awaited;	 /* guarded by lock */
+	bool is_stopping;	 /* guarded by lock */
+};
+
+DEFINE_CLEANUP(struct refresher, refresher_free)
+
+/* SplitMix64: plenty for jitter. */
+static uint64_t next_random(struct refresher *refresher)
+{
+	pthread_mutex_lock(&refresher->lock);
+	uint64_t z = refresher->random += UINT64_C(0x9e3779b97f4a7c15);
+	pthread_mutex_unlock(&refresher->lock);
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+/* With the lock held, whenever the heap has changed. */
+static void arm(struct refresher *refresher)
+{
+	const struct due_item *first = due_first(&refresher->due);
+	int64_t at_ms = first ? first->at_ms : INT64_MAX;
+	struct itimerspec when = { .it_value = { 0, 0 } };
+
+	if (at_ms == refresher->armed_ms)
+		return;
+	refresher->armed_ms = at_ms;
+	if (first) {
+		when.it_value.tv_sec = at_ms / MS_PER_S;
+		when.it_value.tv_nsec = at_ms % MS_PER_S * 1000000 + 1;
+	}
+	timerfd_settime(refresher->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static struct term *term_of(struct refresher *refresher, const struct entry *entry)
+{
+	return &refresher->terms[entry - refresher->entries];
+}
+
+/* update_env's origin_enter() and origin_leave(). */
+static bool enter(void *arg, const char *name)
+{
+	struct refresher *refresher = arg;
+	struct origin *origin = origins_find(refresher->origins, name);
+
+	return !origin || origin_enter(refresher->origins, origin);
+}
+
+static void leave(void *arg, const char *name)
+{
+	struct refresher *refresher = arg;
+	struct origin *origin = origins_find(refresher->origins, name);
+	struct origin_waiter *next = origin ? origin_leave(refresher->origins, origin) : NULL;
+
+	if (next)
+		pool_submit(refresher->pool, &container_of(next, struct entry, waiter)->job);
+}
+
+/* The next term that is due, WAITING from now on, or NULL. */
+static struct entry *take_due(struct refresher *refresher)
+{
+	struct entry *entry = NULL;
+
+	pthread_mutex_lock(&refresher->lock);
+	struct due_item *first = due_first(&refresher->due);
+	if (first && first->at_ms <= clock_boot_ms()) {
+		entry = container_of(first, struct entry, due);
+		due_remove(&refresher->due, first);
+		entry->phase = PHASE_WAITING;
+	} else {
+		refresher->armed_ms = INT64_MAX;
+		arm(refresher);
+	}
+	pthread_mutex_unlock(&refresher->lock);
+	return entry;
+}
+
+static void submit_due(struct refresher *refresher)
+{
+	struct entry *entry;
+
+	while ((entry = take_due(refresher))) {
+		if (!entry->origin ||
+		    origin_enter_or_wait(refresher->origins, entry->origin, &entry->waiter))
+			pool_submit(refresher->pool, &entry->job);
+	}
+}
+
+static void *scheduler_main(void *arg)
+{
+	struct refresher *refresher = arg;
+	struct cancel *cancel = refresher->env.cancel;
+	struct pollfd fds[] = {
+		{ .fd = cancel->fd, .events = POLLIN },
+		{ .fd = refresher->timer, .events = POLLIN },
+	};
+	uint64_t expirations;
+
+	pthread_setname_np(pthread_self(), "scheduler");
+	while (!cancel_requested(cancel)) {
+		poll(fds, ARRAY_SIZE(fds), -1);
+		if (read(refresher->timer, &expirations, sizeof(expirations)) > 0)
+			submit_due(refresher);
+	}
+	pthread_mutex_lock(&refresher->lock);
+	refresher->is_stopping = true;
+	pthread_cond_broadcast(&refresher->progress);
+	pthread_mutex_unlock(&refresher->lock);
+	return NULL;
+}
+
+/* An attempt that runs, for the plan that it makes. */
+struct running {
+	struct refresher *refresher;
+	struct entry *entry;
+	int64_t next_ms; /* clock_boot_ms(); RETRY_NEVER */
+};
+
+static int64_t to_wall_ms(int64_t delay_ms)
+{
+	return delay_ms < 0 ? TERM_NO_TIME : clock_wall_ms() + delay_ms;
+}
+
+/* update_run()'s next_in_ms(). */
+static int64_t plan(void *arg, enum update_outcome outcome, enum err_kind kind,
+		    const struct update_advice *advice)
+{
+	struct running *running = arg;
+	struct entry *entry = running->entry;
+	struct term *term = term_of(running->refresher, entry);
+	int64_t interval_ms = term->config->refresh_interval_ms;
+	int64_t delay_ms = RETRY_NEVER;
+
+	switch (outcome) {
+	case UPDATE_UPDATED:
+	case UPDATE_UNCHANGED:
+		entry->failures = 0;
+		delay_ms = retry_after_success(interval_ms, advice->fresh_for_ms, entry->share);
+		/* A fallback answered, but the first source wants to be left alone. */
+		if (delay_ms >= 0 && delay_ms < advice->retry_after_ms)
+			delay_ms = advice->retry_after_ms;
+		break;
+	case UPDATE_FAILED:
+		entry->failures++;
+		delay_ms = retry_after_failure(kind, interval_ms, entry->failures,
+					       advice->retry_after_ms, entry->share,
+					       next_random(running->refresher));
+		if (advice->confirm_in_ms >= 0)
+			delay_ms = advice->confirm_in_ms;
+		break;
+	case UPDATE_CANCELED:
+		return RETRY_NEVER;
+	}
+	running->next_ms = delay_ms < 0 ? RETRY_NEVER : clock_boot_ms() + delay_ms;
+	term_set_next_check(term, to_wall_ms(delay_ms));
+	return delay_ms;
+}
+
+static void finish(struct running *running, enum update_outcome outcome)
+{
+	struct refresher *refresher = running->refresher;
+	struct entry *entry = running->entry;
+
+	pthread_mutex_lock(&refresher->lock);
+	bool again = entry->is_asked_again;
+	pthread_mutex_unlock(&refresher->lock);
+	if (again)
+		term_set_next_check(term_of(refresher, entry), clock_wall_ms());
+
+	pthread_mutex_lock(&refresher->lock);
+	entry->phase = PHASE_IDLE;
+	entry->outcome = outcome;
+	entry->ended++;
+	if (entry->is_awaited && outcome != UPDATE_CANCELED) {
+		entry->is_awaited = false;
+		refresher->n_awaited--;
+	}
+	if (entry->is_asked_again)
+		due_put(&refresher->due, &entry->due, clock_boot_ms());
+	else if (running->next_ms >= 0)
+		due_put(&refresher->due, &entry->due, running->next_ms);
+	entry->is_asked_again = false;
+	arm(refresher);
+	pthread_cond_broadcast(&refresher->progress);
+	pthread_mutex_unlock(&refresher->lock);
+}
+
+/* The pool's run(). */
+static void run(void *arg, struct pool_job *job)
+{
+	struct refresher *refresher = arg;
+	struct entry *entry = container_of(job, struct entry, job);
+	struct running running = { refresher, entry, RETRY_NEVER };
+	struct err err = ERR_INIT;
+
+	if (cancel_requested(refresher->env.cancel))
+		return;
+	pthread_mutex_lock(&refresher->lock);
+	entry->phase = PHASE_RUNNING;
+	entry->begun++;
+	pthread_mutex_unlock(&refresher->lock);
+
+	enum update_outcome outcome = update_run(entry->state, term_of(refresher, entry),
+						 &refresher->env, plan, &running, &err);
+	if (entry->is_watched)
+		watch_recheck(refresher->watch, (size_t)(entry - refresher->entries));
+	finish(&running, outcome);
+}
+
+uint64_t refresher_request(struct refresher *refresher, size_t index)
+{
+	struct entry *entry = &refresher->entries[index];
+
+	/* Before the attempt can begin, which says something better. */
+	term_set_next_check(&refresher->terms[index], clock_wall_ms());
+	pthread_mutex_lock(&refresher->lock);
+	uint64_t ticket = entry->begun + 1;
+	switch (entry->phase) {
+	case PHASE_IDLE:
+		due_put(&refresher->due, &entry->due, clock_boot_ms());
+		arm(refresher);
+		break;
+	case PHASE_WAITING:
+		break;
+	case PHASE_RUNNING:
+		entry->is_asked_again = true;
+		break;
+	}
+	pthread_mutex_unlock(&refresher->lock);
+	return ticket;
+}
+
+/* With the lock held: waits for progress, or until the deadline; false if that is over. */
+static bool wait_for_progress(struct refresher *refresher, int64_t deadline_ms)
+{
+	int64_t left_ms = deadline_ms - clock_boot_ms();
+	struct timespec until;
+
+	if (left_ms <= 0)
+		return false;
+	if (left_ms > WAIT_MAX_MS)
+		left_ms = WAIT_MAX_MS;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	int64_t ns = until.tv_nsec + left_ms % MS_PER_S * 1000000;
+	until.tv_sec += left_ms / MS_PER_S + ns / NS_PER_S;
+	until.tv_nsec = ns % NS_PER_S;
+	pthread_cond_clockwait(&refresher->progress, &refresher->lock, CLOCK_MONOTONIC, &until);
+	return true;
+}
+
+bool refresher_wait(struct refresher *refresher, size_t index, uint64_t ticket, int64_t deadline_ms,
+		    enum update_outcome *ret)
+{
+	const struct entry *entry = &refresher->entries[index];
+	enum update_outcome outcome = UPDATE_CANCELED;
+
+	pthread_mutex_lock(&refresher->lock);
+	while (entry->ended < ticket && !refresher->is_stopping &&
+	       wait_for_progress(refresher, deadline_ms))
+		continue;
+	bool is_over = entry->ended >= ticket;
+	if (is_over)
+		outcome = entry->outcome;
+	else
+		is_over = refresher->is_stopping;
+	pthread_mutex_unlock(&refresher->lock);
+	if (is_over)
+		*ret = outcome;
+	return is_over;
+}
+
+size_t refresher_wait_first(struct refresher *refresher, int64_t deadline_ms)
+{
+	pthread_mutex_lock(&refresher->lock);
+	while (refresher->n_awaited > 0 && !refresher->is_stopping &&
+	       wait_for_progress(refresher, deadline_ms))
+		continue;
+	size_t n = refresher->n_awaited;
+	pthread_mutex_unlock(&refresher->lock);
+	return n;
+}
+
+size_t refresher_threads(struct refresher *refresher)
+{
+	return refresher->pool ? pool_threads(refresher->pool) : 0;
+}
+
+/* What tells this machine from others. */
+static void read_machine_id(char ret[MACHINE_ID_SIZE])
+{
+	_cleanup_fclose_ FILE *file = fopen("/etc/machine-id", "re");
+
+	if (file && fgets(ret, MACHINE_ID_SIZE, file) && ret[0] != '\n')
+		return;
+	if (gethostname(ret, MACHINE_ID_SIZE) < 0)
+		ret[0] = '\0';
+	ret[MACHINE_ID_SIZE - 1] = '\0';
+}
+
+static int add_origins(struct refresher *refresher, struct entry *entry,
+		       const struct term_config *config, struct err *err)
+{
+	for (size_t i = 0; i < config->n_sources; i++) {
+		const struct source *source = &config->sources[i];
+		const struct fetcher_ops *ops = fetcher_of(source);
+		const char *name = ops->origin ? ops->origin(source->state) : NULL;
+		struct origin *origin = NULL;
+
+		if (name && origins_add(refresher->origins, name, &origin, err) < 0)
+			return -1;
+		if (i == 0)
+			entry->origin = origin;
+	}
+	return 0;
+}
+
+static int add_terms(struct refresher *refresher, const struct refresher_setup *setup,
+		     struct err *err)
+{
+	char machine[MACHINE_ID_SIZE];
+
+	read_machine_id(machine);
+	for (size_t i = 0; i < setup->n_terms; i++) {
+		const struct term_config *config = setup->terms[i].config;
+		struct entry *entry = &refresher->entries[i];
+
+		entry->due.place = DUE_NOWHERE;
+		entry->share = retry_share(machine, config->name);
+		if (update_state_new(&entry->state, config, setup->env.store, setup->tokens[i],
+				     setup->fingerprints[i], err) < 0 ||
+		    add_origins(refresher, entry, config, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int refresher_new(struct refresher **ret, const struct refresher_setup *setup, struct err *err)
+{
+	_cleanup_(refresher_free_cleanup) struct refresher *refresher = calloc(1,
+									       sizeof(*refresher));
+
+	if (!refresher)
+		return err_set(err, ERR_INTERNAL, "refresher: out of memory");
+	pthread_mutex_init(&refresher->lock, NULL);
+	pthread_cond_init(&refresher->progress, NULL);
+	refresher->terms = setup->terms;
+	refresher->n_terms = setup->n_terms;
+	refresher->armed_ms = INT64_MAX;
+	refresher->env = setup->env;
+	refresher->env.origin_enter = enter;
+	refresher->env.origin_leave = leave;
+	refresher->env.origin_arg = refresher;
+	refresher->timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (refresher->timer < 0)
+		return err_errno(err, "refresher: timerfd_create");
+	if (getrandom(&refresher->random, sizeof(refresher->random), GRND_NONBLOCK) < 0)
+		refresher->random = (uint64_t)clock_wall_ns();
+	if (due_init(&refresher->due, setup->n_terms, err) < 0)
+		return -1;
+	refresher->entries = calloc(setup->n_terms ? setup->n_terms : 1, sizeof(struct entry));
+	if (!refresher->entries)
+		return err_set(err, ERR_INTERNAL, "refresher: out of memory");
+	if (origins_new(&refresher->origins, REFRESHER_THREADS_PER_ORIGIN, err) < 0)
+		return -1;
+	if (add_terms(refresher, setup, err) < 0)
+		return -1;
+	*ret = steal_ptr(&refresher);
+	return 0;
+}
+
+static void path_changed(void *arg, size_t index)
+{
+	refresher_request(arg, index);
+}
+
+static int add_paths(struct refresher *refresher, struct watch *watch, size_t index,
+		     struct err *err)
+{
+	const struct term_config *config = refresher->terms[index].config;
+
+	for (size_t i = 0; i < config->n_sources; i++) {
+		const struct source *source = &config->sources[i];
+		const struct fetcher_ops *ops = fetcher_of(source);
+		const char *path = ops->watched_path ? ops->watched_path(source->state) : NULL;
+
+		if (!path)
+			continue;
+		if (watch_add(watch, path, index, err) < 0)
+			return -1;
+		refresher->entries[index].is_watched = true;
+	}
+	return 0;
+}
+
+static int start_watch(struct refresher *refresher, struct err *err)
+{
+	struct watch *watch = NULL;
+	bool is_needed = false;
+
+	if (watch_new(&watch, refresher->n_terms, refresher->env.cancel, path_changed, refresher,
+		      err) < 0)
+		return -1;
+	refresher->watch = watch;
+	for (size_t i = 0; i < refresher->n_terms; i++) {
+		if (add_paths(refresher, watch, i, err) < 0)
+			return -1;
+		is_needed |= refresher->entries[i].is_watched;
+	}
+	return is_needed ? watch_start(watch, err) : 0;
+}
+
+static void plan_first_attempts(struct refresher *refresher)
+{
+	int64_t now_ms = clock_boot_ms();
+
+	for (size_t i = 0; i < refresher->n_terms; i++) {
+		struct entry *entry = &refresher->entries[i];
+		struct term *term = &refresher->terms[i];
+		struct snapshot *current = term_current(term);
+		bool needs_bytes = !current || update_is_stranger(entry->state);
+		int64_t delay_ms = retry_first(term->config, needs_bytes, entry->share);
+
+		if (current)
+			snapshot_unref(current);
+		term_set_next_check(term, to_wall_ms(delay_ms));
+		pthread_mutex_lock(&refresher->lock);
+		if (needs_bytes && !term->config->lazy_init) {
+			entry->is_awaited = true;
+			refresher->n_awaited++;
+		}
+		if (delay_ms >= 0)
+			due_put(&refresher->due, &entry->due, now_ms + delay_ms);
+		pthread_mutex_unlock(&refresher->lock);
+	}
+}
+
+int refresher_start(struct refresher *refresher, struct err *err)
+{
+	struct err watch_err = ERR_INIT;
+
+	if (pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0)
+		return -1;
+	plan_first_attempts(refresher);
+	/* Watching is an accelerator; without it terms follow at their interval. */
+	if (start_watch(refresher, &watch_err) < 0) {
+		log_event(LOG_LEVEL_WARNING, "not_watching", LOG_STR("error", watch_err.msg));
+		for (size_t i = 0; i < refresher->n_terms; i++)
+			refresher->entries[i].is_watched = false;
+	}
+	int result = pthread_create(&refresher->scheduler, NULL, scheduler_main, refresher);
+	if (result != 0) {
+		errno = result;
+		return err_errno(err, "starting the scheduler");
+	}
+	refresher->is_started = true;
+	pthread_mutex_lock(&refresher->lock);
+	arm(refresher);
+	pthread_mutex_unlock(&refresher->lock);
+	return 0;
+}
+
+void refresher_stop(struct refresher *refresher)
+{
+	if (refresher->is_started)
+		pthread_join(refresher->scheduler, NULL);
+	refresher->is_started = false;
+	if (refresher->pool)
+		pool_stop(refresher->pool);
+	watch_free(refresher->watch);
+	refresher->watch = NULL;
+}
+
+void refresher_free(struct refresher *refresher)
+{
+	if (!refresher)
+		return;
+	refresher_stop(refresher);
+	for (size_t i = 0; refresher->entries && i < refresher->n_terms; i++)
+		update_state_free(refresher->entries[i].state);
+	origins_free(refresher->origins);
+	pool_free(refresher->pool);
+	due_release(&refresher->due);
+	free(refresher->entries);
+	close_cleanup(&refresher->timer);
+	pthread_cond_destroy(&refresher->progress);
+	pthread_mutex_destroy(&refresher->lock);
+	free(refresher);
+}

@@ -1,0 +1,314 @@
+#include "mount/fs.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "mount/fs_state.h"
+#include "mount/xattr.h"
+
+#define STATFS_BLOCK 4096
+
+static void lookup_virtual(struct fs *fs, fuse_req_t req, const char *name)
+{
+	struct err err = ERR_INIT;
+	const struct rendering *rendering;
+
+	if (virtual_lookup(fs->virtual, name, &rendering, &err) < 0) {
+		if (err.kind != ERR_NOT_FOUND)
+			log_event(LOG_LEVEL_ERROR, "render-failed", LOG_STR("file", name),
+				  LOG_STR("error", err.msg));
+		fuse_reply_err(req, err.kind == ERR_NOT_FOUND ? ENOENT : EIO);
+		return;
+	}
+	struct stat stat = fs_rendering_stat(fs, rendering);
+	struct fuse_entry_param entry = fs_entry(&stat);
+	entry.entry_timeout = 0; /* the next look-up gets a rendering of its own */
+	if (fuse_reply_entry(req, &entry) < 0)
+		virtual_forget(fs->virtual, stat.st_ino, 1);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct tree_dir *dir = tree_dir(fs->tree, parent);
+	struct fuse_entry_param entry;
+
+	if (parent == fs->virtual_dir_id) {
+		lookup_virtual(fs, req, name);
+		return;
+	}
+	if (dir && dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0) {
+		struct stat stat = fs_virtual_dir_stat(fs);
+		entry = fs_entry(&stat);
+		fuse_reply_entry(req, &entry);
+		return;
+	}
+	const struct tree_child *child = dir ? tree_child(dir, name) : NULL;
+	if (child && fs_child_entry(fs, child, &entry))
+		fuse_reply_entry(req, &entry);
+	else
+		fuse_reply_err(req, ENOENT);
+}
+
+static void forget(struct fs *fs, uint64_t id, uint64_t count)
+{
+	struct term *term;
+	bool superseded = false;
+
+	if (id & VIRTUAL_ID_BIT) {
+		virtual_forget(fs->virtual, id, count);
+		return;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (superseded)
+		publisher_forgotten(fs->publisher, id);
+	snapshot_unref(snapshot);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t count)
+{
+	forget(fuse_req_userdata(req), id, count);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		forget(fuse_req_userdata(req), forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static bool stat_of(struct fs *fs, uint64_t id, struct stat *ret)
+{
+	const struct tree_dir *dir = tree_dir(fs->tree, id);
+	struct term *term;
+	bool superseded;
+
+	if (dir) {
+		*ret = fs_dir_stat(fs, dir);
+		return true;
+	}
+	if (id == fs->virtual_dir_id) {
+		*ret = fs_virtual_dir_stat(fs);
+		return true;
+	}
+	if (id & VIRTUAL_ID_BIT) {
+		const struct rendering *rendering = virtual_get(fs->virtual, id);
+		if (!rendering)
+			return false;
+		*ret = fs_rendering_stat(fs, rendering);
+		virtual_forget(fs->virtual, id, 1);
+		return true;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (!snapshot)
+		return false;
+	*ret = fs_snapshot_stat(snapshot, term, superseded);
+	snapshot_unref(snapshot);
+	return true;
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *info)
+{
+	struct stat stat;
+
+	(void)info;
+	if (stat_of(fuse_req_userdata(req), id, &stat))
+		fuse_reply_attr(req, &stat, FS_FOREVER_S);
+	else
+		fuse_reply_err(req, EIO);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t id)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	uint64_t snapshots, bytes;
+
+	(void)id;
+	store_usage(fs->setup.store, &snapshots, &bytes);
+	struct statvfs statvfs = {
+		.f_bsize = STATFS_BLOCK,
+		.f_frsize = STATFS_BLOCK,
+		.f_blocks = (bytes + STATFS_BLOCK - 1) / STATFS_BLOCK,
+		.f_files = fs->setup.n_terms,
+		.f_namemax = NAME_MAX,
+	};
+	fuse_reply_statfs(req, &statvfs);
+}
+
+/* ENOSYS tells the kernel never to ask again: opening then costs no request. */
+static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *info)
+{
+	(void)id;
+	(void)info;
+	fuse_reply_err(req, ENOSYS);
+}
+
+static void reply_value(fuse_req_t req, const char *value, size_t len, size_t size)
+{
+	if (size == 0)
+		fuse_reply_xattr(req, len);
+	else if (size < len)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, value, len);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	_cleanup_free_ char *value = NULL;
+	int failure = ENODATA;
+	struct term *term;
+	bool superseded;
+
+	if (id == TREE_ROOT_ID && strcmp(name, XATTR_CONTROL) == 0) {
+		reply_value(req, fs->setup.control_path, strlen(fs->setup.control_path), size);
+		return;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (snapshot)
+		failure = xattr_get(name, snapshot, term, &value);
+	snapshot_unref(snapshot);
+	if (failure)
+		fuse_reply_err(req, failure);
+	else
+		reply_value(req, value, strlen(value), size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct term *term;
+	bool superseded;
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+
+	reply_value(req, xattr_list, snapshot ? xattr_list_size : 0, size);
+	snapshot_unref(snapshot);
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	(void)userdata;
+	session_negotiate(conn);
+}
+
+/* Nothing here writes: the mount is read-only, and the kernel answers EROFS by itself. */
+static const struct fuse_lowlevel_ops operations = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.open = op_open,
+	.opendir = op_open,
+	.read = fs_op_read,
+	.readdir = fs_op_readdir,
+	.readdirplus = fs_op_readdirplus,
+	.statfs = op_statfs,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+};
+
+/* What the store had is visible from the first look-up on. */
+static int enter_current(struct fs *fs, struct err *err)
+{
+	for (size_t i = 0; i < fs->setup.n_terms; i++) {
+		struct term *term = &fs->setup.terms[i];
+		struct snapshot *snapshot = term_current(term);
+		int result = snapshot ? nodes_add(fs->nodes, snapshot, term, err) : 0;
+		snapshot_unref(snapshot);
+		if (result < 0)
+			return -1;
+	}
+	return 0;
+}
+
+DEFINE_CLEANUP(struct fs, fs_free)
+
+int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
+{
+	_cleanup_(fs_free_cleanup) struct fs *fs = calloc(1, sizeof(*fs));
+
+	if (!fs)
+		return err_set(err, ERR_INTERNAL, "file system: out of memory");
+	fs->setup = *setup;
+	fs->uid = geteuid();
+	fs->gid = getegid();
+	fs->started_ns = clock_wall_ns();
+	if (tree_new(&fs->tree, setup->terms, setup->n_terms, setup->store, err) < 0 ||
+	    nodes_new(&fs->nodes, err) < 0 || enter_current(fs, err) < 0 ||
+	    virtual_new(&fs->virtual, setup->virtuals, setup->n_virtuals, store_life(setup->store),
+			err) < 0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0)
+		return -1;
+	*ret = steal_ptr(&fs);
+	return 0;
+}
+
+int fs_start(struct fs *fs, int device, bool debug, struct err *err)
+{
+	if (session_new(&fs->session, &operations, sizeof(operations), fs, device, debug, err) < 0)
+		return -1;
+	struct publisher_setup publisher = {
+		.tree = fs->tree,
+		.nodes = fs->nodes,
+		.store = fs->setup.store,
+		.session = fs->session,
+		.lost = fs->setup.lost,
+		.lost_arg = fs->setup.lost_arg,
+	};
+	if (publisher_new(&fs->publisher, &publisher, err) < 0)
+		return -1;
+	struct verifier_setup verifier = {
+		.terms = fs->setup.terms,
+		.n_terms = fs->setup.n_terms,
+		.store = fs->setup.store,
+		.publisher = fs->publisher,
+		.cancel = fs->setup.cancel,
+	};
+	if (verifier_new(&fs->verifier, &verifier, err) < 0)
+		return -1;
+	return session_start(fs->session, err);
+}
+
+int fs_over_fd(const struct fs *fs)
+{
+	return session_over_fd(fs->session);
+}
+
+/* The publisher ends while requests are still answered, for its notifications may wait for them;
+ * what it uses ends after it. */
+void fs_free(struct fs *fs)
+{
+	if (!fs)
+		return;
+	if (fs->verifier)
+		verifier_stop(fs->verifier);
+	if (fs->publisher)
+		publisher_stop(fs->publisher);
+	session_free(fs->session);
+	verifier_free(fs->verifier);
+	publisher_free(fs->publisher);
+	virtual_free(fs->virtual);
+	nodes_free(fs->nodes);
+	tree_free(fs->tree);
+	free(fs);
+}
+
+void fs_publish(void *arg, struct term *term, struct snapshot *snapshot)
+{
+	struct fs *fs = arg;
+
+	publisher_publish(fs->publisher, term, snapshot);
+}
+
+void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),
+		       void *arg)
+{
+	session_request_counts(fs->session, each, arg);
+}

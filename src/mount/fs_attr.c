@@ -1,0 +1,126 @@
+/*
+ * fs_attr: attributes, made from what is immutable on every question.
+ */
+#include "mount/fs_state.h"
+
+#include "base/clock.h"
+
+#define BLOCK_SIZE 4096
+
+static struct timespec from_ns(int64_t ns)
+{
+	struct timespec ts = { .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
+
+	if (ts.tv_nsec < 0) {
+		ts.tv_nsec += NS_PER_S;
+		ts.tv_sec--;
+	}
+	return ts;
+}
+
+static struct timespec from_ms(int64_t ms)
+{
+	return from_ns(ms * (NS_PER_S / MS_PER_S));
+}
+
+static void set_times(struct stat *stat, struct timespec mtime, struct timespec ctime)
+{
+	stat->st_atim = mtime;
+	stat->st_mtim = mtime;
+	stat->st_ctim = ctime;
+}
+
+static void set_size(struct stat *stat, uint64_t size_bytes)
+{
+	stat->st_size = (off_t)size_bytes;
+	stat->st_blocks = (blkcnt_t)((size_bytes + 511) / 512);
+	stat->st_blksize = BLOCK_SIZE;
+}
+
+static struct stat any_dir_stat(const struct fs *fs, uint64_t id, size_t n_subdirs,
+				int64_t mtime_ns)
+{
+	struct stat stat = {
+		.st_ino = id,
+		.st_mode = S_IFDIR | 0755,
+		.st_nlink = 2 + n_subdirs,
+		.st_uid = fs->uid,
+		.st_gid = fs->gid,
+		.st_blksize = BLOCK_SIZE,
+	};
+
+	set_times(&stat, from_ns(mtime_ns), from_ns(mtime_ns));
+	return stat;
+}
+
+struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir)
+{
+	size_t hidden = dir->id == TREE_ROOT_ID; /* .rpt */
+
+	return any_dir_stat(fs, dir->id, dir->n_subdirs + hidden, atomic_load(&dir->mtime_ns));
+}
+
+struct stat fs_virtual_dir_stat(const struct fs *fs)
+{
+	return any_dir_stat(fs, fs->virtual_dir_id, 0, fs->started_ns);
+}
+
+struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
+			     bool superseded)
+{
+	struct stat stat = {
+		.st_ino = snapshot->id,
+		.st_mode = S_IFREG | term->config->mode,
+		.st_nlink = superseded ? 0 : 1,
+		.st_uid = term->config->user,
+		.st_gid = term->config->group,
+	};
+
+	set_size(&stat, snapshot->size_bytes);
+	set_times(&stat, from_ms(snapshot->mtime_ms), from_ms(snapshot->published_at_ms));
+	return stat;
+}
+
+struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering)
+{
+	struct stat stat = {
+		.st_ino = rendering->id,
+		.st_mode = S_IFREG | 0444,
+		.st_nlink = 1,
+		.st_uid = fs->uid,
+		.st_gid = fs->gid,
+	};
+	struct timespec at = from_ms(rendering->rendered_at_ms);
+
+	set_size(&stat, rendering->len);
+	set_times(&stat, at, at);
+	return stat;
+}
+
+struct fuse_entry_param fs_entry(const struct stat *stat)
+{
+	return (struct fuse_entry_param){
+		.ino = stat->st_ino,
+		.attr = *stat,
+		.attr_timeout = FS_FOREVER_S,
+		.entry_timeout = FS_FOREVER_S,
+	};
+}
+
+bool fs_child_entry(const struct fs *fs, const struct tree_child *child,
+		    struct fuse_entry_param *ret)
+{
+	struct stat stat;
+
+	if (child->dir) {
+		stat = fs_dir_stat(fs, child->dir);
+	} else {
+		struct snapshot *snapshot = term_current(child->term);
+		if (!snapshot)
+			return false;
+		stat = fs_snapshot_stat(snapshot, child->term, false);
+		snapshot_unref(snapshot);
+	}
+	*ret = fs_entry(&stat);
+	return true;
+}

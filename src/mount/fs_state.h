@@ -1,0 +1,60 @@
+/*
+ * fs_state: what the FUSE handlers share; known to the fs*.c files only.
+ */
+#ifndef MOUNT_FS_STATE_H
+#define MOUNT_FS_STATE_H
+
+#ifndef FUSE_USE_VERSION
+#	define FUSE_USE_VERSION 312
+#endif
+#include <fuse_lowlevel.h>
+
+#include "mount/fs.h"
+#include "mount/nodes.h"
+#include "mount/publisher.h"
+#include "mount/session.h"
+#include "mount/tree.h"
+#include "mount/verifier.h"
+#include "mount/virtual.h"
+
+/* Content never changes under a node id, and what changes is announced. */
+#define FS_FOREVER_S 1e9
+
+/* Everything is set by fs_new() and fs_start(), and constant while requests are served. */
+struct fs {
+	struct session *session; /* first: session.c finds it through the user data */
+	struct fs_setup setup;
+	struct tree *tree;
+	struct nodes *nodes;
+	struct virtual *virtual;
+	struct publisher *publisher;
+	struct verifier *verifier;
+	uint64_t virtual_dir_id;
+	int64_t started_ns; /* wall clock; times of .rpt */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* fs_attr.c: what stat(2) shows. */
+struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
+struct stat fs_virtual_dir_stat(const struct fs *fs);
+struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
+			     bool superseded);
+struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
+struct fuse_entry_param fs_entry(const struct stat *stat);
+
+/* The entry of a child that is there: a directory, or a term that has a snapshot. */
+bool fs_child_entry(const struct fs *fs, const struct tree_child *child,
+		    struct fuse_entry_param *ret);
+
+/* fs_read.c */
+void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		struct fuse_file_info *info);
+
+/* fs_list.c */
+void fs_op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		   struct fuse_file_info *info);
+void fs_op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		       struct fuse_file_info *info);
+
+#endif

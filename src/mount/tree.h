@@ -1,0 +1,61 @@
+/*
+ * tree: the directories that the names of the terms make up.
+ *
+ * Built once and immutable, so that look-ups take no lock; only a directory's mtime changes, and
+ * it only rises. A directory is there as soon as a term is configured below it. Whether a term's
+ * name is there is the term's matter (has it a snapshot?), not the tree's.
+ */
+#ifndef MOUNT_TREE_H
+#define MOUNT_TREE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "term/store.h"
+#include "term/term.h"
+
+#define TREE_ROOT_ID 1
+
+struct tree_dir;
+
+/* Either a term or a directory. Its place in the directory's array never changes. */
+struct tree_child {
+	const char *name; /* the last component; borrowed */
+	struct tree_dir *dir;
+	struct term *term;
+};
+
+struct tree_dir {
+	uint64_t id;		     /* node id and st_ino, the same over restarts */
+	struct tree_dir *parent;     /* the root's is itself */
+	char *path;		     /* "geo/europe"; "" for the root */
+	struct tree_child *children; /* sorted by name */
+	size_t n_children;
+	size_t n_subdirs;
+	_Atomic int64_t mtime_ns;
+};
+
+struct tree;
+
+/* terms are sorted by name; ids of directories come from the store. */
+int tree_new(struct tree **ret, struct term *terms, size_t n_terms, struct store *store,
+	     struct err *err);
+void tree_free(struct tree *tree);
+
+struct tree_dir *tree_root(struct tree *tree);
+
+/* NULL if no directory has that id. */
+struct tree_dir *tree_dir(struct tree *tree, uint64_t id);
+
+/* NULL if the directory has no such child. */
+const struct tree_child *tree_child(const struct tree_dir *dir, const char *name);
+
+/* The directory that holds the term's name, and the name in it (borrowed). */
+struct tree_dir *tree_place(struct tree *tree, const struct term *term, const char **ret_name);
+
+/* Something in the directory changed now: its mtime becomes strictly later than it was. */
+void tree_touch(struct tree_dir *dir);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * xattr: the extended attributes of a term's file.
+ *
+ * Those of the snapshot never change; those of the term are answered live, also through a
+ * descriptor of a superseded snapshot.
+ */
+#ifndef MOUNT_XATTR_H
+#define MOUNT_XATTR_H
+
+#include <stddef.h>
+
+#include "term/snapshot.h"
+#include "term/term.h"
+
+/* Where the control socket is; of the root only. */
+#define XATTR_CONTROL "user.rpt.control"
+
+/* What listxattr(2) answers: only what copying tools should copy. Names end with NUL each. */
+extern const char xattr_list[];
+extern const size_t xattr_list_size;
+
+/* The value without NUL or newline, malloc'ed, the caller's. Returns 0, ENODATA or ENOMEM. */
+int xattr_get(const char *name, const struct snapshot *snapshot, struct term *term, char **ret);
+
+#endif

@@ -1,0 +1,119 @@
+/*
+ * rptfs: arguments and wiring. The command mounts; its keeper executes it again as the worker.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "arguments.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "daemon/daemonize.h"
+#include "daemon/keeper.h"
+#include "daemon/worker.h"
+#include "fetchers/registry.h"
+#include "term/config.h"
+
+#define EXIT_USAGE 1
+
+DEFINE_CLEANUP(struct config, config_free)
+
+static int load(const struct arguments *arguments, struct config **ret)
+{
+	struct config_request request = {
+		.file = arguments->file,
+		.mountpoint = arguments->mountpoint,
+		.options = (const char *const *)arguments->options,
+		.terms = arguments->terms,
+		.types = fetcher_types,
+	};
+
+	if (!arguments->file && !arguments->terms[0]) {
+		fputs("rptfs: nothing to mount: neither a configuration file (-c FILE) nor "
+		      "NAME=URL\n"
+		      "rptfs: try --help\n",
+		      stderr);
+		return -1;
+	}
+	return config_load(ret, &request, stderr);
+}
+
+static int run_worker(const struct arguments *arguments, const struct config *config)
+{
+	struct worker_setup setup = {
+		.config = config,
+		.channel = arguments->channel,
+		.foreground = arguments->foreground,
+		.debug = arguments->debug,
+	};
+
+	fcntl(setup.channel, F_SETFD, FD_CLOEXEC);
+	return worker_run(&setup);
+}
+
+static int run_keeper(const struct arguments *arguments, const struct config *config)
+{
+	char channel_argument[KEEPER_CHANNEL_SIZE] = "";
+	_cleanup_free_ char **worker_argv = arguments_for_worker(arguments, channel_argument);
+	struct keeper_setup setup = {
+		.mountpoint = config->mountpoint,
+		.allow_other = config->allow_other,
+		.worker_argv = worker_argv,
+		.channel_argument = channel_argument,
+		.ready_fd = -1,
+	};
+	struct err err = ERR_INIT;
+	int code = EXIT_USAGE;
+
+	if (!worker_argv)
+		return EXIT_USAGE;
+	int parent = arguments->foreground ? 0 : daemonize(&setup.ready_fd, &code, &err);
+	if (parent < 0)
+		fprintf(stderr, "rptfs: %s\n", err.msg);
+	return parent ? code : keeper_run(&setup);
+}
+
+static int run(const struct arguments *arguments)
+{
+	_cleanup_(config_free_cleanup) struct config *config = NULL;
+
+	if (load(arguments, &config) < 0)
+		return EXIT_USAGE;
+	if (arguments->show_config) {
+		config_show(config, stdout);
+		return 0;
+	}
+	if (arguments->check_config) {
+		printf("the configuration is good: %zu %s\n", config->n_terms,
+		       config->n_terms == 1 ? "term" : "terms");
+		return 0;
+	}
+	if (!config->mountpoint) {
+		fputs("rptfs: no mountpoint: name one on the command line, or as mountpoint = "
+		      "\"…\" in "
+		      "the configuration\n",
+		      stderr);
+		return EXIT_USAGE;
+	}
+	return arguments->channel >= 0 ? run_worker(arguments, config)
+				       : run_keeper(arguments, config);
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_(arguments_release) struct arguments arguments;
+
+	if (arguments_parse(&arguments, argc, argv) < 0)
+		return EXIT_USAGE;
+	if (arguments.debug)
+		log_set_level(LOG_LEVEL_DEBUG);
+	if (arguments.help) {
+		arguments_usage();
+		return 0;
+	}
+	if (arguments.version) {
+		puts("rptfs " RPTFS_VERSION);
+		return 0;
+	}
+	return run(&arguments);
+}

@@ -1,0 +1,121 @@
+/*
+ * catalog: what the store knows of its snapshots, in SQLite. The only place with SQL.
+ *
+ * One connection, for one thread at a time: the store sees to that. Functions that read may be
+ * called inside or outside a transaction, functions that write only between catalog_begin() and
+ * catalog_commit(). Deleting a row never touches its file: the caller gets a list, and unlinks
+ * once the transaction has lasted.
+ *
+ * A row is "held" when a kernel may still know its node. That is so from the moment it is
+ * superseded until catalog_release(); held_in names the life of the store in which it happened, so
+ * that nothing is held when a store has just been opened.
+ */
+#ifndef TERM_CATALOG_H
+#define TERM_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "term/snapshot.h"
+
+struct catalog;
+
+/* Of a snapshot whose row is gone. */
+struct catalog_file {
+	uint64_t id;
+	uint64_t size_bytes;
+};
+
+struct catalog_files {
+	struct catalog_file *items; /* owned */
+	size_t n;
+	size_t capacity;
+};
+
+int catalog_files_add(struct catalog_files *files, uint64_t id, uint64_t size_bytes,
+		      struct err *err);
+void catalog_files_release(struct catalog_files *files);
+
+/*
+ * Opens DIR/catalog.db, or makes it. One that is no catalog, or damaged, is first set aside and
+ * logged. ERR_CONFIG if a newer rptfs wrote it. dir_fd is borrowed until catalog_close(), dir, for
+ * messages, is copied. in_memory: nothing has to last longer than the machine runs.
+ */
+int catalog_open(struct catalog **ret, int dir_fd, const char *dir, bool in_memory,
+		 struct err *err);
+void catalog_close(struct catalog *catalog);
+
+DEFINE_CLEANUP(struct catalog, catalog_close)
+
+uint32_t catalog_life(const struct catalog *catalog);
+/* Was the last failure a full disk? */
+bool catalog_found_disk_full(const struct catalog *catalog);
+
+/* durable: catalog_commit() returns when not even a power cut can undo the transaction. */
+int catalog_begin(struct catalog *catalog, bool durable, struct err *err);
+int catalog_commit(struct catalog *catalog, struct err *err);
+void catalog_rollback(struct catalog *catalog);
+
+/* Between catalog_savepoint() and catalog_keep(), catalog_undo() takes back what was done since;
+ * -1 if the whole transaction is lost. */
+int catalog_savepoint(struct catalog *catalog, struct err *err);
+int catalog_keep(struct catalog *catalog, struct err *err);
+int catalog_undo(struct catalog *catalog);
+
+/* An id that was never given before, nor will be again. Outside a transaction. */
+int catalog_take_id(struct catalog *catalog, uint64_t *ret, struct err *err);
+/* Files exist with ids up to this one: none of them is given (again). Before any is taken. */
+void catalog_skip_ids(struct catalog *catalog, uint64_t last);
+
+/* Calls each() with every snapshot, in the order of ids, until it returns -1. */
+int catalog_list(struct catalog *catalog,
+		 int (*each)(void *arg, uint64_t id, uint64_t size_bytes, struct err *err),
+		 void *arg, struct err *err);
+
+/*
+ * Makes the snapshot the term's current one, which supersedes the one before, sets its
+ * published_at_ms (later than any other of the term), and deletes what `history` does not keep.
+ * A token of NULL: none.
+ */
+int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
+		   const char *token, uint64_t fingerprint, unsigned history,
+		   struct catalog_files *deleted, struct err *err);
+
+/* As store_load(). */
+int catalog_load(struct catalog *catalog, const char *term, struct snapshot **ret, char **ret_token,
+		 uint64_t *ret_fingerprint, struct err *err);
+
+int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
+		      uint64_t fingerprint, struct err *err);
+int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err);
+int catalog_remove_current(struct catalog *catalog, const char *term, struct err *err);
+int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
+		    struct err *err);
+
+/* Deletes one row. ret_term, if not NULL: the name of its term, the caller's; NULL if there is no
+ * such row. */
+int catalog_delete(struct catalog *catalog, uint64_t id, char **ret_term,
+		   struct catalog_files *deleted, struct err *err);
+/* Deletes what no term's history keeps; for when nothing is held. */
+int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err);
+
+/* As store_refuse() and store_refused(). */
+int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,
+		   const char *token, const char *reason, struct err *err);
+int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
+		    char **ret_token, char **ret_reason, struct err *err);
+
+/* *ret is 0 if the directory has no id yet. */
+int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *ret,
+			   struct err *err);
+int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t id,
+			     struct err *err);
+
+/* As store_retain(). */
+int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_terms,
+		   struct catalog_files *deleted, struct err *err);
+
+#endif

@@ -1,0 +1,404 @@
+/*
+ * The questions that the store asks its catalog, run by run.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "term/catalog_internal.h"
+
+DEFINE_CLEANUP(struct snapshot, snapshot_unref)
+
+#define MISSED_TERM_KEPT_MS (INT64_C(7) * 86400 * MS_PER_S)
+
+/* The run deletes snapshots and returns id and size of each. */
+static int run_deletion(struct run *run, struct catalog_files *deleted, struct err *err)
+{
+	int more;
+
+	while ((more = run_step(run, err)) > 0) {
+		if (catalog_files_add(deleted, (uint64_t)sqlite3_column_int64(run->stmt, 0),
+				      (uint64_t)sqlite3_column_int64(run->stmt, 1), err) < 0)
+			return -1;
+	}
+	return more;
+}
+
+/* A copy of a column, the caller's; NULL stays NULL. */
+static int copy_column(struct run *run, int column, char **ret, struct err *err)
+{
+	const char *text = (const char *)sqlite3_column_text(run->stmt, column);
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		return err_set(err, ERR_INTERNAL, "catalog: out of memory");
+	*ret = copy;
+	return 0;
+}
+
+int catalog_list(struct catalog *catalog,
+		 int (*each)(void *arg, uint64_t id, uint64_t size_bytes, struct err *err),
+		 void *arg, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST);
+	int more;
+
+	while ((more = run_step(&run, err)) > 0) {
+		if (each(arg, (uint64_t)sqlite3_column_int64(run.stmt, 0),
+			 (uint64_t)sqlite3_column_int64(run.stmt, 1), err) < 0)
+			return -1;
+	}
+	return more;
+}
+
+/* For statements whose only parameters are numbers. */
+static int run_numbers(struct catalog *catalog, enum query query, const int64_t *numbers, int n,
+		       struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, query);
+
+	for (int i = 0; i < n; i++)
+		run_int(&run, numbers[i]);
+	return run_all(&run, err);
+}
+
+#define NUMBERS(...) \
+	(const int64_t[]){ __VA_ARGS__ }, (int)ARRAY_SIZE(((const int64_t[]){ __VA_ARGS__ }))
+
+/* The term's row; 1, or 0 if there is none. */
+static int find_term(struct catalog *catalog, const char *name, int64_t *ret_term,
+		     int64_t *ret_published_at_ms, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_TERM);
+
+	run_text(&run, name);
+	int found = run_step(&run, err);
+	if (found > 0) {
+		*ret_term = sqlite3_column_int64(run.stmt, 0);
+		*ret_published_at_ms = sqlite3_column_int64(run.stmt, 1);
+	}
+	return found;
+}
+
+static int add_term(struct catalog *catalog, const char *name, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_ADD_TERM);
+
+	run_text(&run, name);
+	return run_all(&run, err);
+}
+
+static int find_or_add_term(struct catalog *catalog, const char *name, int64_t *ret_term,
+			    int64_t *ret_published_at_ms, struct err *err)
+{
+	int found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
+
+	if (found == 0 && add_term(catalog, name, err) == 0)
+		found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
+	return found > 0 ? 0 : -1;
+}
+
+static int insert_snapshot(struct catalog *catalog, int64_t term, const struct snapshot *snapshot,
+			   const char *token, uint64_t fingerprint, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_INSERT);
+
+	run_int(&run, (int64_t)snapshot->id);
+	run_int(&run, term);
+	run_int(&run, (int64_t)snapshot->size_bytes);
+	run_int(&run, snapshot->mtime_ms);
+	run_int(&run, snapshot->fetched_at_ms);
+	run_int(&run, snapshot->published_at_ms);
+	run_int(&run, snapshot->order_key);
+	run_blob(&run, snapshot->sha256, sizeof(snapshot->sha256));
+	run_text(&run, snapshot->version);
+	run_text(&run, snapshot->source);
+	run_text(&run, token);
+	run_int(&run, (int64_t)fingerprint);
+	run_int(&run, catalog->boot);
+	return run_all(&run, err);
+}
+
+static int prune(struct catalog *catalog, int64_t term, struct catalog_files *deleted,
+		 struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_PRUNE);
+
+	run_int(&run, term);
+	run_int(&run, catalog->life);
+	return run_deletion(&run, deleted, err);
+}
+
+int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_PRUNE_ALL);
+
+	return run_deletion(&run, deleted, err);
+}
+
+int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
+		   const char *token, uint64_t fingerprint, unsigned history,
+		   struct catalog_files *deleted, struct err *err)
+{
+	int64_t row, last_ms, now_ms = clock_wall_ms();
+
+	if (find_or_add_term(catalog, term, &row, &last_ms, err) < 0)
+		return -1;
+	snapshot->published_at_ms = now_ms > last_ms ? now_ms : last_ms + 1;
+	if (insert_snapshot(catalog, row, snapshot, token, fingerprint, err) < 0 ||
+	    run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, catalog->life), err) < 0 ||
+	    run_numbers(catalog, QUERY_SET_CURRENT,
+			NUMBERS(row, (int64_t)snapshot->id, snapshot->published_at_ms, history),
+			err) < 0)
+		return -1;
+	return prune(catalog, row, deleted, err);
+}
+
+static struct snapshot *read_snapshot(struct catalog *catalog, sqlite3_stmt *stmt)
+{
+	const char *version = (const char *)sqlite3_column_text(stmt, 7);
+	const char *source = (const char *)sqlite3_column_text(stmt, 8);
+	const void *sha256 = sqlite3_column_blob(stmt, 6);
+	struct snapshot *snapshot = version && source ? snapshot_new(version, source) : NULL;
+
+	if (!snapshot)
+		return NULL;
+	snapshot->id = (uint64_t)sqlite3_column_int64(stmt, 0);
+	snapshot->size_bytes = (uint64_t)sqlite3_column_int64(stmt, 1);
+	snapshot->mtime_ms = sqlite3_column_int64(stmt, 2);
+	snapshot->fetched_at_ms = sqlite3_column_int64(stmt, 3);
+	snapshot->published_at_ms = sqlite3_column_int64(stmt, 4);
+	snapshot->order_key = sqlite3_column_int64(stmt, 5);
+	if (sha256 && sqlite3_column_bytes(stmt, 6) == DIGEST_SIZE)
+		memcpy(snapshot->sha256, sha256, DIGEST_SIZE);
+	if (sqlite3_column_int64(stmt, 11) == catalog->boot)
+		atomic_store(&snapshot->integrity, SNAPSHOT_VERIFIED);
+	return snapshot;
+}
+
+int catalog_load(struct catalog *catalog, const char *term, struct snapshot **ret, char **ret_token,
+		 uint64_t *ret_fingerprint, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LOAD);
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *snapshot = NULL;
+	char *token = NULL;
+	uint64_t fingerprint = 0;
+
+	run_text(&run, term);
+	int found = run_step(&run, err);
+	if (found < 0)
+		return -1;
+	if (found) {
+		snapshot = read_snapshot(catalog, run.stmt);
+		if (!snapshot)
+			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
+		if (copy_column(&run, 9, &token, err) < 0)
+			return -1;
+		fingerprint = (uint64_t)sqlite3_column_int64(run.stmt, 10);
+	}
+	*ret = steal_ptr(&snapshot);
+	*ret_token = token;
+	*ret_fingerprint = fingerprint;
+	return 0;
+}
+
+int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
+		      uint64_t fingerprint, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_TOKEN);
+
+	run_text(&run, term);
+	run_text(&run, token);
+	run_int(&run, (int64_t)fingerprint);
+	return run_all(&run, err);
+}
+
+int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err)
+{
+	return run_numbers(catalog, QUERY_SET_VERIFIED, NUMBERS((int64_t)id, catalog->boot), err);
+}
+
+int catalog_remove_current(struct catalog *catalog, const char *term, struct err *err)
+{
+	int64_t row, published_at_ms;
+	int found = find_term(catalog, term, &row, &published_at_ms, err);
+
+	if (found <= 0)
+		return found;
+	if (run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, catalog->life), err) < 0)
+		return -1;
+	return run_numbers(catalog, QUERY_CLEAR_CURRENT, NUMBERS(row), err);
+}
+
+int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
+		    struct err *err)
+{
+	int64_t row = 0;
+	{
+		_cleanup_run_ struct run run = run_start(catalog, QUERY_RELEASE);
+
+		run_int(&run, (int64_t)id);
+		int found = run_step(&run, err);
+		if (found <= 0)
+			return found;
+		row = sqlite3_column_int64(run.stmt, 0);
+		if (run_all(&run, err) < 0)
+			return -1;
+	}
+	return prune(catalog, row, deleted, err);
+}
+
+static int find_term_name(struct catalog *catalog, uint64_t id, char **ret, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_TERM_NAME);
+
+	run_int(&run, (int64_t)id);
+	int found = run_step(&run, err);
+	if (found <= 0) {
+		*ret = NULL;
+		return found;
+	}
+	return copy_column(&run, 0, ret, err);
+}
+
+int catalog_delete(struct catalog *catalog, uint64_t id, char **ret_term,
+		   struct catalog_files *deleted, struct err *err)
+{
+	_cleanup_free_ char *name = NULL;
+
+	if (ret_term && find_term_name(catalog, id, &name, err) < 0)
+		return -1;
+	if (run_numbers(catalog, QUERY_UNSET_CURRENT, NUMBERS((int64_t)id), err) < 0)
+		return -1;
+
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_DELETE);
+
+	run_int(&run, (int64_t)id);
+	if (run_deletion(&run, deleted, err) < 0)
+		return -1;
+	if (ret_term)
+		*ret_term = steal_ptr(&name);
+	return 0;
+}
+
+int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,
+		   const char *token, const char *reason, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog,
+						 token ? QUERY_REFUSE : QUERY_FORGET_REFUSED);
+	int64_t row, published_at_ms;
+
+	if (!token) {
+		run_text(&run, term);
+		run_int(&run, (int64_t)fingerprint);
+		return run_all(&run, err);
+	}
+	if (find_or_add_term(catalog, term, &row, &published_at_ms, err) < 0)
+		return -1;
+	run_int(&run, row);
+	run_int(&run, (int64_t)fingerprint);
+	run_text(&run, token);
+	run_text(&run, reason);
+	return run_all(&run, err);
+}
+
+int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
+		    char **ret_token, char **ret_reason, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_REFUSED);
+	_cleanup_free_ char *token = NULL;
+	_cleanup_free_ char *reason = NULL;
+
+	run_text(&run, term);
+	run_int(&run, (int64_t)fingerprint);
+	int found = run_step(&run, err);
+	if (found < 0 || (found && (copy_column(&run, 0, &token, err) < 0 ||
+				    copy_column(&run, 1, &reason, err) < 0)))
+		return -1;
+	*ret_token = steal_ptr(&token);
+	*ret_reason = steal_ptr(&reason);
+	return 0;
+}
+
+int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *ret,
+			   struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_DIRECTORY);
+
+	run_text(&run, path);
+	int found = run_step(&run, err);
+	if (found < 0)
+		return -1;
+	*ret = found ? (uint64_t)sqlite3_column_int64(run.stmt, 0) : 0;
+	return 0;
+}
+
+int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t id,
+			     struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_INSERT_DIRECTORY);
+
+	run_text(&run, path);
+	run_int(&run, (int64_t)id);
+	return run_all(&run, err);
+}
+
+/* Notes which terms are missed now and were not before, and the other way round. */
+static int mark_missed(struct catalog *catalog, const char *const *terms, size_t n_terms,
+		       int64_t now_ms, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_TERMS);
+	size_t i = 0;
+	int more;
+
+	while ((more = run_step(&run, err)) > 0) {
+		int64_t row = sqlite3_column_int64(run.stmt, 0);
+		const char *name = (const char *)sqlite3_column_text(run.stmt, 1);
+		bool was_missed = sqlite3_column_int(run.stmt, 2);
+
+		if (!name)
+			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
+		while (i < n_terms && strcmp(terms[i], name) < 0)
+			i++;
+		bool is_missed = i == n_terms || strcmp(terms[i], name) != 0;
+		if (is_missed == was_missed)
+			continue;
+		if ((is_missed ? run_numbers(catalog, QUERY_SET_MISSED,
+					     NUMBERS(row, now_ms, catalog->life), err)
+			       : run_numbers(catalog, QUERY_UNSET_MISSED, NUMBERS(row), err)) < 0)
+			return -1;
+	}
+	return more;
+}
+
+static int delete_term(struct catalog *catalog, int64_t row, struct catalog_files *deleted,
+		       struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_DELETE_SNAPSHOTS);
+
+	run_int(&run, row);
+	if (run_deletion(&run, deleted, err) < 0 ||
+	    run_numbers(catalog, QUERY_DELETE_REFUSED, NUMBERS(row), err) < 0)
+		return -1;
+	return run_numbers(catalog, QUERY_DELETE_TERM, NUMBERS(row), err);
+}
+
+int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_terms,
+		   struct catalog_files *deleted, struct err *err)
+{
+	int64_t now_ms = clock_wall_ms();
+	int more;
+
+	if (mark_missed(catalog, terms, n_terms, now_ms, err) < 0)
+		return -1;
+
+	/* A term that was missed in this life may still be held by a kernel. */
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_MISSED);
+
+	run_int(&run, now_ms - MISSED_TERM_KEPT_MS);
+	run_int(&run, catalog->life);
+	while ((more = run_step(&run, err)) > 0) {
+		if (delete_term(catalog, sqlite3_column_int64(run.stmt, 0), deleted, err) < 0)
+			return -1;
+	}
+	return more;
+}

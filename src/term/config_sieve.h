@@ -1,0 +1,40 @@
+/*
+ * config_sieve: takes out of a file what libconfuse could only fail on.
+ *
+ * libconfuse ends at the first option that it does not know. The sieve walks over the tokens
+ * first, says what is unknown or has the wrong shape (a block where an option is expected, a list
+ * where one value is), and makes it blank, so that the rest is parsed and checked all the same. At
+ * a syntax error it cuts the text off before the top-level block or option that has it.
+ */
+#ifndef TERM_CONFIG_SIEVE_H
+#define TERM_CONFIG_SIEVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "term/config_scan.h"
+#include "term/source.h"
+
+/* What may stand in a file. */
+struct schema {
+	const struct option_spec *root;
+	const struct option_spec *term; /* in terms and in defaults */
+	const struct source_type *const *types;
+};
+
+/* A block that was left in the text; libconfuse does not tell the line on which one begins. */
+struct block_note {
+	unsigned line;
+	bool is_incomplete; /* something was taken out: do not complain that it is missing */
+};
+
+/* In the order in which the blocks close. */
+struct block_notes {
+	struct block_note *items; /* owned */
+	size_t n_items;
+	size_t n_allocated;
+};
+
+void config_sieve(struct scanner *scanner, const struct schema *schema, struct block_notes *notes);
+
+#endif

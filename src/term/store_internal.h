@@ -1,0 +1,95 @@
+/*
+ * store_internal: what the store's files share.
+ *
+ * The catalog has one connection and no lock: whoever has something to do there queues a job. The
+ * thread that finds nobody at it becomes the leader, and takes along whatever has been queued: one
+ * transaction, one round of fsyncs for all of it. Then it leaves; the next in the queue leads.
+ * Fields that say "leader" are touched by the leading thread only.
+ */
+#ifndef TERM_STORE_INTERNAL_H
+#define TERM_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/util.h"
+#include "term/catalog.h"
+#include "term/store.h"
+
+#define STORE_SHARDS	256
+#define STORE_PATH_SIZE 32 /* of "XX/ID", below snapshots/ */
+
+enum job_kind {
+	JOB_READS,
+	JOB_WRITES,  /* lasts over kill -9, but a power cut may undo it */
+	JOB_DURABLE, /* nothing undoes it */
+};
+
+struct job {
+	enum job_kind kind;
+	/* Before the transaction; NULL: nothing to do. */
+	int (*prepare)(struct store *store, struct job *job, struct err *err);
+	/* In the transaction. Called again if the shared transaction fails: each of its jobs then
+	 * gets one of its own. What it deletes goes to store->deleted. NULL: nothing to do. */
+	int (*run)(struct store *store, struct job *job, struct err *err);
+	/* After the transaction; NULL: nothing to do. */
+	void (*committed)(struct store *store, struct job *job);
+	/* Set by prepare: the id of the file that was linked, whose directory needs a fsync. */
+	uint64_t linked_id;
+
+	/* Of the queue. */
+	struct job *next;
+	struct err *err;
+	pthread_cond_t wake;
+	bool done;	  /* guarded by store->lock */
+	bool is_hopeless; /* leader: failed before the transaction */
+	int result;	  /* leader, until done */
+};
+
+struct store {
+	char *dir; /* owned; for messages */
+	bool in_memory;
+	char *runtime_dir;	/* owned; removed by store_close(); NULL: none */
+	int mount_fd;		/* owned; of the private tmpfs; -1: none */
+	int dir_fd;		/* owned */
+	int lock_fd;		/* owned; flock(2)ed */
+	int snapshots_fd;	/* owned */
+	atomic_bool no_tmpfile; /* the file system has no O_TMPFILE */
+	atomic_uint n_writers;	/* so far; for the names of temporary files */
+	atomic_uint_fast64_t n_snapshots;
+	atomic_uint_fast64_t n_bytes;
+
+	struct catalog *catalog;      /* owned; leader */
+	struct catalog_files deleted; /* leader; rows are gone, files not yet */
+
+	pthread_mutex_t lock;
+	bool has_leader;	       /* guarded by lock */
+	struct job *queue;	       /* guarded by lock */
+	struct job **queue_end;	       /* guarded by lock */
+	struct catalog_files released; /* guarded by lock; waits for the next durable job */
+	uint64_t released_bytes;       /* guarded by lock */
+};
+
+/* Performs one job: 0, or -1 with *err, which is the job's own. */
+int store_run(struct store *store, struct job *job, struct err *err);
+
+const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE]);
+void store_unlink(struct store *store, uint64_t id);
+
+/* Brings files and catalog together; the first and only user of a store just opened. */
+int store_sweep(struct store *store, struct err *err);
+
+/* Descriptor of the snapshot's file, or -1 with errno. */
+int store_open_file(struct store *store, uint64_t id);
+
+/* Makes sure of the written bytes: fsync. */
+int store_writer_sync(struct store_writer *writer, struct err *err);
+/* Gives the file its name. */
+int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err);
+const uint8_t *store_writer_sha256(const struct store_writer *writer);
+
+/* Sets mount_fd and dir_fd, or runtime_dir and dir_fd. */
+int store_make_memory(struct store *store, struct err *err);
+void store_remove_tree(const char *dir);
+
+#endif

@@ -1,0 +1,230 @@
+/*
+ * The queue in front of the catalog: leader, followers, and the transaction that they share.
+ *
+ * A batch is: prepare each job (a commit links its file), one fsync for each directory in which
+ * something was linked, one transaction in which each job has a savepoint of its own. A job that
+ * fails is undone alone. If the transaction as a whole fails, each job is tried in one of its own,
+ * so that only those fail for which there is no room. Files of deleted rows are unlinked after a
+ * durable transaction, and after the followers were let go.
+ */
+#include <fcntl.h>
+
+#include "base/log.h"
+#include "term/store_internal.h"
+
+/* Lets the kernel's forgotten nodes ride along in somebody's transaction. */
+struct release_job {
+	struct job job;
+	struct catalog_files ids; /* owned */
+};
+
+static int run_release(struct store *store, struct job *job, struct err *err)
+{
+	struct release_job *release = container_of(job, struct release_job, job);
+
+	for (size_t i = 0; i < release->ids.n; i++) {
+		if (catalog_release(store->catalog, release->ids.items[i].id, &store->deleted,
+				    err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int sync_shard(struct store *store, uint64_t id, struct err *err)
+{
+	char path[STORE_PATH_SIZE];
+
+	store_path(id, path);
+	path[2] = '\0';
+	_cleanup_close_ int fd = openat(store->snapshots_fd, path,
+					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		return err_errno(err, "store %s: fsync of snapshots/%s", store->dir, path);
+	return 0;
+}
+
+static void prepare_batch(struct store *store, struct job *batch)
+{
+	bool is_synced[STORE_SHARDS] = { false };
+
+	for (struct job *job = batch; job; job = job->next) {
+		job->is_hopeless = job->prepare && job->prepare(store, job, job->err) < 0;
+		job->result = job->is_hopeless ? -1 : 0;
+	}
+	for (struct job *job = batch; job && !store->in_memory; job = job->next) {
+		bool *synced = &is_synced[job->linked_id % STORE_SHARDS];
+
+		if (job->is_hopeless || !job->linked_id || *synced)
+			continue;
+		if (sync_shard(store, job->linked_id, job->err) < 0) {
+			job->is_hopeless = true;
+			job->result = -1;
+		} else {
+			*synced = true;
+		}
+	}
+}
+
+/* Runs one job between two savepoints. -1 if the whole transaction is lost; *err says why. */
+static int run_in_transaction(struct store *store, struct job *job, struct err *err)
+{
+	size_t n_deleted = store->deleted.n;
+
+	if (catalog_savepoint(store->catalog, err) < 0)
+		return -1;
+	job->result = job->run(store, job, job->err);
+	if (job->result == 0)
+		return catalog_keep(store->catalog, err);
+	store->deleted.n = n_deleted;
+	*err = *job->err;
+	return catalog_undo(store->catalog);
+}
+
+static bool takes_part(const struct job *job, const struct job *only)
+{
+	return !job->is_hopeless && job->run && (!only || job == only);
+}
+
+/* One transaction for the batch, or for one job of it. On failure nothing has changed. */
+static int transact(struct store *store, struct job *batch, const struct job *only, bool durable,
+		    struct err *err)
+{
+	struct catalog *catalog = store->catalog;
+	size_t n_deleted = store->deleted.n;
+	int result = catalog_begin(catalog, durable, err);
+
+	for (struct job *job = batch; job && result == 0; job = job->next) {
+		if (takes_part(job, only))
+			result = run_in_transaction(store, job, err);
+	}
+	if (result < 0 || catalog_commit(catalog, err) < 0) {
+		catalog_rollback(catalog);
+		store->deleted.n = n_deleted;
+		return -1;
+	}
+	for (struct job *job = batch; job; job = job->next) {
+		if (takes_part(job, only) && job->result == 0 && job->committed)
+			job->committed(store, job);
+	}
+	return 0;
+}
+
+static void run_batch(struct store *store, struct job *batch, enum job_kind kind)
+{
+	struct err err = ERR_INIT;
+
+	prepare_batch(store, batch);
+	if (kind == JOB_READS) {
+		for (struct job *job = batch; job; job = job->next) {
+			if (takes_part(job, NULL))
+				job->result = job->run(store, job, job->err);
+		}
+		return;
+	}
+	if (transact(store, batch, NULL, kind == JOB_DURABLE, &err) == 0)
+		return;
+	for (struct job *job = batch; job; job = job->next) {
+		if (takes_part(job, NULL) &&
+		    transact(store, batch, job, kind == JOB_DURABLE, &err) < 0) {
+			job->result = -1;
+			*job->err = err;
+		}
+	}
+}
+
+static enum job_kind kind_of(const struct job *batch)
+{
+	enum job_kind kind = JOB_READS;
+
+	for (; batch; batch = batch->next) {
+		if (batch->kind > kind)
+			kind = batch->kind;
+	}
+	return kind;
+}
+
+static void lead(struct store *store, struct job *batch, struct catalog_files *released)
+{
+	struct err err = ERR_INIT;
+	struct release_job release = {
+		.job = { .kind = JOB_DURABLE, .run = run_release, .next = batch, .err = &err },
+		.ids = *released,
+	};
+
+	run_batch(store, released->n ? &release.job : batch, kind_of(batch));
+	if (release.job.result < 0)
+		log_event(LOG_LEVEL_WARNING, "release_failed", LOG_STR("store", store->dir),
+			  LOG_STR("error", err.msg));
+	catalog_files_release(&release.ids);
+}
+
+static void unlink_deleted(struct store *store, struct catalog_files *deleted)
+{
+	for (size_t i = 0; i < deleted->n; i++)
+		store_unlink(store, deleted->items[i].id);
+	catalog_files_release(deleted);
+}
+
+/* Takes the whole queue, and what was released if the queue is durable anyway. Locked. */
+static struct job *take_queue(struct store *store, struct catalog_files *ret_released)
+{
+	struct job *batch = steal_ptr(&store->queue);
+
+	store->queue_end = &store->queue;
+	store->has_leader = true;
+	if (kind_of(batch) == JOB_DURABLE) {
+		*ret_released = store->released;
+		store->released = (struct catalog_files){ .n = 0 };
+		store->released_bytes = 0;
+	}
+	return batch;
+}
+
+static void hand_over(struct store *store, struct job *batch)
+{
+	pthread_mutex_lock(&store->lock);
+	for (struct job *job = batch, *next; job; job = next) {
+		next = job->next; /* job belongs to its thread again once it is done */
+		job->done = true;
+		pthread_cond_signal(&job->wake);
+	}
+	store->has_leader = false;
+	if (store->queue)
+		pthread_cond_signal(&store->queue->wake);
+	pthread_mutex_unlock(&store->lock);
+}
+
+int store_run(struct store *store, struct job *job, struct err *err)
+{
+	struct catalog_files released = { .n = 0 };
+	struct job *batch = NULL;
+
+	job->next = NULL;
+	job->err = err;
+	job->done = false;
+	pthread_cond_init(&job->wake, NULL);
+
+	pthread_mutex_lock(&store->lock);
+	*store->queue_end = job;
+	store->queue_end = &job->next;
+	while (store->has_leader && !job->done)
+		pthread_cond_wait(&job->wake, &store->lock);
+	if (!job->done)
+		batch = take_queue(store, &released);
+	pthread_mutex_unlock(&store->lock);
+
+	if (batch) {
+		lead(store, batch, &released);
+
+		struct catalog_files deleted = store->deleted;
+		store->deleted = (struct catalog_files){ .n = 0 };
+		for (size_t i = 0; i < deleted.n; i++) {
+			atomic_fetch_sub(&store->n_snapshots, 1);
+			atomic_fetch_sub(&store->n_bytes, deleted.items[i].size_bytes);
+		}
+		hand_over(store, batch);
+		unlink_deleted(store, &deleted);
+	}
+	pthread_cond_destroy(&job->wake);
+	return job->result;
+}

@@ -1,0 +1,35 @@
+"""The trees below build/ that tests/run makes."""
+
+import os
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Build:
+    """One of them, by name: plain, asan, tsan; bench."""
+
+    def __init__(self, name):
+        self.name = name
+        self.dir = os.path.join(TOP, "build", name)
+        self.rptfs = os.path.join(self.dir, "src", "rptfs")
+        self.rpt = os.path.join(self.dir, "src", "rpt")
+        self.sanitized = name in ("asan", "tsan")
+        # Readers that are not slowed down see more.
+        plain = os.path.join(TOP, "build", "plain", "tests", "torture")
+        own = os.path.join(self.dir, "tests", "torture")
+        self.torture = plain if os.path.exists(plain) else own
+        self.slow = 4 if self.sanitized else 1  # what limits are multiplied with
+        self.stops_in_s = 3 if self.sanitized else 1
+
+    def environment(self, directory):
+        """The environment of a program whose sanitizer reports go to directory/sanitizer.PID."""
+        common = f"log_path={directory}/sanitizer:exitcode=66"
+        suppressions = os.path.join(TOP, "tests", "tsan.supp")
+        return {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "ASAN_OPTIONS": f"{common}:detect_leaks=1:detect_stack_use_after_return=1",
+            "UBSAN_OPTIONS": f"{common}:print_stacktrace=1:halt_on_error=1",
+            "TSAN_OPTIONS": f"{common}:halt_on_error=1:second_deadlock_stack=1"
+            f":suppressions={suppressions}",
+        }

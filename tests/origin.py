@@ -1,0 +1,487 @@
+"""An HTTP origin that does what a test tells it to: serve well, delay, stall, cut, reset, lie.
+
+    origin.put("/flags.json", b"{}", etag='"1"')
+    origin.then("/flags.json", status(503, {"Retry-After": "2"}), cut(100))   # the next two requests
+    origin.always("/flags.json", stall())                                     # from now on
+    assert origin.requests[-1].headers["if-none-match"] == '"1"'
+
+Raw sockets, one thread a connection, nothing but the standard library: what goes over the wire is
+what is written here.
+"""
+
+import gzip
+import hashlib
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+import zlib
+from dataclasses import dataclass, field
+from email.utils import formatdate, parsedate_to_datetime
+
+
+@dataclass
+class Page:
+    """What a path has to offer. None for etag or last_modified leaves the header out."""
+
+    body: bytes
+    etag: str | None = None
+    last_modified: str | None = None
+    headers: dict = field(default_factory=dict)
+    coding: str | None = None  # used when the client accepts it
+    ranges: bool = True
+    conditional: bool = True
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict  # names in lower case
+    at: float  # time.monotonic()
+    peer: tuple
+    answer: int = 0  # status that was sent
+
+
+def digest_etag(body):
+    return '"%s"' % hashlib.sha256(body).hexdigest()[:16]
+
+
+def http_date(seconds):
+    return formatdate(seconds, usegmt=True)
+
+
+REASONS = {200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Found"}
+
+
+class Exchange:
+    """One request and the means to answer it."""
+
+    def __init__(self, origin, connection, request, page):
+        self.origin, self.connection, self.request, self.page = origin, connection, request, page
+        self.keep = request.headers.get("connection", "").lower() != "close"
+
+    def head(self, code, headers, version="HTTP/1.1"):
+        self.request.answer = code
+        lines = [f"{version} {code} {REASONS.get(code, 'Status')}"]
+        lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+        self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
+
+    def send(self, data):
+        self.connection.sendall(data)
+
+    def wait(self, seconds):
+        """Until then, or until the client or the test has gone; True if the time passed."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self.origin.closing.is_set():
+                return False
+            readable, _, _ = select.select([self.connection], [], [], min(left, 0.1))
+            if readable:
+                return False  # nobody pipelines: the client closed
+        return True
+
+    def page_headers(self):
+        page = self.page
+        headers = {"ETag": page.etag, "Last-Modified": page.last_modified, **page.headers}
+        if page.ranges:
+            headers["Accept-Ranges"] = "bytes"
+        return headers
+
+    def encoded(self):
+        """The body as it goes over the wire, and the headers that say so."""
+        coding = self.page.coding
+        if coding and coding in self.request.headers.get("accept-encoding", ""):
+            return encode(self.page.body, coding), {"Content-Encoding": coding}
+        return self.page.body, {}
+
+
+def encode(body, coding):
+    if coding == "gzip":
+        return gzip.compress(body, mtime=0)
+    if coding == "deflate":
+        return zlib.compress(body)
+    raise ValueError(coding)
+
+
+def unchanged(request, page):
+    """RFC 9110 section 13.2.2, as far as GET needs it."""
+    if not page.conditional:
+        return False
+    tags = request.headers.get("if-none-match")
+    if tags is not None:
+        mine = (page.etag or "").removeprefix("W/")
+        return tags == "*" or mine in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+    since = request.headers.get("if-modified-since")
+    if since and page.last_modified:
+        return parsedate_to_datetime(page.last_modified) <= parsedate_to_datetime(since)
+    return False
+
+
+def byte_range(request, page, size):
+    """The first byte that is wanted, or None for the whole."""
+    wanted = request.headers.get("range", "")
+    if not page.ranges or not wanted.startswith("bytes=") or not wanted.endswith("-"):
+        return None
+    condition = request.headers.get("if-range")
+    if condition is not None and condition not in (page.etag, page.last_modified):
+        return None
+    first = int(wanted[6:-1])
+    return first if 0 < first < size else None
+
+
+# Behaviours: each takes an Exchange.
+
+
+def serve(x):
+    """Conditional requests, ranges, content coding: as it should be."""
+    if x.page is None:
+        return status(404, body=b"no such page\n")(x)
+    if unchanged(x.request, x.page):
+        x.head(304, x.page_headers())
+        return
+    body, headers = x.encoded()
+    first = byte_range(x.request, x.page, len(body))
+    if first is None:
+        x.head(200, {**x.page_headers(), **headers, "Content-Length": len(body)})
+    else:
+        headers["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
+        body = body[first:]
+        x.head(206, {**x.page_headers(), **headers, "Content-Length": len(body)})
+    if x.request.method != "HEAD":
+        x.send(body)
+
+
+def status(code, headers=None, body=b"an error page, not content\n"):
+    def behave(x):
+        x.head(code, {"Content-Length": len(body), **(headers or {})})
+        x.send(body)
+
+    return behave
+
+
+def redirect(to, code=302):
+    return status(code, {"Location": to})
+
+
+def raw(data):
+    """These bytes, and the end."""
+
+    def behave(x):
+        x.send(data)
+        x.keep = False
+
+    return behave
+
+
+def delay(seconds, then=serve):
+    def behave(x):
+        if x.wait(seconds):
+            then(x)
+        else:
+            x.keep = False
+
+    return behave
+
+
+def stall(after=None):
+    """Not even headers; or headers and that many bytes, and then nothing more."""
+
+    def behave(x):
+        x.keep = False
+        if after is not None:
+            x.head(200, {**x.page_headers(), "Content-Length": len(x.page.body)})
+            x.send(x.page.body[:after])
+        x.wait(3600)
+
+    return behave
+
+
+def trickle(piece, pause):
+    def behave(x):
+        body = x.page.body
+        x.head(200, {**x.page_headers(), "Content-Length": len(body)})
+        for at in range(0, len(body), piece):
+            x.send(body[at : at + piece])
+            if not x.wait(pause):
+                x.keep = False
+                return
+
+    return behave
+
+
+def cut(after):
+    """An orderly close in the middle of the body (or of what a range asks for)."""
+
+    def behave(x):
+        x.keep = False
+        first = byte_range(x.request, x.page, len(x.page.body)) or 0
+        body = x.page.body[first:]
+        headers = {**x.page_headers(), "Content-Length": len(body)}
+        if first:
+            whole = len(x.page.body)
+            headers["Content-Range"] = f"bytes {first}-{whole - 1}/{whole}"
+        x.head(206 if first else 200, headers)
+        x.send(body[:after])
+
+    return behave
+
+
+def reset(after=None):
+    """A TCP reset: at once, or in the middle of the body."""
+
+    def behave(x):
+        if after is not None:
+            cut(after)(x)
+            time.sleep(0.05)  # let the bytes be read: a reset drops what is in flight
+        x.keep = False
+        x.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return behave
+
+
+def longer(extra=b"and more"):
+    """More bytes than Content-Length says."""
+
+    def behave(x):
+        x.keep = False
+        x.head(200, {**x.page_headers(), "Content-Length": len(x.page.body)})
+        x.send(x.page.body + extra)
+
+    return behave
+
+
+def chunked(end=True, coding=None):
+    """Transfer-Encoding: chunked; without the last chunk if end is False."""
+
+    def behave(x):
+        body = encode(x.page.body, coding) if coding else x.page.body
+        headers = {**x.page_headers(), "Transfer-Encoding": "chunked", "Content-Encoding": coding}
+        x.head(200, headers)
+        for at in range(0, len(body), 1000):
+            piece = body[at : at + 1000]
+            x.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if end:
+            x.send(b"0\r\n\r\n")
+        else:
+            x.keep = False
+
+    return behave
+
+
+def unframed(upto=None):
+    """HTTP/1.0: the end of the connection is the end of the body."""
+
+    def behave(x):
+        x.keep = False
+        x.head(200, x.page_headers(), version="HTTP/1.0")
+        x.send(x.page.body[:upto])
+
+    return behave
+
+
+def coded(change, coding="gzip"):
+    """The body with a content coding, and the encoded bytes damaged by change(bytes)."""
+
+    def behave(x):
+        body = change(encode(x.page.body, coding))
+        x.head(200, {**x.page_headers(), "Content-Encoding": coding, "Content-Length": len(body)})
+        x.send(body)
+
+    return behave
+
+
+def every(n, behaviour, otherwise=serve):
+    """Each nth request is treated otherwise than the rest."""
+    lock, seen = threading.Lock(), [0]
+
+    def behave(x):
+        with lock:
+            seen[0] += 1
+            chosen = behaviour if seen[0] % n == 0 else otherwise
+        chosen(x)
+
+    return behave
+
+
+class Origin:
+    """Listens on a loopback port until close(). tls: an ssl.SSLContext, or None."""
+
+    def __init__(self, tls=None, unix=None, port=0):
+        self.tls = tls
+        self.lock = threading.Lock()
+        self.pages = {}  # guarded by lock, as all below
+        self.scripts = {}
+        self.standing = {}
+        self.requests = []
+        self.connections = set()
+        self.closing = threading.Event()
+        if unix:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.bind(unix)
+            self.port = 0
+        else:
+            self.socket = socket.socket()
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.socket.bind(("127.0.0.1", port))
+            self.port = self.socket.getsockname()[1]
+        self.socket.listen(1024)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def url(self, path="/", host="127.0.0.1"):
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
+
+    def put(self, path, body, etag=True, last_modified=None, **more):
+        """The content of a path from now on. etag: True makes one of the body, None leaves it
+        out; last_modified: seconds since 1970, or the header's text."""
+        if isinstance(body, str):
+            body = body.encode()
+        if etag is True:
+            etag = digest_etag(body)
+        if isinstance(last_modified, (int, float)):
+            last_modified = http_date(last_modified)
+        page = Page(body, etag, last_modified, **more)
+        with self.lock:
+            self.pages[path] = page
+        return page
+
+    def remove(self, path):
+        with self.lock:
+            self.pages.pop(path, None)
+
+    def then(self, path, *behaviours):
+        """The next requests for path are treated like this, one each."""
+        with self.lock:
+            self.scripts.setdefault(path, []).extend(behaviours)
+
+    def always(self, path, behaviour=serve):
+        """All requests for path, from now on, that then() does not say otherwise."""
+        with self.lock:
+            self.standing[path] = behaviour
+
+    def count(self, path=None, answer=None):
+        with self.lock:
+            return sum(
+                1
+                for r in self.requests
+                if path in (None, r.path) and answer in (None, r.answer)
+            )
+
+    def asked(self, path):
+        with self.lock:
+            return [r for r in self.requests if r.path == path]
+
+    def forget(self):
+        with self.lock:
+            self.requests.clear()
+
+    def drop_connections(self):
+        with self.lock:
+            connections = list(self.connections)
+        for connection in connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        """From now on connections are refused."""
+        self.closing.set()
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.socket.close()
+        self.drop_connections()
+
+    def _accept(self):
+        while not self.closing.is_set():
+            try:
+                connection, peer = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._connection, args=(connection, peer), daemon=True).start()
+
+    def _connection(self, connection, peer):
+        try:
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            elif peer:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.lock:
+                self.connections.add(connection)
+            while not self.closing.is_set():
+                request = self._read_request(connection, peer)
+                if not request or not self._answer(connection, request):
+                    return
+        except (OSError, ssl.SSLError, ValueError):
+            pass  # the client went away, which is its right
+        finally:
+            with self.lock:
+                self.connections.discard(connection)
+            connection.close()
+
+    @staticmethod
+    def _read_request(connection, peer):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = connection.recv(65536)
+            if not piece:
+                return None
+            head += piece
+        lines = head.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
+        method, path, _ = lines[0].split(" ")
+        headers = {}
+        for line in lines[1:]:
+            name, value = line.split(":", 1)
+            headers[name.lower()] = value.strip()
+        return Request(method, path, headers, time.monotonic(), peer)
+
+    def _answer(self, connection, request):
+        plain = request.path.split("?")[0]
+        with self.lock:
+            self.requests.append(request)
+            script = self.scripts.get(request.path) or self.scripts.get(plain)
+            behaviour = script.pop(0) if script else None
+            if not behaviour:
+                behaviour = self.standing.get(request.path) or self.standing.get("*") or serve
+            page = self.pages.get(request.path) or self.pages.get(plain)
+        exchange = Exchange(self, connection, request, page)
+        behaviour(exchange)
+        return exchange.keep
+
+
+class BlackHole:
+    """An address that takes connections and never says a word."""
+
+    def __init__(self):
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen(4096)
+        self.port = self.socket.getsockname()[1]
+
+    def url(self, path="/"):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def close(self):
+        self.socket.close()
+
+
+def refused_port():
+    """A loopback port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def server_context(directory, client_ca=False):
+    """A TLS context from certificates made by make_certificates()."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.path.join(directory, "server.pem"), os.path.join(directory, "server.key"))
+    if client_ca:
+        context.load_verify_locations(os.path.join(directory, "ca.pem"))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

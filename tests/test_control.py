@@ -1,0 +1,228 @@
+"""rpt, the control socket, .rpt/status.json and .rpt/metrics."""
+
+import json
+import os
+import re
+import socket
+import stat
+import subprocess
+
+from origin import stall, status
+from rptmount import wait_for
+
+NOBODY = 65534
+
+
+def http(origin, name="t", term="refresh_interval = 1h"):
+    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+
+
+def ask(m, request, user=None):
+    """One request over the socket; the lines of the answer."""
+    code = (
+        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "s.sendall(sys.argv[2].encode()+b'\\n'); sys.stdout.write(s.makefile().read())"
+    )
+    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
+    done = subprocess.run(
+        [*prefix, "/usr/bin/python3", "-c", code, m.control, request],
+        capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_status_for_people(mount, origin):
+    origin.put("/good", b"12345", etag='"v7"')
+    origin.always("/bad", status(500))
+    m = mount(http(origin, "good") + http(origin, "bad"), expect=["term=bad"])
+    out = m.rpt("status")
+    good = next(line for line in out.splitlines() if line.startswith("good"))
+    bad = next(line for line in out.splitlines() if line.startswith("bad"))
+    assert "fresh" in good and "v7" in good
+    assert "500" in out and "absent" in bad
+    assert "bad" not in m.rpt("status", "good")
+
+
+def test_status_of_unknown_terms_names_them(mount):
+    m = mount('term "t" { static { data = "x" } }')
+    done = m.run_rpt("status", "nix")
+    assert done.returncode != 0 and "nix" in done.stderr
+    done = m.run_rpt("refresh", "nix")
+    assert done.returncode != 0 and "nix" in done.stderr
+
+
+def test_status_json_and_the_file_say_the_same(mount, origin):
+    origin.put("/t", b"12345", etag='"v7"', last_modified=1_700_000_000)
+    m = mount(http(origin))
+    (term,) = json.loads(m.rpt("status", "--json"))["terms"]
+    assert term == json.loads(m.read(".rpt/status.json"))["terms"][0]
+    assert term["name"] == "t" and term["version"] == "v7" and term["size"] == 5
+    assert term["id"] == os.stat(m.at("t")).st_ino
+    assert term["mtime"] == "2023-11-14T22:13:20.000Z"
+    assert term["sha256"] == m.xattr("t", "sha256")
+
+
+def test_refresh_wait_tells_the_outcome(mount, origin):
+    origin.put("/a", b"one")
+    origin.put("/b", b"one")
+    m = mount(http(origin, "a") + http(origin, "b"), expect=["term=b"])
+    assert "unchanged" in m.refresh("a").stdout
+    origin.put("/a", b"two")
+    assert "updated" in m.refresh("a").stdout
+    origin.always("/b", status(403))
+    done = m.refresh(ok=False)
+    assert "failed" in done.stdout and "403" in done.stdout + done.stderr
+
+
+def test_refresh_without_wait_returns_at_once(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    origin.always("/t", stall())
+    assert m.run_rpt("refresh", "t", timeout=2).returncode == 0
+    wait_for(lambda: origin.count("/t") == 2, "the request")
+    origin.always("/t")
+    origin.drop_connections()
+    m.expect("term=t")
+
+
+def test_aliases(mount):
+    m = mount('term "dir/t.json" { alias = "short" static { data = "x" version = "1" } }')
+    m.refresh("short")
+    assert m.status("dir/t.json")["alias"] == "short"
+    assert 'rptfs_term_failures{term="short"}' in m.metrics()
+
+
+def test_rpt_without_a_mount_says_so(build, directory):
+    done = subprocess.run(
+        [build.rpt, "-m", directory, "status"], capture_output=True, text=True, timeout=10
+    )
+    assert done.returncode != 0 and directory in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_rpt_usage(build):
+    for arguments in (["--help"], ["status", "--help"]):
+        done = subprocess.run([build.rpt, *arguments], capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0 and "usage" in done.stdout.lower()
+    for arguments in ([], ["frobnicate"], ["status", "--frobnicate"]):
+        done = subprocess.run([build.rpt, *arguments], capture_output=True, text=True, timeout=10)
+        assert done.returncode == 1 and done.stderr
+
+
+def test_rpt_mount_from_the_environment(mount):
+    m = mount('term "t" { static { data = "x" } }')
+    done = subprocess.run(
+        [m.build.rpt, "status"],
+        env={**m.env, "RPT_MOUNT": m.path}, capture_output=True, text=True, timeout=10,
+    )  # fmt: skip
+    assert done.returncode == 0 and "t" in done.stdout
+
+
+def test_everybody_may_look_only_the_owner_may_ask_for_work(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    answer = ask(m, '{"command": "status"}', user=NOBODY)
+    assert answer[0]["terms"][0]["name"] == "t"
+    answer = ask(m, '{"command": "refresh"}', user=NOBODY)
+    assert answer[-1]["error"]["kind"] == "denied"
+    assert origin.count("/t") == 1
+
+
+def test_bad_requests_get_an_answer_and_do_no_harm(mount):
+    m = mount('term "t" { static { data = "x" } }')
+    for request in (
+        "", "{", "[]", "null", "{}", '{"command": 7}', '{"command": "explode"}',
+        '{"command": "status", "terms": "t"}', '{"command": "status", "more": 1}',
+        '{"command": "refresh", "terms": ["nix"]}', "\x00\xff", "[" * 10_000, "x" * 3_000_000,
+    ):  # fmt: skip
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10)
+            client.connect(m.control)
+            try:
+                client.sendall(request.encode("latin-1") + b"\n")
+                answer = client.makefile().read()
+            except (BrokenPipeError, ConnectionResetError):
+                continue
+            if answer:
+                assert "error" in json.loads(answer.splitlines()[-1]), request
+    m.refresh("t")
+
+
+def test_silent_clients_hold_up_nobody(mount):
+    m = mount('term "t" { static { data = "x" } }')
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(50)]
+    for client in silent:
+        client.connect(m.control)
+    m.refresh("t")
+    for client in silent:
+        client.close()
+
+
+def test_the_socket_is_found_through_the_root(mount):
+    m = mount('term "t" { static { data = "x" } }')
+    assert stat.S_ISSOCK(os.stat(m.control).st_mode)
+    assert os.path.isabs(m.control)
+
+
+def test_metrics(mount, origin):
+    origin.put("/t", b"12345", etag='"v7"')
+    origin.always("/bad", status(500))
+    m = mount(http(origin) + http(origin, "bad"), expect=["term=bad"])
+    m.refresh("t")
+    metrics = m.metrics()
+    info = [name for name in metrics if name.startswith("rptfs_term_info")]
+    assert any(
+        all(part in name for part in ('term="t"', 'version="v7"', 'state="fresh"', origin.url("/t")))
+        for name in info
+    )
+    assert metrics['rptfs_updates_total{term="t",result="updated"}'] == 1
+    assert metrics['rptfs_updates_total{term="t",result="unchanged"}'] == 1
+    assert metrics['rptfs_updates_total{term="bad",result="failed"}'] >= 1
+    assert metrics['rptfs_term_failures{term="bad"}'] >= 1
+    assert 0 <= metrics['rptfs_term_age_seconds{term="t"}'] < 60
+    assert metrics["rptfs_snapshots"] == 1
+    assert metrics['rptfs_fuse_requests_total{op="lookup"}'] > 0
+
+
+def test_metrics_are_well_formed(mount):
+    m = mount('term "we\\"ird\\\\name" { static { data = "x" version = "a\\"b\\\\c" } }')
+    text = m.read(".rpt/metrics").decode()
+    sample = re.compile(
+        r'[a-z_]+(\{[a-z0-9_]+="(?:[^"\\\n]|\\["\\n])*"(,[a-z0-9_]+="(?:[^"\\\n]|\\["\\n])*")*\})?'
+        r" [0-9.e+-]+"
+    )
+    seen = set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            assert line.split()[2] not in seen, "one TYPE a family"
+            seen.add(line.split()[2])
+        elif not line.startswith("#"):
+            assert sample.fullmatch(line), line
+            assert re.match("[a-z_]+", line).group() in seen
+
+
+def test_the_rpt_directory(mount):
+    m = mount('term "t" { static { data = "x" } }')
+    assert m.ls() == ["t"] or ".rpt" in m.ls()
+    assert "status.json" in m.ls(".rpt") and "metrics" in m.ls(".rpt")
+    hidden = subprocess.run(["ls", m.path], capture_output=True, text=True).stdout
+    assert hidden.split() == ["t"]
+    done = subprocess.run(
+        f"cp -r {m.path}/.rpt {m.dir}/copy && tar -C {m.path} -cf {m.dir}/copy.tar .rpt",
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    json.loads(open(f"{m.dir}/copy/status.json", encoding="utf-8").read())
+
+
+def test_a_rendering_is_complete_behind_its_descriptor(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    with open(m.at(".rpt/status.json"), "rb") as held:
+        size = os.fstat(held.fileno()).st_size
+        origin.put("/t", b"two", etag='"a much longer version than before"')
+        m.refresh("t")
+        wait_for(lambda: b"a much longer" in m.read(".rpt/status.json"), "the new rendering")
+        text = held.read()
+        assert len(text) == size and b"a much longer" not in text
+        json.loads(text)

@@ -1,0 +1,185 @@
+"""Several sources: the next one is asked when one fails, and no fallback takes a name back."""
+
+from origin import status
+from rptmount import wait_for
+
+FAILS = ["term=t"]
+OLD_DATE, NEW_DATE = 1_700_000_000, 1_700_000_100
+
+
+def config(first, second, term=""):
+    return (
+        f'term "t" {{ refresh_interval = 1h {term} http {{ url = "{first.url("/t")}" }} '
+        f'http {{ url = "{second.url("/t")}" }} }}\n'
+    )
+
+
+def test_the_second_is_asked_when_the_first_fails(mount, origin, origins):
+    replica = origins()
+    replica.put("/t", b"of the replica")
+    origin.always("/t", status(503))
+    m = mount(config(origin, replica), expect=FAILS)
+    assert m.read("t") == b"of the replica"
+    assert m.xattr("t", "source") == replica.url("/t")
+    assert any(replica.url("/t") in str(line) for line in m.events(term="t"))
+
+
+def test_the_second_is_not_asked_without_need(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one")
+    m = mount(config(origin, replica))
+    m.refresh("t")
+    assert m.xattr("t", "source") == origin.url("/t") and replica.count() == 0
+
+
+def test_not_on_a_refused_body_either(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one", last_modified=OLD_DATE)
+    replica.put("/t", b"two", last_modified=NEW_DATE)
+    m = mount(config(origin, replica, "max_size = 1KiB"), expect=FAILS)
+    origin.put("/t", bytes(2000), last_modified=NEW_DATE)
+    m.refresh("t", ok=False)
+    assert m.read("t") == b"one" and replica.count() == 0 and m.kind("t") == "bad_data"
+
+
+def test_a_newer_body_of_the_replica_is_taken(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one", last_modified=OLD_DATE)
+    replica.put("/t", b"two", last_modified=NEW_DATE)
+    m = mount(config(origin, replica), expect=FAILS)
+    origin.always("/t", status(500))
+    m.refresh("t")
+    assert m.read("t") == b"two" and m.xattr("t", "source") == replica.url("/t")
+
+
+def test_an_older_body_of_the_replica_is_not(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"two", last_modified=NEW_DATE)
+    replica.put("/t", b"one", last_modified=OLD_DATE)
+    m = mount(config(origin, replica), expect=FAILS)
+    origin.always("/t", status(500))
+    m.refresh("t", ok=False)
+    now = m.status("t")
+    assert m.read("t") == b"two" and now["state"] == "stale" and now["last_error"]
+    assert now["source"] == origin.url("/t")
+
+
+def test_nor_one_that_cannot_prove_that_it_is_newer(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one", last_modified=OLD_DATE)
+    replica.put("/t", b"two")
+    m = mount(config(origin, replica), expect=FAILS)
+    origin.always("/t", status(500))
+    m.refresh("t", ok=False)
+    assert m.read("t") == b"one" and m.status("t")["state"] == "stale"
+
+
+def test_the_same_bytes_from_the_replica_are_no_failure(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one", last_modified=NEW_DATE)
+    replica.put("/t", b"one", last_modified=OLD_DATE)
+    m = mount(config(origin, replica), expect=FAILS)
+    origin.always("/t", status(500))
+    m.refresh("t")
+    assert m.read("t") == b"one" and m.status("t")["updated_total"] == 1
+
+
+def test_failover_any_lifts_the_rule(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one", last_modified=NEW_DATE)
+    replica.put("/t", b"other", last_modified=OLD_DATE)
+    m = mount(config(origin, replica, "failover = any"), expect=FAILS)
+    origin.always("/t", status(500))
+    m.refresh("t")
+    assert m.read("t") == b"other"
+
+
+def test_the_first_source_is_the_authority(mount, origin, origins):
+    """What it says when it is back is taken, whatever the dates say."""
+    replica = origins()
+    replica.put("/t", b"of the replica", last_modified=NEW_DATE)
+    origin.always("/t", status(503))
+    m = mount(config(origin, replica), expect=FAILS)
+    assert m.read("t") == b"of the replica"
+    origin.always("/t")
+    origin.put("/t", b"of the origin", last_modified=OLD_DATE)
+    m.refresh("t")
+    assert m.read("t") == b"of the origin" and m.xattr("t", "source") == origin.url("/t")
+
+
+def test_backwards_refuse(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"two", last_modified=NEW_DATE)
+    m = mount(config(origin, replica, "backwards = refuse"), expect=FAILS)
+    origin.put("/t", b"one", last_modified=OLD_DATE)
+    m.refresh("t", ok=False)
+    assert m.read("t") == b"two" and m.status("t")["last_error"]
+    origin.put("/t", b"three", last_modified=NEW_DATE + 1)
+    m.refresh("t")
+    assert m.read("t") == b"three"
+
+
+def test_backwards_confirm_waits_for_agreement(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"two", last_modified=NEW_DATE)
+    m = mount(config(origin, replica, "backwards = confirm"), expect=FAILS)
+    origin.put("/t", b"one", last_modified=OLD_DATE)
+    m.refresh("t", ok=False)
+    assert m.read("t") == b"two" and m.next_in("t") <= 10.5
+
+
+def test_a_token_of_one_source_is_not_shown_to_another(mount, origin, origins):
+    """ETags mean something to their own server only."""
+    replica = origins()
+    origin.put("/t", b"one", etag='"same"', last_modified=OLD_DATE)
+    replica.put("/t", b"two", etag='"same"', last_modified=NEW_DATE)
+    m = mount(config(origin, replica), expect=FAILS)
+    origin.always("/t", status(500))
+    m.refresh("t")
+    assert "if-none-match" not in replica.asked("/t")[0].headers
+    assert m.read("t") == b"two"
+
+
+def test_another_kind_of_source(mount, origin):
+    """A fixed value as the last resort, until the origin is there for the first time."""
+    origin.always("/t", status(503))
+    m = mount(
+        f'term "t" {{ refresh_interval = 100ms http {{ url = "{origin.url("/t")}" }} '
+        'static { data = "built in" } }\n',
+        expect=FAILS,
+    )
+    assert m.read("t") == b"built in"
+    origin.always("/t")
+    origin.put("/t", b"real")
+    m.wait_content("t", b"real")
+    origin.always("/t", status(503))
+    wait_for(lambda: m.status("t")["failures"] >= 2, "the origin to be away")
+    assert m.read("t") == b"real"
+
+
+def test_gone_needs_all_sources_to_say_so(mount, origin, origins):
+    replica = origins()
+    origin.put("/t", b"one")
+    m = mount(config(origin, replica), expect=FAILS)
+    origin.remove("/t")
+    replica.always("/t", status(503))
+    m.refresh("t", ok=False)
+    assert m.read("t") == b"one" and m.status("t")["state"] in ("stale", "gone")
+
+
+def test_on_delete_remove(mount, origin, origins):
+    origin.put("/t", b"one")
+    m = mount(
+        f'term "t" {{ on_delete = remove refresh_interval = 1h '
+        f'http {{ url = "{origin.url("/t")}" }} }}\n',
+        expect=FAILS,
+    )
+    with open(m.at("t"), "rb") as held:
+        origin.remove("/t")
+        m.refresh("t", ok=False)
+        wait_for(lambda: m.ls() == [], "the name to go away")
+        assert held.read() == b"one"
+    assert m.status("t")["state"] in ("absent", "gone")
+    origin.put("/t", b"again")
+    m.refresh("t")
+    assert m.read("t") == b"again"

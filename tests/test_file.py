@@ -1,0 +1,170 @@
+"""The file fetcher: changes are noticed at once, and no state of the file takes away what was good."""
+
+import os
+import time
+
+import pytest
+from rptmount import wait_for
+
+OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
+INTERVAL_S = 600
+
+
+@pytest.fixture
+def source(directory):
+    path = os.path.join(directory, "source")
+    write(path, OLD)
+    return path
+
+
+def write(path, content):
+    """As careful programs do: another file takes the name."""
+    with open(path + ".new", "wb") as file:
+        file.write(content)
+    os.rename(path + ".new", path)
+
+
+def config(path, term=f"refresh_interval = {INTERVAL_S}s"):
+    return f'term "t" {{ {term} file {{ path = "{path}" }} }}\n'
+
+
+def test_a_rename_is_noticed_at_once(mount, source):
+    m = mount(config(source))
+    assert m.read("t") == OLD
+    write(source, NEW)
+    m.wait_content("t", NEW)
+    assert m.status("t")["updated_total"] == 2
+
+
+def test_writing_in_place_is_noticed(mount, source):
+    m = mount(config(source))
+    with open(source, "wb") as file:
+        file.write(NEW)
+    m.wait_content("t", NEW)
+
+
+def test_a_file_that_appears_is_noticed(mount, directory):
+    path = os.path.join(directory, "later")
+    m = mount(config(path), expect=["term=t .*"])
+    assert m.ls() == [] and m.kind("t") == "not_found"
+    write(path, NEW)
+    m.wait_content("t", NEW)
+
+
+def test_a_symlink_that_is_switched(mount, directory):
+    """As Kubernetes and release directories do it: noticed at the next interval at the latest."""
+    for name, content in (("v1", OLD), ("v2", NEW)):
+        os.mkdir(os.path.join(directory, name))
+        write(os.path.join(directory, name, "data"), content)
+    current = os.path.join(directory, "current")
+    os.symlink("v1", current)
+    m = mount(config(os.path.join(current, "data"), "refresh_interval = 200ms"))
+    assert m.read("t") == OLD
+    os.symlink("v2", current + ".new")
+    os.rename(current + ".new", current)
+    m.wait_content("t", NEW)
+
+
+def removed(path):
+    os.unlink(path)
+
+
+def directory_instead(path):
+    os.unlink(path)
+    os.mkdir(path)
+
+
+def fifo_instead(path):
+    os.unlink(path)
+    os.mkfifo(path)
+
+
+def dangling_link(path):
+    os.unlink(path)
+    os.symlink("nowhere", path)
+
+
+def too_large(path):
+    write(path, bytes(5000))
+
+
+def within_a_file(path):
+    parent = os.path.dirname(path)
+    os.rename(parent, parent + ".away")
+    write(parent, b"not a directory")
+
+
+# What happens to the file · the kind of error · the state that follows
+FAILURES = {
+    "removed": (removed, "not_found", "gone"),
+    "a directory": (directory_instead, "bad_data", "stale"),
+    "a FIFO": (fifo_instead, "bad_data", "stale"),
+    "a dangling link": (dangling_link, "not_found", "gone"),
+    "over max_size": (too_large, "bad_data", "stale"),
+    "its directory became a file": (within_a_file, "not_found", "gone"),
+}
+
+
+@pytest.mark.parametrize("row", FAILURES)
+def test_failure_keeps_what_was_good(mount, directory, row):
+    happens, kind, state = FAILURES[row]
+    place = os.path.join(directory, "place")
+    os.mkdir(place)
+    path = os.path.join(place, "data")
+    write(path, OLD)
+    m = mount(config(path, f"refresh_interval = {INTERVAL_S}s max_size = 4KiB"), expect=["term=t .*"])
+    with open(m.at("t"), "rb") as held:
+        happens(path)
+        m.refresh("t", ok=False)
+        assert m.kind("t") == kind and m.status("t")["state"] == state
+        assert 0.9 * INTERVAL_S <= m.next_in("t") <= INTERVAL_S
+        assert m.read("t") == OLD and held.read() == OLD
+
+
+def test_an_empty_file_is_content(mount, source):
+    m = mount(config(source))
+    write(source, b"")
+    m.wait_content("t", b"")
+
+
+def test_a_file_that_grows_while_it_is_read_is_never_half(mount, source):
+    """The version and the bytes belong together; what is seen half-written is mended at once."""
+    m = mount(config(source), expect=["term=t .*"])
+    with open(source, "wb", buffering=0) as file:
+        for _ in range(50):
+            file.write(bytes(4096))
+            time.sleep(0.002)
+    m.wait_content("t", bytes(50 * 4096))
+
+
+def test_the_version_is_of_the_file(mount, source):
+    m = mount(config(source))
+    version = m.xattr("t", "version")
+    os.utime(source, (1, 1))
+    m.refresh("t")
+    assert m.xattr("t", "version") == version, "the same bytes are the same version"
+    assert m.xattr("t", "source_version") != version
+    write(source, NEW)
+    m.wait_content("t", NEW)
+    assert m.xattr("t", "version") != version
+
+
+def test_mtime_is_the_files(mount, source):
+    os.utime(source, (1_500_000_000, 1_500_000_000))
+    m = mount(config(source))
+    assert os.stat(m.at("t")).st_mtime == 1_500_000_000
+
+
+def test_many_changes_end_with_the_last(mount, source):
+    m = mount(config(source), expect=["term=t .*"])
+    for i in range(200):
+        write(source, b"change %d" % i)
+    m.wait_content("t", b"change 199")
+
+
+def test_unreadable_for_a_users_mount_is_denied(mount, source):
+    """Root may read everything; what a user may not read is told as such."""
+    os.chmod(source, 0)
+    m = mount(config(source), user=65534, expect=["term=t .*"])
+    wait_for(lambda: m.events(term="t"), "the attempt's line")
+    assert any("denied" in str(line) for line in m.events(term="t"))

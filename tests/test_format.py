@@ -1,0 +1,50 @@
+"""Format is never discussed: clang-format and .editorconfig decide."""
+
+import os
+import subprocess
+
+from builds import TOP
+
+
+def sources(*endings):
+    for part in ("src", "fetchers", "tests", "packaging", ".ci"):
+        for at, directories, names in os.walk(os.path.join(TOP, part)):
+            directories[:] = [name for name in directories if name != "__pycache__"]
+            for name in names:
+                if name.endswith(endings):
+                    yield os.path.join(at, name)
+
+
+def test_clang_format():
+    files = list(sources(".c", ".h"))
+    assert len(files) > 30
+    done = subprocess.run(
+        ["clang-format", "--dry-run", "-Werror", *files], cwd=TOP, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[:4000]
+
+
+def test_no_file_is_too_long():
+    """Above 600 lines it is two modules."""
+    long = {path: n for path in sources(".c", ".h") if (n := sum(1 for _ in open(path))) > 600}
+    assert not long
+
+
+def test_white_space():
+    wrong = []
+    for path in sources(".c", ".h", ".py", ".md", ".build", ".conf", ".sh"):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        if text and (not text.endswith("\n") or text.endswith("\n\n")):
+            wrong.append(f"{path}: end of file")
+        wrong += [
+            f"{path}:{number}: trailing white space"
+            for number, line in enumerate(text.splitlines(), 1)
+            if line != line.rstrip() and not path.endswith(".md")
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_shell_scripts_parse():
+    for script in ("tests/run", ".ci/run", "packaging/quickstart", "packaging/install-packages"):
+        subprocess.run(["bash", "-n", os.path.join(TOP, script)], check=True)

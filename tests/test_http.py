@@ -1,0 +1,572 @@
+"""The http fetcher: what it asks, what it takes, and what it does when a source fails."""
+
+import gzip
+import os
+import random
+import time
+
+import pytest
+from origin import (
+    chunked,
+    coded,
+    cut,
+    delay,
+    digest_etag,
+    encode,
+    http_date,
+    longer,
+    raw,
+    redirect,
+    reset,
+    server_context,
+    stall,
+    status,
+    trickle,
+    unframed,
+)
+from rptmount import seconds_between, wait_for
+
+OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
+INTERVAL_S = 600
+
+
+def http(url, options="", term=""):
+    return f'term "t" {{ {term} http {{ url = "{url}" {options} }} }}\n'
+
+
+def assert_backs_off(mounted, term="t"):
+    """Exponential with full jitter, from one second up to five minutes."""
+    now = mounted.status(term)
+    assert now["failures"] >= 1
+    delay_s = seconds_between(now["checked_at"], now["next_check_at"])
+    assert 0 <= delay_s <= min(300, 2 ** (now["failures"] - 1)) + 0.1
+
+
+def assert_waits_full_interval(mounted, term="t"):
+    assert 0.9 * INTERVAL_S <= mounted.next_in(term) <= INTERVAL_S
+
+
+BACK_OFF, FULL = assert_backs_off, assert_waits_full_interval
+
+# What the origin does · the kind of error · when the next attempt is
+FAILURES = {
+    "reset at once": (reset(), "unreachable", BACK_OFF),
+    "reset in the body": (reset(100), "unreachable", BACK_OFF),
+    "cut before the body": (cut(0), "unreachable", BACK_OFF),
+    "cut in the body": (cut(1000), "unreachable", BACK_OFF),
+    "chunked and cut": (chunked(end=False), "unreachable", BACK_OFF),
+    "closed without an answer": (raw(b""), "unreachable", BACK_OFF),
+    "stalls before the headers": (stall(), "unreachable", BACK_OFF),
+    "stalls in the body": (stall(1000), "unreachable", BACK_OFF),
+    "400": (status(400), "bad_data", FULL),
+    "401": (status(401), "denied", FULL),
+    "403": (status(403), "denied", FULL),
+    "404": (status(404), "not_found", FULL),
+    "410": (status(410), "not_found", FULL),
+    "429": (status(429), "busy", BACK_OFF),
+    "500": (status(500), "busy", BACK_OFF),
+    "503": (status(503), "busy", BACK_OFF),
+    "204 is not content": (status(204, body=b""), "bad_data", FULL),
+    "206 that nobody asked for": (status(206), "bad_data", FULL),
+    "too many redirects": (redirect("/t"), "bad_data", FULL),
+    "redirect to nowhere": (status(302), "bad_data", FULL),
+    "redirect to a file": (redirect("file:///etc/passwd"), "bad_data", FULL),
+    "not HTTP at all": (raw(b"\x16\x03\x01 hello\r\n\r\n"), "bad_data", FULL),
+    "broken gzip": (coded(lambda body: b"\0\1" + body[2:]), "bad_data", FULL),
+    "truncated gzip": (coded(lambda body: body[:-20]), "bad_data", FULL),
+    "garbage behind gzip": (coded(lambda body: body + b"garbage"), "bad_data", FULL),
+    "flipped bit in gzip": (
+        coded(lambda body: body[:-6] + bytes([body[-6] ^ 1]) + body[-5:]),
+        "bad_data",
+        FULL,
+    ),
+    "an end that is not marked": (unframed(), "bad_data", FULL),
+    "unknown coding": (coded(lambda body: body, coding="deflate"), "bad_data", FULL),
+}
+
+
+@pytest.mark.parametrize("row", FAILURES)
+def test_failure_keeps_what_was_good(mount, origin, row):
+    """The kind of error, what is still served, and when the next attempt is."""
+    behaviour, kind, next_attempt = FAILURES[row]
+    page = origin.put("/t", OLD)
+    m = mount(
+        http(origin.url("/t"), "stall_timeout = 1s", f"refresh_interval = {INTERVAL_S}s"),
+        expect=["term=t .*"],
+    )
+    assert m.read("t") == OLD
+    with open(m.at("t"), "rb") as held:
+        origin.put("/t", NEW)
+        origin.always("/t", behaviour)
+        m.refresh("t", ok=False)
+        assert m.kind("t") == kind
+        next_attempt(m)
+        assert m.read("t") == OLD and held.read() == OLD
+    now = m.status("t")
+    assert now["state"] == ("gone" if kind == "not_found" else "stale")
+    assert now["version"] == page.etag.strip('"')
+    assert m.xattr("t", "last_error") == now["last_error"]["message"]
+    failed = [line for line in m.events(term="t") if line["level"] == "warning"]
+    assert failed, "the attempt that failed is in the log"
+
+    origin.always("/t")
+    m.refresh("t")
+    assert m.read("t") == NEW
+    assert m.status("t")["failures"] == 0 and m.status("t")["state"] == "fresh"
+    assert m.xattr("t", "last_error") is None
+
+
+def test_refused_connection(mount, origin):
+    origin.put("/t", OLD)
+    m = mount(
+        http(origin.url("/t"), term=f"refresh_interval = {INTERVAL_S}s"), expect=["term=t .*"]
+    )
+    origin.close()
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "unreachable"
+    assert_backs_off(m)
+    assert m.read("t") == OLD and m.status("t")["state"] == "stale"
+
+
+def test_unknown_host(mount):
+    m = mount(http("http://no-such-host.invalid/t"), expect=["term=t .*"])
+    assert m.kind("t") == "unreachable" and "t" not in m.ls()
+
+
+def test_a_term_without_a_snapshot_does_not_exist(mount, origin):
+    m = mount(http(origin.url("/t"), term="refresh_interval = 100ms"), expect=["term=t .*"])
+    assert m.ls() == [] and m.kind("t") == "not_found" and m.status("t")["state"] == "absent"
+    with pytest.raises(FileNotFoundError):
+        m.read("t")
+    origin.put("/t", NEW)
+    m.wait_content("t", NEW)
+    assert m.ls() == ["t"]
+
+
+# What a good answer is
+
+
+BODIES = {
+    "length": (None, None),
+    "gzip": ("gzip", None),
+    "chunked": (None, chunked()),
+    "chunked gzip": (None, chunked(coding="gzip")),
+}
+
+
+@pytest.mark.parametrize("how", BODIES)
+def test_bodies_are_taken_whole(mount, origin, how):
+    coding, behaviour = BODIES[how]
+    body = os.urandom(300_000) + bytes(300_000)
+    origin.put("/t", body, coding=coding)
+    if behaviour:
+        origin.always("/t", behaviour)
+    assert mount(http(origin.url("/t"))).read("t") == body
+
+
+def test_a_body_without_an_end_is_taken_on_demand_only(mount, origin):
+    """HTTP/1.0: a cut body looks the same as a whole one."""
+    origin.put("/t", OLD)
+    origin.always("/t", unframed())
+    m = mount(http(origin.url("/t"), "accept_unframed = true"))
+    assert m.read("t") == OLD
+    m = mount(http(origin.url("/t")), expect=["term=t .*"])
+    assert m.ls() == [] and m.kind("t") == "bad_data"
+
+
+def test_bytes_behind_the_end_are_nobodys(mount, origin):
+    origin.put("/t", OLD)
+    origin.always("/t", longer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))
+    m = mount(http(origin.url("/t")), expect=["term=t .*"])
+    assert m.ls() == [] or m.read("t") == OLD
+    origin.always("/t")
+    origin.put("/t", NEW)
+    m.refresh("t")
+    assert m.read("t") == NEW
+
+
+def test_an_empty_body_is_content(mount, origin):
+    origin.put("/t", b"")
+    m = mount(http(origin.url("/t")))
+    assert m.read("t") == b"" and os.stat(m.at("t")).st_size == 0
+
+
+def test_more_than_max_size_is_refused_while_it_arrives(mount, origin):
+    origin.put("/t", OLD)
+    m = mount(
+        http(origin.url("/t"), term=f"max_size = 64KiB refresh_interval = {INTERVAL_S}s"),
+        expect=["term=t .*"],
+    )
+    origin.put("/t", bytes(65_537))
+    for behaviour in (None, chunked(), coded(lambda body: body)):
+        if behaviour:
+            origin.always("/t", behaviour)
+        m.refresh("t", ok=False)
+        assert m.kind("t") == "bad_data"
+        assert_waits_full_interval(m)
+        assert m.read("t") == OLD
+    origin.always("/t")
+    origin.put("/t", bytes(65_536))
+    m.refresh("t")
+    assert m.read("t") == bytes(65_536)
+
+
+def test_a_refused_body_is_not_fetched_again_until_its_token_changes(mount, origin):
+    origin.put("/t", OLD)
+    m = mount(http(origin.url("/t"), term="max_size = 64KiB"), expect=["term=t .*"])
+    origin.put("/t", bytes(100_000), etag='"too large"')
+    m.refresh("t", ok=False)
+    sent = origin.count("/t", answer=200)
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "bad_data" and m.read("t") == OLD
+    assert origin.asked("/t")[-1].answer != 200 or origin.count("/t", answer=200) == sent
+    origin.put("/t", NEW)
+    m.refresh("t")
+    assert m.read("t") == NEW
+
+
+# Conditional requests and versions
+
+
+@pytest.mark.parametrize("etag", ['"v1"', 'W/"v1"'])
+def test_an_etag_is_sent_back_as_it_came(mount, origin, etag):
+    origin.put("/t", OLD, etag=etag)
+    m = mount(http(origin.url("/t")))
+    m.refresh("t")
+    assert origin.asked("/t")[-1].headers["if-none-match"] == etag
+    assert origin.asked("/t")[-1].answer == 304
+    assert m.xattr("t", "version") == "v1"
+    assert m.status("t")["unchanged_total"] == 1 and m.status("t")["updated_total"] == 1
+
+
+def test_without_an_etag_last_modified_is_asked_with(mount, origin):
+    origin.put("/t", OLD, etag=None, last_modified=1_700_000_000)
+    m = mount(http(origin.url("/t")))
+    m.refresh("t")
+    asked = origin.asked("/t")[-1]
+    assert asked.headers["if-modified-since"] == "Tue, 14 Nov 2023 22:13:20 GMT"
+    assert asked.answer == 304
+    assert os.stat(m.at("t")).st_mtime == 1_700_000_000
+
+
+def test_without_either_the_digest_decides(mount, origin):
+    origin.put("/t", OLD, etag=None)
+    m = mount(http(origin.url("/t")))
+    inode = os.stat(m.at("t")).st_ino
+    m.refresh("t")
+    assert os.stat(m.at("t")).st_ino == inode and m.status("t")["unchanged_total"] == 1
+    origin.put("/t", NEW, etag=None)
+    m.refresh("t")
+    assert m.read("t") == NEW and os.stat(m.at("t")).st_ino > inode
+
+
+def test_same_bytes_under_a_new_token_are_no_new_version(mount, origin):
+    origin.put("/t", OLD, etag='"one"')
+    m = mount(http(origin.url("/t")))
+    inode = os.stat(m.at("t")).st_ino
+    origin.put("/t", OLD, etag='"two"')
+    m.refresh("t")
+    assert os.stat(m.at("t")).st_ino == inode
+    assert m.xattr("t", "version") == "one" and m.xattr("t", "source_version") == "two"
+    m.refresh("t")
+    assert origin.asked("/t")[-1].headers["if-none-match"] == '"two"'
+
+
+def test_a_304_that_nobody_asked_for_is_an_error(mount, origin):
+    origin.put("/t", OLD)
+    origin.always("/t", status(304, body=b""))
+    m = mount(http(origin.url("/t")), expect=["term=t .*"])
+    assert m.ls() == [] and m.kind("t") == "bad_data"
+
+
+# Redirects
+
+
+def test_redirects_are_followed_to_their_end(mount, origin, origins):
+    other = origins()
+    other.put("/content", NEW, etag='"of the last response"')
+    origin.always("/t", redirect("/next", 301))
+    origin.always("/next", redirect(other.url("/content"), 307))
+    m = mount(http(origin.url("/t")))
+    assert m.read("t") == NEW and m.xattr("t", "version") == "of the last response"
+
+
+def test_credentials_do_not_go_to_another_host(mount, origin, origins, directory):
+    other = origins()
+    other.put("/t", NEW)
+    origin.always("/t", redirect(other.url("/t")))
+    token = os.path.join(directory, "token")
+    with open(token, "w", encoding="ascii") as file:
+        file.write("s3cret-token\n")
+    m = mount(
+        http(
+            origin.url("/t"),
+            f'bearer_token_file = "{token}" headers = {{ "X-Api-Key: s3cret-key" }}',
+        )
+    )
+    assert m.read("t") == NEW
+    assert origin.asked("/t")[0].headers["authorization"] == "Bearer s3cret-token"
+    assert origin.asked("/t")[0].headers["x-api-key"] == "s3cret-key"
+    assert "authorization" not in other.asked("/t")[0].headers
+    assert "x-api-key" not in other.asked("/t")[0].headers
+    assert "s3cret" not in m.log() and "s3cret" not in m.rpt("status", "--json")
+
+
+def test_https_never_leads_to_http(mount, origin, tls_origin, certificates):
+    origin.put("/t", NEW)
+    tls_origin.always("/t", redirect(origin.url("/t")))
+    m = mount(http(tls_origin.url("/t"), f'ca_file = "{certificates}/ca.pem"'), expect=["term=t .*"])
+    assert m.ls() == [] and m.kind("t") == "bad_data"
+    assert origin.count("/t") == 0
+
+
+# Who is asked, and as whom
+
+
+def test_request_headers_and_basic_auth(mount, origin, directory):
+    origin.put("/t", NEW)
+    m = mount(
+        http(
+            origin.url("/t"),
+            'headers = { "X-One: 1", "X-Two: 2" } user_agent = "tests/1" '
+            'user = "joe" password = "s3cret"',
+        )
+    )
+    headers = origin.asked("/t")[0].headers
+    assert headers["x-one"] == "1" and headers["x-two"] == "2"
+    assert headers["user-agent"] == "tests/1"
+    assert headers["authorization"] == "Basic am9lOnMzY3JldA=="
+    assert "s3cret" not in m.log()
+
+
+def test_a_token_file_is_read_again_when_it_changes(mount, origin, directory):
+    token = os.path.join(directory, "token")
+    origin.put("/t", NEW)
+    with open(token, "w", encoding="ascii") as file:
+        file.write("first")
+    m = mount(http(origin.url("/t"), f'bearer_token_file = "{token}"'))
+    with open(token, "w", encoding="ascii") as file:
+        file.write("the second")
+    m.refresh("t")
+    assert [r.headers["authorization"] for r in origin.asked("/t")] == [
+        "Bearer first",
+        "Bearer the second",
+    ]
+
+
+def test_tls_is_checked(mount, tls_origin, certificates):
+    tls_origin.put("/t", NEW)
+    trusted = f'ca_file = "{certificates}/ca.pem"'
+    m = mount(http(tls_origin.url("/t"), trusted))
+    assert m.read("t") == NEW
+    m = mount(http(tls_origin.url("/t")), expect=["term=t .*"])
+    assert m.ls() == [] and m.kind("t") == "unreachable"
+
+
+def test_client_certificates(mount, origins, certificates):
+    picky = origins(tls=server_context(certificates, client_ca=True))
+    picky.put("/t", NEW)
+    ca = f'ca_file = "{certificates}/ca.pem"'
+    mine = f'client_cert = "{certificates}/client.pem" client_key = "{certificates}/client.key"'
+    assert mount(http(picky.url("/t"), f"{ca} {mine}")).read("t") == NEW
+    m = mount(http(picky.url("/t"), ca), expect=["term=t .*"])
+    assert m.kind("t") == "unreachable"
+
+
+def test_unix_socket(mount, origins, directory):
+    path = os.path.join(directory, "http.socket")
+    local = origins(unix=path)
+    local.put("/t", NEW)
+    assert mount(http("http://localhost/t", f'unix_socket = "{path}"')).read("t") == NEW
+
+
+def test_proxy(mount, origins):
+    proxy = origins()
+    proxy.put("http://example.invalid/t", NEW)
+    m = mount(http("http://example.invalid/t", f'proxy = "{proxy.url("")}"'))
+    assert m.read("t") == NEW
+
+
+def test_http2(mount, nginx, certificates):
+    """Many terms of one host share a connection, and updates arrive."""
+    for i in range(20):
+        nginx.put(f"/{i}", b"term %d" % i)
+    config = "".join(
+        f'term "{i}" {{ http {{ url = "{nginx.url(f"/{i}")}" ca_file = "{certificates}/ca.pem" }} }}\n'
+        for i in range(20)
+    )
+    m = mount(config)
+    for i in range(20):
+        assert m.read(str(i)) == b"term %d" % i
+    nginx.put("/7", b"seven, longer than before")
+    m.refresh()
+    assert m.read("7") == b"seven, longer than before"
+    lines = nginx.requests()
+    assert len(lines) == 40 and all(line.startswith("HTTP/2.0 ") for line in lines)
+    assert sum(" 304 " in line for line in lines) == 19
+
+
+# Large bodies
+
+
+def test_an_interrupted_download_goes_on(mount, origin):
+    body = random.Random(1).randbytes(5_000_000)
+    origin.put("/t", body)
+    origin.then("/t", cut(3_000_000), cut(1_000_000))
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1s"), expect=["term=t .*"], wait=False)
+    m.wait_content("t", body, 20)
+    first, second, third = origin.asked("/t")[:3]
+    assert "range" not in first.headers
+    assert second.headers["range"] == "bytes=3000000-"
+    assert second.headers["if-range"] == digest_etag(body)
+    assert third.headers["range"] == "bytes=4000000-" and third.answer == 206
+
+
+def test_it_does_not_go_on_with_another_version(mount, origin):
+    body, after = (random.Random(seed).randbytes(2_000_000) for seed in (1, 2))
+    origin.put("/t", body)
+
+    def change(x):
+        cut(1_000_000)(x)
+        origin.put("/t", after)
+
+    origin.then("/t", change)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1s"), expect=["term=t .*"], wait=False)
+    m.wait_content("t", after, 20)
+    assert m.status("t")["updated_total"] == 1
+    assert origin.asked("/t")[1].answer == 200
+
+
+def test_a_weak_etag_does_not_allow_going_on(mount, origin):
+    body = random.Random(1).randbytes(2_000_000)
+    origin.put("/t", body, etag='W/"weak"')
+    origin.then("/t", cut(1_000_000))
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1s"), expect=["term=t .*"], wait=False)
+    m.wait_content("t", body, 20)
+    assert all("range" not in r.headers for r in origin.asked("/t"))
+
+
+def test_a_range_that_was_not_asked_for_is_not_appended(mount, origin):
+    """A 206 that starts elsewhere than asked must never end up in a file."""
+    body = random.Random(1).randbytes(2_000_000)
+    origin.put("/t", body)
+
+    def elsewhere(x):
+        part = body[500_000:]
+        x.head(
+            206,
+            {
+                **x.page_headers(),
+                "Content-Range": f"bytes 500000-{len(body) - 1}/{len(body)}",
+                "Content-Length": len(part),
+            },
+        )
+        x.send(part)
+
+    origin.then("/t", cut(1_000_000), elsewhere)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1s"), expect=["term=t .*"], wait=False)
+    m.wait_content("t", body, 30)
+
+
+def test_sigterm_in_the_middle_of_a_download(mount, origin):
+    origin.put("/t", bytes(50_000_000))
+    origin.always("/t", trickle(10_000, 0.01))
+    origin.put("/u", OLD)
+    origin.always("/u", stall())
+    m = mount(
+        http(origin.url("/t"))
+        + f'term "u" {{ http {{ url = "{origin.url("/u")}" stall_timeout = 1h }} }}\n',
+        wait=False,
+    )
+    wait_for(lambda: origin.count("/t") and origin.count("/u"), "both downloads to begin")
+    m.stop()  # asserts the time, the exit code and that nothing is left
+
+
+# http_cache
+
+
+def test_http_cache_schedules_by_max_age(mount, origin):
+    origin.put("/t", OLD, headers={"Cache-Control": "public, max-age=120", "Age": "20"})
+    m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 1h"))
+    assert 99 <= m.next_in("t") <= 101
+
+
+def test_http_cache_by_expires(mount, origin):
+    now = time.time()
+    origin.put("/t", OLD, headers={"Date": http_date(now), "Expires": http_date(now + 200)})
+    m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 1h"))
+    assert 198 <= m.next_in("t") <= 202
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Cache-Control": "max-age=soon"},
+        {"Cache-Control": ",,,=;max-age"},
+        {"Cache-Control": "max-age=-5"},
+        {"Expires": "0"},
+        {"Expires": "half past nine"},
+        {"Age": "very old", "Cache-Control": "public"},
+    ],
+    ids=str,
+)
+def test_http_cache_without_good_headers_takes_the_interval(mount, origin, headers):
+    """A good body is never dropped for a bad header, and refreshing goes on."""
+    origin.put("/t", OLD, headers=headers)
+    m = mount(
+        http(
+            origin.url("/t"), "http_cache = true", "refresh_interval = 50s"
+        )
+    )
+    assert m.read("t") == OLD
+    assert 30 <= m.next_in("t") <= 50
+
+
+def test_http_cache_never_asks_more_often_than_min_refresh_interval(mount, origin):
+    origin.put("/t", OLD, headers={"Cache-Control": "no-cache, max-age=0"})
+    m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 1h"))
+    assert 29 <= m.next_in("t") <= 31
+    m = mount(
+        http(
+            origin.url("/t"), "http_cache = true min_refresh_interval = 200ms", "refresh_interval = 1h"
+        )
+    )
+    wait_for(lambda: m.status("t")["unchanged_total"] >= 3, "three checks")
+
+
+def test_a_slow_answer_is_no_failure(mount, origin):
+    origin.put("/t", OLD)
+    origin.always("/t", delay(0.7))
+    m = mount(http(origin.url("/t"), "stall_timeout = 5s"))
+    assert m.read("t") == OLD
+
+
+def test_connect_timeout(mount, black_hole):
+    m = mount(
+        http(black_hole.url("/t"), "connect_timeout = 300ms stall_timeout = 300ms"),
+        expect=["term=t .*"],
+    )
+    assert m.kind("t") == "unreachable"
+
+
+def test_content_is_decoded_once(mount, origin):
+    """A .gz file is content; only a content coding is undone."""
+    packed = gzip.compress(NEW)
+    origin.put("/t", packed)
+    assert mount(http(origin.url("/t"))).read("t") == packed
+    origin.put("/t", packed, coding="gzip")
+    assert encode(packed, "gzip") != packed
+    assert mount(http(origin.url("/t"))).read("t") == packed
+
+
+def test_the_log_holds_no_query(mount, origin):
+    origin.put("/t", OLD)
+    m = mount(http(origin.url("/t?sig=s3cret")), expect=["term=t .*"])
+    assert m.read("t") == OLD
+    origin.always("/t?sig=s3cret", status(500))
+    m.refresh("t", ok=False)
+    shown = m.log() + m.rpt("status", "--json") + str(m.metrics()) + m.xattr("t", "source")
+    assert "s3cret" not in shown
+
+

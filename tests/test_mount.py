@@ -1,0 +1,350 @@
+"""Mounting and ending: the command line, exit codes, users, signals."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from origin import stall
+from rptmount import mounts, read, session_processes, wait_for
+
+NOBODY = 65534
+ONE = 'term "t" { static { data = "content" version = "1" } }\n'
+
+
+def rptfs(m, *arguments, timeout=40, **how):
+    """Runs rptfs to the exit of the process that was started."""
+    return subprocess.run(
+        [m.build.rptfs, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=timeout, env=m.env, cwd=m.dir, **how,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def daemon(mount):
+    """A Mount whose rptfs is to be started in the background by the test."""
+    made = []
+
+    def make(config=ONE, **how):
+        m = mount(config, start=False, **how)
+        made.append(m)
+        return m
+
+    yield make
+    for m in made:
+        if m.is_mounted():
+            subprocess.run(["umount", m.path], check=True)
+    for m in made:
+        wait_for(lambda m=m: not processes_of(m), "the daemon to end", 5 * m.build.slow)
+        assert not m.complaints(), m.complaints()
+
+
+def processes_of(m):
+    """Pids whose command line names this mount's directory and whose program is rptfs."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and m.dir.encode() in read(f"/proc/{entry}/cmdline"):
+                if os.readlink(f"/proc/{entry}/exe") == m.build.rptfs:
+                    found.append(int(entry))
+        except OSError:
+            pass
+    return found
+
+
+# In the background
+
+
+def test_it_returns_when_everything_is_there(daemon, origin):
+    """The parent's exit is the truth: mounted, and the first attempts are over."""
+    origin.put("/slow", b"slow")
+
+    def slowly(x):
+        x.wait(0.5)
+        x.head(200, {"Content-Length": 4})
+        x.send(b"slow")
+
+    origin.always("/slow", slowly)
+    m = daemon(ONE + f'term "slow" {{ http {{ url = "{origin.url("/slow")}" }} }}\n')
+    done = rptfs(m, "-c", m.conf)
+    assert done.returncode == 0, done.stderr
+    assert m.is_mounted() and m.read("t") == b"content" and m.read("slow") == b"slow"
+
+
+def test_it_does_not_wait_longer_than_start_timeout(daemon, origin):
+    origin.always("/t", stall())
+    m = daemon(
+        f'start_timeout = 500ms\n{ONE}term "never" {{ http {{ url = "{origin.url("/t")}" }} }}\n'
+    )
+    start = time.monotonic()
+    done = rptfs(m, "-c", m.conf)
+    assert done.returncode == 0 and 0.4 < time.monotonic() - start < 5
+    assert m.read("t") == b"content"
+
+
+def test_a_source_that_fails_does_not_prevent_the_mount(daemon, origin):
+    m = daemon(f'{ONE}term "gone" {{ http {{ url = "{origin.url("/gone")}" }} }}\n')
+    done = rptfs(m, "-c", m.conf)
+    assert done.returncode == 0 and m.ls() == ["t"]
+
+
+def test_it_lets_go_of_the_terminal(daemon):
+    """A pipe that the caller waits on must see its end."""
+    m = daemon()
+    assert rptfs(m, "-c", m.conf, timeout=20).returncode == 0  # capture_output waits for EOF
+    for pid in processes_of(m):
+        for fd in (0, 1, 2):
+            assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+
+
+def test_umount_ends_it(daemon):
+    m = daemon()
+    assert rptfs(m, "-c", m.conf).returncode == 0
+    assert processes_of(m)
+    subprocess.run(["umount", m.path], check=True)
+    wait_for(lambda: not processes_of(m), "the processes to end", m.build.stops_in_s + 1)
+
+
+def test_the_processes_have_names(mount):
+    m = mount(ONE)
+    names = {read(f"/proc/{pid}/comm").decode().strip() for pid in session_processes(m.process.pid)}
+    assert {"rptfs-keeper", "rptfs-worker"} <= names
+
+
+# Exit codes
+
+
+def assert_refused(m, done, code, *words):
+    assert done.returncode == code, done
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert not m.is_mounted() and not processes_of(m)
+
+
+def test_a_bad_configuration_is_1_and_nothing_is_mounted(daemon):
+    m = daemon('term "t" { statik { data = "x" } }\nterm "u" { static { dat = "x" } }\n')
+    done = rptfs(m, "-c", m.conf)
+    assert_refused(m, done, 1, f"{m.conf}:3:", f"{m.conf}:4:")
+
+
+def test_a_missing_configuration_file_is_1(daemon):
+    m = daemon()
+    assert_refused(m, rptfs(m, "-c", m.dir + "/nix.conf"), 1, m.dir + "/nix.conf")
+
+
+def test_no_mount_point_is_1(daemon):
+    m = daemon()
+    with open(m.conf, "w", encoding="utf-8") as file:
+        file.write(ONE)
+    done = rptfs(m, "-c", m.conf)
+    assert done.returncode == 1 and "mount point" in done.stderr.replace("mountpoint", "mount point")
+
+
+@pytest.mark.parametrize("option", ["--frobnicate", "-X"])
+def test_unknown_flags_are_1(daemon, option):
+    m = daemon()
+    assert_refused(m, rptfs(m, option, "-c", m.conf), 1)
+
+
+def test_unknown_mount_options_are_refused_by_name(daemon):
+    m = daemon()
+    done = rptfs(m, "-c", m.conf, "-o", "allow_other,frobnicate=7,another_one")
+    assert_refused(m, done, 1, "frobnicate", "another_one")
+
+
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_a_mount_that_fails_is_32(daemon, kind):
+    m = daemon()
+    os.rmdir(m.path)
+    if kind == "a file":
+        with open(m.path, "w", encoding="utf-8"):
+            pass
+    done = rptfs(m, "-c", m.conf)
+    assert_refused(m, done, 32, m.path)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_second_one_on_the_same_mount_is_refused(daemon):
+    m = daemon()
+    assert rptfs(m, "-c", m.conf).returncode == 0
+    done = rptfs(m, "-c", m.conf)
+    assert done.returncode in (1, 32) and done.stderr
+    assert mounts().count(m.path) == 1 and m.read("t") == b"content"
+
+
+def test_no_fuse_device_is_32(daemon):
+    m = daemon()
+    hide = f"mount --bind /dev/null /dev/fuse && exec {m.build.rptfs} -c {m.conf}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", hide], capture_output=True, text=True, timeout=20, env=m.env
+    )
+    assert_refused(m, done, 32, "/dev/fuse")
+
+
+# The command line
+
+
+def test_version_and_help(build):
+    for flag in ("--version", "--help", "-h", "-V"):
+        done = subprocess.run([build.rptfs, flag], capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0 and "rptfs" in done.stdout and not done.stderr
+
+
+def test_terms_on_the_command_line(mount, origin, directory):
+    origin.put("/flags.json", b"{}")
+    with open(os.path.join(directory, "local"), "wb") as file:
+        file.write(b"a file")
+    terms = [f"flags.json={origin.url('/flags.json')}", f"x/local=file://{directory}/local"]
+    m = mount("", options=terms)
+    assert m.ls() == ["flags.json", "x"]
+    assert m.read("flags.json") == b"{}" and m.read("x/local") == b"a file"
+
+
+def test_without_a_configuration_file(daemon, origin):
+    """rptfs DIR NAME=URL; the store goes where the system keeps such things."""
+    origin.put("/t", b"hello")
+    m = daemon()
+    state = os.path.join("/var/lib/rptfs", m.path.strip("/").replace("/", "-"))
+    before = set(os.listdir("/var/lib/rptfs")) if os.path.isdir("/var/lib/rptfs") else None
+    try:
+        done = rptfs(m, m.path, f"t={origin.url('/t')}")
+        assert done.returncode == 0, done.stderr
+        assert m.read("t") == b"hello"
+        assert os.path.isdir("/var/lib/rptfs"), state
+    finally:
+        subprocess.run(["umount", m.path], capture_output=True)
+        wait_for(lambda: not processes_of(m), "the daemon to end", 5)
+        for name in set(os.listdir("/var/lib/rptfs")) - (before or set()):
+            if os.path.basename(m.dir) in name:
+                shutil.rmtree(os.path.join("/var/lib/rptfs", name))
+        if before is None and not os.listdir("/var/lib/rptfs"):
+            os.rmdir("/var/lib/rptfs")
+
+
+def test_mount_t_fuse_rptfs(daemon):
+    """As /etc/fstab does it; what only mount(8) understands does no harm."""
+    m = daemon()
+    programs = os.path.join(m.dir, "bin")
+    os.mkdir(programs)
+    os.symlink(m.build.rptfs, os.path.join(programs, "rptfs"))
+    env = {**m.env, "PATH": f"{programs}:{m.env['PATH']}"}
+    done = subprocess.run(
+        ["mount", "-t", "fuse.rptfs", m.conf, m.path, "-o", "_netdev,nofail,noatime"],
+        capture_output=True, text=True, env=env, timeout=40,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert m.read("t") == b"content"
+    subprocess.run(["umount", m.path], check=True)
+    done = subprocess.run(
+        ["mount", "-t", "fuse.rptfs", m.conf, m.path, "-o", "frobnicate"],
+        capture_output=True, text=True, env=env, timeout=40,
+    )  # fmt: skip
+    assert done.returncode != 0 and "frobnicate" in done.stderr
+
+
+def test_debug_shows_requests(mount):
+    m = mount(ONE, options=["-d"])
+    m.read("t")
+    wait_for(lambda: "LOOKUP" in m.log().upper(), "the debug output")
+    m.expect(".")
+
+
+# An ordinary user
+
+
+@pytest.fixture
+def users_mount(mount):
+    def make(config=ONE):
+        m = mount(config, user=NOBODY, start=False)
+        m.env["HOME"] = m.dir
+        m.env["XDG_STATE_HOME"] = os.path.join(m.dir, "state")
+        return m.start()
+
+    return make
+
+
+def as_nobody(*command):
+    return subprocess.run(
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command],
+        capture_output=True, text=True, timeout=10,
+    )  # fmt: skip
+
+
+def test_an_ordinary_user_mounts_through_fusermount(users_mount):
+    m = users_mount()
+    assert as_nobody("cat", m.at("t")).stdout == "content"
+    assert as_nobody("ls", m.path).stdout.split() == ["t"]
+    with pytest.raises(OSError) as caught:
+        os.listdir(m.path)
+    assert caught.value.errno == errno.EACCES, "root is not let in without allow_other"
+    out = as_nobody("getfattr", "--only-values", "-n", "user.rpt.version", m.at("t")).stdout
+    assert out == "1"
+
+
+def test_a_users_updates_are_seen(users_mount, origin):
+    origin.put("/t", b"one")
+    m = users_mount(f'term "t" {{ refresh_interval = 100ms http {{ url = "{origin.url("/t")}" }} }}')
+    assert as_nobody("cat", m.at("t")).stdout == "one"
+    origin.put("/t", b"two")
+    wait_for(lambda: as_nobody("cat", m.at("t")).stdout == "two", "the update")
+
+
+def test_a_user_unmounts(users_mount):
+    m = users_mount()
+    assert as_nobody("fusermount3", "-u", m.path).returncode == 0
+    wait_for(lambda: m.process.poll() is not None, "the end", m.build.stops_in_s + 1)
+    assert m.process.returncode == 0
+
+
+# Ending
+
+
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it(mount, signo):
+    m = mount(ONE)
+    m.stop(signo)
+
+
+def test_a_signal_ends_it_while_files_are_open(mount):
+    """Detached: what is cached can still be read, and nobody is stopped from ending."""
+    m = mount(ONE)
+    with open(m.at("t"), "rb", buffering=0) as held:
+        assert held.read() == b"content"
+        listing = os.open(m.path, os.O_RDONLY)
+        m.stop()
+        held.seek(0)
+        try:
+            assert held.read() == b"content"
+        except OSError as error:
+            assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
+        os.close(listing)
+
+
+def test_a_signal_ends_it_while_it_starts(mount, origin):
+    origin.always("/t", stall())
+    m = mount(f'{ONE}term "never" {{ http {{ url = "{origin.url("/t")}" }} }}\n', wait=False)
+    m.stop()
+
+
+def test_the_worker_dies_and_nothing_is_left(mount):
+    """Surviving it comes later; until then the end is orderly."""
+    m = mount(ONE)
+    for pid in session_processes(m.process.pid):
+        if read(f"/proc/{pid}/comm").strip() == b"rptfs-worker":
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: m.process.poll() is not None, "the keeper to end", 5)
+    assert m.process.returncode != 0
+    assert not m.is_mounted() and not session_processes(m.process.pid)
+    m.clear()
+
+
+def test_again_and_again(mount):
+    """Twenty lives in a row leave nothing behind."""
+    m = mount(ONE)
+    for _ in range(20 // m.build.slow):
+        m.restart()
+        assert m.read("t") == b"content"

@@ -1,0 +1,363 @@
+"""The store: what was good is there after a restart, and what is damaged is never served."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from origin import Origin, status
+from rptmount import wait_for
+
+SIZES = [0, 1, 4096, 4097, 300_000]
+
+
+def http(origin, name="t", term="refresh_interval = 1h"):
+    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+
+
+def content(i, size):
+    return bytes([i % 251]) * size
+
+
+def snapshot_files(store):
+    root = os.path.join(store, "snapshots")
+    return sorted(os.path.join(at, name) for at, _, names in os.walk(root) for name in names)
+
+
+def test_a_restart_with_every_source_down_serves_the_last_good_versions(mount, origins):
+    origin = origins()
+    for i, size in enumerate(SIZES):
+        origin.put(f"/dir{i}/t", content(i, size))
+    m = mount("".join(http(origin, f"dir{i}/t") for i in range(len(SIZES))))
+    attributes = ("version", "sha256", "source", "fetched_at")
+    before = [
+        (os.stat(m.at(f"dir{i}/t")).st_ino, os.stat(m.at(f"dir{i}")).st_ino)
+        + tuple(m.xattr(f"dir{i}/t", name) for name in attributes)
+        for i in range(len(SIZES))
+    ]
+    origin.close()
+    m.stop()
+    m.expect("term=dir")
+    m.start()
+    for i, size in enumerate(SIZES):
+        assert m.read(f"dir{i}/t") == content(i, size)
+    after = [
+        (os.stat(m.at(f"dir{i}/t")).st_ino, os.stat(m.at(f"dir{i}")).st_ino)
+        + tuple(m.xattr(f"dir{i}/t", name) for name in attributes)
+        for i in range(len(SIZES))
+    ]
+    assert after == before
+    assert all(term["state"] == "stale" for term in m.status()["terms"])
+
+
+def test_a_restart_asks_with_the_token_that_it_remembers(mount, origin):
+    origin.put("/t", b"one", etag='"one"')
+    m = mount(http(origin))
+    origin.forget()
+    m.restart()
+    m.refresh("t")
+    assert origin.asked("/t")[-1].headers["if-none-match"] == '"one"'
+    assert origin.count("/t", answer=200) == 0
+
+
+def test_kill_dash_nine_loses_nothing(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    for i in range(5):
+        body = b"version %d" % i
+        origin.put("/t", body)
+        m.refresh("t")
+        inode = os.stat(m.at("t")).st_ino
+        m.kill()
+        m.start()
+        assert m.read("t") == body and os.stat(m.at("t")).st_ino == inode
+
+
+def test_kill_in_the_middle_of_many_updates(mount, origin):
+    """Whatever was published stays complete and does not go back."""
+    names = [f"t{i}" for i in range(10)]
+    for name in names:
+        origin.put("/" + name, b"0" * 10_000)
+    m = mount("".join(http(origin, name, "refresh_interval = 10ms") for name in names))
+    for round_ in range(1, 6):
+        for version in range(20):
+            body = b"%d" % (round_ * 100 + version)
+            for name in names:
+                origin.put("/" + name, body * (10_000 // len(body)))
+            time.sleep(0.005)
+        seen = {name: int(m.read(name)[:3]) for name in names}
+        m.kill()
+        m.start()
+        for name in names:
+            body = m.read(name)
+            assert body == body[:3] * (10_000 // 3) or body == b"0" * 10_000
+            assert int(body[:3]) >= seen[name]
+
+
+def damage(path):
+    with open(path, "r+b") as file:
+        file.write(b"\xff")
+
+
+def shorten(path):
+    os.truncate(path, os.path.getsize(path) - 1)
+
+
+def lengthen(path):
+    with open(path, "ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize("how", [damage, shorten, lengthen, os.unlink], ids=lambda f: f.__name__)
+def test_a_damaged_snapshot_is_noticed_said_and_fetched_again(mount, origin, how):
+    origin.put("/t", b"precious " * 1000)
+    origin.put("/u", b"untouched")
+    m = mount(http(origin) + http(origin, "u"))
+    m.stop()
+    forget_that_it_was_verified_this_boot(m.store)
+    victim = max(snapshot_files(m.store), key=os.path.getsize)
+    os.chmod(victim, 0o600)
+    how(victim)
+    m.expect("corrupt|missing|length|size|dropped|lost|damaged|verif")
+    m.start()
+    m.wait_content("t", b"precious " * 1000)
+    assert m.read("u") == b"untouched"
+    assert [e for e in m.events() if e["level"] in ("warning", "error")], "it is said"
+
+
+def forget_that_it_was_verified_this_boot(store):
+    """Bytes written since the machine was booted count as verified: pretend another boot."""
+    import sqlite3
+
+    with sqlite3.connect(os.path.join(store, "catalog.db")) as catalog:
+        for table, column in _boot_columns(catalog):
+            catalog.execute(f"UPDATE {table} SET {column} = 'another boot'")
+    catalog.close()
+
+
+def _boot_columns(catalog):
+    tables = [row[0] for row in catalog.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    for table in tables:
+        for row in catalog.execute(f"PRAGMA table_info({table})"):
+            if "boot" in row[1]:
+                yield table, row[1]
+
+
+def test_a_damaged_snapshot_with_the_source_down_is_not_served(mount, origins):
+    origin = origins()
+    origin.put("/t", b"precious " * 1000)
+    m = mount(http(origin))
+    m.stop()
+    forget_that_it_was_verified_this_boot(m.store)
+    (victim,) = snapshot_files(m.store)
+    os.chmod(victim, 0o600)
+    damage(victim)
+    origin.close()
+    m.expect(".")
+    m.start()
+    try:
+        assert m.read("t") == b"never", "damaged bytes were served"
+    except OSError as error:
+        assert error.errno in (2, 5)  # ENOENT, EIO
+    wait_for(lambda: m.ls() == [], "the name to go away")
+
+
+@pytest.mark.parametrize("how", ["garbage", "truncated", "empty", "a directory"])
+def test_a_corrupt_catalog_is_set_aside_and_all_is_fetched_again(mount, origin, how):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    m.stop()
+    catalog = os.path.join(m.store, "catalog.db")
+    if how == "garbage":
+        with open(catalog, "r+b") as file:
+            file.write(os.urandom(8192))
+    elif how == "truncated":
+        os.truncate(catalog, 5000)
+    elif how == "empty":
+        os.truncate(catalog, 0)
+    else:
+        os.unlink(catalog)
+        os.mkdir(catalog)
+    m.expect("catalog")
+    m.start()
+    m.wait_content("t", b"one")
+    assert len(snapshot_files(m.store)) == 1
+    if how != "empty":  # an empty file is a catalog in which nothing was written yet
+        assert any("catalog" in line for line in m.log().splitlines() if "level=warn" in line)
+        assert [name for name in os.listdir(m.store) if name.startswith("catalog.db.corrupt-")]
+
+
+def test_a_missing_catalog_is_a_new_store(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    m.stop()
+    for name in os.listdir(m.store):
+        if name.startswith("catalog.db"):
+            os.unlink(os.path.join(m.store, name))
+    m.start()
+    m.wait_content("t", b"one")
+    assert len(snapshot_files(m.store)) == 1, "files that nobody knows are removed"
+
+
+def test_ids_are_never_used_twice(mount, origin):
+    seen = set()
+    origin.put("/t", b"0")
+    m = mount(http(origin))
+    for i in range(1, 7):
+        inode = os.stat(m.at("t")).st_ino
+        assert inode not in seen and all(inode > other for other in seen)
+        seen.add(inode)
+        origin.put("/t", b"%d" % i)
+        if i % 2:
+            m.restart()
+        m.refresh("t")
+
+
+@pytest.fixture
+def small_disk(directory):
+    path = os.path.join(directory, "small")
+    os.mkdir(path)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", path], check=True)
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_full_disk_fails_the_update_only(mount, origin, small_disk):
+    origin.put("/t", b"one")
+    m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["term=t"])
+    origin.put("/t", os.urandom(8 << 20))
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "internal" and "o space" in m.status("t")["last_error"]["message"]
+    assert 0 < m.next_in("t") <= 300
+    assert m.read("t") == b"one" and m.status("t")["state"] == "stale"
+    used = os.statvfs(small_disk)
+    assert used.f_bavail * used.f_bsize > 2 << 20, "what was written of it is gone"
+    origin.put("/t", b"two")
+    m.refresh("t")
+    assert m.read("t") == b"two"
+
+
+def test_a_disk_without_room_for_the_catalog(mount, origin, small_disk):
+    origin.put("/t", b"one")
+    m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["."])
+    with open(os.path.join(small_disk, "filler"), "wb") as filler:
+        with pytest.raises(OSError):
+            while True:
+                filler.write(bytes(4096))
+                filler.flush()
+    origin.put("/t", b"two")
+    m.refresh("t", ok=False)
+    assert m.read("t") == b"one"
+    os.unlink(os.path.join(small_disk, "filler"))
+    m.refresh("t")
+    assert m.read("t") == b"two"
+
+
+def test_two_daemons_on_one_store(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    second = mount(http(origin), store=m.store, start=False)
+    with pytest.raises(AssertionError, match="exited with"):
+        second.start()
+    assert second.process.wait() in (1, 32)
+    assert str(m.store) in second.log() and any(
+        str(pid) in second.log() for pid in _session_pids(m)
+    ), "the message names the pid of the first"
+    second.clear()
+    m.refresh("t")
+    assert m.read("t") == b"one"
+
+
+def _session_pids(m):
+    from rptmount import session_processes
+
+    return session_processes(m.process.pid)
+
+
+def test_history_is_bounded(mount, origin):
+    origin.put("/t", b"0")
+    m = mount(http(origin, term="history = 2 refresh_interval = 1h"))
+    for i in range(1, 12):
+        origin.put("/t", b"%d" % i)
+        m.refresh("t")
+    wait_for(lambda: len(snapshot_files(m.store)) <= 3, "old snapshots to be removed")
+    assert m.read("t") == b"11"
+
+
+def test_an_open_file_keeps_its_snapshot_over_history(mount, origin):
+    body = os.urandom(3 << 20)
+    origin.put("/t", body)
+    m = mount(http(origin, term="history = 0 refresh_interval = 1h"))
+    with open(m.at("t"), "rb") as held:
+        inode = os.fstat(held.fileno()).st_ino
+        for i in range(6):
+            origin.put("/t", b"%d" % i)
+            m.refresh("t")
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as drop:
+            drop.write("1")
+        assert held.read() == body and os.fstat(held.fileno()).st_ino == inode
+    wait_for(lambda: len(snapshot_files(m.store)) <= 1, "it to be removed when it is closed")
+
+
+def test_memory_store(mount, origin, directory):
+    origin.put("/t", os.urandom(500_000))
+    m = mount(http(origin), store="memory")
+    first = m.read("t")
+    origin.put("/t", b"two")
+    m.refresh("t")
+    assert m.read("t") == b"two" and len(first) == 500_000
+    m.stop()
+    assert not os.path.exists(os.path.join(m.dir, "memory"))
+    m.start()
+    m.wait_content("t", b"two")
+
+
+def test_a_store_is_private(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    assert os.stat(m.store).st_mode & 0o777 == 0o700
+
+
+def test_a_term_that_moved_to_another_source_is_asked_for_at_once(mount, origin, origins):
+    """Its snapshot came from none of its sources: it is served until the first answer."""
+    other = origins()
+    origin.put("/t", b"of the first")
+    other.put("/t", b"of the second")
+    m = mount(http(origin))
+    m.stop()
+    m.configure(http(other))
+    m.start()
+    m.wait_content("t", b"of the second")
+    assert "if-none-match" not in other.asked("/t")[0].headers
+
+
+def test_a_store_can_be_copied_while_the_mount_is_down(mount, origins, directory):
+    origin = origins()
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    m.stop(signal.SIGTERM)
+    origin.close()
+    copy = os.path.join(directory, "copy")
+    shutil.copytree(m.store, copy)
+    n = mount(http(origin), store=copy, expect=["term=t"])
+    assert n.read("t") == b"one"
+
+
+def test_sources_that_come_back(mount, origins):
+    first = origins()
+    first.put("/t", b"one")
+    port = first.port
+    m = mount(http(first, term="refresh_interval = 100ms"), expect=["term=t"])
+    first.close()
+    wait_for(lambda: m.status("t")["failures"] >= 2, "failures")
+    second = Origin(port=port)
+    try:
+        second.put("/t", b"two")
+        m.wait_content("t", b"two")
+        second.always("/t", status(500))
+        wait_for(lambda: m.status("t")["failures"] >= 1, "a failure")
+        assert m.read("t") == b"two"
+    finally:
+        second.close()

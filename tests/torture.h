@@ -1,0 +1,22 @@
+/*
+ * torture: the parts of the program that torture.c puts together.
+ *
+ * Each returns the program's exit code: 0 all well, 1 not, 2 nothing could be tried.
+ */
+#ifndef TESTS_TORTURE_H
+#define TESTS_TORTURE_H
+
+#include <stdint.h>
+
+struct torture_limits {
+	unsigned processes;
+	unsigned threads; /* of each process */
+	double seconds;
+	uint64_t iterations; /* visits of each thread; 0: as many as the time allows */
+};
+
+int torture_read(const char *dir, const struct torture_limits *limits);
+int torture_make(const char *name, uint64_t version, uint64_t size_bytes, int fd);
+int torture_swap(const char *dir, double per_second, double seconds);
+
+#endif

@@ -1,0 +1,460 @@
+#include "torture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proof.h"
+
+#define FILES_MAX    4096
+#define HELD_MAX     8
+#define READ_BYTES   (1U << 20)
+#define VERSION_SIZE 256
+#define COMPLAINTS   20
+
+enum count { OPENS, VERIFIED, TORN, FAILED, SHORT, BACKWARD, MISMATCH, COUNTS };
+
+static const char *const count_names[COUNTS] = { "opens", "verified", "torn",	 "failed",
+						 "short", "backward", "mismatch" };
+
+/* What all processes share; anonymous shared memory, lock-free. */
+struct shared {
+	atomic_uint_least64_t counts[COUNTS];
+	atomic_uint_least64_t bytes;
+	atomic_uint_least64_t versions; /* seen for the first time */
+	atomic_uint complaints;
+	atomic_uint_least64_t newest[FILES_MAX]; /* version that anybody has read, by file */
+};
+
+static struct shared *shared;
+static char *files[FILES_MAX];
+static size_t n_files;
+static const char *top;
+static double limit_s;
+static uint64_t limit_visits; /* of each thread; 0: none */
+
+static double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+__attribute__((format(printf, 2, 3))) static void complain(enum count count, const char *fmt, ...)
+{
+	char line[512];
+	va_list args;
+
+	atomic_fetch_add(&shared->counts[count], 1);
+	if (atomic_fetch_add(&shared->complaints, 1) >= COMPLAINTS)
+		return;
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	fprintf(stderr, "torture: %s: %s\n", count_names[count], line);
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* One open file: what it showed when it was opened, it has to show for ever. */
+struct held {
+	int fd;	   /* owned; -1: none */
+	void *map; /* owned; NULL: none */
+	size_t file;
+	struct proof proof;
+	char label[VERSION_SIZE]; /* user.rpt.version; empty: the file system has none */
+};
+
+/* Which version last had which user.rpt.version; 0: not seen yet. */
+struct label {
+	uint64_t version;
+	uint64_t hash;
+};
+
+/* One reader thread. */
+struct reader {
+	pthread_t thread;
+	uint64_t random;
+	struct held held[HELD_MAX];
+	struct label *labels; /* owned; by file */
+	unsigned char *buf;   /* owned; READ_BYTES */
+};
+
+/* A mapping whose bytes cannot be had raises SIGBUS. */
+static _Thread_local sigjmp_buf *bus_error;
+
+static void on_sigbus(int signo)
+{
+	if (bus_error)
+		siglongjmp(*bus_error, 1);
+	signal(signo, SIG_DFL);
+}
+
+static void check_map(const struct held *held, uint64_t offset, size_t len)
+{
+	sigjmp_buf here;
+
+	if (sigsetjmp(here, 1)) {
+		bus_error = NULL;
+		complain(FAILED, "%s: SIGBUS in a mapping", files[held->file]);
+		return;
+	}
+	bus_error = &here;
+	if (!proof_check(&held->proof, offset, (const unsigned char *)held->map + offset, len))
+		complain(TORN, "%s: mapping of version %" PRIu64, files[held->file],
+			 held->proof.version);
+	bus_error = NULL;
+}
+
+/* pread() until len bytes are there. */
+static bool read_fully(struct reader *reader, const struct held *held, uint64_t offset, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t got = pread(held->fd, reader->buf + done, len - done,
+				    (off_t)(offset + done));
+		if (got < 0) {
+			complain(FAILED, "%s: pread: %s", files[held->file], strerror(errno));
+			return false;
+		}
+		if (got == 0) {
+			complain(SHORT, "%s: ends at %" PRIu64 " of %" PRIu64, files[held->file],
+				 offset + done, held->proof.size_bytes);
+			return false;
+		}
+		done += (size_t)got;
+	}
+	return true;
+}
+
+static void check_pread(struct reader *reader, const struct held *held, uint64_t offset, size_t len)
+{
+	if (read_fully(reader, held, offset, len) &&
+	    !proof_check(&held->proof, offset, reader->buf, len))
+		complain(TORN, "%s: pread at %" PRIu64 " of version %" PRIu64, files[held->file],
+			 offset, held->proof.version);
+}
+
+/* A random piece of whole blocks. */
+static void check_piece(struct reader *reader, const struct held *held)
+{
+	uint64_t size = held->proof.size_bytes;
+	uint64_t blocks = (size + PROOF_BLOCK - 1) / PROOF_BLOCK;
+	uint64_t offset = next_random(&reader->random) % blocks * PROOF_BLOCK;
+	uint64_t len = (1 + next_random(&reader->random) % 16) * PROOF_BLOCK;
+
+	if (len > size - offset)
+		len = size - offset;
+	if (held->map)
+		check_map(held, offset, len);
+	else
+		check_pread(reader, held, offset, len);
+	atomic_fetch_add(&shared->bytes, len);
+}
+
+/* The whole file with read(2) in odd pieces, to its end. */
+static void check_stream(struct reader *reader, const struct held *held)
+{
+	uint64_t size = held->proof.size_bytes;
+	ssize_t got = 1;
+
+	if (lseek(held->fd, 0, SEEK_SET) < 0)
+		complain(FAILED, "%s: lseek: %s", files[held->file], strerror(errno));
+	for (uint64_t offset = 0; offset < size && got > 0;) {
+		size_t want = size - offset < READ_BYTES ? size - offset : READ_BYTES, done = 0;
+		while (done < want) {
+			size_t piece = 1 + next_random(&reader->random) % (want - done);
+			if (piece < PROOF_BLOCK)
+				piece = want - done;
+			got = read(held->fd, reader->buf + done, piece);
+			if (got <= 0)
+				break;
+			done += (size_t)got;
+		}
+		if (got < 0)
+			complain(FAILED, "%s: read: %s", files[held->file], strerror(errno));
+		else if (got == 0)
+			complain(SHORT, "%s: ends at %" PRIu64 " of %" PRIu64, files[held->file],
+				 offset + done, size);
+		else if (!proof_check(&held->proof, offset, reader->buf, done))
+			complain(TORN, "%s: read at %" PRIu64 " of version %" PRIu64,
+				 files[held->file], offset, held->proof.version);
+		offset += done;
+	}
+	if (got > 0 && read(held->fd, reader->buf, 1) != 0)
+		complain(TORN, "%s: goes on behind its end", files[held->file]);
+	atomic_fetch_add(&shared->bytes, size);
+}
+
+static void check_map_whole(const struct held *held)
+{
+	check_map(held, 0, held->proof.size_bytes);
+	atomic_fetch_add(&shared->bytes, held->proof.size_bytes);
+}
+
+/* Raises *max to value; was it lower? */
+static bool raise_to(atomic_uint_least64_t *max, uint64_t value)
+{
+	uint64_t before = atomic_load(max);
+
+	while (before < value)
+		if (atomic_compare_exchange_weak(max, &before, value))
+			return true;
+	return false;
+}
+
+/* Is this text what belongs to these bytes? A number has to be the version itself; any other text
+ * has to stay with one version. */
+static void check_label(struct reader *reader, const struct held *held)
+{
+	struct label *before = &reader->labels[held->file];
+	struct label label = { held->proof.version, proof_name_hash(held->label) };
+
+	if (strspn(held->label, "0123456789") == strlen(held->label)) {
+		if (strtoull(held->label, NULL, 10) != label.version)
+			complain(MISMATCH, "%s: user.rpt.version is %s, the bytes are of %" PRIu64,
+				 files[held->file], held->label, label.version);
+	} else if (before->version &&
+		   (before->version == label.version) != (before->hash == label.hash)) {
+		complain(MISMATCH, "%s: user.rpt.version is %s at %" PRIu64 ", not so at %" PRIu64,
+			 files[held->file], held->label, label.version, before->version);
+	}
+	*before = label;
+}
+
+static bool read_label(const struct held *held, char ret[VERSION_SIZE])
+{
+	ssize_t len = fgetxattr(held->fd, "user.rpt.version", ret, VERSION_SIZE - 1);
+
+	ret[len > 0 ? len : 0] = '\0';
+	if (len >= 0)
+		return true;
+	if (errno != ENODATA && errno != ENOTSUP)
+		complain(FAILED, "%s: fgetxattr: %s", files[held->file], strerror(errno));
+	return false;
+}
+
+static void check_again(struct reader *reader, const struct held *held)
+{
+	char label[VERSION_SIZE];
+	struct stat st;
+
+	if (fstat(held->fd, &st) < 0)
+		complain(FAILED, "%s: fstat: %s", files[held->file], strerror(errno));
+	else if ((uint64_t)st.st_size != held->proof.size_bytes)
+		complain(SHORT, "%s: st_size became %jd, was %" PRIu64, files[held->file],
+			 (intmax_t)st.st_size, held->proof.size_bytes);
+	if (held->label[0] && read_label(held, label) && strcmp(label, held->label) != 0)
+		complain(MISMATCH, "%s: user.rpt.version of an open file became %s, was %s",
+			 files[held->file], label, held->label);
+	check_piece(reader, held);
+	atomic_fetch_add(&shared->counts[VERIFIED], 1);
+}
+
+static void let_go(struct held *held)
+{
+	if (held->map)
+		munmap(held->map, held->proof.size_bytes);
+	if (held->fd >= 0)
+		close(held->fd);
+	*held = (struct held){ .fd = -1 };
+}
+
+/* Opens the file, finds out which version it is. */
+static bool take(struct reader *reader, struct held *held, size_t file)
+{
+	_Alignas(8) unsigned char block[PROOF_BLOCK];
+	uint64_t known = atomic_load(&shared->newest[file]);
+	struct stat st;
+	ssize_t got;
+
+	*held = (struct held){ .fd = open(files[file], O_RDONLY | O_CLOEXEC), .file = file };
+	atomic_fetch_add(&shared->counts[OPENS], 1);
+	if (held->fd < 0 || fstat(held->fd, &st) < 0 ||
+	    (got = pread(held->fd, block, sizeof(block), 0)) < 0) {
+		complain(FAILED, "%s: %s", files[file], strerror(errno));
+		return false;
+	}
+	if (!proof_identify(block, (size_t)got, &held->proof) ||
+	    held->proof.name_hash != proof_name_hash(files[file] + strlen(top) + 1)) {
+		complain(got < PROOF_MIN_BYTES ? SHORT : TORN, "%s: not a self-proving file",
+			 files[file]);
+		return false;
+	}
+	if ((uint64_t)st.st_size != held->proof.size_bytes) {
+		complain(SHORT, "%s: st_size is %jd, the version has %" PRIu64, files[file],
+			 (intmax_t)st.st_size, held->proof.size_bytes);
+		return false;
+	}
+	if (held->proof.version < known)
+		complain(BACKWARD, "%s: %" PRIu64 " after %" PRIu64, files[file],
+			 held->proof.version, known);
+	if (raise_to(&shared->newest[file], held->proof.version))
+		atomic_fetch_add(&shared->versions, 1);
+	if (read_label(held, held->label))
+		check_label(reader, held);
+	return true;
+}
+
+static void map(struct reader *reader, struct held *held)
+{
+	int flags = next_random(&reader->random) % 2 ? MAP_SHARED : MAP_PRIVATE;
+	void *map = mmap(NULL, held->proof.size_bytes, PROT_READ, flags, held->fd, 0);
+
+	if (map == MAP_FAILED)
+		complain(FAILED, "%s: mmap: %s", files[held->file], strerror(errno));
+	else
+		held->map = map;
+}
+
+static void visit(struct reader *reader)
+{
+	struct held *held = &reader->held[next_random(&reader->random) % HELD_MAX];
+	size_t file = next_random(&reader->random) % n_files;
+
+	if (held->fd >= 0) {
+		check_again(reader, held);
+		if (next_random(&reader->random) % 4 != 0)
+			return;
+	}
+	let_go(held);
+	if (!take(reader, held, file)) {
+		let_go(held);
+		return;
+	}
+	switch (next_random(&reader->random) % 4) {
+	case 0:
+		check_stream(reader, held);
+		break;
+	case 1:
+		map(reader, held);
+		if (held->map)
+			check_map_whole(held);
+		break;
+	case 2:
+		map(reader, held);
+		check_piece(reader, held);
+		break;
+	default:
+		check_piece(reader, held);
+		break;
+	}
+}
+
+static void *reader_main(void *arg)
+{
+	struct reader *reader = arg;
+
+	for (uint64_t i = 0; now_s() < limit_s && (!limit_visits || i < limit_visits); i++)
+		visit(reader);
+	for (size_t i = 0; i < HELD_MAX; i++) {
+		if (reader->held[i].fd >= 0)
+			check_again(reader, &reader->held[i]);
+		let_go(&reader->held[i]);
+	}
+	return NULL;
+}
+
+static int process_main(unsigned n_threads, uint64_t seed)
+{
+	struct reader *readers = calloc(n_threads, sizeof(*readers));
+	unsigned started = 0;
+
+	if (!readers)
+		return 1;
+	for (; started < n_threads; started++) {
+		struct reader *reader = &readers[started];
+		reader->random = seed * 1000003 + started + 1;
+		reader->buf = aligned_alloc(PROOF_BLOCK, READ_BYTES);
+		reader->labels = calloc(n_files, sizeof(*reader->labels));
+		for (size_t i = 0; i < HELD_MAX; i++)
+			reader->held[i].fd = -1;
+		if (!reader->buf || !reader->labels ||
+		    pthread_create(&reader->thread, NULL, reader_main, reader) != 0)
+			break;
+	}
+	for (unsigned i = 0; i < started; i++) {
+		pthread_join(readers[i].thread, NULL);
+		free(readers[i].buf);
+		free(readers[i].labels);
+	}
+	free(readers);
+	return started == n_threads ? 0 : 1;
+}
+
+static int add_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	if (ftw->level && path[ftw->base] == '.')
+		return type == FTW_D ? FTW_SKIP_SUBTREE : FTW_CONTINUE;
+	if (type == FTW_F && n_files < FILES_MAX && (files[n_files] = strdup(path)))
+		n_files++;
+	return FTW_CONTINUE;
+}
+
+static int report(void)
+{
+	bool bad = false;
+
+	for (int i = 0; i < COUNTS; i++) {
+		printf("%s%s=%" PRIu64, i ? " " : "", count_names[i],
+		       (uint64_t)atomic_load(&shared->counts[i]));
+		bad |= i >= TORN && atomic_load(&shared->counts[i]);
+	}
+	printf(" files=%zu versions=%" PRIu64 " bytes=%" PRIu64 "\n", n_files,
+	       (uint64_t)atomic_load(&shared->versions), (uint64_t)atomic_load(&shared->bytes));
+	return bad ? 1 : 0;
+}
+
+int torture_read(const char *dir, const struct torture_limits *limits)
+{
+	int failed = 0, status;
+
+	top = dir;
+	limit_s = now_s() + limits->seconds;
+	limit_visits = limits->iterations;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED || nftw(top, add_file, 16, FTW_PHYS | FTW_ACTIONRETVAL) != 0) {
+		fprintf(stderr, "torture: %s: %s\n", top, strerror(errno));
+		return 2;
+	}
+	if (!n_files) {
+		fprintf(stderr, "torture: no files below %s\n", top);
+		return 2;
+	}
+	signal(SIGBUS, on_sigbus);
+	for (unsigned i = 0; i < limits->processes; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(process_main(limits->threads, (uint64_t)getpid()));
+		failed += pid < 0;
+	}
+	while (wait(&status) > 0)
+		failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+	if (failed)
+		fprintf(stderr, "torture: %d of %u processes did not end well\n", failed,
+			limits->processes);
+	return report() || failed ? 1 : 0;
+}

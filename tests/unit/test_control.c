@@ -1,0 +1,601 @@
+/*
+ * The control server, status and metrics, against terms made by hand; what is above and beside them
+ * (refresher, fs, store, http) is faked below.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "control/control.h"
+#include "tap.h"
+
+#define N_TERMS	  3000
+#define OWNER	  12345
+#define NOBODY	  65534
+#define PATIENCE  10000
+#define DEEP	  10000
+#define MEGABYTE  (1024 * 1024)
+#define HUNDRED_K (100 * 1024)
+
+/* ---- fakes ---- */
+
+static atomic_bool hangs;	   /* attempts do not end */
+static atomic_int waiters;	   /* in refresher_wait() */
+static atomic_int requests;	   /* refresher_request() calls */
+static struct cancel fake_cancel;  /* the worker's */
+static struct term terms[N_TERMS]; /* sorted by name */
+
+uint64_t refresher_request(struct refresher *refresher, size_t term)
+{
+	(void)refresher;
+	atomic_fetch_add(&requests, 1);
+	return 1000 + term;
+}
+
+bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,
+		    enum update_outcome *ret)
+{
+	(void)refresher;
+	if (ticket != 1000 + term)
+		return false;
+	atomic_fetch_add(&waiters, 1);
+	while (atomic_load(&hangs) && !cancel_requested(&fake_cancel) &&
+	       clock_boot_ms() < deadline_ms)
+		usleep(5000);
+	atomic_fetch_sub(&waiters, 1);
+	if (cancel_requested(&fake_cancel))
+		*ret = UPDATE_CANCELED;
+	else if (atomic_load(&hangs))
+		return false;
+	else if (terms[term].status.error_kind != ERR_NONE)
+		*ret = UPDATE_FAILED;
+	else
+		*ret = term % 2 ? UPDATE_UNCHANGED : UPDATE_UPDATED;
+	return true;
+}
+
+const char *update_outcome_name(enum update_outcome outcome)
+{
+	static const char *const names[] = { "updated", "unchanged", "failed", "canceled" };
+
+	return names[outcome];
+}
+
+size_t refresher_threads(struct refresher *refresher)
+{
+	(void)refresher;
+	return 7;
+}
+
+void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),
+		       void *arg)
+{
+	(void)fs;
+	each(arg, "lookup", 11);
+	each(arg, "read", 22);
+}
+
+void store_usage(struct store *store, uint64_t *ret_snapshots, uint64_t *ret_bytes)
+{
+	(void)store;
+	*ret_snapshots = 5;
+	*ret_bytes = 6000;
+}
+
+uint64_t http_requests_total(const struct http *http)
+{
+	(void)http;
+	return 33;
+}
+
+/* ---- terms ---- */
+
+static struct term_config configs[N_TERMS];
+static char names[N_TERMS][32];
+
+static const struct control_view view = {
+	.mountpoint = "/mnt/\"test\"",
+	.terms = terms,
+	.n_terms = N_TERMS,
+	.started_at_ms = 1369353600250,
+};
+
+static struct snapshot *make_snapshot(uint64_t id, const char *version)
+{
+	struct snapshot *snapshot = snapshot_new(version, "https://example.com/a\"b\\c");
+
+	snapshot->id = id;
+	snapshot->size_bytes = 4096;
+	snapshot->mtime_ms = 1369353600000;
+	snapshot->fetched_at_ms = clock_wall_ms() - 5000;
+	snapshot->published_at_ms = 1369353602000;
+	return snapshot;
+}
+
+/* Term 0 is served, 1 (alias "flags") has no snapshot, 2 failed; the others are as 0. */
+static void make_terms(void)
+{
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < N_TERMS; i++) {
+		snprintf(names[i], sizeof(names[i]), "t/%04zu.json", i);
+		configs[i] = (struct term_config){ .name = names[i],
+						   .alias = i == 1 ? (char *)"flags" : NULL };
+		struct snapshot *snapshot = i == 1 ? NULL : make_snapshot(100 + i, "v\xff");
+		if (term_init(&terms[i], &configs[i], snapshot, "W/\"7\"", &err) < 0)
+			abort();
+		if (i != 1)
+			term_succeeded(&terms[i], "W/\"7\"", true);
+	}
+	err_set(&err, ERR_UNREACHABLE, "GET https://b\xc3\xbc\xff: timed out");
+	term_failed(&terms[2], &err);
+	term_set_next_check(&terms[2], 1369353660000);
+}
+
+static void free_terms(void)
+{
+	for (size_t i = 0; i < N_TERMS; i++)
+		term_release(&terms[i]);
+}
+
+/* ---- clients ---- */
+
+static char dir[64];
+static char path[96];
+
+static int dial(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval limit = { .tv_sec = PATIENCE / 1000 };
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void tell(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return;
+		data += n;
+		len -= (size_t)n;
+	}
+}
+
+/* All that comes until the end. */
+static char *hear(int fd)
+{
+	char *text = NULL, chunk[4096];
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	for (ssize_t n; (n = recv(fd, chunk, sizeof(chunk), 0)) > 0;)
+		fwrite(chunk, 1, (size_t)n, out);
+	fclose(out);
+	return text;
+}
+
+static char *exchange(const char *request, size_t len)
+{
+	_cleanup_close_ int fd = dial();
+
+	tell(fd, request, len);
+	return hear(fd);
+}
+
+static char *say(const char *request)
+{
+	return exchange(request, strlen(request));
+}
+
+static bool holds(const char *text, const char *part)
+{
+	if (strstr(text, part))
+		return true;
+	printf("# no \"%s\" in: %.300s\n", part, text);
+	return false;
+}
+
+static bool comes(atomic_int *value, int expected)
+{
+	for (int64_t end = clock_boot_ms() + PATIENCE; clock_boot_ms() < end; usleep(5000)) {
+		if (atomic_load(value) == expected)
+			return true;
+	}
+	return false;
+}
+
+/* Nobody waits, for longer than a waiter looks away. */
+static bool rests(void)
+{
+	int seen = 0;
+
+	for (int i = 0; i < 300; i++, usleep(1000))
+		seen += atomic_load(&waiters);
+	return seen == 0;
+}
+
+/* ---- tests ---- */
+
+static void test_status(void)
+{
+	_cleanup_free_ char *text = NULL;
+	struct err err = ERR_INIT;
+	json_error_t problem;
+	size_t len = 0;
+
+	is_int(status_render((void *)&view, &text, &len, &err), 0, "status is rendered");
+	json_t *root = json_loadb(text, len, 0, &problem);
+	ok(root, "as JSON: %s", problem.text);
+	json_t *list = json_object_get(root, "terms");
+	is_int(json_array_size(list), N_TERMS, "with all terms");
+	is_str(json_string_value(json_object_get(root, "mountpoint")), view.mountpoint,
+	       "the mount point");
+
+	json_t *term = json_array_get(list, 0);
+	is_str(json_string_value(json_object_get(term, "state")), "fresh", "a fresh term");
+	is_str(json_string_value(json_object_get(term, "version")), "v?", "no UTF-8, no harm");
+	is_str(json_string_value(json_object_get(term, "source_version")), "W/\"7\"", "the token");
+	is_int(json_integer_value(json_object_get(term, "id")), 100, "its snapshot's id");
+	is_int(strlen(json_string_value(json_object_get(term, "sha256"))), 64, "its digest");
+	ok(json_is_null(json_object_get(term, "last_error")), "no error");
+
+	term = json_array_get(list, 1);
+	is_str(json_string_value(json_object_get(term, "alias")), "flags", "an alias");
+	is_str(json_string_value(json_object_get(term, "state")), "absent", "an absent term");
+	ok(json_is_null(json_object_get(term, "size")), "has no size");
+
+	term = json_array_get(list, 2);
+	json_t *error = json_object_get(term, "last_error");
+	is_str(json_string_value(json_object_get(error, "kind")), "unreachable", "an error's kind");
+	is_str(json_string_value(json_object_get(error, "message")), "GET https://b???: timed out",
+	       "and message");
+	is_str(json_string_value(json_object_get(term, "next_check_at")),
+	       "2013-05-24T00:01:00.000Z", "and the next attempt");
+	json_decref(root);
+}
+
+static void test_metrics(void)
+{
+	_cleanup_free_ char *text = NULL;
+	struct err err = ERR_INIT;
+	size_t len = 0;
+
+	is_int(metrics_render((void *)&view, &text, &len, &err), 0, "metrics are rendered");
+	ok(holds(text, "rptfs_term_info{term=\"t/0000.json\",version=\"v?\",state=\"fresh\","
+		       "source=\"https://example.com/a\\\"b\\\\c\"} 1\n"),
+	   "labels are escaped");
+	ok(holds(text, "{term=\"flags\",version=\"\",state=\"absent\",source=\"\"} 1\n"),
+	   "the label is the alias");
+	ok(!strstr(text, "rptfs_term_age_seconds{term=\"flags\"}"), "what is absent has no age");
+	ok(holds(text, "rptfs_term_age_seconds{term=\"t/0000.json\"} 5."), "an age");
+	ok(holds(text, "rptfs_term_failures{term=\"t/0002.json\"} 1\n"), "failures");
+	ok(holds(text, "rptfs_updates_total{term=\"t/0002.json\",result=\"failed\"} 1\n"),
+	   "updates");
+	ok(holds(text, "rptfs_fuse_requests_total{op=\"read\"} 22\n"), "FUSE requests");
+	ok(holds(text, "\nrptfs_snapshots 5\n") && holds(text, "\nrptfs_snapshot_bytes 6000\n"),
+	   "the store");
+	ok(holds(text, "_threads 7\n") && holds(text, "_http_requests_total 33\n"), "counters");
+	ok(holds(text, "\nrptfs_start_time_seconds 1369353600.250\n"), "the start");
+}
+
+static void test_requests(void)
+{
+	_cleanup_free_ char *all = say("{\"command\":\"status\"}\n");
+	_cleanup_free_ char *two = say(
+		"{\"command\":\"status\",\"terms\":[\"flags\",\"t/0000.json\"]}\n");
+	_cleanup_free_ char *near = say("{\"command\":\"status\",\"terms\":[\"t/0O01.json\"]}\n");
+	_cleanup_free_ char *far = say("{\"command\":\"status\",\"terms\":[\"zz\"]}\n");
+	_cleanup_free_ char *misspelt = say("{\"command\":\"status\",\"term\":[\"zz\"]}\n");
+	_cleanup_free_ char *mistyped = say("{\"command\":\"status\",\"terms\":[1]}\n");
+	_cleanup_free_ char *unknown = say("{\"command\":\"halt\"}\n");
+	_cleanup_free_ char *array = say("[]\n");
+
+	json_t *root = json_loads(all, 0, NULL);
+	is_int(json_array_size(json_object_get(root, "terms")), N_TERMS, "status of all");
+	ok(strchr(all, '\n') == all + strlen(all) - 1, "is one line");
+	json_decref(root);
+	root = json_loads(two, 0, NULL);
+	json_t *list = json_object_get(root, "terms");
+	is_int(json_array_size(list), 2, "status of two");
+	is_str(json_string_value(json_object_get(json_array_get(list, 0), "name")), "t/0001.json",
+	       "in the order asked for, by alias too");
+	json_decref(root);
+	ok(holds(near, "\"kind\":\"not_found\"") && holds(near, "did you mean \\\"t/0001.json"),
+	   "an unknown term: the nearest is offered");
+	ok(holds(far, "there is no term \\\"zz\\\"\""), "or none");
+	ok(holds(misspelt, "\"kind\":\"bad_data\""), "unknown members are refused");
+	ok(holds(mistyped, "array of strings"), "names are strings");
+	ok(holds(unknown, "there is no command \\\"halt\\\""), "an unknown command");
+	ok(holds(array, "no \\\"command\\\""), "not an object");
+}
+
+static void test_garbage(void)
+{
+	_cleanup_free_ char *large = malloc(3 * MEGABYTE);
+	_cleanup_free_ char *deep = malloc(DEEP + 1);
+
+	memset(large, 'x', 3 * MEGABYTE);
+	memset(deep, '[', DEEP);
+	deep[DEEP] = '\n';
+	_cleanup_free_ char *too_large = exchange(large, 3 * MEGABYTE);
+	_cleanup_free_ char *too_deep = exchange(deep, DEEP + 1);
+	_cleanup_free_ char *garbage = exchange("\xff{\0\n", 4);
+
+	ok(holds(too_large, "longer than 1048576 bytes"), "an oversize line");
+	ok(holds(too_deep, "\"kind\":\"bad_data\""), "deep nesting");
+	ok(holds(garbage, "\"kind\":\"bad_data\""), "garbage");
+
+	_cleanup_close_ int half = dial();
+	tell(half, "{\"comm", 7);
+	shutdown(half, SHUT_WR);
+	_cleanup_free_ char *cut = hear(half);
+	ok(holds(cut, "without an end of line"), "a request that breaks off");
+}
+
+static void test_refresh(void)
+{
+	atomic_store(&requests, 0);
+	_cleanup_free_ char *taken = say("{\"command\":\"refresh\",\"terms\":[\"flags\"]}\n");
+	is_str(taken, "{\"requested\":1}\n", "refresh returns once it is asked for");
+	is_int(atomic_load(&requests), 1, "one attempt");
+
+	_cleanup_free_ char *some = say("{\"command\":\"refresh\",\"wait\":true,\"terms\":"
+					"[\"t/0000.json\",\"t/0001.json\",\"t/0002.json\"]}\n");
+	is_str(some,
+	       "{\"requested\":3}\n"
+	       "{\"name\":\"t/0000.json\",\"outcome\":\"updated\",\"version\":\"v?\","
+	       "\"last_error\":null}\n"
+	       "{\"name\":\"t/0001.json\",\"outcome\":\"unchanged\",\"version\":null,"
+	       "\"last_error\":null}\n"
+	       "{\"name\":\"t/0002.json\",\"outcome\":\"failed\",\"version\":\"v?\","
+	       "\"last_error\":{\"kind\":\"unreachable\",\"message\":"
+	       "\"GET https://b???: timed out\"}}\n",
+	       "with wait, a line a term");
+
+	atomic_store(&requests, 0);
+	_cleanup_free_ char *all = say("{\"command\":\"refresh\",\"wait\":true}\n");
+	is_int(atomic_load(&requests), N_TERMS, "all terms at once");
+	ok(holds(all, "\"t/2999.json\""), "and the last is told");
+}
+
+static void test_vanishing(void)
+{
+	static const char request[] = "{\"command\":\"refresh\",\"wait\":true}\n";
+
+	atomic_store(&hangs, true);
+	int fd = dial();
+	tell(fd, request, strlen(request));
+	ok(comes(&waiters, 1), "a client waits for a source that hangs");
+	shutdown(fd, SHUT_WR);
+	usleep(600 * 1000);
+	ok(comes(&waiters, 1), "one that closed its sending side goes on waiting");
+	close(fd);
+	usleep(600 * 1000);
+	ok(rests(), "one that went away does not");
+	atomic_store(&hangs, false);
+}
+
+/* How many of n connections are told at once that there are too many; they stay open. */
+static int crowd(int *fds, int n)
+{
+	int busy = 0;
+
+	for (int i = 0; i < n; i++) {
+		fds[i] = dial();
+		tell(fds[i], "{", 1);
+	}
+	for (int i = 0; i < n; i++) {
+		struct pollfd fd = { .fd = fds[i], .events = POLLIN };
+
+		busy += poll(&fd, 1, i == 0 ? 500 : 0) > 0;
+	}
+	return busy;
+}
+
+static void leave(int *fds, int n)
+{
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* The next request is answered again. */
+static bool recovers(void)
+{
+	for (int64_t end = clock_boot_ms() + PATIENCE; clock_boot_ms() < end; usleep(5000)) {
+		_cleanup_free_ char *text = say("{\"command\":\"status\",\"terms\":[]}\n");
+
+		if (strstr(text, "\"terms\":[]"))
+			return true;
+	}
+	return false;
+}
+
+static void test_crowd(void)
+{
+	int fds[70];
+
+	is_int(crowd(fds, 70), 6, "of 70 connections at once 6 are refused");
+	_cleanup_free_ char *answer = hear(fds[69]);
+	ok(holds(answer, "\"kind\":\"busy\""), "as busy");
+	leave(fds, 70);
+	ok(recovers(), "afterwards there is room again");
+}
+
+static void test_slow(void)
+{
+	static const char request[] = "{\"command\":\"status\"}\n";
+	_cleanup_close_ int silent = dial();
+	_cleanup_close_ int deaf = dial();
+	int64_t began_ms = clock_boot_ms();
+
+	tell(silent, "{\"command\"", 10);
+	tell(deaf, request, strlen(request));
+	_cleanup_free_ char *answer = hear(silent);
+	int64_t took_ms = clock_boot_ms() - began_ms;
+	ok(holds(answer, "no complete request within 5 s"), "a slow request is given up");
+	ok(took_ms > 4000 && took_ms < 8000, "after 5 s (%" PRId64 " ms)", took_ms);
+
+	/* The answer did not fit into the socket's buffer: its end is missing. */
+	usleep(1000 * 1000);
+	_cleanup_free_ char *part = hear(deaf);
+	json_t *root = json_loads(part, 0, NULL);
+	ok(*part && !root, "who does not read is hung up on");
+	json_decref(root);
+}
+
+/* What somebody else sees, in a process of its own; the exit code tells. */
+static int as_nobody(int (*see)(void))
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(setuid(NOBODY) < 0 ? 99 : see());
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int see_status(void)
+{
+	char *text = say("{\"command\":\"status\",\"terms\":[\"flags\"]}\n");
+
+	return strstr(text, "\"alias\":\"flags\"") == NULL;
+}
+
+static int see_refresh(void)
+{
+	char *text = say("{\"command\":\"refresh\"}\n");
+
+	return !holds(text, "\"kind\":\"denied\"") || !holds(text, "(uid 12345)");
+}
+
+static int see_limit(void)
+{
+	static char large[HUNDRED_K];
+
+	memset(large, 'x', sizeof(large));
+	return !holds(exchange(large, sizeof(large)), "longer than 65536 bytes");
+}
+
+static int see_crowd(void)
+{
+	int fds[70];
+
+	return crowd(fds, 70);
+}
+
+static void test_peers(void)
+{
+	if (geteuid() != 0) {
+		ok(true, "peers # SKIP not root");
+		return;
+	}
+	atomic_store(&requests, 0);
+	is_int(as_nobody(see_status), 0, "others may look");
+	is_int(as_nobody(see_refresh), 0, "but not refresh");
+	is_int(atomic_load(&requests), 0, "nothing was asked for");
+	is_int(as_nobody(see_limit), 0, "nor send much");
+	is_int(as_nobody(see_crowd), 22, "nor take all connections");
+	ok(recovers(), "afterwards there is room again");
+}
+
+static void test_socket(struct control **ret)
+{
+	struct err err = ERR_INIT;
+	struct stat st;
+	char other[128];
+
+	umask(077);
+	is_int(control_new(ret, &view, path, OWNER, &fake_cancel, &err), 0, "listens");
+	ok(stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 0777) == 0666,
+	   "everybody can connect");
+	snprintf(other, sizeof(other), "%s/run", dir);
+	ok(stat(other, &st) == 0 && (st.st_mode & 0777) == 0755, "the directory is made");
+	snprintf(other, sizeof(other), "%s.new", path);
+	ok(stat(other, &st) < 0 && errno == ENOENT, "no temporary name is left");
+
+	char too_long[256] = "/tmp/";
+	memset(too_long + 5, 'x', sizeof(too_long) - 6);
+	struct control *none = NULL;
+	is_int(control_new(&none, &view, too_long, OWNER, &fake_cancel, &err), -1, "a long path");
+	ok(err.kind == ERR_CONFIG && !none, "is refused: %.40s…", err.msg);
+}
+
+static void test_successor(struct control *first)
+{
+	struct control *second = NULL;
+	struct err err = ERR_INIT;
+	static const char request[] = "{\"command\":\"refresh\",\"wait\":true}\n";
+	struct stat st;
+	int idle[10];
+
+	is_int(control_new(&second, &view, path, OWNER, &fake_cancel, &err), 0,
+	       "a successor replaces the socket");
+	crowd(idle, 10);
+	atomic_store(&hangs, true);
+	_cleanup_close_ int fd = dial();
+	tell(fd, request, strlen(request));
+	ok(comes(&waiters, 1), "somebody waits");
+
+	int64_t began_ms = clock_boot_ms();
+	cancel_request(&fake_cancel);
+	control_free(first);
+	is_int(stat(path, &st), 0, "who was replaced leaves the successor's socket");
+	control_free(second);
+	ok(clock_boot_ms() - began_ms < 1000, "cancellation ends all at once");
+	ok(stat(path, &st) < 0, "the socket is removed");
+	_cleanup_free_ char *answer = hear(fd);
+	ok(holds(answer, "\"kind\":\"canceled\""), "who waited is told");
+	leave(idle, 10);
+}
+
+int main(void)
+{
+	struct control *control = NULL;
+	struct err err = ERR_INIT;
+
+	snprintf(dir, sizeof(dir), "/tmp/rptfs-control-XXXXXX");
+	if (!mkdtemp(dir) || chmod(dir, 0755) < 0 || cancel_init(&fake_cancel, &err) < 0)
+		return 1;
+	snprintf(path, sizeof(path), "%s/run/c.sock", dir);
+	make_terms();
+	test_status();
+	test_metrics();
+	test_socket(&control);
+	test_requests();
+	test_garbage();
+	test_refresh();
+	test_vanishing();
+	test_crowd();
+	test_slow();
+	test_peers();
+	test_successor(control);
+
+	free_terms();
+	cancel_release(&fake_cancel);
+	snprintf(path, sizeof(path), "%s/run", dir);
+	rmdir(path);
+	ok(rmdir(dir) == 0, "nothing is left");
+	return tap_done();
+}

@@ -1,0 +1,177 @@
+/* tree, nodes and virtual: what the file system knows without a kernel. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "mount/nodes.h"
+#include "mount/tree.h"
+#include "mount/virtual.h"
+#include "tap.h"
+
+/* In the place of the store: a number for each path, in the order of asking. */
+int store_directory_id(struct store *store, const char *path, uint64_t *ret, struct err *err)
+{
+	static uint64_t next = 100;
+
+	(void)store;
+	(void)path;
+	(void)err;
+	*ret = next++;
+	return 0;
+}
+
+#define N_TERMS 5
+
+static struct term_config configs[N_TERMS] = {
+	{ .name = (char *)"a-b" }, /* sorts before "a/…" as a whole name, after "a" as a component
+				    */
+	{ .name = (char *)"a/x" },    { .name = (char *)"a/y/z" },
+	{ .name = (char *)"banner" }, { .name = (char *)"c/d/e/f" },
+};
+
+static void test_tree(struct term *terms)
+{
+	struct err err = ERR_INIT;
+	struct tree *tree = NULL;
+	const char *name;
+
+	ok(tree_new(&tree, terms, N_TERMS, NULL, &err) == 0, "tree_new");
+	struct tree_dir *root = tree_root(tree);
+	is_int(root->id, TREE_ROOT_ID, "the root's id");
+	is_int(root->n_children, 4, "children of the root: a, a-b, banner, c");
+	is_int(root->n_subdirs, 2, "two of them directories");
+	is_str(root->children[0].name, "a", "sorted by component");
+	is_str(root->children[1].name, "a-b", "sorted by component");
+	ok(tree_child(root, "banner")->term == &terms[3], "a term is found");
+	ok(!tree_child(root, "bann"), "a prefix is not");
+	ok(!tree_child(root, "a/x"), "nor a path");
+	struct tree_dir *a = tree_child(root, "a")->dir;
+	ok(a && tree_dir(tree, a->id) == a, "a directory is found by name and by id");
+	ok(!tree_dir(tree, 99), "an unknown id is not");
+	ok(tree_place(tree, &terms[2], &name) == tree_child(a, "y")->dir, "the place of a/y/z");
+	is_str(name, "z", "its name there");
+	ok(tree_place(tree, &terms[3], &name) == root, "the place of banner is the root");
+	int64_t before = atomic_load(&a->mtime_ns);
+	for (int i = 0; i < 1000; i++) {
+		tree_touch(a);
+		int64_t after = atomic_load(&a->mtime_ns);
+		if (after <= before) {
+			ok(false, "mtime rises strictly");
+			break;
+		}
+		before = after;
+	}
+	tree_free(tree);
+	ok(tree_new(&tree, terms, 0, NULL, &err) == 0, "a tree without terms");
+	ok(!tree_child(tree_root(tree), "a"), "has no child");
+	tree_free(tree);
+	tree_free(NULL);
+}
+
+static struct snapshot *make_snapshot(uint64_t id)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	snapshot->id = id;
+	snapshot->version = snapshot->source = "";
+	atomic_init(&snapshot->refs, 1);
+	return snapshot;
+}
+
+static void test_nodes(struct term *term)
+{
+	struct err err = ERR_INIT;
+	struct nodes *nodes = NULL;
+	struct snapshot *snapshot = make_snapshot(7), *found;
+	struct term *of = NULL;
+	bool superseded = true;
+
+	ok(nodes_new(&nodes, &err) == 0, "nodes_new");
+	ok(nodes_add(nodes, snapshot, term, &err) == 0, "nodes_add");
+	ok(!nodes_find(nodes, 8, &of, &superseded), "an unknown id");
+	found = nodes_find(nodes, 7, &of, &superseded);
+	ok(found == snapshot && of == term && !superseded, "a current one");
+	snapshot_unref(found);
+	ok(!nodes_remove(nodes, 7), "a current one cannot be removed");
+	nodes_supersede(nodes, 7);
+	nodes_supersede(nodes, 8);
+	found = nodes_find(nodes, 7, &of, &superseded);
+	ok(found && superseded, "a superseded one is still found");
+	snapshot_unref(found);
+	found = nodes_remove(nodes, 7);
+	ok(found == snapshot, "and can be removed");
+	is_int(atomic_load(&snapshot->refs), 2, "its reference is the caller's then");
+	snapshot_unref(found);
+	ok(!nodes_remove(nodes, 7), "once");
+	ok(nodes_add(nodes, snapshot, term, &err) == 0, "what is left");
+	nodes_free(nodes);
+	is_int(atomic_load(&snapshot->refs), 1, "is released with the table");
+	snapshot_unref(snapshot);
+	nodes_free(NULL);
+}
+
+static int render_count(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	int *count = arg;
+
+	if (*count < 0)
+		return err_set(err, ERR_INTERNAL, "told to fail");
+	*ret_len = (size_t)asprintf(ret, "rendering %d", ++*count);
+	return 0;
+}
+
+static void test_virtual(void)
+{
+	struct err err = ERR_INIT;
+	int count = 0, failing = -1;
+	struct fs_virtual files[] = {
+		{ "status.json", render_count, &count },
+		{ "broken", render_count, &failing },
+	};
+	struct virtual *virtual = NULL;
+	const struct rendering *first, *second, *third;
+	const char *name;
+	uint64_t ino;
+
+	ok(virtual_new(&virtual, files, 2, 3, &err) == 0, "virtual_new");
+	ok(virtual_list(virtual, 1, &name, &ino) && strcmp(name, "broken") == 0,
+	   "files are listed");
+	ok(!virtual_list(virtual, 2, &name, &ino), "and end");
+	ok(virtual_lookup(virtual, "nothing", &first, &err) < 0 && err.kind == ERR_NOT_FOUND,
+	   "an unknown file");
+	ok(virtual_lookup(virtual, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
+	   "a rendering that fails");
+	ok(virtual_lookup(virtual, "status.json", &first, &err) == 0, "a rendering");
+	ok((first->id & VIRTUAL_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
+	   "its id carries the life");
+	virtual_lookup(virtual, "status.json", &second, &err);
+	ok(second == first && count == 1, "is given again while it is young");
+	usleep((VIRTUAL_REUSE_MS + 20) * 1000);
+	virtual_lookup(virtual, "status.json", &third, &err);
+	ok(third->id != first->id && count == 2, "a later look-up gets one of its own");
+	uint64_t id = first->id;
+	ok(virtual_get(virtual, id) == first, "the old one is still there");
+	virtual_forget(virtual, id, 2);
+	ok(virtual_get(virtual, id) == first, "for as long as one look-up is left");
+	virtual_forget(virtual, id, 2);
+	ok(!virtual_get(virtual, id), "then it is gone");
+	virtual_forget(virtual, id, 1);
+	virtual_forget(virtual, third->id, UINT64_MAX);
+	virtual_free(virtual);
+	virtual_free(NULL);
+}
+
+int main(void)
+{
+	struct term terms[N_TERMS];
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < N_TERMS; i++)
+		term_init(&terms[i], &configs[i], NULL, NULL, &err);
+	test_tree(terms);
+	test_nodes(&terms[0]);
+	test_virtual();
+	for (size_t i = 0; i < N_TERMS; i++)
+		term_release(&terms[i]);
+	return tap_done();
+}

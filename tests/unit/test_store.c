@@ -1,0 +1,391 @@
+/* store: what is committed, kept, verified, dropped and forgotten. */
+#include "base/cancel.h"
+#include "base/clock.h"
+#include "store_fixture.h"
+
+static void test_making(void)
+{
+	char dir[PATH_MAX + 16];
+	struct stat st;
+
+	snprintf(dir, sizeof(dir), "%s/a/b/store//", fixture_new());
+	struct store *store = open_or_bail(dir);
+	ok(stat(dir, &st) == 0 && (st.st_mode & 07777) == 0700, "the directory is made, 0700");
+	snprintf(dir, sizeof(dir), "%s/a/b", fixture_dir);
+	ok(stat(dir, &st) == 0 && (st.st_mode & 07777) == 0755, "its parents too, 0755");
+	is_int(store_life(store), 1, "its first life");
+	is_int(count_snapshots(store), 0, "and empty");
+	ok(load(store, "x") == NULL, "no term has a snapshot");
+	store_close(store);
+	store_close(NULL);
+	fixture_end();
+}
+
+static void check_loaded(struct store *store, enum snapshot_integrity integrity)
+{
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = NULL;
+	char *token = NULL;
+	uint64_t fingerprint = 0;
+
+	ok(store_load(store, "x", &snapshot, &token, &fingerprint, &err) == 0 && snapshot,
+	   "it is loaded");
+	is_str(snapshot->version, "v1", "with its version");
+	is_str(snapshot->source, "test://source", "its source");
+	is_str(token, "v1", "its token");
+	ok(fingerprint == UINT64_MAX - 5, "and whose token that is");
+	is_int(snapshot->size_bytes, body_size(1), "length");
+	is_int(snapshot->mtime_ms, 1000, "mtime");
+	is_int(snapshot->fetched_at_ms, 2000, "time of fetch");
+	is_int(snapshot->order_key, 1, "order key");
+	is_int(atomic_load(&snapshot->integrity), integrity, "integrity");
+	free(token);
+	snapshot_unref(snapshot);
+}
+
+static void test_commit(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = NULL;
+	char expected[BODY_MAX], got[BODY_MAX];
+	uint8_t sha256[DIGEST_SIZE];
+	struct stat st;
+
+	ok(commit_body(store, "x", 1, 3, &snapshot, &err) == 0, "a commit");
+	is_int(snapshot->id, 2, "the first id is 2");
+	body_fill(1, expected);
+	digest_of(expected, body_size(1), sha256, &err);
+	ok(memcmp(sha256, snapshot->sha256, DIGEST_SIZE) == 0, "its digest");
+	ok(stat(file_path(dir, 2), &st) == 0 && (st.st_mode & 07777) == 0400, "its file is 0400");
+
+	_cleanup_close_ int fd = store_open_bytes(store, snapshot, &err);
+	is_int(read(fd, got, sizeof(got)), body_size(1), "its bytes can be opened");
+	ok(memcmp(got, expected, body_size(1)) == 0, "and are what was written");
+	ok(write(fd, "x", 1) < 0, "and cannot be changed");
+	is_int(count_snapshots(store), 1, "it is counted");
+	int64_t first_ms = snapshot->published_at_ms;
+	snapshot_unref(snapshot);
+	check_loaded(store, SNAPSHOT_VERIFIED);
+
+	ok(commit_body(store, "x", 2, 3, &snapshot, &err) == 0, "a second one");
+	ok(snapshot->id > 2, "has a larger id");
+	ok(snapshot->published_at_ms > first_ms, "and was published later");
+	snapshot_unref(snapshot);
+	ok(store_remove_current(store, "x", &err) == 0, "removed");
+	is_int(load_id(store, "x"), 0, "the term has no snapshot");
+	is_int(count_snapshots(store), 2, "but its bytes are history");
+	ok(store_remove_current(store, "unknown", &err) == 0, "removing what is not there");
+
+	is_int(commit_id(store, "", 3, 3), 0, "a commit that the catalog refuses fails");
+	is_int(count_files(dir), 2, "and leaves no file");
+	store_close(store);
+	fixture_end();
+}
+
+static void test_writer(void)
+{
+	struct store *store = open_or_bail(fixture_new());
+	struct err err = ERR_INIT;
+	struct store_writer *writer = NULL;
+	struct snapshot *snapshot = NULL;
+	struct snapshot_info info = { .version = NULL, .order_key = -1 };
+	uint8_t sha256[DIGEST_SIZE], again[DIGEST_SIZE];
+	size_t piece_bytes = 1 << 20;
+	char *piece = calloc(1, piece_bytes);
+
+	store_writer_new(store, &writer, &err);
+	store_writer_write(writer, "garbage", 7, &err);
+	ok(store_writer_restart(writer, &err) == 0, "a writer starts over");
+	is_int(store_writer_size(writer), 0, "with nothing");
+	for (int i = 0; i < 20; i++)
+		store_writer_write(writer, piece, piece_bytes, &err);
+	is_int(store_writer_size(writer), 20 << 20, "20 MiB");
+	store_writer_digest(writer, sha256, &err);
+	store_writer_digest(writer, again, &err);
+	ok(memcmp(sha256, again, DIGEST_SIZE) == 0, "the digest can be asked for twice");
+	ok(store_commit(store, writer, "big", &info, 0, &snapshot, &err) == 0, "are committed");
+	store_writer_free(writer);
+	is_int(snapshot->size_bytes, 20 << 20, "in full length");
+	is_str(snapshot->version, "", "a version may be missing");
+	snapshot_unref(snapshot);
+	is_int(count_files(fixture_dir), 1, "one file");
+	store_writer_free(NULL);
+	free(piece);
+	store_close(store);
+	fixture_end();
+}
+
+static void test_reopening(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	uint64_t geo = 0, ab = 0, again = 0;
+
+	ok(store_directory_id(store, "geo", &geo, &err) == 0 && geo >= 2, "a directory's id");
+	commit_id(store, "x", 1, 3);
+	store_directory_id(store, "a/b", &ab, &err);
+	store_directory_id(store, "geo", &again, &err);
+	is_int(again, geo, "is the same when asked again");
+	is_int(ab, geo + 2, "directories and snapshots share one counter");
+	store_close(store);
+
+	store = open_or_bail(dir);
+	is_int(store_life(store), 2, "a second life");
+	store_directory_id(store, "geo", &again, &err);
+	is_int(again, geo, "a directory's id survives");
+	is_int(count_snapshots(store), 1, "so does the snapshot");
+	check_loaded(store, SNAPSHOT_VERIFIED);
+	is_int(commit_id(store, "x", 2, 3), ab + 1, "an orderly end leaves no gap in the ids");
+	store_close(store);
+	fixture_end();
+}
+
+static void release_id(struct store *store, uint64_t id)
+{
+	struct snapshot *snapshot = snapshot_new("", "");
+
+	snapshot->id = id;
+	store_release(store, snapshot);
+	snapshot_unref(snapshot);
+}
+
+static void test_history(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	uint64_t id[8];
+
+	for (unsigned i = 0; i < 4; i++)
+		id[i] = commit_id(store, "x", i, 1);
+	is_int(count_files(dir), 4, "what a kernel may hold stays");
+	release_id(store, id[0]);
+	release_id(store, id[2]);
+	id[4] = commit_id(store, "y", 4, 1);
+	ok(!file_exists(dir, id[0]), "released and older than the history: deleted");
+	ok(file_exists(dir, id[1]), "older than the history, but held: kept");
+	ok(file_exists(dir, id[2]), "released, but history: kept");
+	is_int(count_snapshots(store), count_files(dir), "the count follows");
+	id[5] = commit_id(store, "x", 5, 1);
+	ok(!file_exists(dir, id[2]), "history becomes old with the next commit");
+	ok(file_exists(dir, id[3]), "the one before the current is history");
+	store_close(store);
+
+	store = open_or_bail(dir);
+	ok(!file_exists(dir, id[1]), "after a start nothing is held");
+	ok(file_exists(dir, id[3]) && file_exists(dir, id[5]), "history and current stay");
+	is_int(count_snapshots(store), 3, "three are left");
+	is_int(load_id(store, "x"), id[5], "the current one");
+	store_close(store);
+
+	store = open_or_bail(dir);
+	id[6] = commit_id(store, "x", 6, 0);
+	release_id(store, id[5]);
+	store_close(store);
+	ok(!file_exists(dir, id[5]), "what was released is gone when the store is closed");
+	is_int(count_files(dir), 2, "without a history only the current ones are left");
+	store = open_or_bail(dir);
+
+	/* Many small ones are not left waiting for a commit. */
+	for (unsigned i = 0; i < 65; i++)
+		id[0] = commit_id(store, "z", i, 0);
+	for (uint64_t i = id[6] + 1; i < id[0]; i++)
+		release_id(store, i);
+	is_int(count_files(dir), 3, "64 releases are a reason of their own");
+	store_close(store);
+	fixture_end();
+}
+
+static void test_tokens(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = NULL;
+	char *token = NULL, *reason = NULL;
+	uint64_t fingerprint;
+
+	commit_id(store, "x", 1, 3);
+	ok(store_set_token(store, "x", "\"W/\xff odd\"", 7, &err) == 0, "another token");
+	ok(store_set_token(store, "unknown", "t", 7, &err) == 0, "for an unknown term: nothing");
+	ok(store_refuse(store, "x", 7, "bad", "too large", &err) == 0, "a refused token");
+	ok(store_refuse(store, "new", UINT64_MAX, "worse", NULL, &err) == 0,
+	   "also of a term that has no snapshot yet");
+	store_close(store);
+
+	store = open_or_bail(dir);
+	store_load(store, "x", &snapshot, &token, &fingerprint, &err);
+	is_str(token, "\"W/\xff odd\"", "the token survives, byte for byte");
+	is_int(fingerprint, 7, "with its source");
+	is_str(snapshot->version, "v1", "the version is still the first");
+	snapshot_unref(snapshot);
+	free(token);
+	store_refused(store, "x", 7, &token, &reason, &err);
+	is_str(token, "bad", "the refused token survives");
+	is_str(reason, "too large", "and the reason");
+	free(token);
+	free(reason);
+	store_refuse(store, "x", 7, "bad2", "corrupt", &err);
+	store_refused(store, "x", 7, &token, &reason, &err);
+	is_str(token, "bad2", "a source has one");
+	free(token);
+	free(reason);
+	store_refuse(store, "x", 7, NULL, NULL, &err);
+	ok(store_refused(store, "x", 7, &token, &reason, &err) == 0 && !token && !reason,
+	   "and it can be forgotten");
+	store_refused(store, "new", UINT64_MAX, &token, &reason, &err);
+	is_str(token, "worse", "each term has its own");
+	free(token);
+	free(reason);
+	ok(store_set_token(store, "x", NULL, 0, &err) == 0, "a token can be taken away");
+	store_load(store, "x", &snapshot, &token, &fingerprint, &err);
+	ok(!token, "then there is none");
+	snapshot_unref(snapshot);
+	store_close(store);
+	fixture_end();
+}
+
+static void test_retain(void)
+{
+	static const char *const all[] = { "a", "b", "c" };
+	static const char *const some[] = { "0", "b", "d" };
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	char sql[128];
+	char *token = NULL, *reason = NULL;
+
+	for (unsigned i = 0; i < 3; i++)
+		commit_id(store, all[i], i, 3);
+	store_refuse(store, "a", 1, "t", "r", &err);
+	ok(store_retain(store, all, 3, &err) == 0, "all are configured");
+	ok(store_retain(store, some, 3, &err) == 0, "two are not");
+	is_int(count_snapshots(store), 3, "they stay for now");
+	store_close(store);
+
+	snprintf(sql, sizeof(sql), "UPDATE term SET missed_since_ms = %" PRId64 " WHERE name = 'a'",
+		 clock_wall_ms() - INT64_C(7) * 86400 * MS_PER_S - 1);
+	tamper(dir, sql);
+	store = open_or_bail(dir);
+	ok(load_id(store, "a") != 0, "after seven days it is still there");
+	store_retain(store, some, 3, &err);
+	is_int(load_id(store, "a"), 0, "until it is missed again");
+	is_int(count_files(dir), 2, "its file is gone");
+	is_int(count_snapshots(store), 2, "and not counted");
+	ok(store_refused(store, "a", 1, &token, &reason, &err) == 0 && !token,
+	   "its refused tokens too");
+	ok(load_id(store, "c") != 0, "the other one is not that old");
+	store_retain(store, all, 3, &err);
+	store_close(store);
+
+	tamper(dir, "UPDATE term SET missed_since_ms = 1 WHERE missed_since_ms IS NOT NULL");
+	store = open_or_bail(dir);
+	store_retain(store, some, 3, &err);
+	ok(load_id(store, "c") != 0, "what came back starts anew");
+	store_close(store);
+	fixture_end();
+}
+
+/* As after a restart of the machine. */
+static struct store *open_after_boot(const char *dir)
+{
+	tamper(dir, "UPDATE store SET boot_id = 'another'");
+	return open_or_bail(dir);
+}
+
+static void test_verify(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	struct cancel cancel, canceled;
+	uint64_t id = commit_id(store, "x", 1, 3);
+	uint64_t other = commit_id(store, "y", 2, 3);
+
+	cancel_init(&cancel, &err);
+	cancel_init(&canceled, &err);
+	cancel_request(&canceled);
+	store_close(store);
+	store = open_after_boot(dir);
+	check_loaded(store, SNAPSHOT_UNVERIFIED);
+	struct snapshot *snapshot = load(store, "x");
+	is_int(store_verify(store, snapshot, &canceled, &err), -1, "verifying can be canceled");
+	is_int(err.kind, ERR_CANCELED, "and says so");
+	ok(store_verify(store, snapshot, &cancel, &err) == 0, "it verifies");
+	ok(store_verify(store, snapshot, &canceled, &err) == 0, "the second time at once");
+	snapshot_unref(snapshot);
+	store_close(store);
+	store = open_or_bail(dir);
+	check_loaded(store, SNAPSHOT_VERIFIED);
+	store_close(store);
+
+	/* The same length, other bytes. */
+	chmod(file_path(dir, id), 0600);
+	_cleanup_close_ int fd = open(file_path(dir, id), O_WRONLY);
+	ok(pwrite(fd, "Z", 1, 5) == 1, "a byte changes on the disk");
+	store = open_after_boot(dir);
+	snapshot = load(store, "x");
+	is_int(store_verify(store, snapshot, &cancel, &err), -1, "it is found");
+	is_int(err.kind, ERR_BAD_DATA, "as bad data");
+	is_int(store_verify(store, snapshot, &cancel, &err), -1, "and not forgotten");
+	is_int(atomic_load(&snapshot->integrity), SNAPSHOT_CORRUPT, "the snapshot says so itself");
+	ok(store_drop(store, snapshot, &err) == 0, "it is dropped");
+	ok(store_drop(store, snapshot, &err) == 0, "twice");
+	snapshot_unref(snapshot);
+	is_int(load_id(store, "x"), 0, "the term has none");
+	ok(!file_exists(dir, id), "and the file is gone");
+	is_int(count_snapshots(store), 1, "and not counted");
+
+	snapshot = load(store, "y");
+	unlink(file_path(dir, other));
+	is_int(store_verify(store, snapshot, &cancel, &err), -1, "a file that has disappeared");
+	is_int(err.kind, ERR_BAD_DATA, "is bad data too");
+	snapshot_unref(snapshot);
+	store_close(store);
+	cancel_release(&cancel);
+	cancel_release(&canceled);
+	fixture_end();
+}
+
+static void test_memory(void)
+{
+	struct store *store = NULL;
+	struct err err = ERR_INIT;
+	char runtime[PATH_MAX + 16];
+
+	snprintf(runtime, sizeof(runtime), "%s/run", fixture_new());
+	mkdir(runtime, 0700);
+	setenv("XDG_RUNTIME_DIR", runtime, 1);
+	if (!ok(store_open_memory(&store, &err) == 0, "a store in memory"))
+		printf("# %s\n", err.msg);
+	uint64_t id = commit_id(store, "x", 1, 0);
+	ok(id >= 2, "takes commits");
+	struct snapshot *snapshot = load(store, "x");
+	_cleanup_close_ int fd = store_open_bytes(store, snapshot, &err);
+	char got[BODY_MAX];
+	is_int(read(fd, got, sizeof(got)), body_size(1), "and gives them back");
+	snapshot_unref(snapshot);
+	struct store *second = NULL;
+	ok(store_open_memory(&second, &err) == 0, "another one beside it");
+	is_int(load_id(second, "x"), 0, "is another one");
+	store_close(second);
+	store_close(store);
+	ok(rmdir(runtime) == 0, "they leave nothing behind");
+	fixture_end();
+}
+
+int main(void)
+{
+	test_making();
+	test_commit();
+	test_writer();
+	test_reopening();
+	test_history();
+	test_tokens();
+	test_retain();
+	test_verify();
+	test_memory();
+	return tap_done();
+}
