@@ -5,6 +5,7 @@ Each test that asks for `build` (all that mount do) runs once for each build of 
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,8 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 from builds import Build  # noqa: E402
-from rptmount import Mount, mounts  # noqa: E402
 from origin import BlackHole, Origin, server_context  # noqa: E402
+from rptmount import Mount, mounts  # noqa: E402
 from servers import Nginx, make_certificates  # noqa: E402
 
 
@@ -27,6 +28,18 @@ def pytest_generate_tests(metafunc):
     if "build" in metafunc.fixturenames:
         builds = [Build(name) for name in metafunc.config.getoption("--build").split(",")]
         metafunc.parametrize("build", builds, ids=lambda build: build.name, scope="session")
+
+
+def pytest_configure(config):
+    """udev gives everybody the device; where there is no udev, the tests of users' mounts do."""
+    if os.path.exists("/dev/fuse") and not hasattr(config, "workerinput"):
+        config.fuse_mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+        os.chmod("/dev/fuse", 0o666)
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "fuse_mode"):
+        os.chmod("/dev/fuse", config.fuse_mode)
 
 
 @pytest.fixture
@@ -42,7 +55,21 @@ def directory():
 
 
 @pytest.fixture
-def mount(build, directory):
+def servers():
+    """What has close(): closed after the mounts that use it have ended."""
+    made = []
+    yield made
+    for server in made:
+        server.close()
+
+
+def kept(servers, server):
+    servers.append(server)
+    return server
+
+
+@pytest.fixture
+def mount(build, directory, servers):
     """A factory: mount(config, …) gives a started Mount (see rptmount.py for its arguments)."""
     made = []
 
@@ -53,7 +80,6 @@ def mount(build, directory):
         made.append(mounted)
         return mounted.start(wait=wait) if start else mounted
 
-    make.build, make.directory = build, directory
     try:
         yield make
         for mounted in made:
@@ -64,31 +90,19 @@ def mount(build, directory):
 
 
 @pytest.fixture
-def origin():
-    server = Origin()
-    yield server
-    server.close()
+def origin(servers):
+    return kept(servers, Origin())
 
 
 @pytest.fixture
-def origins():
+def origins(servers):
     """A factory for more origins: origins(tls=…)."""
-    made = []
-
-    def make(**how):
-        made.append(Origin(**how))
-        return made[-1]
-
-    yield make
-    for server in made:
-        server.close()
+    return lambda **how: kept(servers, Origin(**how))
 
 
 @pytest.fixture
-def black_hole():
-    server = BlackHole()
-    yield server
-    server.close()
+def black_hole(servers):
+    return kept(servers, BlackHole())
 
 
 @pytest.fixture(scope="session")
@@ -98,17 +112,13 @@ def certificates(tmp_path_factory):
 
 
 @pytest.fixture
-def tls_origin(certificates):
-    server = Origin(tls=server_context(certificates))
-    yield server
-    server.close()
+def tls_origin(servers, certificates):
+    return kept(servers, Origin(tls=server_context(certificates)))
 
 
 @pytest.fixture
-def nginx(directory, certificates):
+def nginx(servers, directory, certificates):
     """nginx with HTTP/2 over TLS."""
     place = os.path.join(directory, "nginx")
     os.makedirs(place)
-    server = Nginx(place, tls=certificates)
-    yield server
-    server.close()
+    return kept(servers, Nginx(place, tls=certificates))

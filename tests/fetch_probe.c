@@ -25,8 +25,6 @@
 #include "fetch/http.h"
 #include "fetchers/registry.h"
 
-static const struct fetcher_ops *const fetchers[] = { &fetcher_http };
-
 /* A sink of its own: nothing is stored. */
 struct sink {
 	struct digest *digest;
@@ -218,9 +216,9 @@ static int parse_options(struct options *options, char **pairs, struct err *err)
 
 static int set_up(struct probe *probe, char **argv, struct options **ret, struct err *err)
 {
-	for (size_t i = 0; *argv && i < ARRAY_SIZE(fetchers); i++) {
-		if (strcmp(fetchers[i]->type.name, *argv) == 0)
-			probe->ops = fetchers[i];
+	for (size_t i = 0; *argv && fetcher_types[i]; i++) {
+		if (strcmp(fetcher_types[i]->name, *argv) == 0)
+			probe->ops = container_of(fetcher_types[i], struct fetcher_ops, type);
 	}
 	if (!probe->ops)
 		return err_set(err, ERR_CONFIG, "no such fetcher");

@@ -69,6 +69,11 @@ def read(path):
         return file.read()
 
 
+def drop_pages(fd):
+    """The kernel forgets what it has cached of this file (of no other, for tests run in parallel)."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def xattr(path_or_fd, name):
     """user.rpt.NAME as text; None if there is none."""
     try:
@@ -154,14 +159,17 @@ class Mount:
     def _wait(self, condition, what):
         def check():
             if self.process.poll() is not None:
-                raise AssertionError(f"rptfs exited with {self.process.returncode}:\n{self.log()}")
+                raise AssertionError(f"rptfs exited with {self.process.returncode}:\n{self.log_end()}")
             return condition()
 
         wait_for(check, what, STARTED_IN_S * self.build.slow)
         return condition()
 
     def _first_attempts_over(self):
-        return all(term["checked_at"] or term["id"] for term in self.status()["terms"])
+        done = self.run_rpt("status", "--json")
+        if done.returncode:  # nobody listens yet
+            return False
+        return all(term["checked_at"] or term["id"] for term in json.loads(done.stdout)["terms"])
 
     def is_mounted(self):
         return self.path in mounts()
@@ -195,10 +203,11 @@ class Mount:
             (self.control and os.path.exists(self.control), "the control socket is left"),
         ]
         found = [text for wrong, text in problems if wrong] + self.complaints()
-        assert not found, "\n".join(found) + "\nThe whole log:\n" + self.log()
+        assert not found, "\n".join(found) + "\nThe end of the log:\n" + self.log_end()
 
     def kill(self):
         """As a crash would: every process at once, nothing cleaned up but the mount."""
+        self.expect("event=keeper-died")  # who was killed last may still have seen it
         for pid in session_processes(self.process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -237,6 +246,9 @@ class Mount:
         except FileNotFoundError:
             return ""
 
+    def log_end(self):
+        return "\n".join(self.log().splitlines()[-20:])
+
     def events(self, event=None, **fields):
         """Lines of the log with these fields, as dicts."""
         parsed = [parse_logfmt(line) for line in self.log().splitlines()]
@@ -260,6 +272,7 @@ class Mount:
                 continue
             if not any(re.search(pattern, line) for pattern in self.expected):
                 found.append(f"unexpected in the log: {line}")
+        del found[20:]
         for name in sorted(os.listdir(self.dir)):
             if name.startswith("sanitizer."):
                 report = read(os.path.join(self.dir, name)).decode(errors="replace")
@@ -311,7 +324,7 @@ class Mount:
         """rpt refresh --wait: one attempt of each, now, to its end."""
         done = self.run_rpt("refresh", "--wait", *terms)
         assert (done.returncode == 0) == ok, (
-            f"rpt refresh --wait: exit {done.returncode}: {done.stdout}{done.stderr}\n{self.log()}"
+            f"rpt refresh --wait: exit {done.returncode}: {done.stdout}{done.stderr}\n{self.log_end()}"
         )
         return done
 
@@ -342,8 +355,9 @@ class Mount:
         return read(self.at(name))
 
     def ls(self, name=""):
+        """What ls shows, sorted: no names that start with a dot."""
         if not self.user:
-            return sorted(os.listdir(self.at(name)))
+            return sorted(entry for entry in os.listdir(self.at(name)) if entry[0] != ".")
         done = subprocess.run(
             ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", "ls",
              self.at(name)], capture_output=True, text=True,

@@ -89,7 +89,7 @@ def test_problems_of_the_command_line(build, directory):
         build,
         directory,
         *["--check-config", "-o", "rw,foo,history=x,nosuid,bar=1", "/mnt/x"],
-        *["a=ftp://user:hunter2@localhost/", "/b=https://localhost/"],
+        *["a=ftp://user:hunter2@localhost/", "b//c=https://localhost/"],
     )
     assert done.returncode == 1
     lines = done.stderr.decode().splitlines()
@@ -99,6 +99,6 @@ def test_problems_of_the_command_line(build, directory):
         'rptfs: unknown option -o "bar=1"',
     ]
     assert lines[3].startswith('rptfs: term "a": its URL does not begin with one of: ')
-    assert lines[4] == 'rptfs: term "/b": the name begins with "/"'
+    assert lines[4] == 'rptfs: term "b//c": the name has "//" in it'
     assert len(lines) == 5
     assert b"hunter2" not in done.stderr

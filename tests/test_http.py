@@ -110,8 +110,9 @@ def test_failure_keeps_what_was_good(mount, origin, row):
     assert failed, "the attempt that failed is in the log"
 
     origin.always("/t")
+    origin.put("/t", NEW + b"mended")  # under another token: a refused one is remembered
     m.refresh("t")
-    assert m.read("t") == NEW
+    assert m.read("t") == NEW + b"mended"
     assert m.status("t")["failures"] == 0 and m.status("t")["state"] == "fresh"
     assert m.xattr("t", "last_error") is None
 
@@ -568,5 +569,3 @@ def test_the_log_holds_no_query(mount, origin):
     m.refresh("t", ok=False)
     shown = m.log() + m.rpt("status", "--json") + str(m.metrics()) + m.xattr("t", "source")
     assert "s3cret" not in shown
-
-

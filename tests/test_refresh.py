@@ -98,7 +98,7 @@ def test_back_off_grows_and_ends_with_the_first_success(mount, origin):
 
 
 def test_back_off_is_at_most_the_interval(mount, origin):
-    m = mount(http(origin.url("/t"), "refresh_interval = 200ms"), expect=FAILS)
+    mount(http(origin.url("/t"), "refresh_interval = 200ms"), expect=FAILS)
     origin.always("/t", status(500))
     origin.forget()
     wait_for(lambda: origin.count("/t") >= 10, "ten attempts", 10)
@@ -196,9 +196,9 @@ def test_stalls_end_and_free_their_place(mount, origin):
     m.wait_content("t", b"two")
 
 
-def test_ten_thousand_terms(mount, origin):
+def test_ten_thousand_terms(mount, build, origin):
     """They all get their content, and their checks are spread."""
-    if mount.build.sanitized:
+    if build.sanitized:
         pytest.skip("a matter of scale, not of memory errors")
     n = 10_000
     config = 'defaults { refresh_interval = 1h }\n'

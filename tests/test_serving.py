@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from rptmount import read, wait_for, xattr
+from rptmount import drop_pages, read, wait_for, xattr
 
 NOBODY = 65534
 libc = ctypes.CDLL(None, use_errno=True)
@@ -51,7 +51,8 @@ def messages_of(m, action):
     time.sleep(0.12)
     after = m.counts()
     caused = {op: after[op] - before.get(op, 0) - asking.get(op, 0) for op in after}
-    return {op: n for op, n in caused.items() if n}
+    # What was shown by the files that are asked is forgotten at some time, alone or together.
+    return {op: n for op, n in caused.items() if n and op not in ("forget", "batch_forget")}
 
 
 def read_all_ways(path):
@@ -94,7 +95,7 @@ def test_warm_listings_send_no_request(mount):
         subprocess.run(["ls", "-l", m.at("dir")], check=True, stdout=subprocess.DEVNULL)
 
     caused = messages_of(m, list_them)
-    # getfacl-like questions of ls -l are xattrs, which the kernel never caches.
+    # ls -l asks for access lists and labels, which the kernel never caches.
     assert set(caused) <= {"getxattr", "listxattr"}, caused
 
 
@@ -122,8 +123,7 @@ def test_a_descriptor_keeps_its_version(mount, origin):
     for i in range(5):
         origin.put("/t", new + b"%d" % i, etag=f'"new{i}"', last_modified=1_700_000_000)
         m.refresh("t")
-    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as drop:
-        drop.write("1")
+    drop_pages(fd)
     after = os.fstat(fd)
     assert (after.st_ino, after.st_size, after.st_mtime) == (
         before.st_ino, before.st_size, 1_600_000_000,
@@ -145,7 +145,7 @@ def test_every_version_has_an_inode_of_its_own(mount, origin):
 
 def test_a_name_never_goes_away_during_a_swap(mount, origin):
     origin.put("/t", b"0" * 5000)
-    m = mount(http(origin, term="refresh_interval = 5ms"))
+    m = mount(http(origin, term="refresh_interval = 10ms"))
     over = time.monotonic() + 1.5
     failures, opened, last = [], 0, 0
 
@@ -184,7 +184,7 @@ def test_directories_come_from_names(mount):
         st = os.stat(m.at(name))
         assert stat.S_ISDIR(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o755
         assert st.st_uid == 0 and st.st_gid == 0
-    assert os.stat(m.at("")).st_nlink == 3 or os.stat(m.at("")).st_nlink == 1
+    assert os.stat(m.at("a")).st_nlink == 3, "itself, its parent's entry, one directory below"
     for missing in ("x", "a/x", "a/b/c/d", ".rpt/x", ".hidden"):
         with pytest.raises(OSError) as caught:
             os.stat(m.at(missing))

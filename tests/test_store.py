@@ -8,7 +8,7 @@ import time
 
 import pytest
 from origin import Origin, status
-from rptmount import wait_for
+from rptmount import drop_pages, session_processes, wait_for
 
 SIZES = [0, 1, 4096, 4097, 300_000]
 
@@ -133,7 +133,7 @@ def forget_that_it_was_verified_this_boot(store):
 
     with sqlite3.connect(os.path.join(store, "catalog.db")) as catalog:
         for table, column in _boot_columns(catalog):
-            catalog.execute(f"UPDATE {table} SET {column} = 'another boot'")
+            catalog.execute(f"UPDATE {table} SET {column} = 1")
     catalog.close()
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_snapshot_with_the_source_down_is_not_served(mount, origins):
     wait_for(lambda: m.ls() == [], "the name to go away")
 
 
-@pytest.mark.parametrize("how", ["garbage", "truncated", "empty", "a directory"])
+@pytest.mark.parametrize("how", ["garbage", "truncated", "empty"])
 def test_a_corrupt_catalog_is_set_aside_and_all_is_fetched_again(mount, origin, how):
     origin.put("/t", b"one")
     m = mount(http(origin))
@@ -175,17 +175,14 @@ def test_a_corrupt_catalog_is_set_aside_and_all_is_fetched_again(mount, origin, 
             file.write(os.urandom(8192))
     elif how == "truncated":
         os.truncate(catalog, 5000)
-    elif how == "empty":
-        os.truncate(catalog, 0)
     else:
-        os.unlink(catalog)
-        os.mkdir(catalog)
+        os.truncate(catalog, 0)
     m.expect("catalog")
     m.start()
     m.wait_content("t", b"one")
     assert len(snapshot_files(m.store)) == 1
     if how != "empty":  # an empty file is a catalog in which nothing was written yet
-        assert any("catalog" in line for line in m.log().splitlines() if "level=warn" in line)
+        assert any("catalog" in str(line) for line in m.events() if line["level"] != "info")
         assert [name for name in os.listdir(m.store) if name.startswith("catalog.db.corrupt-")]
 
 
@@ -242,11 +239,11 @@ def test_a_full_disk_fails_the_update_only(mount, origin, small_disk):
 def test_a_disk_without_room_for_the_catalog(mount, origin, small_disk):
     origin.put("/t", b"one")
     m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["."])
-    with open(os.path.join(small_disk, "filler"), "wb") as filler:
-        with pytest.raises(OSError):
-            while True:
-                filler.write(bytes(4096))
-                filler.flush()
+    filler = os.open(os.path.join(small_disk, "filler"), os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(OSError):
+        while True:
+            os.write(filler, bytes(4096))
+    os.close(filler)
     origin.put("/t", b"two")
     m.refresh("t", ok=False)
     assert m.read("t") == b"one"
@@ -263,17 +260,11 @@ def test_two_daemons_on_one_store(mount, origin):
         second.start()
     assert second.process.wait() in (1, 32)
     assert str(m.store) in second.log() and any(
-        str(pid) in second.log() for pid in _session_pids(m)
+        str(pid) in second.log() for pid in session_processes(m.process.pid)
     ), "the message names the pid of the first"
     second.clear()
     m.refresh("t")
     assert m.read("t") == b"one"
-
-
-def _session_pids(m):
-    from rptmount import session_processes
-
-    return session_processes(m.process.pid)
 
 
 def test_history_is_bounded(mount, origin):
@@ -295,8 +286,7 @@ def test_an_open_file_keeps_its_snapshot_over_history(mount, origin):
         for i in range(6):
             origin.put("/t", b"%d" % i)
             m.refresh("t")
-        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as drop:
-            drop.write("1")
+        drop_pages(held.fileno())
         assert held.read() == body and os.fstat(held.fileno()).st_ino == inode
     wait_for(lambda: len(snapshot_files(m.store)) <= 1, "it to be removed when it is closed")
 

@@ -37,7 +37,8 @@ class Readers:
     """torture in the background."""
 
     def __init__(self, build, path, seconds):
-        command = [build.torture, "-p", "3", "-t", "3", "-s", str(seconds), path]
+        # They must not keep those who swap from the processor.
+        command = ["nice", "-n", "15", build.torture, "-p", "3", "-t", "3", "-s", str(seconds), path]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def finish(self):
@@ -72,7 +73,7 @@ def test_swaps_of_files(mount, build, directory, store):
     rate = (updated(m) - before) / (time.monotonic() - start)
     assert_flawless(readers.finish())
     assert swapped.returncode == 0, swapped
-    assert rate >= enough(build), f"{rate:.0f} swaps a second"
+    assert rate >= enough(build), f"{rate:.0f} swaps a second; {swapped.stdout}"
     m.wait_content("f0", open(os.path.join(source, "f0"), "rb").read())
 
 

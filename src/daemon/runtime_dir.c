@@ -28,8 +28,12 @@ static int make_own(const char *dir, struct err *err)
 {
 	struct stat stat_buf;
 
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+	if (mkdir(dir, 0755) == 0) {
+		if (chmod(dir, 0755) < 0) /* whatever the umask is */
+			return err_errno(err, "control socket: chmod %s", dir);
+	} else if (errno != EEXIST) {
 		return err_errno(err, "control socket: mkdir %s", dir);
+	}
 	if (lstat(dir, &stat_buf) < 0)
 		return err_errno(err, "control socket: %s", dir);
 	if (!S_ISDIR(stat_buf.st_mode) || stat_buf.st_uid != geteuid() ||

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "fetch/refresher.h"
 #include "fetch/retry.h"
 
 #define DIGEST_SHOWN 16 /* hexadecimal digits of the digest that stand in for a token */
@@ -297,7 +298,8 @@ static bool may_ask(struct attempt *a, const char *origin, struct err *err)
 		return false;
 	}
 	if (origin && !a->env->origin_enter(a->env->origin_arg, origin)) {
-		err_set(err, ERR_BUSY, "%s: too many updates wait for it already", origin);
+		err_set(err, ERR_BUSY, "%d updates wait for %s already",
+			REFRESHER_THREADS_PER_ORIGIN, origin);
 		return false;
 	}
 	return true;

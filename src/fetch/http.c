@@ -1,6 +1,7 @@
 /*
- * http_perform(): the caller's side of the engine. A call is one transfer, or one for each redirect
- * that is followed; secrets go along only as long as scheme, host and port stay the same.
+ * http_perform(): the caller's side of the engine. A call is one transfer, one more for each
+ * redirect that is followed, and one more where a body is too large for HTTP/2. Secrets go along
+ * only as long as scheme, host and port stay the same.
  */
 #include <string.h>
 #include <strings.h>
@@ -17,13 +18,12 @@
 struct call {
 	const struct http_request *request;
 	const struct http_callbacks *callbacks;
-	char *url; /* owned */
-	bool is_trusted;
+	struct http_hop hop;
 	unsigned redirects_left;
 
 	/* Of the transfer under way. */
-	bool is_redirect;
-	size_t redirect_bytes;
+	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1 } step;
+	uint64_t body_bytes;	 /* on the wire */
 	struct decoder *decoder; /* owned; NULL: the body is not coded */
 	bool refused;		 /* by a callback, whose error is handed up as it is */
 };
@@ -37,7 +37,7 @@ static int prefix(const struct call *call, struct err *err)
 	char shown[URL_SHOWN_SIZE];
 
 	return err_prefix(err, "%s %s", method ? method : "GET",
-			  http_url_mask(call->url, shown, sizeof(shown)));
+			  http_url_mask(call->hop.url, shown, sizeof(shown)));
 }
 
 /* ---- what went wrong ---- */
@@ -141,13 +141,16 @@ static int pass_on(void *arg, const void *data, size_t len, struct err *err)
 	return 0;
 }
 
+static bool is_head(const struct call *call)
+{
+	return call->request->method && strcmp(call->request->method, "HEAD") == 0;
+}
+
 /* Only content is decoded: an error page may be as broken as it likes. */
 static int start_decoder(struct call *call, const struct http_response *response, struct err *err)
 {
-	const char *method = call->request->method;
-
-	if (!call->request->accept_encoding || response->status != 200 ||
-	    (method && strcmp(method, "HEAD") == 0) || !http_is_coded(response))
+	if (!call->request->accept_encoding || response->status != 200 || is_head(call) ||
+	    !http_is_coded(response))
 		return 0;
 	if (http_header_count(response, "Content-Encoding") > 1)
 		return err_set(err, ERR_BAD_DATA, "more than one content coding");
@@ -160,10 +163,16 @@ static bool is_redirect(const struct call *call, const struct http_response *res
 	const char *method = call->request->method;
 	int status = response->status;
 
-	if (method && strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+	if (method && strcmp(method, "GET") != 0 && !is_head(call))
 		return false;
 	return call->redirects_left && http_header(response, "Location") &&
 	       (status == 301 || status == 302 || status == 303 || status == 307 || status == 308);
+}
+
+/* See TRANSFER_BUFFER_HTTP2_MAX. */
+static bool is_too_large_for_http2(const struct http_response *response)
+{
+	return response->is_http2 && response->length > TRANSFER_BUFFER_HTTP2_MAX;
 }
 
 /* Every Content-Length must be what curl goes by: of several it takes the last, and of one that is
@@ -194,8 +203,11 @@ static int take_headers(struct call *call, const struct http_response *response,
 			       http_header(response, "Transfer-Encoding"));
 	if (response->status == 200 && check_length(response, err) < 0)
 		return -1;
-	call->is_redirect = is_redirect(call, response);
-	if (call->is_redirect)
+	if (is_redirect(call, response))
+		call->step = STEP_REDIRECT;
+	else if (is_too_large_for_http2(response))
+		call->step = STEP_HTTP1;
+	if (call->step != STEP_LAST)
 		return 0;
 	if (start_decoder(call, response, err) < 0)
 		return -1;
@@ -209,9 +221,9 @@ static int take_headers(struct call *call, const struct http_response *response,
 
 static int take_body(struct call *call, const void *data, size_t len, struct err *err)
 {
-	if (call->is_redirect) {
-		call->redirect_bytes += len;
-		if (call->redirect_bytes > REDIRECT_BODY_MAX)
+	call->body_bytes += len;
+	if (call->step == STEP_REDIRECT) {
+		if (call->body_bytes > REDIRECT_BODY_MAX)
 			return err_set(err, ERR_BAD_DATA,
 				       "a redirect with a body of more than %d MiB",
 				       REDIRECT_BODY_MAX / 1024 / 1024);
@@ -220,6 +232,19 @@ static int take_body(struct call *call, const void *data, size_t len, struct err
 	if (call->decoder)
 		return decoder_feed(call->decoder, data, len, err);
 	return pass_on(call, data, len, err);
+}
+
+/* Is all of the content there? curl should have seen to the length; it has not always. */
+static int judge_content(const struct call *call, const struct http_response *response,
+			 struct err *err)
+{
+	bool is_content = response->status == 200 || response->status == 206;
+
+	if (is_content && !is_head(call) && response->length >= 0 &&
+	    call->body_bytes != (uint64_t)response->length)
+		return err_set(err, ERR_UNREACHABLE, "%llu bytes of content instead of %lld",
+			       (unsigned long long)call->body_bytes, (long long)response->length);
+	return call->decoder ? decoder_finish(call->decoder, err) : 0;
 }
 
 static int receive(struct call *call, struct transfer *transfer, struct err *err)
@@ -232,6 +257,8 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 		case TRANSFER_HEADERS:
 			if (take_headers(call, &transfer->response, err) < 0)
 				return -1;
+			if (call->step == STEP_HTTP1)
+				return 0;
 			break;
 		case TRANSFER_BODY:
 			if (take_body(call, data, len, err) < 0)
@@ -240,7 +267,7 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 		case TRANSFER_END:
 			if (judge_end(call, transfer, err) < 0)
 				return -1;
-			return call->decoder ? decoder_finish(call->decoder, err) : 0;
+			return judge_content(call, &transfer->response, err);
 		}
 	}
 }
@@ -281,34 +308,37 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 		err->kind = ERR_BAD_DATA;
 		return err_prefix(err, "a redirect");
 	}
-	if (strncmp(call->url, "https:", 6) == 0 && strncmp(next, "https:", 6) != 0)
+	if (strncmp(call->hop.url, "https:", 6) == 0 && strncmp(next, "https:", 6) != 0)
 		return err_set(err, ERR_BAD_DATA, "a redirect from https to http is not followed");
 	if (strcmp(transfer->origin, origin) != 0)
-		call->is_trusted = false;
-	free(call->url);
-	call->url = steal_ptr(&next);
+		call->hop.is_trusted = false;
+	free(call->hop.url);
+	call->hop.url = steal_ptr(&next);
+	call->hop.is_http1 = false;
 	call->redirects_left--;
 	return 0;
 }
 
 /* ---- one call ---- */
 
-/* 0 with is_redirect: once more, with the new URL. */
-static int perform_once(struct http *http, struct call *call, struct err *err)
+/* The next hop is in call->hop, unless this was STEP_LAST. */
+static int perform_step(struct http *http, struct call *call, struct err *err)
 {
 	_cleanup_(transfer_free_cleanup) struct transfer *transfer = NULL;
 
-	call->is_redirect = false;
-	call->redirect_bytes = 0;
+	call->step = STEP_LAST;
+	call->body_bytes = 0;
 	if (transfer_new(http, &transfer, err) < 0 ||
-	    http_setup(transfer, call->request, call->url, call->is_trusted, err) < 0)
+	    http_setup(transfer, call->request, &call->hop, err) < 0)
 		return -1;
 	transfer_start(transfer);
-	if (receive(call, transfer, err) < 0) {
-		transfer_stop(transfer);
+	int rc = receive(call, transfer, err);
+	transfer_stop(transfer);
+	if (rc < 0)
 		return -1;
-	}
-	return call->is_redirect ? follow(call, transfer, err) : 0;
+	if (call->step == STEP_HTTP1)
+		call->hop.is_http1 = true;
+	return call->step == STEP_REDIRECT ? follow(call, transfer, err) : 0;
 }
 
 int http_perform(struct http *http, const struct http_request *request,
@@ -317,20 +347,19 @@ int http_perform(struct http *http, const struct http_request *request,
 	struct call call = {
 		.request = request,
 		.callbacks = callbacks,
-		.url = strdup(request->url),
-		.is_trusted = true,
+		.hop = { .url = strdup(request->url), .is_trusted = true },
 		.redirects_left = request->max_redirects,
 	};
 	int rc;
 
-	if (!call.url)
+	if (!call.hop.url)
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	do
-		rc = perform_once(http, &call, err);
-	while (rc == 0 && call.is_redirect);
+		rc = perform_step(http, &call, err);
+	while (rc == 0 && call.step != STEP_LAST);
 	if (rc < 0 && !call.refused)
 		prefix(&call, err);
 	decoder_free(call.decoder);
-	free(call.url);
+	free(call.hop.url);
 	return rc;
 }

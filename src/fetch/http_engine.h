@@ -24,9 +24,15 @@
 #include "fetch/http.h"
 #include "fetch/http_host.h"
 
-/* The body is handed over in two buffers of at most this size: one is filled by the engine while
- * the other is read by the caller. */
-#define TRANSFER_BUFFER_MAX (1024 * 1024)
+/*
+ * The body is handed over in two buffers of about this size: one is filled by the engine while the
+ * other is read by the caller. When it is full the transfer is paused. With HTTP/2 that does not
+ * stop the server: libcurl announces a window of 32 MiB for each stream, holds what comes, and
+ * gives up at 64 MiB. So bodies that are announced to be larger than the buffer for HTTP/2 are
+ * asked for again with HTTP/1.1 (see http.c), and only those of unknown length are ever paused.
+ */
+#define TRANSFER_BUFFER_MAX	  (1024 * 1024)
+#define TRANSFER_BUFFER_HTTP2_MAX (4 * 1024 * 1024)
 
 struct http_field {
 	const char *name, *value;
@@ -34,6 +40,7 @@ struct http_field {
 
 struct http_response {
 	int status;
+	bool is_http2;
 	bool is_framed;
 	int64_t length;		   /* -1: not announced */
 	struct http_field *fields; /* owned, with the text that they point to behind them */
@@ -63,11 +70,12 @@ struct transfer {
 	CURL *easy;		    /* owned */
 	struct curl_slist *headers; /* owned; what easy was given */
 	char *origin;		    /* owned; "https://host:443" */
-	const char *host_key;	    /* borrowed; whose connections are counted */
+	char *host_key;		    /* owned; whose connections are counted */
 	bool is_tls;
 	int64_t stall_timeout_ms;
 	int64_t wait_timeout_ms; /* for a connection to become free */
 	struct http_ticket ticket;
+	bool is_resuming;    /* what curl holds is being taken */
 	bool is_requested;   /* there is a connection, and the request is on its way */
 	bool is_unstartable; /* curl would not take it */
 	int64_t deadline_ms; /* of waiting, then of the stall window */

@@ -104,11 +104,16 @@ static void set_tls(CURL *easy, const struct http_request *request, bool is_trus
 						  : request->client_cert_file);
 }
 
-static void set_connection(CURL *easy, const struct http_request *request)
+static void set_connection(CURL *easy, const struct http_request *request, bool is_http1)
 {
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+			 (long)(is_http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
+	/* libcurl 7.88 takes a connection with HTTP/2 for such a request too, and then hands over
+	 * its frames as content. */
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_http1);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	if (request->proxy)
 		curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy);
@@ -125,16 +130,30 @@ static void set_protocols(CURL *easy)
 #endif
 }
 
-int http_setup(struct transfer *transfer, const struct http_request *request, const char *url,
-	       bool is_trusted, struct err *err)
+/* Transfers that must not share a connection with HTTP/2 are counted by themselves. */
+static int set_host(struct transfer *transfer, const struct http_request *request,
+		    const struct http_hop *hop, struct err *err)
+{
+	if (http_url_origin(hop->url, &transfer->origin, err) < 0)
+		return -1;
+	transfer->is_tls = strncmp(transfer->origin, "https:", 6) == 0;
+	if (asprintf(&transfer->host_key, "%s%s",
+		     request->unix_socket ? request->unix_socket : transfer->origin,
+		     hop->is_http1 ? " HTTP/1.1" : "") < 0) {
+		transfer->host_key = NULL;
+		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
+	}
+	return 0;
+}
+
+int http_setup(struct transfer *transfer, const struct http_request *request,
+	       const struct http_hop *hop, struct err *err)
 {
 	CURL *easy = transfer->easy;
 
-	if (http_url_origin(url, &transfer->origin, err) < 0 ||
-	    set_headers(transfer, request, is_trusted, err) < 0)
+	if (set_host(transfer, request, hop, err) < 0 ||
+	    set_headers(transfer, request, hop->is_trusted, err) < 0)
 		return -1;
-	transfer->is_tls = strncmp(transfer->origin, "https:", 6) == 0;
-	transfer->host_key = request->unix_socket ? request->unix_socket : transfer->origin;
 	transfer->stall_timeout_ms = request->stall_timeout_ms;
 	transfer->wait_timeout_ms = WAIT_ROUNDS *
 				    (request->connect_timeout_ms + request->stall_timeout_ms);
@@ -142,16 +161,16 @@ int http_setup(struct transfer *transfer, const struct http_request *request, co
 	set_protocols(easy);
 	set_method(easy, request);
 	if (transfer->is_tls)
-		set_tls(easy, request, is_trusted);
-	set_connection(easy, request);
+		set_tls(easy, request, hop->is_trusted);
+	set_connection(easy, request, hop->is_http1);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, (long)request->path_as_is);
 	if (request->user_agent)
 		curl_easy_setopt(easy, CURLOPT_USERAGENT, request->user_agent);
-	if (is_trusted && request->user_password) {
+	if (hop->is_trusted && request->user_password) {
 		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
 		curl_easy_setopt(easy, CURLOPT_USERPWD, request->user_password);
 	}
-	if (curl_easy_setopt(easy, CURLOPT_URL, url) != CURLE_OK)
+	if (curl_easy_setopt(easy, CURLOPT_URL, hop->url) != CURLE_OK)
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	return 0;
 }

@@ -6,9 +6,15 @@
 
 #include "fetch/http_engine.h"
 
-/* url is the request's or where a redirect led to; is_trusted: secrets may be sent there. All
- * strings but the headers are borrowed until the transfer has ended. */
-int http_setup(struct transfer *transfer, const struct http_request *request, const char *url,
-	       bool is_trusted, struct err *err);
+/* What changes from one transfer of a call to the next. */
+struct http_hop {
+	char *url;	 /* owned; the request's, or where a redirect led to */
+	bool is_trusted; /* secrets may be sent there */
+	bool is_http1;	 /* not HTTP/2 */
+};
+
+/* The request's strings, but for its headers, are borrowed until the transfer has ended. */
+int http_setup(struct transfer *transfer, const struct http_request *request,
+	       const struct http_hop *hop, struct err *err);
 
 #endif

@@ -23,13 +23,21 @@ static bool buffer_reserve(struct transfer_buffer *buffer, size_t len)
 	if (buffer->used + len <= buffer->size)
 		return true;
 	while (size < buffer->used + len)
-		size *= 4;
+		size *= 2;
 	char *data = realloc(buffer->data, size);
 	if (!data)
 		return false;
 	buffer->data = data;
 	buffer->size = size;
 	return true;
+}
+
+/* What curl held during a pause is taken as a whole: what were left would add up. */
+static bool is_full(const struct transfer *transfer, size_t len)
+{
+	size_t max = transfer->response.is_http2 ? TRANSFER_BUFFER_HTTP2_MAX : TRANSFER_BUFFER_MAX;
+
+	return transfer->filling.used + len > max && !transfer->is_resuming;
 }
 
 static size_t on_write(char *data, size_t size, size_t n, void *arg)
@@ -42,7 +50,7 @@ static size_t on_write(char *data, size_t size, size_t n, void *arg)
 	if (transfer->failed != END_NONE)
 		return CURL_WRITEFUNC_ERROR;
 	pthread_mutex_lock(&transfer->lock);
-	if (buffer->used && buffer->used + len > TRANSFER_BUFFER_MAX) {
+	if (is_full(transfer, len)) {
 		transfer->is_paused = true;
 		ret = CURL_WRITEFUNC_PAUSE;
 	} else if (!buffer_reserve(buffer, len)) {
@@ -74,6 +82,7 @@ static void judge_framing(struct transfer *transfer, long status, bool is_http2)
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	response->status = (int)status;
+	response->is_http2 = is_http2;
 	response->length = n_codings ? -1 : length;
 	if (is_http2)
 		response->is_framed = true;
@@ -219,6 +228,7 @@ static void clear(struct transfer *transfer)
 	curl_easy_reset(transfer->easy);
 	curl_slist_free_all(steal_ptr(&transfer->headers));
 	free(steal_ptr(&transfer->origin));
+	free(steal_ptr(&transfer->host_key));
 	free(transfer->response.fields);
 	transfer->response = (struct http_response){ .status = 0 };
 	buffer_release(&transfer->filling);
@@ -309,8 +319,10 @@ void transfer_resume(struct transfer *transfer)
 	pthread_mutex_lock(&transfer->lock);
 	transfer->is_paused = false;
 	pthread_mutex_unlock(&transfer->lock);
-	/* What curl holds comes through on_write() before this returns; it may pause again. */
+	/* What curl holds comes through on_write() before this returns. */
+	transfer->is_resuming = true;
 	curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+	transfer->is_resuming = false;
 }
 
 void transfer_finish(struct transfer *transfer, enum transfer_end end)

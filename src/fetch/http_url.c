@@ -60,6 +60,10 @@ int http_url_check(const char *url, struct err *err)
 			return err_set(err, ERR_CONFIG,
 				       "an URL holds no spaces and control characters");
 	}
+	/* curl takes any number of slashes. */
+	const char *host = strstr(url, "://");
+	if (host && host[3] == '/')
+		return err_set(err, ERR_CONFIG, "an URL names a host behind ://");
 	if (parse(&parts, url, err) < 0)
 		return -1;
 	if (curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||

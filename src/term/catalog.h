@@ -95,10 +95,13 @@ int catalog_remove_current(struct catalog *catalog, const char *term, struct err
 int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
 		    struct err *err);
 
-/* Deletes one row. ret_term, if not NULL: the name of its term, the caller's; NULL if there is no
- * such row. */
-int catalog_delete(struct catalog *catalog, uint64_t id, char **ret_term,
-		   struct catalog_files *deleted, struct err *err);
+/* The name of the snapshot's term, the caller's (NULL if there is no such row), and whether it is
+ * the current one. */
+int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bool *ret_is_current,
+		       struct err *err);
+/* Deletes one row, if there is such a one. */
+int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
+		   struct err *err);
 /* Deletes what no term's history keeps; for when nothing is held. */
 int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err);
 

@@ -247,37 +247,30 @@ int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *
 	return prune(catalog, row, deleted, err);
 }
 
-static int find_term_name(struct catalog *catalog, uint64_t id, char **ret, struct err *err)
+int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bool *ret_is_current,
+		       struct err *err)
 {
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_TERM_NAME);
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_OWNER);
+	char *term = NULL;
 
 	run_int(&run, (int64_t)id);
 	int found = run_step(&run, err);
-	if (found <= 0) {
-		*ret = NULL;
-		return found;
-	}
-	return copy_column(&run, 0, ret, err);
+	if (found < 0 || (found && copy_column(&run, 0, &term, err) < 0))
+		return -1;
+	*ret_term = term;
+	*ret_is_current = found && sqlite3_column_int(run.stmt, 1);
+	return 0;
 }
 
-int catalog_delete(struct catalog *catalog, uint64_t id, char **ret_term,
-		   struct catalog_files *deleted, struct err *err)
+int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
+		   struct err *err)
 {
-	_cleanup_free_ char *name = NULL;
-
-	if (ret_term && find_term_name(catalog, id, &name, err) < 0)
-		return -1;
-	if (run_numbers(catalog, QUERY_UNSET_CURRENT, NUMBERS((int64_t)id), err) < 0)
-		return -1;
-
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_DELETE);
 
-	run_int(&run, (int64_t)id);
-	if (run_deletion(&run, deleted, err) < 0)
+	if (run_numbers(catalog, QUERY_UNSET_CURRENT, NUMBERS((int64_t)id), err) < 0)
 		return -1;
-	if (ret_term)
-		*ret_term = steal_ptr(&name);
-	return 0;
+	run_int(&run, (int64_t)id);
+	return run_deletion(&run, deleted, err);
 }
 
 int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,

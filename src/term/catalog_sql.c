@@ -98,8 +98,8 @@ const char *const catalog_sql[QUERY_COUNT] = {
 	[QUERY_RELEASE] = "UPDATE snapshot SET held_in = 0 WHERE id = ?1 RETURNING term",
 	[QUERY_UNSET_CURRENT] = "UPDATE term SET current = NULL WHERE current = ?1 AND"
 				" term = (SELECT term FROM snapshot WHERE id = ?1)",
-	[QUERY_TERM_NAME] = "SELECT name FROM term"
-			    " WHERE term = (SELECT term FROM snapshot WHERE id = ?1)",
+	[QUERY_FIND_OWNER] = "SELECT name, current IS ?1 FROM term"
+			     " WHERE term = (SELECT term FROM snapshot WHERE id = ?1)",
 	[QUERY_DELETE] = "DELETE FROM snapshot WHERE id = ?1 RETURNING id, size_bytes",
 	[QUERY_REFUSE] = "INSERT OR REPLACE INTO refused (term, fingerprint, token, reason)"
 			 " VALUES (?1, ?2, ?3, ?4)",

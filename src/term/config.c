@@ -139,7 +139,9 @@ static int set_store(struct loader *loader, struct config *config)
 	if (!given)
 		return config->mountpoint ? set_default_store(loader, config) : 0;
 	if (!*given) {
-		problem_add(&loader->problems, place, NULL, "store: the path is empty");
+		/* Of a file it is noted already. */
+		if (from == loader->command_root)
+			problem_add(&loader->problems, place, NULL, "store: the path is empty");
 		return -1;
 	}
 	config->store = strcmp(given, "memory") == 0 ? strdup(given)

@@ -1,6 +1,7 @@
 /*
  * config_show: the effective configuration as a file that loads to the same.
  */
+#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -100,6 +101,20 @@ static const char *on_delete_name(enum config_on_delete on_delete)
 	return "keep";
 }
 
+/* Of a secret "Name: value", as headers are, the name may be seen; without it the file would not
+ * load. */
+static void show_secret(const char *text, FILE *out)
+{
+	size_t len = 0;
+
+	while (isalnum((unsigned char)text[len]) || text[len] == '-' || text[len] == '_')
+		len++;
+	if (len > 0 && text[len] == ':')
+		fprintf(out, "\"%.*s: ***\"", (int)len, text);
+	else
+		fputs("\"***\"", out);
+}
+
 static void show_list(const struct option_spec *spec, const char *const *list, FILE *out)
 {
 	if (!*list)
@@ -108,7 +123,10 @@ static void show_list(const struct option_spec *spec, const char *const *list, F
 	for (const char *const *element = list; *element; element++) {
 		if (element != list)
 			fputs(", ", out);
-		show_quoted(spec->secret ? "***" : *element, out);
+		if (spec->secret)
+			show_secret(*element, out);
+		else
+			show_quoted(*element, out);
 	}
 	fputs(" }\n", out);
 }

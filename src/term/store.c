@@ -157,14 +157,9 @@ int store_open_memory(struct store **ret, struct err *err)
 
 void store_close(struct store *store)
 {
-	struct job flush = { .kind = JOB_DURABLE };
-	struct err err = ERR_INIT;
-
 	if (!store)
 		return;
 	assert(!store->queue && !store->has_leader);
-	if (store->released.n)
-		store_run(store, &flush, &err); /* what goes wrong is logged there */
 	catalog_close(store->catalog);
 	catalog_files_release(&store->deleted);
 	catalog_files_release(&store->released);
@@ -187,7 +182,7 @@ uint32_t store_life(const struct store *store)
 
 const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE])
 {
-	snprintf(ret, STORE_PATH_SIZE, "%02x/%" PRIu64, (unsigned)(id % STORE_SHARDS), id);
+	snprintf(ret, STORE_PATH_SIZE, "%02x/%" PRIu64, store_shard(id), id);
 	return ret;
 }
 

@@ -3,7 +3,9 @@
  *
  *	catalog.db                SQLite, WAL
  *	lock                      flock(2)ed by the process that uses the store; holds its pid
- *	snapshots/XX/ID           one immutable file each; XX: the low byte of ID in hexadecimal
+ *	snapshots/XX/ID           one immutable file each; XX: the second lowest
+ *	                          byte of ID in hexadecimal, so that what is committed together lies
+ *	                          together, and one fsync of a directory is enough for all
  *
  * A snapshot's life: an unnamed file is written and fsynced; linked to its name; recorded in the
  * catalog in one transaction that also makes it the term's current one (from there on a restart

@@ -10,10 +10,6 @@
 
 DEFINE_CLEANUP(struct snapshot, snapshot_unref)
 
-/* So much may wait, released, for a durable job to come along. */
-#define RELEASED_MAX	   64
-#define RELEASED_MAX_BYTES (16 << 20)
-
 struct commit_job {
 	struct job job;
 	struct store_writer *writer;
@@ -130,7 +126,7 @@ static int run_drop(struct store *store, struct job *job, struct err *err)
 {
 	struct drop_job *drop = container_of(job, struct drop_job, job);
 
-	return catalog_delete(store->catalog, drop->id, NULL, &store->deleted, err);
+	return catalog_delete(store->catalog, drop->id, &store->deleted, err);
 }
 
 int store_drop(struct store *store, const struct snapshot *snapshot, struct err *err)
@@ -145,18 +141,11 @@ int store_drop(struct store *store, const struct snapshot *snapshot, struct err 
 
 void store_release(struct store *store, const struct snapshot *snapshot)
 {
-	struct job flush = { .kind = JOB_DURABLE };
 	struct err err = ERR_INIT;
-	bool is_enough;
 
 	pthread_mutex_lock(&store->lock);
 	/* If memory is short the snapshot stays until the store is opened again. */
-	if (catalog_files_add(&store->released, snapshot->id, snapshot->size_bytes, &err) == 0)
-		store->released_bytes += snapshot->size_bytes;
-	is_enough = store->released.n >= RELEASED_MAX ||
-		    store->released_bytes >= RELEASED_MAX_BYTES;
+	catalog_files_add(&store->released, snapshot->id, snapshot->size_bytes, &err);
 	pthread_mutex_unlock(&store->lock);
-
-	if (is_enough)
-		store_run(store, &flush, &err);
+	store_tidy(store);
 }

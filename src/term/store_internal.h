@@ -30,7 +30,7 @@ struct job {
 	/* Before the transaction; NULL: nothing to do. */
 	int (*prepare)(struct store *store, struct job *job, struct err *err);
 	/* In the transaction. Called again if the shared transaction fails: each of its jobs then
-	 * gets one of its own. What it deletes goes to store->deleted. NULL: nothing to do. */
+	 * gets one of its own. What it deletes goes to store->deleted. */
 	int (*run)(struct store *store, struct job *job, struct err *err);
 	/* After the transaction; NULL: nothing to do. */
 	void (*committed)(struct store *store, struct job *job);
@@ -66,12 +66,19 @@ struct store {
 	bool has_leader;	       /* guarded by lock */
 	struct job *queue;	       /* guarded by lock */
 	struct job **queue_end;	       /* guarded by lock */
-	struct catalog_files released; /* guarded by lock; waits for the next durable job */
-	uint64_t released_bytes;       /* guarded by lock */
+	struct catalog_files released; /* guarded by lock; the next that writes takes them */
 };
 
 /* Performs one job: 0, or -1 with *err, which is the job's own. */
 int store_run(struct store *store, struct job *job, struct err *err);
+
+static inline unsigned store_shard(uint64_t id)
+{
+	return (id / STORE_SHARDS) % STORE_SHARDS;
+}
+
+/* Deletes what was released, unless somebody leads, who then will. */
+void store_tidy(struct store *store);
 
 const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE]);
 void store_unlink(struct store *store, uint64_t id);

@@ -4,15 +4,18 @@
  * A batch is: prepare each job (a commit links its file), one fsync for each directory in which
  * something was linked, one transaction in which each job has a savepoint of its own. A job that
  * fails is undone alone. If the transaction as a whole fails, each job is tried in one of its own,
- * so that only those fail for which there is no room. Files of deleted rows are unlinked after a
- * durable transaction, and after the followers were let go.
+ * so that only those fail for which there is no room. Files of deleted rows are unlinked after the
+ * transaction, and after the followers were let go.
+ *
+ * Releases wait for nobody: they ride along in the next transaction that writes, and who leaves
+ * the queue empty, or finds it so, does what has gathered, without an fsync.
  */
 #include <fcntl.h>
 
 #include "base/log.h"
 #include "term/store_internal.h"
 
-/* Lets the kernel's forgotten nodes ride along in somebody's transaction. */
+/* What kernels have let go of since the last time. */
 struct release_job {
 	struct job job;
 	struct catalog_files ids; /* owned */
@@ -52,7 +55,7 @@ static void prepare_batch(struct store *store, struct job *batch)
 		job->result = job->is_hopeless ? -1 : 0;
 	}
 	for (struct job *job = batch; job && !store->in_memory; job = job->next) {
-		bool *synced = &is_synced[job->linked_id % STORE_SHARDS];
+		bool *synced = &is_synced[store_shard(job->linked_id)];
 
 		if (job->is_hopeless || !job->linked_id || *synced)
 			continue;
@@ -82,7 +85,7 @@ static int run_in_transaction(struct store *store, struct job *job, struct err *
 
 static bool takes_part(const struct job *job, const struct job *only)
 {
-	return !job->is_hopeless && job->run && (!only || job == only);
+	return !job->is_hopeless && (!only || job == only);
 }
 
 /* One transaction for the batch, or for one job of it. On failure nothing has changed. */
@@ -143,41 +146,11 @@ static enum job_kind kind_of(const struct job *batch)
 	return kind;
 }
 
-static void lead(struct store *store, struct job *batch, struct catalog_files *released)
-{
-	struct err err = ERR_INIT;
-	struct release_job release = {
-		.job = { .kind = JOB_DURABLE, .run = run_release, .next = batch, .err = &err },
-		.ids = *released,
-	};
-
-	run_batch(store, released->n ? &release.job : batch, kind_of(batch));
-	if (release.job.result < 0)
-		log_event(LOG_LEVEL_WARNING, "release_failed", LOG_STR("store", store->dir),
-			  LOG_STR("error", err.msg));
-	catalog_files_release(&release.ids);
-}
-
 static void unlink_deleted(struct store *store, struct catalog_files *deleted)
 {
 	for (size_t i = 0; i < deleted->n; i++)
 		store_unlink(store, deleted->items[i].id);
 	catalog_files_release(deleted);
-}
-
-/* Takes the whole queue, and what was released if the queue is durable anyway. Locked. */
-static struct job *take_queue(struct store *store, struct catalog_files *ret_released)
-{
-	struct job *batch = steal_ptr(&store->queue);
-
-	store->queue_end = &store->queue;
-	store->has_leader = true;
-	if (kind_of(batch) == JOB_DURABLE) {
-		*ret_released = store->released;
-		store->released = (struct catalog_files){ .n = 0 };
-		store->released_bytes = 0;
-	}
-	return batch;
 }
 
 static void hand_over(struct store *store, struct job *batch)
@@ -192,6 +165,79 @@ static void hand_over(struct store *store, struct job *batch)
 	if (store->queue)
 		pthread_cond_signal(&store->queue->wake);
 	pthread_mutex_unlock(&store->lock);
+}
+
+/* What could not be noted, on a full disk for example, is tried again with the next batch. */
+static void put_back(struct store *store, struct catalog_files *released, const struct err *why)
+{
+	struct err err = ERR_INIT;
+
+	log_event(LOG_LEVEL_DEBUG, "release_deferred", LOG_STR("store", store->dir),
+		  LOG_STR("error", why->msg));
+	pthread_mutex_lock(&store->lock);
+	for (size_t i = 0; i < released->n; i++) {
+		/* If memory is short they stay until the store is opened again. */
+		catalog_files_add(&store->released, released->items[i].id, 0, &err);
+	}
+	pthread_mutex_unlock(&store->lock);
+}
+
+/* From taking the batch to letting its threads go. Takes the list `released`; false if it was put
+ * back. */
+static bool lead(struct store *store, struct job *batch, struct catalog_files released)
+{
+	struct err err = ERR_INIT;
+	struct release_job release = {
+		.job = { .kind = JOB_WRITES, .run = run_release, .next = batch, .err = &err },
+		.ids = released,
+	};
+	struct job *first = released.n ? &release.job : batch;
+
+	run_batch(store, first, kind_of(first));
+	if (release.job.result < 0)
+		put_back(store, &release.ids, &err);
+	catalog_files_release(&release.ids);
+
+	struct catalog_files deleted = store->deleted;
+	store->deleted = (struct catalog_files){ .n = 0 };
+	for (size_t i = 0; i < deleted.n; i++) {
+		atomic_fetch_sub(&store->n_snapshots, 1);
+		atomic_fetch_sub(&store->n_bytes, deleted.items[i].size_bytes);
+	}
+	hand_over(store, batch);
+	unlink_deleted(store, &deleted);
+	return release.job.result == 0;
+}
+
+/* Makes the caller, which holds the lock, the leader of what is queued. */
+static struct job *take_queue(struct store *store, struct catalog_files *ret_released)
+{
+	struct job *batch = steal_ptr(&store->queue);
+
+	store->queue_end = &store->queue;
+	store->has_leader = true;
+	if (kind_of(batch) != JOB_READS) {
+		*ret_released = store->released;
+		store->released = (struct catalog_files){ .n = 0 };
+	}
+	return batch;
+}
+
+void store_tidy(struct store *store)
+{
+	for (;;) {
+		struct catalog_files released = { .n = 0 };
+
+		pthread_mutex_lock(&store->lock);
+		if (!store->has_leader && !store->queue && store->released.n) {
+			released = store->released;
+			store->released = (struct catalog_files){ .n = 0 };
+			store->has_leader = true;
+		}
+		pthread_mutex_unlock(&store->lock);
+		if (!released.n || !lead(store, NULL, released))
+			return;
+	}
 }
 
 int store_run(struct store *store, struct job *job, struct err *err)
@@ -214,16 +260,8 @@ int store_run(struct store *store, struct job *job, struct err *err)
 	pthread_mutex_unlock(&store->lock);
 
 	if (batch) {
-		lead(store, batch, &released);
-
-		struct catalog_files deleted = store->deleted;
-		store->deleted = (struct catalog_files){ .n = 0 };
-		for (size_t i = 0; i < deleted.n; i++) {
-			atomic_fetch_sub(&store->n_snapshots, 1);
-			atomic_fetch_sub(&store->n_bytes, deleted.items[i].size_bytes);
-		}
-		hand_over(store, batch);
-		unlink_deleted(store, &deleted);
+		lead(store, batch, released);
+		store_tidy(store);
 	}
 	pthread_cond_destroy(&job->wake);
 	return job->result;

@@ -150,9 +150,11 @@ static int sweep_files(struct sweep *sweep, struct err *err)
 static int drop_row(struct store *store, const struct row *row, struct err *err)
 {
 	_cleanup_free_ char *term = NULL;
+	bool is_current;
 	char reason[96];
 
-	if (catalog_delete(store->catalog, row->id, &term, &store->deleted, err) < 0)
+	if (catalog_find_owner(store->catalog, row->id, &term, &is_current, err) < 0 ||
+	    catalog_delete(store->catalog, row->id, &store->deleted, err) < 0)
 		return -1;
 	if (row->found_bytes < 0)
 		snprintf(reason, sizeof(reason), "its file is missing");
@@ -160,8 +162,10 @@ static int drop_row(struct store *store, const struct row *row, struct err *err)
 		snprintf(reason, sizeof(reason),
 			 "its file has %" PRId64 " bytes instead of %" PRIu64, row->found_bytes,
 			 row->size_bytes);
-	log_event(LOG_LEVEL_WARNING, "snapshot_dropped", LOG_STR("term", term),
-		  LOG_INT("snapshot", (int64_t)row->id), LOG_STR("reason", reason));
+	/* A power cut may bring back the row of a superseded one whose file was just deleted. */
+	log_event(is_current ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "snapshot_dropped",
+		  LOG_STR("term", term), LOG_INT("snapshot", (int64_t)row->id),
+		  LOG_STR("reason", reason));
 	return 0;
 }
 

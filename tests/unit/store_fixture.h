@@ -149,7 +149,8 @@ UNUSED static const char *file_path(const char *dir, uint64_t id)
 {
 	static char path[PATH_MAX + 64];
 
-	snprintf(path, sizeof(path), "%s/snapshots/%02x/%" PRIu64, dir, (unsigned)(id & 255), id);
+	snprintf(path, sizeof(path), "%s/snapshots/%02x/%" PRIu64, dir, (unsigned)(id >> 8 & 255),
+		 id);
 	return path;
 }
 
@@ -196,18 +197,28 @@ UNUSED static void write_file(const char *path, const char *text)
 		printf("# cannot write %s\n", path);
 }
 
-/* Runs SQL on the catalog of a closed store. */
-UNUSED static void tamper(const char *dir, const char *sql)
+static int fixture_take_number(void *arg, int n, char **values, char **names)
 {
+	(void)names;
+	if (n > 0 && values[0])
+		*(int64_t *)arg = atoll(values[0]);
+	return 0;
+}
+
+/* Runs SQL on the catalog of a closed store; the number that it gives, if it gives one. */
+UNUSED static int64_t tamper(const char *dir, const char *sql)
+{
+	int64_t number = 0;
 	char path[PATH_MAX + 16], *message = NULL;
 	sqlite3 *db = NULL;
 
 	snprintf(path, sizeof(path), "%s/catalog.db", dir);
 	if (sqlite3_open(path, &db) != SQLITE_OK ||
-	    sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK)
+	    sqlite3_exec(db, sql, fixture_take_number, &number, &message) != SQLITE_OK)
 		printf("# %s: %s\n", sql, message ? message : "cannot open");
 	sqlite3_free(message);
 	sqlite3_close(db);
+	return number;
 }
 
 #endif

@@ -1,0 +1,153 @@
+/* decode: each coding whole, in pieces, cut, and with something behind it. */
+#include <brotli/encode.h>
+#include <stdlib.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "fetch/decode.h"
+#include "tap.h"
+
+#define PLAIN_SIZE 300000
+#define CODED_MAX  400000
+
+static uint8_t plain[PLAIN_SIZE];
+
+struct coded {
+	uint8_t data[CODED_MAX];
+	size_t len;
+};
+
+struct output {
+	uint8_t data[2 * PLAIN_SIZE];
+	size_t len;
+	bool is_full;
+};
+
+static struct output output;
+
+static int take(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct output *out = arg;
+
+	if (out->is_full || out->len + len > sizeof(out->data))
+		return err_set(err, ERR_INTERNAL, "no space");
+	memcpy(out->data + out->len, data, len);
+	out->len += len;
+	return 0;
+}
+
+static void code_gzip(struct coded *ret)
+{
+	z_stream z = { .next_in = plain, .avail_in = PLAIN_SIZE };
+
+	deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
+	z.next_out = ret->data;
+	z.avail_out = CODED_MAX;
+	deflate(&z, Z_FINISH);
+	ret->len = z.total_out;
+	deflateEnd(&z);
+}
+
+static void code_brotli(struct coded *ret)
+{
+	ret->len = CODED_MAX;
+	BrotliEncoderCompress(5, 22, BROTLI_MODE_GENERIC, PLAIN_SIZE, plain, &ret->len, ret->data);
+}
+
+static void code_zstd(struct coded *ret)
+{
+	ret->len = ZSTD_compress(ret->data, CODED_MAX, plain, PLAIN_SIZE, 3);
+}
+
+/* Decodes in pieces of that size; the kind of error, ERR_NONE if it is whole. */
+static enum err_kind decode(const char *coding, const uint8_t *data, size_t len, size_t piece)
+{
+	struct decoder *decoder = NULL;
+	struct err err = ERR_INIT;
+	int rc = 0;
+
+	output.len = 0;
+	if (decoder_new(&decoder, coding, take, &output, &err) < 0)
+		return err.kind;
+	for (size_t i = 0; rc == 0 && i < len; i += piece)
+		rc = decoder_feed(decoder, data + i, len - i < piece ? len - i : piece, &err);
+	if (rc == 0)
+		rc = decoder_finish(decoder, &err);
+	decoder_free(decoder);
+	return rc < 0 ? err.kind : ERR_NONE;
+}
+
+static bool is_plain(void)
+{
+	return output.len == PLAIN_SIZE && memcmp(output.data, plain, PLAIN_SIZE) == 0;
+}
+
+static void test_coding(const char *coding, void (*code)(struct coded *), bool may_repeat)
+{
+	static struct coded coded;
+	size_t cuts[] = { 0, 1, 5, 1000, 0, 0, 0 };
+
+	code(&coded);
+	for (size_t piece = 1; piece <= coded.len; piece = piece * 37 + 1)
+		ok(decode(coding, coded.data, coded.len, piece) == ERR_NONE && is_plain(),
+		   "%s in pieces of %zu", coding, piece);
+	ok(decode(coding, coded.data, coded.len, coded.len) == ERR_NONE && is_plain(),
+	   "%s as a whole", coding);
+
+	cuts[4] = coded.len / 2;
+	cuts[5] = coded.len - 9;
+	cuts[6] = coded.len - 1;
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++)
+		is_int(decode(coding, coded.data, cuts[i], 4096), ERR_BAD_DATA,
+		       "%s cut after %zu bytes", coding, cuts[i]);
+
+	memcpy(coded.data + coded.len, "garbage", 7);
+	is_int(decode(coding, coded.data, coded.len + 7, 4096), ERR_BAD_DATA,
+	       "%s with something behind it", coding);
+	is_int(decode(coding, coded.data, coded.len + 7, 1), ERR_BAD_DATA,
+	       "%s with something behind it, byte by byte", coding);
+	is_int(decode(coding, (const uint8_t *)"this is no coding", 17, 17), ERR_BAD_DATA,
+	       "%s that is none", coding);
+
+	code(&coded);
+	memcpy(coded.data + coded.len, coded.data,
+	       CODED_MAX - coded.len < coded.len ? CODED_MAX - coded.len : coded.len);
+	is_int(decode(coding, coded.data, 2 * coded.len, 4096),
+	       may_repeat ? ERR_NONE : ERR_BAD_DATA, "%s twice", coding);
+	ok(!may_repeat || output.len == 2 * PLAIN_SIZE, "%s twice is twice as long", coding);
+
+	output.is_full = true;
+	is_int(decode(coding, coded.data, coded.len, 4096), ERR_INTERNAL,
+	       "%s hands up what the output says", coding);
+	output.is_full = false;
+}
+
+static void test_checksum(void)
+{
+	static struct coded coded;
+
+	code_gzip(&coded);
+	coded.data[coded.len - 6] ^= 1;
+	is_int(decode("gzip", coded.data, coded.len, 4096), ERR_BAD_DATA, "gzip, wrong CRC");
+	code_gzip(&coded);
+	coded.data[coded.len - 1] ^= 1;
+	is_int(decode("gzip", coded.data, coded.len, 4096), ERR_BAD_DATA, "gzip, wrong length");
+}
+
+int main(void)
+{
+	/* Compressible, but not to nothing. */
+	unsigned seed = 1;
+	for (size_t i = 0; i < PLAIN_SIZE; i++) {
+		seed = seed * 1103515245 + 12345;
+		plain[i] = (uint8_t)(seed >> 28);
+	}
+	test_coding("gzip", code_gzip, true);
+	test_coding("X-GZip", code_gzip, true);
+	test_coding("br", code_brotli, false);
+	test_coding("zstd", code_zstd, true);
+	test_checksum();
+	is_int(decode("deflate", plain, 10, 10), ERR_BAD_DATA, "an unknown coding");
+	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two of them");
+	return tap_done();
+}

@@ -1,0 +1,421 @@
+/* http: URLs, whose turn it is, and the engine against a server in this process. */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "fetch/fetcher.h"
+#include "fetch/http.h"
+#include "fetch/http_host.h"
+#include "tap.h"
+
+/* ---- URLs ---- */
+
+static void test_urls(void)
+{
+	static const char *const good[] = {
+		"http://example.com", "https://example.com/a?b=c#d",	"HTTP://EXAMPLE.com:8080/",
+		"http://[::1]:80/x",  "https://xn--bcher-kva.example/",
+	};
+	static const char *const bad[] = {
+		"",
+		"example.com",
+		"ftp://example.com/",
+		"file:///etc/passwd",
+		"http://",
+		"http:///x",
+		"http://u@example.com",
+		"http://u:p@example.com/",
+		"http://a b/",
+		"http://a/\n",
+		"http://a:99999/",
+		"//example.com/",
+		"http://a/\x7f/",
+		"http://[::1/",
+	};
+	static const struct {
+		const char *url, *masked;
+	} masked[] = {
+		{ "http://a/b?token=secret", "http://a/b?…" },
+		{ "http://u:secret@a/b", "http://a/b" },
+		{ "http://u:se@cret@a/b@c?d#e", "http://a/b@c?…" },
+		{ "http://a?secret", "http://a?…" },
+		{ "http://a/b#fragment", "http://a/b" },
+		{ "u:secret@a", "a" },
+		{ "http://a/b", "http://a/b" },
+		{ "", "" },
+	};
+	struct err err = ERR_INIT;
+	char shown[64];
+	char *origin = NULL;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+		ok(http_url_check(good[i], &err) == 0, "%s is an URL", good[i]);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		ok(http_url_check(bad[i], &err) < 0 && err.kind == ERR_CONFIG,
+		   "bad URL %zu is none: %s", i, err.msg);
+	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++)
+		is_str(http_url_mask(masked[i].url, shown, sizeof(shown)), masked[i].masked,
+		       "masked URL %zu", i);
+	ok(http_url_origin("HTTPS://Example.COM/x?y", &origin, &err) == 0, "the origin");
+	is_str(origin, "https://example.com:443", "has a port and no capitals");
+	free(origin);
+}
+
+static void test_versions(void)
+{
+	char shown[VERSION_SIZE];
+
+	is_str(version_display("\"v1\"", shown), "v1", "a strong ETag");
+	is_str(version_display("W/\"v1\"", shown), "v1", "a weak one");
+	is_str(version_display("\"\"", shown), "", "an empty one");
+	is_str(version_display("\"", shown), "\"", "half a one");
+	is_str(version_display("Tue, 14 Nov 2023 22:13:20 GMT", shown),
+	       "Tue, 14 Nov 2023 22:13:20 GMT", "a date");
+	is_str(version_display("", shown), "", "none");
+}
+
+/* ---- whose turn it is ---- */
+
+static unsigned start_all(struct http_host *host)
+{
+	unsigned n = 0;
+
+	while (http_hosts_next(host))
+		n++;
+	return n;
+}
+
+static void test_hosts(void)
+{
+	struct http_hosts hosts = { .by_key = NULL };
+	struct http_ticket a[100], b[2];
+
+	for (int i = 0; i < 20; i++)
+		http_hosts_enter(&hosts, "http://a:80", false, &a[i]);
+	http_hosts_enter(&hosts, "http://b:80", false, &b[0]);
+	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS, "so many transfers to a host");
+	is_int(start_all(b[0].host), 1, "another host does not wait");
+	ok(http_hosts_leave(&hosts, &a[0]) == a[1].host, "somebody waits for the place");
+	ok(http_hosts_next(a[1].host) == &a[16], "who came first");
+	ok(http_hosts_leave(&hosts, &a[18]) == a[1].host, "one that waits can leave");
+	for (int i = 1; i < 20; i++)
+		http_hosts_leave(&hosts, &a[i]);
+	ok(!http_hosts_leave(&hosts, &b[0]) && !hosts.by_key, "nothing is kept of idle hosts");
+
+	for (int i = 0; i < 100; i++)
+		http_hosts_enter(&hosts, "https://a:443", true, &a[i]);
+	is_int(start_all(a[0].host), 1, "to a host with TLS the first goes alone");
+	ok(http_hosts_connected(&a[0]), "once it is connected");
+	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS - 1, "others follow");
+	ok(http_hosts_multiplexed(&a[0]), "with HTTP/2");
+	is_int(start_all(a[0].host), HTTP_HOST_STREAMS - HTTP_HOST_CONNECTIONS, "even more");
+	ok(!http_hosts_multiplexed(&a[1]), "once");
+	for (int i = 0; i < 100; i++)
+		http_hosts_leave(&hosts, &a[i]);
+
+	http_hosts_enter(&hosts, "https://b:443", true, &b[0]);
+	http_hosts_enter(&hosts, "https://b:443", true, &b[1]);
+	start_all(b[0].host);
+	is_int(start_all(http_hosts_leave(&hosts, &b[0])), 1, "nobody waits for one that failed");
+	http_hosts_enter(&hosts, "https://c:443", true, &b[0]);
+	http_hosts_release(&hosts);
+}
+
+/* ---- a server ---- */
+
+#define LARGE (8 * 1024 * 1024)
+
+static atomic_int serving, serving_max;
+static uint16_t port;
+
+static void send_all(int fd, const char *data, size_t len)
+{
+	while (len) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+		if (n <= 0)
+			return;
+		data += n;
+		len -= (size_t)n;
+	}
+}
+
+static void answer(int fd, const char *request)
+{
+	static char large[LARGE];
+	char head[256];
+
+	if (strncmp(request, "GET /large ", 11) == 0) {
+		for (size_t i = 0; i < LARGE; i++)
+			large[i] = (char)(i % 251);
+		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n",
+			 LARGE);
+		send_all(fd, head, strlen(head));
+		send_all(fd, large, LARGE);
+	} else if (strncmp(request, "GET /stall", 10) == 0) {
+		struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
+		poll(&pfd, 1, 10000);
+	} else if (strncmp(request, "GET /slow ", 10) == 0) {
+		usleep(20000);
+		send_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
+	} else if (strncmp(request, "GET /headers ", 13) == 0) {
+		const char *text = "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 2\r\n"
+				   "Content-Encoding: identity\r\n\r\nok";
+		send_all(fd, text, strlen(text));
+	} else {
+		/* Says what was asked, the body included. */
+		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
+			 strlen(request));
+		send_all(fd, head, strlen(head));
+		if (strncmp(request, "HEAD", 4) != 0)
+			send_all(fd, request, strlen(request));
+	}
+}
+
+static void *connection_main(void *arg)
+{
+	int fd = (int)(intptr_t)arg;
+	char request[4096];
+	ssize_t n;
+
+	while ((n = recv(fd, request, sizeof(request) - 1, 0)) > 0) {
+		int now = atomic_fetch_add(&serving, 1) + 1;
+		int max = atomic_load(&serving_max);
+		while (now > max && !atomic_compare_exchange_weak(&serving_max, &max, now))
+			continue;
+		request[n] = '\0';
+		answer(fd, request);
+		atomic_fetch_sub(&serving, 1);
+	}
+	close(fd);
+	return NULL;
+}
+
+static void *server_main(void *arg)
+{
+	int listener = (int)(intptr_t)arg, fd;
+	pthread_t thread;
+
+	while ((fd = accept(listener, NULL, NULL)) >= 0) {
+		if (pthread_create(&thread, NULL, connection_main, (void *)(intptr_t)fd) != 0)
+			return NULL;
+		pthread_detach(thread);
+	}
+	return NULL;
+}
+
+static int listen_on_loopback(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 512) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+		return -1;
+	port = ntohs(address.sin_port);
+	return fd;
+}
+
+/* ---- the engine ---- */
+
+struct got {
+	int status;
+	size_t n_headers, len;
+	bool is_right, is_framed, has_second;
+	unsigned pause_us;
+	bool refuses;
+	char text[1024];
+};
+
+static int on_headers(void *arg, const struct http_response *response, struct err *err)
+{
+	struct got *got = arg;
+	const char *second = http_header_at(response, "X-A", 1);
+
+	(void)err;
+	got->status = http_status(response);
+	got->is_framed = http_is_framed(response);
+	got->n_headers = http_header_count(response, "X-A");
+	got->has_second = second && strcmp(second, "2") == 0 && !http_header(response, "X-B") &&
+			  !http_is_coded(response);
+	return 0;
+}
+
+static int on_body(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct got *got = arg;
+	const uint8_t *bytes = data;
+
+	if (got->refuses)
+		return err_set(err, ERR_INTERNAL, "disk full");
+	for (size_t i = 0; i < len; i++)
+		got->is_right &= bytes[i] == (got->len + i) % 251;
+	if (got->len + len < sizeof(got->text))
+		memcpy(got->text + got->len, data, len);
+	got->len += len;
+	usleep(got->pause_us);
+	return 0;
+}
+
+static int perform(struct http *http, const char *path, struct http_request request,
+		   struct got *got, struct err *err)
+{
+	const struct http_callbacks callbacks = { on_headers, on_body, got };
+	char url[128];
+
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", port, path);
+	request.url = url;
+	request.connect_timeout_ms = 5000;
+	if (!request.stall_timeout_ms)
+		request.stall_timeout_ms = 5000;
+	return http_perform(http, &request, &callbacks, err);
+}
+
+static void test_requests(struct http *http)
+{
+	struct err err = ERR_INIT;
+	struct got got = { .is_right = true };
+	const char *const headers[] = { "X-Secret: 1", NULL };
+	const char *const public_headers[] = { "X-Public: 2", NULL };
+
+	ok(perform(http, "/echo?q",
+		   (struct http_request){ .headers = headers,
+					  .public_headers = public_headers,
+					  .user_agent = "me",
+					  .user_password = "joe:pw" },
+		   &got, &err) == 0,
+	   "GET");
+	ok(strstr(got.text, "GET /echo?q HTTP/1.1\r\n") && strstr(got.text, "X-Secret: 1\r\n") &&
+		   strstr(got.text, "X-Public: 2\r\n") && strstr(got.text, "User-Agent: me\r\n") &&
+		   strstr(got.text, "Authorization: Basic am9lOnB3\r\n") &&
+		   !strstr(got.text, "Accept-Encoding"),
+	   "has what it was given");
+
+	got = (struct got){ .status = 0 };
+	ok(perform(http, "/a/../b",
+		   (struct http_request){ .method = "PUT",
+					  .body = "hello",
+					  .body_bytes = 5,
+					  .path_as_is = true,
+					  .accept_encoding = true },
+		   &got, &err) == 0,
+	   "PUT");
+	ok(strstr(got.text, "PUT /a/../b ") && strstr(got.text, "\r\n\r\nhello") &&
+		   !strstr(got.text, "Expect") &&
+		   strstr(got.text, "Accept-Encoding: gzip, br, zstd\r\n"),
+	   "has its body, and its path as it is");
+
+	got = (struct got){ .status = 0 };
+	ok(perform(http, "/", (struct http_request){ .method = "HEAD" }, &got, &err) == 0 &&
+		   got.status == 200 && got.len == 0,
+	   "HEAD has no body");
+
+	got = (struct got){ .status = 0 };
+	ok(perform(http, "/headers", (struct http_request){ .method = NULL }, &got, &err) == 0 &&
+		   got.n_headers == 2 && got.has_second && got.is_framed,
+	   "headers by name, without case, in order");
+	ok(http_requests_total(http) == 4, "requests are counted");
+}
+
+static void test_bodies(struct http *http)
+{
+	struct err err = ERR_INIT;
+	struct got got = { .is_right = true, .pause_us = 20000 };
+
+	ok(perform(http, "/large", (struct http_request){ .stall_timeout_ms = 300 }, &got, &err) ==
+			   0 &&
+		   got.len == LARGE && got.is_right,
+	   "a slow reader gets every byte, and is no stall");
+	got = (struct got){ .refuses = true };
+	is_int(perform(http, "/large", (struct http_request){ .method = NULL }, &got, &err), -1,
+	       "a reader that refuses");
+	is_str(err.msg, "disk full", "is handed up as it is");
+	got = (struct got){ .status = 0 };
+	int64_t began_ms = clock_boot_ms();
+	is_int(perform(http, "/stall?secret", (struct http_request){ .stall_timeout_ms = 300 },
+		       &got, &err),
+	       -1, "a stall");
+	int64_t took_ms = clock_boot_ms() - began_ms;
+	ok(err.kind == ERR_UNREACHABLE && took_ms >= 300 && took_ms < 2000, "in time: %s", err.msg);
+	ok(!strstr(err.msg, "secret"), "without the query");
+}
+
+struct crowd {
+	struct http *http;
+	const char *path;
+	atomic_int n_good, n_canceled;
+};
+
+static void *crowd_main(void *arg)
+{
+	struct crowd *crowd = arg;
+	struct err err = ERR_INIT;
+	struct got got = { .status = 0 };
+
+	if (perform(crowd->http, crowd->path, (struct http_request){ .method = NULL }, &got,
+		    &err) == 0)
+		atomic_fetch_add(&crowd->n_good, 1);
+	else if (err.kind == ERR_CANCELED)
+		atomic_fetch_add(&crowd->n_canceled, 1);
+	return NULL;
+}
+
+#define CROWD 256
+
+static void test_crowd(struct http *http, struct cancel *cancel)
+{
+	struct crowd crowd = { .http = http, .path = "/slow" };
+	pthread_t threads[CROWD];
+
+	for (int i = 0; i < CROWD; i++)
+		pthread_create(&threads[i], NULL, crowd_main, &crowd);
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	is_int(crowd.n_good, CROWD, "all of a crowd are served");
+	ok(serving_max <= HTTP_HOST_CONNECTIONS, "by so many connections: %d", serving_max);
+
+	crowd.path = "/stall";
+	for (int i = 0; i < CROWD; i++)
+		pthread_create(&threads[i], NULL, crowd_main, &crowd);
+	while (atomic_load(&serving) < HTTP_HOST_CONNECTIONS)
+		usleep(1000);
+	int64_t began_ms = clock_boot_ms();
+	cancel_request(cancel);
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	is_int(crowd.n_canceled, CROWD, "all of a crowd are canceled");
+	ok(clock_boot_ms() - began_ms < 1000, "at once");
+	crowd_main(&crowd);
+	is_int(crowd.n_canceled, CROWD + 1, "and whoever comes later");
+}
+
+int main(void)
+{
+	struct err err = ERR_INIT;
+	struct cancel cancel;
+	struct http *http = NULL;
+	pthread_t server;
+	int listener = listen_on_loopback();
+
+	unsetenv("http_proxy");
+	test_urls();
+	test_versions();
+	test_hosts();
+	pthread_create(&server, NULL, server_main, (void *)(intptr_t)listener);
+	ok(cancel_init(&cancel, &err) == 0 && http_new(&http, &cancel, &err) == 0, "the engine");
+	test_requests(http);
+	test_bodies(http);
+	test_crowd(http, &cancel);
+	http_free(http);
+	cancel_release(&cancel);
+	shutdown(listener, SHUT_RDWR);
+	pthread_join(server, NULL);
+	close(listener);
+	return tap_done();
+}

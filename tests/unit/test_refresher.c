@@ -1,0 +1,436 @@
+/* refresher, pool, watch: when terms are asked, with fake sources and a real store. */
+#include <fcntl.h>
+#include <signal.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "fake_fetcher.h"
+#include "fetch/refresher.h"
+#include "fetch/retry.h"
+
+#define FOREVER INT64_MAX
+
+struct bench {
+	size_t n;
+	struct temp_store temp;
+	struct cancel cancel;
+	struct fake *fakes;
+	struct source *sources;
+	struct term_config *configs;
+	struct term *terms;
+	char (*names)[24];
+	struct refresher *refresher;
+	struct err err;
+};
+
+/* n terms of one source each; the tests change configs and fakes before start(). */
+static void set_up(struct bench *bench, size_t n)
+{
+	*bench = (struct bench){
+		.n = n,
+		.fakes = calloc(n, sizeof(struct fake)),
+		.sources = calloc(n, sizeof(struct source)),
+		.configs = calloc(n, sizeof(struct term_config)),
+		.terms = calloc(n, sizeof(struct term)),
+		.names = calloc(n, sizeof(*bench->names)),
+	};
+	for (size_t i = 0; i < n; i++) {
+		snprintf(bench->names[i], sizeof(bench->names[i]), "t%05zu", i);
+		bench->fakes[i] = (struct fake)FAKE_INIT;
+		bench->fakes[i].token = "1";
+		bench->sources[i] = fake_source(&fake_ops, &bench->fakes[i], i + 1);
+		bench->configs[i] = (struct term_config){ .name = bench->names[i],
+							  .sources = &bench->sources[i],
+							  .n_sources = 1,
+							  .refresh_interval_ms = CONFIG_NEVER,
+							  .max_size_bytes = 1 << 20,
+							  .history = 1 };
+	}
+	if (cancel_init(&bench->cancel, &bench->err) < 0)
+		abort();
+}
+
+static void start(struct bench *bench)
+{
+	const char **tokens = calloc(bench->n, sizeof(char *));
+	uint64_t *fingerprints = calloc(bench->n, sizeof(uint64_t));
+	struct err *err = &bench->err;
+
+	temp_store_open(&bench->temp);
+	for (size_t i = 0; i < bench->n; i++) {
+		struct snapshot *snapshot = NULL;
+		if (store_load(bench->temp.store, bench->names[i], &snapshot, (char **)&tokens[i],
+			       &fingerprints[i], err) < 0 ||
+		    term_init(&bench->terms[i], &bench->configs[i], snapshot, tokens[i], err) < 0)
+			abort();
+	}
+	struct refresher_setup setup = {
+		.terms = bench->terms,
+		.tokens = tokens,
+		.fingerprints = fingerprints,
+		.n_terms = bench->n,
+		.env = { .store = bench->temp.store,
+			 .cancel = &bench->cancel,
+			 .publish = fake_publish,
+			 .publish_arg = &bench->temp },
+	};
+	if (refresher_new(&bench->refresher, &setup, err) < 0 ||
+	    refresher_start(bench->refresher, err) < 0) {
+		printf("Bail out! %s\n", err->msg);
+		abort();
+	}
+	for (size_t i = 0; i < bench->n; i++)
+		free((char *)tokens[i]);
+	free(tokens);
+	free(fingerprints);
+}
+
+/* Ends as SIGTERM does; the store stays. */
+static void stop(struct bench *bench)
+{
+	int64_t began_ms = clock_boot_ms();
+
+	cancel_request(&bench->cancel);
+	refresher_stop(bench->refresher);
+	ok(clock_boot_ms() - began_ms < 1000, "stopped within a second");
+	is_int(refresher_threads(bench->refresher), 0, "no thread is left");
+	refresher_free(bench->refresher);
+	for (size_t i = 0; i < bench->n; i++)
+		term_release(&bench->terms[i]);
+	store_close(bench->temp.store);
+	bench->temp.store = NULL;
+	cancel_release(&bench->cancel);
+	if (cancel_init(&bench->cancel, &bench->err) < 0)
+		abort();
+}
+
+static void tear_down(struct bench *bench)
+{
+	temp_store_remove(&bench->temp);
+	cancel_release(&bench->cancel);
+	free(bench->fakes);
+	free(bench->sources);
+	free(bench->configs);
+	free(bench->terms);
+	free(bench->names);
+}
+
+static struct term_status status_of(struct bench *bench, size_t i)
+{
+	struct term_status status;
+
+	term_status(&bench->terms[i], &status);
+	term_status_release(&status);
+	return status;
+}
+
+/* From now; TERM_NO_TIME if none is planned. */
+static int64_t next_in_ms(struct bench *bench, size_t i)
+{
+	int64_t at_ms = status_of(bench, i).next_check_at_ms;
+
+	return at_ms == TERM_NO_TIME ? TERM_NO_TIME : at_ms - clock_wall_ms();
+}
+
+static enum update_outcome request_and_wait(struct bench *bench, size_t i)
+{
+	enum update_outcome outcome = UPDATE_CANCELED;
+	uint64_t ticket = refresher_request(bench->refresher, i);
+
+	refresher_wait(bench->refresher, i, ticket, FOREVER, &outcome);
+	return outcome;
+}
+
+static void test_first_attempts(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 4);
+	bench.configs[1].lazy_init = true;
+	bench.configs[2].refresh_interval_ms = 3600000;
+	atomic_store(&bench.fakes[3].fails, ERR_NOT_FOUND);
+	start(&bench);
+	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "the eager ones were asked");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "one is there");
+	is_int(status_of(&bench, 3).failed_total, 1, "one has failed");
+	ok(wait_for(status_of(&bench, 1).state == TERM_FRESH), "a lazy one was asked too");
+	is_int(next_in_ms(&bench, 0), TERM_NO_TIME, "never: nothing planned");
+	is_int(next_in_ms(&bench, 3), TERM_NO_TIME, "nor after a lasting failure");
+	int64_t next_ms = next_in_ms(&bench, 2);
+	ok(next_ms > 3230000 && next_ms <= 3600000, "the interval, shortened by up to a tenth");
+	stop(&bench);
+
+	bench.configs[2].lazy_init = true;
+	bench.sources[0].fingerprint = 77;
+	bench.configs[1].lazy_init = false;
+	for (size_t i = 0; i < 4; i++)
+		atomic_store(&bench.fakes[i].calls, 0);
+	start(&bench);
+	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "after a restart");
+	is_int(bench.fakes[0].calls, 1, "a stranger's snapshot is not waited with");
+	ok(wait_for(bench.fakes[1].calls == 1), "never, eager, with snapshot: asked once");
+	next_ms = next_in_ms(&bench, 2);
+	ok(next_ms > 0 && next_ms <= 3600000, "lazy with snapshot: within its interval");
+	is_int(bench.fakes[2].calls, 0, "not at once");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+static void test_retry(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 4);
+	for (size_t i = 0; i < 3; i++)
+		atomic_store(&bench.fakes[i].fails, ERR_UNREACHABLE);
+	atomic_store(&bench.fakes[2].fails, ERR_BUSY);
+	bench.fakes[2].retry_after_ms = 90000;
+	bench.configs[1].refresh_interval_ms = 20;
+	bench.configs[2].refresh_interval_ms = 20;
+	bench.fakes[3].fresh_for_ms = 123456;
+	start(&bench);
+	refresher_wait_first(bench.refresher, FOREVER);
+	int64_t next_ms = next_in_ms(&bench, 0);
+	ok(next_ms <= RETRY_BACKOFF_FIRST_MS, "never: a passing failure is tried again");
+	ok(wait_for(bench.fakes[1].calls > 20), "failures never end refreshing");
+	atomic_store(&bench.fakes[1].fails, ERR_NONE);
+	ok(wait_for(status_of(&bench, 1).state == TERM_FRESH), "until it succeeds");
+	is_int(status_of(&bench, 1).failures, 0, "then nothing is counted");
+	atomic_store(&bench.fakes[0].fails, ERR_NONE);
+	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "never: it succeeds too");
+	is_int(next_in_ms(&bench, 0), TERM_NO_TIME, "and is left alone");
+	is_int(bench.fakes[2].calls, 1, "Retry-After is obeyed");
+	next_ms = next_in_ms(&bench, 2);
+	ok(next_ms > 60000 && next_ms < 99000, "and shown");
+	next_ms = next_in_ms(&bench, 3);
+	ok(next_ms > 60000 && next_ms <= 123456, "a source's wish replaces the interval");
+	is_int(request_and_wait(&bench, 2), UPDATE_FAILED, "a request does not mind the back-off");
+	is_int(bench.fakes[2].calls, 2, "and is one attempt");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+static void test_request(void)
+{
+	enum update_outcome outcome = UPDATE_FAILED;
+	struct bench bench;
+	struct fake *fake;
+
+	set_up(&bench, 1);
+	fake = &bench.fakes[0];
+	bench.configs[0].lazy_init = true;
+	start(&bench);
+	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "asked first");
+	is_int(request_and_wait(&bench, 0), UPDATE_UNCHANGED, "a request");
+	atomic_store(&fake->blocks, true);
+	uint64_t first = refresher_request(bench.refresher, 0);
+	ok(wait_for(fake->waiting == 1), "an attempt runs");
+	unsigned calls = fake->calls;
+	uint64_t second = refresher_request(bench.refresher, 0);
+	ok(second > first, "a request meanwhile means another one");
+	is_int(refresher_request(bench.refresher, 0), second, "but not two");
+	ok(!refresher_wait(bench.refresher, 0, first, clock_boot_ms() + 20, &outcome),
+	   "waiting has an end");
+	is_int(outcome, UPDATE_FAILED, "that says nothing");
+	atomic_store(&fake->blocks, false);
+	ok(refresher_wait(bench.refresher, 0, second, FOREVER, &outcome), "both are over");
+	is_int(outcome, UPDATE_UNCHANGED, "unchanged");
+	is_int(fake->calls, calls + 1, "it began after the request");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+struct waiter {
+	struct bench *bench;
+	uint64_t ticket;
+	enum update_outcome outcome;
+	size_t waiting;
+};
+
+static void *wait_for_attempt(void *arg)
+{
+	struct waiter *waiter = arg;
+
+	refresher_wait(waiter->bench->refresher, 0, waiter->ticket, FOREVER, &waiter->outcome);
+	waiter->waiting = refresher_wait_first(waiter->bench->refresher, FOREVER);
+	return NULL;
+}
+
+static void test_cancel(void)
+{
+	struct bench bench;
+	pthread_t thread;
+
+	set_up(&bench, 2);
+	atomic_store(&bench.fakes[0].blocks, true);
+	start(&bench);
+	ok(wait_for(bench.fakes[0].waiting == 1), "an attempt hangs");
+	is_int(refresher_wait_first(bench.refresher, clock_boot_ms() + 300), 1,
+	       "one term is waited for in vain");
+	struct waiter waiter = { .bench = &bench,
+				 .ticket = refresher_request(bench.refresher, 0),
+				 .outcome = UPDATE_FAILED };
+	if (pthread_create(&thread, NULL, wait_for_attempt, &waiter) != 0)
+		abort();
+	cancel_request(&bench.cancel);
+	pthread_join(thread, NULL);
+	is_int(waiter.outcome, UPDATE_CANCELED, "who waits is told");
+	is_int(waiter.waiting, 1, "the first attempt was not had");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+/* 300 terms of a host that never answers beside 10 good ones. */
+static void test_black_hole(void)
+{
+	struct bench bench;
+	unsigned waiting = 0;
+	bool all_good = true;
+
+	set_up(&bench, 310);
+	for (size_t i = 0; i < 310; i++) {
+		bench.configs[i].refresh_interval_ms = 20;
+		bench.fakes[i].origin = i % 31 == 7 ? "http://good" : "http://hole";
+		atomic_store(&bench.fakes[i].blocks, i % 31 != 7);
+	}
+	start(&bench);
+	for (size_t i = 7; i < 310; i += 31)
+		all_good &= wait_for(bench.fakes[i].calls >= 10);
+	ok(all_good, "the good ones go on");
+	for (size_t i = 0; i < 310; i++)
+		waiting += atomic_load(&bench.fakes[i].waiting);
+	is_int(waiting, REFRESHER_THREADS_PER_ORIGIN, "the others wait, so many at once");
+	ok(refresher_threads(bench.refresher) <= REFRESHER_THREADS_PER_ORIGIN + 10 + 1,
+	   "threads are no more than needed (%zu)", refresher_threads(bench.refresher));
+	is_int(refresher_wait_first(bench.refresher, clock_boot_ms() + 10), 300, "all 300 wait");
+
+	/* The hole opens: whoever stood in the queue gets a place. */
+	for (size_t i = 0; i < 310; i++)
+		atomic_store(&bench.fakes[i].blocks, false);
+	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "all are served in the end");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+static void test_threads_end(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 40);
+	for (size_t i = 0; i < 40; i++)
+		atomic_store(&bench.fakes[i].blocks, true);
+	start(&bench);
+	ok(wait_for(refresher_threads(bench.refresher) == 40), "a thread for each that waits");
+	for (size_t i = 0; i < 40; i++)
+		atomic_store(&bench.fakes[i].blocks, false);
+	ok(wait_for(refresher_threads(bench.refresher) == 1), "idle ones end, but for one");
+	is_int(request_and_wait(&bench, 0), UPDATE_UNCHANGED, "which goes on");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		abort();
+}
+
+/* Did what was done since the last time have the source asked? */
+static bool was_noticed(struct bench *bench, size_t i, unsigned *calls)
+{
+	bool noticed = wait_for(atomic_load(&bench->fakes[i].calls) > *calls);
+	unsigned before;
+
+	/* Until the burst is over. */
+	do {
+		before = atomic_load(&bench->fakes[i].calls);
+		usleep(50000);
+	} while (atomic_load(&bench->fakes[i].calls) != before);
+	*calls = before;
+	return noticed;
+}
+
+static void test_watch(void)
+{
+	char dir[] = "/tmp/rptfs-unit-watch-XXXXXX";
+	struct bench bench;
+	unsigned plain = 0, missing = 0, link = 0;
+
+	if (!mkdtemp(dir) || chdir(dir) < 0 || mkdir("d", 0700) < 0 || mkdir("k", 0700) < 0 ||
+	    mkdir("k/v1", 0700) < 0 || symlink("v1", "k/..data") < 0 ||
+	    symlink("..data/f", "k/f") < 0)
+		abort();
+	char paths[3][64];
+	snprintf(paths[0], sizeof(paths[0]), "%s/d/f", dir);
+	snprintf(paths[1], sizeof(paths[1]), "%s/m/f", dir);
+	snprintf(paths[2], sizeof(paths[2]), "%s/k/f", dir);
+	set_up(&bench, 3);
+	for (size_t i = 0; i < 3; i++)
+		bench.fakes[i].path = paths[i];
+	write_file("d/f", "1");
+	start(&bench);
+	refresher_wait_first(bench.refresher, FOREVER);
+	was_noticed(&bench, 0, &plain);
+	was_noticed(&bench, 1, &missing);
+	was_noticed(&bench, 2, &link);
+
+	write_file("d/f", "2");
+	ok(was_noticed(&bench, 0, &plain), "written to");
+	write_file("d/g", "3");
+	rename("d/g", "d/f");
+	ok(was_noticed(&bench, 0, &plain), "replaced by rename");
+	unlink("d/f");
+	ok(was_noticed(&bench, 0, &plain), "removed");
+	write_file("d/g", "4");
+	if (symlink("g", "d/f") < 0)
+		abort();
+	ok(was_noticed(&bench, 0, &plain), "made as a link");
+	write_file("d/other", "5");
+	ok(was_noticed(&bench, 0, &plain), "a link notices all that happens beside it");
+
+	if (mkdir("k/v2", 0700) < 0 || symlink("v2", "k/..tmp") < 0)
+		abort();
+	was_noticed(&bench, 2, &link);
+	rename("k/..tmp", "k/..data");
+	ok(was_noticed(&bench, 2, &link), "Kubernetes' swap of a link");
+	ok(link <= 4, "a burst makes one attempt (%u in all)", link);
+
+	if (mkdir("m", 0700) < 0)
+		abort();
+	write_file("m/f", "1");
+	request_and_wait(&bench, 1);
+	missing++;
+	ok(was_noticed(&bench, 1, &missing), "a missing directory is found with the next update");
+	rename("m/f", "m/g");
+	ok(was_noticed(&bench, 1, &missing), "and watched");
+	rename("m", "n");
+	ok(was_noticed(&bench, 1, &missing), "its going is noticed");
+	if (mkdir("m", 0700) < 0)
+		abort();
+	request_and_wait(&bench, 1);
+	missing++;
+	was_noticed(&bench, 1, &missing);
+	write_file("m/f", "2");
+	ok(was_noticed(&bench, 1, &missing), "and its successor is watched");
+	stop(&bench);
+	tear_down(&bench);
+	char command[64];
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	if (chdir("/") < 0 || system(command) != 0)
+		printf("# %s stays\n", dir);
+}
+
+int main(void)
+{
+	log_set_level(LOG_LEVEL_ERROR);
+	test_first_attempts();
+	test_retry();
+	test_request();
+	test_cancel();
+	test_black_hole();
+	test_threads_end();
+	test_watch();
+	return tap_done();
+}

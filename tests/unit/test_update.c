@@ -1,0 +1,577 @@
+/* update: one attempt, with fake sources and a real store. */
+#include <fcntl.h>
+
+#include "base/util.h"
+#include "fake_fetcher.h"
+#include "fetch/forward.h"
+#include "fetch/pipeline.h"
+
+#define SOURCES 3
+
+/* One term and all that its updates need. */
+struct bench {
+	struct temp_store temp;
+	struct fake fakes[SOURCES];
+	struct source sources[SOURCES];
+	struct term_config config;
+	struct term term;
+	struct update_state *state;
+	struct update_env env;
+	struct cancel cancel;
+	struct err err;
+
+	unsigned published;
+	unsigned entered, left;
+	bool is_full;
+	enum err_kind planned_kind;
+	struct update_advice advice;
+};
+
+static void publish(void *arg, struct term *term, struct snapshot *snapshot)
+{
+	struct bench *bench = arg;
+
+	bench->published++;
+	fake_publish(&bench->temp, term, snapshot);
+}
+
+static bool enter(void *arg, const char *origin)
+{
+	struct bench *bench = arg;
+
+	(void)origin;
+	if (bench->is_full)
+		return false;
+	bench->entered++;
+	return true;
+}
+
+static void leave(void *arg, const char *origin)
+{
+	(void)origin;
+	((struct bench *)arg)->left++;
+}
+
+static int64_t plan(void *arg, enum update_outcome outcome, enum err_kind kind,
+		    const struct update_advice *advice)
+{
+	struct bench *bench = arg;
+
+	(void)outcome;
+	bench->planned_kind = kind;
+	bench->advice = *advice;
+	return 58200;
+}
+
+/* As a start of the daemon: everything comes from the store. */
+static void load(struct bench *bench)
+{
+	struct snapshot *snapshot = NULL;
+	_cleanup_free_ char *token = NULL;
+	uint64_t fingerprint = 0;
+	struct err *err = &bench->err;
+
+	if (store_load(bench->temp.store, "t", &snapshot, &token, &fingerprint, err) < 0 ||
+	    term_init(&bench->term, &bench->config, snapshot, token, err) < 0 ||
+	    update_state_new(&bench->state, &bench->config, bench->temp.store, token, fingerprint,
+			     err) < 0)
+		abort();
+}
+
+static void unload(struct bench *bench)
+{
+	update_state_free(bench->state);
+	term_release(&bench->term);
+}
+
+static void restart(struct bench *bench)
+{
+	unload(bench);
+	store_close(bench->temp.store);
+	temp_store_open(&bench->temp);
+	bench->env.store = bench->temp.store;
+	load(bench);
+}
+
+static void set_up(struct bench *bench, size_t n_sources)
+{
+	*bench = (struct bench){
+		.fakes = { FAKE_INIT, FAKE_INIT, FAKE_INIT },
+		.config = { .name = (char *)"t",
+			    .sources = bench->sources,
+			    .n_sources = n_sources,
+			    .refresh_interval_ms = 60000,
+			    .max_size_bytes = 1 << 20,
+			    .history = 3 },
+	};
+	static const char *const names[SOURCES] = { "http://a/t", "http://b/t", "http://c/t" };
+	for (size_t i = 0; i < SOURCES; i++) {
+		bench->fakes[i].name = names[i];
+		bench->fakes[i].token = "\"1\"";
+		bench->sources[i] = fake_source(&fake_ops, &bench->fakes[i], 100 + i);
+	}
+	if (cancel_init(&bench->cancel, &bench->err) < 0)
+		abort();
+	temp_store_open(&bench->temp);
+	bench->env = (struct update_env){
+		.store = bench->temp.store,
+		.cancel = &bench->cancel,
+		.publish = publish,
+		.publish_arg = bench,
+		.origin_enter = enter,
+		.origin_leave = leave,
+		.origin_arg = bench,
+	};
+	load(bench);
+}
+
+static void tear_down(struct bench *bench)
+{
+	unload(bench);
+	cancel_release(&bench->cancel);
+	temp_store_remove(&bench->temp);
+}
+
+static enum update_outcome run(struct bench *bench)
+{
+	bench->err = (struct err)ERR_INIT;
+	return update_run(bench->state, &bench->term, &bench->env, plan, bench, &bench->err);
+}
+
+/* What the source has from now on. */
+static void offer(struct fake *fake, const char *token, const char *body, int64_t modified_ms)
+{
+	atomic_store(&fake->fails, ERR_NONE);
+	fake->token = token;
+	fake->body = body;
+	fake->last_modified_ms = modified_ms;
+}
+
+static bool serves(struct bench *bench, const char *body, const char *version, const char *source)
+{
+	struct snapshot *current = term_current(&bench->term);
+	char bytes[256] = { 0 };
+
+	if (!current)
+		return !body;
+	_cleanup_close_ int fd = store_open_bytes(bench->temp.store, current, &bench->err);
+	bool as_expected = body && fd >= 0 && read(fd, bytes, sizeof(bytes) - 1) >= 0 &&
+			   strcmp(bytes, body) == 0 && strcmp(current->version, version) == 0 &&
+			   strcmp(current->source, source) == 0;
+	if (!as_expected)
+		printf("# serves \"%s\", version %s of %s\n", bytes, current->version,
+		       current->source);
+	snapshot_unref(current);
+	return as_expected;
+}
+
+static bool has_status(struct bench *bench, enum term_state state, unsigned failures,
+		       const char *source_version)
+{
+	struct term_status status;
+
+	term_status(&bench->term, &status);
+	bool as_expected = status.state == state && status.failures == failures &&
+			   (!source_version ||
+			    (status.source_version &&
+			     strcmp(status.source_version, source_version) == 0));
+	if (!as_expected)
+		printf("# state %s, %u failures, source_version %s, error %s\n",
+		       term_state_name(status.state), status.failures,
+		       status.source_version ? status.source_version : "(null)",
+		       status.last_error ? status.last_error : "(null)");
+	term_status_release(&status);
+	return as_expected;
+}
+
+static void test_one_source(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	fake->origin = "http://a:80";
+	offer(fake, "W/\"1\"", "one", 1000);
+	is_int(run(&bench), UPDATE_UPDATED, "the first update");
+	ok(serves(&bench, "one", "1", "http://a/t"), "serves the body, version without quotes");
+	is_int(bench.published, 1, "published once");
+	is_int(bench.left, 1, "left the origin");
+	is_int(bench.entered, 0, "that its caller entered");
+	is_int(run(&bench), UPDATE_UNCHANGED, "asked again: unchanged");
+	is_str(fake->have, "W/\"1\"", "by its own token");
+	is_int(fake->downloads, 1, "without a download");
+	ok(has_status(&bench, TERM_FRESH, 0, "1"), "fresh");
+
+	offer(fake, "\"2\"", "one", 2000);
+	is_int(run(&bench), UPDATE_UNCHANGED, "another token, same bytes: unchanged");
+	is_int(bench.published, 1, "nothing published");
+	ok(has_status(&bench, TERM_FRESH, 0, "2"), "the source's version is known");
+	ok(serves(&bench, "one", "1", "http://a/t"), "the snapshot's stays");
+	restart(&bench);
+	ok(!update_is_stranger(bench.state), "after a restart: no stranger");
+	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged");
+	is_str(fake->have, "\"2\"", "the last token was remembered");
+	is_int(fake->downloads, 2, "without a download");
+
+	atomic_store(&fake->fails, ERR_UNREACHABLE);
+	is_int(run(&bench), UPDATE_FAILED, "a failure");
+	is_str(bench.err.msg, "http://a/t: unreachable", "says why");
+	ok(has_status(&bench, TERM_STALE, 1, "2"), "stale");
+	ok(serves(&bench, "one", "1", "http://a/t"), "and serves what was good");
+	atomic_store(&fake->fails, ERR_NOT_FOUND);
+	run(&bench);
+	ok(has_status(&bench, TERM_GONE, 2, NULL), "gone");
+	offer(fake, "\"3\"", "three", 500);
+	is_int(run(&bench), UPDATE_UPDATED, "back again, with an older date: it is the authority");
+	ok(serves(&bench, "three", "3", "http://a/t"), "taken");
+	tear_down(&bench);
+}
+
+static void test_stranger(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 1);
+	offer(&bench.fakes[0], "\"1\"", "one", 1000);
+	run(&bench);
+	bench.sources[0].fingerprint = 7;
+	restart(&bench);
+	ok(update_is_stranger(bench.state), "another source configured: a stranger");
+	bench.config.backwards = BACKWARDS_REFUSE;
+	offer(&bench.fakes[0], "\"1\"", "new one", 10);
+	is_int(run(&bench), UPDATE_UPDATED, "its token means nothing, its date neither");
+	ok(!update_is_stranger(bench.state), "no stranger now");
+	tear_down(&bench);
+}
+
+static void test_no_token(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	offer(fake, NULL, "abc", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UPDATED, "a source without tokens");
+	ok(serves(&bench, "abc", "sha256:ba7816bf8f01cfea", "http://a/t"), "the digest stands in");
+	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged by digest");
+	restart(&bench);
+	is_int(run(&bench), UPDATE_UNCHANGED, "after a restart too");
+	is_str(fake->have, "", "no token was made up for it");
+	ok(has_status(&bench, TERM_FRESH, 0, "sha256:ba7816bf8f01cfea"), "shown to people");
+	offer(fake, NULL, "", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UPDATED, "an empty body is a body");
+	ok(serves(&bench, "", "sha256:e3b0c44298fc1c14", "http://a/t"), "of no bytes");
+	tear_down(&bench);
+}
+
+static void test_plain_fetcher(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	bench.sources[0].type = &plain_ops.type;
+	offer(fake, "1", "one", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UPDATED, "a fetcher without conditional download");
+	is_int(fake->calls, 1, "is not asked for its version before the first");
+	is_int(run(&bench), UPDATE_UNCHANGED, "its version is compared");
+	is_int(fake->downloads, 1, "nothing downloaded");
+	fake->token = "2";
+	fake->body = "two";
+	is_int(run(&bench), UPDATE_UPDATED, "and downloaded when it differs");
+	fake->token = "3";
+	atomic_store(&fake->fails, ERR_BAD_DATA);
+	run(&bench);
+	unsigned downloads = fake->downloads;
+	is_int(run(&bench), UPDATE_FAILED, "a refused one");
+	is_int(fake->downloads, downloads, "is not downloaded again");
+	tear_down(&bench);
+}
+
+static void test_refused(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 2);
+	offer(fake, "\"1\"", "one", 1000);
+	run(&bench);
+	offer(fake, "\"2\"", NULL, 2000);
+	fake->body_bytes = (1 << 20) + 1;
+	is_int(run(&bench), UPDATE_FAILED, "a body over max_size");
+	is_int(bench.err.kind, ERR_BAD_DATA, "is bad data");
+	ok(strstr(bench.err.msg, "max_size"), "says why: %s", bench.err.msg);
+	is_int(bench.fakes[1].calls, 0, "a refused body does not fail over");
+	unsigned downloads = fake->downloads;
+	is_int(run(&bench), UPDATE_FAILED, "asked again");
+	is_str(fake->have, "\"2\"", "with the refused token");
+	ok(strstr(bench.err.msg, "max_size"), "the reason stays");
+	restart(&bench);
+	is_int(run(&bench), UPDATE_FAILED, "after a restart");
+	is_int(fake->downloads, downloads, "it was not downloaded again");
+	ok(has_status(&bench, TERM_STALE, 1, NULL), "stale");
+	ok(serves(&bench, "one", "1", "http://a/t"), "and serves what was good");
+	bench.config.max_size_bytes = 1 << 21;
+	restart(&bench);
+	is_int(run(&bench), UPDATE_UPDATED, "with another limit it is judged anew");
+	atomic_store(&fake->fails, ERR_BAD_DATA);
+	fake->token = "\"3\"";
+	run(&bench);
+	offer(fake, "\"4\"", "four", 3000);
+	is_int(run(&bench), UPDATE_UPDATED, "another token is downloaded");
+	restart(&bench);
+	is_int(run(&bench), UPDATE_UNCHANGED, "and nothing refused is left");
+	tear_down(&bench);
+}
+
+static void test_failover(void)
+{
+	struct bench bench;
+	struct fake *a = &bench.fakes[0], *b = &bench.fakes[1];
+
+	set_up(&bench, 2);
+	b->origin = "http://b:80";
+	offer(a, "\"a1\"", "one", 1000);
+	offer(b, "\"b1\"", "old", 500);
+	run(&bench);
+	is_int(b->calls, 0, "the fallback is not asked while the first answers");
+	atomic_store(&a->fails, ERR_UNREACHABLE);
+	is_int(run(&bench), UPDATE_FAILED, "an older fallback");
+	is_str(bench.err.msg,
+	       "http://a/t: unreachable; http://b/t: version b1 is not newer than what is served",
+	       "each source says why");
+	is_int(bench.err.kind, ERR_UNREACHABLE, "the kind is the first one's");
+	run(&bench);
+	is_int(b->downloads, 1, "it is not downloaded again and again");
+	ok(bench.entered == 2 && bench.left == 2, "its origin was entered and left");
+	offer(b, "\"b2\"", "one", 700);
+	is_int(run(&bench), UPDATE_UNCHANGED, "the same bytes are fresh, whatever their date");
+	offer(b, "\"b3\"", "three", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_FAILED, "without an order key nothing is proven");
+	offer(b, "\"b4\"", "four", 1001);
+	is_int(run(&bench), UPDATE_UPDATED, "a newer one is taken");
+	ok(serves(&bench, "four", "b4", "http://b/t"), "and named by its source");
+
+	atomic_store(&a->fails, ERR_NONE);
+	a->have[0] = '\0';
+	is_int(run(&bench), UPDATE_UPDATED, "the authority is back");
+	is_str(a->have, "", "its token no longer stood for what is served");
+	ok(serves(&bench, "one", "a1", "http://a/t"), "what it says now is taken");
+	tear_down(&bench);
+}
+
+static void test_failover_rest(void)
+{
+	struct bench bench;
+	struct fake *a = &bench.fakes[0], *b = &bench.fakes[1], *c = &bench.fakes[2];
+
+	set_up(&bench, 3);
+	atomic_store(&a->fails, ERR_DENIED);
+	b->origin = "http://b:80";
+	bench.is_full = true;
+	offer(c, "\"c1\"", "see", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UPDATED, "without a snapshot any source is taken");
+	is_int(b->calls, 0, "a full origin is passed over");
+	atomic_store(&c->fails, ERR_BUSY);
+	run(&bench);
+	ok(strstr(bench.err.msg, "64 updates wait for http://b:80 already"), "and named: %s", bench.err.msg);
+	is_int(bench.planned_kind, ERR_BUSY, "what passes is asked again soon");
+	is_int(bench.err.kind, ERR_DENIED, "what is shown is the authority's");
+
+	bench.is_full = false;
+	bench.config.failover = FAILOVER_ANY;
+	offer(b, "\"b1\"", "bee", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UPDATED, "failover = any takes any");
+	atomic_store(&b->fails, ERR_BUSY);
+	b->retry_after_ms = 100000;
+	a->retry_after_ms = 2000;
+	run(&bench);
+	is_int(bench.advice.retry_after_ms, 2000, "the authority's Retry-After is advice");
+	unsigned calls = b->calls;
+	run(&bench);
+	is_int(b->calls, calls, "a fallback's Retry-After is obeyed by passing it over");
+	tear_down(&bench);
+}
+
+static void test_backwards(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 2);
+	bench.config.backwards = BACKWARDS_REFUSE;
+	offer(fake, "\"2\"", "two", 2000);
+	run(&bench);
+	offer(fake, "\"1\"", "one", 1000);
+	is_int(run(&bench), UPDATE_FAILED, "backwards = refuse");
+	run(&bench);
+	is_int(fake->downloads, 2, "is not downloaded again");
+	is_int(bench.fakes[1].calls, 0, "nor does it fail over");
+	ok(serves(&bench, "two", "2", "http://a/t"), "nor served");
+
+	bench.config.backwards = BACKWARDS_CONFIRM;
+	offer(fake, "\"0\"", "zero", 1000);
+	is_int(run(&bench), UPDATE_FAILED, "backwards = confirm");
+	is_int(bench.advice.confirm_in_ms, FORWARD_CONFIRM_MS, "wants another answer soon");
+	ok(strstr(bench.err.msg, "1 of 3 answers agree"), "and says so: %s", bench.err.msg);
+	is_int(run(&bench), UPDATE_FAILED, "an answer at once");
+	ok(strstr(bench.err.msg, "1 of 3"), "is not counted");
+	is_int(fake->downloads, 3, "nor downloaded");
+	offer(fake, "\"3\"", "three", 3000);
+	is_int(run(&bench), UPDATE_UPDATED, "a newer one is taken at once");
+	tear_down(&bench);
+}
+
+static void test_on_delete(void)
+{
+	struct bench bench;
+	struct fake *a = &bench.fakes[0], *b = &bench.fakes[1];
+	struct snapshot *snapshot = NULL;
+	_cleanup_free_ char *token = NULL;
+	uint64_t fingerprint;
+
+	set_up(&bench, 2);
+	bench.config.on_delete = ON_DELETE_REMOVE;
+	offer(a, "\"1\"", "one", 1000);
+	run(&bench);
+	atomic_store(&a->fails, ERR_NOT_FOUND);
+	atomic_store(&b->fails, ERR_DENIED);
+	is_int(run(&bench), UPDATE_FAILED, "on_delete = remove");
+	ok(has_status(&bench, TERM_GONE, 1, NULL), "but another source does not agree");
+	atomic_store(&b->fails, ERR_UNREACHABLE);
+	is_int(run(&bench), UPDATE_FAILED, "one that does not answer does not count");
+	is_int(bench.err.kind, ERR_NOT_FOUND, "not found");
+	ok(serves(&bench, NULL, NULL, NULL), "the name is gone");
+	store_load(bench.temp.store, "t", &snapshot, &token, &fingerprint, &bench.err);
+	ok(!snapshot, "durably");
+	run(&bench);
+	is_int(bench.published, 2, "once");
+	offer(a, "\"1\"", "one", 1000);
+	a->have[0] = '\0';
+	is_int(run(&bench), UPDATE_UPDATED, "the same version comes back");
+	is_str(a->have, "", "by a whole download");
+	ok(serves(&bench, "one", "1", "http://a/t"), "and is served");
+	tear_down(&bench);
+}
+
+static void test_resume(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	offer(fake, "\"1\"", NULL, 1000);
+	fake->body_bytes = 300000;
+	fake->breaks_after = 40960;
+	is_int(run(&bench), UPDATE_FAILED, "cut after 40 KiB");
+	fake->breaks_after = 81920;
+	run(&bench);
+	is_int(fake->offset, 0, "too little to go on from");
+	fake->breaks_after = 163840;
+	run(&bench);
+	is_int(fake->offset, 81920, "goes on at 80 KiB");
+	atomic_store(&fake->fails, ERR_UNREACHABLE);
+	run(&bench);
+	offer(fake, "\"1\"", NULL, 1000);
+	run(&bench);
+	is_int(fake->offset, 163840, "and at 160 KiB, after it was unreachable");
+	fake->token = "\"2\"";
+	fake->breaks_after = 0;
+	is_int(run(&bench), UPDATE_UPDATED, "another version starts over");
+	is_int(bench.term.current->size_bytes, 300000, "and is complete");
+	fake->token = "\"3\"";
+	fake->breaks_after = 81920;
+	fake->body_bytes = 300001;
+	run(&bench);
+	atomic_store(&fake->fails, ERR_NOT_FOUND);
+	run(&bench);
+	offer(fake, "\"3\"", NULL, 1000);
+	run(&bench);
+	is_int(fake->offset, 0, "another answer frees what was kept");
+	tear_down(&bench);
+}
+
+static void test_canceled(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 2);
+	offer(&bench.fakes[0], "\"1\"", "one", 1000);
+	run(&bench);
+	atomic_store(&bench.fakes[0].blocks, true);
+	cancel_request(&bench.cancel);
+	is_int(run(&bench), UPDATE_CANCELED, "canceled");
+	is_int(bench.fakes[1].calls, 0, "nobody else is asked");
+	ok(has_status(&bench, TERM_FRESH, 0, "1"), "nothing is counted");
+	tear_down(&bench);
+}
+
+/* The publisher's file system found the bytes corrupt and dropped them. */
+static void test_lost(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 1);
+	offer(&bench.fakes[0], "\"1\"", "one", 1000);
+	run(&bench);
+	snapshot_unref(term_swap(&bench.term, NULL));
+	is_int(run(&bench), UPDATE_UPDATED, "lost bytes are fetched again");
+	ok(serves(&bench, "one", "1", "http://a/t"), "and served");
+	tear_down(&bench);
+}
+
+static void test_keep_is_bounded(void)
+{
+	struct temp_store temp = { .store = NULL };
+	struct sink *sinks[PIPELINE_KEEP_MAX_SINKS + 1] = { NULL };
+	struct err err = ERR_INIT;
+	static char bytes[PIPELINE_KEEP_MIN_BYTES];
+	unsigned kept = 0;
+
+	temp_store_open(&temp);
+	for (size_t i = 0; i < ARRAY_SIZE(sinks); i++) {
+		if (sink_new(&sinks[i], temp.store, sizeof(bytes), &err) < 0)
+			abort();
+		sink_resumable(sinks[i], "v");
+		sink_write(sinks[i], bytes, sizeof(bytes), &err);
+		kept += sink_keep(sinks[i]);
+	}
+	is_int(kept, PIPELINE_KEEP_MAX_SINKS, "unfinished downloads are bounded in number");
+	is_int(sink_write(sinks[0], bytes, 1, &err), -1, "max_size holds while bytes arrive");
+	is_int(err.kind, ERR_BAD_DATA, "as bad data");
+	is_int(sink_expect(sinks[0], sizeof(bytes) + 1, &err), -1, "and before");
+	sink_free(sinks[0]);
+	ok(sink_keep(sinks[PIPELINE_KEEP_MAX_SINKS]), "one that is freed makes room");
+	for (size_t i = 1; i < ARRAY_SIZE(sinks); i++)
+		sink_free(sinks[i]);
+	temp_store_remove(&temp);
+}
+
+static void test_version_display(void)
+{
+	char text[VERSION_SIZE];
+
+	is_str(version_display("\"abc\"", text), "abc", "without quotes");
+	is_str(version_display("W/\"abc\"", text), "abc", "nor W/");
+	is_str(version_display("W/abc", text), "W/abc", "only of an ETag");
+	is_str(version_display("\"", text), "\"", "half an ETag");
+}
+
+int main(void)
+{
+	test_one_source();
+	test_stranger();
+	test_no_token();
+	test_plain_fetcher();
+	test_refused();
+	test_failover();
+	test_failover_rest();
+	test_backwards();
+	test_on_delete();
+	test_resume();
+	test_canceled();
+	test_lost();
+	test_keep_is_bounded();
+	test_version_display();
+	return tap_done();
+}
