@@ -196,6 +196,8 @@ static int check_credentials(const struct http_source *source, struct err *err)
 		return err_set(err, ERR_CONFIG, "a password without user");
 	if (source->user && (!*source->user || strchr(source->user, ':')))
 		return err_set(err, ERR_CONFIG, "user: not empty, and without \":\"");
+	if (source->unix_socket && source->proxy && *source->proxy)
+		return err_set(err, ERR_CONFIG, "unix_socket and proxy exclude each other");
 	if (source->client_key && !source->client_cert)
 		return err_set(err, ERR_CONFIG, "client_key without client_cert");
 	return 0;

@@ -151,8 +151,10 @@ static void finish(struct http *http, struct transfer *transfer, enum transfer_e
 {
 	struct http_host *host;
 
-	if (transfer->ticket.is_running)
+	if (transfer->ticket.is_running) {
+		transfer_discard(transfer);
 		curl_multi_remove_handle(http->multi, transfer->easy);
+	}
 	if (transfer->ticket.host)
 		DL_DELETE(http->transfers, transfer);
 	host = http_hosts_leave(&http->hosts, &transfer->ticket);

@@ -76,6 +76,7 @@ struct transfer {
 	int64_t wait_timeout_ms; /* for a connection to become free */
 	struct http_ticket ticket;
 	bool is_resuming;    /* what curl holds is being taken */
+	bool is_discarding;  /* … and thrown away */
 	bool is_requested;   /* there is a connection, and the request is on its way */
 	bool is_unstartable; /* curl would not take it */
 	int64_t deadline_ms; /* of waiting, then of the stall window */
@@ -137,8 +138,10 @@ void engine_requested(struct http *http, struct transfer *transfer);
 void engine_multiplexed(struct http *http, struct transfer *transfer);
 
 void transfer_destroy(struct transfer *transfer);
-/* The engine's thread: goes on after a pause; tells the caller that it is over. */
+/* The engine's thread: goes on after a pause; is ready to leave curl; tells the caller that it is
+ * over. */
 void transfer_resume(struct transfer *transfer);
+void transfer_discard(struct transfer *transfer);
 void transfer_finish(struct transfer *transfer, enum transfer_end end);
 
 #endif

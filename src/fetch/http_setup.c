@@ -115,10 +115,12 @@ static void set_connection(CURL *easy, const struct http_request *request, bool 
 	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_http1);
 	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	if (request->proxy)
-		curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy);
-	if (request->unix_socket)
+	if (request->unix_socket) {
 		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);
+		curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	} else if (request->proxy) {
+		curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy);
+	}
 }
 
 static void set_protocols(CURL *easy)

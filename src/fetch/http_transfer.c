@@ -49,6 +49,8 @@ static size_t on_write(char *data, size_t size, size_t n, void *arg)
 
 	if (transfer->failed != END_NONE)
 		return CURL_WRITEFUNC_ERROR;
+	if (transfer->is_discarding)
+		return len;
 	pthread_mutex_lock(&transfer->lock);
 	if (is_full(transfer, len)) {
 		transfer->is_paused = true;
@@ -233,7 +235,7 @@ static void clear(struct transfer *transfer)
 	transfer->response = (struct http_response){ .status = 0 };
 	buffer_release(&transfer->filling);
 	buffer_release(&transfer->drained);
-	transfer->is_requested = transfer->is_unstartable = false;
+	transfer->is_requested = transfer->is_unstartable = transfer->is_discarding = false;
 	transfer->is_finished = transfer->headers_taken = false;
 	transfer->has_headers = transfer->is_paused = false;
 	transfer->received_bytes = transfer->stalled_bytes = 0;
@@ -251,10 +253,14 @@ void transfer_destroy(struct transfer *transfer)
 	free(transfer);
 }
 
+/* A handle is used again only after a transfer that went well: what curl leaves behind in others is
+ * not known. */
 void transfer_free(struct transfer *transfer)
 {
+	bool went_well = transfer->end == END_CURL && transfer->code == CURLE_OK;
+
 	clear(transfer);
-	if (!engine_keep(transfer->http, transfer))
+	if (!went_well || !engine_keep(transfer->http, transfer))
 		transfer_destroy(transfer);
 }
 
@@ -323,6 +329,16 @@ void transfer_resume(struct transfer *transfer)
 	transfer->is_resuming = true;
 	curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
 	transfer->is_resuming = false;
+}
+
+void transfer_discard(struct transfer *transfer)
+{
+	if (!transfer->is_paused)
+		return;
+	/* libcurl 7.88 forgets to free what it holds of a stream whose connection others use, and
+	 * would give it to the handle's next transfer. */
+	transfer->is_discarding = true;
+	curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
 }
 
 void transfer_finish(struct transfer *transfer, enum transfer_end end)
