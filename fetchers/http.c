@@ -160,6 +160,8 @@ static int take_whole(struct download *download, const struct http_response *res
 	const char *token = token_of(response);
 	int64_t length = http_length(response);
 
+	/* First of all: a body that is refused is refused under its token. */
+	describe_response(download, response);
 	if (!http_is_framed(response) && !download->source->accept_unframed)
 		return fail(download, ERR_BAD_DATA,
 			    "the response does not say where it ends (see accept_unframed)", err);
@@ -170,7 +172,6 @@ static int take_whole(struct download *download, const struct http_response *res
 		return -1;
 	if (is_plain && http_is_framed(response) && is_strong(response, token))
 		sink_resumable(download->sink, token);
-	describe_response(download, response);
 	return 0;
 }
 
@@ -214,11 +215,11 @@ static int take_rest(struct download *download, const struct http_response *resp
 		return fail(download, ERR_BAD_DATA, "206 with another range than was asked for",
 			    err);
 	}
+	describe_response(download, response);
 	if (sink_expect(download->sink, size, err) < 0)
 		return -1;
 	sink_resumable(download->sink, download->validator);
 	download->end = size;
-	describe_response(download, response);
 	return 0;
 }
 

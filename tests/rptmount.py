@@ -191,16 +191,16 @@ class Mount:
         except subprocess.TimeoutExpired:
             code = None
         self.stop_seconds = time.monotonic() - before
-        session, self.process_was = self.process.pid, self.process
-        leftovers = session_processes(session)
+        leftovers = session_processes(self.process.pid)
         mounted = self.is_mounted()
+        socket_left = self.control and os.path.exists(self.control)
         self.clear()
         problems = [
             (code != 0, f"exit code {code}"),
             (self.stop_seconds > limit, f"took {self.stop_seconds:.2f} s to end"),
             (leftovers, f"processes {leftovers} are left"),
             (mounted, "still mounted"),
-            (self.control and os.path.exists(self.control), "the control socket is left"),
+            (socket_left, "the control socket is left"),
         ]
         found = [text for wrong, text in problems if wrong] + self.complaints()
         assert not found, "\n".join(found) + "\nThe end of the log:\n" + self.log_end()
@@ -232,6 +232,8 @@ class Mount:
         while self.is_mounted():
             if subprocess.run(["umount", "-l", self.path], capture_output=True).returncode:
                 break
+        if self.control and os.path.exists(self.control):
+            os.unlink(self.control)
 
     # What it says
 

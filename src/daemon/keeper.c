@@ -170,6 +170,8 @@ static void end_worker(struct keeper *keeper)
 
 	if (keeper->worker_ended)
 		return;
+	if (!keeper->number && keeper->channel >= 0)
+		close(steal_fd(&keeper->channel)); /* it waits for a device that will not come */
 	kill(keeper->worker, SIGTERM);
 	while (!keeper->worker_ended && (left = deadline - clock_boot_ms()) > 0)
 		wait_once(keeper, (int)left);

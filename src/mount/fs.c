@@ -37,6 +37,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct tree_dir *dir = tree_dir(fs->tree, parent);
 	struct fuse_entry_param entry;
 
+	if (strlen(name) > NAME_MAX) {
+		fuse_reply_err(req, ENAMETOOLONG);
+		return;
+	}
 	if (parent == fs->virtual_dir_id) {
 		lookup_virtual(fs, req, name);
 		return;

@@ -106,7 +106,8 @@ static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
 	return got;
 }
 
-/* libfuse up to 3.16 never tells the kernel that directories may be looked up in parallel. */
+/* libfuse up to 3.16 never tells the kernel that directories may be looked up in parallel; and it
+ * answers the read-ahead that the kernel offered at the mount, which the keeper has raised since. */
 static void complete_init_reply(struct session *session, struct iovec *iov, int count)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;
@@ -115,6 +116,7 @@ static void complete_init_reply(struct session *session, struct iovec *iov, int 
 		return;
 	struct fuse_init_out *init = iov[1].iov_base;
 	init->flags |= session->init_flags & FUSE_PARALLEL_DIROPS;
+	init->max_readahead = READ_AHEAD_MAX;
 }
 
 static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
@@ -142,8 +144,6 @@ void session_negotiate(struct fuse_conn_info *conn)
 	conn->want |= conn->capable & wanted;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
-	if (conn->max_readahead > READ_AHEAD_MAX)
-		conn->max_readahead = READ_AHEAD_MAX;
 }
 
 static void ignore_signal(int signal)

@@ -1,6 +1,5 @@
 /* refresher, pool, watch: when terms are asked, with fake sources and a real store. */
 #include <fcntl.h>
-#include <signal.h>
 
 #include "base/log.h"
 #include "base/util.h"
@@ -425,6 +424,7 @@ static void test_watch(void)
 
 int main(void)
 {
+	alarm(300); /* waiting has an end */
 	log_set_level(LOG_LEVEL_ERROR);
 	test_first_attempts();
 	test_retry();
