@@ -317,6 +317,26 @@ def test_listing_is_stable_while_terms_change(mount, origin):
         assert sum(entry.stat().st_size > 0 for entry in os.scandir(m.at("d"))) == len(names)
 
 
+def test_who_watches_a_file_notices(mount, origin):
+    """As when another file takes the name of a local one: the old one goes away."""
+    IN_DELETE_SELF, IN_NONBLOCK = 0x400, 0o4000
+    origin.put("/t", b"one")
+    m = mount(http(origin))
+    watch = libc.inotify_init1(IN_NONBLOCK)
+    assert libc.inotify_add_watch(watch, m.at("t").encode(), IN_DELETE_SELF) > 0
+    origin.put("/t", b"two")
+    m.refresh("t")
+
+    def mask():
+        try:
+            return int.from_bytes(os.read(watch, 4096)[4:8], "little")
+        except BlockingIOError:
+            return 0
+
+    assert wait_for(mask, "an event") & IN_DELETE_SELF
+    os.close(watch)
+
+
 # Attributes
 
 

@@ -119,6 +119,22 @@ static int retain_terms(struct worker *worker, struct err *err)
 	return store_retain(worker->store, names, config->n_terms, err);
 }
 
+/* One term with what the store has of it. */
+static int load_term(struct worker *worker, size_t i, struct err *err)
+{
+	const struct term_config *config = &worker->config->terms[i];
+	struct snapshot *snapshot = NULL;
+	char shown[VERSION_SIZE];
+
+	if (store_load(worker->store, config->name, &snapshot, &worker->tokens[i],
+		       &worker->fingerprints[i], err) < 0)
+		return -1;
+	const char *called = worker->tokens[i] ? version_display(worker->tokens[i], shown)
+			     : snapshot	       ? snapshot->version
+					       : NULL;
+	return term_init(&worker->terms[i], config, snapshot, called, err);
+}
+
 static int load_terms(struct worker *worker, struct err *err)
 {
 	const struct config *config = worker->config;
@@ -129,11 +145,7 @@ static int load_terms(struct worker *worker, struct err *err)
 	if (!worker->terms || !worker->tokens || !worker->fingerprints)
 		return err_set(err, ERR_INTERNAL, "terms: out of memory");
 	for (size_t i = 0; i < config->n_terms; i++) {
-		struct snapshot *snapshot = NULL;
-		if (store_load(worker->store, config->terms[i].name, &snapshot, &worker->tokens[i],
-			       &worker->fingerprints[i], err) < 0 ||
-		    term_init(&worker->terms[i], &config->terms[i], snapshot, worker->tokens[i],
-			      err) < 0)
+		if (load_term(worker, i, err) < 0)
 			return err_prefix(err, "term \"%s\"", config->terms[i].name);
 		worker->n_terms++;
 	}

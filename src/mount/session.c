@@ -107,7 +107,8 @@ static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
 }
 
 /* libfuse up to 3.16 never tells the kernel that directories may be looked up in parallel; and it
- * answers the read-ahead that the kernel offered at the mount, which the keeper has raised since. */
+ * answers the read-ahead that the kernel offered at the mount, which the keeper has raised since.
+ */
 static void complete_init_reply(struct session *session, struct iovec *iov, int count)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;

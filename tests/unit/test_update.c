@@ -374,7 +374,8 @@ static void test_failover_rest(void)
 	is_int(b->calls, 0, "a full origin is passed over");
 	atomic_store(&c->fails, ERR_BUSY);
 	run(&bench);
-	ok(strstr(bench.err.msg, "64 updates wait for http://b:80 already"), "and named: %s", bench.err.msg);
+	ok(strstr(bench.err.msg, "64 updates wait for http://b:80 already"), "and named: %s",
+	   bench.err.msg);
 	is_int(bench.planned_kind, ERR_BUSY, "what passes is asked again soon");
 	is_int(bench.err.kind, ERR_DENIED, "what is shown is the authority's");
 
