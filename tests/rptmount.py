@@ -88,11 +88,12 @@ class Mount:
     """One rptfs in the foreground, in a directory of its own (.dir) with mount point .path.
 
     config: the configuration without mountpoint and store; store: a directory, "memory", or None
-    for one below .dir. expect: patterns of warnings and errors that the log may show.
+    for one below .dir. expect: patterns of warnings and errors that the log may show. user: the uid
+    that mounts. prefix: a command that starts rptfs, such as nice.
     """
 
     def __init__(
-        self, build, directory, config="", store=None, options=(), expect=(), user=None, env=None
+        self, build, directory, config="", store=None, options=(), expect=(), user=None, prefix=()
     ):
         self.build, self.dir, self.user = build, directory, user
         self.path = os.path.join(directory, "mnt")
@@ -100,7 +101,8 @@ class Mount:
         self.conf = os.path.join(directory, "rptfs.conf")
         self.expected = list(expect)
         self.options = list(options)
-        self.env = {**build.environment(directory), **(env or {})}
+        self.env = build.environment(directory)
+        self.prefix = list(prefix)
         self.process = None
         self.control = None
         self.stop_seconds = 0.0
@@ -126,7 +128,7 @@ class Mount:
 
     def command(self, *arguments):
         """The command line, as another user if the mount is one's."""
-        line = [self.binary, *arguments]
+        line = [*self.prefix, self.binary, *arguments]
         if self.user:
             ids = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
             line = ["setpriv", *ids, *line]

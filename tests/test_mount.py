@@ -122,7 +122,8 @@ def assert_refused(m, done, code, *words):
     assert done.returncode == code, done
     for word in words:
         assert word in done.stderr, done.stderr
-    assert not m.is_mounted() and not processes_of(m)
+    assert not m.is_mounted()
+    wait_for(lambda: not processes_of(m), "all processes to end", m.build.stops_in_s)
 
 
 def test_a_bad_configuration_is_1_and_nothing_is_mounted(daemon):

@@ -9,8 +9,6 @@
 /* How long a vanished client may go unnoticed while its refresh is waited for. */
 #define HANGUP_CHECK_MS 250
 
-DEFINE_CLEANUP(struct snapshot, snapshot_unref)
-
 struct command {
 	const char *name;
 	bool needs_owner;

@@ -14,8 +14,6 @@
 #include "control/control.h"
 #include "control/text.h"
 
-DEFINE_CLEANUP(struct snapshot, snapshot_unref)
-
 /* What is kept of a term between the passes. */
 struct sample {
 	const char *alias;

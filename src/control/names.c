@@ -3,9 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Longer names are not compared for the suggestion, nor is offered what differs in more places. */
-#define NEAREST_MAX_BYTES 64
-#define NEAREST_MAX_EDITS 3
+#include "base/nearest.h"
 
 struct names {
 	const struct term *terms;
@@ -56,63 +54,15 @@ static int compare_to_alias(const void *text, const void *place)
 	return strcmp(text, (*(const struct term *const *)place)->config->alias);
 }
 
-/* Levenshtein's distance; both texts have at most NEAREST_MAX_BYTES. */
-static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	unsigned row[NEAREST_MAX_BYTES + 1];
-
-	for (size_t j = 0; j <= b_len; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 0; i < a_len; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = (unsigned)i + 1;
-		for (size_t j = 0; j < b_len; j++) {
-			unsigned best = diagonal + (a[i] != b[j]);
-
-			diagonal = row[j + 1];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j + 1] + 1 < best)
-				best = row[j + 1] + 1;
-			row[j + 1] = best;
-		}
-	}
-	return row[b_len];
-}
-
-/* Takes `candidate` as *nearest if it is nearer to the text than *edits. */
-static void consider(const char *text, size_t len, const char *candidate, const char **nearest,
-		     unsigned *edits)
-{
-	size_t candidate_len = strlen(candidate);
-
-	if (candidate_len > NEAREST_MAX_BYTES || candidate_len + *edits < len ||
-	    len + *edits < candidate_len)
-		return;
-	unsigned found = distance(text, len, candidate, candidate_len);
-	if (found < *edits) {
-		*edits = found;
-		*nearest = candidate;
-	}
-}
-
 static const char *nearest_to(const struct names *names, const char *text)
 {
-	size_t len = strlen(text);
-	unsigned edits = NEAREST_MAX_EDITS + 1;
-	const char *nearest = NULL;
+	struct nearest nearest = NEAREST_INIT(text);
 
-	if (len > NEAREST_MAX_BYTES)
-		return NULL;
-	/* A third of the letters, at most: "db" is not what somebody meant by "geo". */
-	if (len < 3 * NEAREST_MAX_EDITS)
-		edits = (unsigned)len / 3 + 1;
 	for (size_t i = 0; i < names->n_terms; i++)
-		consider(text, len, names->terms[i].config->name, &nearest, &edits);
+		nearest_consider(&nearest, names->terms[i].config->name);
 	for (size_t i = 0; i < names->n_aliases; i++)
-		consider(text, len, names->by_alias[i]->config->alias, &nearest, &edits);
-	return nearest;
+		nearest_consider(&nearest, names->by_alias[i]->config->alias);
+	return nearest.found;
 }
 
 int names_find(const struct names *names, const char *text, size_t *ret, struct err *err)

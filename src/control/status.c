@@ -4,8 +4,6 @@
 #include "base/digest.h"
 #include "control/text.h"
 
-DEFINE_CLEANUP(struct snapshot, snapshot_unref)
-
 static json_t *time_json(int64_t wall_ms)
 {
 	char text[CLOCK_RFC3339_SIZE];

@@ -8,12 +8,6 @@
 
 DEFINE_CLEANUP(struct update_state, update_state_free)
 
-static void drop_reference(struct snapshot **snapshot)
-{
-	if (*snapshot)
-		snapshot_unref(*snapshot);
-}
-
 const char *update_outcome_name(enum update_outcome outcome)
 {
 	switch (outcome) {
@@ -92,7 +86,7 @@ static const char *human_next(int64_t next_ms, char text[CLOCK_HUMAN_SIZE])
 /* What readers get, for the line about a failure. */
 static const char *describe_serving(struct term *term, char *text, size_t size)
 {
-	_cleanup_(drop_reference) struct snapshot *current = term_current(term);
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
 	char age[CLOCK_HUMAN_SIZE];
 
 	if (!current)
@@ -163,7 +157,7 @@ enum update_outcome update_run(struct update_state *state, struct term *term,
 						     const struct update_advice *advice),
 			       void *next_arg, struct err *err)
 {
-	_cleanup_(drop_reference) struct snapshot *current = term_current(term);
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
 	struct attempt a = {
 		.state = state,
 		.term = term,

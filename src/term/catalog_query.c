@@ -6,8 +6,6 @@
 #include "base/clock.h"
 #include "term/catalog_internal.h"
 
-DEFINE_CLEANUP(struct snapshot, snapshot_unref)
-
 #define MISSED_TERM_KEPT_MS (INT64_C(7) * 86400 * MS_PER_S)
 
 /* The run deletes snapshots and returns id and size of each. */

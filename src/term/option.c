@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/digest.h"
+#include "base/nearest.h"
 #include "base/util.h"
 
 /* A value that was set. Most options of most terms are not: those take no memory. */
@@ -136,54 +137,13 @@ const struct option_spec *option_find(const struct option_spec *table, const cha
 	return NULL;
 }
 
-/* How many letters must be changed, added, dropped or swapped with their neighbour. */
-static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	enum { MAX = 40 };
-	uint8_t cost[MAX + 1][MAX + 1];
-
-	if (a_len > MAX || b_len > MAX)
-		return SIZE_MAX;
-	for (size_t i = 0; i <= a_len; i++) {
-		for (size_t j = 0; j <= b_len; j++) {
-			if (i == 0 || j == 0) {
-				cost[i][j] = (uint8_t)(i + j);
-				continue;
-			}
-			int best = cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-			if (best > cost[i - 1][j] + 1)
-				best = cost[i - 1][j] + 1;
-			if (best > cost[i][j - 1] + 1)
-				best = cost[i][j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    best > cost[i - 2][j - 2] + 1)
-				best = cost[i - 2][j - 2] + 1;
-			cost[i][j] = (uint8_t)best;
-		}
-	}
-	return cost[a_len][b_len];
-}
-
-bool option_is_close(const char *name, const char *known)
-{
-	size_t len = strlen(known);
-
-	return distance(name, strlen(name), known, len) <= (len < 3 ? 1 : len / 3);
-}
-
 const char *option_nearest(const struct option_spec *table, const char *name)
 {
-	const char *nearest = NULL;
-	size_t best = SIZE_MAX;
+	struct nearest nearest = NEAREST_INIT(name);
 
-	for (const struct option_spec *spec = table; spec->name; spec++) {
-		size_t cost = distance(name, strlen(name), spec->name, strlen(spec->name));
-		if (cost < best && option_is_close(name, spec->name)) {
-			best = cost;
-			nearest = spec->name;
-		}
-	}
-	return nearest;
+	for (const struct option_spec *spec = table; spec->name; spec++)
+		nearest_consider(&nearest, spec->name);
+	return nearest.found;
 }
 
 int options_new(struct options **ret, const struct option_spec *table, struct err *err)

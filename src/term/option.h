@@ -49,9 +49,7 @@ int option_parse_size(const char *text, uint64_t *ret_bytes, struct err *err);
 /* The row of that name, or NULL. */
 const struct option_spec *option_find(const struct option_spec *table, const char *name);
 
-/* For "did you mean": could name be a slip for known; the name in the table that is nearest to
- * it, or NULL if none is close. */
-bool option_is_close(const char *name, const char *known);
+/* For "did you mean": the name in the table that is nearest, or NULL if none is close. */
 const char *option_nearest(const struct option_spec *table, const char *name);
 
 struct options;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/digest.h"
+#include "base/util.h"
 
 enum snapshot_integrity {
 	SNAPSHOT_UNVERIFIED, /* written before this boot, and not looked at since */
@@ -49,5 +50,7 @@ struct snapshot *snapshot_new(const char *version, const char *source);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 /* NULL is allowed. */
 void snapshot_unref(struct snapshot *snapshot);
+
+DEFINE_CLEANUP(struct snapshot, snapshot_unref)
 
 #endif

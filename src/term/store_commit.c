@@ -8,8 +8,6 @@
 
 #include "term/store_internal.h"
 
-DEFINE_CLEANUP(struct snapshot, snapshot_unref)
-
 struct commit_job {
 	struct job job;
 	struct store_writer *writer;

@@ -6,8 +6,6 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-DEFINE_CLEANUP(struct snapshot, snapshot_unref)
-
 /* NULL stays NULL, and becomes of a text if memory is short. */
 static char *copy_text(const char *text)
 {

@@ -1,0 +1,29 @@
+/*
+ * nearest: the known name that somebody probably meant, for "did you mean".
+ *
+ *	struct nearest nearest = NEAREST_INIT(typed);
+ *	nearest_consider(&nearest, "flags.json");
+ *	if (nearest.found) …
+ */
+#ifndef BASE_NEAREST_H
+#define BASE_NEAREST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct nearest {
+	const char *text;  /* borrowed */
+	const char *found; /* the best candidate so far, borrowed; NULL: none is close */
+	size_t edits;	   /* that tell it from the text */
+};
+
+#define NEAREST_INIT(name)                        \
+	{                                         \
+		.text = (name), .edits = SIZE_MAX \
+	}
+
+/* A candidate is close if at most a third of its letters are changed, added, dropped, or swapped
+ * with their neighbour. Texts of more than 64 bytes are close to nothing. */
+void nearest_consider(struct nearest *nearest, const char *candidate);
+
+#endif
