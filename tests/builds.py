@@ -1,6 +1,7 @@
 """The trees below build/ that tests/run makes."""
 
 import os
+import shutil
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -24,13 +25,14 @@ class Build:
     def environment(self, directory):
         """The environment of a program whose sanitizer reports go to directory/sanitizer.PID."""
         common = f"log_path={directory}/sanitizer:exitcode=66"
-        tests = os.path.join(TOP, "tests")
+        for name in ("tsan.supp", "lsan.supp"):  # a user's mount may not reach the checkout
+            shutil.copy(os.path.join(TOP, "tests", name), directory)
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "LC_ALL": "C.UTF-8",
             "ASAN_OPTIONS": f"{common}:detect_leaks=1:detect_stack_use_after_return=1",
             "UBSAN_OPTIONS": f"{common}:print_stacktrace=1:halt_on_error=1",
             "TSAN_OPTIONS": f"{common}:halt_on_error=1:second_deadlock_stack=1"
-            f":suppressions={tests}/tsan.supp",
-            "LSAN_OPTIONS": f"suppressions={tests}/lsan.supp:print_suppressions=0",
+            f":suppressions={directory}/tsan.supp",
+            "LSAN_OPTIONS": f"suppressions={directory}/lsan.supp:print_suppressions=0",
         }

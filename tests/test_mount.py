@@ -180,11 +180,12 @@ def test_a_second_one_on_the_same_mount_is_refused(daemon):
 def test_no_fuse_device_is_32(daemon):
     m = daemon()
     hide = (
-        "mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && "
+        "mount --make-rprivate /dev && mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && "
         f"exec {m.build.rptfs} -c {m.conf}"
     )
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", hide], capture_output=True, text=True, timeout=20, env=m.env
+        ["unshare", "-m", "--propagation", "unchanged", "sh", "-c", hide],
+        capture_output=True, text=True, timeout=20, env=m.env,
     )
     assert_refused(m, done, 32, "/dev/fuse")
 

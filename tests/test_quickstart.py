@@ -28,8 +28,9 @@ def test_without_root(directory):
 
 
 def test_without_the_device():
-    script = f"mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3 && exec {SCRIPT}"
-    assert "/dev/fuse" in refused("unshare", "-m", "sh", "-c", script)
+    hide = "mount --make-rprivate /dev && mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3"
+    unshare = ["unshare", "-m", "--propagation", "unchanged", "sh", "-c"]
+    assert "/dev/fuse" in refused(*unshare, f"{hide} && exec {SCRIPT}")
 
 
 def test_with_a_wrong_word():

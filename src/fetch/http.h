@@ -10,6 +10,7 @@
  *	http_setup.c   one request as options of a curl handle
  *	http_engine.c  the thread, its event loop, the body buffers
  *	http_host.c    who may start now: so many transfers a host, the others wait in a queue
+ *	http_idle.c    kept connections are silent, or ended
  *	http_url.c     checking, masking, taking apart
  *	decode.c       gzip, br and zstd
  *

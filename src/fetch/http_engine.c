@@ -11,15 +11,16 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "fetch/http_idle.h"
 
-#define CONNECTIONS_KEPT_MAX 256
-#define TRANSFERS_KEPT_MAX   64
-#define EVENTS_MAX	     64
-#define STALL_BYTES	     1024
+#define TRANSFERS_KEPT_MAX 64
+#define EVENTS_MAX	   64
+#define STALL_BYTES	   1024
 
 struct http {
 	struct cancel *cancel; /* borrowed */
@@ -35,6 +36,8 @@ struct http {
 	int64_t timer_at_ms;	    /* when curl wants to be called; -1: not at all */
 	int64_t check_at_ms;	    /* no deadline is earlier; -1: there is none */
 	bool has_openings;	    /* some host's limit has risen */
+	bool has_started;	    /* curl is about to look for a connection */
+	struct http_idle idle;
 	bool is_canceled;
 
 	pthread_mutex_t lock;
@@ -140,8 +143,10 @@ static void start_waiting(struct http *http, struct http_host *host)
 
 		atomic_fetch_add_explicit(&http->requests, 1, memory_order_relaxed);
 		transfer->deadline_ms = INT64_MAX;
-		if (curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK)
+		if (curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK) {
+			http->has_started = true;
 			continue;
+		}
 		transfer->is_unstartable = true;
 		set_deadline(http, transfer, 0);
 	}
@@ -217,6 +222,27 @@ static bool serve_asked(struct http *http)
 	}
 }
 
+/* The connection, if it is kept, waits for its next request. */
+static void note_idle(struct http *http, CURL *easy)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	long version = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+	if ((version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1) &&
+	    curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK &&
+	    fd != CURL_SOCKET_BAD)
+		http_idle_add(&http->idle, fd);
+}
+
+int engine_close_socket(void *arg, curl_socket_t fd)
+{
+	struct http *http = arg;
+
+	http_idle_remove(&http->idle, fd);
+	return close(fd);
+}
+
 static void finish_completed(struct http *http)
 {
 	CURLMsg *message;
@@ -229,6 +255,7 @@ static void finish_completed(struct http *http)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
 		transfer->code = message->data.result;
+		note_idle(http, message->easy_handle);
 		finish(http, transfer, transfer->failed != END_NONE ? transfer->failed : END_CURL);
 	}
 }
@@ -314,6 +341,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *kn
 		epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 		return 0;
 	}
+	http_idle_remove(&http->idle, fd);
 	if (what & CURL_POLL_IN)
 		event.events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
@@ -373,6 +401,9 @@ static void serve_timer(struct http *http)
 	if (http->timer_at_ms < 0 || clock_boot_ms() < http->timer_at_ms)
 		return;
 	http->timer_at_ms = -1;
+	if (http->has_started)
+		http_idle_purge(&http->idle);
+	http->has_started = false;
 	curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
 }
 
@@ -430,7 +461,7 @@ static int set_up(struct http *http, struct err *err)
 	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
 	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_KEPT_MAX);
+	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)HTTP_IDLE_MAX);
 	if ((errno = pthread_create(&http->thread, NULL, engine_main, http)) != 0)
 		return err_errno(err, "HTTP engine: pthread_create");
 	http->has_thread = true;

@@ -136,6 +136,8 @@ bool engine_keep(struct http *http, struct transfer *transfer);
 /* From curl's callbacks. */
 void engine_requested(struct http *http, struct transfer *transfer);
 void engine_multiplexed(struct http *http, struct transfer *transfer);
+/* CURLOPT_CLOSESOCKETFUNCTION; arg is the struct http. */
+int engine_close_socket(void *arg, curl_socket_t fd);
 
 void transfer_destroy(struct transfer *transfer);
 /* The engine's thread: goes on after a pause; is ready to leave curl; tells the caller that it is

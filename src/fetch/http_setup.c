@@ -104,16 +104,18 @@ static void set_tls(CURL *easy, const struct http_request *request, bool is_trus
 						  : request->client_cert_file);
 }
 
-static void set_connection(CURL *easy, const struct http_request *request, bool is_http1)
+static void set_connection(struct http *http, CURL *easy, const struct http_request *request,
+			   bool is_http1)
 {
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
 			 (long)(is_http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
-	/* libcurl 7.88 takes a connection with HTTP/2 for such a request too, and then hands over
-	 * its frames as content. */
+	/* libcurl 7.88 takes a kept connection with HTTP/2 for such a request too. */
 	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_http1);
 	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, engine_close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	if (request->unix_socket) {
 		curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);
@@ -164,7 +166,7 @@ int http_setup(struct transfer *transfer, const struct http_request *request,
 	set_method(easy, request);
 	if (transfer->is_tls)
 		set_tls(easy, request, hop->is_trusted);
-	set_connection(easy, request, hop->is_http1);
+	set_connection(transfer->http, easy, request, hop->is_http1);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, (long)request->path_as_is);
 	if (request->user_agent)
 		curl_easy_setopt(easy, CURLOPT_USERAGENT, request->user_agent);
