@@ -2,6 +2,7 @@
  * rptfs: arguments and wiring. The command mounts; its keeper executes it again as the worker.
  */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -51,12 +52,15 @@ static int run_worker(const struct arguments *arguments, const struct config *co
 	return worker_run(&setup);
 }
 
-static int run_keeper(const struct arguments *arguments, const struct config *config)
+/* The keeper needs two things of the configuration; the rest, which may be of ten thousand terms,
+ * is not kept for the life of the mount. Takes the configuration. */
+static int run_keeper(const struct arguments *arguments, struct config *config)
 {
 	char channel_argument[KEEPER_CHANNEL_SIZE] = "";
 	_cleanup_free_ char **worker_argv = arguments_for_worker(arguments, channel_argument);
+	_cleanup_free_ char *mountpoint = steal_ptr(&config->mountpoint);
 	struct keeper_setup setup = {
-		.mountpoint = config->mountpoint,
+		.mountpoint = mountpoint,
 		.allow_other = config->allow_other,
 		.worker_argv = worker_argv,
 		.channel_argument = channel_argument,
@@ -65,6 +69,8 @@ static int run_keeper(const struct arguments *arguments, const struct config *co
 	struct err err = ERR_INIT;
 	int code = EXIT_USAGE;
 
+	config_free(config);
+	malloc_trim(0);
 	if (!worker_argv)
 		return EXIT_USAGE;
 	int parent = arguments->foreground ? 0 : daemonize(&setup.ready_fd, &code, &err);
@@ -89,14 +95,13 @@ static int run(const struct arguments *arguments)
 		return 0;
 	}
 	if (!config->mountpoint) {
-		fputs("rptfs: no mountpoint: name one on the command line, or as mountpoint = "
-		      "\"…\" in "
-		      "the configuration\n",
+		fputs("rptfs: no mountpoint: name one on the command line or in the "
+		      "configuration\n",
 		      stderr);
 		return EXIT_USAGE;
 	}
 	return arguments->channel >= 0 ? run_worker(arguments, config)
-				       : run_keeper(arguments, config);
+				       : run_keeper(arguments, steal_ptr(&config));
 }
 
 int main(int argc, char **argv)

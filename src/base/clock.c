@@ -12,6 +12,22 @@ int64_t clock_boot_ms(void)
 	return (int64_t)ts.tv_sec * MS_PER_S + ts.tv_nsec / 1000000;
 }
 
+struct timespec clock_after(int64_t duration_ms)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	if (duration_ms > 0) {
+		ts.tv_sec += duration_ms / MS_PER_S;
+		ts.tv_nsec += duration_ms % MS_PER_S * 1000000;
+	}
+	if (ts.tv_nsec >= NS_PER_S) {
+		ts.tv_sec++;
+		ts.tv_nsec -= NS_PER_S;
+	}
+	return ts;
+}
+
 int64_t clock_wall_ns(void)
 {
 	struct timespec ts;

@@ -10,12 +10,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define MS_PER_S 1000
 #define NS_PER_S INT64_C(1000000000)
 
 /* Milliseconds since boot, suspended time included. Never goes back. */
 int64_t clock_boot_ms(void);
+
+/* The time on CLOCK_MONOTONIC that is so far from now, for pthread_cond_clockwait(). */
+struct timespec clock_after(int64_t duration_ms);
 
 /* Milliseconds since 1970-01-01T00:00:00Z. */
 int64_t clock_wall_ms(void);

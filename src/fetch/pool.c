@@ -1,13 +1,15 @@
 #include "fetch/pool.h"
 
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
-#define IDLE_S 1
+#define IDLE_MS 1000
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #	define STACK_BYTES (1024 * 1024)
@@ -40,11 +42,9 @@ struct pool {
  * may end. */
 static bool wait_for_work(struct pool *pool)
 {
-	struct timespec until;
+	struct timespec until = clock_after(IDLE_MS);
 	int result = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_S;
 	while (!pool->first && !pool->is_stopping && result == 0) {
 		/* The last one waits without a time-out: nothing due, nothing done. */
 		if (pool->n_threads == 1)
@@ -84,9 +84,12 @@ static void *thread_main(void *arg)
 		pool->n_idle++;
 	}
 	pool->n_idle--;
-	pool->n_threads--;
+	bool is_calm = --pool->n_threads <= 1 && !pool->is_stopping;
 	pthread_cond_signal(&pool->ended);
 	pthread_mutex_unlock(&pool->lock);
+	/* A burst is over: what hundreds of downloads needed goes back to the system. */
+	if (is_calm)
+		malloc_trim(0);
 	return NULL;
 }
 

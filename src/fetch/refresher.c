@@ -298,16 +298,12 @@ uint64_t refresher_request(struct refresher *refresher, size_t index)
 static bool wait_for_progress(struct refresher *refresher, int64_t deadline_ms)
 {
 	int64_t left_ms = deadline_ms - clock_boot_ms();
-	struct timespec until;
 
 	if (left_ms <= 0)
 		return false;
 	if (left_ms > WAIT_MAX_MS)
 		left_ms = WAIT_MAX_MS;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	int64_t ns = until.tv_nsec + left_ms % MS_PER_S * 1000000;
-	until.tv_sec += left_ms / MS_PER_S + ns / NS_PER_S;
-	until.tv_nsec = ns % NS_PER_S;
+	struct timespec until = clock_after(left_ms);
 	pthread_cond_clockwait(&refresher->progress, &refresher->lock, CLOCK_MONOTONIC, &until);
 	return true;
 }
