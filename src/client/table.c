@@ -203,7 +203,7 @@ static void put_row(FILE *out, const struct table_column *columns, size_t n_colu
 void table_print(FILE *out, const struct table_column *columns, size_t n_columns,
 		 const char *const *cells, size_t n_rows, unsigned width)
 {
-	const char *heads[TABLE_MAX_COLUMNS];
+	const char *heads[TABLE_MAX_COLUMNS] = { NULL };
 	struct layout layout = { 0 };
 
 	for (size_t i = 0; i < n_columns; i++)

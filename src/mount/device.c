@@ -24,7 +24,8 @@ extern char **environ;
 /* What libfuse said last; mounting happens once, before there are threads. */
 static char libfuse_said[256];
 
-static void remember(enum fuse_log_level level, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void remember(enum fuse_log_level level,
+							   const char *fmt, va_list args)
 {
 	(void)level;
 	vsnprintf(libfuse_said, sizeof(libfuse_said), fmt, args);

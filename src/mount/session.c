@@ -159,7 +159,8 @@ static void handle_wake_signal(void)
 	sigaction(WAKE_SIGNAL, &action, NULL);
 }
 
-static void forward_log(enum fuse_log_level level, const char *fmt, va_list args)
+__attribute__((format(printf, 2, 0))) static void forward_log(enum fuse_log_level level,
+							      const char *fmt, va_list args)
 {
 	char text[512];
 
