@@ -69,15 +69,21 @@ static int write_term(FILE *out, struct term *term, struct err *err)
 	return 0;
 }
 
+static void add_request_count(void *arg, const char *op, uint64_t count)
+{
+	json_object_set_new(arg, op, json_integer((json_int_t)count));
+}
+
 static int write_head(FILE *out, const struct control_view *view, struct err *err)
 {
 	_cleanup_(json_decref_cleanup) json_t *head = json_pack(
-		"{s:s, s:o, s:i, s:o}", "rptfs_version", RPTFS_VERSION, "mountpoint",
+		"{s:s, s:o, s:i, s:o, s:{}}", "rptfs_version", RPTFS_VERSION, "mountpoint",
 		text_json(view->mountpoint), "pid", (int)getpid(), "started_at",
-		time_json(view->started_at_ms));
+		time_json(view->started_at_ms), "fuse_requests");
 
 	if (!head)
 		return err_set(err, ERR_INTERNAL, "status: out of memory");
+	fs_request_counts(view->fs, add_request_count, json_object_get(head, "fuse_requests"));
 	json_dumpf(head, out, JSON_COMPACT | JSON_EMBED);
 	return 0;
 }
