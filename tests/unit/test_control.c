@@ -1,152 +1,25 @@
 /*
- * The control server, status and metrics, against terms made by hand; what is above and beside them
- * (refresher, fs, store, http) is faked below.
+ * The control server, status and metrics, against the terms and fakes of control_fixture.h.
  */
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/util.h"
-#include "control/control.h"
+#include "control_fixture.h"
 #include "tap.h"
 
-#define N_TERMS	  3000
 #define OWNER	  12345
 #define NOBODY	  65534
 #define PATIENCE  10000
 #define DEEP	  10000
 #define MEGABYTE  (1024 * 1024)
 #define HUNDRED_K (100 * 1024)
-
-/* ---- fakes ---- */
-
-static atomic_bool hangs;	   /* attempts do not end */
-static atomic_int waiters;	   /* in refresher_wait() */
-static atomic_int requests;	   /* refresher_request() calls */
-static struct cancel fake_cancel;  /* the worker's */
-static struct term terms[N_TERMS]; /* sorted by name */
-
-uint64_t refresher_request(struct refresher *refresher, size_t term)
-{
-	(void)refresher;
-	atomic_fetch_add(&requests, 1);
-	return 1000 + term;
-}
-
-bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,
-		    enum update_outcome *ret)
-{
-	(void)refresher;
-	if (ticket != 1000 + term)
-		return false;
-	atomic_fetch_add(&waiters, 1);
-	while (atomic_load(&hangs) && !cancel_requested(&fake_cancel) &&
-	       clock_boot_ms() < deadline_ms)
-		usleep(5000);
-	atomic_fetch_sub(&waiters, 1);
-	if (cancel_requested(&fake_cancel))
-		*ret = UPDATE_CANCELED;
-	else if (atomic_load(&hangs))
-		return false;
-	else if (terms[term].status.error_kind != ERR_NONE)
-		*ret = UPDATE_FAILED;
-	else
-		*ret = term % 2 ? UPDATE_UNCHANGED : UPDATE_UPDATED;
-	return true;
-}
-
-const char *update_outcome_name(enum update_outcome outcome)
-{
-	static const char *const names[] = { "updated", "unchanged", "failed", "canceled" };
-
-	return names[outcome];
-}
-
-size_t refresher_threads(struct refresher *refresher)
-{
-	(void)refresher;
-	return 7;
-}
-
-void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),
-		       void *arg)
-{
-	(void)fs;
-	each(arg, "lookup", 11);
-	each(arg, "read", 22);
-}
-
-void store_usage(struct store *store, uint64_t *ret_snapshots, uint64_t *ret_bytes)
-{
-	(void)store;
-	*ret_snapshots = 5;
-	*ret_bytes = 6000;
-}
-
-uint64_t http_requests_total(const struct http *http)
-{
-	(void)http;
-	return 33;
-}
-
-/* ---- terms ---- */
-
-static struct term_config configs[N_TERMS];
-static char names[N_TERMS][32];
-
-static const struct control_view view = {
-	.mountpoint = "/mnt/\"test\"",
-	.terms = terms,
-	.n_terms = N_TERMS,
-	.started_at_ms = 1369353600250,
-};
-
-static struct snapshot *make_snapshot(uint64_t id, const char *version)
-{
-	struct snapshot *snapshot = snapshot_new(version, "https://example.com/a\"b\\c");
-
-	snapshot->id = id;
-	snapshot->size_bytes = 4096;
-	snapshot->mtime_ms = 1369353600000;
-	snapshot->fetched_at_ms = clock_wall_ms() - 50000000;
-	snapshot->published_at_ms = 1369353602000;
-	return snapshot;
-}
-
-/* Term 0 is served, 1 (alias "flags") has no snapshot, 2 failed; the others are as 0. */
-static void make_terms(void)
-{
-	struct err err = ERR_INIT;
-
-	for (size_t i = 0; i < N_TERMS; i++) {
-		snprintf(names[i], sizeof(names[i]), "t/%04zu.json", i);
-		configs[i] = (struct term_config){ .name = names[i],
-						   .alias = i == 1 ? (char *)"flags" : NULL };
-		struct snapshot *snapshot = i == 1 ? NULL : make_snapshot(100 + i, "v\xff");
-		if (term_init(&terms[i], &configs[i], snapshot, "W/\"7\"", &err) < 0)
-			abort();
-		if (i != 1)
-			term_succeeded(&terms[i], "W/\"7\"", true);
-	}
-	err_set(&err, ERR_UNREACHABLE, "GET https://b\xc3\xbc\xff: timed out");
-	term_failed(&terms[2], &err);
-	term_set_next_check(&terms[2], 1369353660000);
-}
-
-static void free_terms(void)
-{
-	for (size_t i = 0; i < N_TERMS; i++)
-		term_release(&terms[i]);
-}
 
 /* ---- clients ---- */
 
