@@ -75,6 +75,11 @@ def test_refresh_wait_tells_the_outcome(mount, origin):
     assert "failed" in done.stdout and "403" in done.stdout + done.stderr
 
 
+def test_refresh_wait_says_why_also_without_a_version(mount, origin):
+    m = mount(http(origin, "nothing"), expect=["term=nothing"])
+    assert "nothing: failed: GET " in m.refresh(ok=False).stdout
+
+
 def test_refresh_without_wait_returns_at_once(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin))

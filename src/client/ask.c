@@ -234,18 +234,25 @@ enum ask_exit ask_status(const struct ask *ask)
 	return code;
 }
 
+static const char *text_of(const json_t *object, const char *key)
+{
+	return json_string_value(json_object_get(object, key));
+}
+
 /* One line about one term, at once. */
 static void print_outcome(const json_t *object)
 {
-	const char *name = "?", *outcome = "?", *version = NULL, *message = NULL;
+	const char *name = text_of(object, "name");
+	const char *outcome = text_of(object, "outcome");
+	const char *version = text_of(object, "version");
+	const char *message = text_of(json_object_get(object, "last_error"), "message");
 
-	json_unpack((json_t *)object, "{s:s, s:s, s?s, s?{s?s}}", "name", &name, "outcome",
-		    &outcome, "version", &version, "last_error", "message", &message);
-	printf("%s: %s", name, outcome);
-	if (message)
-		version = message;
-	if (message || (version && strcmp(outcome, "updated") == 0)) {
-		fputs(message ? ": " : " to ", stdout);
+	printf("%s: %s", name ? name : "?", outcome ? outcome : "?");
+	if (message) {
+		fputs(": ", stdout);
+		table_put(stdout, message);
+	} else if (version && outcome && strcmp(outcome, "updated") == 0) {
+		fputs(" to ", stdout);
 		table_put(stdout, version);
 	}
 	putchar('\n');
@@ -254,7 +261,7 @@ static void print_outcome(const json_t *object)
 
 static bool is_success(const json_t *object)
 {
-	const char *outcome = json_string_value(json_object_get(object, "outcome"));
+	const char *outcome = text_of(object, "outcome");
 
 	return outcome && (strcmp(outcome, "updated") == 0 || strcmp(outcome, "unchanged") == 0);
 }
