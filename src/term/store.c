@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "term/store_internal.h"
 
@@ -65,6 +66,8 @@ static int open_directory(const char *dir, struct err *err)
 	return fd;
 }
 
+#define LOCK_PATIENCE_MS 2000
+
 static int say_who_locks(struct store *store, struct err *err)
 {
 	char text[24] = "";
@@ -76,6 +79,18 @@ static int say_who_locks(struct store *store, struct err *err)
 	return err_set(err, ERR_CONFIG, "store %s is used by another process", store->dir);
 }
 
+/* A predecessor that was killed a moment ago may still be ending: it is given a little time. */
+static int take_lock(int fd)
+{
+	int64_t end_ms = clock_boot_ms() + LOCK_PATIENCE_MS;
+	int result;
+
+	while ((result = flock(fd, LOCK_EX | LOCK_NB)) < 0 &&
+	       (errno == EWOULDBLOCK || errno == EINTR) && clock_boot_ms() < end_ms)
+		usleep(10 * 1000);
+	return result;
+}
+
 static int lock_store(struct store *store, struct err *err)
 {
 	char pid[24];
@@ -84,7 +99,7 @@ static int lock_store(struct store *store, struct err *err)
 				0600);
 	if (store->lock_fd < 0)
 		return err_errno(err, "store %s: lock", store->dir);
-	if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (take_lock(store->lock_fd) < 0)
 		return errno == EWOULDBLOCK ? say_who_locks(store, err)
 					    : err_errno(err, "store %s: lock", store->dir);
 	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
