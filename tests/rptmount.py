@@ -210,7 +210,7 @@ class Mount:
 
     def kill(self):
         """As a crash would: every process at once, nothing cleaned up but the mount."""
-        self.expect("event=keeper-died")  # who was killed last may still have seen it
+        self.expect("event=keeper_died")  # who was killed last may still have seen it
         for pid in session_processes(self.process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -77,7 +77,7 @@ static void exec_worker(const struct keeper *keeper, int channel)
 	fcntl(channel, F_SETFD, 0); /* survives exec */
 	snprintf(keeper->setup->channel_argument, KEEPER_CHANNEL_SIZE, "%d", channel);
 	execv("/proc/self/exe", keeper->setup->worker_argv);
-	fail("exec-failed", strerror(errno));
+	fail("exec_failed", strerror(errno));
 	_exit(KEEPER_FAILED);
 }
 
@@ -106,7 +106,7 @@ static void give_device(struct keeper *keeper)
 		keeper->device = device_mount(keeper->setup->mountpoint, keeper->setup->allow_other,
 					      &err);
 	if (keeper->device < 0) {
-		fail("mount-failed", err.msg);
+		fail("mount_failed", err.msg);
 		keeper->mount_failed = true;
 		return;
 	}
@@ -177,7 +177,7 @@ static void end_worker(struct keeper *keeper)
 		wait_once(keeper, (int)left);
 	if (keeper->worker_ended)
 		return;
-	fail("worker-killed", "it did not end in time");
+	fail("worker_killed", "it did not end in time");
 	kill(keeper->worker, SIGKILL);
 	waitpid(keeper->worker, &keeper->worker_status, 0);
 }
@@ -195,7 +195,7 @@ static int judge(const struct keeper *keeper)
 		return WEXITSTATUS(keeper->worker_status);
 	snprintf(text, sizeof(text), "signal %d (%s)", WTERMSIG(keeper->worker_status),
 		 strsignal(WTERMSIG(keeper->worker_status)));
-	fail("worker-died", text);
+	fail("worker_died", text);
 	return KEEPER_FAILED;
 }
 
@@ -205,7 +205,7 @@ static int run(struct keeper *keeper)
 
 	prctl(PR_SET_NAME, "rptfs-keeper");
 	if (block_signals(keeper, &err) < 0 || start_worker(keeper, &err) < 0) {
-		fail("start-failed", err.msg);
+		fail("start_failed", err.msg);
 		return KEEPER_FAILED;
 	}
 	while (!keeper->worker_ended && !keeper->stopping && !keeper->mount_failed)

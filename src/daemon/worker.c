@@ -81,7 +81,7 @@ static void *watch(void *arg)
 	while (poll(pfds, ARRAY_SIZE(pfds), -1) < 0 && errno == EINTR)
 		;
 	if (pfds[3].revents && !pfds[0].revents && !pfds[1].revents) {
-		log_event(LOG_LEVEL_ERROR, "keeper-died");
+		log_event(LOG_LEVEL_ERROR, "keeper_died");
 		device_unmount(worker->config->mountpoint, worker->mount_number);
 	}
 	cancel_request(&worker->cancel);
@@ -263,7 +263,7 @@ static int serve(struct worker *worker, struct err *err)
 		  LOG_STR("store", worker->config->store));
 	size_t waiting = refresher_wait_first(worker->refresher, deadline);
 	if (waiting && !cancel_requested(&worker->cancel))
-		log_event(LOG_LEVEL_WARNING, "start-timeout",
+		log_event(LOG_LEVEL_WARNING, "start_timeout",
 			  LOG_INT("terms_waiting", (int64_t)waiting));
 	if (!worker->setup->foreground)
 		daemonize_detach();
@@ -311,7 +311,7 @@ int worker_run(const struct worker_setup *setup)
 	mallopt(M_ARENA_MAX, 2);
 	if (prepare(&worker, &err) < 0 || serve(&worker, &err) < 0) {
 		if (err.kind != ERR_CANCELED)
-			log_event(LOG_LEVEL_ERROR, "start-failed", LOG_STR("error", err.msg));
+			log_event(LOG_LEVEL_ERROR, "start_failed", LOG_STR("error", err.msg));
 		code = 1;
 	} else {
 		pthread_join(worker.watcher, NULL);

@@ -19,7 +19,7 @@ static void lookup_virtual(struct fs *fs, fuse_req_t req, const char *name)
 
 	if (virtual_lookup(fs->virtual, name, &rendering, &err) < 0) {
 		if (err.kind != ERR_NOT_FOUND)
-			log_event(LOG_LEVEL_ERROR, "render-failed", LOG_STR("file", name),
+			log_event(LOG_LEVEL_ERROR, "render_failed", LOG_STR("file", name),
 				  LOG_STR("error", err.msg));
 		fuse_reply_err(req, err.kind == ERR_NOT_FOUND ? ENOENT : EIO);
 		return;

@@ -70,7 +70,7 @@ static void read_snapshot(struct fs *fs, fuse_req_t req, struct snapshot *snapsh
 		if (err.kind == ERR_BAD_DATA)
 			verifier_report(fs->verifier, term, snapshot, &err);
 		else
-			log_event(LOG_LEVEL_ERROR, "read-failed",
+			log_event(LOG_LEVEL_ERROR, "read_failed",
 				  LOG_STR("term", term->config->name), LOG_STR("error", err.msg));
 		fuse_reply_err(req, EIO);
 		return;

@@ -65,7 +65,7 @@ static void announce(struct publisher *publisher, struct tree_dir *dir, const ch
 	if (result == -ENOENT)
 		result = session_notify_inval_dir(session, dir->id);
 	if (result < 0 && result != -ENOENT)
-		log_event(LOG_LEVEL_DEBUG, "notify-failed", LOG_STR("dir", dir->path),
+		log_event(LOG_LEVEL_DEBUG, "notify_failed", LOG_STR("dir", dir->path),
 			  LOG_STR("name", name), LOG_STR("error", strerror(-result)));
 }
 
@@ -90,7 +90,7 @@ static void do_publish(struct publisher *publisher, struct term *term, struct sn
 	struct tree_dir *dir = tree_place(publisher->setup.tree, term, &name);
 
 	if (next && nodes_add(publisher->setup.nodes, next, term, &err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "publish-failed", LOG_STR("term", term->config->name),
+		log_event(LOG_LEVEL_ERROR, "publish_failed", LOG_STR("term", term->config->name),
 			  LOG_STR("error", err.msg));
 		snapshot_unref(next);
 		return;
@@ -113,7 +113,7 @@ static void do_lost(struct publisher *publisher, struct term *term, struct snaps
 	if (current == snapshot)
 		do_publish(publisher, term, NULL);
 	if (store_drop(publisher->setup.store, snapshot, &err) < 0)
-		log_event(LOG_LEVEL_ERROR, "drop-failed", LOG_STR("term", term->config->name),
+		log_event(LOG_LEVEL_ERROR, "drop_failed", LOG_STR("term", term->config->name),
 			  LOG_STR("error", err.msg));
 	if (current == snapshot)
 		publisher->setup.lost(publisher->setup.lost_arg, term);

@@ -221,11 +221,11 @@ static void *serve(void *arg)
 		fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
 		int result = fuse_session_loop_mt(session->fuse, config);
 		if (result < 0)
-			log_event(LOG_LEVEL_ERROR, "serving-ended",
+			log_event(LOG_LEVEL_ERROR, "serving_ended",
 				  LOG_STR("error", strerror(-result)));
 		fuse_loop_cfg_destroy(config);
 	} else {
-		log_event(LOG_LEVEL_ERROR, "serving-ended", LOG_STR("error", "out of memory"));
+		log_event(LOG_LEVEL_ERROR, "serving_ended", LOG_STR("error", "out of memory"));
 	}
 	atomic_store(&session->over, true);
 	eventfd_write(session->over_fd, 1);

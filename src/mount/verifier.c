@@ -24,7 +24,7 @@ void verifier_report(struct verifier *verifier, struct term *term, struct snapsh
 		     const struct err *err)
 {
 	atomic_store(&snapshot->integrity, SNAPSHOT_CORRUPT);
-	log_event(LOG_LEVEL_ERROR, "corrupt-snapshot", LOG_STR("term", term->config->name),
+	log_event(LOG_LEVEL_ERROR, "corrupt_snapshot", LOG_STR("term", term->config->name),
 		  LOG_STR("version", snapshot->version), LOG_STR("error", err->msg));
 	publisher_lost(verifier->setup.publisher, term, snapshot);
 }
@@ -38,7 +38,7 @@ static bool verify(struct verifier *verifier, struct term *term, struct snapshot
 	if (err.kind == ERR_BAD_DATA)
 		verifier_report(verifier, term, snapshot, &err);
 	else if (err.kind != ERR_CANCELED)
-		log_event(LOG_LEVEL_WARNING, "not-verified", LOG_STR("term", term->config->name),
+		log_event(LOG_LEVEL_WARNING, "not_verified", LOG_STR("term", term->config->name),
 			  LOG_STR("error", err.msg));
 	return false;
 }
