@@ -32,9 +32,9 @@ struct store_writer;
 /*
  * Opens the store in directory `dir` (made if it is missing, 0700). A catalog that cannot be used
  * is set aside as catalog.db.corrupt-TIME, logged, and replaced by an empty one (the snapshots'
- * files are then of no use and are removed). ERR_CONFIG when another process uses the store, and still
- * does after two seconds: the message names its pid. Files that the catalog does not know are removed; rows whose file is
- * missing or of another length are logged and dropped.
+ * files are then of no use and are removed). ERR_CONFIG when another process uses the store, and
+ * still does after two seconds: the message names its pid. Files that the catalog does not know are
+ * removed; rows whose file is missing or of another length are logged and dropped.
  */
 int store_open(struct store **ret, const char *dir, struct err *err);
 
