@@ -11,6 +11,7 @@ extern const struct source_type *const fetcher_types[];
 
 extern const struct fetcher_ops fetcher_file;
 extern const struct fetcher_ops fetcher_http;
+extern const struct fetcher_ops fetcher_s3;
 extern const struct fetcher_ops fetcher_static;
 
 #endif

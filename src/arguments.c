@@ -19,7 +19,7 @@ static const char usage_text[] =
 	"                                             " CONFIG_DIR "/NAME.conf\n"
 	"\n"
 	"Mounts remote terms as files: each NAME is a file below MOUNTPOINT that follows URL\n"
-	"(http, https, file). More can be said in a configuration file: rptfs.conf(5).\n"
+	"(http, https, file, s3). More can be said in a configuration file: rptfs.conf(5).\n"
 	"\n"
 	"  -c, --config FILE   read this configuration\n"
 	"  -f, --foreground    stay in the foreground, log to standard error\n"
@@ -164,7 +164,10 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
-enum { OPT_CHECK = 256, OPT_SHOW, OPT_WORKER };
+enum { OPT_CHECK = 256, OPT_SHOW, OPT_WORKER, OPT_RUNNER };
+
+const struct arguments_role arguments_worker = { "rptfs-worker", "--worker" };
+const struct arguments_role arguments_runner = { "rptfs-runner", "--runner" };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
@@ -175,6 +178,7 @@ static const struct option long_options[] = {
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ "worker", required_argument, NULL, OPT_WORKER },
+	{ "runner", required_argument, NULL, OPT_RUNNER },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -206,6 +210,9 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_WORKER:
 		arguments->channel = atoi(optarg);
 		return 0;
+	case OPT_RUNNER:
+		arguments->requests = atoi(optarg);
+		return 0;
 	default: /* getopt has said why */
 		fputs("rptfs: try --help\n", stderr);
 		return -1;
@@ -219,6 +226,7 @@ int arguments_parse(struct arguments *ret, int argc, char **argv)
 
 	*ret = (struct arguments){
 		.channel = -1,
+		.requests = -1,
 		.option_texts = calloc((size_t)argc + 1, sizeof(*ret->option_texts)),
 	};
 	if (!ret->option_texts)
@@ -242,7 +250,8 @@ void arguments_release(struct arguments *arguments)
 	free(arguments->mountpoint);
 }
 
-char **arguments_for_worker(const struct arguments *arguments, char *channel_argument)
+char **arguments_for(const struct arguments *arguments, const struct arguments_role *role,
+		     char *descriptor)
 {
 	size_t n_options = count(arguments->option_texts);
 	size_t n_terms = count(arguments->terms);
@@ -250,9 +259,9 @@ char **arguments_for_worker(const struct arguments *arguments, char *channel_arg
 	char **argv = calloc(10 + 2 * n_options + n_terms, sizeof(*argv));
 	if (!argv)
 		return NULL;
-	argv[n++] = (char *)"rptfs-worker";
-	argv[n++] = (char *)"--worker";
-	argv[n++] = channel_argument;
+	argv[n++] = (char *)role->name;
+	argv[n++] = (char *)role->option;
+	argv[n++] = descriptor;
 	if (arguments->foreground)
 		argv[n++] = (char *)(arguments->debug ? "-d" : "-f");
 	if (arguments->file) {

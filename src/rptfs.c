@@ -1,5 +1,6 @@
 /*
- * rptfs: arguments and wiring. The command mounts; its keeper executes it again as the worker.
+ * rptfs: arguments and wiring. The command mounts; its keeper executes it again as the worker, and
+ * as the runner.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -11,7 +12,9 @@
 #include "base/util.h"
 #include "daemon/daemonize.h"
 #include "daemon/keeper.h"
+#include "daemon/runner.h"
 #include "daemon/worker.h"
+#include "fetchers/aws_credentials.h"
 #include "fetchers/registry.h"
 #include "term/config.h"
 
@@ -52,18 +55,31 @@ static int run_worker(const struct arguments *arguments, const struct config *co
 	return worker_run(&setup);
 }
 
+static int run_runner(const struct arguments *arguments)
+{
+	struct runner_setup setup = {
+		.socket = arguments->requests,
+		.command = aws_credential_process,
+	};
+
+	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
+	return runner_serve(&setup);
+}
+
 /* The keeper needs two things of the configuration; the rest, which may be of ten thousand terms,
  * is not kept for the life of the mount. Takes the configuration. */
 static int run_keeper(const struct arguments *arguments, struct config *config)
 {
-	char channel_argument[KEEPER_CHANNEL_SIZE] = "";
-	_cleanup_free_ char **worker_argv = arguments_for_worker(arguments, channel_argument);
+	char descriptor[KEEPER_DESCRIPTOR_SIZE] = "";
+	_cleanup_free_ char **worker_argv = arguments_for(arguments, &arguments_worker, descriptor);
+	_cleanup_free_ char **runner_argv = arguments_for(arguments, &arguments_runner, descriptor);
 	_cleanup_free_ char *mountpoint = steal_ptr(&config->mountpoint);
 	struct keeper_setup setup = {
 		.mountpoint = mountpoint,
 		.allow_other = config->allow_other,
 		.worker_argv = worker_argv,
-		.channel_argument = channel_argument,
+		.runner_argv = runner_argv,
+		.descriptor_argument = descriptor,
 		.ready_fd = -1,
 	};
 	struct err err = ERR_INIT;
@@ -71,7 +87,7 @@ static int run_keeper(const struct arguments *arguments, struct config *config)
 
 	config_free(config);
 	malloc_trim(0);
-	if (!worker_argv)
+	if (!worker_argv || !runner_argv)
 		return EXIT_USAGE;
 	int parent = arguments->foreground ? 0 : daemonize(&setup.ready_fd, &code, &err);
 	if (parent < 0)
@@ -100,6 +116,8 @@ static int run(const struct arguments *arguments)
 		      stderr);
 		return EXIT_USAGE;
 	}
+	if (arguments->requests >= 0)
+		return run_runner(arguments);
 	return arguments->channel >= 0 ? run_worker(arguments, config)
 				       : run_keeper(arguments, steal_ptr(&config));
 }

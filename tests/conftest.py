@@ -14,9 +14,13 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+import radosgw as ceph  # noqa: E402
+from awslike import AwsLike  # noqa: E402
 from builds import Build  # noqa: E402
+from gate import Gate  # noqa: E402
 from origin import BlackHole, Origin, server_context  # noqa: E402
 from rptmount import Mount, mounts  # noqa: E402
+from s3config import environment  # noqa: E402
 from servers import Nginx, make_certificates  # noqa: E402
 
 
@@ -122,3 +126,37 @@ def nginx(servers, directory, certificates):
     place = os.path.join(directory, "nginx")
     os.makedirs(place)
     return kept(servers, Nginx(place, tls=certificates))
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory):
+    """The one S3 service of this run: started by the first test that wants it."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    service = ceph.share(str(place / "radosgw"))
+    yield service
+    service.release()
+
+
+@pytest.fixture
+def gates(servers):
+    """A factory: gates(port) puts a Gate before a server."""
+    return lambda port: kept(servers, Gate(port))
+
+
+@pytest.fixture
+def aws(servers):
+    return kept(servers, AwsLike())
+
+
+@pytest.fixture
+def s3_mount(mount):
+    """As mount, with an environment: env, or one with keys."""
+
+    def make(config="", env=None, wait=True, **how):
+        made = mount(config, start=False, **how)
+        made.env.update(environment() if env is None else env)
+        return made.start(wait=wait)
+
+    return make

@@ -8,16 +8,16 @@ import time
 from origin import refused_port
 
 
-def make_certificates(directory):
-    """ca.pem, and server.pem, client.pem with their .key, for 127.0.0.1 and localhost."""
+def make_certificates(directory, names=("localhost",)):
+    """ca.pem, and server.pem, client.pem with their .key, for 127.0.0.1 and these names."""
 
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test CA")
-    with open(os.path.join(directory, "names"), "w", encoding="ascii") as names:
-        names.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    with open(os.path.join(directory, "names"), "w", encoding="ascii") as file:
+        file.write(f"subjectAltName=IP:127.0.0.1,{','.join('DNS:' + name for name in names)}\n")
     for name in ("server", "client"):
         openssl("req", *key[:-2], "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         openssl(

@@ -23,7 +23,11 @@ def name_of(path):
 
 
 def run(build, directory, *arguments):
-    environment = {k: v for k, v in os.environ.items() if k != "RPTFS_TEST_UNSET"}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "RPTFS_TEST_UNSET" and not name.startswith("AWS_")
+    }
     return subprocess.run(
         [build.rptfs, *arguments],
         env={**environment, **build.environment(directory)},

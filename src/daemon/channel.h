@@ -5,6 +5,8 @@
  *	CHANNEL_PREPARED        ──────►            the store is open, the terms are loaded
  *	                        ◄──────  CHANNEL_DEVICE with the descriptor of the mounted device
  *	CHANNEL_READY           ──────►            mounted, and the first attempts are over
+ *	CHANNEL_RUNNER          ──────►            start a runner that talks over the descriptor
+ *that comes along (daemon/runner.h); any time, no answer
  *
  * The end of either process shows as end of file.
  */
@@ -18,6 +20,7 @@ enum channel_message {
 	CHANNEL_PREPARED = 'p',
 	CHANNEL_DEVICE = 'd',
 	CHANNEL_READY = 'r',
+	CHANNEL_RUNNER = 'x',
 };
 
 /* A pair of sockets, both close-on-exec. */

@@ -17,8 +17,9 @@
 #include "daemon/daemonize.h"
 #include "mount/device.h"
 
-/* How long the worker may take to end before it is killed. */
+/* How long the worker may take to end before it is killed, and the runner after it. */
 #define WORKER_END_MS 800
+#define RUNNER_END_MS 200
 
 struct keeper {
 	const struct keeper_setup *setup;
@@ -28,6 +29,7 @@ struct keeper {
 	dev_t number; /* of the mount; 0: not mounted */
 	int ready_fd; /* owned: -1 once the outcome was told */
 	pid_t worker; /* 0: none */
+	pid_t runner; /* 0: none */
 	bool worker_ended;
 	int worker_status; /* of waitpid() */
 	bool stopping;	   /* a signal asked for the end */
@@ -68,15 +70,16 @@ static int block_signals(struct keeper *keeper, struct err *err)
 	return 0;
 }
 
-static void exec_worker(const struct keeper *keeper, int channel)
+/* This program again, as worker or runner. */
+static void exec_as(const struct keeper *keeper, char **argv, int descriptor)
 {
 	sigset_t none;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	fcntl(channel, F_SETFD, 0); /* survives exec */
-	snprintf(keeper->setup->channel_argument, KEEPER_CHANNEL_SIZE, "%d", channel);
-	execv("/proc/self/exe", keeper->setup->worker_argv);
+	fcntl(descriptor, F_SETFD, 0); /* survives exec */
+	snprintf(keeper->setup->descriptor_argument, KEEPER_DESCRIPTOR_SIZE, "%d", descriptor);
+	execv("/proc/self/exe", argv);
 	fail("exec_failed", strerror(errno));
 	_exit(KEEPER_FAILED);
 }
@@ -93,8 +96,24 @@ static int start_worker(struct keeper *keeper, struct err *err)
 	if (keeper->worker < 0)
 		return err_errno(err, "fork");
 	if (keeper->worker == 0)
-		exec_worker(keeper, theirs);
+		exec_as(keeper, keeper->setup->worker_argv, theirs);
 	return 0;
+}
+
+/* One at a time; that none was started shows to the worker as the end of its socket. */
+static void start_runner(struct keeper *keeper, int socket)
+{
+	if (keeper->runner && waitpid(keeper->runner, NULL, WNOHANG) == keeper->runner)
+		keeper->runner = 0;
+	if (keeper->runner || socket < 0)
+		return;
+	keeper->runner = fork();
+	if (keeper->runner == 0)
+		exec_as(keeper, keeper->setup->runner_argv, socket);
+	if (keeper->runner < 0) {
+		fail("runner_failed", strerror(errno));
+		keeper->runner = 0;
+	}
 }
 
 /* The worker is prepared: mounts, once, and hands the device over. */
@@ -116,14 +135,17 @@ static void give_device(struct keeper *keeper)
 
 static void read_channel(struct keeper *keeper)
 {
-	_cleanup_close_ int unexpected = -1;
+	_cleanup_close_ int came_along = -1;
 
-	switch (channel_receive(keeper->channel, &unexpected)) {
+	switch (channel_receive(keeper->channel, &came_along)) {
 	case CHANNEL_PREPARED:
 		give_device(keeper);
 		return;
 	case CHANNEL_READY:
 		tell_outcome(keeper, KEEPER_OK);
+		return;
+	case CHANNEL_RUNNER:
+		start_runner(keeper, came_along);
 		return;
 	case CHANNEL_DEVICE:
 	case CHANNEL_END:
@@ -141,6 +163,9 @@ static void read_signals(struct keeper *keeper)
 			if (waitpid(keeper->worker, &keeper->worker_status, WNOHANG) ==
 			    keeper->worker)
 				keeper->worker_ended = true;
+			if (keeper->runner &&
+			    waitpid(keeper->runner, NULL, WNOHANG) == keeper->runner)
+				keeper->runner = 0;
 		} else {
 			keeper->stopping = true;
 		}
@@ -182,6 +207,20 @@ static void end_worker(struct keeper *keeper)
 	waitpid(keeper->worker, &keeper->worker_status, 0);
 }
 
+/* It ends by itself when the worker has. */
+static void end_runner(struct keeper *keeper)
+{
+	int64_t deadline = clock_boot_ms() + RUNNER_END_MS;
+	int64_t left;
+
+	while (keeper->runner && (left = deadline - clock_boot_ms()) > 0)
+		wait_once(keeper, (int)left);
+	if (!keeper->runner)
+		return;
+	kill(keeper->runner, SIGKILL);
+	waitpid(keeper->runner, NULL, 0);
+}
+
 /* The exit code, from how the worker ended. A worker that ends by itself with 0 was unmounted. */
 static int judge(const struct keeper *keeper)
 {
@@ -213,6 +252,7 @@ static int run(struct keeper *keeper)
 	/* The name goes away before the worker does, so that nobody finds a dead mount. */
 	device_unmount(keeper->setup->mountpoint, keeper->number);
 	end_worker(keeper);
+	end_runner(keeper);
 	return judge(keeper);
 }
 

@@ -16,6 +16,7 @@
 #include "control/control.h"
 #include "daemon/channel.h"
 #include "daemon/daemonize.h"
+#include "daemon/runner.h"
 #include "daemon/runtime_dir.h"
 #include "fetch/http.h"
 #include "fetch/refresher.h"
@@ -39,6 +40,7 @@ struct worker {
 	struct fs_virtual virtuals[2]; /* .rpt/ */
 	struct fs *fs;
 	struct http *http;
+	struct runner *runner;
 	struct refresher *refresher;
 	struct control_view view;
 	struct control *control;
@@ -192,6 +194,7 @@ static int make_refresher(struct worker *worker, struct err *err)
 		.env = {
 			.store = worker->store,
 			.http = worker->http,
+			.runner = worker->runner,
 			.cancel = &worker->cancel,
 			.publish = fs_publish,
 			.publish_arg = worker->fs,
@@ -231,6 +234,7 @@ static int prepare(struct worker *worker, struct err *err)
 	    load_terms(worker, err) < 0 ||
 	    runtime_dir_socket(worker->config->mountpoint, &worker->control_path, err) < 0 ||
 	    make_fs(worker, err) < 0 || http_new(&worker->http, &worker->cancel, err) < 0 ||
+	    runner_new(&worker->runner, worker->setup->channel, err) < 0 ||
 	    make_refresher(worker, err) < 0)
 		return -1;
 	drop_tokens(worker);
@@ -284,6 +288,7 @@ static void tear_down(struct worker *worker)
 	control_free(worker->control);
 	fs_free(worker->fs);
 	refresher_free(worker->refresher);
+	runner_free(worker->runner);
 	http_free(worker->http);
 	for (size_t i = 0; i < worker->n_terms; i++)
 		term_release(&worker->terms[i]);

@@ -195,7 +195,7 @@ static enum step publish(struct attempt *a, struct store_writer *writer, const s
 	struct update_state *state = a->state;
 	int64_t now_ms = clock_wall_ms();
 	struct snapshot_info info = {
-		.version = a->version,
+		.version = *f->shown_version ? f->shown_version : a->version,
 		.source = attempt_source_name(a, a->source),
 		.source_version = *f->version.token ? f->version.token : NULL,
 		.source_fingerprint = source_of(a)->fingerprint,
@@ -311,7 +311,11 @@ enum step attempt_source(struct attempt *a)
 	const struct fetcher_ops *ops = fetcher_of(source);
 	const char *origin = ops->origin ? ops->origin(source->state) : NULL;
 	_cleanup_(sink_free_cleanup) struct sink *sink = NULL;
-	struct fetch_ctx ctx = { .cancel = a->env->cancel, .http = a->env->http };
+	struct fetch_ctx ctx = {
+		.cancel = a->env->cancel,
+		.http = a->env->http,
+		.runner = a->env->runner,
+	};
 	struct fetched fetched = {
 		.last_modified_ms = FETCHED_UNKNOWN,
 		.order_key = FETCHED_UNKNOWN,

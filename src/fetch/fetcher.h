@@ -42,6 +42,7 @@ struct fetched {
 	int64_t fresh_for_ms;	/* the source wants to be asked again after this time */
 	int64_t retry_after_ms; /* set with failures too */
 	char content_type[128]; /* empty: unknown */
+	char shown_version[VERSION_SIZE]; /* as people know it; empty: the token */
 };
 
 enum fetch_result {
@@ -63,21 +64,23 @@ int sink_write(struct sink *sink, const void *data, size_t len, struct err *err)
 /*
  * Going on with an interrupted download. A fetcher that could continue says so with
  * sink_resumable(), before the first write: `validator` is whatever it needs to be sure that the
- * rest belongs to the same version. If the download then fails half-way, the next attempt finds
- * the bytes in place: sink_offset() tells how many, *ret_validator (borrowed) is what it said. It
- * may go on writing behind them, or drop them with sink_restart(). An offset of 0 means: from the
- * beginning.
+ * rest belongs to the same version. It may say more when it fails, such as the state of a checksum.
+ * If the download fails half-way, the next attempt finds the bytes in place: sink_offset() tells
+ * how many, *ret_validator (borrowed) is what it said last. It may go on writing behind them, or
+ * drop them with sink_restart(). An offset of 0 means: from the beginning.
  */
 void sink_resumable(struct sink *sink, const char *validator);
 uint64_t sink_offset(const struct sink *sink, const char **ret_validator);
 int sink_restart(struct sink *sink, struct err *err);
 
 struct http;
+struct runner;
 
 /* What the engine lends to a fetcher for one call. */
 struct fetch_ctx {
 	struct cancel *cancel;
-	struct http *http; /* the one HTTP engine */
+	struct http *http;     /* the one HTTP engine */
+	struct runner *runner; /* fetch/runner.h; NULL: no programs can be run */
 };
 
 struct fetcher_ops {

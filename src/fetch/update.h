@@ -25,6 +25,7 @@ const char *update_outcome_name(enum update_outcome outcome);
 struct update_env {
 	struct store *store;
 	struct http *http;
+	struct runner *runner; /* for fetchers; NULL: none */
 	struct cancel *cancel;
 
 	/* Makes the snapshot (takes the reference; NULL: none, the name goes away) what the term's

@@ -329,7 +329,7 @@ static void test_registry(void)
 	for (; fetcher_types[n]; n++)
 		ok(fetcher_types[n]->name && fetcher_types[n]->help && fetcher_types[n]->options,
 		   "%s is described", fetcher_types[n]->name);
-	is_int(n, 3, "three fetchers");
+	is_int(n, 4, "four fetchers");
 }
 
 int main(void)

@@ -1,0 +1,108 @@
+"""A gate before a server: notes each request that goes through, lets something happen before it,
+and can be closed, as if the server were stopped."""
+
+import contextlib
+import socket
+import threading
+from dataclasses import dataclass
+
+
+@dataclass
+class Passed:
+    method: str
+    path: str
+    headers: dict  # names in lower case
+    number: int  # from 1
+
+
+class Gate:
+    """Listens on a loopback port and hands on to another. .before(request): called, if it is set,
+    before a request is handed on."""
+
+    def __init__(self, to_port):
+        self.to_port = to_port
+        self.before = None
+        self.lock = threading.Lock()
+        self.requests = []  # guarded by lock, as connections
+        self.connections = set()
+        self.port = 0
+        self.open()
+
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self):
+        """On the port of the first time."""
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(("127.0.0.1", self.port))
+        self.socket.listen(64)
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self.socket,), daemon=True).start()
+
+    def close(self):
+        """Connections end, and new ones are refused."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        with self.lock:
+            connections = list(self.connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def count(self):
+        with self.lock:
+            return len(self.requests)
+
+    def forget(self):
+        with self.lock:
+            self.requests.clear()
+
+    def _accept(self, listening):
+        while True:
+            try:
+                client, _ = listening.accept()
+                server = socket.create_connection(("127.0.0.1", self.to_port))
+            except OSError:
+                return
+            with self.lock:
+                self.connections |= {client, server}
+            for pump, *ends in ((self._requests, client, server), (self._answers, server, client)):
+                threading.Thread(target=self._run, args=(pump, *ends), daemon=True).start()
+
+    def _run(self, pump, source, sink):
+        with contextlib.suppress(OSError):
+            pump(source, sink)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        source.close()
+        with self.lock:
+            self.connections.discard(source)
+
+    @staticmethod
+    def _answers(source, sink):
+        buffer = memoryview(bytearray(1 << 18))
+        while n := source.recv_into(buffer):
+            sink.sendall(buffer[:n])
+
+    def _requests(self, source, sink):
+        """Requests without a body."""
+        read = b""
+        while piece := source.recv(65536):
+            read += piece
+            while b"\r\n\r\n" in read:
+                head, _, read = read.partition(b"\r\n\r\n")
+                self._note(head.decode("latin-1").split("\r\n"))
+                sink.sendall(head + b"\r\n\r\n")
+
+    def _note(self, lines):
+        method, path, _ = lines[0].split(" ")
+        fields = (line.split(":", 1) for line in lines[1:])
+        headers = {name.lower(): value.strip() for name, value in fields}
+        with self.lock:
+            request = Passed(method, path, headers, len(self.requests) + 1)
+            self.requests.append(request)
+        if self.before:
+            self.before(request)

@@ -1,0 +1,321 @@
+/* aws_parse: what keys are read from: profiles, JSON, XML, times. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/secret.h"
+#include "base/util.h"
+#include "fetchers/aws_document.h"
+#include "fetchers/aws_keys.h"
+#include "fetchers/aws_profile.h"
+#include "fetchers/aws_sts_answer.h"
+#include "tap.h"
+
+static char dir[] = "/tmp/rptfs-unit-XXXXXX";
+static char config_path[64], credentials_path[64];
+
+static void put(const char *path, const char *text)
+{
+	_cleanup_fclose_ FILE *file = fopen(path, "we");
+
+	if (!file || fputs(text, file) < 0)
+		abort();
+}
+
+/* ---- profiles ---- */
+
+static const char config_text[] = "; a comment\n"
+				  "# another\n"
+				  "\n"
+				  "[default]\n"
+				  "region = eu-west-1\n"
+				  "output=json # for people\n"
+				  "[profile prod]\r\n"
+				  "Role_ARN = arn:aws:iam::1:role/r\r\n"
+				  "source_profile=default\n"
+				  "s3 =\n"
+				  "  addressing_style = path\n"
+				  "  region = nested\n"
+				  "region = eu-west-2\n"
+				  "region = eu-west-3\n"
+				  "[ profile \"two words\" ]\n"
+				  "    region = quoted\n"
+				  "    aws_access_key_id =\n"
+				  "    output = text\n"
+				  "[profile p]\n"
+				  "credential_process = sh -c \"a ; b # c\"\n"
+				  "[sso-session s]\n"
+				  "sso_region = us-east-1\n"
+				  "[nothing]\n"
+				  "region = none\n";
+
+static const char credentials_text[] = "[default]\n"
+				       "aws_access_key_id = AKIA1\n"
+				       "aws_secret_access_key = a+b/c=d\n"
+				       "[prod]\n"
+				       "aws_access_key_id:AKIA2\n"
+				       "region = from-credentials";
+
+static void test_profiles(void)
+{
+	struct aws_paths paths = { .config = config_path, .credentials = credentials_path };
+	struct aws_profiles *profiles = NULL;
+	struct err err = ERR_INIT;
+
+	put(config_path, config_text);
+	put(credentials_path, credentials_text);
+	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "both files: %s", err.msg);
+#define get(profile, name) aws_profiles_get(profiles, profile, name)
+	is_str(get("default", "region"), "eu-west-1", "a setting");
+	is_str(get("default", "output"), "json", "a comment behind it is cut off");
+	is_str(get("default", "aws_access_key_id"), "AKIA1", "of the other file");
+	is_str(get("default", "aws_secret_access_key"), "a+b/c=d", "\"=\" in a value");
+	is_str(get("prod", "role_arn"), "arn:aws:iam::1:role/r", "names are without case");
+	is_str(get("prod", "region"), "from-credentials", "the credentials file wins");
+	is_str(get("prod", "aws_access_key_id"), "AKIA2", "a colon");
+	ok(!get("prod", "addressing_style"), "nested settings are left out");
+	is_str(get("two words", "region"), "quoted", "a quoted name, an indented section");
+	is_str(get("two words", "output"), "text", "all of it");
+	ok(!get("two words", "aws_access_key_id"), "empty is not set");
+	is_str(get("p", "credential_process"), "sh -c \"a ; b # c\"", "a command line is whole");
+	ok(!get("s", "sso_region") && !get("nothing", "region"), "not every section is a profile");
+	ok(aws_profiles_have(profiles, "p") && !aws_profiles_have(profiles, "nothing"), "have");
+	is_str(aws_profiles_problem(profiles), "", "no problem");
+#undef get
+	aws_profiles_free(profiles);
+}
+
+static void test_profile_files(void)
+{
+	struct aws_paths paths = { .config = config_path, .credentials = credentials_path };
+	struct aws_paths only = { .credentials = credentials_path };
+	static const char *const bad[] = { "[default\n", "[a]\nkey SECRET\n", "key = SECRET\n",
+					   "[a]\n= SECRET\n" };
+	struct aws_profiles *profiles = NULL;
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		put(credentials_path, bad[i]);
+		ok(aws_profiles_load(&profiles, &paths, &err) < 0 && err.kind == ERR_DENIED &&
+			   strstr(err.msg, credentials_path),
+		   "bad file %zu: %s", i, err.msg);
+		ok(!strstr(err.msg, "SECRET"), "of which nothing is shown");
+	}
+	put(credentials_path, "[profile x]\nregion = r\n[y]\nregion = s\n");
+	ok(aws_profiles_load(&profiles, &only, &err) == 0, "the only file");
+	ok(aws_profiles_get(profiles, "x", "region") && aws_profiles_get(profiles, "y", "region"),
+	   "may name sections either way");
+	aws_profiles_free(profiles);
+
+	unlink(credentials_path);
+	ok(aws_profiles_load(&profiles, &only, &err) < 0 && err.kind == ERR_DENIED,
+	   "has to be there: %s", err.msg);
+	unlink(config_path);
+	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "of two, none has to be there");
+	ok(!aws_profiles_have(profiles, "default"), "and nothing is there");
+	aws_profiles_free(profiles);
+	mkdir(credentials_path, 0700);
+	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "one that cannot be read");
+	ok(strstr(aws_profiles_problem(profiles), credentials_path), "is noted: %s",
+	   aws_profiles_problem(profiles));
+	aws_profiles_free(profiles);
+	rmdir(credentials_path);
+}
+
+static void test_stamps(void)
+{
+	struct aws_paths paths = { .config = config_path, .credentials = credentials_path };
+	struct aws_stamp first, second;
+
+	put(credentials_path, "[a]\n");
+	aws_stamp_take(&paths, &first);
+	ok(first.is_young && !aws_stamp_is_same(&first, &first),
+	   "what was just written may be written to again");
+	usleep(30000);
+	aws_stamp_take(&paths, &first);
+	aws_stamp_take(&paths, &second);
+	ok(aws_stamp_is_same(&first, &second), "the same file");
+	put(credentials_path, "[b]\n");
+	aws_stamp_take(&paths, &second);
+	ok(!aws_stamp_is_same(&first, &second), "of the same size, but later");
+	put(config_path, "");
+	usleep(30000);
+	aws_stamp_take(&paths, &first);
+	ok(!aws_stamp_is_same(&second, &first), "one that was not there");
+	unlink(credentials_path);
+	unlink(config_path);
+}
+
+static void test_tokens(void)
+{
+	struct err err = ERR_INIT;
+	char *token = NULL;
+
+	put(credentials_path, "abc.def\r\n\n");
+	ok(aws_file_token(credentials_path, "token", &token, &err) == 0, "a token");
+	is_str(token, "abc.def", "without its line's end");
+	secret_free(token);
+	put(credentials_path, "abc\ndef\n");
+	ok(aws_file_token(credentials_path, "token", &token, &err) < 0, "two lines: %s", err.msg);
+	put(credentials_path, "\n");
+	ok(aws_file_token(credentials_path, "token", &token, &err) < 0, "none: %s", err.msg);
+	unlink(credentials_path);
+	ok(aws_file_token(credentials_path, "token", &token, &err) < 0 && err.kind == ERR_DENIED,
+	   "no file: %s", err.msg);
+}
+
+/* ---- keys ---- */
+
+static void test_times(void)
+{
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} good[] = {
+		{ "2013-05-24T00:00:00Z", INT64_C(1369353600000) },
+		{ "2013-05-24T00:00:00.1239999Z", INT64_C(1369353600123) },
+		{ "2013-05-24T02:30:00+02:30", INT64_C(1369353600000) },
+		{ "2013-05-23T23:00:00-0100", INT64_C(1369353600000) },
+		{ "2040-01-01T00:00:00Z", INT64_C(2208988800000) },
+	};
+	static const char *const bad[] = { "",
+					   "2013-05-24",
+					   "2013-05-24T00:00:00",
+					   "tomorrow",
+					   "2013-05-24T00:00:00Zx",
+					   "2013-05-24T00:00:00+1" };
+	int64_t ms = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		ok(aws_time_ms(good[i].text, &ms) == 0, "%s is a time", good[i].text);
+		is_int(ms, good[i].ms, "the right one");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ok(aws_time_ms(bad[i], &ms) < 0, "\"%s\" is none", bad[i]);
+}
+
+static void test_keys(void)
+{
+	struct aws_key_texts texts = { .access_key = "AKIA", .secret_key = "SECRET" };
+	struct aws_keys *keys = NULL;
+	struct err err = ERR_INIT;
+
+	ok(aws_keys_new(&keys, &texts, "here", &err) == 0, "two keys");
+	ok(!keys->session_token && aws_keys_expire_ms(keys) == AWS_NEVER, "and nothing else");
+	aws_keys_ref(keys);
+	aws_keys_free(keys);
+	is_str(keys->secret_key, "SECRET", "counted");
+	aws_keys_free(keys);
+	aws_keys_free(NULL);
+
+	texts.session_token = "TOK\nEN";
+	ok(aws_keys_new(&keys, &texts, "here", &err) < 0 && !strstr(err.msg, "TOK"),
+	   "a line break: %s", err.msg);
+	texts.session_token = NULL;
+	texts.expiration = "soon";
+	ok(aws_keys_new(&keys, &texts, "here", &err) < 0, "no time: %s", err.msg);
+	texts.secret_key = NULL;
+	ok(aws_keys_new(&keys, &texts, "here", &err) < 0 && err.kind == ERR_DENIED,
+	   "half of them: %s", err.msg);
+}
+
+static void test_documents(void)
+{
+	static const struct {
+		enum aws_document kind;
+		const char *json;
+		bool is_good;
+	} cases[] = {
+		{ AWS_DOCUMENT_SERVICE,
+		  "{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\","
+		  "\"Token\":\"T\",\"Expiration\":\"2040-01-01T00:00:00Z\"}",
+		  true },
+		{ AWS_DOCUMENT_PROCESS,
+		  "{\"Version\":1,\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\","
+		  "\"SessionToken\":\"T\"}\n",
+		  true },
+		{ AWS_DOCUMENT_PROCESS, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\"}",
+		  false },
+		{ AWS_DOCUMENT_SERVICE, "{\"Code\":\"Failed\",\"Message\":\"no trust\"}", false },
+		{ AWS_DOCUMENT_SERVICE, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":7}", false },
+		{ AWS_DOCUMENT_SERVICE, "{\"AccessKeyId\":\"SECRET", false },
+		{ AWS_DOCUMENT_SERVICE, "[]", false },
+		{ AWS_DOCUMENT_SERVICE, "", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct aws_keys *keys = NULL;
+		struct err err = ERR_INIT;
+		int rc = aws_document_keys(cases[i].kind, cases[i].json, strlen(cases[i].json),
+					   "document", &keys, &err);
+		ok((rc == 0) == cases[i].is_good, "document %zu: %s", i, err.msg);
+		ok(!strstr(err.msg, "SECRET"), "no secret is said");
+		if (rc == 0)
+			is_str(keys->session_token, "T", "with its token");
+		aws_keys_free(keys);
+	}
+}
+
+static void test_answers(void)
+{
+	static const char good[] =
+		"<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">"
+		"<AssumeRoleResult><AssumedRoleUser><Arn>arn</Arn></AssumedRoleUser><Credentials>"
+		"<AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>S&amp;ECRET</SecretAccessKey>"
+		"<SessionToken>T</SessionToken><Expiration>2040-01-01T00:00:00Z</Expiration>"
+		"</Credentials></AssumeRoleResult></AssumeRoleResponse>";
+	static const char doctype[] =
+		"<!DOCTYPE a [<!ENTITY b \"SECRET\">]><Credentials><AccessKeyId>A</AccessKeyId>"
+		"<SecretAccessKey>&b;</SecretAccessKey></Credentials>";
+	static const char *const bad[] = { "", "<a/>", "<Credentials><AccessKeyId>A</AccessKeyId>",
+					   doctype };
+	struct aws_keys *keys = NULL;
+	struct err err = ERR_INIT;
+
+	ok(aws_sts_answer_keys(good, strlen(good), "sts", &keys, &err) == 0, "an answer: %s",
+	   err.msg);
+	is_str(keys->access_key, "ASIA", "its keys");
+	is_str(keys->secret_key, "S&ECRET", "decoded");
+	is_int(aws_keys_expire_ms(keys), INT64_C(2208988800000), "its end");
+	aws_keys_free(keys);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ok(aws_sts_answer_keys(bad[i], strlen(bad[i]), "sts", &keys, &err) < 0 &&
+			   err.kind == ERR_DENIED,
+		   "bad answer %zu: %s", i, err.msg);
+}
+
+static void test_memory(void)
+{
+	char *secret = secret_new(10000);
+	char *text = secret_heap_malloc(10);
+
+	ok(secret && secret[9999] == 0, "locked memory is zeroed");
+	memset(secret, 'x', 10000);
+	secret_free(secret);
+	secret_free(NULL);
+	memcpy(text, "012345678", 10);
+	text = secret_heap_realloc(text, 5000);
+	is_str(text, "012345678", "what is moved stays");
+	secret_heap_free(text);
+	secret_heap_free(secret_heap_realloc(NULL, 1));
+}
+
+int main(void)
+{
+	if (!mkdtemp(dir))
+		abort();
+	snprintf(config_path, sizeof(config_path), "%s/config", dir);
+	snprintf(credentials_path, sizeof(credentials_path), "%s/credentials", dir);
+	aws_document_prepare();
+	test_memory();
+	test_profiles();
+	test_profile_files();
+	test_stamps();
+	test_tokens();
+	test_times();
+	test_keys();
+	test_documents();
+	test_answers();
+	rmdir(dir);
+	return tap_done();
+}

@@ -1,0 +1,303 @@
+/*
+ * Unit tests of the s3 fetcher's options: where they lead to, how URLs are read and written, and
+ * the names of buckets, keys and regions.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+#include "fetchers/registry.h"
+#include "fetchers/s3_address.h"
+#include "fetchers/s3_name.h"
+#include "fetchers/s3_source.h"
+#include "fetchers/s3_sse.h"
+#include "tap.h"
+
+DEFINE_CLEANUP(struct options, options_free)
+
+static char dir[] = "/tmp/rptfs-s3-XXXXXX";
+
+/* Options from name, text, …, NULL; NULL if they are refused. */
+static struct s3_source *make(struct options **ret_options, struct err *err,
+			      const char *const *pairs)
+{
+	void *state = NULL;
+
+	if (options_new(ret_options, s3_source_options, err) < 0)
+		abort();
+	for (; *pairs; pairs += 2) {
+		if (options_set(*ret_options, pairs[0], pairs[1], err) < 0)
+			return NULL;
+	}
+	return s3_source_init(&state, *ret_options, err) < 0 ? NULL : state;
+}
+
+/* The host and path for region (NULL: its own), or what is wrong. */
+static void expect(const char *expected, const char *region, const char *const *pairs)
+{
+	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	_cleanup_(s3_address_release) struct s3_address address = S3_ADDRESS_INIT;
+	_cleanup_free_ char *got = NULL;
+	struct err err = ERR_INIT;
+	struct s3_source *source = make(&options, &err, pairs);
+
+	if (!source) {
+		is_str(err.msg, expected, "refused");
+		return;
+	}
+	if (s3_address_make(source, region ? region : source->home_region, &address, &err) < 0 ||
+	    asprintf(&got, "%s%s%s", s3_scheme(source), address.host, address.path) < 0)
+		abort();
+	is_str(got, expected, "address");
+	s3_source_free(source);
+}
+
+#define EXPECT(expected, region, ...) \
+	expect(expected, region, (const char *const[]){ __VA_ARGS__, NULL })
+#define ONE "bucket", "one", "key", "a/b c"
+
+static void test_addresses(void)
+{
+	EXPECT("https://one.s3.eu-west-1.amazonaws.com/a/b c", NULL, ONE, "region", "eu-west-1");
+	EXPECT("https://one.s3.us-west-2.amazonaws.com/a/b c", "us-west-2", ONE, "region",
+	       "eu-west-1");
+	EXPECT("https://one.s3.cn-north-1.amazonaws.com.cn/a/b c", NULL, ONE, "region",
+	       "cn-north-1");
+	EXPECT("https://s3.eu-west-1.amazonaws.com/one/a/b c", NULL, ONE, "region", "eu-west-1",
+	       "addressing", "path");
+	EXPECT("https://s3.eu-west-1.amazonaws.com/w.x.y//k", NULL, "bucket", "w.x.y", "key", "/k",
+	       "region", "eu-west-1");
+	EXPECT("https://s3.us-east-1.amazonaws.com/Old_One/k", NULL, "bucket", "Old_One", "key",
+	       "k", "region", "us-east-1");
+	EXPECT("http://127.0.0.1:9000/one/a/b c", NULL, ONE, "endpoint", "http://127.0.0.1:9000/");
+	EXPECT("http://127.0.0.1:9000/one/a/b c", "mars", ONE, "endpoint", "http://127.0.0.1:9000");
+	EXPECT("https://one.minio.example/a/b c", NULL, ONE, "endpoint",
+	       "HTTPS://MinIO.example:443", "addressing", "virtual");
+	EXPECT("http://one.localhost:81/a/b c", NULL, ONE, "endpoint", "http://localhost:81",
+	       "addressing", "virtual");
+	EXPECT("http://localhost/one/a/b c", NULL, ONE, "endpoint", "http://localhost:80");
+	EXPECT("https://localhost:80/one/a/b c", NULL, ONE, "endpoint", "https://localhost:80");
+	EXPECT("http://[::1]:9000/one/a/b c", NULL, ONE, "endpoint", "http://[::1]:9000");
+	EXPECT("https://x.example/storage/v1/s3/one/a/b c", NULL, ONE, "endpoint",
+	       "https://x.example/storage/v1/s3/");
+	EXPECT("https://x.example/t:one/k", NULL, "bucket", "t:one", "key", "k", "endpoint",
+	       "https://x.example");
+	EXPECT("https://s3.eu-1.wasabi.example/one/a/b c", NULL, ONE, "endpoint",
+	       "https://s3.eu-1.wasabi.example");
+	EXPECT("https://s3.us-2.wasabi.example/one/a/b c", "us-2", ONE, "endpoint",
+	       "https://s3.eu-1.wasabi.example");
+	EXPECT("https://one.s3.dualstack.us-west-2.amazonaws.com/a/b c", "us-west-2", ONE,
+	       "endpoint", "https://s3.dualstack.eu-west-1.amazonaws.com");
+}
+
+static void test_refused(void)
+{
+	EXPECT("region: is needed for AWS: here, as AWS_REGION, or in the profile (another service "
+	       "needs endpoint)",
+	       NULL, ONE);
+	EXPECT("region: \"EU (Ireland)\" is no region's name, such as eu-west-1", NULL, ONE,
+	       "region", "EU (Ireland)");
+	EXPECT("addressing: \"dns\" is not one of auto, path, virtual", NULL, ONE, "addressing",
+	       "dns");
+	EXPECT("addressing: the endpoint has no name before which the bucket could stand: \"path\" "
+	       "is needed",
+	       NULL, ONE, "endpoint", "http://10.0.0.1:80", "addressing", "virtual");
+	EXPECT("endpoint: does not begin with http:// or https://", NULL, ONE, "endpoint",
+	       "minio:9000");
+	EXPECT("endpoint: without the bucket before the host (addressing = virtual puts it there)",
+	       NULL, ONE, "endpoint", "https://one.s3.eu-west-1.amazonaws.com");
+	EXPECT("endpoint: without a query (\"?…\", \"#…\")", NULL, ONE, "endpoint",
+	       "https://localhost/?x");
+}
+
+static void test_regions(void)
+{
+	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	struct err err = ERR_INIT;
+
+	setenv("AWS_DEFAULT_REGION", "eu-north-1", 1);
+	EXPECT("https://one.s3.eu-north-1.amazonaws.com/a/b c", NULL, ONE);
+	setenv("AWS_REGION", "ap-south-1", 1);
+	EXPECT("https://one.s3.ap-south-1.amazonaws.com/a/b c", NULL, ONE);
+	setenv("AWS_REGION", "evil.example/", 1);
+	EXPECT("region: \"evil.example/\", of the environment or the profile, is no region's name",
+	       NULL, ONE);
+	unsetenv("AWS_REGION");
+	unsetenv("AWS_DEFAULT_REGION");
+	struct s3_source *source = make(&options, &err,
+					(const char *const[]){ ONE, "endpoint", "http://h", NULL });
+	is_str(source->home_region, "us-east-1", "elsewhere any will do");
+	s3_source_free(source);
+}
+
+static void expect_url(const char *url, const char *error, const char *shown)
+{
+	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	struct err err = ERR_INIT;
+	void *state = NULL;
+
+	if (options_new(&options, s3_source_options, &err) < 0)
+		abort();
+	if (s3_source_from_url(options, url, &err) < 0 ||
+	    s3_source_init(&state, options, &err) < 0) {
+		is_str(err.msg, error, "%s", url);
+		return;
+	}
+	is_str(s3_source_describe(state), shown, "%s", url);
+	s3_source_free(state);
+}
+
+static void test_urls(void)
+{
+	expect_url("s3://one/a/b+c%20%3f%25%0a?region=eu-west-1", NULL, "s3://one/a/b+c %3F%25%0A");
+	expect_url("s3://one/k?endpoint=http://localhost:80&anonymous=true", NULL,
+		   "s3://one/k?endpoint=http://localhost");
+	expect_url("s3://one/k?endpoint=http%3A%2F%2Flocalhost/&", NULL,
+		   "s3://one/k?endpoint=http://localhost");
+	expect_url("s3://one//?region=r", NULL, "s3://one//");
+	expect_url("s3://one", "URL: is not of the form s3://BUCKET/KEY", NULL);
+	expect_url("s3://one/?region=r", "URL: is not of the form s3://BUCKET/KEY", NULL);
+	expect_url("s3://one/%",
+		   "URL: a \"%\" that is not followed by the two hexadecimal digits "
+		   "of a byte (a \"%\" itself is written %25)",
+		   NULL);
+	expect_url("s3://one/a%00b",
+		   "URL: a \"%\" that is not followed by the two hexadecimal "
+		   "digits of a byte (a \"%\" itself is written %25)",
+		   NULL);
+	expect_url("s3://one/k?region", "URL: \"region\" is not of the form OPTION=VALUE", NULL);
+	expect_url("s3://one/k?regio=r", "unknown option \"regio\"", NULL);
+	expect_url("s3://one/k?key=r", "URL: key stands before the \"?\"", NULL);
+	expect_url("s3:///k?region=r",
+		   "bucket: \"\" is no bucket's name: 3 to 63 of a-z, 0-9, \"-\" and \".\", "
+		   "beginning and ending with a letter or digit",
+		   NULL);
+}
+
+static void test_shown(void)
+{
+	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	char key[S3_KEY_MAX + 1] = "", shown[S3_SHOWN_SIZE];
+	struct err err = ERR_INIT;
+
+	for (int i = 0; i < 340; i++)
+		strcat(key, "日");
+	struct s3_source *source = make(
+		&options, &err,
+		(const char *const[]){ "bucket", "one", "key", key, "region", "r", NULL });
+	s3_source_shown(source, shown);
+	ok(strlen(shown) < S3_SHOWN_SIZE && strstr(shown, "日…日"), "between characters: %s",
+	   shown);
+	ok(strlen(shown) > S3_SHOWN_SIZE - 12, "%zu bytes", strlen(shown));
+	s3_source_free(source);
+}
+
+static void test_names(void)
+{
+	char region[S3_REGION_SIZE] = "old";
+
+	ok(s3_host_region("b.s3.eu-west-1.amazonaws.com", "b", region), "virtual");
+	is_str(region, "eu-west-1", "its region");
+	ok(s3_host_region("s3-us-west-2.amazonaws.com:443/b", "b", region), "the old form");
+	is_str(region, "us-west-2", "its region");
+	ok(s3_host_region("s3.dualstack.r-1.x.y", "b", region), "dualstack");
+	ok(!s3_host_region("s3.amazonaws.com", "b", region), "none");
+	ok(!s3_host_region("s3.UP.x.y", "b", region) && !s3_host_region("", "b", region) &&
+		   !s3_host_region("minio.local:9000", "minio", region) &&
+		   !s3_host_region("s3..x.y", "b", region),
+	   "none at all");
+	is_str(region, "r-1", "and left alone");
+	ok(!s3_is_region("") && !s3_is_region("-a") && !s3_is_region("a.b") &&
+		   !s3_is_region("a/b") && !s3_is_region("0123456789012345678901234567890123"),
+	   "no regions");
+	ok(s3_is_aws_host("s3.cn-north-1.amazonaws.com.cn:443") &&
+		   !s3_is_aws_host("amazonaws.com") && !s3_is_aws_host("s3.notamazonaws.com") &&
+		   !s3_is_aws_host("s3.amazonaws.com.evil.example"),
+	   "hosts of AWS");
+}
+
+static void test_keys(void)
+{
+	static const char *const good[] = { "a",    "/",    "..",
+					    " ",    "\x01", "é",
+					    "日本", "🦆", "\xf4\x8f\xbf\xbf" };
+	static const char *const bad[] = { "",
+					   "\xff",
+					   "a\x80",
+					   "\xc0\x80",
+					   "\xe0\x80\x80",
+					   "\xed\xa0\x80",
+					   "\xf4\x90\x80\x80",
+					   "\xe2\x82" };
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		ok(s3_key_check(good[i], &err) == 0, "good key %zu", i);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ok(s3_key_check(bad[i], &err) < 0, "bad key %zu", i);
+}
+
+static const char *key_file(const char *bytes, size_t len)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "%s/key", dir);
+	_cleanup_fclose_ FILE *file = fopen(path, "w");
+	if (!file || fwrite(bytes, 1, len, file) != len)
+		abort();
+	return path;
+}
+
+static void test_sse(void)
+{
+	static const char raw[] = "01234567890123456789012345678901";
+	static const char base64[] = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+	static const char *const bad[] = { "", "short", "0123456789012345678901234567890",
+					   "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEy",
+					   "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5M*E=" };
+	struct err err = ERR_INIT;
+	struct s3_sse sse = { .key = "" };
+
+	is_int(s3_sse_read(key_file(raw, 32), &sse, &err), 0, "32 bytes");
+	is_str(sse.key, base64, "in base64");
+	is_str(sse.md5, "KYvwGXoFFJ42a2u2GDWhwQ==", "and their MD5");
+	s3_sse_wipe(&sse);
+	is_int(s3_sse_read(key_file(base64, 44), &sse, &err), 0, "base64");
+	is_str(sse.key, base64, "as it is");
+	_cleanup_free_ char *line = NULL;
+	if (asprintf(&line, "%s\r\n", base64) < 0)
+		abort();
+	is_int(s3_sse_read(key_file(line, 46), &sse, &err), 0, "a line of base64");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		err = (struct err)ERR_INIT;
+		ok(s3_sse_read(key_file(bad[i], strlen(bad[i])), &sse, &err) < 0 &&
+			   err.kind == ERR_DENIED,
+		   "no key %zu: %s", i, err.msg);
+	}
+	unlink(key_file("", 0));
+	ok(s3_sse_read("/nonexistent/key", &sse, &err) < 0 && err.kind == ERR_DENIED, "%s",
+	   err.msg);
+}
+
+int main(void)
+{
+	static const char *const variables[] = { "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
+						 "AWS_DEFAULT_PROFILE" };
+
+	if (!mkdtemp(dir))
+		abort();
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
+		unsetenv(variables[i]);
+	setenv("AWS_CONFIG_FILE", "/nonexistent", 1);
+	setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent", 1);
+	test_addresses();
+	test_refused();
+	test_regions();
+	test_urls();
+	test_shown();
+	test_names();
+	test_keys();
+	test_sse();
+	rmdir(dir);
+	return tap_done();
+}

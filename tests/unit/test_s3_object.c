@@ -1,0 +1,333 @@
+/* s3_object: whole objects, ranges side by side, changes, interruptions. */
+#include "fake_s3.h"
+#include "fetchers/s3_parts.h"
+
+/* ---- one transfer ---- */
+
+static void test_whole(void)
+{
+	reset(&small);
+	fetch(NULL);
+	ok(holds(&small), "an object");
+	is_int(fetched.last_modified_ms, INT64_C(784111777000), "its time");
+	is_str(fetched.content_type, "text/plain", "its type");
+	is_str(fetched.shown_version, "", "nothing else to show");
+	is_int(fake.n_seen, 1, "one request");
+	is_int(fake_count(s->is_range || s->has_if_match || s->has_if_none_match), 0, "plain");
+
+	reset(&small);
+	fetch("\"old\"");
+	ok(holds(&small) && fake_count(s->has_if_none_match) == 1, "newer than what there is");
+	sink.size = 0;
+	fetch(small.etag);
+	is_int(result, FETCH_UNCHANGED, "unchanged");
+	is_str(fetched.version.token, small.etag, "which is confirmed");
+	is_int(fake.n_seen, 1, "one request");
+
+	reset(&small);
+	small.etag = NULL;
+	fetch(NULL);
+	ok(holds(&small) && !sink.validator, "no ETag: the digest decides");
+	small.etag = "\"bad\001\"";
+	sink.size = 0;
+	fetch(NULL);
+	is_str(fetched.version.token, "", "an ETag that is none");
+	small.etag = "\"small\"";
+
+	reset(&small);
+	sink.max_bytes = 10;
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA) && strcmp(fetched.version.token, small.etag) == 0,
+	   "too large: refused under its token");
+	reset(&small);
+	fake.is_unframed = true;
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA), "without an end: refused");
+	reset(&small);
+	fake.faults[0] = (struct fault){ .kind = FAULT_BUSY, .times = 9 };
+	fake.retry_after_ms = 7000;
+	fetch(NULL);
+	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 7000 && fake.n_seen == 1,
+	   "busy: left to the engine, with what the service wants");
+}
+
+static void test_unconditional(void)
+{
+	reset(&small);
+	fake.ignores_if_none_match = true;
+	fetch("\"old\"");
+	ok(holds(&small) && !source.warned_unconditional, "another version: no reason to warn");
+	sink.size = 0;
+	fetch(small.etag);
+	ok(holds(&small) && source.warned_unconditional, "the same: warned, and downloaded");
+}
+
+static void test_version_header(void)
+{
+	static const struct {
+		const char *value, *shown;
+		int64_t key;
+	} rows[] = {
+		{ "42", "42", 42 },
+		{ "0042", "0042", 42 },
+		{ "1.2.3", "1.2.3", FETCHED_UNKNOWN },
+		{ "-1", "-1", FETCHED_UNKNOWN },
+		{ " 1", " 1", FETCHED_UNKNOWN },
+		{ "99999999999999999999", "99999999999999999999", FETCHED_UNKNOWN },
+		{ "", "", FETCHED_UNKNOWN },
+		{ "a\nb", "", FETCHED_UNKNOWN },
+	};
+
+	small.header = "x-amz-meta-version";
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		reset(&small);
+		source.version_header = "x-amz-meta-version";
+		small.value = rows[i].value;
+		fetch(NULL);
+		ok(holds(&small) && strcmp(fetched.shown_version, rows[i].shown) == 0 &&
+			   fetched.order_key == rows[i].key,
+		   "version_header \"%s\"", rows[i].shown);
+	}
+	small.header = NULL;
+	reset(&small);
+	source.version_header = "x-amz-meta-version";
+	fetch(NULL);
+	ok(holds(&small) && !*fetched.shown_version, "an object without it");
+}
+
+/* ---- ranges ---- */
+
+static void test_parts(void)
+{
+	reset(&large);
+	fake.takes_us = 1000;
+	fetch(NULL);
+	ok(holds(&large), "a large object");
+	is_int(fake_count(!s->is_range), 1, "one request for its beginning");
+	is_int(fake_count(s->is_range && s->has_if_match), 40, "and one for each range");
+	is_int(fake_count(s->end - s->first > PART && s->is_range), 0, "none is larger");
+	is_int(fake.most_running, 4, "four at once");
+	ok(sink.restarts == 0 && fake.sent <= LARGE + 1000, "no byte twice");
+
+	reset(&large);
+	source.parallel_parts = 1;
+	fetch(NULL);
+	ok(holds(&large) && fake.n_seen == 1, "not side by side: one transfer");
+	reset(&large);
+	large.etag = "W/\"weak\"";
+	fetch(NULL);
+	ok(holds(&large) && fake.n_seen == 1, "weak ETag: one transfer");
+	large.etag = "\"large\"";
+	reset(&large);
+	source.part_size_bytes = LARGE;
+	fetch(NULL);
+	ok(holds(&large) && fake.n_seen == 1, "not larger than part_size: one transfer");
+	reset(&large);
+	source.part_size_bytes = LARGE / 2 + 1;
+	fetch(NULL);
+	ok(holds(&large) && fake.n_seen == 2, "two halves");
+}
+
+static void test_part_fails(void)
+{
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)3 * PART, 5000, 1 };
+	fake.faults[1] = (struct fault){ FAULT_BUSY, true, (uint64_t)5 * PART, 0, 1 };
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 0, "two ranges fail once");
+	is_int(fake_count(s->is_range), 42, "they are asked for again");
+	is_int(fake_count(s->first == 3 * PART + 5000 && s->end == 4 * PART), 1,
+	       "only what is missing");
+
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_CUT, false, 0, 3000, 1 };
+	fetch(NULL);
+	ok(holds(&large) && fake_count(s->first == 3000 && s->end == PART) == 1,
+	   "the beginning breaks off");
+
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)7 * PART, 0, 99 };
+	fetch(NULL);
+	ok(has_failed(ERR_UNREACHABLE), "one fails for ever");
+	ok(fake_count(s->first == 7 * PART) == 4, "it is asked for %d times",
+	   (int)fake_count(s->first == 7 * PART));
+	ok(sink.size == 7 * PART && holds_beginning(&large), "what came before is kept");
+	fake.faults[0].times = 0;
+	fake.sent = 0;
+	fetch(NULL);
+	ok(holds(&large) && fake.sent <= LARGE - 7 * PART + 1000, "and goes on from there");
+	ok(fake.seen[0].first == 7 * PART && fake.seen[0].has_if_match, "with If-Match");
+
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_BUSY, true, (uint64_t)2 * PART, 0, 99 };
+	fake.retry_after_ms = 60000;
+	fetch(NULL);
+	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 60000, "busy for long");
+	is_int(fake_count(s->first == 2 * PART), 1, "is not asked again");
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)2 * PART, 0, 99 };
+	fetch(NULL);
+	ok(has_failed(ERR_DENIED), "denied");
+	is_int(fake_count(s->first == 2 * PART), 1, "neither");
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)3 * PART, 0, 99 };
+	fake.faults[1] = (struct fault){ FAULT_SLOW_BUSY, true, (uint64_t)2 * PART, 0, 1 };
+	fetch(NULL);
+	ok(has_failed(ERR_DENIED) && sink.size == 3 * PART, "what comes before it is waited for");
+	reset(&large);
+	fake.retry_after_ms = 60000;
+	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)3 * PART, 0, 99 };
+	fake.faults[1] = (struct fault){ FAULT_SLOW_BUSY, true, (uint64_t)2 * PART, 0, 1 };
+	fetch(NULL);
+	ok(has_failed(ERR_BUSY) && sink.size == 2 * PART, "of two failures the first one counts");
+	reset(&large);
+	sink.breaks_at = (uint64_t)4 * PART;
+	fetch(NULL);
+	ok(has_failed(ERR_INTERNAL), "the disk is full");
+	reset(&large);
+	cancel_request(&cancel);
+	fetch(NULL);
+	ok(has_failed(ERR_CANCELED), "canceled");
+	cancel_release(&cancel);
+	cancel_init(&cancel, &err);
+}
+
+static void test_change(void)
+{
+	reset(&large);
+	fake.next = &other;
+	fake.change_at = 12;
+	fetch("\"old\"");
+	ok(holds(&other) && sink.restarts == 1, "the object changes: starts over");
+
+	reset(&large);
+	fake.next = &other;
+	fake.flips = true;
+	fetch(NULL);
+	ok((holds(&large) || holds(&other)) && sink.restarts == 2,
+	   "it changes all the time: the third try is one transfer");
+
+	reset(&large);
+	fake.next = &twin;
+	fake.change_at = 12;
+	fake.ignores_if_match = true;
+	fetch(NULL);
+	ok(holds(&twin), "If-Match is ignored: the ETag shows it");
+	reset(&large);
+	fake.next = &other;
+	fake.change_at = 12;
+	fake.faults[0] = (struct fault){ .kind = FAULT_BUSY, .times = 1, .from = 3 };
+	fetch(NULL);
+	ok(has_failed(ERR_BUSY) && !*fetched.version.token, "then it fails: of no version");
+
+	reset(&other);
+	fake.next = &large;
+	fake.change_at = 12;
+	fetch(large.etag);
+	is_int(result, FETCH_UNCHANGED, "it changes back to what there is");
+}
+
+static void test_unfit(void)
+{
+	reset(&large);
+	fake.ignores_range = true;
+	fetch(NULL);
+	ok(holds(&large) && fake_count(!s->has_if_match) == 2, "Range is ignored: one transfer");
+	reset(&large);
+	fake.shifts_ranges = true;
+	fetch(NULL);
+	ok(holds(&large), "other ranges than were asked for: one transfer");
+}
+
+/* ---- going on ---- */
+
+static void test_resume(void)
+{
+	reset(&large);
+	begin(&large, 20000, large.etag);
+	fetch("\"old\"");
+	ok(holds(&large) && fake.seen[0].first == 20000 && !fake.seen[0].has_if_none_match,
+	   "goes on");
+	ok(fake_count(s->is_range) > 2, "with ranges side by side");
+	is_int(fetched.last_modified_ms, INT64_C(784111777000), "described as ever");
+
+	reset(&other);
+	begin(&large, 20000, large.etag);
+	fetch("\"old\"");
+	ok(holds(&other) && sink.restarts == 1, "another version: from the beginning");
+	reset(&other);
+	begin(&large, 20000, large.etag);
+	fetch(other.etag);
+	is_int(result, FETCH_UNCHANGED, "the old version again: unchanged");
+	reset(&large);
+	begin(&large, LARGE, large.etag);
+	fetch(NULL);
+	ok(holds(&large), "all is there, yet not known to be: from the beginning");
+	reset(&large);
+	fake.ignores_range = true;
+	begin(&large, 20000, large.etag);
+	fetch(NULL);
+	ok(holds(&large), "Range is ignored");
+	reset(&small);
+	fake.ignores_range = true;
+	begin(&small, 500, small.etag);
+	fetch(NULL);
+	ok(holds(&small) && fake.n_seen == 1, "of a small object, too");
+	reset(&other);
+	fake.ignores_if_match = true;
+	source.parallel_parts = 1;
+	begin(&large, 20000, large.etag);
+	fetch(NULL);
+	ok(holds(&other), "If-Match is ignored");
+	reset(&large);
+	fake.shifts_ranges = true;
+	source.parallel_parts = 1;
+	begin(&large, 20000, large.etag);
+	fetch(NULL);
+	ok(holds(&large), "another range comes");
+	reset(&large);
+	begin(&large, 20000, "");
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 1, "bytes of no version");
+}
+
+static void test_content_range(void)
+{
+	static const char *const wrong[] = {
+		"",
+		"bytes",
+		"bytes 1-2",
+		"bytes */5",
+		"bytes 2-1/5",
+		"bytes 0-5/5",
+		"bytes 0-1/5 ",
+		"bytes 0-1/5x",
+		"bytes -1-2/5",
+		"0-1/5",
+		"bytes 0-1/*",
+	};
+	struct s3_range range = { .size = 9 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		ok(!s3_range_parse(wrong[i], &range), "no range: \"%s\"", wrong[i]);
+	ok(!s3_range_parse(NULL, &range) && range.size == 9, "none at all");
+	ok(s3_range_parse("bytes 0-4/5", &range) && range.first == 0 && range.end == 5 &&
+		   range.size == 5,
+	   "a range");
+}
+
+int main(void)
+{
+	fixture_begin();
+	test_whole();
+	test_unconditional();
+	test_version_header();
+	test_parts();
+	test_part_fails();
+	test_change();
+	test_unfit();
+	test_resume();
+	test_content_range();
+	fixture_end();
+	return tap_done();
+}

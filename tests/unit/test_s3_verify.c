@@ -1,0 +1,200 @@
+/* s3_verify, through s3_object: checksums, whole and composite, right and wrong, interrupted. */
+#include <zlib.h>
+
+#include "base/digest.h"
+#include "fake_s3.h"
+
+#define CRC32 "x-amz-checksum-crc32"
+
+static void encode(const uint8_t *bytes, size_t n, char *ret)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t word = (uint32_t)bytes[i] << 16 |
+				(uint32_t)(i + 1 < n ? bytes[i + 1] : 0) << 8 |
+				(i + 2 < n ? bytes[i + 2] : 0);
+		*ret++ = digits[word >> 18];
+		*ret++ = digits[word >> 12 & 63];
+		*ret++ = i + 1 < n ? digits[word >> 6 & 63] : '=';
+		*ret++ = i + 2 < n ? digits[word & 63] : '=';
+	}
+	*ret = '\0';
+}
+
+static void put_crc(const uint8_t *bytes, size_t n, uint8_t ret[4])
+{
+	uint32_t crc = (uint32_t)crc32_z(0, bytes, n);
+
+	for (int i = 0; i < 4; i++)
+		ret[i] = (uint8_t)(crc >> (24 - 8 * i));
+}
+
+static const char *crc_of(const struct object *object, char ret[16])
+{
+	uint8_t crc[4];
+
+	put_crc(object->bytes, object->size, crc);
+	encode(crc, 4, ret);
+	return ret;
+}
+
+static const char *composite_of(const struct object *object, char ret[24])
+{
+	uint8_t crcs[4 * 64], crc[4];
+	const uint8_t *at = object->bytes;
+	unsigned n = 0;
+
+	for (; object->part_bytes[n]; at += object->part_bytes[n++])
+		put_crc(at, object->part_bytes[n], crcs + (size_t)4 * n);
+	put_crc(crcs, (size_t)4 * n, crc);
+	encode(crc, 4, ret);
+	sprintf(ret + 8, "-%u", n);
+	return ret;
+}
+
+static void test_resume_checked(void)
+{
+	char crc[16];
+
+	large.checksum_name = CRC32;
+	large.checksum = crc_of(&large, crc);
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)7 * PART, 0, 4 };
+	fetch(NULL);
+	ok(has_failed(ERR_UNREACHABLE) && strchr(sink.validator, '\n'),
+	   "interrupted, with the state of a checksum");
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 0, "goes on, checked as a whole");
+	reset(&large);
+	begin(&large, 20000, "\"large\"\ncrc32 AAAAAA== 0 0 20000 12345678 0");
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 1, "a wrong beginning: from the beginning");
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	begin(&large, 20000, large.etag);
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 1, "required, but not known: from the beginning");
+	large.checksum = NULL;
+}
+
+static void test_checksum(void)
+{
+	uint8_t sha256[DIGEST_SIZE];
+	char crc[16], sha[64];
+
+	large.checksum_name = CRC32;
+	large.checksum = crc_of(&large, crc);
+	reset(&large);
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 0, "the right CRC, over ranges");
+	digest_of(large.bytes, large.size, sha256, &err);
+	encode(sha256, sizeof(sha256), sha);
+	large.checksum_name = "x-amz-checksum-sha256";
+	large.checksum = sha;
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 0, "the right SHA-256, required");
+	fake.faults[0] = (struct fault){ FAULT_FLIP, true, (uint64_t)9 * PART, 0, 1 };
+	sink.size = 0;
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 1, "a bit flips on the way: once more");
+
+	large.checksum_name = CRC32;
+	large.checksum = "AAAAAA==";
+	reset(&large);
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA) && strcmp(fetched.version.token, large.etag) == 0,
+	   "a wrong one: refused under its token");
+	is_int(fake_count(!s->is_range), 2, "the second time");
+	reset(&large);
+	source.checksum = S3_CHECKSUM_OFF;
+	fetch(NULL);
+	ok(holds(&large), "off: taken");
+
+	large.checksum = "no checksum";
+	reset(&large);
+	fetch(NULL);
+	ok(holds(&large), "what is no checksum does no harm");
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA) && fake.n_seen == 1 && sink.size == 0,
+	   "required: refused before it comes");
+	large.checksum = NULL;
+}
+
+static void test_composite(void)
+{
+	static const uint32_t even[] = { 100000, 100000, 100000, LARGE - 300000, 0 };
+	static const uint32_t uneven[] = { 100000, 90000, 110000, LARGE - 300000, 0 };
+	static const uint32_t one[] = { LARGE, 0 };
+	char value[24];
+
+	large.checksum_name = CRC32;
+	large.part_bytes = even;
+	large.checksum = composite_of(&large, value);
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fetch(NULL);
+	ok(holds(&large), "a composite checksum");
+	is_int(fake_count(s->is_head), 1, "one part is asked about");
+	is_int(fake_count(s->is_head && s->has_if_match && s->part_number == 1), 1, "the first");
+	reset(&large);
+	fake.next = &other;
+	fake.change_at = 2;
+	fetch(NULL);
+	ok(holds(&other), "the object changes meanwhile");
+	reset(&large);
+	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)17 * PART, 0, 4 };
+	fetch(NULL);
+	ok(has_failed(ERR_UNREACHABLE), "interrupted");
+	fetch(NULL);
+	ok(holds(&large) && sink.restarts == 1, "goes on");
+
+	large.checksum = "AAAAAA==-4";
+	reset(&large);
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA), "a wrong one");
+
+	large.part_bytes = uneven;
+	large.checksum = composite_of(&large, value);
+	reset(&large);
+	fetch(NULL);
+	ok(holds(&large) && fake_count(s->is_head) == 2, "of unlike parts: unchecked");
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA), "required: refused");
+
+	large.part_bytes = NULL;
+	reset(&large);
+	fetch(NULL);
+	ok(holds(&large), "parts that the service does not tell: unchecked");
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA) && sink.size == 0, "required: refused");
+
+	large.part_bytes = one;
+	large.checksum = composite_of(&large, value);
+	reset(&large);
+	source.checksum = S3_CHECKSUM_REQUIRE;
+	fetch(NULL);
+	ok(holds(&large) && fake_count(s->is_head) == 0, "of one part: nothing to ask");
+	large.checksum = NULL;
+	large.part_bytes = NULL;
+}
+
+int main(void)
+{
+	fixture_begin();
+	test_checksum();
+	test_resume_checked();
+	test_composite();
+	fixture_end();
+	return tap_done();
+}
