@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/read.h"
 #include "base/secret.h"
 
 /* The coarsest that Linux keeps file times with. */
@@ -133,24 +134,6 @@ static int fail(const char *path, struct err *err)
 	err_errno(err, "%s", path);
 	err->kind = kind;
 	return -1;
-}
-
-/* Until the buffer is full; a pipe is taken as far as it is filled. */
-static ssize_t read_full(int fd, char *buffer, size_t size)
-{
-	size_t used = 0;
-
-	while (used < size) {
-		ssize_t n = read(fd, buffer + used, size - used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-	}
-	return (ssize_t)used;
 }
 
 int aws_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_len, struct err *err)

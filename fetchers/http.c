@@ -41,17 +41,6 @@ struct download {
 
 /* ---- tokens ---- */
 
-static bool is_usable_token(const char *token)
-{
-	size_t len = token ? strlen(token) : 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)token[i] < ' ' || token[i] == 0x7f)
-			return false;
-	}
-	return len > 0 && len < VERSION_SIZE;
-}
-
 static bool is_date(const char *token)
 {
 	return http_date_ms(token) >= 0;
@@ -62,9 +51,9 @@ static const char *token_of(const struct http_response *response)
 	const char *etag = http_header(response, "ETag");
 	const char *date = http_header(response, "Last-Modified");
 
-	if (is_usable_token(etag))
+	if (version_is_usable(etag))
 		return etag;
-	return is_usable_token(date) && is_date(date) ? date : "";
+	return version_is_usable(date) && is_date(date) ? date : "";
 }
 
 /* May bytes be put together by this token? */
@@ -313,7 +302,7 @@ static int find_offset(struct download *download, struct err *err)
 
 	if (!offset)
 		return 0;
-	if (!is_usable_token(validator))
+	if (!version_is_usable(validator))
 		return sink_restart(download->sink, err);
 	snprintf(download->validator, sizeof(download->validator), "%s", validator);
 	download->offset = offset;
@@ -349,7 +338,7 @@ static enum fetch_result http_download_if_changed(void *state, struct fetch_ctx 
 {
 	struct download download = {
 		.source = state,
-		.have = have && is_usable_token(have->token) ? have : NULL,
+		.have = have && version_is_usable(have->token) ? have : NULL,
 		.sink = sink,
 		.ret = ret,
 	};

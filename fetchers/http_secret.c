@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/read.h"
 #include "base/util.h"
 #include "fetchers/http_source.h"
 
@@ -25,21 +26,8 @@ void http_secrets_release(struct http_secrets *secrets)
 static ssize_t read_all(const char *path, char *ret)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	size_t used = 0;
 
-	if (fd < 0)
-		return -1;
-	while (used < SECRET_MAX) {
-		ssize_t n = read(fd, ret + used, SECRET_MAX - used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-	}
-	return (ssize_t)used;
+	return fd < 0 ? -1 : read_full(fd, ret, SECRET_MAX);
 }
 
 static bool is_one_line(const char *text, size_t len)

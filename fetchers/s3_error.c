@@ -2,110 +2,29 @@
 
 #include <string.h>
 
-#include <expat.h>
-
 #include "base/util.h"
+#include "fetchers/xml_fields.h"
 
 /* ---- XML ---- */
 
-struct reader {
-	XML_Parser parser;
-	struct s3_error *error;
-	unsigned depth;
-	unsigned error_depth; /* of <Error>; 0: not in it */
-	char *field;	      /* where the text goes; NULL: nowhere */
-	size_t field_size;
-};
-
-static void XMLCALL start_element(void *arg, const XML_Char *name, const XML_Char **attributes)
-{
-	struct reader *reader = arg;
-	struct s3_error *error = reader->error;
-	const struct {
-		const char *name;
-		char *field;
-		size_t size;
-	} fields[] = {
-		{ "Code", error->code, sizeof(error->code) },
-		{ "Message", error->message, sizeof(error->message) },
-		{ "Region", error->region, sizeof(error->region) },
-		{ "Endpoint", error->endpoint, sizeof(error->endpoint) },
-	};
-
-	(void)attributes;
-	reader->depth++;
-	reader->field = NULL;
-	if (!reader->error_depth && strcmp(name, "Error") == 0) {
-		reader->error_depth = reader->depth;
-		error->is_s3 = true;
-		return;
-	}
-	if (!reader->error_depth || reader->depth != reader->error_depth + 1)
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-		/* Of several, the first. */
-		if (strcmp(name, fields[i].name) == 0 && !*fields[i].field) {
-			reader->field = fields[i].field;
-			reader->field_size = fields[i].size;
-		}
-	}
-}
-
-static void XMLCALL end_element(void *arg, const XML_Char *name)
-{
-	struct reader *reader = arg;
-
-	(void)name;
-	reader->field = NULL;
-	if (reader->depth == reader->error_depth)
-		XML_StopParser(reader->parser, XML_FALSE);
-	reader->depth--;
-}
-
-static void XMLCALL take_text(void *arg, const XML_Char *text, int len)
-{
-	struct reader *reader = arg;
-
-	if (!reader->field)
-		return;
-	size_t used = strlen(reader->field), room = reader->field_size - 1 - used;
-	size_t n = (size_t)len < room ? (size_t)len : room;
-	/* Not through the middle of a character. */
-	while (n && n < (size_t)len && ((unsigned char)text[n] & 0xc0) == 0x80)
-		n--;
-	memcpy(reader->field + used, text, n);
-	reader->field[used + n] = '\0';
-	if (n < (size_t)len)
-		reader->field = NULL;
-}
-
-/* No service sends one; entities that grow begin with it. */
-static void XMLCALL refuse_doctype(void *arg, const XML_Char *name, const XML_Char *system,
-				   const XML_Char *public, int has_internal)
-{
-	struct reader *reader = arg;
-
-	(void)name;
-	(void)system;
-	(void)public;
-	(void)has_internal;
-	XML_StopParser(reader->parser, XML_FALSE);
-}
-
 void s3_error_read(const char *body, size_t len, struct s3_error *ret)
 {
-	struct reader reader = { .parser = XML_ParserCreate(NULL), .error = ret };
+	const struct xml_field texts[] = {
+		{ "Code", ret->code, sizeof(ret->code) },
+		{ "Message", ret->message, sizeof(ret->message) },
+		{ "Region", ret->region, sizeof(ret->region) },
+		{ "Endpoint", ret->endpoint, sizeof(ret->endpoint) },
+	};
+	struct xml_fields fields = {
+		.parent = "Error",
+		.fields = texts,
+		.n_fields = ARRAY_SIZE(texts),
+	};
 
 	*ret = (struct s3_error){ .is_s3 = false };
-	if (!reader.parser)
-		return;
-	XML_SetUserData(reader.parser, &reader);
-	XML_SetElementHandler(reader.parser, start_element, end_element);
-	XML_SetCharacterDataHandler(reader.parser, take_text);
-	XML_SetStartDoctypeDeclHandler(reader.parser, refuse_doctype);
 	/* What was read until something is wrong counts. */
-	XML_Parse(reader.parser, body, (int)(len < S3_ERROR_BODY_MAX ? len : S3_ERROR_BODY_MAX), 1);
-	XML_ParserFree(reader.parser);
+	if (xml_fields_read(&fields, body, len < S3_ERROR_BODY_MAX ? len : S3_ERROR_BODY_MAX) == 0)
+		ret->is_s3 = fields.has_parent;
 }
 
 /* ---- what codes mean ---- */

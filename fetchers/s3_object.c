@@ -74,17 +74,6 @@ static int fail(const struct download *download, enum err_kind kind, const char 
 
 /* ---- what a response says about itself ---- */
 
-static bool is_usable(const char *value)
-{
-	size_t len = value ? strlen(value) : 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)value[i] < ' ' || value[i] == 0x7f)
-			return false;
-	}
-	return len > 0 && len < VERSION_SIZE;
-}
-
 /* Decimal digits only. */
 static int64_t order_key_of(const char *version)
 {
@@ -105,7 +94,7 @@ static void describe_version(const struct download *download, const struct http_
 
 	ret->shown_version[0] = '\0';
 	ret->order_key = FETCHED_UNKNOWN;
-	if (!is_usable(version))
+	if (!version_is_usable(version))
 		return;
 	snprintf(ret->shown_version, sizeof(ret->shown_version), "%s", version);
 	ret->order_key = order_key_of(version);
@@ -120,7 +109,7 @@ static void describe_response(struct download *download, const struct http_respo
 	const char *token = download->is_unchanged ? download->have->token : etag;
 
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s",
-		 is_usable(token) ? token : "");
+		 version_is_usable(token) ? token : "");
 	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
 	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
 	describe_version(download, response);
@@ -501,7 +490,7 @@ enum fetch_result s3_object_download_if_changed(void *state, struct fetch_ctx *c
 	struct download download = {
 		.source = state,
 		.ctx = ctx,
-		.have = have && is_usable(have->token) ? have : NULL,
+		.have = have && version_is_usable(have->token) ? have : NULL,
 		.sink = sink,
 		.ret = ret,
 		.verify = { .source = state, .ctx = ctx },

@@ -12,6 +12,7 @@
 #ifndef FETCH_FETCHER_H
 #define FETCH_FETCHER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,9 @@ struct version {
 
 /* The user's view of a token: an ETag without quotes and W/. ret holds VERSION_SIZE. */
 const char *version_display(const char *token, char ret[VERSION_SIZE]);
+
+/* May a text from outside be a token? Not NULL, empty, too long, nor with control characters. */
+bool version_is_usable(const char *text);
 
 #define FETCHED_UNKNOWN (-1)
 

@@ -14,3 +14,14 @@ const char *version_display(const char *token, char ret[VERSION_SIZE])
 		snprintf(ret, VERSION_SIZE, "%s", token);
 	return ret;
 }
+
+bool version_is_usable(const char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return false;
+	}
+	return len > 0 && len < VERSION_SIZE;
+}
