@@ -350,7 +350,7 @@ def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, l
             bucket.copy(key, version)
 
     gate.before = overwrite
-    m = s3_mount(term(source(bucket.name, key, gate.url())))
+    m = s3_mount(term(source(bucket.name, key, gate.url(), parallel_parts=4)))
     assert digest_of(m.at("t")) == digests[1] and m.status("t")["updated_total"] == 1
     begun = [request for request in gate.requests if "range" not in request.headers]
     assert len(begun) == 2, "it was started over for the new version"
