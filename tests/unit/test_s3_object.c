@@ -110,6 +110,14 @@ static void test_parts(void)
 	ok(sink.restarts == 0 && fake.sent <= LARGE + 1000, "no byte twice");
 
 	reset(&large);
+	source.is_parallel = false;
+	fake.takes_us = 50000;
+	fetch(NULL);
+	ok(holds(&large), "not asked for, but the first transfer is slow");
+	is_int(fake_count(s->is_range && s->has_if_match), 38, "ranges from the third part on");
+	is_int(fake_count(s->is_range && s->first < 2 * PART), 0, "none of what it brings itself");
+
+	reset(&large);
 	source.parallel_parts = 1;
 	fetch(NULL);
 	ok(holds(&large) && fake.n_seen == 1, "not side by side: one transfer");
