@@ -2,7 +2,6 @@
  * The services of a container or a machine that hand out the keys of its role: plain HTTP on an
  * address of the machine itself.
  */
-#include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
 
@@ -13,6 +12,7 @@
 #include "fetchers/aws_file.h"
 #include "fetchers/aws_http.h"
 #include "fetchers/aws_place.h"
+#include "fetchers/check.h"
 
 #define CONTAINER_HOST	   "http://169.254.170.2"
 #define CONTAINER_WAIT_MS  2000
@@ -45,16 +45,14 @@ static char *header_line(const char *prefix, const char *secret)
 
 static bool is_trusted_address(const char *host)
 {
-	static const char *const trusted[] = { "localhost", "169.254.170.2", "169.254.170.23",
+	static const char *const trusted[] = { "169.254.170.2", "169.254.170.23",
 					       "[fd00:ec2::23]" };
-	struct in_addr v4;
 
 	for (size_t i = 0; i < ARRAY_SIZE(trusted); i++) {
 		if (strcmp(host, trusted[i]) == 0)
 			return true;
 	}
-	return strcmp(host, "[::1]") == 0 ||
-	       (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
+	return check_is_loopback(host);
 }
 
 /* Over plain HTTP only to addresses that are this machine's or the container service's. */

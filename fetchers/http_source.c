@@ -6,6 +6,7 @@
 
 #include "base/util.h"
 #include "fetch/http.h"
+#include "fetchers/check.h"
 
 #define MAX_REDIRECTS_MAX 50
 
@@ -153,13 +154,6 @@ static int check_header(const char *line, bool has_credentials, struct err *err)
 
 /* ---- the other options ---- */
 
-static int check_path(const char *option, const char *path, struct err *err)
-{
-	if (path && path[0] != '/')
-		return err_set(err, ERR_CONFIG, "%s: \"%s\" is not an absolute path", option, path);
-	return 0;
-}
-
 static int check_paths(const struct http_source *source, struct err *err)
 {
 	struct sockaddr_un address;
@@ -174,15 +168,6 @@ static int check_paths(const struct http_source *source, struct err *err)
 	if (source->unix_socket && strlen(source->unix_socket) >= sizeof(address.sun_path))
 		return err_set(err, ERR_CONFIG, "unix_socket: longer than %zu bytes",
 			       sizeof(address.sun_path) - 1);
-	return 0;
-}
-
-static int check_line(const char *option, const char *text, struct err *err)
-{
-	for (; text && *text; text++) {
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			return err_set(err, ERR_CONFIG, "%s: holds a control character", option);
-	}
 	return 0;
 }
 
@@ -205,10 +190,8 @@ static int check_credentials(const struct http_source *source, struct err *err)
 
 static int check_numbers(const struct http_source *source, int64_t max_redirects, struct err *err)
 {
-	if (source->connect_timeout_ms <= 0)
-		return err_set(err, ERR_CONFIG, "connect_timeout: must be more than 0");
-	if (source->stall_timeout_ms <= 0)
-		return err_set(err, ERR_CONFIG, "stall_timeout: must be more than 0");
+	if (check_timeouts(source->connect_timeout_ms, source->stall_timeout_ms, err) < 0)
+		return -1;
 	if (max_redirects < 0 || max_redirects > MAX_REDIRECTS_MAX)
 		return err_set(err, ERR_CONFIG, "max_redirects: 0 to %d", MAX_REDIRECTS_MAX);
 	return 0;

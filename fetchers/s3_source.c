@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "fetchers/check.h"
 #include "fetchers/s3_address.h"
 
 #define PART_SIZE_MIN	   (UINT64_C(64) << 10)
@@ -111,22 +112,11 @@ const struct option_spec s3_source_options[] = {
 
 /* ---- checks ---- */
 
-static int check_path(const char *option, const char *path, struct err *err)
-{
-	if (path && path[0] != '/')
-		return err_set(err, ERR_CONFIG, "%s: \"%s\" is not an absolute path", option, path);
-	return 0;
-}
-
 static int check_text(const char *option, const char *text, struct err *err)
 {
 	if (text && !*text)
 		return err_set(err, ERR_CONFIG, "%s: must not be empty", option);
-	for (; text && *text; text++) {
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			return err_set(err, ERR_CONFIG, "%s: holds a control character", option);
-	}
-	return 0;
+	return check_line(option, text, err);
 }
 
 static int check_header_name(const char *name, struct err *err)
@@ -138,15 +128,9 @@ static int check_header_name(const char *name, struct err *err)
 	return 0;
 }
 
-static bool is_loopback(const char *host)
-{
-	return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 ||
-	       strcmp(host, "localhost") == 0 || strncmp(host, "localhost:", 10) == 0;
-}
-
 static int check_sse(const struct s3_source *source, struct err *err)
 {
-	if (source->sse_c_key_file && !source->is_tls && !is_loopback(source->endpoint_host))
+	if (source->sse_c_key_file && !source->is_tls && !check_is_loopback(source->endpoint_host))
 		return err_set(err, ERR_CONFIG,
 			       "sse_c_key_file: the key would go over the network in the clear: "
 			       "endpoint must begin with https://");
@@ -176,24 +160,18 @@ static int check_numbers(const struct s3_source *source, int64_t parallel_parts,
 		return err_set(err, ERR_CONFIG, "part_size: 64KiB to 5GiB");
 	if (parallel_parts < 1 || parallel_parts > PARALLEL_PARTS_MAX)
 		return err_set(err, ERR_CONFIG, "parallel_parts: 1 to %d", PARALLEL_PARTS_MAX);
-	if (source->connect_timeout_ms <= 0)
-		return err_set(err, ERR_CONFIG, "connect_timeout: must be more than 0");
-	if (source->stall_timeout_ms <= 0)
-		return err_set(err, ERR_CONFIG, "stall_timeout: must be more than 0");
-	return 0;
+	return check_timeouts(source->connect_timeout_ms, source->stall_timeout_ms, err);
 }
 
 static int check(const struct s3_source *source, const struct options *options, struct err *err)
 {
-	const char *proxy = source->proxy;
-
 	if (s3_bucket_check(source->bucket, source->endpoint_host, err) < 0 ||
 	    s3_key_check(source->key, err) < 0 ||
 	    check_text("version_id", source->version_id, err) < 0 ||
 	    check_header_name(source->version_header, err) < 0 ||
 	    check_credentials(options, err) < 0 || check_sse(source, err) < 0 ||
 	    check_path("ca_file", source->ca_file, err) < 0 ||
-	    (proxy && *proxy && check_text("proxy", proxy, err) < 0))
+	    check_line("proxy", source->proxy, err) < 0)
 		return -1;
 	return check_numbers(source, options_int(options, "parallel_parts"), err);
 }
