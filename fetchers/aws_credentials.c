@@ -373,6 +373,60 @@ static bool is_used(const char *credentials_file)
 	return is_found;
 }
 
+/* The chain after this one, NULL for the first; what is given is put, what is returned a reference.
+ */
+static struct aws_chain *next_chain(struct aws_chain *chain)
+{
+	pthread_mutex_lock(&registry);
+	struct aws_chain *next = chain ? chain->next : chains;
+	if (next)
+		next->refs++;
+	pthread_mutex_unlock(&registry);
+	aws_chain_put(chain);
+	return next;
+}
+
+static bool names_file(const struct aws_chain *chain, const char *path)
+{
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	struct err ignored = ERR_INIT;
+
+	if (chain->is_anonymous)
+		return false;
+	return is_same_text(chain->paths.credentials, path) ||
+	       is_same_text(chain->paths.config, path) ||
+	       (aws_profiles_load(&profiles, &chain->paths, &ignored) == 0 &&
+		aws_profiles_name(profiles, "web_identity_token_file", path));
+}
+
+static bool environment_names_file(const char *path)
+{
+	static const char *const variables[] = {
+		"AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+		"AWS_CA_BUNDLE",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
+		if (is_same_text(aws_env(variables[i]), path))
+			return true;
+	}
+	return false;
+}
+
+bool aws_names_file(const char *path)
+{
+	struct aws_chain *chain = next_chain(NULL);
+	bool is_named = chain && environment_names_file(path);
+
+	while (chain && !is_named) {
+		is_named = names_file(chain, path);
+		chain = next_chain(chain);
+	}
+	aws_chain_put(chain);
+	return is_named;
+}
+
 int aws_credential_process(const char *credentials_file, const char *profile, char **ret,
 			   struct err *err)
 {

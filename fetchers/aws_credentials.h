@@ -68,6 +68,13 @@ void aws_keys_free(struct aws_keys *keys);
 void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys);
 
 /*
+ * For the runner: is it a file that keys may come from? The files of a chain of this process, a
+ * web_identity_token_file of a profile there, and what the environment names. From any thread; may
+ * read the files of profiles.
+ */
+bool aws_names_file(const char *path);
+
+/*
  * For the runner: the credential_process of a profile, in credentials_file (NULL: the files that
  * the environment names). *ret is the caller's. ERR_DENIED if no chain of this process uses these
  * files, or if there is none.

@@ -1,6 +1,5 @@
 #include "fetchers/aws_file.h"
 
-#include <fcntl.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,6 +7,7 @@
 #include "base/clock.h"
 #include "base/read.h"
 #include "base/secret.h"
+#include "fetch/files.h"
 
 /* The coarsest that Linux keeps file times with. */
 #define TICK_NS	  INT64_C(10000000)
@@ -90,9 +90,10 @@ static int64_t to_ns(const struct timespec *ts)
 
 static bool take_one(const char *path, int64_t now_ns, struct aws_file_stamp *ret)
 {
+	struct err ignored = ERR_INIT;
 	struct stat st;
 
-	if (!path || stat(path, &st) < 0)
+	if (!path || files_stat(path, &st, &ignored) < 0)
 		return false;
 	*ret = (struct aws_file_stamp){
 		.dev = (uint64_t)st.st_dev,
@@ -129,20 +130,23 @@ bool aws_stamp_is_same(const struct aws_stamp *then, const struct aws_stamp *now
 
 static int fail(const char *path, struct err *err)
 {
-	enum err_kind kind = errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_DENIED;
-
 	err_errno(err, "%s", path);
-	err->kind = kind;
+	err->kind = ERR_DENIED;
 	return -1;
 }
 
 int aws_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_len, struct err *err)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int fd = files_open(path, err);
 	_cleanup_secret_ char *text = NULL;
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0) {
+		if (err->kind == ERR_BAD_DATA)
+			err->kind = ERR_DENIED;
+		return -1;
+	}
+	if (fstat(fd, &st) < 0)
 		return fail(path, err);
 	size_t size = S_ISREG(st.st_mode) ? (size_t)st.st_size : max_bytes;
 	if (size > max_bytes)

@@ -176,7 +176,7 @@ static int read_file(struct aws_profiles *profiles, size_t i, const char *path, 
 		return 0;
 	if (aws_file_read(path, AWS_FILE_MAX, &profiles->texts[i], &len, &why) < 0) {
 		bool is_missing = why.kind == ERR_NOT_FOUND;
-		if (is_required || why.kind == ERR_INTERNAL)
+		if (is_required || (!is_missing && why.kind != ERR_DENIED))
 			return err_set(err, is_missing ? ERR_DENIED : why.kind, "%s", why.msg);
 		if (!is_missing)
 			memcpy(profiles->problem, why.msg, sizeof(profiles->problem));
@@ -229,6 +229,17 @@ const char *aws_profiles_get(const struct aws_profiles *profiles, const char *pr
 			return *entry->value ? entry->value : NULL;
 	}
 	return NULL;
+}
+
+bool aws_profiles_name(const struct aws_profiles *profiles, const char *setting, const char *value)
+{
+	for (size_t i = 0; i < profiles->n_entries; i++) {
+		const struct entry *entry = &profiles->entries[i];
+		if (entry->name && strcasecmp(entry->name, setting) == 0 &&
+		    strcmp(entry->value, value) == 0)
+			return true;
+	}
+	return false;
 }
 
 const char *aws_profiles_problem(const struct aws_profiles *profiles)

@@ -42,6 +42,9 @@ bool aws_profiles_have(const struct aws_profiles *profiles, const char *profile)
 const char *aws_profiles_get(const struct aws_profiles *profiles, const char *profile,
 			     const char *setting);
 
+/* Does any profile have this setting with this value? */
+bool aws_profiles_name(const struct aws_profiles *profiles, const char *setting, const char *value);
+
 /* Why a file that is there could not be read; "": all could. */
 const char *aws_profiles_problem(const struct aws_profiles *profiles);
 

@@ -30,6 +30,13 @@ int check_timeouts(int64_t connect_timeout_ms, int64_t stall_timeout_ms, struct 
 	return 0;
 }
 
+int check_file_failed(const char *option, struct err *err)
+{
+	if (err->kind == ERR_NOT_FOUND || err->kind == ERR_BAD_DATA)
+		err->kind = ERR_DENIED;
+	return err_prefix(err, "%s", option);
+}
+
 bool check_is_loopback(const char *host)
 {
 	size_t len = strcspn(host, ":");

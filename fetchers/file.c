@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "fetch/files.h"
 #include "fetchers/registry.h"
 
 #define BUFFER_BYTES 131072
@@ -27,6 +28,7 @@ static const struct option_spec option_specs[] = {
 	{ .name = "path",
 	  .type = OPTION_STRING,
 	  .required = true,
+	  .names_file = true,
 	  .help = "absolute path of a regular file" },
 	{ .name = NULL },
 };
@@ -54,22 +56,6 @@ static int file_init(void **ret_state, const struct options *options, struct err
 static const char *file_path(void *state)
 {
 	return ((const struct file *)state)->path;
-}
-
-/* What errno says about opening or looking at the file. */
-static int fail(const struct file *file, const char *what, struct err *err)
-{
-	enum err_kind kind = ERR_INTERNAL;
-
-	if (errno == ENOENT || errno == ENOTDIR)
-		kind = ERR_NOT_FOUND;
-	else if (errno == EACCES || errno == EPERM)
-		kind = ERR_DENIED;
-	else if (errno == ELOOP || errno == ENAMETOOLONG || errno == ENXIO)
-		kind = ERR_BAD_DATA;
-	err_errno(err, "%s %s", what, file->path);
-	err->kind = kind;
-	return -1;
 }
 
 static int check_type(const struct file *file, mode_t mode, struct err *err)
@@ -152,13 +138,13 @@ static int download(const struct file *file, struct fetch_ctx *ctx, struct sink 
 		    struct fetched *ret, struct err *err)
 {
 	struct stat before, after;
-	_cleanup_close_ int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int fd = files_open(file->path, err);
 
 	if (fd < 0)
-		return fail(file, "opening", err);
+		return -1;
 	int64_t looked_at_ns = clock_wall_ns();
 	if (fstat(fd, &before) < 0)
-		return fail(file, "looking at", err);
+		return err_errno(err, "looking at %s", file->path);
 	if (check_type(file, before.st_mode, err) < 0)
 		return -1;
 	describe_content(&before, looked_at_ns, ret);
@@ -167,7 +153,7 @@ static int download(const struct file *file, struct fetch_ctx *ctx, struct sink 
 	    copy(file, fd, (uint64_t)before.st_size, ctx, sink, err) < 0)
 		return -1;
 	if (fstat(fd, &after) < 0)
-		return fail(file, "looking at", err);
+		return err_errno(err, "looking at %s", file->path);
 	if (has_changed(&before, &after))
 		return err_set(err, ERR_BUSY, "%s changed while it was read", file->path);
 	return 0;
@@ -178,9 +164,7 @@ static int look(const struct file *file, struct version *ret, struct err *err)
 {
 	struct stat st;
 
-	if (stat(file->path, &st) < 0)
-		return fail(file, "looking at", err);
-	if (check_type(file, st.st_mode, err) < 0)
+	if (files_stat(file->path, &st, err) < 0 || check_type(file, st.st_mode, err) < 0)
 		return -1;
 	make_token(&st, ret);
 	return 0;

@@ -17,6 +17,7 @@
 #include "fetch/http.h"
 #include "fetchers/http_cache.h"
 #include "fetchers/http_source.h"
+#include "fetchers/media_type.h"
 #include "fetchers/registry.h"
 
 /* RFC 9110, 8.8.2.2: from when on a Last-Modified is a strong validator. */
@@ -154,6 +155,9 @@ static int take_whole(struct download *download, const struct http_response *res
 	if (!http_is_framed(response) && !download->source->accept_unframed)
 		return fail(download, ERR_BAD_DATA,
 			    "the response does not say where it ends (see accept_unframed)", err);
+	if (media_type_take(download->source->content_types, download->ret->content_type,
+			    http_source_shown(download->source), err) < 0)
+		return -1;
 	if (download->offset && sink_restart(download->sink, err) < 0)
 		return -1;
 	download->offset = 0;

@@ -1,8 +1,8 @@
-#include <fcntl.h>
 #include <string.h>
 
-#include "base/read.h"
 #include "base/util.h"
+#include "fetch/files.h"
+#include "fetchers/check.h"
 #include "fetchers/http_source.h"
 
 #define SECRET_MAX (16 * 1024)
@@ -22,14 +22,6 @@ void http_secrets_release(struct http_secrets *secrets)
 	secret_free(steal_ptr(&secrets->bearer_token));
 }
 
-/* Up to SECRET_MAX bytes; a file may be a pipe that somebody fills, so it is not waited for. */
-static ssize_t read_all(const char *path, char *ret)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
-	return fd < 0 ? -1 : read_full(fd, ret, SECRET_MAX);
-}
-
 static bool is_one_line(const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -42,14 +34,12 @@ static bool is_one_line(const char *text, size_t len)
 static int read_secret(const char *path, const char *option, char **ret, struct err *err)
 {
 	_cleanup_(secret_free_cleanup) char *text = calloc(1, SECRET_MAX + 1);
-	char reason[128];
 
 	if (!text)
 		return err_set(err, ERR_INTERNAL, "%s %s: out of memory", option, path);
-	ssize_t len = read_all(path, text);
+	ssize_t len = files_read(path, text, SECRET_MAX, err);
 	if (len < 0)
-		return err_set(err, ERR_DENIED, "%s %s: %s", option, path,
-			       strerror_r(errno, reason, sizeof(reason)));
+		return check_file_failed(option, err);
 	while (len && strchr("\r\n", text[len - 1]))
 		text[--len] = '\0';
 	if (len == SECRET_MAX || !is_one_line(text, (size_t)len))

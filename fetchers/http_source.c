@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "fetch/http.h"
 #include "fetchers/check.h"
+#include "fetchers/media_type.h"
 
 #define MAX_REDIRECTS_MAX 50
 
@@ -27,6 +28,9 @@ const struct option_spec http_source_options[] = {
 	  .type = OPTION_STRINGS,
 	  .secret = true,
 	  .help = "request headers, \"Name: value\"; not sent to other hosts" },
+	{ .name = "content_type",
+	  .type = OPTION_STRINGS,
+	  .help = "media types that are taken, such as \"text/*\"; left out: any" },
 	{ .name = "user_agent",
 	  .type = OPTION_STRING,
 	  .default_text = "rptfs/" RPTFS_VERSION,
@@ -38,16 +42,23 @@ const struct option_spec http_source_options[] = {
 	  .help = "basic authentication: the password" },
 	{ .name = "password_file",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "a file with the password, read before each request" },
 	{ .name = "bearer_token_file",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "a file with a bearer token, read before each request" },
-	{ .name = "client_cert", .type = OPTION_STRING, .help = "client certificate, a PEM file" },
+	{ .name = "client_cert",
+	  .type = OPTION_STRING,
+	  .names_file = true,
+	  .help = "client certificate, a PEM file" },
 	{ .name = "client_key",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "its key, a PEM file; left out: in the same file" },
 	{ .name = "ca_file",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "a PEM file of CAs that are trusted instead of the system's" },
 	{ .name = "proxy",
 	  .type = OPTION_STRING,
@@ -207,7 +218,8 @@ static int check(const struct http_source *source, int64_t max_redirects, struct
 		if (check_header(*line, has_credentials, err) < 0)
 			return -1;
 	}
-	if (check_line("user_agent", source->user_agent, err) < 0 ||
+	if (media_type_check(source->content_types, err) < 0 ||
+	    check_line("user_agent", source->user_agent, err) < 0 ||
 	    check_line("user", source->user, err) < 0 ||
 	    check_line("password", source->password, err) < 0 ||
 	    check_line("proxy", source->proxy, err) < 0 || check_paths(source, err) < 0 ||
@@ -252,6 +264,7 @@ int http_source_init(void **ret_state, const struct options *options, struct err
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	source->url = options_string(options, "url");
 	source->headers = options_strings(options, "headers", NULL);
+	source->content_types = options_strings(options, "content_type", NULL);
 	source->user_agent = options_string(options, "user_agent");
 	source->user = options_string(options, "user");
 	source->password = options_string(options, "password");

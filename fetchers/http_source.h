@@ -15,6 +15,7 @@
 struct http_source {
 	const char *url;
 	const char *const *headers;
+	const char *const *content_types;
 	const char *user_agent;
 	const char *user, *password, *password_file, *bearer_token_file;
 	const char *client_cert, *client_key, *ca_file;

@@ -12,6 +12,7 @@
  * transfer, which no overwriting can disturb. What is computed of a checksum is part of the
  * validator, so that a download that was interrupted is checked as a whole all the same.
  */
+#include "fetchers/media_type.h"
 #include "fetchers/s3_object.h"
 
 #include <ctype.h>
@@ -197,11 +198,15 @@ static int take_whole(struct download *download, const struct http_response *res
 		      struct err *err)
 {
 	int64_t length = http_length(response);
+	char shown[S3_SHOWN_SIZE];
 
 	/* First of all: a body that is refused is refused under its token. */
 	describe_response(download, response);
 	if (!http_is_framed(response))
 		return fail(download, ERR_BAD_DATA, "the response does not say where it ends", err);
+	if (media_type_take(download->source->content_types, download->ret->content_type,
+			    s3_source_shown(download->source, shown), err) < 0)
+		return -1;
 	if (download->have && strcmp(download->have->token, download->ret->version.token) == 0)
 		warn_unconditional(download);
 	if (download->offset && sink_restart(download->sink, err) < 0)

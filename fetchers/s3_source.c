@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "fetchers/check.h"
+#include "fetchers/media_type.h"
 #include "fetchers/s3_address.h"
 
 #define PART_SIZE_MIN	   (UINT64_C(64) << 10)
@@ -62,11 +63,15 @@ const struct option_spec s3_source_options[] = {
 	{ .name = "version_header",
 	  .type = OPTION_STRING,
 	  .help = "a response header whose value is shown as the version" },
+	{ .name = "content_type",
+	  .type = OPTION_STRINGS,
+	  .help = "media types that are taken, such as \"text/*\"; left out: any" },
 	{ .name = "profile",
 	  .type = OPTION_STRING,
 	  .help = "of the AWS files; left out: AWS_PROFILE or \"default\"" },
 	{ .name = "credentials_file",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "read instead of ~/.aws/credentials and ~/.aws/config" },
 	{ .name = "anonymous",
 	  .type = OPTION_BOOL,
@@ -78,6 +83,7 @@ const struct option_spec s3_source_options[] = {
 	  .help = "agree to pay for the requests" },
 	{ .name = "sse_c_key_file",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "a file with the key that the object is encrypted with" },
 	{ .name = "checksum",
 	  .type = OPTION_CUSTOM,
@@ -94,6 +100,7 @@ const struct option_spec s3_source_options[] = {
 	  .help = "how many at once; left out: as many, where one transfer is slow" },
 	{ .name = "ca_file",
 	  .type = OPTION_STRING,
+	  .names_file = true,
 	  .help = "a PEM file of CAs that are trusted instead of the system's" },
 	{ .name = "proxy",
 	  .type = OPTION_STRING,
@@ -168,6 +175,7 @@ static int check(const struct s3_source *source, const struct options *options, 
 	if (s3_bucket_check(source->bucket, source->endpoint_host, err) < 0 ||
 	    s3_key_check(source->key, err) < 0 ||
 	    check_text("version_id", source->version_id, err) < 0 ||
+	    media_type_check(source->content_types, err) < 0 ||
 	    check_header_name(source->version_header, err) < 0 ||
 	    check_credentials(options, err) < 0 || check_sse(source, err) < 0 ||
 	    check_path("ca_file", source->ca_file, err) < 0 ||
@@ -285,6 +293,7 @@ static void take_options(struct s3_source *source, const struct options *options
 	source->key = options_string(options, "key");
 	source->version_id = options_string(options, "version_id");
 	source->version_header = options_string(options, "version_header");
+	source->content_types = options_strings(options, "content_type", NULL);
 	source->sse_c_key_file = options_string(options, "sse_c_key_file");
 	source->ca_file = options_string(options, "ca_file");
 	source->proxy = options_string(options, "proxy");

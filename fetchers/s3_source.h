@@ -33,6 +33,7 @@ struct s3_source {
 	const char *bucket, *key;
 	const char *version_id;
 	const char *version_header; /* its value is the version that people see */
+	const char *const *content_types;
 	const char *sse_c_key_file;
 	const char *ca_file, *proxy;
 	bool is_virtual; /* the bucket stands in the host, not in the path */

@@ -1,6 +1,5 @@
 #include "fetchers/s3_sse.h"
 
-#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -8,6 +7,8 @@
 
 #include "base/secret.h"
 #include "base/util.h"
+#include "fetch/files.h"
+#include "fetchers/check.h"
 
 #define KEY_SIZE 32
 #define MD5_SIZE 16
@@ -29,26 +30,6 @@ static void text_wipe(struct text *text)
 void s3_sse_wipe(struct s3_sse *sse)
 {
 	secret_wipe(sse, sizeof(*sse));
-}
-
-/* A file may be a pipe that somebody fills, so it is not waited for. */
-static int read_text(const char *path, struct text *ret, struct err *err)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	ssize_t n = fd < 0 ? -1 : 1;
-	char reason[128];
-
-	while (n > 0 && ret->len < sizeof(ret->bytes)) {
-		n = read(fd, ret->bytes + ret->len, sizeof(ret->bytes) - ret->len);
-		if (n < 0 && errno == EINTR)
-			n = 1;
-		else if (n > 0)
-			ret->len += (size_t)n;
-	}
-	if (n < 0)
-		return err_set(err, ERR_DENIED, "sse_c_key_file %s: %s", path,
-			       strerror_r(errno, reason, sizeof(reason)));
-	return 0;
 }
 
 static bool decode_key(struct text *text, unsigned char ret[KEY_SIZE])
@@ -76,8 +57,10 @@ int s3_sse_read(const char *path, struct s3_sse *ret, struct err *err)
 	_cleanup_(text_wipe) struct text text = { .len = 0 };
 	unsigned char key[KEY_SIZE], md5[MD5_SIZE];
 
-	if (read_text(path, &text, err) < 0)
-		return -1;
+	ssize_t len = files_read(path, text.bytes, sizeof(text.bytes), err);
+	if (len < 0)
+		return check_file_failed("sse_c_key_file", err);
+	text.len = (size_t)len;
 	if (!decode_key(&text, key))
 		return err_set(err, ERR_DENIED,
 			       "sse_c_key_file %s holds neither 32 bytes nor 32 bytes in base64",

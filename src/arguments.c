@@ -164,10 +164,18 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
-enum { OPT_CHECK = 256, OPT_SHOW, OPT_WORKER, OPT_RUNNER };
+enum { OPT_CHECK = 256, OPT_SHOW, OPT_ROLE };
 
-const struct arguments_role arguments_worker = { "rptfs-worker", "--worker" };
-const struct arguments_role arguments_runner = { "rptfs-runner", "--runner" };
+/* What a process is told to be: its argv[0], and the option that names its descriptors. */
+static const struct {
+	const char *name, *option;
+	bool loads_config; /* from the files */
+} roles[] = {
+	[ROLE_KEEPER] = { "rptfs-keeper", "--keeper", true },
+	[ROLE_RENDER] = { "rptfs", "--render", true },
+	[ROLE_WORKER] = { "rptfs-worker", "--worker", false },
+	[ROLE_RUNNER] = { "rptfs-runner", "--runner", false },
+};
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
@@ -177,10 +185,22 @@ static const struct option long_options[] = {
 	{ "show-config", no_argument, NULL, OPT_SHOW },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
-	{ "worker", required_argument, NULL, OPT_WORKER },
-	{ "runner", required_argument, NULL, OPT_RUNNER },
+	{ "keeper", required_argument, NULL, OPT_ROLE + ROLE_KEEPER },
+	{ "render", required_argument, NULL, OPT_ROLE + ROLE_RENDER },
+	{ "worker", required_argument, NULL, OPT_ROLE + ROLE_WORKER },
+	{ "runner", required_argument, NULL, OPT_ROLE + ROLE_RUNNER },
 	{ NULL, 0, NULL, 0 },
 };
+
+static int take_role(struct arguments *arguments, enum arguments_role role)
+{
+	int *fds = arguments->descriptors;
+
+	arguments->role = role;
+	if (sscanf(optarg, "%d,%d", &fds[0], &fds[1]) < 1)
+		return complain("not for people: ", roles[role].option);
+	return 0;
+}
 
 static int take_option(struct arguments *arguments, int option)
 {
@@ -207,12 +227,11 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_SHOW:
 		arguments->show_config = true;
 		return 0;
-	case OPT_WORKER:
-		arguments->channel = atoi(optarg);
-		return 0;
-	case OPT_RUNNER:
-		arguments->requests = atoi(optarg);
-		return 0;
+	case OPT_ROLE + ROLE_KEEPER:
+	case OPT_ROLE + ROLE_RENDER:
+	case OPT_ROLE + ROLE_WORKER:
+	case OPT_ROLE + ROLE_RUNNER:
+		return take_role(arguments, (enum arguments_role)(option - OPT_ROLE));
 	default: /* getopt has said why */
 		fputs("rptfs: try --help\n", stderr);
 		return -1;
@@ -225,8 +244,8 @@ int arguments_parse(struct arguments *ret, int argc, char **argv)
 	int option;
 
 	*ret = (struct arguments){
-		.channel = -1,
-		.requests = -1,
+		.role = ROLE_COMMAND,
+		.descriptors = { -1, -1 },
 		.option_texts = calloc((size_t)argc + 1, sizeof(*ret->option_texts)),
 	};
 	if (!ret->option_texts)
@@ -250,31 +269,40 @@ void arguments_release(struct arguments *arguments)
 	free(arguments->mountpoint);
 }
 
-char **arguments_for(const struct arguments *arguments, const struct arguments_role *role,
-		     char *descriptor)
+static size_t add_config(const struct arguments *arguments, char **argv)
 {
-	size_t n_options = count(arguments->option_texts);
-	size_t n_terms = count(arguments->terms);
 	size_t n = 0;
-	char **argv = calloc(10 + 2 * n_options + n_terms, sizeof(*argv));
-	if (!argv)
-		return NULL;
-	argv[n++] = (char *)role->name;
-	argv[n++] = (char *)role->option;
-	argv[n++] = descriptor;
-	if (arguments->foreground)
-		argv[n++] = (char *)(arguments->debug ? "-d" : "-f");
+
 	if (arguments->file) {
 		argv[n++] = (char *)"-c";
 		argv[n++] = arguments->file;
 	}
-	for (size_t i = 0; i < n_options; i++) {
+	for (size_t i = 0; arguments->option_texts[i]; i++) {
 		argv[n++] = (char *)"-o";
 		argv[n++] = (char *)arguments->option_texts[i];
 	}
 	if (arguments->mountpoint)
 		argv[n++] = arguments->mountpoint;
-	for (size_t i = 0; i < n_terms; i++)
+	for (size_t i = 0; arguments->terms[i]; i++)
 		argv[n++] = (char *)arguments->terms[i];
+	return n;
+}
+
+char **arguments_for(const struct arguments *arguments, enum arguments_role role, char *descriptors)
+{
+	size_t n = 0;
+	char **argv = calloc(10 + 2 * count(arguments->option_texts) + count(arguments->terms),
+			     sizeof(*argv));
+
+	if (!argv)
+		return NULL;
+	argv[n++] = (char *)roles[role].name;
+	argv[n++] = (char *)roles[role].option;
+	argv[n++] = descriptors;
+	if (arguments->foreground)
+		argv[n++] = (char *)(arguments->debug ? "-d" : "-f");
+	if (roles[role].loads_config)
+		n += add_config(arguments, argv + n);
+	argv[n] = NULL;
 	return argv;
 }

@@ -8,6 +8,15 @@
 
 #include "daemon/keeper.h"
 
+/* What this process is, and which descriptors it inherits for that. */
+enum arguments_role {
+	ROLE_COMMAND, /* what people start */
+	ROLE_KEEPER,  /* after an upgrade: the state of the one before */
+	ROLE_RENDER,  /* during one: where the new configuration goes; the old one */
+	ROLE_WORKER,  /* the channel to the keeper */
+	ROLE_RUNNER,  /* the socket of requests; the configuration */
+};
+
 struct arguments {
 	char *file;		   /* owned; absolute; NULL: none */
 	char *mountpoint;	   /* owned; absolute; NULL: the file's */
@@ -20,8 +29,8 @@ struct arguments {
 	bool show_config;
 	bool help;
 	bool version;
-	int channel;  /* of a worker to its keeper; -1: this is no worker */
-	int requests; /* the socket of a runner; -1: this is no runner */
+	enum arguments_role role;
+	int descriptors[2]; /* what a role other than the command inherits; see above */
 };
 
 /* Writes what is wrong to standard error and returns -1. */
@@ -29,19 +38,13 @@ int arguments_parse(struct arguments *ret, int argc, char **argv);
 void arguments_release(struct arguments *arguments);
 void arguments_usage(void);
 
-/* What a process is told to be: its argv[0], and the option that names its descriptor. */
-struct arguments_role {
-	const char *name, *option;
-};
-
-extern const struct arguments_role arguments_worker, arguments_runner;
-
 /*
- * The command line of that process: the same, with paths made absolute. descriptor (at least
- * KEEPER_DESCRIPTOR_SIZE bytes) becomes the value of the option. NULL-terminated, malloc'ed; the
- * elements are borrowed. NULL when memory is short.
+ * The command line of a process in that role, from the command's own: descriptors (at least
+ * KEEPER_DESCRIPTORS_SIZE bytes) becomes the value of the option that says so. Those who load the
+ * configuration get everything that goes into it, with paths made absolute. NULL-terminated,
+ * malloc'ed; the elements are borrowed. NULL when memory is short.
  */
-char **arguments_for(const struct arguments *arguments, const struct arguments_role *role,
-		     char *descriptor);
+char **arguments_for(const struct arguments *arguments, enum arguments_role role,
+		     char *descriptors);
 
 #endif

@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <string.h>
 
+#include "base/build.h"
 #include "base/util.h"
 #include "client/ask.h"
 
@@ -16,15 +17,18 @@ struct command {
 	const char *name;
 	const char *arguments;
 	const char *help;
+	bool takes_terms;
 	bool takes_wait;
 	enum ask_exit (*run)(const struct ask *ask);
 };
 
 static const struct command commands[] = {
 	{ "status", "[--json] [TERM...]", "what is served of each term, and how refreshing it goes",
-	  false, ask_status },
+	  true, false, ask_status },
 	{ "refresh", "[--wait] [--json] [TERM...]",
-	  "ask the sources now; all terms if none is named", true, ask_refresh },
+	  "ask the sources now; all terms if none is named", true, true, ask_refresh },
+	{ "upgrade", "[--json]", "go on with the rptfs that is installed now; nobody notices",
+	  false, false, ask_upgrade },
 };
 
 static const struct option long_options[] = {
@@ -71,6 +75,7 @@ static const struct command *find_command(const char *name)
  */
 static bool take_options(int argc, char **argv, struct ask *ret, enum ask_exit *ret_code)
 {
+	char version[BUILD_VERSION_SIZE];
 	int option;
 
 	while ((option = getopt_long(argc, argv, "m:hV", long_options, NULL)) != -1) {
@@ -89,7 +94,7 @@ static bool take_options(int argc, char **argv, struct ask *ret, enum ask_exit *
 			*ret_code = ASK_OK;
 			return true;
 		case 'V':
-			puts("rpt " RPTFS_VERSION);
+			printf("rpt %s\n", build_version(version));
 			*ret_code = ASK_OK;
 			return true;
 		default:
@@ -127,6 +132,8 @@ int main(int argc, char **argv)
 		return usage("unknown command: ", argv[optind]);
 	if (ask.wait && !command->takes_wait)
 		return usage("--wait means nothing to ", command->name);
+	if (argc > optind + 1 && !command->takes_terms)
+		return usage("no terms are named to ", command->name);
 	ask.terms = (const char *const *)argv + optind + 1;
 	ask.n_terms = (size_t)(argc - optind - 1);
 	return finish(command->run(&ask));

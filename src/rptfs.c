@@ -1,6 +1,6 @@
 /*
- * rptfs: arguments and wiring. The command mounts; its keeper executes it again as the worker, and
- * as the runner.
+ * rptfs: arguments and wiring. The command becomes the keeper, which executes it again in its other
+ * roles.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -8,10 +8,12 @@
 #include <stdlib.h>
 
 #include "arguments.h"
+#include "base/build.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "daemon/daemonize.h"
 #include "daemon/keeper.h"
+#include "daemon/launch.h"
 #include "daemon/runner.h"
 #include "daemon/worker.h"
 #include "fetchers/aws_credentials.h"
@@ -22,6 +24,7 @@
 
 DEFINE_CLEANUP(struct config, config_free)
 
+/* From the files and the command line. */
 static int load(const struct arguments *arguments, struct config **ret)
 {
 	struct config_request request = {
@@ -42,11 +45,21 @@ static int load(const struct arguments *arguments, struct config **ret)
 	return config_load(ret, &request, stderr);
 }
 
-static int run_worker(const struct arguments *arguments, const struct config *config)
+/* What is in effect, from a descriptor. */
+static int load_effective(int fd, struct config **ret)
+{
+	char path[32];
+	struct config_request request = { .file = path, .types = fetcher_types };
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return config_load(ret, &request, stderr);
+}
+
+static int run_worker(const struct arguments *arguments)
 {
 	struct worker_setup setup = {
-		.config = config,
-		.channel = arguments->channel,
+		.load = load_effective,
+		.channel = arguments->descriptors[0],
 		.foreground = arguments->foreground,
 		.debug = arguments->debug,
 	};
@@ -57,52 +70,113 @@ static int run_worker(const struct arguments *arguments, const struct config *co
 
 static int run_runner(const struct arguments *arguments)
 {
+	_cleanup_(config_free_cleanup) struct config *config = NULL;
+	_cleanup_close_ int effective = arguments->descriptors[1];
 	struct runner_setup setup = {
-		.socket = arguments->requests,
+		.socket = arguments->descriptors[0],
 		.command = aws_credential_process,
+		.names_file = aws_names_file,
 	};
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
+	if (load_effective(effective, &config) < 0)
+		return EXIT_USAGE;
+	close(steal_fd(&effective));
+	setup.config = config;
 	return runner_serve(&setup);
 }
 
-/* The keeper needs two things of the configuration; the rest, which may be of ten thousand terms,
- * is not kept for the life of the mount. Takes the configuration. */
-static int run_keeper(const struct arguments *arguments, struct config *config)
+static int complain(const struct err *err)
 {
-	char descriptor[KEEPER_DESCRIPTOR_SIZE] = "";
-	_cleanup_free_ char **worker_argv = arguments_for(arguments, &arguments_worker, descriptor);
-	_cleanup_free_ char **runner_argv = arguments_for(arguments, &arguments_runner, descriptor);
-	_cleanup_free_ char *mountpoint = steal_ptr(&config->mountpoint);
-	struct keeper_setup setup = {
-		.mountpoint = mountpoint,
-		.allow_other = config->allow_other,
-		.worker_argv = worker_argv,
-		.runner_argv = runner_argv,
-		.descriptor_argument = descriptor,
-		.ready_fd = -1,
-	};
-	struct err err = ERR_INIT;
-	int code = EXIT_USAGE;
-
-	config_free(config);
-	malloc_trim(0);
-	if (!worker_argv || !runner_argv)
-		return EXIT_USAGE;
-	int parent = arguments->foreground ? 0 : daemonize(&setup.ready_fd, &code, &err);
-	if (parent < 0)
-		fprintf(stderr, "rptfs: %s\n", err.msg);
-	return parent ? code : keeper_run(&setup);
+	fprintf(stderr, "rptfs: %s\n", err->msg);
+	return EXIT_USAGE;
 }
 
-static int run(const struct arguments *arguments)
+/* Of an upgrade: what the files say now, if the mount can go on with it. */
+static int run_render(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
+	_cleanup_(config_free_cleanup) struct config *old = NULL;
+	struct err err = ERR_INIT;
 
-	if (load(arguments, &config) < 0)
+	if (load(arguments, &config) < 0 || load_effective(arguments->descriptors[1], &old) < 0)
 		return EXIT_USAGE;
+	if (launch_compare(old, config, &err) < 0 ||
+	    launch_render(config, arguments->descriptors[0], &err) < 0)
+		return complain(&err);
+	return 0;
+}
+
+/* As the keeper for the rest of its life, with no more than it needs. ready_fd as keeper_run(). */
+static int keep(const struct arguments *arguments, struct keeper_state *state, int ready_fd)
+{
+	char descriptors[KEEPER_DESCRIPTORS_SIZE] = "";
+	_cleanup_free_ char **worker = arguments_for(arguments, ROLE_WORKER, descriptors);
+	_cleanup_free_ char **runner = arguments_for(arguments, ROLE_RUNNER, descriptors);
+	_cleanup_free_ char **render = arguments_for(arguments, ROLE_RENDER, descriptors);
+	_cleanup_free_ char **keeper = arguments_for(arguments, ROLE_KEEPER, descriptors);
+	const struct keeper_commands commands = { worker, runner, render, keeper, descriptors };
+
+	if (!worker || !runner || !render || !keeper)
+		return EXIT_USAGE;
+	malloc_trim(0);
+	return keeper_run(state, &commands, ready_fd);
+}
+
+static int run_keeper(const struct arguments *arguments)
+{
+	static struct keeper_state state;
+
+	if (!keeper_inherit(arguments->descriptors[0], &state)) {
+		fputs("rptfs: the keeper before this one has other ideas\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (state.is_detached)
+		daemonize_detach();
+	return keep(arguments, &state, -1);
+}
+
+/* Takes the configuration, which the keeper does not keep. */
+static int run_command(const struct arguments *arguments, struct config *config,
+		       struct notify_kept *kept)
+{
+	static struct keeper_state state;
+	struct err err = ERR_INIT;
+	int ready_fd = -1;
+
+	int code = launch(&state, config, kept, arguments->debug, &err);
+	config_free(config);
+	if (code) {
+		complain(&err);
+		return code;
+	}
+	int parent = arguments->foreground ? 0 : daemonize(&ready_fd, &code, &err);
+	if (parent < 0)
+		return complain(&err);
+	return parent ? code : keep(arguments, &state, ready_fd);
+}
+
+/* A restart does not end a mount because somebody is at work on the file. */
+static int load_kept(const struct notify_kept *kept, struct config **ret)
+{
+	if (kept->device < 0 || kept->config < 0 || load_effective(kept->config, ret) < 0)
+		return -1;
+	log_event(LOG_LEVEL_ERROR, "config_refused",
+		  LOG_STR("next", "going on with the one that was in effect"));
+	return 0;
+}
+
+static int mount_terms(const struct arguments *arguments)
+{
+	_cleanup_(config_free_cleanup) struct config *config = NULL;
+	struct notify_kept kept;
+
+	notify_take(&kept);
+	if (load(arguments, &config) < 0 && load_kept(&kept, &config) < 0)
+		return EXIT_USAGE;
+	close_cleanup(&kept.config);
 	if (arguments->show_config) {
-		config_show(config, stdout);
+		config_show(config, CONFIG_SECRETS_MASKED, stdout);
 		return 0;
 	}
 	if (arguments->check_config) {
@@ -116,15 +190,30 @@ static int run(const struct arguments *arguments)
 		      stderr);
 		return EXIT_USAGE;
 	}
-	if (arguments->requests >= 0)
+	return run_command(arguments, steal_ptr(&config), &kept);
+}
+
+static int run(const struct arguments *arguments)
+{
+	switch (arguments->role) {
+	case ROLE_COMMAND:
+		return mount_terms(arguments);
+	case ROLE_KEEPER:
+		return run_keeper(arguments);
+	case ROLE_RENDER:
+		return run_render(arguments);
+	case ROLE_WORKER:
+		return run_worker(arguments);
+	case ROLE_RUNNER:
 		return run_runner(arguments);
-	return arguments->channel >= 0 ? run_worker(arguments, config)
-				       : run_keeper(arguments, steal_ptr(&config));
+	}
+	return EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
 {
 	_cleanup_(arguments_release) struct arguments arguments;
+	char version[BUILD_VERSION_SIZE];
 
 	if (arguments_parse(&arguments, argc, argv) < 0)
 		return EXIT_USAGE;
@@ -135,7 +224,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (arguments.version) {
-		puts("rptfs " RPTFS_VERSION);
+		printf("rptfs %s\n", build_version(version));
 		return 0;
 	}
 	return run(&arguments);

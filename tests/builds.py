@@ -1,7 +1,9 @@
 """The trees below build/ that tests/run makes."""
 
 import os
+import re
 import shutil
+import subprocess
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -36,3 +38,27 @@ class Build:
             f":suppressions={directory}/tsan.supp",
             "LSAN_OPTIONS": f"suppressions={directory}/lsan.supp:print_suppressions=0",
         }
+
+
+def other_build(path):
+    """Makes the program another build: of its build id one bit is another one."""
+    notes = subprocess.run(["readelf", "-n", path], capture_output=True, text=True, check=True).stdout
+    build_id = bytes.fromhex(re.search(r"Build ID: ([0-9a-f]+)", notes).group(1))
+    with open(path, "rb") as file:
+        program = file.read()
+    assert program.count(build_id) == 1
+    changed = bytes([build_id[0] ^ 1]) + build_id[1:]
+    put_program(path, program.replace(build_id, changed))
+
+
+def put_program(path, content, mode=0o755):
+    """As a package manager does it: under another name, then renamed."""
+    with open(path + ".new", "wb") as file:
+        file.write(content)
+    os.chmod(path + ".new", mode)
+    os.rename(path + ".new", path)
+
+
+def version_of(program):
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.strip().removeprefix("rptfs ")

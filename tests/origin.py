@@ -310,7 +310,7 @@ def every(n, behaviour, otherwise=serve):
 class Origin:
     """Listens on a loopback port until close(). tls: an ssl.SSLContext, or None."""
 
-    def __init__(self, tls=None, unix=None, port=0):
+    def __init__(self, tls=None, unix=None, port=0, address="127.0.0.1"):
         self.tls = tls
         self.lock = threading.Lock()
         self.pages = {}  # guarded by lock, as all below
@@ -326,7 +326,7 @@ class Origin:
         else:
             self.socket = socket.socket()
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.socket.bind(("127.0.0.1", port))
+            self.socket.bind((address, port))
             self.port = self.socket.getsockname()[1]
         self.socket.listen(1024)
         threading.Thread(target=self._accept, daemon=True).start()

@@ -49,6 +49,14 @@ def session_processes(session):
     return found
 
 
+def comm(pid):
+    """The name of a process; empty if it is gone."""
+    try:
+        return read(f"/proc/{pid}/comm").decode().strip()
+    except OSError:
+        return ""
+
+
 def parse_logfmt(line):
     """One line of the log as a dict; None if it is not logfmt."""
     fields = {}
@@ -110,6 +118,8 @@ class Mount:
         self.log_checked = 0
         self.binary = build.rptfs
         os.makedirs(self.path, exist_ok=True)
+        if build.sanitized:
+            os.chmod(directory, 0o1777)  # for the reports of the worker, which is another user
         self.configure(config)
         if user:
             self._belong_to(user)
@@ -154,7 +164,7 @@ class Mount:
         if self.user:
             self._wait(lambda: self.ls() is not None, "the first listing")
             return self
-        self.control = self._wait(lambda: xattr(self.path, "control"), "user.rpt.control")
+        self.control = self._wait(self._find_control, "user.rpt.control")
         if wait:
             self._wait(self._first_attempts_over, "the first attempts")
         return self
@@ -167,6 +177,12 @@ class Mount:
 
         wait_for(check, what, STARTED_IN_S * self.build.slow)
         return condition()
+
+    def _find_control(self):
+        try:
+            return xattr(self.path, "control")
+        except OSError:  # a dead mount that is about to be replaced
+            return None
 
     def _first_attempts_over(self):
         done = self.run_rpt("status", "--json")
@@ -209,15 +225,44 @@ class Mount:
         assert not found, "\n".join(found) + "\nThe end of the log:\n" + self.log_end()
 
     def kill(self):
-        """As a crash would: every process at once, nothing cleaned up but the mount."""
+        """As a power cut would: every process at once, nothing cleaned up but the mount."""
         self.expect("event=keeper_died")  # who was killed last may still have seen it
-        for pid in session_processes(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        self.process.kill()  # the keeper, which would start another worker
         self.process.wait(10)
         self.clear()
+
+    # Its processes
+
+    def child(self, name):
+        """The pid of the keeper's one child of that name ("worker", "runner"), or None."""
+        found = [pid for pid in session_processes(self.process.pid) if comm(pid) == "rptfs-" + name]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def keeper(self):
+        """The keeper's pid: of a mount in the foreground it is the command itself."""
+        return self.process.pid
+
+    @property
+    def worker(self):
+        return wait_for(lambda: self.child("worker"), "one worker")
+
+    def kill_worker(self, signo=signal.SIGKILL):
+        """Returns the pid of the one that died."""
+        self.expect(r"event=worker_died")
+        pid = self.worker
+        os.kill(pid, signo)
+        return pid
+
+    def wait_worker(self, after, seconds=10):
+        """Until another worker than that one answers rpt; its pid."""
+
+        def answers():
+            done = self.run_rpt("status", "--json")
+            return done.returncode == 0 and json.loads(done.stdout)["pid"] != after
+
+        wait_for(answers, f"a worker after {after}", seconds * self.build.slow)
+        return self.worker
 
     def clear(self):
         """Whatever is left: processes and mount go. Never hangs."""

@@ -46,5 +46,7 @@ def test_white_space():
 
 
 def test_shell_scripts_parse():
-    for script in ("tests/run", ".ci/run", "packaging/quickstart", "packaging/install-packages"):
+    packaging = ("quickstart", "install-packages", "create-user", "systemd/rptfs-service.in")
+    scripts = ["tests/run", "tests/nested-systemd", ".ci/run"]
+    for script in scripts + [f"packaging/{name}" for name in packaging]:
         subprocess.run(["bash", "-n", os.path.join(TOP, script)], check=True)

@@ -378,6 +378,7 @@ def test_unix_socket(mount, origins, directory):
     path = os.path.join(directory, "http.socket")
     local = origins(unix=path)
     local.put("/t", NEW)
+    os.chmod(path, 0o666)
     assert mount(http("http://localhost/t", f'unix_socket = "{path}"')).read("t") == NEW
 
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "src/client": {"base"},
 }
 # Fetchers see the contract, the HTTP engine's front, and nothing of the engine room.
-FETCHERS = re.compile(r"base/.*|term/(option|source)\.h|fetch/(fetcher|http|runner)\.h|fetchers/.*")
+FETCHERS = re.compile(r"base/.*|term/(option|source)\.h|fetch/(fetcher|files|http|runner)\.h|fetchers/.*")
 
 
 def includes(path):

@@ -339,18 +339,6 @@ def test_a_signal_ends_it_while_it_starts(mount, origin):
     m.stop()
 
 
-def test_the_worker_dies_and_nothing_is_left(mount):
-    """Surviving it comes later; until then the end is orderly."""
-    m = mount(ONE)
-    for pid in session_processes(m.process.pid):
-        if read(f"/proc/{pid}/comm").strip() == b"rptfs-worker":
-            os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: m.process.poll() is not None, "the keeper to end", 5)
-    assert m.process.returncode != 0
-    assert not m.is_mounted() and not session_processes(m.process.pid)
-    m.clear()
-
-
 def test_again_and_again(mount):
     """Twenty lives in a row leave nothing behind."""
     m = mount(ONE)

@@ -183,7 +183,7 @@ def test_a_corrupt_catalog_is_set_aside_and_all_is_fetched_again(mount, origin, 
     assert len(snapshot_files(m.store)) == 1
     if how != "empty":  # an empty file is a catalog in which nothing was written yet
         assert any("catalog" in str(line) for line in m.events() if line["level"] != "info")
-        assert [name for name in os.listdir(m.store) if name.startswith("catalog.db.corrupt-")]
+        assert [name for name in os.listdir(m.store) if name.startswith("aside-")]
 
 
 def test_a_missing_catalog_is_a_new_store(mount, origin):

@@ -9,10 +9,11 @@
  *	short     fewer bytes than the version has
  *	backward  an older version than one that any reader had seen before this open
  *	mismatch  user.rpt.version does not belong to the bytes of the same descriptor
+ *	hung      readers that wait for one answer for longer than a failing worker is an excuse for
  *
- * Each thread keeps some descriptors and mappings for a while and looks at them again: they must
- * still show the version that they were opened on. On a file system without user.rpt.version that
- * check is left out; nothing else here knows what file system it reads.
+ * Each thread keeps some descriptors and mappings for a while and looks at them again, warm and
+ * cold: they must still show the version that they were opened on. Where a file system has no
+ * user.rpt.version, that check is left out; nothing else here knows what file system it reads.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -24,23 +25,30 @@
 #include "torture.h"
 
 static const char usage[] =
-	"usage: torture [-p PROCESSES] [-t THREADS] [-s SECONDS] [-n ITERATIONS] DIR\n"
+	"usage: torture [-p PROCESSES] [-t THREADS] [-s SECONDS] [-n ITERATIONS]\n"
+	"               [-c PERCENT] [-k LOOKS] [-w SECONDS] DIR\n"
 	"       torture make NAME VERSION SIZE > FILE\n"
 	"       torture swap [-r SWAPS_PER_SECOND] [-s SECONDS] DIR\n"
+	"       torture pause [-c] [-r READS_PER_SECOND] [-s SECONDS] [-o MS] FILE...\n"
 	"\n"
-	"The first form reads the self-proving files below DIR (names that start with a dot are "
-	"left\n"
-	"out) with PROCESSES times THREADS readers (4 x 4) for SECONDS (10), or until each thread "
-	"has\n"
-	"made ITERATIONS visits, prints one line of counts, and exits 0 only if torn, failed, "
-	"short,\n"
-	"backward and mismatch are all 0.\n"
+	"The first form reads the self-proving files below DIR (names that start with a dot are\n"
+	"left out) with PROCESSES times THREADS readers (4 x 4) for SECONDS (10), or until each\n"
+	"thread has made ITERATIONS visits, prints one line of counts, and exits 0 only if torn,\n"
+	"failed, short, backward, mismatch and hung are all 0. A file is kept open, perhaps "
+	"mapped,\n"
+	"for up to LOOKS (16) looks at it, of which PERCENT (0) are cold: its pages are dropped "
+	"first.\n"
 	"\"make\" writes a self-proving file: NAME is its path below DIR, VERSION a number that "
 	"rises\n"
 	"from each to the next, SIZE in bytes, a multiple of 8 and at least 64.\n"
 	"\"swap\" replaces the files of DIR by their next versions, with rename(2), large ones "
 	"less\n"
-	"often than small ones (200 a second, for 10 seconds), and prints how many it replaced.\n";
+	"often than small ones (200 a second, for 10 seconds), and prints how many it replaced.\n"
+	"\"pause\" opens and reads one FILE after the other (1000 times a second), cold with -c, "
+	"and\n"
+	"prints the longest time that took; with -o, also each that took longer than that, with "
+	"the\n"
+	"moment (CLOCK_MONOTONIC) at which it ended.\n";
 
 static uint64_t number(const char *text)
 {
@@ -56,16 +64,41 @@ static uint64_t number(const char *text)
 
 int main(int argc, char **argv)
 {
-	struct torture_limits limits = { .processes = 4, .threads = 4, .seconds = 10 };
-	double rate = 200;
+	struct torture_limits limits = {
+		.processes = 4,
+		.threads = 4,
+		.seconds = 10,
+		.looks = 16,
+		.patience_s = 30,
+	};
+	struct torture_pace pace = { .per_second = 0 };
 	bool swap = argc > 1 && strcmp(argv[1], "swap") == 0;
+	bool pause = argc > 1 && strcmp(argv[1], "pause") == 0;
 	int opt;
 
 	if (argc == 5 && strcmp(argv[1], "make") == 0)
 		return torture_make(argv[2], number(argv[3]), number(argv[4]), STDOUT_FILENO);
-	optind = swap ? 2 : 1;
-	while ((opt = getopt(argc, argv, swap ? "r:s:h" : "p:t:s:n:h")) != -1) {
+	optind = swap || pause ? 2 : 1;
+	while ((opt = getopt(argc, argv,
+			     swap    ? "r:s:h"
+			     : pause ? "cr:s:o:h"
+				     : "p:t:s:n:c:k:w:h")) != -1) {
 		switch (opt) {
+		case 'c':
+			if (pause)
+				pace.is_cold = true;
+			else
+				limits.cold_percent = (unsigned)number(optarg);
+			break;
+		case 'k':
+			limits.looks = (unsigned)number(optarg);
+			break;
+		case 'w':
+			limits.patience_s = (unsigned)number(optarg);
+			break;
+		case 'o':
+			pace.over_ms = (double)number(optarg);
+			break;
 		case 'p':
 			limits.processes = (unsigned)number(optarg);
 			break;
@@ -79,7 +112,7 @@ int main(int argc, char **argv)
 			limits.iterations = number(optarg);
 			break;
 		case 'r':
-			rate = (double)number(optarg);
+			pace.per_second = (double)number(optarg);
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -89,10 +122,15 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind != argc - 1) {
+	if (pause ? optind >= argc : optind != argc - 1) {
 		fputs(usage, stderr);
 		return 2;
 	}
-	return swap ? torture_swap(argv[optind], rate, limits.seconds)
+	if (!pace.per_second)
+		pace.per_second = swap ? 200 : 1000;
+	pace.seconds = limits.seconds;
+	if (pause)
+		return torture_pause(argv + optind, (size_t)(argc - optind), &pace);
+	return swap ? torture_swap(argv[optind], pace.per_second, pace.seconds)
 		    : torture_read(argv[optind], &limits);
 }

@@ -27,17 +27,42 @@
 #define VERSION_SIZE 256
 #define COMPLAINTS   20
 
-enum count { OPENS, VERIFIED, TORN, FAILED, SHORT, BACKWARD, MISMATCH, COUNTS };
+#define LOOKS_FEW   4
+#define THREADS_MAX 1024
 
-static const char *const count_names[COUNTS] = { "opens", "verified", "torn",	 "failed",
-						 "short", "backward", "mismatch" };
+enum count {
+	OPENS,
+	VERIFIED,
+	COLD,
+	SUPERSEDED,
+	TORN,
+	FAILED,
+	SHORT,
+	BACKWARD,
+	MISMATCH,
+	HUNG,
+	COUNTS
+};
+
+static const char *const count_names[COUNTS] = {
+	"opens",  "verified", "cold",	  "superseded", "torn",
+	"failed", "short",    "backward", "mismatch",	"hung",
+};
+
+/* Since when a reader has been at one visit, for those who wait for it. */
+struct beat {
+	atomic_int thread; /* 0: there is none (any more) */
+	atomic_int_least64_t since_ms;
+};
 
 /* What all processes share; anonymous shared memory, lock-free. */
 struct shared {
 	atomic_uint_least64_t counts[COUNTS];
 	atomic_uint_least64_t bytes;
-	atomic_uint_least64_t versions; /* seen for the first time */
+	atomic_uint_least64_t versions;	  /* seen for the first time */
+	atomic_uint_least64_t longest_us; /* that opening a file and reading its beginning took */
 	atomic_uint complaints;
+	struct beat beats[THREADS_MAX];		 /* by process and thread */
 	atomic_uint_least64_t newest[FILES_MAX]; /* version that anybody has read, by file */
 };
 
@@ -45,8 +70,8 @@ static struct shared *shared;
 static char *files[FILES_MAX];
 static size_t n_files;
 static const char *top;
+static const struct torture_limits *limits;
 static double limit_s;
-static uint64_t limit_visits; /* of each thread; 0: none */
 
 static double now_s(void)
 {
@@ -54,6 +79,11 @@ static double now_s(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static int64_t now_ms(void)
+{
+	return (int64_t)(now_s() * 1000);
 }
 
 __attribute__((format(printf, 2, 3))) static void complain(enum count count, const char *fmt, ...)
@@ -83,6 +113,7 @@ struct held {
 	int fd;	   /* owned; -1: none */
 	void *map; /* owned; NULL: none */
 	size_t file;
+	unsigned looks; /* left before it is let go */
 	struct proof proof;
 	char label[VERSION_SIZE]; /* user.rpt.version; empty: the file system has none */
 };
@@ -100,6 +131,7 @@ struct reader {
 	struct held held[HELD_MAX];
 	struct label *labels; /* owned; by file */
 	unsigned char *buf;   /* owned; READ_BYTES */
+	struct beat *beat;
 };
 
 /* A mapping whose bytes cannot be had raises SIGBUS. */
@@ -255,11 +287,24 @@ static bool read_label(const struct held *held, char ret[VERSION_SIZE])
 	return false;
 }
 
+/* What is looked at next has to come from the daemon again. */
+static void drop_pages(const struct held *held)
+{
+	if (held->map)
+		madvise(held->map, held->proof.size_bytes, MADV_DONTNEED);
+	posix_fadvise(held->fd, 0, 0, POSIX_FADV_DONTNEED);
+	atomic_fetch_add(&shared->counts[COLD], 1);
+}
+
 static void check_again(struct reader *reader, const struct held *held)
 {
 	char label[VERSION_SIZE];
 	struct stat st;
 
+	if (next_random(&reader->random) % 100 < limits->cold_percent)
+		drop_pages(held);
+	if (held->proof.version < atomic_load(&shared->newest[held->file]))
+		atomic_fetch_add(&shared->counts[SUPERSEDED], 1);
 	if (fstat(held->fd, &st) < 0)
 		complain(FAILED, "%s: fstat: %s", files[held->file], strerror(errno));
 	else if ((uint64_t)st.st_size != held->proof.size_bytes)
@@ -281,21 +326,38 @@ static void let_go(struct held *held)
 	*held = (struct held){ .fd = -1 };
 }
 
+/* For how many looks a file is kept: half of them are soon let go, of the others as many are kept
+ * for a few looks as for hundreds. */
+static unsigned few_or_many(struct reader *reader)
+{
+	unsigned most = next_random(&reader->random) % 2 ? limits->looks : LOOKS_FEW, bits = 0;
+
+	while (most >> (bits + 1))
+		bits++;
+	return 1U << next_random(&reader->random) % (bits + 1);
+}
+
 /* Opens the file, finds out which version it is. */
 static bool take(struct reader *reader, struct held *held, size_t file)
 {
 	_Alignas(8) unsigned char block[PROOF_BLOCK];
 	uint64_t known = atomic_load(&shared->newest[file]);
+	double start_s = now_s();
 	struct stat st;
 	ssize_t got;
 
-	*held = (struct held){ .fd = open(files[file], O_RDONLY | O_CLOEXEC), .file = file };
+	*held = (struct held){
+		.fd = open(files[file], O_RDONLY | O_CLOEXEC),
+		.file = file,
+		.looks = few_or_many(reader),
+	};
 	atomic_fetch_add(&shared->counts[OPENS], 1);
 	if (held->fd < 0 || fstat(held->fd, &st) < 0 ||
 	    (got = pread(held->fd, block, sizeof(block), 0)) < 0) {
 		complain(FAILED, "%s: %s", files[file], strerror(errno));
 		return false;
 	}
+	raise_to(&shared->longest_us, (uint64_t)((now_s() - start_s) * 1e6));
 	if (!proof_identify(block, (size_t)got, &held->proof) ||
 	    held->proof.name_hash != proof_name_hash(files[file] + strlen(top) + 1)) {
 		complain(got < PROOF_MIN_BYTES ? SHORT : TORN, "%s: not a self-proving file",
@@ -335,7 +397,7 @@ static void visit(struct reader *reader)
 
 	if (held->fd >= 0) {
 		check_again(reader, held);
-		if (next_random(&reader->random) % 4 != 0)
+		if (--held->looks)
 			return;
 	}
 	let_go(held);
@@ -365,21 +427,29 @@ static void visit(struct reader *reader)
 static void *reader_main(void *arg)
 {
 	struct reader *reader = arg;
+	struct beat *beat = reader->beat;
 
-	for (uint64_t i = 0; now_s() < limit_s && (!limit_visits || i < limit_visits); i++)
+	atomic_store(&beat->since_ms, now_ms());
+	atomic_store(&beat->thread, gettid());
+	for (uint64_t i = 0; now_s() < limit_s && (!limits->iterations || i < limits->iterations);
+	     i++) {
 		visit(reader);
+		atomic_store(&beat->since_ms, now_ms());
+	}
 	for (size_t i = 0; i < HELD_MAX; i++) {
 		if (reader->held[i].fd >= 0)
 			check_again(reader, &reader->held[i]);
 		let_go(&reader->held[i]);
+		atomic_store(&beat->since_ms, now_ms());
 	}
+	atomic_store(&beat->thread, 0);
 	return NULL;
 }
 
-static int process_main(unsigned n_threads, uint64_t seed)
+static int process_main(unsigned process, uint64_t seed)
 {
+	unsigned n_threads = limits->threads, started = 0;
 	struct reader *readers = calloc(n_threads, sizeof(*readers));
-	unsigned started = 0;
 
 	if (!readers)
 		return 1;
@@ -388,6 +458,7 @@ static int process_main(unsigned n_threads, uint64_t seed)
 		reader->random = seed * 1000003 + started + 1;
 		reader->buf = aligned_alloc(PROOF_BLOCK, READ_BYTES);
 		reader->labels = calloc(n_files, sizeof(*reader->labels));
+		reader->beat = &shared->beats[process * n_threads + started];
 		for (size_t i = 0; i < HELD_MAX; i++)
 			reader->held[i].fd = -1;
 		if (!reader->buf || !reader->labels ||
@@ -422,18 +493,79 @@ static int report(void)
 		       (uint64_t)atomic_load(&shared->counts[i]));
 		bad |= i >= TORN && atomic_load(&shared->counts[i]);
 	}
-	printf(" files=%zu versions=%" PRIu64 " bytes=%" PRIu64 "\n", n_files,
-	       (uint64_t)atomic_load(&shared->versions), (uint64_t)atomic_load(&shared->bytes));
+	printf(" files=%zu versions=%" PRIu64 " bytes=%" PRIu64 " longest_us=%" PRIu64 "\n",
+	       n_files, (uint64_t)atomic_load(&shared->versions),
+	       (uint64_t)atomic_load(&shared->bytes), (uint64_t)atomic_load(&shared->longest_us));
 	return bad ? 1 : 0;
 }
 
-int torture_read(const char *dir, const struct torture_limits *limits)
+/* Where in the kernel the thread waits, for whoever finds out why. */
+static void tell_hung(pid_t pid, int thread, int64_t for_ms)
 {
+	char path[64], stack[4096];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", pid, thread);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, stack, sizeof(stack) - 1);
+	if (fd >= 0)
+		close(fd);
+	stack[got < 0 ? 0 : got] = '\0';
+	complain(HUNG, "thread %d has waited for %" PRId64 " ms:\n%s", thread, for_ms, stack);
+}
+
+static bool any_hung(const pid_t *pids)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < limits->processes * limits->threads; i++) {
+		struct beat *beat = &shared->beats[i];
+		int thread = atomic_load(&beat->thread);
+		int64_t for_ms = now_ms() - atomic_load(&beat->since_ms);
+		if (!thread || for_ms < (int64_t)limits->patience_s * 1000)
+			continue;
+		tell_hung(pids[i / limits->threads], thread, for_ms);
+		found = true;
+	}
+	return found;
+}
+
+/* Until all have ended, or some wait for ever: those cannot be waited for, nor even be killed. */
+static int wait_for_readers(const pid_t *pids, unsigned n_running)
+{
+	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
 	int failed = 0, status;
+	pid_t pid;
+
+	while (n_running) {
+		while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+			failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+			n_running--;
+		}
+		if (n_running && any_hung(pids)) {
+			for (unsigned i = 0; i < limits->processes; i++)
+				if (pids[i] > 0)
+					kill(pids[i], SIGKILL);
+			return failed + 1;
+		}
+		if (n_running)
+			nanosleep(&pause, NULL);
+	}
+	return failed;
+}
+
+int torture_read(const char *dir, const struct torture_limits *given)
+{
+	pid_t pids[THREADS_MAX] = { 0 };
+	unsigned n_running = 0;
 
 	top = dir;
+	limits = given;
 	limit_s = now_s() + limits->seconds;
-	limit_visits = limits->iterations;
+	if (limits->processes > THREADS_MAX || limits->threads > THREADS_MAX ||
+	    limits->processes * limits->threads > THREADS_MAX || !limits->looks) {
+		fprintf(stderr, "torture: at most %d readers, and at least 1 look\n", THREADS_MAX);
+		return 2;
+	}
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (shared == MAP_FAILED || nftw(top, add_file, 16, FTW_PHYS | FTW_ACTIONRETVAL) != 0) {
@@ -446,13 +578,12 @@ int torture_read(const char *dir, const struct torture_limits *limits)
 	}
 	signal(SIGBUS, on_sigbus);
 	for (unsigned i = 0; i < limits->processes; i++) {
-		pid_t pid = fork();
-		if (pid == 0)
-			_exit(process_main(limits->threads, (uint64_t)getpid()));
-		failed += pid < 0;
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(process_main(i, (uint64_t)getpid()));
+		n_running += pids[i] > 0;
 	}
-	while (wait(&status) > 0)
-		failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+	int failed = (int)(limits->processes - n_running) + wait_for_readers(pids, n_running);
 	if (failed)
 		fprintf(stderr, "torture: %d of %u processes did not end well\n", failed,
 			limits->processes);

@@ -1,15 +1,28 @@
 #include "base/clock.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 
-int64_t clock_boot_ms(void)
+#define ADJUSTED_BY_MS 100
+
+static int64_t read_ms(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_BOOTTIME, &ts);
+	clock_gettime(clock, &ts);
 	return (int64_t)ts.tv_sec * MS_PER_S + ts.tv_nsec / 1000000;
+}
+
+int64_t clock_boot_ms(void)
+{
+	return read_ms(CLOCK_BOOTTIME);
+}
+
+int64_t clock_awake_ms(void)
+{
+	return read_ms(CLOCK_MONOTONIC);
 }
 
 struct timespec clock_after(int64_t duration_ms)
@@ -39,6 +52,20 @@ int64_t clock_wall_ns(void)
 int64_t clock_wall_ms(void)
 {
 	return clock_wall_ns() / 1000000;
+}
+
+int64_t clock_wall_at(int64_t boot_ms)
+{
+	static _Atomic int64_t shown_offset_ms;
+	int64_t offset_ms = clock_wall_ms() - clock_boot_ms();
+	int64_t shown_ms = atomic_load(&shown_offset_ms);
+
+	/* The two are not read in one instant. */
+	if (offset_ms - shown_ms > ADJUSTED_BY_MS || shown_ms - offset_ms > ADJUSTED_BY_MS) {
+		atomic_store(&shown_offset_ms, offset_ms);
+		shown_ms = offset_ms;
+	}
+	return boot_ms + shown_ms;
 }
 
 const char *clock_rfc3339(int64_t wall_ms, char ret[CLOCK_RFC3339_SIZE])

@@ -1,8 +1,9 @@
 /*
  * clock: the two clocks and how time is written.
  *
- * Everything that waits uses the monotonic clock (CLOCK_BOOTTIME, so that a suspended machine's
- * terms are due when it wakes); everything that is shown uses the wall clock.
+ * Everything that waits or is planned uses the monotonic clock (CLOCK_BOOTTIME, so that a suspended
+ * machine's terms are due when it wakes). The wall clock, which jumps, is for what is shown, for
+ * dates of others (HTTP, credentials, file times), and for what has to be kept over a restart.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -18,6 +19,9 @@
 /* Milliseconds since boot, suspended time included. Never goes back. */
 int64_t clock_boot_ms(void);
 
+/* Milliseconds that this machine was awake: for how long another process may be silent. */
+int64_t clock_awake_ms(void);
+
 /* The time on CLOCK_MONOTONIC that is so far from now, for pthread_cond_clockwait(). */
 struct timespec clock_after(int64_t duration_ms);
 
@@ -26,6 +30,10 @@ int64_t clock_wall_ms(void);
 
 /* Nanoseconds since 1970-01-01T00:00:00Z. */
 int64_t clock_wall_ns(void);
+
+/* A time of clock_boot_ms(), past or to come, as the wall clock stands now. The same for the same
+ * time until the wall clock is set; its slow adjustment is followed in steps of 100 ms. */
+int64_t clock_wall_at(int64_t boot_ms);
 
 /* RFC 3339 in UTC with milliseconds, "2026-01-31T12:00:00.250Z"; ret holds CLOCK_RFC3339_SIZE. */
 #define CLOCK_RFC3339_SIZE 32

@@ -37,7 +37,8 @@ static int make_request(const struct ask *ask, const char *command, json_t **ret
 }
 
 /* Says what is wrong, if anything is. */
-static enum ask_exit start(const struct ask *ask, const char *command, struct session **ret)
+static enum ask_exit start(const struct ask *ask, const char *command, bool waits,
+			   struct session **ret)
 {
 	_cleanup_(json_decref_cleanup) json_t *request = NULL;
 	_cleanup_(session_free_cleanup) struct session *session = NULL;
@@ -46,7 +47,7 @@ static enum ask_exit start(const struct ask *ask, const char *command, struct se
 	if (make_request(ask, command, &request, &err) < 0)
 		return complain(ASK_NO, &err);
 	if (session_new(&session, ask->mount, &err) < 0 ||
-	    session_send(session, request, ask->wait, &err) < 0)
+	    session_send(session, request, waits, &err) < 0)
 		return complain(ASK_TROUBLE, &err);
 	*ret = steal_ptr(&session);
 	return ASK_OK;
@@ -226,7 +227,7 @@ enum ask_exit ask_status(const struct ask *ask)
 	_cleanup_(session_free_cleanup) struct session *session = NULL;
 	_cleanup_(json_decref_cleanup) json_t *document = NULL;
 
-	enum ask_exit code = start(ask, "status", &session);
+	enum ask_exit code = start(ask, "status", false, &session);
 	if (code == ASK_OK)
 		code = next(ask, session, &document);
 	if (code == ASK_OK && !ask->json)
@@ -271,7 +272,7 @@ enum ask_exit ask_refresh(const struct ask *ask)
 	_cleanup_(session_free_cleanup) struct session *session = NULL;
 	_cleanup_(json_decref_cleanup) json_t *taken = NULL;
 
-	enum ask_exit code = start(ask, "refresh", &session);
+	enum ask_exit code = start(ask, "refresh", ask->wait, &session);
 	if (code == ASK_OK)
 		code = next(ask, session, &taken);
 	if (code != ASK_OK)
@@ -291,5 +292,35 @@ enum ask_exit ask_refresh(const struct ask *ask)
 		if (!ask->json)
 			print_outcome(object);
 	}
+	return code;
+}
+
+/* What a process of the mount runs. */
+static void print_process(const json_t *answer, const char *name)
+{
+	const json_t *process = json_object_get(answer, name);
+	const char *version = text_of(process, "version");
+
+	printf("%s: ", name);
+	table_put(stdout, version ? version : "?");
+	printf(", process %lld\n", (long long)json_integer_value(json_object_get(process, "pid")));
+}
+
+enum ask_exit ask_upgrade(const struct ask *ask)
+{
+	_cleanup_(session_free_cleanup) struct session *session = NULL;
+	_cleanup_(json_decref_cleanup) json_t *answer = NULL;
+
+	enum ask_exit code = start(ask, "upgrade", true, &session);
+	if (code == ASK_OK)
+		code = next(ask, session, &answer);
+	if (code != ASK_OK || ask->json)
+		return code;
+	const char *previous = text_of(answer, "previous");
+	fputs("upgraded from ", stdout);
+	table_put(stdout, previous ? previous : "?");
+	putchar('\n');
+	print_process(answer, "worker");
+	print_process(answer, "keeper");
 	return code;
 }

@@ -26,5 +26,6 @@ struct ask {
 
 enum ask_exit ask_status(const struct ask *ask);
 enum ask_exit ask_refresh(const struct ask *ask);
+enum ask_exit ask_upgrade(const struct ask *ask);
 
 #endif

@@ -1,5 +1,6 @@
 #include "control/command.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -139,9 +140,27 @@ static int run_refresh(const struct exchange *exchange, json_t *request, struct 
 	return 0;
 }
 
+/* The answer comes from another worker: the connection leaves this one. */
+static int run_upgrade(const struct exchange *exchange, json_t *request, struct err *err)
+{
+	json_error_t problem;
+	const char *command;
+
+	if (json_unpack_ex(request, &problem, JSON_STRICT, "{s:s}", "command", &command) < 0)
+		return err_set(err, ERR_BAD_DATA, "upgrade: %s", problem.text);
+	_cleanup_close_ int connection = fcntl(exchange->conn->fd, F_DUPFD_CLOEXEC, 0);
+	if (connection < 0)
+		return err_errno(err, "upgrade");
+	if (exchange->view->upgrade(exchange->view->upgrade_arg, connection, err) < 0)
+		return -1;
+	steal_fd(&connection);
+	return 0;
+}
+
 static const struct command commands[] = {
 	{ "status", false, run_status },
 	{ "refresh", true, run_refresh },
+	{ "upgrade", true, run_upgrade },
 };
 
 static const struct command *command_find(const char *name)

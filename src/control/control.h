@@ -13,6 +13,8 @@
  *	refresh	 {"requested": 1}, as soon as the attempts are asked for; with "wait", then a line a
  *		 term in the order asked for, as its attempt ends:
  *		 {"name": …, "outcome": "updated", "version": …, "last_error": null}
+ *	upgrade	 {"previous": "0.1.0 (…)", "worker": {"version": "0.2.0 (…)", "pid": …},
+ *		 "keeper": {…}}, from the worker that serves now
  *
  * What went wrong with the request as a whole is the last line:
  * {"error": {"kind": "denied", "message": …}}, with the kinds of base/err.h.
@@ -26,6 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/build.h"
 #include "base/cancel.h"
 #include "base/err.h"
 #include "fetch/http.h"
@@ -44,6 +47,16 @@ struct control_view {
 	struct fs *fs;
 	struct http *http;
 	int64_t started_at_ms; /* wall clock */
+
+	/* Of the other process. */
+	pid_t keeper;
+	const char *_Atomic keeper_version; /* another one after an upgrade */
+	unsigned restarts;		    /* workers that died, on this mount */
+
+	/* Takes over the connection (the callee's) and has it answered by one of the two functions
+	 * below. -1 if that cannot even be tried; the connection then stays the caller's. */
+	int (*upgrade)(void *arg, int connection, struct err *err);
+	void *upgrade_arg;
 };
 
 /* Renderings for .rpt/; arg is the struct control_view. *ret is malloc'ed, the caller's. */
@@ -53,14 +66,18 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 struct control;
 
 /*
- * Listens on `path` and serves in threads of its own until cancel. The directory of `path` is made
- * (0755) if it is missing, its parent is not; a socket of somebody who is gone is replaced.
+ * Serves a listening socket (control/listener.h; borrowed) in threads of its own until cancel.
  * Everybody who can reach the socket may look; root and `owner` may also give commands that change
  * something. view and cancel are borrowed.
  */
-int control_new(struct control **ret, const struct control_view *view, const char *path,
-		uid_t owner, struct cancel *cancel, struct err *err);
-/* After cancellation: ends the threads, removes the socket (unless a successor replaced it). */
+int control_new(struct control **ret, const struct control_view *view, int listener, uid_t owner,
+		struct cancel *cancel, struct err *err);
+/* After cancellation: ends the threads. */
 void control_free(struct control *control);
+
+/* The answer to "upgrade", over its connection (which stays the caller's): what runs now, and the
+ * version that it came from; or why there is no upgrade. */
+void control_report_upgrade(int connection, const struct control_view *view, const char *previous);
+void control_refuse_upgrade(int connection, const char *reason);
 
 #endif

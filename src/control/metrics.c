@@ -2,10 +2,10 @@
  * metrics: the same facts for Prometheus, text format 0.0.4.
  *
  * The label "term" is the alias. rptfs_term_age_seconds counts from the fetch of the bytes that are
- * served, rptfs_term_checked_seconds from the end of the last attempt, whatever its outcome;
- * together with rptfs_term_failures (0: the source confirmed the bytes in that attempt) they say
- * how old an answer a reader gets. A family groups its samples, so one pass over the terms keeps
- * the numbers and a second one per family writes them.
+ * served, rptfs_term_checked_seconds from the end of the last attempt, whatever its outcome, and
+ * rptfs_term_confirmed_seconds from the last one that succeeded: it says how old an answer a reader
+ * gets, and is what max_stale is compared with. A family groups its samples, so one pass over the
+ * terms keeps the numbers and a second one per family writes them.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -21,6 +21,7 @@ struct sample {
 	uint64_t size_bytes;
 	int64_t fetched_at_ms;
 	int64_t checked_at_ms;
+	int64_t confirmed_at_ms;
 	unsigned failures;
 	uint64_t updated, unchanged, failed;
 };
@@ -79,6 +80,7 @@ static void write_info(FILE *out, struct term *term, struct sample *ret)
 		.size_bytes = snapshot ? snapshot->size_bytes : 0,
 		.fetched_at_ms = snapshot ? snapshot->fetched_at_ms : TERM_NO_TIME,
 		.checked_at_ms = status.checked_at_ms,
+		.confirmed_at_ms = status.confirmed_at_ms,
 		.failures = status.failures,
 		.updated = status.updated_total,
 		.unchanged = status.unchanged_total,
@@ -112,6 +114,14 @@ static void write_ages(const struct samples *samples)
 			continue;
 		start(samples->out, "rptfs_term_checked_seconds", &samples->of[i]);
 		put_seconds(samples->out, samples->now_ms - samples->of[i].checked_at_ms);
+	}
+	family(samples->out, "rptfs_term_confirmed_seconds", "gauge",
+	       "Time since an attempt to update the term last succeeded.");
+	for (size_t i = 0; i < samples->n; i++) {
+		if (samples->of[i].confirmed_at_ms == TERM_NO_TIME)
+			continue;
+		start(samples->out, "rptfs_term_confirmed_seconds", &samples->of[i]);
+		put_seconds(samples->out, samples->now_ms - samples->of[i].confirmed_at_ms);
 	}
 }
 
@@ -163,10 +173,14 @@ static void write_operation(void *arg, const char *op, uint64_t count)
 static void write_mount(FILE *out, const struct control_view *view)
 {
 	uint64_t snapshots = 0, bytes = 0;
+	char version[BUILD_VERSION_SIZE];
 
 	store_usage(view->store, &snapshots, &bytes);
 	family(out, "rptfs_build_info", "gauge", "The version of rptfs.");
-	fputs("rptfs_build_info{version=\"" RPTFS_VERSION "\"} 1\n", out);
+	fprintf(out, "rptfs_build_info{version=\"%s\"} 1\n", build_version(version));
+	single(out, "rptfs_worker_restarts_total", "counter",
+	       "Workers that died and were followed by another one, on this mount.",
+	       view->restarts);
 	family(out, "rptfs_start_time_seconds", "gauge", "When rptfs was started, in Unix time.");
 	fputs("rptfs_start_time_seconds ", out);
 	put_seconds(out, view->started_at_ms);

@@ -1,10 +1,10 @@
 /*
  * server: the control socket and a thread for each connection.
  *
- * The socket is bound to a name of its own and renamed to its path, so that whoever finds the path
- * finds somebody who answers, also while a successor takes over. There are at most CONNECTIONS_MAX
- * connections; those who may only look leave some of them to root and the owner, and their requests
- * are short, so that they can neither lock the owner out nor use up memory.
+ * The listening socket outlives the worker: what is not accepted yet waits for its successor. There
+ * are at most CONNECTIONS_MAX connections; those who may only look leave some of them to root and
+ * the owner, and their requests are short, so that they can neither lock the owner out nor use up
+ * memory.
  *
  * Threads: the acceptor, and one detached thread a connection, which owns its struct task. All of
  * them end soon after cancellation; control_free() waits until the last one did.
@@ -15,8 +15,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "base/log.h"
 #include "control/command.h"
@@ -26,7 +24,6 @@
 
 #define CONNECTIONS_MAX	      64
 #define CONNECTIONS_MAX_GUEST 48
-#define BACKLOG		      128
 #define REQUEST_MAX	      (1024 * 1024)
 #define REQUEST_MAX_GUEST     (64 * 1024)
 /* JSON may be nested 2048 deep; the parser needs about 200 bytes of stack a level. */
@@ -39,10 +36,7 @@ struct control {
 	struct cancel *cancel;		 /* borrowed */
 	struct names *names;
 	uid_t owner;
-	char *path;
-	int listener; /* -1: not there yet */
-	dev_t device; /* of the socket's name, with inode: is it still ours? */
-	ino_t inode;  /* 0: no name yet */
+	int listener; /* borrowed */
 	pthread_t acceptor;
 	bool accepting; /* there is an acceptor */
 	bool was_short; /* acceptor only: the lack of descriptors was logged */
@@ -215,56 +209,8 @@ static void *acceptor_main(void *arg)
 	return NULL;
 }
 
-static int make_directory(const char *path, struct err *err)
-{
-	_cleanup_free_ char *dir = strdup(path);
-
-	if (!dir)
-		return err_errno(err, "control socket %s", path);
-	char *slash = strrchr(dir, '/');
-	if (!slash || slash == dir)
-		return 0;
-	*slash = '\0';
-	if (mkdir(dir, 0755) == 0) {
-		/* Others must reach the socket, whatever the umask is. */
-		if (chmod(dir, 0755) < 0)
-			return err_errno(err, "chmod %s", dir);
-	} else if (errno != EEXIST) {
-		return err_errno(err, "mkdir %s", dir);
-	}
-	return 0;
-}
-
-/* Binds to a name beside the path, and renames it there once it can be connected to. */
-static int listen_at(struct control *control, struct err *err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct stat st;
-	int len = snprintf(address.sun_path, sizeof(address.sun_path), "%s.new", control->path);
-
-	if (len < 0 || (size_t)len >= sizeof(address.sun_path))
-		return err_set(err, ERR_CONFIG, "control socket %s: path longer than %zu bytes",
-			       control->path, sizeof(address.sun_path) - sizeof(".new"));
-	control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (control->listener < 0)
-		return err_errno(err, "socket");
-	if (unlink(address.sun_path) < 0 && errno != ENOENT)
-		return err_errno(err, "unlink %s", address.sun_path);
-	if (bind(control->listener, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		return err_errno(err, "bind %s", address.sun_path);
-	if (chmod(address.sun_path, 0666) < 0 || listen(control->listener, BACKLOG) < 0 ||
-	    lstat(address.sun_path, &st) < 0 || rename(address.sun_path, control->path) < 0) {
-		err_errno(err, "control socket %s", control->path);
-		unlink(address.sun_path);
-		return -1;
-	}
-	control->device = st.st_dev;
-	control->inode = st.st_ino;
-	return 0;
-}
-
-int control_new(struct control **ret, const struct control_view *view, const char *path,
-		uid_t owner, struct cancel *cancel, struct err *err)
+int control_new(struct control **ret, const struct control_view *view, int listener, uid_t owner,
+		struct cancel *cancel, struct err *err)
 {
 	_cleanup_(control_free_cleanup) struct control *control = calloc(1, sizeof(*control));
 
@@ -273,14 +219,10 @@ int control_new(struct control **ret, const struct control_view *view, const cha
 	control->view = view;
 	control->cancel = cancel;
 	control->owner = owner;
-	control->listener = -1;
+	control->listener = listener;
 	pthread_mutex_init(&control->lock, NULL);
 	pthread_cond_init(&control->ended, NULL);
-	control->path = strdup(path);
-	if (!control->path)
-		return err_errno(err, "control server");
-	if (names_new(&control->names, view->terms, view->n_terms, err) < 0 ||
-	    make_directory(path, err) < 0 || listen_at(control, err) < 0)
+	if (names_new(&control->names, view->terms, view->n_terms, err) < 0)
 		return -1;
 
 	int error = pthread_create(&control->acceptor, NULL, acceptor_main, control);
@@ -293,16 +235,6 @@ int control_new(struct control **ret, const struct control_view *view, const cha
 	return 0;
 }
 
-/* Leaves a successor's socket alone. */
-static void remove_socket(const struct control *control)
-{
-	struct stat st;
-
-	if (control->inode != 0 && lstat(control->path, &st) == 0 && st.st_dev == control->device &&
-	    st.st_ino == control->inode)
-		unlink(control->path);
-}
-
 void control_free(struct control *control)
 {
 	if (!control)
@@ -313,11 +245,8 @@ void control_free(struct control *control)
 	while (control->connections > 0)
 		pthread_cond_wait(&control->ended, &control->lock);
 	pthread_mutex_unlock(&control->lock);
-	remove_socket(control);
-	close_cleanup(&control->listener);
 	names_free(control->names);
 	pthread_cond_destroy(&control->ended);
 	pthread_mutex_destroy(&control->lock);
-	free(control->path);
 	free(control);
 }

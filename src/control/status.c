@@ -43,10 +43,11 @@ static int add_snapshot(json_t *object, const struct snapshot *snapshot)
 static int add_status(json_t *object, const struct term_status *status)
 {
 	_cleanup_(json_decref_cleanup) json_t *part = json_pack(
-		"{s:o, s:o, s:o, s:i, s:o, s:I, s:I, s:I}", "source_version",
+		"{s:o, s:o, s:o, s:o, s:i, s:o, s:I, s:I, s:I}", "source_version",
 		text_json(status->source_version), "checked_at", time_json(status->checked_at_ms),
-		"next_check_at", time_json(status->next_check_at_ms), "failures",
-		(int)status->failures, "last_error", error_json(status), "updated_total",
+		"confirmed_at", time_json(status->confirmed_at_ms), "next_check_at",
+		time_json(status->next_check_at_ms), "failures", (int)status->failures,
+		"last_error", error_json(status), "updated_total",
 		(json_int_t)status->updated_total, "unchanged_total",
 		(json_int_t)status->unchanged_total, "failed_total",
 		(json_int_t)status->failed_total);
@@ -76,10 +77,13 @@ static void add_request_count(void *arg, const char *op, uint64_t count)
 
 static int write_head(FILE *out, const struct control_view *view, struct err *err)
 {
+	char version[BUILD_VERSION_SIZE];
 	_cleanup_(json_decref_cleanup) json_t *head = json_pack(
-		"{s:s, s:o, s:i, s:o, s:{}}", "rptfs_version", RPTFS_VERSION, "mountpoint",
-		text_json(view->mountpoint), "pid", (int)getpid(), "started_at",
-		time_json(view->started_at_ms), "fuse_requests");
+		"{s:s, s:o, s:i, s:o, s:i, s:{s:s, s:i}, s:{}}", "rptfs_version",
+		build_version(version), "mountpoint", text_json(view->mountpoint), "pid",
+		(int)getpid(), "started_at", time_json(view->started_at_ms), "restarts",
+		(int)view->restarts, "keeper", "version", view->keeper_version, "pid",
+		(int)view->keeper, "fuse_requests");
 
 	if (!head)
 		return err_set(err, ERR_INTERNAL, "status: out of memory");

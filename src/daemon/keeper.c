@@ -1,10 +1,8 @@
 #include "daemon/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -13,56 +11,23 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "daemon/channel.h"
-#include "daemon/daemonize.h"
+#include "daemon/keeper_internal.h"
+#include "daemon/notify.h"
 #include "mount/device.h"
+#include "term/store.h"
 
 /* How long the worker may take to end before it is killed, and the runner after it. */
 #define WORKER_END_MS 800
 #define RUNNER_END_MS 200
 
-struct keeper {
-	const struct keeper_setup *setup;
-	int signals;  /* owned: signalfd */
-	int channel;  /* owned: our end */
-	int device;   /* owned: the connection; -1: not mounted */
-	dev_t number; /* of the mount; 0: not mounted */
-	int ready_fd; /* owned: -1 once the outcome was told */
-	pid_t worker; /* 0: none */
-	pid_t runner; /* 0: none */
-	bool worker_ended;
-	int worker_status; /* of waitpid() */
-	bool stopping;	   /* a signal asked for the end */
-	bool mount_failed;
-};
-
-static void tell_outcome(struct keeper *keeper, int code)
-{
-	uint8_t byte = (uint8_t)code;
-
-	if (keeper->ready_fd < 0)
-		return;
-	daemonize_detach();
-	if (write(keeper->ready_fd, &byte, 1) != 1) {
-		/* Whoever started us is gone, and wants no answer. */
-	}
-	close(steal_fd(&keeper->ready_fd));
-}
-
-static void fail(const char *event, const char *message)
-{
-	log_event(LOG_LEVEL_ERROR, event, LOG_STR("error", message));
-}
-
 static int block_signals(struct keeper *keeper, struct err *err)
 {
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2 };
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		sigaddset(&set, numbers[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (keeper->signals < 0)
@@ -70,106 +35,51 @@ static int block_signals(struct keeper *keeper, struct err *err)
 	return 0;
 }
 
-/* This program again, as worker or runner. */
-static void exec_as(const struct keeper *keeper, char **argv, int descriptor)
+static void reap(struct keeper *keeper)
 {
-	sigset_t none;
+	int status;
+	pid_t pid;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	fcntl(descriptor, F_SETFD, 0); /* survives exec */
-	snprintf(keeper->setup->descriptor_argument, KEEPER_DESCRIPTOR_SIZE, "%d", descriptor);
-	execv("/proc/self/exe", argv);
-	fail("exec_failed", strerror(errno));
-	_exit(KEEPER_FAILED);
-}
-
-static int start_worker(struct keeper *keeper, struct err *err)
-{
-	int pair[2];
-
-	if (channel_new(pair, err) < 0)
-		return -1;
-	keeper->channel = pair[0];
-	_cleanup_close_ int theirs = pair[1];
-	keeper->worker = fork();
-	if (keeper->worker < 0)
-		return err_errno(err, "fork");
-	if (keeper->worker == 0)
-		exec_as(keeper, keeper->setup->worker_argv, theirs);
-	return 0;
-}
-
-/* One at a time; that none was started shows to the worker as the end of its socket. */
-static void start_runner(struct keeper *keeper, int socket)
-{
-	if (keeper->runner && waitpid(keeper->runner, NULL, WNOHANG) == keeper->runner)
-		keeper->runner = 0;
-	if (keeper->runner || socket < 0)
-		return;
-	keeper->runner = fork();
-	if (keeper->runner == 0)
-		exec_as(keeper, keeper->setup->runner_argv, socket);
-	if (keeper->runner < 0) {
-		fail("runner_failed", strerror(errno));
-		keeper->runner = 0;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == keeper->worker.pid)
+			keeper_worker_died(keeper, status);
+		else if (pid == keeper->upgrade.standby.pid)
+			keeper_upgrade_standby_died(keeper, status);
+		else if (pid == keeper->upgrade.renderer)
+			keeper_upgrade_rendered(keeper, status);
+		if (pid == keeper->worker.runner)
+			keeper->worker.runner = 0;
+		if (pid == keeper->runner)
+			keeper->runner = 0;
 	}
 }
 
-/* The worker is prepared: mounts, once, and hands the device over. */
-static void give_device(struct keeper *keeper)
+static void take_signal(struct keeper *keeper, uint32_t number)
 {
-	struct err err = ERR_INIT;
-
-	if (keeper->device < 0)
-		keeper->device = device_mount(keeper->setup->mountpoint, keeper->setup->allow_other,
-					      &err);
-	if (keeper->device < 0) {
-		fail("mount_failed", err.msg);
-		keeper->mount_failed = true;
-		return;
-	}
-	keeper->number = device_number(keeper->setup->mountpoint);
-	channel_send(keeper->channel, CHANNEL_DEVICE, keeper->device);
-}
-
-static void read_channel(struct keeper *keeper)
-{
-	_cleanup_close_ int came_along = -1;
-
-	switch (channel_receive(keeper->channel, &came_along)) {
-	case CHANNEL_PREPARED:
-		give_device(keeper);
-		return;
-	case CHANNEL_READY:
-		tell_outcome(keeper, KEEPER_OK);
-		return;
-	case CHANNEL_RUNNER:
-		start_runner(keeper, came_along);
-		return;
-	case CHANNEL_DEVICE:
-	case CHANNEL_END:
+	switch (number) {
+	case SIGCHLD:
+		reap(keeper);
+		break;
+	case SIGUSR1:
+		/* A mount that nobody keeps would be a dead one. */
+		keeper->leaving = notify_keeps();
+		keeper->stopping = true;
+		break;
+	case SIGUSR2:
+		keeper_upgrade_begin(keeper, -1);
+		break;
+	default:
+		keeper->stopping = true;
 		break;
 	}
-	close(steal_fd(&keeper->channel)); /* SIGCHLD follows */
 }
 
 static void read_signals(struct keeper *keeper)
 {
 	struct signalfd_siginfo info;
 
-	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD) {
-			if (waitpid(keeper->worker, &keeper->worker_status, WNOHANG) ==
-			    keeper->worker)
-				keeper->worker_ended = true;
-			if (keeper->runner &&
-			    waitpid(keeper->runner, NULL, WNOHANG) == keeper->runner)
-				keeper->runner = 0;
-		} else {
-			keeper->stopping = true;
-		}
-	}
+	while (read(keeper->signals, &info, sizeof(info)) == sizeof(info))
+		take_signal(keeper, info.ssi_signo);
 }
 
 /* Waits for something to happen, at most timeout_ms (-1: for ever). */
@@ -177,43 +87,69 @@ static void wait_once(struct keeper *keeper, int timeout_ms)
 {
 	struct pollfd pfds[] = {
 		{ .fd = keeper->signals, .events = POLLIN },
-		{ .fd = keeper->channel, .events = POLLIN }, /* ignored when negative */
+		{ .fd = keeper->worker.channel, .events = POLLIN }, /* ignored when negative */
+		{ .fd = keeper->upgrade.standby.channel, .events = POLLIN },
 	};
 
 	if (poll(pfds, ARRAY_SIZE(pfds), timeout_ms) <= 0)
 		return;
 	if (pfds[1].revents)
-		read_channel(keeper);
+		keeper_read_channel(keeper);
+	if (pfds[2].revents && keeper->upgrade.standby.channel >= 0)
+		keeper_upgrade_read_standby(keeper);
 	if (pfds[0].revents)
 		read_signals(keeper);
 }
 
+/* Until the next thing is due; signs of life are looked for at their own pace. */
+static int next_timeout(const struct keeper *keeper)
+{
+	int64_t now_ms = clock_awake_ms();
+	int64_t next_ms = now_ms + CHANNEL_ALIVE_MS;
+
+	if (keeper->start_ms < next_ms)
+		next_ms = keeper->start_ms;
+	return next_ms > now_ms ? (int)(next_ms - now_ms) : 0;
+}
+
+static void run(struct keeper *keeper)
+{
+	while (!keeper->stopping && !keeper->is_over) {
+		keeper_tend_worker(keeper);
+		keeper_tend_upgrade(keeper);
+		wait_once(keeper, next_timeout(keeper));
+	}
+}
+
+/* ------------------------------------------------------------------ the end */
+
 static void end_worker(struct keeper *keeper)
 {
-	int64_t deadline = clock_boot_ms() + WORKER_END_MS;
+	int64_t deadline = clock_awake_ms() + WORKER_END_MS;
 	int64_t left;
 
-	if (keeper->worker_ended)
+	if (!keeper->worker.pid)
 		return;
-	if (!keeper->number && keeper->channel >= 0)
-		close(steal_fd(&keeper->channel)); /* it waits for a device that will not come */
-	kill(keeper->worker, SIGTERM);
-	while (!keeper->worker_ended && (left = deadline - clock_boot_ms()) > 0)
+	if (keeper->state->device < 0 && keeper->worker.channel >= 0)
+		close(steal_fd(&keeper->worker.channel)); /* it waits for what will not come */
+	kill(keeper->worker.pid, SIGTERM);
+	while (keeper->worker.pid && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
-	if (keeper->worker_ended)
+	if (!keeper->worker.pid)
 		return;
-	fail("worker_killed", "it did not end in time");
-	kill(keeper->worker, SIGKILL);
-	waitpid(keeper->worker, &keeper->worker_status, 0);
+	keeper_fail("worker_killed", "it did not end in time");
+	kill(keeper->worker.pid, SIGKILL);
+	waitpid(keeper->worker.pid, NULL, 0);
+	keeper_forget_worker(&keeper->worker);
 }
 
 /* It ends by itself when the worker has. */
 static void end_runner(struct keeper *keeper)
 {
-	int64_t deadline = clock_boot_ms() + RUNNER_END_MS;
+	int64_t deadline = clock_awake_ms() + RUNNER_END_MS;
 	int64_t left;
 
-	while (keeper->runner && (left = deadline - clock_boot_ms()) > 0)
+	while (keeper->runner && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
 	if (!keeper->runner)
 		return;
@@ -221,55 +157,94 @@ static void end_runner(struct keeper *keeper)
 	waitpid(keeper->runner, NULL, 0);
 }
 
-/* The exit code, from how the worker ended. A worker that ends by itself with 0 was unmounted. */
-static int judge(const struct keeper *keeper)
+static void end(struct keeper *keeper)
 {
-	char text[64];
+	struct keeper_state *state = keeper->state;
 
-	if (keeper->mount_failed)
-		return KEEPER_MOUNT_FAILED;
-	if (keeper->stopping)
-		return KEEPER_OK;
-	if (WIFEXITED(keeper->worker_status))
-		return WEXITSTATUS(keeper->worker_status);
-	snprintf(text, sizeof(text), "signal %d (%s)", WTERMSIG(keeper->worker_status),
-		 strsignal(WTERMSIG(keeper->worker_status)));
-	fail("worker_died", text);
-	return KEEPER_FAILED;
+	keeper->stopping = true;
+	notify_stopping();
+	if (keeper->upgrade.step != UPGRADE_NONE)
+		keeper_upgrade_refuse(keeper, "rptfs is being stopped");
+	/* The name goes away before the worker does, so that nobody finds a dead mount. */
+	if (!keeper->leaving)
+		device_unmount(state->mountpoint, state->number);
+	end_worker(keeper);
+	end_runner(keeper);
+	if (!keeper->leaving) {
+		notify_forget_mount();
+		notify_forget_store();
+		unlink(state->control_path);
+		if (*state->memory_dir)
+			store_remove_memory(state->memory_dir);
+	}
 }
 
-static int run(struct keeper *keeper)
+static void release(struct keeper *keeper)
 {
+	struct keeper_state *state = keeper->state;
+	int *const fds[] = {
+		&keeper->signals, &state->config, &state->store,  &state->control,
+		&state->lock,	  &state->slots,  &state->device, &state->exe,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close_cleanup(fds[i]);
+}
+
+/* The worker that the keeper before this one has started. */
+static void adopt_worker(struct keeper *keeper)
+{
+	int64_t now_ms = clock_awake_ms();
+
+	keeper->worker = (struct keeper_worker){
+		.pid = keeper->state->worker,
+		.channel = keeper->state->channel,
+		.alive_ms = now_ms,
+		.serving_ms = now_ms,
+		.exe = keeper->state->exe,
+		.config = keeper->state->config,
+	};
+	keeper->start_ms = NEVER;
+	keeper_upgrade_report(keeper);
+	/* Its death before this moment left no signal that we can count on. */
+	reap(keeper);
+}
+
+int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd)
+{
+	struct keeper keeper = {
+		.state = state,
+		.commands = commands,
+		.signals = -1,
+		.ready_fd = ready_fd,
+		.worker = { .channel = -1, .serving_ms = NEVER },
+		.upgrade = { .asker = -1,
+			     .exe = -1,
+			     .config = -1,
+			     .said = -1,
+			     .standby = { .channel = -1 } },
+		.start_ms = clock_awake_ms(),
+	};
 	struct err err = ERR_INIT;
 
 	prctl(PR_SET_NAME, "rptfs-keeper");
-	if (block_signals(keeper, &err) < 0 || start_worker(keeper, &err) < 0) {
-		fail("start_failed", err.msg);
-		return KEEPER_FAILED;
+	/* A worker's notifier outlives it, and is reaped here where init does not. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (process_limit_rights(&err) < 0 || block_signals(&keeper, &err) < 0) {
+		keeper_fail("start_failed", err.msg);
+		keeper.is_over = true;
+		keeper.code = KEEPER_FAILED;
+	} else if (state->is_upgrade) {
+		adopt_worker(&keeper);
 	}
-	while (!keeper->worker_ended && !keeper->stopping && !keeper->mount_failed)
-		wait_once(keeper, -1);
-	/* The name goes away before the worker does, so that nobody finds a dead mount. */
-	device_unmount(keeper->setup->mountpoint, keeper->number);
-	end_worker(keeper);
-	end_runner(keeper);
-	return judge(keeper);
-}
-
-int keeper_run(const struct keeper_setup *setup)
-{
-	struct keeper keeper = {
-		.setup = setup,
-		.signals = -1,
-		.channel = -1,
-		.device = -1,
-		.ready_fd = setup->ready_fd,
-	};
-	int code = run(&keeper);
-
-	tell_outcome(&keeper, code);
-	close_cleanup(&keeper.device);
-	close_cleanup(&keeper.channel);
-	close_cleanup(&keeper.signals);
-	return code;
+	if (state->device >= 0) {
+		/* A mount that stands is kept alive whatever becomes of its first worker. */
+		keeper.was_ready = true;
+		keeper_keep_mount(state);
+	}
+	run(&keeper);
+	end(&keeper);
+	keeper_tell_outcome(&keeper, keeper.code);
+	release(&keeper);
+	return keeper.code;
 }

@@ -1,10 +1,8 @@
 /* The worker's side of the runner; any thread. */
 #include "daemon/runner.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -14,18 +12,37 @@
 #include "daemon/channel.h"
 
 /* The runner's own limit comes first, with a better message. */
-#define REPLY_TIMEOUT_MS (RUNNER_TIMEOUT_MS + 5 * MS_PER_S)
-#define REQUEST_MAX	 8192
+#define PROGRAM_TIMEOUT_MS (RUNNER_TIMEOUT_MS + 5 * MS_PER_S)
 
 struct worker_runner {
 	struct runner runner;
-	int channel; /* borrowed; to the keeper */
+	int channel;	       /* borrowed; to the keeper */
+	struct cancel *cancel; /* borrowed; NULL: none */
 
 	/* A leaf. Nothing that may block happens under it: what is sent over the sockets is one
 	 * small packet, or an error. */
 	pthread_mutex_t lock;
 	int socket; /* owned; guarded by lock; -1: no runner is known */
 };
+
+struct request {
+	char text[RUNNER_REQUEST_MAX];
+	size_t len;
+	int inotify;   /* borrowed; -1: none */
+	int wait_ms;   /* -1: as long as it takes */
+	int cancel_fd; /* borrowed; -1: none */
+};
+
+struct answer {
+	char *output; /* RUNNER_OUTPUT_MAX bytes; NULL: none is expected */
+	size_t used;
+	void *result; /* result_bytes; NULL: none is expected */
+	size_t result_bytes;
+	int fd; /* owned; -1: none came */
+	bool is_done;
+};
+
+/* ---- asking ---- */
 
 /* The keeper starts a runner at the other end, or closes it. */
 static int ask_keeper(struct worker_runner *runner, struct err *err)
@@ -43,22 +60,24 @@ static int ask_keeper(struct worker_runner *runner, struct err *err)
 }
 
 /* 0 or errno. */
-static int send_packet(int socket, const char *request, size_t len, int fd_to_pass)
+static int send_packet(int socket, const struct request *request, int reply)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = (void *)request, .iov_len = len };
+	int fds[RUNNER_FDS_MAX] = { reply, request->inotify };
+	size_t n_bytes = (request->inotify < 0 ? 1 : RUNNER_FDS_MAX) * sizeof(int);
+	char control[CMSG_SPACE(sizeof(fds))] = { 0 };
+	struct iovec iov = { .iov_base = (void *)request->text, .iov_len = request->len };
 	struct msghdr msg = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control,
-		.msg_controllen = sizeof(control),
+		.msg_controllen = CMSG_SPACE(n_bytes),
 	};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &fd_to_pass, sizeof(int));
+	cmsg->cmsg_len = CMSG_LEN(n_bytes);
+	memcpy(CMSG_DATA(cmsg), fds, n_bytes);
 	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
 }
 
@@ -68,21 +87,21 @@ static bool is_gone(int failure)
 }
 
 /* To the runner that there is, or to a new one if that has died. */
-static int send_request(struct worker_runner *runner, const char *request, size_t len,
-			int fd_to_pass, struct err *err)
+static int send_request(struct worker_runner *runner, const struct request *request, int reply,
+			struct err *err)
 {
 	int failure = ENOTCONN;
 
 	pthread_mutex_lock(&runner->lock);
 	if (runner->socket >= 0)
-		failure = send_packet(runner->socket, request, len, fd_to_pass);
+		failure = send_packet(runner->socket, request, reply);
 	int rc = 0;
 	if (is_gone(failure)) {
 		close_cleanup(&runner->socket);
 		runner->socket = -1;
 		rc = ask_keeper(runner, err);
 		if (rc == 0)
-			failure = send_packet(runner->socket, request, len, fd_to_pass);
+			failure = send_packet(runner->socket, request, reply);
 	}
 	pthread_mutex_unlock(&runner->lock);
 	if (rc < 0)
@@ -90,23 +109,18 @@ static int send_request(struct worker_runner *runner, const char *request, size_
 	if (is_gone(failure))
 		return err_set(err, ERR_UNREACHABLE, "there is no runner");
 	if (failure == EAGAIN)
-		return err_set(err, ERR_BUSY, "too many programs are waiting to be run");
+		return err_set(err, ERR_BUSY, "too many requests are waiting for the runner");
 	errno = failure;
 	return failure ? err_errno(err, "the runner") : 0;
 }
 
-/* ---- one request ---- */
-
-struct answer {
-	char *output; /* RUNNER_OUTPUT_MAX bytes */
-	size_t used;
-	bool is_done;
-};
+/* ---- the answer ---- */
 
 static int take_error(const char *packet, size_t len, struct err *err)
 {
 	enum err_kind kind = len ? (enum err_kind)packet[0] : ERR_INTERNAL;
-	bool is_known = kind == ERR_DENIED || kind == ERR_UNREACHABLE || kind == ERR_BUSY;
+	bool is_known = kind == ERR_DENIED || kind == ERR_UNREACHABLE || kind == ERR_BUSY ||
+			kind == ERR_NOT_FOUND || kind == ERR_BAD_DATA;
 
 	return err_set(err, is_known ? kind : ERR_INTERNAL, "%.*s", len ? (int)len - 1 : 0,
 		       packet + 1);
@@ -116,13 +130,17 @@ static int take_packet(struct answer *answer, const char *packet, size_t len, st
 {
 	switch (packet[0]) {
 	case RUNNER_OUTPUT:
-		if (len - 1 > RUNNER_OUTPUT_MAX - answer->used)
+		if (!answer->output || len - 1 > RUNNER_OUTPUT_MAX - answer->used)
 			return err_set(err, ERR_DENIED, "more than %d KiB of output",
 				       RUNNER_OUTPUT_MAX / 1024);
 		memcpy(answer->output + answer->used, packet + 1, len - 1);
 		answer->used += len - 1;
 		return 0;
 	case RUNNER_DONE:
+		if (len - 1 != answer->result_bytes)
+			return err_set(err, ERR_INTERNAL, "the runner is of another version");
+		if (answer->result)
+			memcpy(answer->result, packet + 1, len - 1);
 		answer->is_done = true;
 		return 0;
 	default:
@@ -130,32 +148,52 @@ static int take_packet(struct answer *answer, const char *packet, size_t len, st
 	}
 }
 
+static void take_fd(struct answer *answer, struct msghdr *msg)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)) && answer->fd < 0)
+		memcpy(&answer->fd, CMSG_DATA(cmsg), sizeof(int));
+}
+
 static int receive(int reply, struct answer *answer, struct err *err)
 {
 	char packet[1 + RUNNER_PACKET_MAX];
-	ssize_t len = recv(reply, packet, sizeof(packet), 0);
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = packet, .iov_len = sizeof(packet) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t len = recvmsg(reply, &msg, MSG_CMSG_CLOEXEC);
 
 	if (len < 0)
 		return errno == EINTR ? 0 : err_errno(err, "the runner");
 	if (len == 0)
 		return err_set(err, ERR_UNREACHABLE, "there is no runner, or it died");
+	take_fd(answer, &msg);
 	int rc = take_packet(answer, packet, (size_t)len, err);
 	secret_wipe(packet, (size_t)len);
 	return rc;
 }
 
-static int wait_for_answer(int reply, struct cancel *cancel, struct answer *answer, struct err *err)
+static int wait_for_answer(const struct request *request, int reply, struct answer *answer,
+			   struct err *err)
 {
-	int64_t deadline_ms = clock_boot_ms() + REPLY_TIMEOUT_MS;
+	int64_t deadline_ms = clock_boot_ms() + request->wait_ms;
 	struct pollfd pfds[] = {
 		{ .fd = reply, .events = POLLIN },
-		{ .fd = cancel->fd, .events = POLLIN },
+		{ .fd = request->cancel_fd, .events = POLLIN },
 	};
-	int64_t left_ms;
+	int64_t left_ms = -1;
 
 	while (!answer->is_done) {
-		left_ms = deadline_ms - clock_boot_ms();
-		if (left_ms <= 0)
+		if (request->wait_ms >= 0)
+			left_ms = deadline_ms - clock_boot_ms();
+		if (request->wait_ms >= 0 && left_ms <= 0)
 			return err_set(err, ERR_UNREACHABLE, "the runner does not answer");
 		if (poll(pfds, ARRAY_SIZE(pfds), (int)left_ms) <= 0)
 			continue;
@@ -167,42 +205,113 @@ static int wait_for_answer(int reply, struct cancel *cancel, struct answer *answ
 	return 0;
 }
 
+static int ask(struct worker_runner *runner, const struct request *request, struct answer *answer,
+	       struct err *err)
+{
+	int pair[2];
+
+	if (channel_new(pair, err) < 0)
+		return -1;
+	_cleanup_close_ int ours = pair[0];
+	_cleanup_close_ int theirs = pair[1];
+	if (send_request(runner, request, theirs, err) < 0)
+		return -1;
+	close(steal_fd(&theirs));
+	return wait_for_answer(request, ours, answer, err);
+}
+
+/* ---- what can be asked ---- */
+
 static int credential_process(struct runner *base, struct cancel *cancel,
 			      const char *credentials_file, const char *profile, char *ret_output,
 			      size_t *ret_len, struct err *err)
 {
 	struct worker_runner *runner = container_of(base, struct worker_runner, runner);
-	struct answer answer = { .output = ret_output };
-	char request[REQUEST_MAX];
-	int pair[2];
+	struct answer answer = { .output = ret_output, .fd = -1 };
+	struct request request = {
+		.inotify = -1,
+		.wait_ms = PROGRAM_TIMEOUT_MS,
+		.cancel_fd = cancel->fd,
+	};
 
-	int len = snprintf(request, sizeof(request), "%s%c%s",
+	int len = snprintf(request.text, sizeof(request.text), "%c%s%c%s", RUNNER_PROGRAM,
 			   credentials_file ? credentials_file : "", '\0', profile);
-	if (len < 0 || (size_t)len >= sizeof(request))
+	if (len < 0 || (size_t)len >= sizeof(request.text))
 		return err_set(err, ERR_DENIED, "the names of file and profile are too long");
-	if (channel_new(pair, err) < 0)
-		return -1;
-	_cleanup_close_ int ours = pair[0];
-	_cleanup_close_ int theirs = pair[1];
-	if (send_request(runner, request, (size_t)len + 1, theirs, err) < 0)
-		return -1;
-	close(steal_fd(&theirs));
-	if (wait_for_answer(ours, cancel, &answer, err) < 0)
-		return -1;
-	*ret_len = answer.used;
-	return 0;
+	request.len = (size_t)len + 1;
+	int rc = ask(runner, &request, &answer, err);
+	close_cleanup(&answer.fd);
+	if (rc == 0)
+		*ret_len = answer.used;
+	return rc;
+}
+
+/* One whose answer takes as long as the file system does, as open(2) would. */
+static int ask_of_path(struct runner *base, char kind, const char *path, int inotify,
+		       struct answer *answer, struct err *err)
+{
+	struct worker_runner *runner = container_of(base, struct worker_runner, runner);
+	struct request request = {
+		.inotify = inotify,
+		.wait_ms = -1,
+		.cancel_fd = runner->cancel ? runner->cancel->fd : -1,
+	};
+
+	int len = snprintf(request.text, sizeof(request.text), "%c%s", kind, path);
+	if (len < 0 || (size_t)len >= sizeof(request.text))
+		return err_set(err, ERR_BAD_DATA, "the name is too long");
+	request.len = (size_t)len + 1;
+	return ask(runner, &request, answer, err);
+}
+
+static int open_file(struct runner *base, const char *path, struct err *err)
+{
+	struct answer answer = { .fd = -1 };
+
+	int rc = ask_of_path(base, RUNNER_OPEN, path, -1, &answer, err);
+	_cleanup_close_ int fd = answer.fd;
+	if (rc == 0 && fd < 0)
+		return err_set(err, ERR_INTERNAL, "no descriptor came");
+	return rc < 0 ? -1 : steal_fd(&fd);
+}
+
+static int look(struct runner *base, const char *path, bool follow, struct stat *ret,
+		struct err *err)
+{
+	struct stat st;
+	struct answer answer = { .result = &st, .result_bytes = sizeof(st), .fd = -1 };
+
+	int rc = ask_of_path(base, follow ? RUNNER_STAT : RUNNER_LSTAT, path, -1, &answer, err);
+	close_cleanup(&answer.fd);
+	if (rc == 0)
+		*ret = st;
+	return rc;
+}
+
+static int watch(struct runner *base, int inotify, const char *directory, struct err *err)
+{
+	int wd = -1;
+	struct answer answer = { .result = &wd, .result_bytes = sizeof(wd), .fd = -1 };
+
+	int rc = ask_of_path(base, RUNNER_WATCH, directory, inotify, &answer, err);
+	close_cleanup(&answer.fd);
+	return rc < 0 ? -1 : wd;
 }
 
 /* ---- life ---- */
 
-int runner_new(struct runner **ret, int channel, struct err *err)
+int runner_new(struct runner **ret, int channel, struct cancel *cancel, struct err *err)
 {
 	struct worker_runner *runner = calloc(1, sizeof(*runner));
 
 	if (!runner)
 		return err_set(err, ERR_INTERNAL, "runner: out of memory");
 	runner->runner.credential_process = credential_process;
+	runner->runner.open_file = open_file;
+	runner->runner.look = look;
+	runner->runner.watch = watch;
 	runner->channel = channel;
+	runner->cancel = cancel;
 	runner->socket = -1;
 	pthread_mutex_init(&runner->lock, NULL);
 	*ret = &runner->runner;

@@ -1,46 +1,78 @@
 /*
- * runner: both sides of the process that runs programs with the rights that rptfs was started with.
+ * runner: both sides of the process that keeps the rights that rptfs was started with.
  *
  * The worker makes a socket pair when it first needs a runner, keeps one end, and hands the other
- * to the keeper, which starts the process (CHANNEL_RUNNER). From then on these two talk:
+ * to the keeper, which starts the process (CHANNEL_RUNNER). From then on these two talk, one
+ * request a packet, each with a socket for its answer:
  *
  *	worker                              runner
- *	"FILE\0PROFILE\0" + a socket  ────►          FILE may be empty; one request a packet
- *	                      ◄────  'o' bytes       on that socket: standard output as it comes
- *	                      ◄────  'd'             it ended well
- *	                      ◄────  'e' kind text   or did not
+ *	'c' "FILE\0PROFILE\0"    ────►         the credential_process there; FILE may be empty
+ *	                      ◄────  'o' bytes    its standard output as it comes
+ *	'r' "PATH\0"             ────►         a configured file, for reading
+ *	's', 'l' "PATH\0"        ────►         stat(2) or lstat(2) of one
+ *	'w' "DIRECTORY\0"        ────►         a watch on the directory of one, for the inotify
+ *	                                    descriptor that comes along
+ *	                      ◄────  'd' result   it went well: with a descriptor (r, u), a struct
+ *stat (s, l), an int (w) ◄────  'e' kind text   or did not
  *
- * For each request the runner forks a process that waits for the program, so that a slow program
- * holds up nobody else. If the worker closes its end of a request's socket, the program is killed;
- * if it closes the first pair, which it does by dying, the runner ends. A runner that dies is
- * started again with the next request.
+ * Each request has a thread, so that a slow program or a dead NFS server holds up nobody else. If
+ * the worker closes its end of a program's socket, the program is killed; if it closes the first
+ * pair, which it does by dying, the runner ends. A runner that dies is started again with the next
+ * request.
  *
- * What is run is looked up by the runner itself, in the configuration that it has loaded: a worker
- * that has been taken over can name an entry, and nothing else.
+ * A worker that has been taken over gets nothing but this: paths are compared with those of the
+ * configuration that the runner has loaded itself, character by character, and commands are looked
+ * up there. But who may write to the directory of such a path can put a link there: a store has no
+ * place above a configured file.
+ *
+ * The runner is not confined and gives up no rights, for it cannot know what a program needs. It
+ * looks at no byte from the network, and at none of the files that it opens but for those of AWS
+ * profiles.
  */
 #ifndef DAEMON_RUNNER_H
 #define DAEMON_RUNNER_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/cancel.h"
 #include "base/err.h"
 #include "fetch/runner.h"
+#include "term/config.h"
 
-/* The worker's side. channel is borrowed. */
-int runner_new(struct runner **ret, int channel, struct err *err);
+/* The worker's side. channel, and cancel (NULL: none), which ends every wait, are borrowed. */
+int runner_new(struct runner **ret, int channel, struct cancel *cancel, struct err *err);
 /* No request may be under way. The runner, if there is one, ends. */
 void runner_free(struct runner *runner);
 
-/* Programs at a time; more are refused. */
+/* At a time; more are refused. */
 #define RUNNER_PROGRAMS_MAX 16
+#define RUNNER_FILES_MAX    256
 
 struct runner_setup {
-	int socket; /* owned */
-	/* The command line of an entry; *ret is the caller's. */
+	int socket;		     /* owned */
+	const struct config *config; /* borrowed: options that name files do it there */
+	/* Both from any thread. The command line of an entry; *ret is the caller's. */
 	int (*command)(const char *credentials_file, const char *profile, char **ret,
 		       struct err *err);
+	/* May a path be opened that no option has? NULL: none. */
+	bool (*names_file)(const char *path);
 };
 
 /* The runner's side: serves until the worker is gone. Returns the exit code. */
 int runner_serve(const struct runner_setup *setup);
+
+/* ---- runner_files.c: what the configuration names, and opening it ---- */
+
+struct runner_names;
+
+int runner_names_new(struct runner_names **ret, const struct config *config, struct err *err);
+void runner_names_free(struct runner_names *names);
+bool runner_names_file(const struct runner_names *names, const char *path);
+bool runner_names_directory(const struct runner_names *names, const char *directory);
+
+/* A regular file or a FIFO, and nothing else. The error is the reason alone. */
+int runner_open(const char *path, struct err *err);
 
 /* ---- runner_program.c ---- */
 
@@ -56,8 +88,17 @@ int runner_split(const char *command, char ***ret, struct err *err);
  */
 void runner_run(const char *command, int reply);
 
-/* Sends an 'e' packet. */
+/* Sends an 'e' or a 'd' packet; fd stays the caller's, -1: none. */
 void runner_reply_error(int reply, const struct err *err);
+void runner_reply_done(int reply, const void *result, size_t len, int fd);
+
+#define RUNNER_REQUEST_MAX 8192
+#define RUNNER_FDS_MAX	   2 /* of a request: for the answer, inotify */
+#define RUNNER_PROGRAM	   'c'
+#define RUNNER_OPEN	   'r'
+#define RUNNER_STAT	   's'
+#define RUNNER_LSTAT	   'l'
+#define RUNNER_WATCH	   'w'
 
 #define RUNNER_PACKET_MAX 4096
 #define RUNNER_OUTPUT	  'o'

@@ -76,15 +76,32 @@ int runner_split(const char *command, char ***ret, struct err *err)
 
 /* ---- answers ---- */
 
-static int reply_packet(int reply, char type, const char *data, size_t len)
+static int reply_packet(int reply, char type, const void *data, size_t len, int fd)
 {
 	char packet[1 + RUNNER_PACKET_MAX];
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = packet, .iov_len = 1 + len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	packet[0] = type;
 	memcpy(packet + 1, data, len);
-	ssize_t sent = send(reply, packet, 1 + len, MSG_NOSIGNAL);
+	if (fd >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	}
+	ssize_t sent = sendmsg(reply, &msg, MSG_NOSIGNAL);
 	secret_wipe(packet, 1 + len);
 	return sent < 0 ? -1 : 0;
+}
+
+void runner_reply_done(int reply, const void *result, size_t len, int fd)
+{
+	reply_packet(reply, RUNNER_DONE, result, len, fd);
 }
 
 void runner_reply_error(int reply, const struct err *err)
@@ -94,7 +111,7 @@ void runner_reply_error(int reply, const struct err *err)
 	text[0] = (char)err->kind;
 	size_t len = strlen(err->msg);
 	memcpy(text + 1, err->msg, len);
-	reply_packet(reply, RUNNER_ERROR, text, 1 + len);
+	reply_packet(reply, RUNNER_ERROR, text, 1 + len, -1);
 }
 
 /* ---- the program ---- */
@@ -157,7 +174,7 @@ static int pass_on(struct program *program, struct err *err)
 		err_set(err, ERR_DENIED, "more than %d KiB of output", RUNNER_OUTPUT_MAX / 1024);
 		n = 0;
 	}
-	int rc = n ? reply_packet(program->reply, RUNNER_OUTPUT, chunk, (size_t)n) : -1;
+	int rc = n ? reply_packet(program->reply, RUNNER_OUTPUT, chunk, (size_t)n, -1) : -1;
 	secret_wipe(chunk, sizeof(chunk));
 	if (rc < 0 && n)
 		return err_set(err, ERR_CANCELED, "nobody waits for it");
@@ -241,5 +258,5 @@ void runner_run(const char *command, int reply)
 	if (run(command, reply, &err) < 0)
 		runner_reply_error(reply, &err);
 	else
-		reply_packet(reply, RUNNER_DONE, "", 0);
+		runner_reply_done(reply, "", 0, -1);
 }

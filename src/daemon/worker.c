@@ -2,167 +2,102 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 
-#include "base/cancel.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "control/control.h"
-#include "daemon/channel.h"
 #include "daemon/daemonize.h"
-#include "daemon/runner.h"
-#include "daemon/runtime_dir.h"
-#include "fetch/http.h"
-#include "fetch/refresher.h"
-#include "mount/device.h"
-#include "mount/fs.h"
-#include "term/store.h"
-#include "term/term.h"
+#include "daemon/keeper.h"
+#include "daemon/sandbox.h"
+#include "daemon/worker_internal.h"
+#include "fetch/files.h"
 
-/* Everything that a worker is made of, in the order in which it is built. */
-struct worker {
-	const struct worker_setup *setup;
-	const struct config *config;
-	struct cancel cancel;
-	int signals; /* owned: signalfd */
-	struct store *store;
-	struct term *terms; /* n_terms are initialised */
-	size_t n_terms;
-	char **tokens; /* what store_load() said of each term, for refresher_new() */
-	uint64_t *fingerprints;
-	char *control_path;
-	struct fs_virtual virtuals[2]; /* .rpt/ */
-	struct fs *fs;
-	struct http *http;
-	struct runner *runner;
-	struct refresher *refresher;
-	struct control_view view;
-	struct control *control;
-	pthread_t watcher;
-	bool watcher_started;
-	dev_t mount_number;
-};
+/* ------------------------------------------------------------------ what others call */
 
-/* ------------------------------------------------------------------ signals */
-
-static int block_signals(struct worker *worker, struct err *err)
-{
-	sigset_t set;
-
-	/* SIGINT reaches the whole foreground group: the keeper acts on it, and tells us. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	worker->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (worker->signals < 0)
-		return err_errno(err, "signalfd");
-	return 0;
-}
-
-/* Waits for a reason to end: told so, unmounted, or left alone by the keeper. */
-static void *watch(void *arg)
-{
-	struct worker *worker = arg;
-	struct pollfd pfds[] = {
-		{ .fd = worker->signals, .events = POLLIN },
-		{ .fd = fs_over_fd(worker->fs), .events = POLLIN },
-		{ .fd = worker->cancel.fd, .events = POLLIN },
-		{ .fd = worker->setup->channel, .events = POLLIN },
-	};
-
-	pthread_setname_np(pthread_self(), "watcher");
-	while (poll(pfds, ARRAY_SIZE(pfds), -1) < 0 && errno == EINTR)
-		;
-	if (pfds[3].revents && !pfds[0].revents && !pfds[1].revents) {
-		log_event(LOG_LEVEL_ERROR, "keeper_died");
-		device_unmount(worker->config->mountpoint, worker->mount_number);
-	}
-	cancel_request(&worker->cancel);
-	return NULL;
-}
-
-static int start_watcher(struct worker *worker, struct err *err)
-{
-	int failure = pthread_create(&worker->watcher, NULL, watch, worker);
-
-	if (failure)
-		return err_set(err, ERR_INTERNAL, "watcher: thread: %s", strerror(failure));
-	worker->watcher_started = true;
-	return 0;
-}
-
-/* ------------------------------------------------------------------ terms from the store */
-
-static int open_store(struct worker *worker, struct err *err)
-{
-	if (strcmp(worker->config->store, "memory") == 0)
-		return store_open_memory(&worker->store, err);
-	return store_open(&worker->store, worker->config->store, err);
-}
-
-static int retain_terms(struct worker *worker, struct err *err)
-{
-	const struct config *config = worker->config;
-	_cleanup_free_ const char **names = calloc(config->n_terms + 1, sizeof(*names));
-
-	if (!names)
-		return err_set(err, ERR_INTERNAL, "terms: out of memory");
-	for (size_t i = 0; i < config->n_terms; i++)
-		names[i] = config->terms[i].name;
-	return store_retain(worker->store, names, config->n_terms, err);
-}
-
-/* One term with what the store has of it. */
-static int load_term(struct worker *worker, size_t i, struct err *err)
-{
-	const struct term_config *config = &worker->config->terms[i];
-	struct snapshot *snapshot = NULL;
-	char shown[VERSION_SIZE];
-
-	if (store_load(worker->store, config->name, &snapshot, &worker->tokens[i],
-		       &worker->fingerprints[i], err) < 0)
-		return -1;
-	const char *called = worker->tokens[i] ? version_display(worker->tokens[i], shown)
-			     : snapshot	       ? snapshot->version
-					       : NULL;
-	return term_init(&worker->terms[i], config, snapshot, called, err);
-}
-
-static int load_terms(struct worker *worker, struct err *err)
-{
-	const struct config *config = worker->config;
-
-	worker->terms = calloc(config->n_terms + 1, sizeof(*worker->terms));
-	worker->tokens = calloc(config->n_terms + 1, sizeof(*worker->tokens));
-	worker->fingerprints = calloc(config->n_terms + 1, sizeof(*worker->fingerprints));
-	if (!worker->terms || !worker->tokens || !worker->fingerprints)
-		return err_set(err, ERR_INTERNAL, "terms: out of memory");
-	for (size_t i = 0; i < config->n_terms; i++) {
-		if (load_term(worker, i, err) < 0)
-			return err_prefix(err, "term \"%s\"", config->terms[i].name);
-		worker->n_terms++;
-	}
-	return 0;
-}
-
-/* ------------------------------------------------------------------ building */
-
-/* Corrupt bytes were dropped: they are fetched again at once. */
+/* Corrupt bytes were dropped: they are fetched again at once, or with the first attempts. */
 static void fetch_again(void *arg, struct term *term)
 {
 	struct worker *worker = arg;
 
-	if (!cancel_requested(&worker->cancel))
+	pthread_mutex_lock(&worker->lock);
+	bool is_furnished = worker->is_furnished;
+	pthread_mutex_unlock(&worker->lock);
+	if (is_furnished && !cancel_requested(&worker->cancel))
 		refresher_request(worker->refresher, (size_t)(term - worker->terms));
+}
+
+static void set_furnished(struct worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	worker->is_furnished = true;
+	pthread_cond_broadcast(&worker->furnished_cond);
+	pthread_mutex_unlock(&worker->lock);
+}
+
+/* Whoever looks at .rpt/ while a successor is still at work waits a moment. */
+static int wait_for_view(struct worker *worker, struct err *err)
+{
+	pthread_mutex_lock(&worker->lock);
+	while (!worker->is_furnished)
+		pthread_cond_wait(&worker->furnished_cond, &worker->lock);
+	pthread_mutex_unlock(&worker->lock);
+	/* Or it ends before it is built. */
+	return worker->view.refresher ? 0 : err_set(err, ERR_CANCELED, "rptfs is being stopped");
+}
+
+static int render_metrics(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	struct worker *worker = arg;
+
+	if (wait_for_view(worker, err) < 0)
+		return -1;
+	return metrics_render(&worker->view, ret, ret_len, err);
+}
+
+static int render_status(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	struct worker *worker = arg;
+
+	if (wait_for_view(worker, err) < 0)
+		return -1;
+	return status_render(&worker->view, ret, ret_len, err);
+}
+
+/* ------------------------------------------------------------------ building */
+
+/* From here on this process can do little harm, and less good: see daemon/sandbox.h. */
+static int confine(struct worker *worker, struct err *err)
+{
+	struct sandbox_setup setup = { .store_fd = worker->hello.fds[CHANNEL_FD_STORE] };
+
+	return worker->hello.hello.is_confined ? sandbox_enter(&setup, err) : 0;
+}
+
+/* What the keeper hands over; nothing of the outside has been looked at yet. */
+static int inherit(struct worker *worker, struct err *err)
+{
+	const struct channel_hello *hello = &worker->hello.hello;
+
+	channel_receive(worker->setup->channel, &worker->hello);
+	if (worker->hello.type != CHANNEL_HELLO)
+		return err_set(err, ERR_CANCELED, "the keeper is gone");
+	if (hello->protocol != CHANNEL_PROTOCOL)
+		return err_set(err, ERR_CONFIG,
+			       "the keeper speaks protocol %u, this program %u: restart rptfs",
+			       hello->protocol, CHANNEL_PROTOCOL);
+	if (hello->is_detached && !worker->setup->foreground)
+		daemonize_detach();
+	return slots_map(&worker->slots, worker->hello.fds[CHANNEL_FD_SLOTS], err);
+}
+
+static int load_config(struct worker *worker, struct err *err)
+{
+	files_set_runner(worker->runner);
+	if (worker->setup->load(worker->hello.fds[CHANNEL_FD_CONFIG], &worker->config) < 0)
+		return err_set(err, ERR_CONFIG, "the configuration cannot be loaded any more");
+	return 0;
 }
 
 static int make_fs(struct worker *worker, struct err *err)
@@ -172,15 +107,18 @@ static int make_fs(struct worker *worker, struct err *err)
 		.n_terms = worker->n_terms,
 		.store = worker->store,
 		.cancel = &worker->cancel,
-		.control_path = worker->control_path,
+		.notifier = worker->notifier,
+		.owner = worker->hello.hello.owner,
+		.owner_group = worker->hello.hello.owner_group,
+		.control_path = worker->hello.hello.control_path,
 		.virtuals = worker->virtuals,
 		.n_virtuals = ARRAY_SIZE(worker->virtuals),
 		.lost = fetch_again,
 		.lost_arg = worker,
 	};
 
-	worker->virtuals[0] = (struct fs_virtual){ "metrics", metrics_render, &worker->view };
-	worker->virtuals[1] = (struct fs_virtual){ "status.json", status_render, &worker->view };
+	worker->virtuals[0] = (struct fs_virtual){ "metrics", render_metrics, worker };
+	worker->virtuals[1] = (struct fs_virtual){ "status.json", render_status, worker };
 	return fs_new(&worker->fs, &setup, err);
 }
 
@@ -204,14 +142,6 @@ static int make_refresher(struct worker *worker, struct err *err)
 	return refresher_new(&worker->refresher, &setup, err);
 }
 
-static void drop_tokens(struct worker *worker)
-{
-	for (size_t i = 0; worker->tokens && i < worker->config->n_terms; i++)
-		free(worker->tokens[i]);
-	free(steal_ptr(&worker->tokens));
-	free(steal_ptr(&worker->fingerprints));
-}
-
 static void fill_view(struct worker *worker)
 {
 	worker->view = (struct control_view){
@@ -223,56 +153,170 @@ static void fill_view(struct worker *worker)
 		.fs = worker->fs,
 		.http = worker->http,
 		.started_at_ms = clock_wall_ms(),
+		.keeper = worker->hello.hello.keeper,
+		.keeper_version = worker->hello.hello.keeper_version,
+		.restarts = worker->hello.hello.restarts,
+		.upgrade = worker_ask_upgrade,
+		.upgrade_arg = worker,
 	};
 }
 
-/* Everything that can fail without the mount; nothing is asked of a source yet. */
-static int prepare(struct worker *worker, struct err *err)
+/* All that serving what is there needs. */
+static int prepare_to_serve(struct worker *worker, struct err *err)
 {
-	if (cancel_init(&worker->cancel, err) < 0 || block_signals(worker, err) < 0 ||
-	    open_store(worker, err) < 0 || retain_terms(worker, err) < 0 ||
-	    load_terms(worker, err) < 0 ||
-	    runtime_dir_socket(worker->config->mountpoint, &worker->control_path, err) < 0 ||
-	    make_fs(worker, err) < 0 || http_new(&worker->http, &worker->cancel, err) < 0 ||
-	    runner_new(&worker->runner, worker->setup->channel, err) < 0 ||
-	    make_refresher(worker, err) < 0)
+	if (worker_open_store(worker, err) < 0 || worker_load_terms(worker, err) < 0)
 		return -1;
-	drop_tokens(worker);
+	return make_fs(worker, err);
+}
+
+/* And what fetching needs. Nothing is asked of a source yet. */
+static int prepare_to_fetch(struct worker *worker, struct err *err)
+{
+	if (http_new(&worker->http, &worker->cancel, err) < 0 || make_refresher(worker, err) < 0)
+		return -1;
+	worker_drop_tokens(worker);
 	fill_view(worker);
 	return 0;
 }
 
-static int receive_device(struct worker *worker, struct err *err)
+static int begin(struct worker *worker, struct err *err)
 {
-	_cleanup_close_ int device = -1;
-
-	if (channel_send(worker->setup->channel, CHANNEL_PREPARED, -1) < 0 ||
-	    channel_receive(worker->setup->channel, &device) != CHANNEL_DEVICE || device < 0)
-		return err_set(err, ERR_CANCELED, "the keeper has no device to serve");
-	worker->mount_number = device_number(worker->config->mountpoint);
-	return fs_start(worker->fs, device, worker->setup->debug, err);
+	if (inherit(worker, err) < 0 || confine(worker, err) < 0 ||
+	    cancel_init(&worker->cancel, err) < 0 || worker_block_signals(worker, err) < 0 ||
+	    worker_start_pulse(worker, err) < 0 ||
+	    runner_new(&worker->runner, worker->setup->channel, &worker->cancel, err) < 0)
+		return -1;
+	return load_config(worker, err);
 }
 
-static int serve(struct worker *worker, struct err *err)
-{
-	int64_t deadline = clock_boot_ms() + worker->config->start_timeout_ms;
+/* ------------------------------------------------------------------ serving */
 
-	if (receive_device(worker, err) < 0 || start_watcher(worker, err) < 0 ||
-	    control_new(&worker->control, &worker->view, worker->control_path, geteuid(),
-			&worker->cancel, err) < 0 ||
+static int send_to_keeper(struct worker *worker, enum channel_type type, struct err *err)
+{
+	if (channel_send(worker->setup->channel, type, -1) < 0)
+		return err_set(err, ERR_CANCELED, "the keeper is gone");
+	return 0;
+}
+
+/* Waits for the one message that can come now. */
+static int expect(struct worker *worker, enum channel_type type, struct channel_message *ret,
+		  struct err *err)
+{
+	channel_receive(worker->setup->channel, ret);
+	if (ret->type == type)
+		return 0;
+	channel_message_release(ret);
+	return err_set(err, ERR_CANCELED, "the keeper is gone, or changed its mind");
+}
+
+static int start_serving(struct worker *worker, int device, struct err *err)
+{
+	if (fs_start(worker->fs, device, worker->slots, worker->setup->debug, err) < 0 ||
+	    worker_start_watcher(worker, err) < 0)
+		return -1;
+	return send_to_keeper(worker, CHANNEL_SERVING, err);
+}
+
+/* The first worker: everything that can fail comes before the mount is made. */
+static int start_first(struct worker *worker, struct err *err)
+{
+	struct channel_message message;
+
+	if (prepare_to_serve(worker, err) < 0 || prepare_to_fetch(worker, err) < 0 ||
+	    send_to_keeper(worker, CHANNEL_PREPARED, err) < 0 ||
+	    expect(worker, CHANNEL_DEVICE, &message, err) < 0)
+		return -1;
+	int result = start_serving(worker, message.fds[0], err);
+	channel_message_release(&message);
+	return result;
+}
+
+/* A successor: readers wait for it. */
+static int start_next(struct worker *worker, struct err *err)
+{
+	if (prepare_to_serve(worker, err) < 0 ||
+	    start_serving(worker, worker->hello.fds[CHANNEL_FD_DEVICE], err) < 0)
+		return -1;
+	return prepare_to_fetch(worker, err);
+}
+
+/* Beside the one that serves, as far as one can get there. */
+static int stand_by(struct worker *worker, struct err *err)
+{
+	struct channel_message message;
+	char kind[KEEPER_KIND_SIZE];
+
+	if (store_peek(worker->hello.fds[CHANNEL_FD_STORE], worker->config->store, err) < 0 ||
+	    fs_rehearse(worker->slots, err) < 0)
+		return -1;
+	if (channel_send_text(worker->setup->channel, CHANNEL_STANDBY, -1, keeper_kind(kind)) < 0)
+		return err_set(err, ERR_CANCELED, "the keeper is gone");
+	if (expect(worker, CHANNEL_GO, &message, err) < 0)
+		return -1;
+	channel_message_release(&message);
+	return 0;
+}
+
+/* What a predecessor was writing when it died. */
+static void tidy_up(struct worker *worker)
+{
+	struct err err = ERR_INIT;
+
+	if (store_tidy_up(worker->store, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "tidy_up_failed",
+			  LOG_STR("store", worker->config->store), LOG_STR("error", err.msg));
+}
+
+static int start(struct worker *worker, struct err *err)
+{
+	const struct channel_hello *hello = &worker->hello.hello;
+
+	if (hello->is_standby && stand_by(worker, err) < 0)
+		return -1;
+	int result = worker->hello.fds[CHANNEL_FD_DEVICE] < 0 ? start_first(worker, err)
+							      : start_next(worker, err);
+	if (result < 0)
+		return -1;
+	set_furnished(worker);
+	if (control_new(&worker->control, &worker->view, worker->hello.fds[CHANNEL_FD_CONTROL],
+			hello->owner, &worker->cancel, err) < 0 ||
 	    refresher_start(worker->refresher, err) < 0)
 		return -1;
-	log_event(LOG_LEVEL_INFO, "mounted", LOG_STR("mountpoint", worker->config->mountpoint),
-		  LOG_INT("terms", (int64_t)worker->n_terms),
-		  LOG_STR("store", worker->config->store));
+	if (worker->hello.fds[CHANNEL_FD_DEVICE] >= 0)
+		tidy_up(worker);
+	return 0;
+}
+
+/* What a predecessor that was killed may have left behind. */
+static void tidy_up(struct worker *worker)
+{
+	struct err err = ERR_INIT;
+
+	if (worker->hello.fds[CHANNEL_FD_DEVICE] >= 0 && store_tidy_up(worker->store, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "not_tidied_up", LOG_STR("error", err.msg));
+}
+
+/* The first attempts are waited for by whoever started rptfs. */
+static int get_ready(struct worker *worker, struct err *err)
+{
+	const struct config *config = worker->config;
+	int64_t deadline = clock_boot_ms() + config->start_timeout_ms;
+	char version[BUILD_VERSION_SIZE];
+
+	log_event(LOG_LEVEL_INFO,
+		  worker->hello.fds[CHANNEL_FD_DEVICE] < 0 ? "mounted" : "taken_over",
+		  LOG_STR("mountpoint", config->mountpoint),
+		  LOG_INT("terms", (int64_t)worker->n_terms), LOG_STR("store", config->store),
+		  LOG_STR("version", build_version(version)));
+	if (worker->hello.hello.is_detached)
+		return send_to_keeper(worker, CHANNEL_READY, err);
 	size_t waiting = refresher_wait_first(worker->refresher, deadline);
 	if (waiting && !cancel_requested(&worker->cancel))
 		log_event(LOG_LEVEL_WARNING, "start_timeout",
 			  LOG_INT("terms_waiting", (int64_t)waiting));
 	if (!worker->setup->foreground)
 		daemonize_detach();
-	channel_send(worker->setup->channel, CHANNEL_READY, -1);
-	return 0;
+	return send_to_keeper(worker, CHANNEL_READY, err);
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -283,30 +327,55 @@ static void tear_down(struct worker *worker)
 	cancel_request(&worker->cancel);
 	if (worker->watcher_started)
 		pthread_join(worker->watcher, NULL);
+	set_furnished(worker);
 	if (worker->refresher)
 		refresher_stop(worker->refresher);
 	control_free(worker->control);
 	fs_free(worker->fs);
 	refresher_free(worker->refresher);
-	runner_free(worker->runner);
 	http_free(worker->http);
 	for (size_t i = 0; i < worker->n_terms; i++)
 		term_release(&worker->terms[i]);
 	free(worker->terms);
-	drop_tokens(worker);
+	worker_drop_tokens(worker);
 	store_close(worker->store);
-	free(worker->control_path);
+	config_free(worker->config);
+	files_set_runner(NULL);
+	runner_free(worker->runner);
+	if (worker->pulse_started)
+		pthread_join(worker->pulse, NULL);
+	slots_unmap(worker->slots);
+	notifier_free(worker->notifier);
+	channel_message_release(&worker->hello);
 	close_cleanup(&worker->signals);
 	cancel_release(&worker->cancel);
+	pthread_cond_destroy(&worker->furnished_cond);
+	pthread_mutex_destroy(&worker->lock);
+}
+
+/* Says why, to people and to the keeper. */
+static void explain(struct worker *worker, const struct err *err)
+{
+	bool is_successor = worker->hello.fds[CHANNEL_FD_DEVICE] >= 0;
+	bool is_unfit = is_successor && !worker->watcher_started && err->kind == ERR_BAD_DATA;
+
+	if (err->kind == ERR_CANCELED)
+		return;
+	if (!is_successor)
+		log_event(LOG_LEVEL_ERROR, "start_failed", LOG_STR("error", err->msg));
+	channel_send_text(worker->setup->channel, is_unfit ? CHANNEL_UNFIT : CHANNEL_FAILED, -1,
+			  err->msg);
 }
 
 int worker_run(const struct worker_setup *setup)
 {
 	struct worker worker = {
 		.setup = setup,
-		.config = setup->config,
 		.cancel = { .fd = -1 },
+		.hello = { .fds = { -1, -1, -1, -1, -1 } },
 		.signals = -1,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.furnished_cond = PTHREAD_COND_INITIALIZER,
 	};
 	struct err err = ERR_INIT;
 	int code = 0;
@@ -314,15 +383,16 @@ int worker_run(const struct worker_setup *setup)
 	prctl(PR_SET_NAME, "rptfs-worker");
 	/* Hundreds of update threads share two heaps instead of having one each. */
 	mallopt(M_ARENA_MAX, 2);
-	if (prepare(&worker, &err) < 0 || serve(&worker, &err) < 0) {
-		if (err.kind != ERR_CANCELED)
-			log_event(LOG_LEVEL_ERROR, "start_failed", LOG_STR("error", err.msg));
+	if (notifier_new(&worker.notifier, &err) < 0 || begin(&worker, &err) < 0 ||
+	    start(&worker, &err) < 0 || get_ready(&worker, &err) < 0) {
+		explain(&worker, &err);
 		code = 1;
 	} else {
+		tidy_up(&worker);
 		pthread_join(worker.watcher, NULL);
 		worker.watcher_started = false;
 		log_event(LOG_LEVEL_INFO, "ending",
-			  LOG_STR("mountpoint", setup->config->mountpoint));
+			  LOG_STR("mountpoint", worker.config->mountpoint));
 	}
 	tear_down(&worker);
 	close(setup->channel);

@@ -10,9 +10,11 @@
 #include "term/config.h"
 
 struct worker_setup {
-	const struct config *config; /* borrowed */
-	int channel;		     /* owned: to the keeper */
-	bool foreground;	     /* stay on the terminal once ready */
+	/* Loads the effective configuration from a descriptor (borrowed); says on standard error
+	 * what is wrong with it. */
+	int (*load)(int fd, struct config **ret);
+	int channel;	 /* owned: to the keeper */
+	bool foreground; /* stay on the terminal once ready */
 	bool debug;
 };
 

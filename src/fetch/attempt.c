@@ -215,8 +215,20 @@ static enum step publish(struct attempt *a, struct store_writer *writer, const s
 	state->order_key = order_key;
 	state->is_stranger = false;
 	record(a, MEMORY_CURRENT, f->version.token, NULL);
+	term_confirm(a->term);
 	a->env->publish(a->env->publish_arg, a->term, snapshot);
 	return STEP_UPDATED;
+}
+
+/* The body could not be had, or is not wanted: a bad one is remembered, for what would it help to
+ * ask somebody else for it? */
+static enum step refuse(struct attempt *a, const char *token, const struct err *err)
+{
+	if (err->kind != ERR_BAD_DATA)
+		return fail(a, err, STEP_NEXT);
+	if (*token)
+		record(a, MEMORY_REFUSED, token, err->msg);
+	return fail(a, err, STEP_END);
 }
 
 /* FETCH_UPDATED: all bytes are in the sink. */
@@ -230,7 +242,7 @@ static enum step take_body(struct attempt *a, struct sink *sink, const struct fe
 	struct err err = ERR_INIT;
 
 	if (sink_finish(sink, &writer, sha256, &err) < 0)
-		return fail(a, &err, STEP_NEXT);
+		return refuse(a, f->version.token, &err);
 	if (*f->version.token)
 		version_display(f->version.token, a->version);
 	else
@@ -266,11 +278,7 @@ static enum step take_failure(struct attempt *a, struct sink **sink, const struc
 	heed_retry_after(a, f->retry_after_ms);
 	if (is_interrupted && sink_keep(*sink))
 		memory_of(a)->kept = steal_ptr(sink);
-	if (err->kind != ERR_BAD_DATA)
-		return fail(a, err, STEP_NEXT);
-	if (*f->version.token)
-		record(a, MEMORY_REFUSED, f->version.token, err->msg);
-	return fail(a, err, STEP_END);
+	return refuse(a, f->version.token, err);
 }
 
 static int take_sink(struct attempt *a, struct sink **ret, struct err *err)
@@ -278,7 +286,8 @@ static int take_sink(struct attempt *a, struct sink **ret, struct err *err)
 	struct sink *kept = steal_ptr(&memory_of(a)->kept);
 
 	if (!kept)
-		return sink_new(ret, a->env->store, a->state->config->max_size_bytes, err);
+		return sink_new(ret, a->env->store, a->state->config->min_size_bytes,
+				a->state->config->max_size_bytes, err);
 	sink_resume(kept);
 	*ret = kept;
 	return 0;

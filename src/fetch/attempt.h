@@ -30,7 +30,8 @@ struct update_state {
 	uint64_t snapshot_id; /* what MEMORY_CURRENT and MEMORY_OLDER are about; 0: nothing */
 	int64_t order_key;    /* the latest that is known of those bytes */
 	struct forward_confirm *confirm; /* owned; NULL: nothing is to be confirmed */
-	uint32_t answering;		 /* the source that answered last */
+	int64_t confirmed_noted_ms; /* when the store was told last; clock_boot_ms(); 0: not yet */
+	uint32_t answering;	    /* the source that answered last */
 	bool is_stranger;
 	bool has_run;
 	struct source_memory memories[]; /* config->n_sources of them */
@@ -43,7 +44,7 @@ struct attempt {
 	struct update_state *state;
 	struct term *term;
 	const struct update_env *env;
-	struct snapshot *current; /* borrowed; what is published; NULL: nothing */
+	struct snapshot *current; /* borrowed; what is published, or hidden; NULL: nothing */
 	int64_t began_ms;	  /* clock_boot_ms() */
 	size_t source;		  /* the one that is asked; in the end the one that answered */
 

@@ -61,7 +61,8 @@ enum fetch_result {
  */
 struct sink;
 
-/* The announced length of the whole content: refuses at once what would be too large. */
+/* The announced length of the whole content: refuses at once what would be too large, or too small.
+ */
 int sink_expect(struct sink *sink, uint64_t size_bytes, struct err *err);
 int sink_write(struct sink *sink, const void *data, size_t len, struct err *err);
 

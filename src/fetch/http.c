@@ -83,8 +83,13 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
 	if (connect_status == 403 || connect_status == 407)
 		kind = ERR_DENIED;
-	if (transfer->code == CURLE_PEER_FAILED_VERIFICATION && call->request->ca_file)
+	if ((transfer->code == CURLE_PEER_FAILED_VERIFICATION ||
+	     transfer->code == CURLE_SSL_CACERT_BADFILE) &&
+	    call->request->ca_file)
 		return err_set(err, kind, "%s (CA file %s)", text, call->request->ca_file);
+	if (transfer->code == CURLE_SSL_CERTPROBLEM && call->request->client_cert_file)
+		return err_set(err, kind, "%s (client certificate %s)", text,
+			       call->request->client_cert_file);
 	return err_set(err, kind, "%s", text);
 }
 

@@ -8,7 +8,8 @@
 static uint64_t refusal_key(const struct term_config *config, size_t source)
 {
 	return config->sources[source].fingerprint ^
-	       config->max_size_bytes * UINT64_C(0x9e3779b97f4a7c15);
+	       config->max_size_bytes * UINT64_C(0x9e3779b97f4a7c15) ^
+	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f);
 }
 
 int memory_load(struct source_memory *memory, struct store *store, const struct term_config *config,

@@ -6,6 +6,7 @@
 
 struct sink {
 	struct store *store; /* borrowed */
+	uint64_t min_bytes;
 	uint64_t max_bytes;
 	struct store_writer *writer; /* owned; NULL until the first byte */
 	char *validator;	     /* owned; NULL: cannot be resumed */
@@ -16,13 +17,15 @@ struct sink {
 static atomic_uint kept_sinks;
 static _Atomic uint64_t kept_total;
 
-int sink_new(struct sink **ret, struct store *store, uint64_t max_bytes, struct err *err)
+int sink_new(struct sink **ret, struct store *store, uint64_t min_bytes, uint64_t max_bytes,
+	     struct err *err)
 {
 	struct sink *sink = calloc(1, sizeof(*sink));
 
 	if (!sink)
 		return err_set(err, ERR_INTERNAL, "starting a download: out of memory");
 	sink->store = store;
+	sink->min_bytes = min_bytes;
 	sink->max_bytes = max_bytes;
 	*ret = sink;
 	return 0;
@@ -52,10 +55,19 @@ static int refuse_size(const struct sink *sink, struct err *err)
 		       sink->max_bytes);
 }
 
+static int refuse_less(const struct sink *sink, uint64_t size_bytes, struct err *err)
+{
+	return err_set(err, ERR_BAD_DATA,
+		       "the content is %" PRIu64 " bytes, less than min_size (%" PRIu64 " bytes)",
+		       size_bytes, sink->min_bytes);
+}
+
 int sink_expect(struct sink *sink, uint64_t size_bytes, struct err *err)
 {
 	if (size_bytes > sink->max_bytes)
 		return refuse_size(sink, err);
+	if (size_bytes < sink->min_bytes)
+		return refuse_less(sink, size_bytes, err);
 	return 0;
 }
 
@@ -121,6 +133,8 @@ void sink_resume(struct sink *sink)
 int sink_finish(struct sink *sink, struct store_writer **ret_writer, uint8_t ret[DIGEST_SIZE],
 		struct err *err)
 {
+	if (sink_offset(sink, NULL) < sink->min_bytes)
+		return refuse_less(sink, sink_offset(sink, NULL), err);
 	if (need_writer(sink, err) < 0 || store_writer_digest(sink->writer, ret, err) < 0)
 		return -1;
 	*ret_writer = sink->writer;

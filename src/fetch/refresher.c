@@ -1,7 +1,6 @@
-#include "fetch/refresher.h"
+#include "fetch/refresher_internal.h"
 
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
@@ -10,77 +9,24 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "fetch/due.h"
-#include "fetch/origins.h"
-#include "fetch/pool.h"
 #include "fetch/retry.h"
-#include "fetch/watch.h"
 
 #define MACHINE_ID_SIZE 64
 #define WAIT_MAX_MS	3600000
 
-/*
- * The life of a term here:
- *
- *	IDLE ──(due)──► WAITING ──(a place at the origin, a thread)──► RUNNING ──► IDLE
- *	 in the heap,     in its origin's queue or the pool's            in update_run()
- *	 or not planned
- */
-enum phase { PHASE_IDLE, PHASE_WAITING, PHASE_RUNNING };
-
-struct entry {
-	struct update_state *state; /* owned; used by the attempt that runs */
-	struct origin *origin;	    /* of the first source; NULL: none */
-	struct pool_job job;
-	struct origin_waiter waiter;
-	struct due_item due; /* guarded by lock */
-	uint32_t share;
-	unsigned failures;	     /* in a row; of the attempt that runs */
-	uint64_t begun;		     /* guarded by lock; attempts */
-	uint64_t ended;		     /* guarded by lock; attempts, the last with `outcome` */
-	enum update_outcome outcome; /* guarded by lock */
-	enum phase phase;	     /* guarded by lock */
-	bool is_asked_again;	     /* guarded by lock; another attempt after the one that runs */
-	bool is_awaited;	     /* guarded by lock; refresher_wait_first() waits for it */
-	bool is_watched;
-};
-
-struct refresher {
-	struct term *terms; /* borrowed */
-	size_t n_terms;
-	struct update_env env;
-	struct entry *entries;	 /* owned; one a term */
-	struct origins *origins; /* owned */
-	struct pool *pool;	 /* owned */
-	struct watch *watch;	 /* owned; NULL: nothing is watched */
-	int timer;		 /* owned; a timerfd, set to when the first term is due */
-	pthread_t scheduler;
-	bool is_started;
-
-	pthread_mutex_t lock;
-	pthread_cond_t progress; /* an attempt has ended, or all do */
-	struct due due;		 /* guarded by lock */
-	int64_t armed_ms;	 /* guarded by lock; what the timer is set to; INT64_MAX: nothing */
-	uint64_t random;	 /* guarded by lock */
-	size_t n_awaited;	 /* guarded by lock */
-	bool is_stopping;	 /* guarded by lock */
-};
-
 DEFINE_CLEANUP(struct refresher, refresher_free)
 
 /* SplitMix64: plenty for jitter. */
-static uint64_t next_random(struct refresher *refresher)
+uint64_t refresher_random(struct refresher *refresher)
 {
-	pthread_mutex_lock(&refresher->lock);
 	uint64_t z = refresher->random += UINT64_C(0x9e3779b97f4a7c15);
-	pthread_mutex_unlock(&refresher->lock);
+
 	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
 	return z ^ z >> 31;
 }
 
-/* With the lock held, whenever the heap has changed. */
-static void arm(struct refresher *refresher)
+void refresher_arm(struct refresher *refresher)
 {
 	const struct due_item *first = due_first(&refresher->due);
 	int64_t at_ms = first ? first->at_ms : INT64_MAX;
@@ -120,6 +66,15 @@ static void leave(void *arg, const char *name)
 		pool_submit(refresher->pool, &container_of(next, struct entry, waiter)->job);
 }
 
+/* update_env's publish(). */
+static void publish(void *arg, struct term *term, struct snapshot *snapshot)
+{
+	struct refresher *refresher = arg;
+
+	expiry_yield(refresher->expiry, term);
+	refresher->publish(refresher->publish_arg, term, snapshot);
+}
+
 /* The next term that is due, WAITING from now on, or NULL. */
 static struct entry *take_due(struct refresher *refresher)
 {
@@ -133,7 +88,7 @@ static struct entry *take_due(struct refresher *refresher)
 		entry->phase = PHASE_WAITING;
 	} else {
 		refresher->armed_ms = INT64_MAX;
-		arm(refresher);
+		refresher_arm(refresher);
 	}
 	pthread_mutex_unlock(&refresher->lock);
 	return entry;
@@ -143,6 +98,7 @@ static void submit_due(struct refresher *refresher)
 {
 	struct entry *entry;
 
+	refresher_spread_overdue(refresher);
 	while ((entry = take_due(refresher))) {
 		if (!entry->origin ||
 		    origin_enter_or_wait(refresher->origins, entry->origin, &entry->waiter))
@@ -157,12 +113,17 @@ static void *scheduler_main(void *arg)
 	struct pollfd fds[] = {
 		{ .fd = cancel->fd, .events = POLLIN },
 		{ .fd = refresher->timer, .events = POLLIN },
+		{ .fd = network_fd(refresher->network), .events = POLLIN },
 	};
 	uint64_t expirations;
 
 	pthread_setname_np(pthread_self(), "scheduler");
 	while (!cancel_requested(cancel)) {
-		poll(fds, ARRAY_SIZE(fds), -1);
+		if (poll(fds, ARRAY_SIZE(fds), refresher_network_timeout_ms(refresher)) < 0)
+			continue;
+		if (fds[2].revents)
+			refresher_hear_network(refresher);
+		refresher_heed_network(refresher);
 		if (read(refresher->timer, &expirations, sizeof(expirations)) > 0)
 			submit_due(refresher);
 	}
@@ -180,9 +141,38 @@ struct running {
 	int64_t next_ms; /* clock_boot_ms(); RETRY_NEVER */
 };
 
-static int64_t to_wall_ms(int64_t delay_ms)
+static int64_t time_after(int64_t delay_ms)
 {
-	return delay_ms < 0 ? TERM_NO_TIME : clock_wall_ms() + delay_ms;
+	return delay_ms < 0 ? TERM_NO_TIME : clock_boot_ms() + delay_ms;
+}
+
+/* What the source wants, but a term that can expire is asked in good time. */
+static int64_t heed_freshness(const struct term_config *config, int64_t fresh_for_ms)
+{
+	int64_t max_ms = config->max_stale_ms / 2;
+
+	return max_ms && fresh_for_ms > max_ms ? max_ms : fresh_for_ms;
+}
+
+/* Takes note of a failure: returns how many in a row back-off counts, and random bits. */
+static unsigned count_failure(struct running *running, bool is_unreachable, uint64_t *ret_random)
+{
+	struct refresher *refresher = running->refresher;
+
+	pthread_mutex_lock(&refresher->lock);
+	unsigned failures = ++running->entry->failures;
+	running->entry->is_unreachable = is_unreachable;
+	*ret_random = refresher_random(refresher);
+	pthread_mutex_unlock(&refresher->lock);
+	return failures;
+}
+
+static void count_success(struct running *running)
+{
+	pthread_mutex_lock(&running->refresher->lock);
+	running->entry->failures = 0;
+	running->entry->is_unreachable = false;
+	pthread_mutex_unlock(&running->refresher->lock);
 }
 
 /* update_run()'s next_in_ms(). */
@@ -194,29 +184,33 @@ static int64_t plan(void *arg, enum update_outcome outcome, enum err_kind kind,
 	struct term *term = term_of(running->refresher, entry);
 	int64_t interval_ms = term->config->refresh_interval_ms;
 	int64_t delay_ms = RETRY_NEVER;
+	uint64_t random;
+	unsigned failures;
 
 	switch (outcome) {
 	case UPDATE_UPDATED:
 	case UPDATE_UNCHANGED:
-		entry->failures = 0;
-		delay_ms = retry_after_success(interval_ms, advice->fresh_for_ms, entry->share);
+		count_success(running);
+		delay_ms = retry_after_success(interval_ms,
+					       heed_freshness(term->config, advice->fresh_for_ms),
+					       entry->share);
 		/* A fallback answered, but the first source wants to be left alone. */
 		if (delay_ms >= 0 && delay_ms < advice->retry_after_ms)
 			delay_ms = advice->retry_after_ms;
 		break;
 	case UPDATE_FAILED:
-		entry->failures++;
-		delay_ms = retry_after_failure(kind, interval_ms, entry->failures,
-					       advice->retry_after_ms, entry->share,
-					       next_random(running->refresher));
+		failures = count_failure(
+			running, kind == ERR_UNREACHABLE && advice->retry_after_ms < 0, &random);
+		delay_ms = retry_after_failure(kind, interval_ms, failures, advice->retry_after_ms,
+					       entry->share, random);
 		if (advice->confirm_in_ms >= 0)
 			delay_ms = advice->confirm_in_ms;
 		break;
 	case UPDATE_CANCELED:
 		return RETRY_NEVER;
 	}
-	running->next_ms = delay_ms < 0 ? RETRY_NEVER : clock_boot_ms() + delay_ms;
-	term_set_next_check(term, to_wall_ms(delay_ms));
+	running->next_ms = time_after(delay_ms);
+	term_set_next_check(term, running->next_ms);
 	return delay_ms;
 }
 
@@ -229,7 +223,7 @@ static void finish(struct running *running, enum update_outcome outcome)
 	bool again = entry->is_asked_again;
 	pthread_mutex_unlock(&refresher->lock);
 	if (again)
-		term_set_next_check(term_of(refresher, entry), clock_wall_ms());
+		term_set_next_check(term_of(refresher, entry), clock_boot_ms());
 
 	pthread_mutex_lock(&refresher->lock);
 	entry->phase = PHASE_IDLE;
@@ -244,7 +238,7 @@ static void finish(struct running *running, enum update_outcome outcome)
 	else if (running->next_ms >= 0)
 		due_put(&refresher->due, &entry->due, running->next_ms);
 	entry->is_asked_again = false;
-	arm(refresher);
+	refresher_arm(refresher);
 	pthread_cond_broadcast(&refresher->progress);
 	pthread_mutex_unlock(&refresher->lock);
 }
@@ -276,13 +270,13 @@ uint64_t refresher_request(struct refresher *refresher, size_t index)
 	struct entry *entry = &refresher->entries[index];
 
 	/* Before the attempt can begin, which says something better. */
-	term_set_next_check(&refresher->terms[index], clock_wall_ms());
+	term_set_next_check(&refresher->terms[index], clock_boot_ms());
 	pthread_mutex_lock(&refresher->lock);
 	uint64_t ticket = entry->begun + 1;
 	switch (entry->phase) {
 	case PHASE_IDLE:
 		due_put(&refresher->due, &entry->due, clock_boot_ms());
-		arm(refresher);
+		refresher_arm(refresher);
 		break;
 	case PHASE_WAITING:
 		break;
@@ -407,6 +401,10 @@ int refresher_new(struct refresher **ret, const struct refresher_setup *setup, s
 	refresher->n_terms = setup->n_terms;
 	refresher->armed_ms = INT64_MAX;
 	refresher->env = setup->env;
+	refresher->publish = setup->env.publish;
+	refresher->publish_arg = setup->env.publish_arg;
+	refresher->env.publish = publish;
+	refresher->env.publish_arg = refresher;
 	refresher->env.origin_enter = enter;
 	refresher->env.origin_leave = leave;
 	refresher->env.origin_arg = refresher;
@@ -428,47 +426,6 @@ int refresher_new(struct refresher **ret, const struct refresher_setup *setup, s
 	return 0;
 }
 
-static void path_changed(void *arg, size_t index)
-{
-	refresher_request(arg, index);
-}
-
-static int add_paths(struct refresher *refresher, struct watch *watch, size_t index,
-		     struct err *err)
-{
-	const struct term_config *config = refresher->terms[index].config;
-
-	for (size_t i = 0; i < config->n_sources; i++) {
-		const struct source *source = &config->sources[i];
-		const struct fetcher_ops *ops = fetcher_of(source);
-		const char *path = ops->watched_path ? ops->watched_path(source->state) : NULL;
-
-		if (!path)
-			continue;
-		if (watch_add(watch, path, index, err) < 0)
-			return -1;
-		refresher->entries[index].is_watched = true;
-	}
-	return 0;
-}
-
-static int start_watch(struct refresher *refresher, struct err *err)
-{
-	struct watch *watch = NULL;
-	bool is_needed = false;
-
-	if (watch_new(&watch, refresher->n_terms, refresher->env.cancel, path_changed, refresher,
-		      err) < 0)
-		return -1;
-	refresher->watch = watch;
-	for (size_t i = 0; i < refresher->n_terms; i++) {
-		if (add_paths(refresher, watch, i, err) < 0)
-			return -1;
-		is_needed |= refresher->entries[i].is_watched;
-	}
-	return is_needed ? watch_start(watch, err) : 0;
-}
-
 static void plan_first_attempts(struct refresher *refresher)
 {
 	int64_t now_ms = clock_boot_ms();
@@ -482,7 +439,7 @@ static void plan_first_attempts(struct refresher *refresher)
 
 		if (current)
 			snapshot_unref(current);
-		term_set_next_check(term, to_wall_ms(delay_ms));
+		term_set_next_check(term, time_after(delay_ms));
 		pthread_mutex_lock(&refresher->lock);
 		if (needs_bytes && !term->config->lazy_init) {
 			entry->is_awaited = true;
@@ -496,13 +453,22 @@ static void plan_first_attempts(struct refresher *refresher)
 
 int refresher_start(struct refresher *refresher, struct err *err)
 {
+	const struct expiry_setup expiry = {
+		.terms = refresher->terms,
+		.n_terms = refresher->n_terms,
+		.cancel = refresher->env.cancel,
+		.publish = refresher->publish,
+		.publish_arg = refresher->publish_arg,
+	};
 	struct err watch_err = ERR_INIT;
 
-	if (pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0)
+	if (pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0 ||
+	    expiry_new(&refresher->expiry, &expiry, err) < 0)
 		return -1;
+	refresher_start_network(refresher);
 	plan_first_attempts(refresher);
 	/* Watching is an accelerator; without it terms follow at their interval. */
-	if (start_watch(refresher, &watch_err) < 0) {
+	if (refresher_start_watch(refresher, &watch_err) < 0) {
 		log_event(LOG_LEVEL_WARNING, "not_watching", LOG_STR("error", watch_err.msg));
 		for (size_t i = 0; i < refresher->n_terms; i++)
 			refresher->entries[i].is_watched = false;
@@ -514,7 +480,7 @@ int refresher_start(struct refresher *refresher, struct err *err)
 	}
 	refresher->is_started = true;
 	pthread_mutex_lock(&refresher->lock);
-	arm(refresher);
+	refresher_arm(refresher);
 	pthread_mutex_unlock(&refresher->lock);
 	return 0;
 }
@@ -526,8 +492,9 @@ void refresher_stop(struct refresher *refresher)
 	refresher->is_started = false;
 	if (refresher->pool)
 		pool_stop(refresher->pool);
-	watch_free(refresher->watch);
-	refresher->watch = NULL;
+	watch_free(steal_ptr(&refresher->watch));
+	expiry_free(steal_ptr(&refresher->expiry));
+	network_free(steal_ptr(&refresher->network));
 }
 
 void refresher_free(struct refresher *refresher)

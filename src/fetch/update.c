@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "fetch/attempt.h"
 
+#define CONFIRMED_NOTED \
+	10 /* so many times in max_stale the store is told that a source confirmed */
+
 DEFINE_CLEANUP(struct update_state, update_state_free)
 
 const char *update_outcome_name(enum update_outcome outcome)
@@ -97,7 +100,8 @@ static const char *describe_serving(struct term *term, char *text, size_t size)
 	return text;
 }
 
-static void report_success(struct attempt *a, bool is_updated, int64_t next_ms)
+static void report_success(struct attempt *a, bool is_updated, enum term_state before,
+			   int64_t next_ms)
 {
 	struct update_state *state = a->state;
 	bool has_moved = state->answering != a->source;
@@ -109,10 +113,14 @@ static void report_success(struct attempt *a, bool is_updated, int64_t next_ms)
 	/* That another source answers now is a change too, and not a silent one. */
 	if (has_moved)
 		level = a->failures.n ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	/* So is the end of what was reported as a warning. */
+	if (before == TERM_EXPIRED && level == LOG_LEVEL_DEBUG)
+		level = LOG_LEVEL_INFO;
 	state->answering = (uint32_t)a->source;
 	log_event(level, update_outcome_name(outcome), LOG_STR("term", state->config->name),
 		  LOG_STR("source", attempt_source_name(a, a->source)),
 		  LOG_STR("outcome", update_outcome_name(outcome)), LOG_STR("version", a->version),
+		  LOG_STR("after", before == TERM_EXPIRED ? term_state_name(before) : NULL),
 		  LOG_INT("bytes", (int64_t)bytes),
 		  LOG_INT("duration_ms", clock_boot_ms() - a->began_ms),
 		  LOG_STR("next", human_next(next_ms, next)),
@@ -136,6 +144,49 @@ static void report_failure(struct attempt *a, bool is_removed, int64_t next_ms,
 		  LOG_STR("serving", describe_serving(a->term, serving, sizeof(serving))));
 }
 
+/* For max_stale over a restart; what is not noted expires a little early then. A commit notes the
+ * time by itself. */
+static void note_confirmed(struct attempt *a, bool is_updated)
+{
+	struct update_state *state = a->state;
+	int64_t now_ms = clock_boot_ms();
+	struct err err = ERR_INIT;
+
+	if (!state->config->max_stale_ms ||
+	    (!is_updated && state->confirmed_noted_ms &&
+	     now_ms - state->confirmed_noted_ms < state->config->max_stale_ms / CONFIRMED_NOTED))
+		return;
+	state->confirmed_noted_ms = now_ms;
+	if (!is_updated &&
+	    store_set_confirmed(a->env->store, state->config->name, clock_wall_ms(), &err) < 0)
+		log_event(LOG_LEVEL_DEBUG, "not_noted", LOG_STR("term", state->config->name),
+			  LOG_STR("error", err.msg));
+}
+
+/* The source has confirmed what had expired and was hidden: its bytes are shown again, as a new
+ * snapshot, for a node id that the kernel was told is gone does not come back. */
+static int show_hidden(struct attempt *a, struct err *err)
+{
+	const struct term_config *config = a->state->config;
+	struct snapshot *shown = NULL;
+
+	term_confirm(a->term);
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *hidden = term_hidden(a->term);
+	if (!hidden)
+		return 0;
+	if (store_republish(a->env->store, hidden, config->name, config->history, &shown, err) <
+	    0) {
+		/* Its bytes are lost: the next attempt has to fetch them. */
+		if (err->kind == ERR_NOT_FOUND)
+			a->env->publish(a->env->publish_arg, a->term, NULL);
+		err->kind = ERR_INTERNAL;
+		return err_prefix(err, "showing version %.128s again", hidden->version);
+	}
+	a->state->snapshot_id = shown->id;
+	a->env->publish(a->env->publish_arg, a->term, shown);
+	return 0;
+}
+
 /* on_delete = remove: the name goes away, durably first. */
 static bool remove_if_gone(struct attempt *a, struct err *err)
 {
@@ -150,6 +201,17 @@ static bool remove_if_gone(struct attempt *a, struct err *err)
 	return true;
 }
 
+/* The end of an attempt in which a source gave, or confirmed, what is served. */
+static void succeed(struct attempt *a, enum update_outcome outcome, enum term_state before,
+		    int64_t next_ms)
+{
+	bool is_updated = outcome == UPDATE_UPDATED;
+
+	term_succeeded(a->term, a->version, is_updated);
+	note_confirmed(a, is_updated);
+	report_success(a, is_updated, before, next_ms);
+}
+
 enum update_outcome update_run(struct update_state *state, struct term *term,
 			       const struct update_env *env,
 			       int64_t (*next_in_ms)(void *arg, enum update_outcome outcome,
@@ -157,7 +219,7 @@ enum update_outcome update_run(struct update_state *state, struct term *term,
 						     const struct update_advice *advice),
 			       void *next_arg, struct err *err)
 {
-	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_latest(term);
 	struct attempt a = {
 		.state = state,
 		.term = term,
@@ -166,13 +228,17 @@ enum update_outcome update_run(struct update_state *state, struct term *term,
 		.began_ms = clock_boot_ms(),
 		.advice = { FETCHED_UNKNOWN, FETCHED_UNKNOWN, FETCHED_UNKNOWN },
 	};
+	enum term_state before = term_state_now(term);
 	enum step step = STEP_NEXT;
-	enum update_outcome outcome;
 
 	recognise(state, current);
 	for (size_t i = 0; i < state->config->n_sources && step == STEP_NEXT; i++) {
 		a.source = i;
 		step = attempt_source(&a);
+	}
+	if (step == STEP_UNCHANGED && show_hidden(&a, err) < 0) {
+		failures_add(&a.failures, attempt_source_name(&a, a.source), 1, err);
+		step = STEP_END;
 	}
 	if (step == STEP_CANCELED) {
 		err_set(err, ERR_CANCELED, "told to stop");
@@ -180,10 +246,9 @@ enum update_outcome update_run(struct update_state *state, struct term *term,
 		return UPDATE_CANCELED;
 	}
 	if (step == STEP_UPDATED || step == STEP_UNCHANGED) {
-		outcome = step == STEP_UPDATED ? UPDATE_UPDATED : UPDATE_UNCHANGED;
-		int64_t next_ms = next_in_ms(next_arg, outcome, ERR_NONE, &a.advice);
-		term_succeeded(term, a.version, outcome == UPDATE_UPDATED);
-		report_success(&a, outcome == UPDATE_UPDATED, next_ms);
+		enum update_outcome outcome = step == STEP_UPDATED ? UPDATE_UPDATED
+								   : UPDATE_UNCHANGED;
+		succeed(&a, outcome, before, next_in_ms(next_arg, outcome, ERR_NONE, &a.advice));
 		return outcome;
 	}
 	failures_set(&a.failures, err);

@@ -7,17 +7,12 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 #include <uthash.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-
-#define EVENTS                                                                              \
-	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | \
-	 IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK)
+#include "fetch/files.h"
 
 struct directory;
 
@@ -217,18 +212,24 @@ static void attach(struct watch *watch, struct directory *directory, int wd)
 	}
 }
 
+static void complain(struct watch *watch, const struct err *err)
+{
+	if (err->kind != ERR_BUSY) {
+		log_event(LOG_LEVEL_DEBUG, "not_watched", LOG_STR("error", err->msg));
+	} else if (!watch->has_complained) {
+		watch->has_complained = true;
+		log_event(LOG_LEVEL_WARNING, "watch_limit", LOG_STR("error", err->msg));
+	}
+}
+
 /* Watches what is at the directory's path now. True if that is not what was watched before. */
 static bool rebind(struct watch *watch, struct directory *directory)
 {
-	int wd = inotify_add_watch(watch->inotify, *directory->path ? directory->path : "/",
-				   EVENTS);
+	struct err err = ERR_INIT;
+	int wd = files_watch(watch->inotify, directory->path, &err);
 
-	if (wd < 0 && (errno == ENOSPC || errno == ENOMEM) && !watch->has_complained) {
-		watch->has_complained = true;
-		log_event(LOG_LEVEL_WARNING, "watch_limit", LOG_STR("path", directory->path),
-			  LOG_STR("error", "no more inotify watches (fs.inotify.max_user_watches): "
-					   "terms follow at their refresh_interval"));
-	}
+	if (wd < 0)
+		complain(watch, &err);
 	if (wd == directory->wd)
 		return false;
 	if (directory->wd >= 0)
@@ -240,17 +241,20 @@ static bool rebind(struct watch *watch, struct directory *directory)
 
 static void look_at_link(struct item *item)
 {
+	struct err ignored = ERR_INIT;
 	struct stat st;
 
-	item->is_link = lstat(item->path, &st) == 0 && S_ISLNK(st.st_mode);
+	item->is_link = files_lstat(item->path, &st, &ignored) == 0 && S_ISLNK(st.st_mode);
 }
 
 /* A file that was just made and is still being written to: its end is an event of its own. */
 static bool is_unfinished(const struct item *item)
 {
+	struct err ignored = ERR_INIT;
 	struct stat st;
 
-	return lstat(item->path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+	return files_lstat(item->path, &st, &ignored) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_nlink == 1;
 }
 
 static void handle_name(struct watch *watch, struct directory *directory, uint32_t mask,

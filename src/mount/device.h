@@ -1,8 +1,9 @@
 /*
  * device: mounting and unmounting, for the keeper.
  *
- * As root with mount(2), else through fusermount3. The superblock is read-only, so the kernel
- * answers everything that would write with EROFS; default_permissions makes it enforce modes.
+ * As root with the kernel's own calls, else through fusermount3. The superblock is read-only, so
+ * the kernel answers everything that would write with EROFS; default_permissions makes it enforce
+ * modes.
  */
 #ifndef MOUNT_DEVICE_H
 #define MOUNT_DEVICE_H
@@ -12,8 +13,20 @@
 
 #include "base/err.h"
 
-/* Mounts at an absolute path and returns the connection's descriptor (the caller's), or -1. */
+/*
+ * Can something be mounted at this absolute path? A mount of ours whose daemon is gone is taken
+ * away first. Keeps others from mounting an rptfs there at the same time until *ret_lock (the
+ * caller's; -1 where the directory cannot be locked) is closed.
+ */
+int device_prepare(const char *mountpoint, int *ret_lock, struct err *err);
+
+/* Mounts and returns the connection's descriptor (the caller's), or -1. */
 int device_mount(const char *mountpoint, bool allow_other, struct err *err);
+
+/* Mounts anew where a connection of ours has ended: beneath the old mount where the kernel can
+ * (Linux 6.5, as root), so that there is no moment without one, and takes the old one (with this
+ * number) away. */
+int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, struct err *err);
 
 /* The device number of what is mounted there, without asking its daemon; 0 if there is nothing. */
 dev_t device_number(const char *mountpoint);
@@ -21,5 +34,8 @@ dev_t device_number(const char *mountpoint);
 /* Detaches the mount at once, also while files are open, if it still is the one with that number.
  */
 void device_unmount(const char *mountpoint, dev_t number);
+
+/* The same wherever the mount with that number is. */
+void device_unmount_number(dev_t number);
 
 #endif

@@ -241,11 +241,11 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 	if (!fs)
 		return err_set(err, ERR_INTERNAL, "file system: out of memory");
 	fs->setup = *setup;
-	fs->uid = geteuid();
-	fs->gid = getegid();
+	fs->attributes = fs_attributes(setup);
 	fs->started_ns = clock_wall_ns();
 	if (tree_new(&fs->tree, setup->terms, setup->n_terms, setup->store, err) < 0 ||
-	    nodes_new(&fs->nodes, err) < 0 || enter_current(fs, err) < 0 ||
+	    reserve_new(&fs->reserve, err) < 0 || nodes_new(&fs->nodes, err) < 0 ||
+	    enter_current(fs, err) < 0 || fs_enter_held(fs, err) < 0 ||
 	    virtual_new(&fs->virtual, setup->virtuals, setup->n_virtuals, store_life(setup->store),
 			err) < 0 ||
 	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0)
@@ -254,30 +254,89 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 	return 0;
 }
 
-int fs_start(struct fs *fs, int device, bool debug, struct err *err)
+int fs_rehearse(struct slots *slots, struct err *err)
 {
-	if (session_new(&fs->session, &operations, sizeof(operations), fs, device, debug, err) < 0)
+	struct {
+		struct session *session;
+	} userdata = { NULL };
+	struct session_setup setup = {
+		.ops = &operations,
+		.ops_size = sizeof(operations),
+		.userdata = &userdata,
+		.device = SESSION_NO_DEVICE,
+		.slots = slots,
+	};
+
+	if (session_new(&userdata.session, &setup, err) < 0)
 		return -1;
-	struct publisher_setup publisher = {
+	int result = session_replay(userdata.session, err);
+	session_free(userdata.session);
+	return result;
+}
+
+static int start_publisher(struct fs *fs, struct err *err)
+{
+	struct publisher_setup setup = {
 		.tree = fs->tree,
 		.nodes = fs->nodes,
 		.store = fs->setup.store,
 		.session = fs->session,
+		.slots = fs->slots,
+		.terms = fs->setup.terms,
+		.n_terms = fs->setup.n_terms,
 		.lost = fs->setup.lost,
 		.lost_arg = fs->setup.lost_arg,
 	};
-	if (publisher_new(&fs->publisher, &publisher, err) < 0)
-		return -1;
-	struct verifier_setup verifier = {
+
+	return publisher_new(&fs->publisher, &setup, err);
+}
+
+static int start_verifier(struct fs *fs, struct err *err)
+{
+	struct verifier_setup setup = {
 		.terms = fs->setup.terms,
 		.n_terms = fs->setup.n_terms,
 		.store = fs->setup.store,
 		.publisher = fs->publisher,
 		.cancel = fs->setup.cancel,
 	};
-	if (verifier_new(&fs->verifier, &verifier, err) < 0)
+
+	return verifier_new(&fs->verifier, &setup, err);
+}
+
+static void attributes_announced(void *arg)
+{
+	struct fs *fs = arg;
+
+	slots_set_attributes(fs->slots, fs->attributes);
+}
+
+int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err)
+{
+	bool is_successor = slots_negotiated(slots);
+	bool others = slots_attributes(slots) != fs->attributes;
+	struct session_setup setup = {
+		.ops = &operations,
+		.ops_size = sizeof(operations),
+		.userdata = fs,
+		.device = device,
+		.slots = slots,
+		.notifier = fs->setup.notifier,
+		.debug = debug,
+	};
+
+	fs->slots = slots;
+	/* What fails, fails before a thread runs whose notifications might wait for an answer. */
+	if (session_new(&fs->session, &setup, err) < 0 || session_replay(fs->session, err) < 0 ||
+	    start_publisher(fs, err) < 0 || start_verifier(fs, err) < 0)
 		return -1;
-	return session_start(fs->session, err);
+	/* From the first reply on the kernel knows some of these, until it has been told all. */
+	slots_set_attributes(slots, is_successor && others ? 0 : fs->attributes);
+	if (session_start(fs->session, err) < 0)
+		return -1;
+	if (is_successor)
+		publisher_take_over(fs->publisher, others, attributes_announced, fs);
+	return 0;
 }
 
 int fs_over_fd(const struct fs *fs)
@@ -300,6 +359,8 @@ void fs_free(struct fs *fs)
 	publisher_free(fs->publisher);
 	virtual_free(fs->virtual);
 	nodes_free(fs->nodes);
+	reserve_free(fs->reserve);
+	fs_free_strays(fs);
 	tree_free(fs->tree);
 	free(fs);
 }

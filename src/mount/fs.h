@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/cancel.h"
 #include "base/err.h"
@@ -20,6 +21,8 @@
 #include "term/term.h"
 
 struct fs;
+struct notifier;
+struct slots;
 
 /* A file below .rpt/ whose content is rendered when it is looked up. */
 struct fs_virtual {
@@ -34,9 +37,12 @@ struct fs_setup {
 	size_t n_terms;
 	struct store *store;		   /* borrowed */
 	struct cancel *cancel;		   /* borrowed */
+	struct notifier *notifier;	   /* borrowed */
 	const char *control_path;	   /* user.rpt.control of the root; borrowed */
 	const struct fs_virtual *virtuals; /* borrowed, n_virtuals of them */
 	size_t n_virtuals;
+	uid_t owner; /* of directories, and of files that are no term's */
+	gid_t owner_group;
 
 	/* Called (from any thread) when bytes of a term's current snapshot turned out corrupt and
 	 * were dropped: somebody should fetch them again. */
@@ -44,15 +50,26 @@ struct fs_setup {
 	void *lost_arg;
 };
 
+/* Includes whatever else the kernel may hold of this mount, which the store knows. */
 int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err);
 
-/* Serves the connection `device` (borrowed: a duplicate is made) in threads of its own. */
-int fs_start(struct fs *fs, int device, bool debug, struct err *err);
+/* Would fs_start() negotiate what this mount was negotiated with? ERR_BAD_DATA, naming the
+ * difference, if not. Needs neither store nor device, for a worker that stands by. */
+int fs_rehearse(struct slots *slots, struct err *err);
+
+/*
+ * Serves the connection `device` (borrowed: a duplicate is made) in threads of its own. When the
+ * slots (borrowed) say that somebody served it before, takes over: first the requests that were
+ * left, then new ones; meanwhile the publisher announces what may not have been announced.
+ * ERR_BAD_DATA as fs_rehearse().
+ */
+int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err);
 
 /* Readable once the file system was unmounted. */
 int fs_over_fd(const struct fs *fs);
 
-/* Ends all threads; then frees. setup.cancel must have been requested if fs_start() was called. */
+/* Ends all threads; then frees. setup.cancel must have been requested if fs_start() was called.
+ * Each request that was taken is answered, or stays in its slot for a successor. */
 void fs_free(struct fs *fs);
 
 /* As update_env.publish: arg is the struct fs. */

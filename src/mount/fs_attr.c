@@ -3,6 +3,8 @@
  */
 #include "mount/fs_state.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 
 #define BLOCK_SIZE 4096
@@ -44,8 +46,8 @@ static struct stat any_dir_stat(const struct fs *fs, uint64_t id, size_t n_subdi
 		.st_ino = id,
 		.st_mode = S_IFDIR | 0755,
 		.st_nlink = 2 + n_subdirs,
-		.st_uid = fs->uid,
-		.st_gid = fs->gid,
+		.st_uid = fs->setup.owner,
+		.st_gid = fs->setup.owner_group,
 		.st_blksize = BLOCK_SIZE,
 	};
 
@@ -87,14 +89,40 @@ struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rende
 		.st_ino = rendering->id,
 		.st_mode = S_IFREG | 0444,
 		.st_nlink = 1,
-		.st_uid = fs->uid,
-		.st_gid = fs->gid,
+		.st_uid = fs->setup.owner,
+		.st_gid = fs->setup.owner_group,
 	};
 	struct timespec at = from_ms(rendering->rendered_at_ms);
 
 	set_size(&stat, rendering->len);
 	set_times(&stat, at, at);
 	return stat;
+}
+
+/* FNV-1a */
+static uint64_t mix(uint64_t hash, const void *data, size_t len)
+{
+	const uint8_t *bytes = data;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+uint64_t fs_attributes(const struct fs_setup *setup)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	hash = mix(hash, &setup->owner, sizeof(setup->owner));
+	hash = mix(hash, &setup->owner_group, sizeof(setup->owner_group));
+	for (size_t i = 0; i < setup->n_terms; i++) {
+		const struct term_config *config = setup->terms[i].config;
+		hash = mix(hash, config->name, strlen(config->name) + 1);
+		hash = mix(hash, &config->mode, sizeof(config->mode));
+		hash = mix(hash, &config->user, sizeof(config->user));
+		hash = mix(hash, &config->group, sizeof(config->group));
+	}
+	return hash ? hash : 1;
 }
 
 struct fuse_entry_param fs_entry(const struct stat *stat)

@@ -26,13 +26,9 @@ static void read_virtual(struct fs *fs, fuse_req_t req, uint64_t id, size_t size
 	virtual_forget(fs->virtual, id, 1);
 }
 
-static int read_fully(struct fs *fs, const struct snapshot *snapshot, char *buf, size_t len,
-		      off_t offset, struct err *err)
+static int read_descriptor(int fd, const struct snapshot *snapshot, char *buf, size_t len,
+			   off_t offset, struct err *err)
 {
-	_cleanup_close_ int fd = store_open_bytes(fs->setup.store, snapshot, err);
-
-	if (fd < 0)
-		return -1;
 	while (len > 0) {
 		ssize_t got = pread(fd, buf, len, offset);
 		if (got < 0 && errno == EINTR)
@@ -47,6 +43,16 @@ static int read_fully(struct fs *fs, const struct snapshot *snapshot, char *buf,
 		len -= (size_t)got;
 	}
 	return 0;
+}
+
+static int read_fully(struct fs *fs, const struct snapshot *snapshot, char *buf, size_t len,
+		      off_t offset, struct err *err)
+{
+	int fd = reserve_open(fs->reserve, fs->setup.store, snapshot, err);
+	int result = fd < 0 ? -1 : read_descriptor(fd, snapshot, buf, len, offset, err);
+
+	reserve_close(fs->reserve, fd);
+	return result;
 }
 
 static void read_snapshot(struct fs *fs, fuse_req_t req, struct snapshot *snapshot,
@@ -86,15 +92,22 @@ struct parked {
 	off_t offset;
 };
 
-static void answer_parked(struct verifier_read *read, bool verified)
+static void answer_parked(struct verifier_read *read, enum verifier_verdict verdict)
 {
 	_cleanup_free_ struct parked *parked = container_of(read, struct parked, read);
 
-	if (verified)
+	switch (verdict) {
+	case VERIFIER_GOOD:
 		read_snapshot(parked->fs, parked->req, read->snapshot, read->term, parked->size,
 			      parked->offset);
-	else
+		break;
+	case VERIFIER_BAD:
 		fuse_reply_err(parked->req, EIO);
+		break;
+	case VERIFIER_STOPPED:
+		fuse_reply_none(parked->req);
+		break;
+	}
 	snapshot_unref(read->snapshot);
 }
 

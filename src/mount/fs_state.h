@@ -12,7 +12,9 @@
 #include "mount/fs.h"
 #include "mount/nodes.h"
 #include "mount/publisher.h"
+#include "mount/reserve.h"
 #include "mount/session.h"
+#include "mount/slots.h"
 #include "mount/tree.h"
 #include "mount/verifier.h"
 #include "mount/virtual.h"
@@ -29,11 +31,19 @@ struct fs {
 	struct virtual *virtual;
 	struct publisher *publisher;
 	struct verifier *verifier;
+	struct reserve *reserve;
 	uint64_t virtual_dir_id;
 	int64_t started_ns; /* wall clock; times of .rpt */
-	uid_t uid;
-	gid_t gid;
+	struct stray *strays;
+	struct slots *slots; /* borrowed; set by fs_start() */
+	uint64_t attributes; /* a number for what stat(2) shows of owners and modes */
 };
+
+/* fs_stray.c: terms that are no longer configured, of which the kernel may hold nodes, so that
+ * these are served like all others. No name leads to them. */
+struct stray;
+int fs_enter_held(struct fs *fs, struct err *err);
+void fs_free_strays(struct fs *fs);
 
 /* fs_attr.c: what stat(2) shows. */
 struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
@@ -42,6 +52,9 @@ struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term 
 			     bool superseded);
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
 struct fuse_entry_param fs_entry(const struct stat *stat);
+
+/* A number for owners and modes; never 0. */
+uint64_t fs_attributes(const struct fs_setup *setup);
 
 /* The entry of a child that is there: a directory, or a term that has a snapshot. */
 bool fs_child_entry(const struct fs *fs, const struct tree_child *child,

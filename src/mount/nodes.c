@@ -46,7 +46,7 @@ void nodes_free(struct nodes *nodes)
 
 int nodes_add(struct nodes *nodes, struct snapshot *snapshot, struct term *term, struct err *err)
 {
-	struct node *node = calloc(1, sizeof(*node));
+	struct node *node = calloc(1, sizeof(*node)), *present = NULL;
 
 	if (!node)
 		return err_set(err, ERR_INTERNAL, "table of nodes: out of memory");
@@ -54,8 +54,14 @@ int nodes_add(struct nodes *nodes, struct snapshot *snapshot, struct term *term,
 	node->snapshot = snapshot_ref(snapshot);
 	node->term = term;
 	pthread_mutex_lock(&nodes->lock);
-	HASH_ADD(hh, nodes->by_id, id, sizeof(node->id), node);
+	HASH_FIND(hh, nodes->by_id, &node->id, sizeof(node->id), present);
+	if (!present)
+		HASH_ADD(hh, nodes->by_id, id, sizeof(node->id), node);
 	pthread_mutex_unlock(&nodes->lock);
+	if (present) {
+		snapshot_unref(node->snapshot);
+		free(node);
+	}
 	return 0;
 }
 
@@ -85,6 +91,25 @@ void nodes_supersede(struct nodes *nodes, uint64_t id)
 	if (node)
 		node->superseded = true;
 	pthread_mutex_unlock(&nodes->lock);
+}
+
+int nodes_superseded(struct nodes *nodes, struct node_place **ret, size_t *ret_n, struct err *err)
+{
+	struct node *node, *next;
+	size_t n = 0;
+
+	pthread_mutex_lock(&nodes->lock);
+	struct node_place *places = calloc(HASH_COUNT(nodes->by_id) + 1, sizeof(*places));
+	HASH_ITER(hh, nodes->by_id, node, next) {
+		if (places && node->superseded)
+			places[n++] = (struct node_place){ node->id, node->term };
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	if (!places)
+		return err_set(err, ERR_INTERNAL, "table of nodes: out of memory");
+	*ret = places;
+	*ret_n = n;
+	return 0;
 }
 
 struct snapshot *nodes_remove(struct nodes *nodes, uint64_t id)

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST };
+enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_TAKE_OVER };
 
 struct task {
 	enum task_kind kind;
@@ -16,6 +16,9 @@ struct task {
 	struct snapshot *snapshot; /* PUBLISH, LOST: a reference */
 	uint64_t id;		   /* FORGOTTEN */
 	bool done;		   /* PUBLISH: guarded by lock */
+	bool attributes;	   /* TAKE_OVER */
+	void (*taken_over)(void *arg);
+	void *arg;
 	struct task *next;
 	struct task *prev;
 };
@@ -82,6 +85,15 @@ static void release_if_unheld(struct publisher *publisher, uint64_t id)
 	snapshot_unref(snapshot);
 }
 
+/* One that was hidden may have left the nodes while it was still the store's current one. */
+static void release_old(struct publisher *publisher, const struct snapshot *old)
+{
+	if (session_kernel_holds(publisher->setup.session, old->id))
+		return;
+	snapshot_unref(nodes_remove(publisher->setup.nodes, old->id));
+	store_release(publisher->setup.store, old);
+}
+
 /* Takes the reference `next`. */
 static void do_publish(struct publisher *publisher, struct term *term, struct snapshot *next)
 {
@@ -98,26 +110,96 @@ static void do_publish(struct publisher *publisher, struct term *term, struct sn
 	struct snapshot *old = term_swap(term, next);
 	tree_touch(dir);
 	announce(publisher, dir, name, old ? old->id : 0);
+	if (next)
+		slots_note_announced(publisher->setup.slots, next->id);
 	if (!old)
 		return;
 	nodes_supersede(publisher->setup.nodes, old->id);
-	release_if_unheld(publisher, old->id);
+	release_old(publisher, old);
 	snapshot_unref(old);
 }
 
+/* Dropped first: what nobody may read again must not come back with the next start. */
 static void do_lost(struct publisher *publisher, struct term *term, struct snapshot *snapshot)
 {
 	struct err err = ERR_INIT;
 	struct snapshot *current = term_current(term);
 
-	if (current == snapshot)
-		do_publish(publisher, term, NULL);
 	if (store_drop(publisher->setup.store, snapshot, &err) < 0)
 		log_event(LOG_LEVEL_ERROR, "drop_failed", LOG_STR("term", term->config->name),
 			  LOG_STR("error", err.msg));
-	if (current == snapshot)
+	if (current == snapshot) {
+		do_publish(publisher, term, NULL);
 		publisher->setup.lost(publisher->setup.lost_arg, term);
+	}
 	snapshot_unref(current);
+}
+
+/* Does the kernel know that another snapshot is behind this term's name? */
+static bool was_announced(struct publisher *publisher, struct term *term)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
+
+	return current && slots_was_announced(publisher->setup.slots, current->id);
+}
+
+/* What nobody holds was announced, for its dentry is gone. */
+static void announce_superseded(struct publisher *publisher)
+{
+	_cleanup_free_ struct node_place *places = NULL;
+	struct err err = ERR_INIT;
+	const char *name;
+	size_t n;
+
+	if (nodes_superseded(publisher->setup.nodes, &places, &n, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "takeover_failed", LOG_STR("error", err.msg));
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct tree_dir *dir = tree_place(publisher->setup.tree, places[i].term,
+							&name);
+		if (session_kernel_holds(publisher->setup.session, places[i].id) &&
+		    !was_announced(publisher, places[i].term))
+			session_notify_delete(publisher->setup.session, dir->id, places[i].id,
+					      name);
+		release_if_unheld(publisher, places[i].id);
+	}
+}
+
+/* A listing that the kernel caches may lack a name, or have one that went away. From the leaves
+ * up: what is retired can only be taken away once it is empty. */
+static void announce_dirs(struct publisher *publisher)
+{
+	struct session *session = publisher->setup.session;
+	size_t n;
+	struct tree_dir *const *dirs = tree_dirs(publisher->setup.tree, &n);
+
+	while (n > 0) {
+		const struct tree_dir *dir = dirs[--n];
+		if (dir->retired)
+			session_notify_delete(session, dir->parent->id, dir->id, tree_name(dir));
+		else
+			session_notify_inval_dir(session, dir->id);
+	}
+}
+
+static void announce_attributes(struct publisher *publisher)
+{
+	for (size_t i = 0; i < publisher->setup.n_terms; i++) {
+		struct snapshot *snapshot = term_current(&publisher->setup.terms[i]);
+		if (snapshot)
+			session_notify_inval_attributes(publisher->setup.session, snapshot->id);
+		snapshot_unref(snapshot);
+	}
+}
+
+static void do_take_over(struct publisher *publisher, const struct task *task)
+{
+	announce_superseded(publisher);
+	announce_dirs(publisher);
+	if (task->attributes)
+		announce_attributes(publisher);
+	task->taken_over(task->arg);
 }
 
 static void run(struct publisher *publisher, struct task *task)
@@ -135,6 +217,9 @@ static void run(struct publisher *publisher, struct task *task)
 		break;
 	case TASK_LOST:
 		do_lost(publisher, task->term, task->snapshot);
+		break;
+	case TASK_TAKE_OVER:
+		do_take_over(publisher, task);
 		break;
 	}
 	task_free(task);
@@ -213,6 +298,22 @@ void publisher_publish(struct publisher *publisher, struct term *term, struct sn
 	while (!task.done)
 		pthread_cond_wait(&publisher->finished, &publisher->lock);
 	pthread_mutex_unlock(&publisher->lock);
+}
+
+void publisher_take_over(struct publisher *publisher, bool attributes, void (*done)(void *arg),
+			 void *arg)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task) {
+		log_event(LOG_LEVEL_ERROR, "takeover_failed", LOG_STR("error", "out of memory"));
+		return;
+	}
+	task->kind = TASK_TAKE_OVER;
+	task->attributes = attributes;
+	task->taken_over = done;
+	task->arg = arg;
+	hint(publisher, task);
 }
 
 void publisher_forgotten(struct publisher *publisher, uint64_t id)

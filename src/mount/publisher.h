@@ -6,23 +6,35 @@
  * leave hints and go on.
  *
  *	publish    1 the new snapshot is entered into the nodes
- *	           2 term_swap(): from here on every look-up and listing answers the new one
+ *	           2 term_swap(): from here on look-ups and listings answer the new one
  *	           3 the directory's mtime rises
- *	           4 NOTIFY_DELETE of the old dentry. It takes the directory's lock, so when it
- *returns no look-up or listing that was answered before 2 is still on its way 5 if the kernel did
- *not know the name, a listing that it caches may still be without it: NOTIFY_INVAL_INODE of the
- *directory 6 the old snapshot is released if the kernel does not hold it forgotten  the kernel may
- *have let go of a superseded snapshot: it is asked, then 6 lost       the bytes turned out corrupt:
- *the name goes away, the snapshot is dropped
+ *	           4 NOTIFY_DELETE of the old dentry. It takes the directory's lock: when
+ *	             it returns, nothing that was answered before 2 is still on its way
+ *	           5 if the kernel did not know the name, a listing that it caches may
+ *	             still be without it: NOTIFY_INVAL_INODE of the directory;
+ *	             that it was announced is noted in the slots
+ *	           6 the old snapshot is released if the kernel does not hold it
+ *
+ *	forgotten  the kernel may have let go of a superseded snapshot: it is asked, then 6
+ *
+ *	lost       the bytes turned out corrupt: the name goes away, the snapshot is dropped
+ *
+ *	take over  a predecessor may have died between the commit and 6 of any publish: 4 of
+ *	           each superseded snapshot whose successor is not noted as announced (else the
+ *	           kernel would drop the dentry that is right), 6 of all, 5 of each directory,
+ *	           and the attributes if the configuration gives others
  */
 #ifndef MOUNT_PUBLISHER_H
 #define MOUNT_PUBLISHER_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "mount/nodes.h"
 #include "mount/session.h"
+#include "mount/slots.h"
 #include "mount/tree.h"
 #include "term/store.h"
 
@@ -33,6 +45,9 @@ struct publisher_setup {
 	struct nodes *nodes;
 	struct store *store;
 	struct session *session;
+	struct slots *slots; /* where it is noted what was announced */
+	struct term *terms;
+	size_t n_terms;
 	void (*lost)(void *arg, struct term *term);
 	void *lost_arg;
 };
@@ -47,6 +62,11 @@ void publisher_free(struct publisher *publisher);
 
 /* Takes the reference `next` (NULL: the name goes away). Blocks until the kernel has been told. */
 void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next);
+
+/* Before anything is published. Does not block; requests must be answered meanwhile. attributes:
+ * whether the kernel may know others than are answered now; done(arg) when it knows these. */
+void publisher_take_over(struct publisher *publisher, bool attributes, void (*done)(void *arg),
+			 void *arg);
 
 /* Hints; neither blocks. A snapshot's reference is taken by the hint itself. */
 void publisher_forgotten(struct publisher *publisher, uint64_t id);

@@ -14,23 +14,40 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "mount/notifier.h"
+#include "mount/slots.h"
 
 #define THREADS_MAX    16
 #define BACKGROUND_MAX 64
-#define READ_AHEAD_MAX (1024 * 1024)
+#define READ_MAX       (1024 * 1024)
 #define OPCODES_MAX    64
+
+/* The least that there is. Nobody writes, and from it follows how large a buffer the kernel wants
+ * for each request: a slot is that large. */
+#define WRITE_MAX 4096
+
+/* Always the same, so that neither libfuse's version nor the headers' is negotiated: the flags that
+ * are asked for below, and the protocol that has everything that is used. */
+#define PROTOCOL_MINOR 31
+#define FLAGS_USED                                                                  \
+	(FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS | \
+	 FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_EXPLICIT_INVAL_DATA | FUSE_MAX_PAGES)
 
 /* Interrupts the wait of libfuse's loop; its handler does nothing. */
 #define WAKE_SIGNAL SIGUSR2
 
 struct session {
 	struct fuse_session *fuse; /* owned */
+	struct slots *slots;	   /* borrowed */
+	struct notifier *notifier; /* borrowed */
 	pthread_t thread;
 	bool started;
 	int over_fd; /* owned; an eventfd */
 	atomic_bool over;
 	_Atomic uint64_t init_unique; /* of the INIT request that is not yet replied to; else 0 */
 	uint32_t init_flags;	      /* what the kernel offers; written before any reply */
+	bool replayed;		      /* set before serving */
+	struct err *replaying;	      /* during session_replay(): what it says; else NULL */
 	_Atomic uint64_t counts[OPCODES_MAX]; /* the last one also takes what is unknown */
 };
 
@@ -87,62 +104,221 @@ static const char *const opcode_names[OPCODES_MAX] = {
 	[OPCODES_MAX - 1] = "other",
 };
 
-static ssize_t hook_read(int fd, void *buf, size_t len, void *userdata)
+static void count_request(struct session *session, uint32_t opcode)
 {
-	struct session *session = *(struct session **)userdata;
-	ssize_t got = read(fd, buf, len);
-	const struct fuse_in_header *in = buf;
+	uint32_t op = opcode < OPCODES_MAX && opcode_names[opcode] ? opcode : OPCODES_MAX - 1;
 
-	if (got < (ssize_t)sizeof(*in))
-		return got;
-	uint32_t op = in->opcode < OPCODES_MAX && opcode_names[in->opcode] ? in->opcode
-									   : OPCODES_MAX - 1;
 	atomic_fetch_add_explicit(&session->counts[op], 1, memory_order_relaxed);
-	if (op == FUSE_INIT && got >= (ssize_t)(sizeof(*in) + sizeof(struct fuse_init_in))) {
-		const struct fuse_init_in *init = (const void *)(in + 1);
-		session->init_flags = init->flags;
-		atomic_store(&session->init_unique, in->unique);
-	}
-	return got;
 }
 
-/* libfuse up to 3.16 never tells the kernel that directories may be looked up in parallel; and it
- * answers the read-ahead that the kernel offered at the mount, which the keeper has raised since.
- */
-static void complete_init_reply(struct session *session, struct iovec *iov, int count)
-{
-	const struct fuse_out_header *out = iov[0].iov_base;
+/* ------------------------------------------------------------------ negotiation */
 
-	if (count < 2 || out->error || iov[1].iov_len < sizeof(struct fuse_init_out))
+static void notice_init(struct session *session, const struct fuse_in_header *in, size_t len)
+{
+	const struct fuse_init_in *init = (const void *)(in + 1);
+
+	if (len < sizeof(*in) + sizeof(*init))
 		return;
-	struct fuse_init_out *init = iov[1].iov_base;
-	init->flags |= session->init_flags & FUSE_PARALLEL_DIROPS;
-	init->max_readahead = READ_AHEAD_MAX;
+	session->init_flags = init->flags;
+	atomic_store(&session->init_unique, in->unique);
+}
+
+/* libfuse up to 3.16 never tells the kernel that directories may be looked up in parallel; it
+ * derives the size of a READ from that of a WRITE; and it answers the read-ahead that the kernel
+ * offered at the mount, which the keeper has raised since. */
+static void complete_init_reply(const struct session *session, struct fuse_init_out *init)
+{
+	init->minor = PROTOCOL_MINOR;
+	init->flags = (init->flags & FLAGS_USED) |
+		      (session->init_flags & (FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES));
+	init->flags2 = 0;
+	init->max_readahead = READ_MAX;
+	init->max_pages = (uint16_t)(READ_MAX / sysconf(_SC_PAGESIZE));
+}
+
+/* The whole reply to INIT, as it is written. */
+struct init_reply {
+	struct fuse_out_header out;
+	struct fuse_init_out init;
+};
+
+#define FIELD(field)                                                  \
+	{                                                             \
+#		field, offsetof(struct fuse_init_out, field),        \
+			sizeof(((struct fuse_init_out *)NULL)->field) \
+	}
+
+static const struct {
+	const char *name;
+	size_t offset, size;
+} negotiated[] = {
+	FIELD(major),	      FIELD(minor),	     FIELD(max_readahead),
+	FIELD(flags),	      FIELD(max_background), FIELD(congestion_threshold),
+	FIELD(max_write),     FIELD(time_gran),	     FIELD(max_pages),
+	FIELD(map_alignment), FIELD(flags2),
+};
+
+static unsigned field_value(const struct fuse_init_out *init, size_t i)
+{
+	const char *at = (const char *)init + negotiated[i].offset;
+	uint16_t half;
+	uint32_t whole;
+
+	if (negotiated[i].size == sizeof(half)) {
+		memcpy(&half, at, sizeof(half));
+		return half;
+	}
+	memcpy(&whole, at, sizeof(whole));
+	return whole;
+}
+
+static int compare_init(const struct slots *slots, const struct init_reply *has, struct err *err)
+{
+	size_t len = 0;
+	const void *saved = slots_init_reply(slots, &len);
+	struct init_reply had;
+
+	if (!saved || len != sizeof(had))
+		return err_set(err, ERR_BAD_DATA, "the mount negotiated %zu bytes, not %zu", len,
+			       sizeof(had));
+	memcpy(&had, saved, sizeof(had));
+	for (size_t i = 0; i < ARRAY_SIZE(negotiated); i++) {
+		unsigned before = field_value(&had.init, i), now = field_value(&has->init, i);
+		if (before != now)
+			return err_set(err, ERR_BAD_DATA,
+				       "the mount negotiated another %s: had %#x, has %#x",
+				       negotiated[i].name, before, now);
+	}
+	return 0;
+}
+
+/* Returns what writev(2) would. */
+static ssize_t reply_to_init(struct session *session, int fd, const struct iovec *iov, int count)
+{
+	struct init_reply reply = { .out = *(const struct fuse_out_header *)iov[0].iov_base };
+
+	if (reply.out.error || count < 2 || iov[1].iov_len < sizeof(reply.init))
+		return writev(fd, iov, count);
+	memcpy(&reply.init, iov[1].iov_base, sizeof(reply.init));
+	reply.out.len = sizeof(reply);
+	complete_init_reply(session, &reply.init);
+	/* Saved first: whoever dies in between has a successor that writes it again. */
+	slots_save_init_reply(session->slots, &reply, sizeof(reply));
+	return write(fd, &reply, sizeof(reply));
+}
+
+/* The kernel has its reply: this one is compared with it, and swallowed. */
+static ssize_t swallow_init_reply(struct session *session, const struct iovec *iov, int count)
+{
+	struct init_reply reply = { .out = *(const struct fuse_out_header *)iov[0].iov_base };
+	struct err *err = session->replaying;
+
+	if (reply.out.error || count < 2 || iov[1].iov_len < sizeof(reply.init)) {
+		err_set(err, ERR_BAD_DATA, "libfuse refuses what the mount negotiated: %s",
+			strerror(-reply.out.error));
+		return reply.out.len;
+	}
+	memcpy(&reply.init, iov[1].iov_base, sizeof(reply.init));
+	complete_init_reply(session, &reply.init);
+	compare_init(session->slots, &reply, err);
+	return reply.out.len;
+}
+
+/* ------------------------------------------------------------------ what passes between */
+
+static bool expects_reply(uint32_t opcode)
+{
+	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
+	       opcode != FUSE_NOTIFY_REPLY;
+}
+
+/* A slot with a request of the predecessor that has room in the buffer; -1 if there is none. */
+static int inherit_request(struct session *session, size_t room)
+{
+	int slot;
+
+	while ((slot = slots_inherited(session->slots)) >= 0) {
+		const struct fuse_in_header *in = slots_buffer(session->slots, slot);
+		if (in->len < room)
+			break;
+		slots_clear(session->slots, slot);
+	}
+	return slot;
+}
+
+/* libfuse cancels threads that wait here when it ends. */
+static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
+{
+	struct session *session = *(struct session **)userdata;
+	size_t room = size < SLOT_SIZE ? size : SLOT_SIZE;
+	int slot = inherit_request(session, room);
+	ssize_t got;
+
+	if (slot >= 0) {
+		got = ((const struct fuse_in_header *)slots_buffer(session->slots, slot))->len;
+	} else {
+		slot = slots_claim(session->slots);
+		if (slot < 0)
+			return -1;
+		got = read(fd, slots_buffer(session->slots, slot), room);
+	}
+	const struct fuse_in_header *in = slots_buffer(session->slots, slot);
+	if (got < (ssize_t)sizeof(*in)) {
+		int failure = errno;
+		slots_clear(session->slots, slot);
+		errno = failure;
+		return got;
+	}
+	memcpy(buf, in, (size_t)got);
+	if ((size_t)got < size)
+		((char *)buf)[got] = '\0'; /* a name ends, even if a predecessor meddled */
+	in = buf;
+	count_request(session, in->opcode);
+	if (in->opcode == FUSE_INIT) {
+		slots_save_init_request(session->slots, in, (size_t)got);
+		notice_init(session, in, (size_t)got);
+	}
+	if (expects_reply(in->opcode))
+		slots_taken(session->slots, slot);
+	else
+		slots_clear(session->slots, slot);
+	return got;
 }
 
 static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct session *session = *(struct session **)userdata;
 	const struct fuse_out_header *out = iov[0].iov_base;
-	uint64_t init_unique = atomic_load_explicit(&session->init_unique, memory_order_relaxed);
+	uint64_t unique = out->unique;
+	ssize_t result;
 
-	if (init_unique && out->unique == init_unique) {
+	if (!unique)
+		return notifier_writev(session->notifier, fd, iov, count);
+	if (unique != atomic_load_explicit(&session->init_unique, memory_order_relaxed)) {
+		result = writev(fd, iov, count);
+	} else {
 		atomic_store(&session->init_unique, 0);
-		complete_init_reply(session, iov, count);
+		if (session->replaying)
+			return swallow_init_reply(session, iov, count);
+		result = reply_to_init(session, fd, iov, count);
 	}
-	return writev(fd, iov, count);
+	/* Whatever the kernel said: nobody waits any more. */
+	int failure = errno;
+	slots_answered(session->slots, unique);
+	errno = failure;
+	return result;
 }
 
 void session_negotiate(struct fuse_conn_info *conn)
 {
 	const unsigned wanted = FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_READ |
-				FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-				FUSE_CAP_PARALLEL_DIROPS;
+				FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS |
+				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
 
-	/* Content never changes under a node id: the kernel need not look for changed sizes and
-	 * times, nor drop pages by itself. */
-	conn->want &= ~(unsigned)FUSE_CAP_AUTO_INVAL_DATA;
-	conn->want |= conn->capable & wanted;
+	/* Nothing by default, above all not AUTO_INVAL_DATA: content never changes under a node id,
+	 * so the kernel need not look for changed sizes and times, nor drop pages by itself. */
+	conn->want = conn->capable & wanted;
+	conn->max_write = WRITE_MAX;
 	conn->max_background = BACKGROUND_MAX;
 	conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
 }
@@ -180,25 +356,29 @@ static void session_free_raw(struct session *session)
 
 DEFINE_CLEANUP(struct session, session_free_raw)
 
-int session_new(struct session **ret, const struct fuse_lowlevel_ops *ops, size_t ops_size,
-		void *userdata, int device, bool debug, struct err *err)
+int session_new(struct session **ret, const struct session_setup *setup, struct err *err)
 {
 	static const struct fuse_custom_io io = { .read = hook_read, .writev = hook_writev };
 	_cleanup_(session_free_raw_cleanup) struct session *session = calloc(1, sizeof(*session));
 	char *argv[] = { (char *)"rptfs", (char *)"-d", NULL };
-	struct fuse_args args = FUSE_ARGS_INIT(debug ? 2 : 1, argv);
+	struct fuse_args args = FUSE_ARGS_INIT(setup->debug ? 2 : 1, argv);
 
 	if (!session)
 		return err_set(err, ERR_INTERNAL, "FUSE session: out of memory");
+	session->slots = setup->slots;
+	session->notifier = setup->notifier;
 	session->over_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (session->over_fd < 0)
 		return err_errno(err, "FUSE session: eventfd");
 	fuse_set_log_func(forward_log);
-	session->fuse = fuse_session_new(&args, ops, ops_size, userdata);
+	session->fuse = fuse_session_new(&args, setup->ops, setup->ops_size, setup->userdata);
 	fuse_opt_free_args(&args);
 	if (!session->fuse)
 		return err_set(err, ERR_INTERNAL, "FUSE session: libfuse could not make one");
-	_cleanup_close_ int fd = fcntl(device, F_DUPFD_CLOEXEC, 3);
+	/* A rehearsal reads and writes nothing, but libfuse wants some descriptor. */
+	_cleanup_close_ int fd = fcntl(setup->device == SESSION_NO_DEVICE ? session->over_fd
+									  : setup->device,
+				       F_DUPFD_CLOEXEC, 3);
 	if (fd < 0)
 		return err_errno(err, "FUSE session: duplicate of the device");
 	int result = fuse_session_custom_io(session->fuse, &io, fd);
@@ -208,6 +388,45 @@ int session_new(struct session **ret, const struct fuse_lowlevel_ops *ops, size_
 	steal_fd(&fd);
 	*ret = steal_ptr(&session);
 	return 0;
+}
+
+int session_replay(struct session *session, struct err *err)
+{
+	struct err said = ERR_INIT;
+	uint8_t request[SLOT_SIZE] = { 0 };
+	size_t len;
+
+	if (session->replayed || !slots_negotiated(session->slots))
+		return 0;
+	const void *saved = slots_init_request(session->slots, &len);
+	if (!saved || len > sizeof(request))
+		return err_set(err, ERR_BAD_DATA, "the mount's INIT request was not saved");
+	memcpy(request, saved, len);
+	notice_init(session, (const void *)request, len);
+	struct fuse_buf buf = { .mem = request, .size = len };
+	session->replaying = &said;
+	fuse_session_process_buf(session->fuse, &buf);
+	session->replaying = NULL;
+	if (atomic_load(&session->init_unique))
+		return err_set(err, ERR_BAD_DATA, "the mount's saved INIT request is none");
+	if (said.kind != ERR_NONE)
+		return err_set(err, said.kind, "%s", said.msg);
+	session->replayed = true;
+	return 0;
+}
+
+/* The predecessor may have died after it had saved the reply to INIT and before it wrote it. */
+static void repeat_init_reply(struct session *session)
+{
+	size_t len;
+	const struct init_reply *reply = slots_init_reply(session->slots, &len);
+
+	if (!reply)
+		return;
+	if (write(fuse_session_fd(session->fuse), reply, len) < 0) {
+		/* ENOENT: it had written it. */
+	}
+	slots_answered(session->slots, reply->out.unique);
 }
 
 static void *serve(void *arg)
@@ -234,6 +453,11 @@ static void *serve(void *arg)
 
 int session_start(struct session *session, struct err *err)
 {
+	if (session_replay(session, err) < 0 ||
+	    notifier_give_device(session->notifier, fuse_session_fd(session->fuse), err) < 0)
+		return -1;
+	slots_inherit(session->slots);
+	repeat_init_reply(session);
 	handle_wake_signal();
 	int failure = pthread_create(&session->thread, NULL, serve, session);
 	if (failure)
@@ -279,6 +503,11 @@ int session_notify_delete(struct session *session, uint64_t parent, uint64_t chi
 int session_notify_inval_dir(struct session *session, uint64_t dir)
 {
 	return fuse_lowlevel_notify_inval_inode(session->fuse, dir, 0, 0);
+}
+
+int session_notify_inval_attributes(struct session *session, uint64_t id)
+{
+	return fuse_lowlevel_notify_inval_inode(session->fuse, id, -1, 0);
 }
 
 bool session_kernel_holds(struct session *session, uint64_t id)

@@ -1,9 +1,16 @@
 /*
  * session: the FUSE connection of this worker, over a device that somebody else mounted.
  *
- * Wraps a libfuse session whose reads and writes pass through hooks of our own: there requests are
- * counted by opcode, and the reply to INIT is completed with what libfuse leaves out. Serving runs
- * in libfuse's threads, started by one of ours.
+ * Wraps a libfuse session whose reads and writes pass through hooks of our own. There each request
+ * is received in a slot that outlives this process (mount/slots.h) and counted by opcode, and the
+ * reply to INIT is made independent of libfuse's version. Serving runs in libfuse's threads,
+ * started by one of ours.
+ *
+ * Taking over: when the slots hold a finished negotiation, INIT is replayed to libfuse, its reply
+ * compared with the one that the kernel knows, and dropped. Then the requests that a predecessor
+ * had taken are handed to libfuse's threads as if they had just been read, before any new one.
+ *
+ * Stopping leaves each request that was read either answered or in its slot.
  */
 #ifndef MOUNT_SESSION_H
 #define MOUNT_SESSION_H
@@ -16,13 +23,25 @@
 
 struct fuse_conn_info;
 struct fuse_lowlevel_ops;
+struct notifier;
 struct session;
+struct slots;
 
-/* ops and userdata as for fuse_session_new(); *userdata begins with a pointer to the session, which
- * the caller stores there before session_start(); ops->init calls session_negotiate(). device is
- * borrowed: a duplicate is made. */
-int session_new(struct session **ret, const struct fuse_lowlevel_ops *ops, size_t ops_size,
-		void *userdata, int device, bool debug, struct err *err);
+#define SESSION_NO_DEVICE (-1)
+
+struct session_setup {
+	const struct fuse_lowlevel_ops *ops; /* ops->init calls session_negotiate() */
+	size_t ops_size;
+	/* *userdata begins with a pointer to the session, which the caller stores there before
+	 * session_replay() or session_start(). */
+	void *userdata;
+	int device; /* borrowed: a duplicate is made; or SESSION_NO_DEVICE, for a rehearsal */
+	struct slots *slots;	   /* borrowed */
+	struct notifier *notifier; /* borrowed; NULL for a rehearsal */
+	bool debug;
+};
+
+int session_new(struct session **ret, const struct session_setup *setup, struct err *err);
 
 /* For ops->init: what is asked of the kernel. */
 void session_negotiate(struct fuse_conn_info *conn);
@@ -30,6 +49,12 @@ void session_negotiate(struct fuse_conn_info *conn);
 /* Ends serving if it still runs, then frees. No notify may be under way. */
 void session_free(struct session *session);
 
+/* Negotiates as the predecessor did, without a word to the kernel; 0 when nothing was negotiated
+ * yet. ERR_BAD_DATA when something else came out: the message names it and both values. Needs no
+ * device; does nothing the second time. */
+int session_replay(struct session *session, struct err *err);
+
+/* Replays, then serves. */
 int session_start(struct session *session, struct err *err);
 
 /* Readable once serving has ended: unmounted, or stopped. */
@@ -45,6 +70,7 @@ void session_stop(struct session *session);
 int session_notify_delete(struct session *session, uint64_t parent, uint64_t child,
 			  const char *name);
 int session_notify_inval_dir(struct session *session, uint64_t dir);
+int session_notify_inval_attributes(struct session *session, uint64_t id);
 /* Does the kernel still hold this node? */
 bool session_kernel_holds(struct session *session, uint64_t id);
 

@@ -18,6 +18,8 @@ struct tree {
 	struct entry *root;
 	struct entry *by_id; /* owns the entries */
 	struct entry *by_path;
+	struct tree_dir **dirs; /* n_dirs of them, in the order in which they were made */
+	size_t n_dirs;
 };
 
 static void entry_free(struct entry *entry)
@@ -38,6 +40,7 @@ void tree_free(struct tree *tree)
 		HASH_DELETE(by_id, tree->by_id, entry);
 		entry_free(entry);
 	}
+	free(tree->dirs);
 	free(tree);
 }
 
@@ -69,12 +72,17 @@ static int add_child(struct entry *entry, struct tree_child child, struct err *e
 static int new_entry(struct tree *tree, const char *path, size_t len, uint64_t id,
 		     struct entry **ret, struct err *err)
 {
-	struct entry *entry = calloc(1, sizeof(*entry));
+	struct tree_dir **grown = realloc(tree->dirs, (tree->n_dirs + 1) * sizeof(*grown));
 
+	if (!grown)
+		return out_of_memory(err);
+	tree->dirs = grown;
+	struct entry *entry = calloc(1, sizeof(*entry));
 	if (!entry || !(entry->dir.path = strndup(path, len))) {
 		free(entry);
 		return out_of_memory(err);
 	}
+	tree->dirs[tree->n_dirs++] = &entry->dir;
 	entry->dir.id = id;
 	atomic_init(&entry->dir.mtime_ns, clock_wall_ns());
 	HASH_ADD(by_id, tree->by_id, dir.id, sizeof(entry->dir.id), entry);
@@ -98,8 +106,8 @@ static const char *last_component(const char *path)
 }
 
 /* Finds the directory of that path, or makes it and those above it. */
-static int need_dir(struct tree *tree, const char *path, size_t len, struct store *store,
-		    struct entry **ret, struct err *err)
+static int need_dir(struct tree *tree, const char *path, size_t len, bool retired,
+		    struct store *store, struct entry **ret, struct err *err)
 {
 	struct entry *entry = NULL, *parent = NULL;
 	uint64_t id;
@@ -109,7 +117,7 @@ static int need_dir(struct tree *tree, const char *path, size_t len, struct stor
 		*ret = entry;
 		return 0;
 	}
-	if (need_dir(tree, path, parent_length(path, len), store, &parent, err) < 0)
+	if (need_dir(tree, path, parent_length(path, len), retired, store, &parent, err) < 0)
 		return -1;
 	_cleanup_free_ char *name = strndup(path, len);
 	if (!name)
@@ -118,11 +126,12 @@ static int need_dir(struct tree *tree, const char *path, size_t len, struct stor
 	    new_entry(tree, path, len, id, &entry, err) < 0)
 		return -1;
 	entry->dir.parent = &parent->dir;
-	struct tree_child child = { .name = last_component(entry->dir.path), .dir = &entry->dir };
-	if (add_child(parent, child, err) < 0)
-		return -1;
+	entry->dir.retired = retired;
 	*ret = entry;
-	return 0;
+	if (retired)
+		return 0;
+	struct tree_child child = { .name = last_component(entry->dir.path), .dir = &entry->dir };
+	return add_child(parent, child, err);
 }
 
 static int compare_children(const void *a, const void *b)
@@ -160,8 +169,8 @@ int tree_new(struct tree **ret, struct term *terms, size_t n_terms, struct store
 	for (size_t i = 0; i < n_terms; i++) {
 		const char *name = terms[i].config->name;
 		struct tree_child child = { .name = last_component(name), .term = &terms[i] };
-		if (need_dir(tree, name, parent_length(name, strlen(name)), store, &entry, err) <
-			    0 ||
+		if (need_dir(tree, name, parent_length(name, strlen(name)), false, store, &entry,
+			     err) < 0 ||
 		    add_child(entry, child, err) < 0)
 			return -1;
 	}
@@ -169,6 +178,19 @@ int tree_new(struct tree **ret, struct term *terms, size_t n_terms, struct store
 		settle(entry);
 	*ret = steal_ptr(&tree);
 	return 0;
+}
+
+int tree_retire(struct tree *tree, const char *name, struct store *store, struct err *err)
+{
+	struct entry *entry;
+
+	return need_dir(tree, name, parent_length(name, strlen(name)), true, store, &entry, err);
+}
+
+struct tree_dir *const *tree_dirs(const struct tree *tree, size_t *ret_n)
+{
+	*ret_n = tree->n_dirs;
+	return tree->dirs;
 }
 
 struct tree_dir *tree_root(struct tree *tree)
@@ -182,6 +204,11 @@ struct tree_dir *tree_dir(struct tree *tree, uint64_t id)
 
 	HASH_FIND(by_id, tree->by_id, &id, sizeof(id), entry);
 	return entry ? &entry->dir : NULL;
+}
+
+const char *tree_name(const struct tree_dir *dir)
+{
+	return last_component(dir->path);
 }
 
 const struct tree_child *tree_child(const struct tree_dir *dir, const char *name)
@@ -200,7 +227,7 @@ struct tree_dir *tree_place(struct tree *tree, const struct term *term, const ch
 
 	HASH_FIND(by_path, tree->by_path, path, parent_length(path, strlen(path)), entry);
 	*ret_name = last_component(path);
-	return &entry->dir; /* tree_new() made it */
+	return &entry->dir; /* tree_new() or tree_retire() made it */
 }
 
 void tree_touch(struct tree_dir *dir)

@@ -4,11 +4,15 @@
  * Built once and immutable, so that look-ups take no lock; only a directory's mtime changes, and
  * it only rises. A directory is there as soon as a term is configured below it. Whether a term's
  * name is there is the term's matter (has it a snapshot?), not the tree's.
+ *
+ * A directory below which nothing is configured any more may still be known to a kernel that was
+ * served by a predecessor: it is retired, which is to say found by its id, empty, and not listed.
  */
 #ifndef MOUNT_TREE_H
 #define MOUNT_TREE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +38,7 @@ struct tree_dir {
 	struct tree_child *children; /* sorted by name */
 	size_t n_children;
 	size_t n_subdirs;
+	bool retired;
 	_Atomic int64_t mtime_ns;
 };
 
@@ -49,8 +54,18 @@ struct tree_dir *tree_root(struct tree *tree);
 /* NULL if no directory has that id. */
 struct tree_dir *tree_dir(struct tree *tree, uint64_t id);
 
+/* Its last component (borrowed). */
+const char *tree_name(const struct tree_dir *dir);
+
 /* NULL if the directory has no such child. */
 const struct tree_child *tree_child(const struct tree_dir *dir, const char *name);
+
+/* Before the tree is used by others: makes sure that the directories above a name that is no longer
+ * configured are found. */
+int tree_retire(struct tree *tree, const char *name, struct store *store, struct err *err);
+
+/* All directories, each behind its parent. */
+struct tree_dir *const *tree_dirs(const struct tree *tree, size_t *ret_n);
 
 /* The directory that holds the term's name, and the name in it (borrowed). */
 struct tree_dir *tree_place(struct tree *tree, const struct term *term, const char **ret_name);

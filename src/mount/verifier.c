@@ -29,18 +29,21 @@ void verifier_report(struct verifier *verifier, struct term *term, struct snapsh
 	publisher_lost(verifier->setup.publisher, term, snapshot);
 }
 
-static bool verify(struct verifier *verifier, struct term *term, struct snapshot *snapshot)
+static enum verifier_verdict verify(struct verifier *verifier, struct term *term,
+				    struct snapshot *snapshot)
 {
 	struct err err = ERR_INIT;
 
 	if (store_verify(verifier->setup.store, snapshot, verifier->setup.cancel, &err) == 0)
-		return true;
+		return VERIFIER_GOOD;
+	if (err.kind == ERR_CANCELED)
+		return VERIFIER_STOPPED;
 	if (err.kind == ERR_BAD_DATA)
 		verifier_report(verifier, term, snapshot, &err);
-	else if (err.kind != ERR_CANCELED)
+	else
 		log_event(LOG_LEVEL_WARNING, "not_verified", LOG_STR("term", term->config->name),
 			  LOG_STR("error", err.msg));
-	return false;
+	return VERIFIER_BAD;
 }
 
 /* A snapshot that was there at the start and is unchecked. */
@@ -127,7 +130,7 @@ void verifier_park(struct verifier *verifier, struct verifier_read *read)
 	}
 	pthread_mutex_unlock(&verifier->lock);
 	if (!taken)
-		read->answer(read, false);
+		read->answer(read, VERIFIER_STOPPED);
 }
 
 DEFINE_CLEANUP(struct verifier, verifier_free)

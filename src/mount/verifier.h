@@ -19,12 +19,17 @@
 
 struct verifier;
 
-/* A READ that waits. answer() replies to it and frees it; `verified` says whether the bytes are
- * good. */
+enum verifier_verdict {
+	VERIFIER_GOOD,
+	VERIFIER_BAD,	  /* the bytes are wrong, or cannot be read */
+	VERIFIER_STOPPED, /* nobody knows yet: the READ stays in its slot for a successor */
+};
+
+/* A READ that waits. answer() replies to it, unless the verifier was stopped, and frees it. */
 struct verifier_read {
 	struct snapshot *snapshot; /* a reference, released by answer() */
 	struct term *term;
-	void (*answer)(struct verifier_read *read, bool verified);
+	void (*answer)(struct verifier_read *read, enum verifier_verdict verdict);
 	struct verifier_read *next, *prev;
 };
 
@@ -38,7 +43,7 @@ struct verifier_setup {
 
 /* Starts the threads. */
 int verifier_new(struct verifier **ret, const struct verifier_setup *setup, struct err *err);
-/* After cancellation: ends the threads; reads that still wait are answered as not verified. */
+/* After cancellation: ends the threads; reads that still wait are let go. */
 void verifier_stop(struct verifier *verifier);
 void verifier_free(struct verifier *verifier);
 

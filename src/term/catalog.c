@@ -5,11 +5,14 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "term/catalog_internal.h"
+#include "term/catalog_vfs.h"
 
-#define IDS_AT_ONCE 1024
+#define IDS_AT_ONCE  1024
+#define LIFE_UNNOTED (UINT32_C(1) << 30)
 
 int catalog_files_add(struct catalog_files *files, uint64_t id, uint64_t size_bytes,
 		      struct err *err)
@@ -51,11 +54,11 @@ int catalog_fail(struct catalog *catalog, const char *action, struct err *err)
 	case SQLITE_CANTOPEN:
 	case SQLITE_IOERR:
 	case SQLITE_READONLY:
-		errno = sqlite3_system_errno(catalog->db);
+		errno = catalog_vfs_errno;
 		if (errno)
 			return err_errno(err, "catalog %s: %s", catalog->path, reason);
 	}
-	return err_set(err, ERR_INTERNAL, "catalog %s: %s: %s", catalog->path, action, reason);
+	return err_set(err, ERR_INTERNAL, "catalog %s: %.40s: %s", catalog->path, action, reason);
 }
 
 int catalog_exec(struct catalog *catalog, const char *sql, struct err *err)
@@ -120,9 +123,19 @@ int run_all(struct run *run, struct err *err)
 	return more;
 }
 
+bool catalog_is_new(const struct catalog *catalog)
+{
+	return catalog->life == 1;
+}
+
 uint32_t catalog_life(const struct catalog *catalog)
 {
 	return catalog->life;
+}
+
+uint64_t catalog_mount(const struct catalog *catalog)
+{
+	return catalog->mount;
 }
 
 bool catalog_found_disk_full(const struct catalog *catalog)
@@ -130,7 +143,24 @@ bool catalog_found_disk_full(const struct catalog *catalog)
 	return (catalog->last_rc & 0xff) == SQLITE_FULL;
 }
 
-/* Life, boot and reserved ids, as this opening has them. */
+bool catalog_is_in_doubt(const struct catalog *catalog)
+{
+	return catalog->is_in_doubt;
+}
+
+bool catalog_has_written(const struct catalog *catalog)
+{
+	return catalog->has_written;
+}
+
+bool catalog_found_damage(const struct catalog *catalog)
+{
+	int rc = catalog->last_rc & 0xff;
+
+	return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB;
+}
+
+/* Life, mount, boot and reserved ids, as this opening has them. */
 static int record(struct catalog *catalog, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_RECORD);
@@ -139,6 +169,7 @@ static int record(struct catalog *catalog, struct err *err)
 	run_int(&run, catalog->life);
 	run_int(&run, catalog->boot);
 	run_text(&run, catalog->boot_id);
+	run_int(&run, (int64_t)catalog->mount);
 	catalog->recording = true;
 	return run_all(&run, err);
 }
@@ -154,11 +185,12 @@ int catalog_begin(struct catalog *catalog, bool durable, struct err *err)
 		catalog->is_durable = durable;
 	}
 	catalog->recording = false;
+	catalog->n_changes = sqlite3_total_changes(catalog->db);
 	if (catalog_exec(catalog, "BEGIN", err) < 0)
 		return -1;
 	/* The disk may have been full when the store was opened: whatever is the first to succeed
-	 * records that there was this life, before anything refers to it. */
-	if (!catalog->life_recorded && record(catalog, err) < 0) {
+	 * records that there was this opening, before anything refers to it. */
+	if (!catalog->is_noted && record(catalog, err) < 0) {
 		catalog_rollback(catalog);
 		return -1;
 	}
@@ -167,18 +199,29 @@ int catalog_begin(struct catalog *catalog, bool durable, struct err *err)
 
 int catalog_commit(struct catalog *catalog, struct err *err)
 {
-	if (catalog_exec(catalog, "COMMIT", err) < 0)
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_COMMIT);
+
+	catalog->has_written = sqlite3_total_changes(catalog->db) != catalog->n_changes;
+	catalog->is_in_doubt = false;
+	if (run_all(&run, err) < 0) {
+		/* Its end is written last, then synced. */
+		catalog->is_in_doubt = catalog->has_written &&
+				       catalog->last_rc != SQLITE_IOERR_WRITE &&
+				       !catalog_found_disk_full(catalog);
 		return -1;
+	}
 	if (catalog->recording)
-		catalog->life_recorded = true;
+		catalog->is_noted = true;
 	return 0;
 }
 
 void catalog_rollback(struct catalog *catalog)
 {
-	/* SQLite may have rolled back by itself. */
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_ROLLBACK);
+
+	/* SQLite may have rolled back by itself. Prepared, for memory may be what is short. */
 	if (!sqlite3_get_autocommit(catalog->db))
-		sqlite3_exec(catalog->db, "ROLLBACK", NULL, NULL, NULL);
+		sqlite3_step(run.stmt);
 }
 
 int catalog_savepoint(struct catalog *catalog, struct err *err)
@@ -200,12 +243,27 @@ int catalog_undo(struct catalog *catalog)
 	return 0;
 }
 
+int catalog_note_opening(struct catalog *catalog, struct err *err)
+{
+	uint32_t number = 0;
+
+	if (catalog->is_noted)
+		return 0;
+	if (catalog_begin(catalog, false, err) == 0 && catalog_commit(catalog, err) == 0)
+		return 0;
+	catalog_rollback(catalog);
+	/* The next opening will count from the same number. */
+	if (getrandom(&number, sizeof(number), 0) == sizeof(number))
+		catalog->life = LIFE_UNNOTED + number % LIFE_UNNOTED;
+	return -1;
+}
+
 static int reserve_ids(struct catalog *catalog, struct err *err)
 {
 	uint64_t before = catalog->reserved_id;
 
 	catalog->reserved_id = catalog->next_id + IDS_AT_ONCE;
-	catalog->life_recorded = false;
+	catalog->is_noted = false;
 	if (catalog_begin(catalog, true, err) < 0 || catalog_commit(catalog, err) < 0) {
 		catalog_rollback(catalog);
 		catalog->reserved_id = before;
@@ -231,5 +289,10 @@ void catalog_skip_ids(struct catalog *catalog, uint64_t last)
 	if (last < catalog->next_id)
 		return;
 	catalog->next_id = catalog->reserved_id = beyond > last ? beyond : last + 1;
-	catalog->life_recorded = false;
+	catalog->is_noted = false;
+}
+
+uint64_t catalog_next_id(const struct catalog *catalog)
+{
+	return catalog->next_id;
 }

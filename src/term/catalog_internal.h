@@ -12,11 +12,15 @@
 #include "term/catalog.h"
 
 #define CATALOG_APPLICATION_ID 1919972454 /* "rptf" */
-#define CATALOG_SCHEMA_VERSION 1
+#define CATALOG_SCHEMA_VERSION 2
+#define VERIFIED_CORRUPT       -1 /* in place of the number of a boot */
 
 enum query {
+	QUERY_COMMIT,
+	QUERY_ROLLBACK,
 	QUERY_RECORD,
 	QUERY_LIST,
+	QUERY_COUNT_ROWS,
 	QUERY_ADD_TERM,
 	QUERY_FIND_TERM,
 	QUERY_INSERT,
@@ -25,10 +29,15 @@ enum query {
 	QUERY_CLEAR_CURRENT,
 	QUERY_PRUNE,
 	QUERY_PRUNE_ALL,
+	QUERY_DESCRIBE,
 	QUERY_LOAD,
+	QUERY_LOAD_ALL,
+	QUERY_LIST_HELD,
 	QUERY_SET_TOKEN,
+	QUERY_SET_CONFIRMED,
 	QUERY_SET_VERIFIED,
 	QUERY_RELEASE,
+	QUERY_CONDEMN,
 	QUERY_UNSET_CURRENT,
 	QUERY_FIND_OWNER,
 	QUERY_DELETE,
@@ -53,10 +62,14 @@ struct catalog {
 	char *path;			    /* owned; for messages */
 	int last_rc;			    /* of the last failure */
 	bool in_memory;
-	bool is_durable;    /* the present value of PRAGMA synchronous */
-	bool life_recorded; /* this opening's life and boot are in the catalog */
-	bool recording;	    /* … once the present transaction is committed */
+	bool is_durable;  /* the present value of PRAGMA synchronous */
+	bool is_noted;	  /* this opening's life, mount and boot are in the catalog */
+	bool is_in_doubt; /* as catalog_is_in_doubt() */
+	bool has_written; /* as catalog_has_written() */
+	int n_changes;	  /* of the connection, when the present transaction began */
+	bool recording;	  /* … once the present transaction is committed */
 	uint32_t life;
+	uint64_t mount;
 	int64_t boot; /* a number for the present boot of the machine */
 	char boot_id[40];
 	uint64_t next_id;
@@ -69,6 +82,8 @@ int catalog_fail(struct catalog *catalog, const char *action, struct err *err);
 int catalog_exec(struct catalog *catalog, const char *sql, struct err *err);
 
 extern const char catalog_schema[];
+/* From each older format to the next; one transaction each. */
+extern const char *const catalog_migration[CATALOG_SCHEMA_VERSION];
 extern const char *const catalog_sql[QUERY_COUNT];
 
 struct run {

@@ -6,47 +6,28 @@
  * connection keeps the database locked from its first access to its end; the index of the log is
  * then in ordinary memory, and no file of the store is ever mapped.
  *
- * Damage (SQLITE_NOTADB, SQLITE_CORRUPT, a failed check, tables that are not ours) means that the
- * catalog is set aside. Everything else (no permission, disk full, I/O error) is an error.
+ * Damage (SQLITE_NOTADB, SQLITE_CORRUPT, a failed check, tables that are not ours) is ERR_BAD_DATA;
+ * everything else (no permission, disk full, I/O error) is not. A predecessor that was killed in
+ * this very boot leaves no damage: who takes its mount over does not look at every page.
+ *
+ * The format stands in the first page of catalog.db itself from the moment that it is written, not
+ * only in the log, so that a look at 100 bytes tells it at any time.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "term/catalog_internal.h"
+#include "term/catalog_vfs.h"
 
 #define TEXT_SIZE	128
 #define FIRST_ID	2 /* 1 is the mount's root */
 #define BUSY_TIMEOUT_MS 2000
-
-/* The unix VFS would resolve the magic link in /proc/self/fd to a name, which a detached tmpfs
- * does not have. */
-static int keep_pathname(sqlite3_vfs *vfs, const char *name, int size, char *ret)
-{
-	(void)vfs;
-	return snprintf(ret, (size_t)size, "%s", name) < size ? SQLITE_OK : SQLITE_CANTOPEN;
-}
-
-static void register_vfs(void)
-{
-	static sqlite3_vfs vfs;
-
-	vfs = *sqlite3_vfs_find("unix");
-	vfs.zName = "rptfs";
-	vfs.pNext = NULL;
-	vfs.xFullPathname = keep_pathname;
-	sqlite3_vfs_register(&vfs, 0);
-}
-
-static bool is_damage(int rc)
-{
-	return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
-}
 
 static void read_boot_id(char ret[40])
 {
@@ -89,7 +70,23 @@ static int damaged(struct catalog *catalog, const char *why, struct err *err)
 	return err_set(err, ERR_INTERNAL, "catalog %s: %s", catalog->path, why);
 }
 
-/* An empty database becomes a catalog; of another one, makes sure that it is a catalog. */
+static int too_new(const char *path, int64_t version, struct err *err)
+{
+	return err_set(err, ERR_CONFIG,
+		       "catalog %s: written by a newer rptfs (format %" PRId64
+		       ", this one knows %d)",
+		       path, version, CATALOG_SCHEMA_VERSION);
+}
+
+static int make_format(struct catalog *catalog, const char *sql, struct err *err)
+{
+	if (catalog_exec(catalog, sql, err) < 0)
+		return -1;
+	return catalog_exec(catalog, "PRAGMA wal_checkpoint(TRUNCATE)", err);
+}
+
+/* An empty database becomes a catalog, one of an older format becomes one of this; of another one,
+ * makes sure that it is a catalog. */
 static int check_format(struct catalog *catalog, struct err *err)
 {
 	int64_t application, version, n_objects;
@@ -99,16 +96,19 @@ static int check_format(struct catalog *catalog, struct err *err)
 	    ask(catalog, "SELECT count(*) FROM sqlite_schema", &n_objects, NULL, err) < 0)
 		return -1;
 	if (application == 0 && version == 0 && n_objects == 0)
-		return catalog_exec(catalog, catalog_schema, err);
+		return make_format(catalog, catalog_schema, err);
 	if (application != CATALOG_APPLICATION_ID)
 		return damaged(catalog, "the database of some other program", err);
 	if (version > CATALOG_SCHEMA_VERSION)
-		return err_set(err, ERR_CONFIG,
-			       "catalog %s: written by a newer rptfs (format %" PRId64
-			       ", this one knows %d)",
-			       catalog->path, version, CATALOG_SCHEMA_VERSION);
-	if (version < CATALOG_SCHEMA_VERSION)
+		return too_new(catalog->path, version, err);
+	if (version < 1)
 		return damaged(catalog, "unknown format", err);
+	for (; version < CATALOG_SCHEMA_VERSION; version++) {
+		if (make_format(catalog, catalog_migration[version], err) < 0)
+			return -1;
+		log_event(LOG_LEVEL_INFO, "catalog_migrated", LOG_STR("catalog", catalog->path),
+			  LOG_INT("format", version + 1));
+	}
 	return 0;
 }
 
@@ -116,9 +116,17 @@ static int check_pages(struct catalog *catalog, struct err *err)
 {
 	char verdict[TEXT_SIZE];
 
+	catalog_vfs_errno = 0;
 	if (ask(catalog, "PRAGMA quick_check(1)", NULL, verdict, err) < 0)
 		return -1;
-	return strcmp(verdict, "ok") == 0 ? 0 : damaged(catalog, verdict, err);
+	if (strcmp(verdict, "ok") == 0)
+		return 0;
+	/* A page that could not be read is no damaged page. */
+	if (!catalog_vfs_errno)
+		return damaged(catalog, verdict, err);
+	catalog->last_rc = SQLITE_IOERR;
+	errno = catalog_vfs_errno;
+	return err_errno(err, "catalog %s: %s", catalog->path, verdict);
 }
 
 static int prepare_queries(struct catalog *catalog, struct err *err)
@@ -136,37 +144,46 @@ static int prepare_queries(struct catalog *catalog, struct err *err)
 
 static int read_counters(struct catalog *catalog, struct err *err)
 {
-	int64_t n_rows, next_id, life, max_snapshot, max_directory;
+	int64_t n_rows, next_id, life, mount, max_snapshot, max_directory;
 	char boot_id[TEXT_SIZE];
 
 	if (ask(catalog, "SELECT count(*) FROM store", &n_rows, NULL, err) < 0 ||
 	    ask(catalog, "SELECT next_id FROM store", &next_id, NULL, err) < 0 ||
 	    ask(catalog, "SELECT life FROM store", &life, NULL, err) < 0 ||
+	    ask(catalog, "SELECT mount FROM store", &mount, NULL, err) < 0 ||
 	    ask(catalog, "SELECT boot FROM store", &catalog->boot, NULL, err) < 0 ||
 	    ask(catalog, "SELECT boot_id FROM store", NULL, boot_id, err) < 0 ||
 	    ask(catalog, "SELECT max(id) FROM snapshot", &max_snapshot, NULL, err) < 0 ||
 	    ask(catalog, "SELECT max(id) FROM directory", &max_directory, NULL, err) < 0)
 		return -1;
-	if (n_rows != 1 || next_id < FIRST_ID || max_snapshot >= next_id ||
+	if (n_rows != 1 || next_id < FIRST_ID || mount <= 0 || max_snapshot >= next_id ||
 	    max_directory >= next_id)
 		return damaged(catalog, "its counters contradict its rows", err);
 	catalog->next_id = catalog->reserved_id = (uint64_t)next_id;
-	catalog->life = (uint32_t)life + 1;
+	catalog->life = ((uint32_t)life + 1) & INT32_MAX;
+	catalog->mount = (uint64_t)mount + 1;
 	read_boot_id(catalog->boot_id);
 	if (!catalog->boot_id[0] || strcmp(boot_id, catalog->boot_id) != 0)
 		catalog->boot++;
 	return 0;
 }
 
+/* A mount that came to nothing, on a full disk for example, may not have been noted. */
+static int take_over(struct catalog *catalog, uint64_t mount, struct err *err)
+{
+	if (mount != catalog->mount && mount != catalog->mount - 1)
+		return damaged(catalog, "it does not know the mount", err);
+	catalog->mount = mount;
+	return 0;
+}
+
 static int connect_to(struct catalog *catalog, int dir_fd, struct err *err)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char uri[64];
 
-	pthread_once(&once, register_vfs);
 	snprintf(uri, sizeof(uri), "/proc/self/fd/%d/catalog.db", dir_fd);
 	if (sqlite3_open_v2(uri, &catalog->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-			    "rptfs") != SQLITE_OK)
+			    catalog_vfs()) != SQLITE_OK)
 		return catalog_fail(catalog, "open", err);
 	sqlite3_extended_result_codes(catalog->db, 1);
 	sqlite3_busy_timeout(catalog->db, BUSY_TIMEOUT_MS);
@@ -182,19 +199,20 @@ static int connect_to(struct catalog *catalog, int dir_fd, struct err *err)
 			    err);
 }
 
-static int open_once(struct catalog *catalog, int dir_fd, struct err *err)
+static int open_database(struct catalog *catalog, const struct catalog_setup *setup,
+			 struct err *err)
 {
-	if (connect_to(catalog, dir_fd, err) < 0 ||
+	if (connect_to(catalog, setup->dir_fd, err) < 0 ||
 	    catalog_exec(catalog,
 			 catalog->in_memory ? "PRAGMA synchronous = OFF"
 					    : "PRAGMA synchronous = FULL",
 			 err) < 0)
 		return -1;
 	catalog->is_durable = true;
-	if (check_format(catalog, err) < 0 || check_pages(catalog, err) < 0 ||
-	    prepare_queries(catalog, err) < 0)
+	if (check_format(catalog, err) < 0 || (!setup->mount && check_pages(catalog, err) < 0) ||
+	    prepare_queries(catalog, err) < 0 || read_counters(catalog, err) < 0)
 		return -1;
-	return read_counters(catalog, err);
+	return setup->mount ? take_over(catalog, setup->mount, err) : 0;
 }
 
 static void disconnect(struct catalog *catalog)
@@ -204,30 +222,15 @@ static void disconnect(struct catalog *catalog)
 	sqlite3_close(steal_ptr(&catalog->db));
 }
 
-/* Leaves the catalog where a person can look at it, with the log that belongs to it. */
-static int set_aside(struct catalog *catalog, int dir_fd, const struct err *reason, struct err *err)
+/* A catalog that is taken over is there. */
+static int make_file(struct catalog *catalog, const struct catalog_setup *setup, struct err *err)
 {
-	static const char *const suffixes[] = { "-wal", "-shm", "" };
-	char now[CLOCK_RFC3339_SIZE], from[32], to[96];
-
-	clock_rfc3339(clock_wall_ms(), now);
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		snprintf(from, sizeof(from), "catalog.db%s", suffixes[i]);
-		snprintf(to, sizeof(to), "catalog.db.corrupt-%s%s", now, suffixes[i]);
-		if (renameat(dir_fd, from, dir_fd, to) < 0 && errno != ENOENT)
-			return err_errno(err, "catalog %s: setting it aside", catalog->path);
-	}
-	log_event(LOG_LEVEL_ERROR, "catalog_set_aside", LOG_STR("catalog", catalog->path),
-		  LOG_STR("as", to), LOG_STR("reason", reason->msg));
-	return 0;
-}
-
-static int make_file(struct catalog *catalog, int dir_fd, struct err *err)
-{
-	_cleanup_close_ int fd = openat(
-		dir_fd, "catalog.db", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (setup->mount ? 0 : O_CREAT);
+	_cleanup_close_ int fd = openat(setup->dir_fd, "catalog.db", flags, 0600);
 	struct stat st;
 
+	if (fd < 0 && errno == ENOENT)
+		return damaged(catalog, "it is missing", err);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, "catalog %s", catalog->path);
 	if (!S_ISREG(st.st_mode))
@@ -235,30 +238,59 @@ static int make_file(struct catalog *catalog, int dir_fd, struct err *err)
 	return 0;
 }
 
-int catalog_open(struct catalog **ret, int dir_fd, const char *dir, bool in_memory, struct err *err)
+int catalog_open(struct catalog **ret, const struct catalog_setup *setup, struct err *err)
 {
 	_cleanup_(catalog_close_cleanup) struct catalog *catalog = calloc(1, sizeof(*catalog));
 
-	if (!catalog || asprintf(&catalog->path, "%s/catalog.db", dir) < 0)
-		return err_set(err, ERR_INTERNAL, "store %s: out of memory", dir);
-	catalog->in_memory = in_memory;
-	if (make_file(catalog, dir_fd, err) < 0)
-		return -1;
-	if (open_once(catalog, dir_fd, err) < 0) {
-		struct err reason = *err;
-
-		if (reason.kind == ERR_CONFIG || !is_damage(catalog->last_rc))
-			return -1;
+	if (!catalog || asprintf(&catalog->path, "%s/catalog.db", setup->dir) < 0)
+		return err_set(err, ERR_INTERNAL, "store %s: out of memory", setup->dir);
+	catalog->in_memory = setup->in_memory;
+	if (make_file(catalog, setup, err) < 0 || open_database(catalog, setup, err) < 0) {
+		if (err->kind == ERR_INTERNAL && catalog_found_damage(catalog))
+			err->kind = ERR_BAD_DATA;
 		/* Closing must not mend what a person may want to look at. */
-		sqlite3_db_config(catalog->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+		if (catalog->db)
+			sqlite3_db_config(catalog->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		disconnect(catalog);
-		if (set_aside(catalog, dir_fd, &reason, err) < 0 ||
-		    make_file(catalog, dir_fd, err) < 0 || open_once(catalog, dir_fd, err) < 0)
-			return -1;
-		/* The lost catalog may have given ids of which no file is left. */
-		catalog_skip_ids(catalog, catalog->next_id);
+		return -1;
 	}
 	*ret = steal_ptr(&catalog);
+	return 0;
+}
+
+static uint32_t big_endian(const unsigned char *bytes)
+{
+	return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 |
+	       bytes[3];
+}
+
+/* Offsets: the SQLite database file format, section 1.3. What changes while the owner writes is not
+ * looked at. */
+int catalog_peek(int dir_fd, const char *dir, struct err *err)
+{
+	_cleanup_close_ int fd = openat(dir_fd, "catalog.db",
+					O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	unsigned char header[100];
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/catalog.db", dir);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_errno(err, "catalog %s", path);
+	ssize_t n = pread(fd, header, sizeof(header), 0);
+	if (n < 0)
+		return err_errno(err, "catalog %s", path);
+	if (n == 0)
+		return 0;
+	if ((size_t)n < sizeof(header) || memcmp(header, "SQLite format 3", 16) != 0)
+		return err_set(err, ERR_BAD_DATA, "catalog %s: not a database", path);
+	uint32_t version = big_endian(header + 60), application = big_endian(header + 68);
+	if (application == 0 && version == 0)
+		return 0; /* it is being made */
+	if (application != CATALOG_APPLICATION_ID)
+		return err_set(err, ERR_BAD_DATA, "catalog %s: the database of some other program",
+			       path);
+	if (version > CATALOG_SCHEMA_VERSION)
+		return too_new(path, version, err);
 	return 0;
 }
 
@@ -271,7 +303,7 @@ void catalog_close(struct catalog *catalog)
 	/* Ids that were reserved and not given are given back. */
 	if (catalog->queries[QUERY_RECORD] && catalog->next_id < catalog->reserved_id) {
 		catalog->reserved_id = catalog->next_id;
-		catalog->life_recorded = false;
+		catalog->is_noted = false;
 		if (catalog_begin(catalog, false, &err) < 0 || catalog_commit(catalog, &err) < 0) {
 			/* Nothing depends on it: the next opening goes on behind the gap. */
 			catalog_rollback(catalog);

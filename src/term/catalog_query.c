@@ -1,5 +1,5 @@
 /*
- * The questions that the store asks its catalog, run by run.
+ * What the store changes in its catalog, run by run.
  */
 #include <string.h>
 
@@ -16,33 +16,6 @@ static int run_deletion(struct run *run, struct catalog_files *deleted, struct e
 	while ((more = run_step(run, err)) > 0) {
 		if (catalog_files_add(deleted, (uint64_t)sqlite3_column_int64(run->stmt, 0),
 				      (uint64_t)sqlite3_column_int64(run->stmt, 1), err) < 0)
-			return -1;
-	}
-	return more;
-}
-
-/* A copy of a column, the caller's; NULL stays NULL. */
-static int copy_column(struct run *run, int column, char **ret, struct err *err)
-{
-	const char *text = (const char *)sqlite3_column_text(run->stmt, column);
-	char *copy = text ? strdup(text) : NULL;
-
-	if (text && !copy)
-		return err_set(err, ERR_INTERNAL, "catalog: out of memory");
-	*ret = copy;
-	return 0;
-}
-
-int catalog_list(struct catalog *catalog,
-		 int (*each)(void *arg, uint64_t id, uint64_t size_bytes, struct err *err),
-		 void *arg, struct err *err)
-{
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST);
-	int more;
-
-	while ((more = run_step(&run, err)) > 0) {
-		if (each(arg, (uint64_t)sqlite3_column_int64(run.stmt, 0),
-			 (uint64_t)sqlite3_column_int64(run.stmt, 1), err) < 0)
 			return -1;
 	}
 	return more;
@@ -112,7 +85,7 @@ static int insert_snapshot(struct catalog *catalog, int64_t term, const struct s
 	run_text(&run, snapshot->source);
 	run_text(&run, token);
 	run_int(&run, (int64_t)fingerprint);
-	run_int(&run, catalog->boot);
+	run_int(&run, atomic_load(&snapshot->integrity) == SNAPSHOT_VERIFIED ? catalog->boot : 0);
 	return run_all(&run, err);
 }
 
@@ -122,7 +95,7 @@ static int prune(struct catalog *catalog, int64_t term, struct catalog_files *de
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_PRUNE);
 
 	run_int(&run, term);
-	run_int(&run, catalog->life);
+	run_int(&run, (int64_t)catalog->mount);
 	return run_deletion(&run, deleted, err);
 }
 
@@ -133,8 +106,22 @@ int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, st
 	return run_deletion(&run, deleted, err);
 }
 
+static int set_current(struct catalog *catalog, int64_t term, const struct snapshot *snapshot,
+		       unsigned history, bool is_confirmed, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_CURRENT);
+
+	run_int(&run, term);
+	run_int(&run, (int64_t)snapshot->id);
+	run_int(&run, snapshot->published_at_ms);
+	run_int(&run, history);
+	if (is_confirmed)
+		run_int(&run, snapshot->fetched_at_ms);
+	return run_all(&run, err);
+}
+
 int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
-		   const char *token, uint64_t fingerprint, unsigned history,
+		   const char *token, uint64_t fingerprint, unsigned history, bool is_confirmed,
 		   struct catalog_files *deleted, struct err *err)
 {
 	int64_t row, last_ms, now_ms = clock_wall_ms();
@@ -143,60 +130,11 @@ int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *s
 		return -1;
 	snapshot->published_at_ms = now_ms > last_ms ? now_ms : last_ms + 1;
 	if (insert_snapshot(catalog, row, snapshot, token, fingerprint, err) < 0 ||
-	    run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, catalog->life), err) < 0 ||
-	    run_numbers(catalog, QUERY_SET_CURRENT,
-			NUMBERS(row, (int64_t)snapshot->id, snapshot->published_at_ms, history),
-			err) < 0)
+	    run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, (int64_t)catalog->mount), err) <
+		    0 ||
+	    set_current(catalog, row, snapshot, history, is_confirmed, err) < 0)
 		return -1;
 	return prune(catalog, row, deleted, err);
-}
-
-static struct snapshot *read_snapshot(struct catalog *catalog, sqlite3_stmt *stmt)
-{
-	const char *version = (const char *)sqlite3_column_text(stmt, 7);
-	const char *source = (const char *)sqlite3_column_text(stmt, 8);
-	const void *sha256 = sqlite3_column_blob(stmt, 6);
-	struct snapshot *snapshot = version && source ? snapshot_new(version, source) : NULL;
-
-	if (!snapshot)
-		return NULL;
-	snapshot->id = (uint64_t)sqlite3_column_int64(stmt, 0);
-	snapshot->size_bytes = (uint64_t)sqlite3_column_int64(stmt, 1);
-	snapshot->mtime_ms = sqlite3_column_int64(stmt, 2);
-	snapshot->fetched_at_ms = sqlite3_column_int64(stmt, 3);
-	snapshot->published_at_ms = sqlite3_column_int64(stmt, 4);
-	snapshot->order_key = sqlite3_column_int64(stmt, 5);
-	if (sha256 && sqlite3_column_bytes(stmt, 6) == DIGEST_SIZE)
-		memcpy(snapshot->sha256, sha256, DIGEST_SIZE);
-	if (sqlite3_column_int64(stmt, 11) == catalog->boot)
-		atomic_store(&snapshot->integrity, SNAPSHOT_VERIFIED);
-	return snapshot;
-}
-
-int catalog_load(struct catalog *catalog, const char *term, struct snapshot **ret, char **ret_token,
-		 uint64_t *ret_fingerprint, struct err *err)
-{
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_LOAD);
-	_cleanup_(snapshot_unref_cleanup) struct snapshot *snapshot = NULL;
-	char *token = NULL;
-	uint64_t fingerprint = 0;
-
-	run_text(&run, term);
-	int found = run_step(&run, err);
-	if (found < 0)
-		return -1;
-	if (found) {
-		snapshot = read_snapshot(catalog, run.stmt);
-		if (!snapshot)
-			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
-		if (copy_column(&run, 9, &token, err) < 0)
-			return -1;
-		fingerprint = (uint64_t)sqlite3_column_int64(run.stmt, 10);
-	}
-	*ret = steal_ptr(&snapshot);
-	*ret_token = token;
-	*ret_fingerprint = fingerprint;
-	return 0;
 }
 
 int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
@@ -215,6 +153,16 @@ int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err)
 	return run_numbers(catalog, QUERY_SET_VERIFIED, NUMBERS((int64_t)id, catalog->boot), err);
 }
 
+int catalog_set_confirmed(struct catalog *catalog, const char *term, int64_t wall_ms,
+			  struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_CONFIRMED);
+
+	run_text(&run, term);
+	run_int(&run, wall_ms);
+	return run_all(&run, err);
+}
+
 int catalog_remove_current(struct catalog *catalog, const char *term, struct err *err)
 {
 	int64_t row, published_at_ms;
@@ -222,7 +170,8 @@ int catalog_remove_current(struct catalog *catalog, const char *term, struct err
 
 	if (found <= 0)
 		return found;
-	if (run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, catalog->life), err) < 0)
+	if (run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, (int64_t)catalog->mount), err) <
+	    0)
 		return -1;
 	return run_numbers(catalog, QUERY_CLEAR_CURRENT, NUMBERS(row), err);
 }
@@ -245,19 +194,12 @@ int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *
 	return prune(catalog, row, deleted, err);
 }
 
-int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bool *ret_is_current,
-		       struct err *err)
+int catalog_condemn(struct catalog *catalog, uint64_t id, struct err *err)
 {
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_OWNER);
-	char *term = NULL;
-
-	run_int(&run, (int64_t)id);
-	int found = run_step(&run, err);
-	if (found < 0 || (found && copy_column(&run, 0, &term, err) < 0))
+	if (run_numbers(catalog, QUERY_UNSET_CURRENT, NUMBERS((int64_t)id), err) < 0)
 		return -1;
-	*ret_term = term;
-	*ret_is_current = found && sqlite3_column_int(run.stmt, 1);
-	return 0;
+	return run_numbers(catalog, QUERY_CONDEMN, NUMBERS((int64_t)id, (int64_t)catalog->mount),
+			   err);
 }
 
 int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
@@ -292,37 +234,6 @@ int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerpri
 	return run_all(&run, err);
 }
 
-int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
-		    char **ret_token, char **ret_reason, struct err *err)
-{
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_REFUSED);
-	_cleanup_free_ char *token = NULL;
-	_cleanup_free_ char *reason = NULL;
-
-	run_text(&run, term);
-	run_int(&run, (int64_t)fingerprint);
-	int found = run_step(&run, err);
-	if (found < 0 || (found && (copy_column(&run, 0, &token, err) < 0 ||
-				    copy_column(&run, 1, &reason, err) < 0)))
-		return -1;
-	*ret_token = steal_ptr(&token);
-	*ret_reason = steal_ptr(&reason);
-	return 0;
-}
-
-int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *ret,
-			   struct err *err)
-{
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_DIRECTORY);
-
-	run_text(&run, path);
-	int found = run_step(&run, err);
-	if (found < 0)
-		return -1;
-	*ret = found ? (uint64_t)sqlite3_column_int64(run.stmt, 0) : 0;
-	return 0;
-}
-
 int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t id,
 			     struct err *err)
 {
@@ -354,7 +265,7 @@ static int mark_missed(struct catalog *catalog, const char *const *terms, size_t
 		if (is_missed == was_missed)
 			continue;
 		if ((is_missed ? run_numbers(catalog, QUERY_SET_MISSED,
-					     NUMBERS(row, now_ms, catalog->life), err)
+					     NUMBERS(row, now_ms, (int64_t)catalog->mount), err)
 			       : run_numbers(catalog, QUERY_UNSET_MISSED, NUMBERS(row), err)) < 0)
 			return -1;
 	}
@@ -382,11 +293,11 @@ int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_t
 	if (mark_missed(catalog, terms, n_terms, now_ms, err) < 0)
 		return -1;
 
-	/* A term that was missed in this life may still be held by a kernel. */
+	/* A term that was missed in this mount may still be held by a kernel. */
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_MISSED);
 
 	run_int(&run, now_ms - MISSED_TERM_KEPT_MS);
-	run_int(&run, catalog->life);
+	run_int(&run, (int64_t)catalog->mount);
 	while ((more = run_step(&run, err)) > 0) {
 		if (delete_term(catalog, sqlite3_column_int64(run.stmt, 0), deleted, err) < 0)
 			return -1;

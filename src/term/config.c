@@ -22,6 +22,13 @@ const struct option_spec config_root_table[] = {
 	{ .name = "allow_other",
 	  .type = OPTION_BOOL,
 	  .help = "other users may see the mount; true for root if left out" },
+	{ .name = "user",
+	  .type = OPTION_STRING,
+	  .help = "whom the worker of a root's mount runs as; rptfs if left out" },
+	{ .name = "sandbox",
+	  .type = OPTION_BOOL,
+	  .default_text = "true",
+	  .help = "the worker can reach its store and the network only" },
 	{ .name = NULL },
 };
 
@@ -170,7 +177,6 @@ static int take_terms(struct loader *loader, struct config *config)
 		problem_out_of_memory(&loader->problems);
 		return -1;
 	}
-	load_finish_terms(loader);
 	for (size_t i = 0; i < loader->n_drafts; i++) {
 		config->terms[i] = loader->drafts[i].term;
 		loader->drafts[i].term = (struct term_config){ 0 };
@@ -194,6 +200,7 @@ static int load(struct loader *loader, struct config **ret)
 	if (loader->request->file)
 		load_file(loader, loader->request->file);
 	load_check_names(loader);
+	load_finish_terms(loader);
 	if (set_mountpoint(loader, config) < 0 || set_store(loader, config) < 0 ||
 	    problems_any(&loader->problems) || take_terms(loader, config) < 0)
 		return -1;
@@ -204,6 +211,12 @@ static int load(struct loader *loader, struct config **ret)
 	config->allow_other = options_is_set(other, "allow_other")
 				      ? options_bool(other, "allow_other")
 				      : geteuid() == 0;
+	config->sandbox = options_bool(root_giver(loader, "sandbox"), "sandbox");
+	const char *user = options_string(root_giver(loader, "user"), "user");
+	if (user && !(config->user = strdup(user))) {
+		problem_out_of_memory(&loader->problems);
+		return -1;
+	}
 	*ret = steal_ptr(&config);
 	return 0;
 }
@@ -229,5 +242,6 @@ void config_free(struct config *config)
 	free(config->terms);
 	free(config->mountpoint);
 	free(config->store);
+	free(config->user);
 	free(config);
 }

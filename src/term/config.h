@@ -21,6 +21,7 @@
 enum config_failover { FAILOVER_NEWER, FAILOVER_ANY };
 enum config_backwards { BACKWARDS_ACCEPT, BACKWARDS_CONFIRM, BACKWARDS_REFUSE };
 enum config_on_delete { ON_DELETE_KEEP, ON_DELETE_REMOVE };
+enum config_on_expire { ON_EXPIRE_KEEP, ON_EXPIRE_HIDE };
 
 struct term_config {
 	char *name;  /* "geo/cities.csv" */
@@ -28,8 +29,10 @@ struct term_config {
 	struct source *sources;
 	size_t n_sources;	     /* at least 1 */
 	int64_t refresh_interval_ms; /* or CONFIG_NEVER */
+	uint64_t min_size_bytes;
 	uint64_t max_size_bytes;
-	unsigned history; /* superseded snapshots that are kept */
+	int64_t max_stale_ms; /* 0: nothing expires; else more than refresh_interval_ms */
+	unsigned history;     /* superseded snapshots that are kept */
 	mode_t mode;
 	uid_t user;
 	gid_t group;
@@ -37,6 +40,7 @@ struct term_config {
 	enum config_failover failover;
 	enum config_backwards backwards;
 	enum config_on_delete on_delete;
+	enum config_on_expire on_expire;
 };
 
 struct config {
@@ -44,6 +48,8 @@ struct config {
 	char *store;	  /* absolute directory, or "memory"; never NULL once mountpoint is known */
 	int64_t start_timeout_ms;
 	bool allow_other;
+	char *user;		   /* whom the worker of a root's mount runs as; NULL: not said */
+	bool sandbox;		   /* the worker is confined */
 	struct term_config *terms; /* sorted by name */
 	size_t n_terms;
 };
@@ -65,7 +71,8 @@ struct config_request {
 int config_load(struct config **ret, const struct config_request *request, FILE *problems);
 void config_free(struct config *config);
 
-/* Writes the effective values as a configuration file that loads to the same; secrets as "***". */
-void config_show(const struct config *config, FILE *out);
+/* Writes the effective values as a configuration file that loads to the same. */
+enum config_secrets { CONFIG_SECRETS_MASKED, CONFIG_SECRETS_SHOWN };
+void config_show(const struct config *config, enum config_secrets secrets, FILE *out);
 
 #endif

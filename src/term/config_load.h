@@ -75,7 +75,7 @@ int load_source(struct draft *draft, const struct source_type *type, struct opti
 struct draft *load_new_draft(struct loader *loader, const char *name, struct place place);
 void draft_release(struct draft *draft);
 
-/* Fills in what the drafts left out. */
+/* Fills in what the drafts left out, and checks what options mean together. */
 void load_finish_terms(struct loader *loader);
 
 void term_config_release(struct term_config *term);

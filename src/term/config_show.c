@@ -101,6 +101,17 @@ static const char *on_delete_name(enum config_on_delete on_delete)
 	return "keep";
 }
 
+static const char *on_expire_name(enum config_on_expire on_expire)
+{
+	switch (on_expire) {
+	case ON_EXPIRE_KEEP:
+		return "keep";
+	case ON_EXPIRE_HIDE:
+		return "hide";
+	}
+	return "keep";
+}
+
 /* Of a secret "Name: value", as headers are, the name may be seen; without it the file would not
  * load. */
 static void show_secret(const char *text, FILE *out)
@@ -115,7 +126,8 @@ static void show_secret(const char *text, FILE *out)
 		fputs("\"***\"", out);
 }
 
-static void show_list(const struct option_spec *spec, const char *const *list, FILE *out)
+static void show_list(const struct option_spec *spec, const char *const *list, bool is_masked,
+		      FILE *out)
 {
 	if (!*list)
 		return;
@@ -123,7 +135,7 @@ static void show_list(const struct option_spec *spec, const char *const *list, F
 	for (const char *const *element = list; *element; element++) {
 		if (element != list)
 			fputs(", ", out);
-		if (spec->secret)
+		if (is_masked)
 			show_secret(*element, out);
 		else
 			show_quoted(*element, out);
@@ -131,24 +143,29 @@ static void show_list(const struct option_spec *spec, const char *const *list, F
 	fputs(" }\n", out);
 }
 
-static void show_source(const struct source *source, FILE *out)
+static void show_source(const struct source *source, enum config_secrets secrets, FILE *out)
 {
 	fprintf(out, "\t%s {\n", source->type->name);
 	for (const struct option_spec *spec = source->type->options; spec->name; spec++) {
+		bool is_masked = spec->secret && secrets == CONFIG_SECRETS_MASKED;
+
 		if (spec->type == OPTION_STRINGS) {
-			show_list(spec, options_strings(source->options, spec->name, NULL), out);
+			show_list(spec, options_strings(source->options, spec->name, NULL),
+				  is_masked, out);
 			continue;
 		}
 		const char *text = options_text(source->options, spec->name);
-		if (text && (spec->type == OPTION_STRING || spec->type == OPTION_CUSTOM))
-			show_string("\t\t", spec->name, spec->secret ? "***" : text, out);
+		if (text && is_masked)
+			show_string("\t\t", spec->name, "***", out);
+		else if (text && (spec->type == OPTION_STRING || spec->type == OPTION_CUSTOM))
+			show_string("\t\t", spec->name, text, out);
 		else if (text)
-			fprintf(out, "\t\t%s = %s\n", spec->name, spec->secret ? "\"***\"" : text);
+			fprintf(out, "\t\t%s = %s\n", spec->name, text);
 	}
 	fputs("\t}\n", out);
 }
 
-static void show_term(const struct term_config *term, FILE *out)
+static void show_term(const struct term_config *term, enum config_secrets secrets, FILE *out)
 {
 	fputs("\nterm ", out);
 	show_quoted(term->name, out);
@@ -160,18 +177,22 @@ static void show_term(const struct term_config *term, FILE *out)
 	fprintf(out, "\tlazy_init = %s\n", bool_name(term->lazy_init));
 	if (term->alias)
 		show_string("\t", "alias", term->alias, out);
+	show_size("\t", "min_size", term->min_size_bytes, out);
 	show_size("\t", "max_size", term->max_size_bytes, out);
+	if (term->max_stale_ms)
+		show_duration("\t", "max_stale", term->max_stale_ms, out);
+	fprintf(out, "\ton_expire = %s\n", on_expire_name(term->on_expire));
 	fprintf(out, "\tmode = %04o\n\tuser = %u\n\tgroup = %u\n", (unsigned)term->mode,
 		(unsigned)term->user, (unsigned)term->group);
 	fprintf(out, "\tfailover = %s\n\tbackwards = %s\n\ton_delete = %s\n\thistory = %u\n",
 		failover_name(term->failover), backwards_name(term->backwards),
 		on_delete_name(term->on_delete), term->history);
 	for (size_t i = 0; i < term->n_sources; i++)
-		show_source(&term->sources[i], out);
+		show_source(&term->sources[i], secrets, out);
 	fputs("}\n", out);
 }
 
-void config_show(const struct config *config, FILE *out)
+void config_show(const struct config *config, enum config_secrets secrets, FILE *out)
 {
 	if (config->mountpoint)
 		show_string("", "mountpoint", config->mountpoint, out);
@@ -179,6 +200,9 @@ void config_show(const struct config *config, FILE *out)
 		show_string("", "store", config->store, out);
 	show_duration("", "start_timeout", config->start_timeout_ms, out);
 	fprintf(out, "allow_other = %s\n", bool_name(config->allow_other));
+	if (config->user)
+		show_string("", "user", config->user, out);
+	fprintf(out, "sandbox = %s\n", bool_name(config->sandbox));
 	for (size_t i = 0; i < config->n_terms; i++)
-		show_term(&config->terms[i], out);
+		show_term(&config->terms[i], secrets, out);
 }

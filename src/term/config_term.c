@@ -2,9 +2,11 @@
  * config_term: the options of a term, and how the blocks of a file become terms.
  */
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "term/config_load.h"
 #include "term/config_name.h"
@@ -63,6 +65,18 @@ static int parse_max_size(const char *text, int64_t *ret, struct err *err)
 	if (bytes == 0)
 		return err_set(err, ERR_CONFIG, "nothing fits into a size of 0");
 	*ret = (int64_t)bytes;
+	return 0;
+}
+
+static int parse_max_stale(const char *text, int64_t *ret, struct err *err)
+{
+	int64_t ms = 0;
+
+	if (option_parse_duration(text, &ms, err) < 0)
+		return -1;
+	if (ms == 0)
+		return err_set(err, ERR_CONFIG, "everything is older than 0");
+	*ret = ms;
 	return 0;
 }
 
@@ -140,6 +154,17 @@ static int parse_on_delete(const char *text, int64_t *ret, struct err *err)
 	return 0;
 }
 
+static int parse_on_expire(const char *text, int64_t *ret, struct err *err)
+{
+	if (strcmp(text, "keep") == 0)
+		*ret = ON_EXPIRE_KEEP;
+	else if (strcmp(text, "hide") == 0)
+		*ret = ON_EXPIRE_HIDE;
+	else
+		return err_set(err, ERR_CONFIG, "\"%.64s\" is neither keep nor hide", text);
+	return 0;
+}
+
 const struct option_spec config_term_table[] = {
 	{ .name = "refresh_interval",
 	  .type = OPTION_CUSTOM,
@@ -151,6 +176,10 @@ const struct option_spec config_term_table[] = {
 	  .default_text = "false",
 	  .help = "the start does not wait for the first snapshot" },
 	{ .name = "alias", .type = OPTION_STRING, .help = "the name in events and metrics" },
+	{ .name = "min_size",
+	  .type = OPTION_SIZE,
+	  .default_text = "0",
+	  .help = "a smaller download is refused" },
 	{ .name = "max_size",
 	  .type = OPTION_CUSTOM,
 	  .parse = parse_max_size,
@@ -184,6 +213,15 @@ const struct option_spec config_term_table[] = {
 	  .parse = parse_on_delete,
 	  .default_text = "keep",
 	  .help = "when the source has no such thing any more: keep, or remove the name" },
+	{ .name = "max_stale",
+	  .type = OPTION_CUSTOM,
+	  .parse = parse_max_stale,
+	  .help = "the term expires when no source has confirmed it for so long" },
+	{ .name = "on_expire",
+	  .type = OPTION_CUSTOM,
+	  .parse = parse_on_expire,
+	  .default_text = "keep",
+	  .help = "when it has expired: keep, or hide the name until the next success" },
 	{ .name = "history",
 	  .type = OPTION_CUSTOM,
 	  .parse = parse_history,
@@ -384,13 +422,34 @@ static int64_t effective(const struct loader *loader, const struct draft *draft,
 	return options_int(from ? from : loader->defaults, name);
 }
 
-static void finish_term(const struct loader *loader, struct draft *draft)
+static void check_term(struct loader *loader, const struct draft *draft)
+{
+	const struct term_config *term = &draft->term;
+	char stale[CLOCK_HUMAN_SIZE], interval[CLOCK_HUMAN_SIZE];
+
+	if (term->min_size_bytes > term->max_size_bytes)
+		problem_add(&loader->problems, draft->place, term->name,
+			    "min_size (%" PRIu64 " bytes) is more than max_size (%" PRIu64 ")",
+			    term->min_size_bytes, term->max_size_bytes);
+	if (term->max_stale_ms && term->max_stale_ms <= term->refresh_interval_ms)
+		problem_add(&loader->problems, draft->place, term->name,
+			    "max_stale (%s) is not more than refresh_interval (%s): the term would "
+			    "expire between two checks",
+			    clock_human(term->max_stale_ms, stale),
+			    clock_human(term->refresh_interval_ms, interval));
+}
+
+static void finish_term(struct loader *loader, struct draft *draft)
 {
 	struct term_config *term = &draft->term;
 	const struct options *lazy = giver(loader, draft, "lazy_init");
+	const struct options *min = giver(loader, draft, "min_size");
 
 	term->refresh_interval_ms = effective(loader, draft, "refresh_interval");
 	term->max_size_bytes = (uint64_t)effective(loader, draft, "max_size");
+	term->min_size_bytes = options_size_bytes(min ? min : loader->defaults, "min_size");
+	term->max_stale_ms = effective(loader, draft, "max_stale");
+	term->on_expire = (enum config_on_expire)effective(loader, draft, "on_expire");
 	term->history = (unsigned)effective(loader, draft, "history");
 	term->mode = (mode_t)effective(loader, draft, "mode");
 	term->user = giver(loader, draft, "user") ? (uid_t)effective(loader, draft, "user")
@@ -401,6 +460,7 @@ static void finish_term(const struct loader *loader, struct draft *draft)
 	term->failover = (enum config_failover)effective(loader, draft, "failover");
 	term->backwards = (enum config_backwards)effective(loader, draft, "backwards");
 	term->on_delete = (enum config_on_delete)effective(loader, draft, "on_delete");
+	check_term(loader, draft);
 }
 
 void load_finish_terms(struct loader *loader)

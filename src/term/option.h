@@ -29,6 +29,7 @@ struct option_spec {
 	enum option_type type;
 	bool required;
 	bool secret;		  /* masked wherever a configuration is shown */
+	bool names_file;	  /* OPTION_STRING: a path that the runner may open */
 	const char *default_text; /* as it would be written in the file; NULL for none */
 	const char *help;	  /* one line, for --help and the manual */
 

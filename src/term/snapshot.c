@@ -20,6 +20,23 @@ struct snapshot *snapshot_new(const char *version, const char *source)
 	return snapshot;
 }
 
+struct snapshot *snapshot_copy(const struct snapshot *snapshot)
+{
+	struct snapshot *copy = snapshot_new(snapshot->version, snapshot->source);
+
+	if (!copy)
+		return NULL;
+	copy->id = snapshot->id;
+	copy->size_bytes = snapshot->size_bytes;
+	copy->mtime_ms = snapshot->mtime_ms;
+	copy->fetched_at_ms = snapshot->fetched_at_ms;
+	copy->published_at_ms = snapshot->published_at_ms;
+	copy->order_key = snapshot->order_key;
+	memcpy(copy->sha256, snapshot->sha256, DIGEST_SIZE);
+	atomic_store(&copy->integrity, atomic_load(&snapshot->integrity));
+	return copy;
+}
+
 struct snapshot *snapshot_ref(struct snapshot *snapshot)
 {
 	atomic_fetch_add_explicit(&snapshot->refs, 1, memory_order_relaxed);

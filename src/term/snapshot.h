@@ -47,6 +47,8 @@ struct snapshot {
 /* With one reference, the caller's, both texts copied and everything else 0; NULL if memory is
  * short. */
 struct snapshot *snapshot_new(const char *version, const char *source);
+/* Another one that says the same of itself, with one reference; NULL if memory is short. */
+struct snapshot *snapshot_copy(const struct snapshot *snapshot);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 /* NULL is allowed. */
 void snapshot_unref(struct snapshot *snapshot);

@@ -16,56 +16,6 @@
 
 DEFINE_CLEANUP(struct store, store_close)
 
-static void sync_parent(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	_cleanup_free_ char *parent = slash ? strndup(path, (size_t)(slash - path) + 1)
-					    : strdup(".");
-	_cleanup_close_ int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	/* Best effort: one may write to a directory that one may not open. */
-	if (fd >= 0)
-		fsync(fd);
-}
-
-/* Makes what is missing of the path. */
-static int make_directories(const char *dir, struct err *err)
-{
-	_cleanup_free_ char *path = strdup(dir);
-
-	if (!path)
-		return err_set(err, ERR_INTERNAL, "store %s: out of memory", dir);
-	for (size_t len = strlen(path); len > 1 && path[len - 1] == '/'; len--)
-		path[len - 1] = '\0';
-	for (char *slash = path; slash;) {
-		slash = strchr(slash + 1, '/');
-		if (slash)
-			*slash = '\0';
-		if (mkdir(path, slash ? 0755 : 0700) == 0)
-			sync_parent(path);
-		else if (errno != EEXIST)
-			return err_errno(err, "store %s: making %s", dir, path);
-		if (slash)
-			*slash = '/';
-	}
-	return 0;
-}
-
-static int open_directory(const char *dir, struct err *err)
-{
-	int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-	int fd = open(dir, flags);
-
-	if (fd < 0 && errno == ENOENT) {
-		if (make_directories(dir, err) < 0)
-			return -1;
-		fd = open(dir, flags);
-	}
-	if (fd < 0)
-		return err_errno(err, "store %s", dir);
-	return fd;
-}
-
 #define LOCK_PATIENCE_MS 2000
 
 static int say_who_locks(struct store *store, struct err *err)
@@ -109,15 +59,16 @@ static int lock_store(struct store *store, struct err *err)
 	return 0;
 }
 
-static struct store *store_allocate(const char *dir)
+static struct store *store_allocate(const struct store_setup *setup)
 {
 	struct store *store = calloc(1, sizeof(*store));
 
 	if (!store)
 		return NULL;
-	store->mount_fd = store->dir_fd = store->lock_fd = store->snapshots_fd = -1;
+	store->dir_fd = store->lock_fd = store->snapshots_fd = -1;
 	store->queue_end = &store->queue;
-	store->dir = strdup(dir);
+	store->in_memory = setup->in_memory;
+	store->dir = strdup(setup->dir);
 	if (!store->dir || pthread_mutex_init(&store->lock, NULL) != 0) {
 		free(store->dir);
 		free(store);
@@ -126,48 +77,100 @@ static struct store *store_allocate(const char *dir)
 	return store;
 }
 
-/* dir_fd is there. */
-static int furnish(struct store *store, struct err *err)
+static int open_snapshots(struct store *store, struct err *err)
 {
-	if (lock_store(store, err) < 0)
-		return -1;
+	close_cleanup(&store->snapshots_fd);
 	if (mkdirat(store->dir_fd, "snapshots", 0700) < 0 && errno != EEXIST)
 		return err_errno(err, "store %s: making snapshots", store->dir);
 	store->snapshots_fd = openat(store->dir_fd, "snapshots",
-				     O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+				     O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (store->snapshots_fd < 0)
 		return err_errno(err, "store %s: snapshots", store->dir);
-	if (catalog_open(&store->catalog, store->dir_fd, store->dir, store->in_memory, err) < 0)
+	return 0;
+}
+
+/* Gives none of the ids that a catalog set aside may have given: files say some of them, and not
+ * even a file need be left. */
+static void skip_lost_ids(struct store *store)
+{
+	uint64_t last_id, next_id = catalog_next_id(store->catalog);
+
+	if (store_has_aside(store, &last_id))
+		catalog_skip_ids(store->catalog, last_id > next_id ? last_id : next_id);
+}
+
+/* The catalog, or a new one in its place: a damaged one is set aside, unless its mount is to be
+ * taken over, which cannot be done without it. */
+static int open_catalog(struct store *store, const struct store_setup *setup, struct err *err)
+{
+	struct catalog_setup catalog = { store->dir_fd, store->dir, setup->in_memory,
+					 setup->mount };
+
+	if (setup->set_aside && !setup->mount &&
+	    (store_set_aside(store, true, "it was asked for", err) < 0 ||
+	     open_snapshots(store, err) < 0))
 		return -1;
-	if (!store->in_memory && fsync(store->dir_fd) < 0)
+	if (catalog_open(&store->catalog, &catalog, err) == 0)
+		return 0;
+	if (err->kind != ERR_BAD_DATA)
+		return -1;
+	if (setup->mount)
+		return err_prefix(err, "store %s is not the one that this mount was served from",
+				  store->dir);
+	if (store_set_aside(store, false, err->msg, err) < 0)
+		return -1;
+	return catalog_open(&store->catalog, &catalog, err);
+}
+
+static int take_over(struct store *store, struct err *err)
+{
+	uint64_t n_snapshots, n_bytes;
+
+	if (catalog_count(store->catalog, &n_snapshots, &n_bytes, err) < 0)
+		return -1;
+	store->n_snapshots = n_snapshots;
+	store->n_bytes = n_bytes;
+	return 0;
+}
+
+/* dir_fd is there. */
+static int furnish(struct store *store, const struct store_setup *setup, struct err *err)
+{
+	if (lock_store(store, err) < 0 || open_snapshots(store, err) < 0 ||
+	    open_catalog(store, setup, err) < 0)
+		return -1;
+	if (catalog_is_new(store->catalog))
+		skip_lost_ids(store);
+	if (!store->in_memory && !setup->mount && fsync(store->dir_fd) < 0)
 		return err_errno(err, "store %s: fsync", store->dir);
-	return store_sweep(store, err);
+	if ((setup->mount ? take_over(store, err) : store_sweep(store, err)) < 0)
+		return -1;
+	store->first_id = catalog_next_id(store->catalog);
+	/* What is there can be served all the same. */
+	if (catalog_note_opening(store->catalog, err) < 0)
+		log_event(LOG_LEVEL_WARNING, "opening_not_noted", LOG_STR("store", store->dir),
+			  LOG_STR("error", err->msg));
+	return 0;
 }
 
-int store_open(struct store **ret, const char *dir, struct err *err)
+int store_open(struct store **ret, const struct store_setup *setup, struct err *err)
 {
-	_cleanup_(store_close_cleanup) struct store *store = store_allocate(dir);
+	_cleanup_(store_close_cleanup) struct store *store = store_allocate(setup);
 
 	if (!store)
-		return err_set(err, ERR_INTERNAL, "store %s: out of memory", dir);
-	store->dir_fd = open_directory(dir, err);
-	if (store->dir_fd < 0 || furnish(store, err) < 0)
+		return err_set(err, ERR_INTERNAL, "store %s: out of memory", setup->dir);
+	store->dir_fd = openat(setup->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (store->dir_fd < 0)
+		return err_errno(err, "store %s", store->dir);
+	if (furnish(store, setup, err) < 0)
 		return -1;
 	*ret = steal_ptr(&store);
 	return 0;
 }
 
-int store_open_memory(struct store **ret, struct err *err)
+int store_peek(int dir_fd, const char *dir, struct err *err)
 {
-	_cleanup_(store_close_cleanup) struct store *store = store_allocate("memory");
-
-	if (!store)
-		return err_set(err, ERR_INTERNAL, "store \"memory\": out of memory");
-	store->in_memory = true;
-	if (store_make_memory(store, err) < 0 || furnish(store, err) < 0)
-		return -1;
-	*ret = steal_ptr(&store);
-	return 0;
+	return catalog_peek(dir_fd, dir, err);
 }
 
 void store_close(struct store *store)
@@ -178,16 +181,23 @@ void store_close(struct store *store)
 	catalog_close(store->catalog);
 	catalog_files_release(&store->deleted);
 	catalog_files_release(&store->released);
-	if (store->runtime_dir)
-		store_remove_tree(store->runtime_dir);
+	catalog_files_release(&store->lingering);
+	/* Closing the catalog has settled it: they go as any file that it does not know. */
+	catalog_files_release(&store->doubtful);
 	close_cleanup(&store->snapshots_fd);
+	/* Also if a child has inherited the descriptor. */
+	if (store->lock_fd >= 0)
+		flock(store->lock_fd, LOCK_UN);
 	close_cleanup(&store->lock_fd);
 	close_cleanup(&store->dir_fd);
-	close_cleanup(&store->mount_fd);
 	pthread_mutex_destroy(&store->lock);
-	free(store->runtime_dir);
 	free(store->dir);
 	free(store);
+}
+
+uint64_t store_mount(const struct store *store)
+{
+	return catalog_mount(store->catalog);
 }
 
 uint32_t store_life(const struct store *store)
@@ -201,14 +211,26 @@ const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE])
 	return ret;
 }
 
+static void linger(struct store *store, uint64_t id)
+{
+	struct err err = ERR_INIT;
+
+	pthread_mutex_lock(&store->lock);
+	/* If memory is short it stays until the store is opened again. */
+	catalog_files_add(&store->lingering, id, 0, &err);
+	pthread_mutex_unlock(&store->lock);
+}
+
 void store_unlink(struct store *store, uint64_t id)
 {
 	char path[STORE_PATH_SIZE], reason[128];
 
-	if (unlinkat(store->snapshots_fd, store_path(id, path), 0) < 0 && errno != ENOENT)
-		log_event(LOG_LEVEL_WARNING, "unlink_failed", LOG_STR("store", store->dir),
-			  LOG_STR("file", path),
-			  LOG_STR("error", strerror_r(errno, reason, sizeof(reason))));
+	if (unlinkat(store->snapshots_fd, store_path(id, path), 0) == 0 || errno == ENOENT)
+		return;
+	log_event(LOG_LEVEL_WARNING, "unlink_failed", LOG_STR("store", store->dir),
+		  LOG_STR("file", path),
+		  LOG_STR("error", strerror_r(errno, reason, sizeof(reason))));
+	linger(store, id);
 }
 
 int store_open_file(struct store *store, uint64_t id)

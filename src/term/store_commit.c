@@ -1,9 +1,11 @@
 /*
- * What changes a term's snapshots: commit, removal, drop, release.
+ * What changes a term's snapshots: commit, republishing, removal, drop, release.
  *
  * A commit syncs its file in its own thread; linking, the directory's fsync and the row come in
- * this order from the leader of the queue. A commit that fails takes its file away again.
+ * this order from the leader of the queue. The file of a commit that fails is deleted.
  */
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "term/store_internal.h"
@@ -35,7 +37,7 @@ static int run_commit(struct store *store, struct job *job, struct err *err)
 
 	return catalog_insert(store->catalog, commit->term, commit->snapshot,
 			      commit->info->source_version, commit->info->source_fingerprint,
-			      commit->history, &store->deleted, err);
+			      commit->history, true, &store->deleted, err);
 }
 
 static void count_commit(struct store *store, struct job *job)
@@ -84,12 +86,96 @@ int store_commit(struct store *store, struct store_writer *writer, const char *t
 		return err_set(err, ERR_INTERNAL, "store %s: out of memory", store->dir);
 	if (store_writer_sync(writer, err) < 0)
 		return -1;
-	if (store_run(store, &commit.job, err) < 0) {
-		if (commit.job.linked_id)
-			store_unlink(store, commit.job.linked_id);
+	if (store_run(store, &commit.job, err) < 0)
 		return -1;
-	}
 	*ret = steal_ptr(&snapshot);
+	return 0;
+}
+
+struct republish_job {
+	struct job job;
+	const struct snapshot *old;
+	const char *term;
+	unsigned history;
+	struct snapshot *snapshot;
+	char *token; /* owned */
+	uint64_t fingerprint;
+};
+
+static int link_again(struct store *store, uint64_t old_id, uint64_t id)
+{
+	char old_path[STORE_PATH_SIZE], path[STORE_PATH_SIZE];
+
+	store_path(old_id, old_path);
+	store_path(id, path);
+	if (linkat(store->snapshots_fd, old_path, store->snapshots_fd, path, 0) == 0)
+		return 0;
+	if (errno != ENOENT || store_make_shard(store, path) < 0)
+		return -1;
+	return linkat(store->snapshots_fd, old_path, store->snapshots_fd, path, 0);
+}
+
+static int prepare_republish(struct store *store, struct job *job, struct err *err)
+{
+	struct republish_job *again = container_of(job, struct republish_job, job);
+	enum snapshot_integrity integrity;
+	int found = catalog_describe(store->catalog, again->old->id, again->term, &again->token,
+				     &again->fingerprint, &integrity, err);
+
+	if (found < 0)
+		return -1;
+	if (!found || integrity == SNAPSHOT_CORRUPT)
+		return err_set(err, ERR_NOT_FOUND, "store %s: snapshot %" PRIu64 " of %s is %s",
+			       store->dir, again->old->id, again->term,
+			       found ? "corrupt" : "not kept any more");
+	atomic_store(&again->snapshot->integrity, integrity);
+	if (catalog_take_id(store->catalog, &again->snapshot->id, err) < 0)
+		return -1;
+	if (link_again(store, again->old->id, again->snapshot->id) < 0)
+		return err_errno(err, "store %s: linking snapshot %" PRIu64 " again", store->dir,
+				 again->old->id);
+	job->linked_id = again->snapshot->id;
+	return 0;
+}
+
+static int run_republish(struct store *store, struct job *job, struct err *err)
+{
+	struct republish_job *again = container_of(job, struct republish_job, job);
+
+	return catalog_insert(store->catalog, again->term, again->snapshot, again->token,
+			      again->fingerprint, again->history, false, &store->deleted, err);
+}
+
+static void count_republish(struct store *store, struct job *job)
+{
+	struct republish_job *again = container_of(job, struct republish_job, job);
+
+	atomic_fetch_add(&store->n_snapshots, 1);
+	atomic_fetch_add(&store->n_bytes, again->snapshot->size_bytes);
+}
+
+int store_republish(struct store *store, const struct snapshot *snapshot, const char *term,
+		    unsigned history, struct snapshot **ret, struct err *err)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *copy = snapshot_copy(snapshot);
+	struct republish_job again = {
+		.job = { .kind = JOB_DURABLE,
+			 .prepare = prepare_republish,
+			 .run = run_republish,
+			 .committed = count_republish },
+		.old = snapshot,
+		.term = term,
+		.history = history,
+		.snapshot = copy,
+	};
+
+	if (!copy)
+		return err_set(err, ERR_INTERNAL, "store %s: out of memory", store->dir);
+	int result = store_run(store, &again.job, err);
+	free(again.token);
+	if (result < 0)
+		return -1;
+	*ret = steal_ptr(&copy);
 	return 0;
 }
 
@@ -124,7 +210,7 @@ static int run_drop(struct store *store, struct job *job, struct err *err)
 {
 	struct drop_job *drop = container_of(job, struct drop_job, job);
 
-	return catalog_delete(store->catalog, drop->id, &store->deleted, err);
+	return catalog_condemn(store->catalog, drop->id, err);
 }
 
 int store_drop(struct store *store, const struct snapshot *snapshot, struct err *err)

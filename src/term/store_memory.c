@@ -5,14 +5,21 @@
  * descriptor. Without the right to mount one, a directory below $XDG_RUNTIME_DIR has to do.
  */
 #include <fcntl.h>
-#include <ftw.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "term/store_internal.h"
 
-static int mount_tmpfs(void)
+static int set_number(int context, const char *key, unsigned value)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", value);
+	return fsconfig(context, FSCONFIG_SET_STRING, key, text, 0);
+}
+
+static int mount_tmpfs(uid_t user, gid_t group)
 {
 	_cleanup_close_ int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
 
@@ -21,13 +28,14 @@ static int mount_tmpfs(void)
 	/* Linux before 6.4 cannot keep one tmpfs alone from being swapped out. */
 	fsconfig(context, FSCONFIG_SET_FLAG, "noswap", NULL, 0);
 	if (fsconfig(context, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0 ||
+	    set_number(context, "uid", user) < 0 || set_number(context, "gid", group) < 0 ||
 	    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -1;
 	return fsmount(context, FSMOUNT_CLOEXEC,
 		       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
 }
 
-static int make_runtime_dir(struct store *store, struct err *err)
+static int make_runtime_dir(uid_t user, gid_t group, char **ret_dir, struct err *err)
 {
 	const char *parent = getenv("XDG_RUNTIME_DIR");
 	_cleanup_free_ char *dir = NULL;
@@ -45,34 +53,28 @@ static int make_runtime_dir(struct store *store, struct err *err)
 		err->kind = ERR_CONFIG;
 		return -1;
 	}
-	store->runtime_dir = steal_ptr(&dir);
-	store->dir_fd = open(store->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (store->dir_fd < 0)
-		return err_errno(err, "store \"memory\": %s", store->runtime_dir);
-	return 0;
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || (user != geteuid() && fchown(fd, user, group) < 0)) {
+		err_errno(err, "store \"memory\": %s", dir);
+		rmdir(dir);
+		return -1;
+	}
+	*ret_dir = steal_ptr(&dir);
+	return steal_fd(&fd);
 }
 
-int store_make_memory(struct store *store, struct err *err)
+int store_make_memory(uid_t user, gid_t group, char **ret_dir, struct err *err)
 {
-	store->mount_fd = mount_tmpfs();
-	if (store->mount_fd < 0)
-		return make_runtime_dir(store, err);
-	store->dir_fd = openat(store->mount_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (store->dir_fd < 0)
-		return err_errno(err, "store \"memory\": private tmpfs");
-	return 0;
+	int fd = mount_tmpfs(user, group);
+
+	if (fd < 0)
+		return make_runtime_dir(user, group, ret_dir, err);
+	*ret_dir = NULL;
+	return fd;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+void store_remove_memory(const char *dir)
 {
-	(void)st;
-	(void)type;
-	(void)ftw;
-	remove(path);
-	return 0;
-}
-
-void store_remove_tree(const char *dir)
-{
-	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	if (dir)
+		store_remove_tree(AT_FDCWD, dir);
 }

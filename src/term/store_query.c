@@ -1,23 +1,27 @@
 /*
  * What the store remembers of terms, sources and directories: each question is one job.
  */
+#include "base/log.h"
 #include "term/store_internal.h"
 
 struct directory_job {
 	struct job job;
 	const char *path;
 	uint64_t id;
-	bool is_new;
 };
+
+static int run_find_directory(struct store *store, struct job *job, struct err *err)
+{
+	struct directory_job *directory = container_of(job, struct directory_job, job);
+
+	return catalog_find_directory(store->catalog, directory->path, &directory->id, err);
+}
 
 static int prepare_directory(struct store *store, struct job *job, struct err *err)
 {
 	struct directory_job *directory = container_of(job, struct directory_job, job);
 
-	if (catalog_find_directory(store->catalog, directory->path, &directory->id, err) < 0)
-		return -1;
-	directory->is_new = directory->id == 0;
-	return directory->is_new ? catalog_take_id(store->catalog, &directory->id, err) : 0;
+	return catalog_take_id(store->catalog, &directory->id, err);
 }
 
 static int run_directory(struct store *store, struct job *job, struct err *err)
@@ -25,9 +29,7 @@ static int run_directory(struct store *store, struct job *job, struct err *err)
 	struct directory_job *directory = container_of(job, struct directory_job, job);
 	uint64_t found;
 
-	if (!directory->is_new)
-		return 0;
-	/* Another job of the same batch may have asked for the same directory. */
+	/* Somebody else may have asked for the same directory. */
 	if (catalog_find_directory(store->catalog, directory->path, &found, err) < 0)
 		return -1;
 	if (!found)
@@ -39,46 +41,97 @@ static int run_directory(struct store *store, struct job *job, struct err *err)
 
 int store_directory_id(struct store *store, const char *path, uint64_t *ret, struct err *err)
 {
+	struct directory_job find = {
+		.job = { .kind = JOB_READS, .run = run_find_directory },
+		.path = path,
+	};
 	/* A power cut may undo it: the kernel that was told the id is gone then, and the id itself
 	 * was reserved durably, so that nobody gets it again. */
-	struct directory_job directory = {
+	struct directory_job add = {
 		.job = { .kind = JOB_WRITES, .prepare = prepare_directory, .run = run_directory },
 		.path = path,
 	};
 
-	if (store_run(store, &directory.job, err) < 0)
+	if (store_run(store, &find.job, err) < 0 ||
+	    (!find.id && store_run(store, &add.job, err) < 0))
 		return -1;
-	*ret = directory.id;
+	*ret = find.id ? find.id : add.id;
 	return 0;
+}
+
+void store_term_release(struct store_term *term)
+{
+	snapshot_unref(term->snapshot);
+	free(term->token);
+	*term = (struct store_term){ .snapshot = NULL };
 }
 
 struct load_job {
 	struct job job;
-	const char *term;
-	struct snapshot *snapshot;
-	char *token;
-	uint64_t fingerprint;
+	const char *name;
+	struct store_term term;
+	int (*each_term)(void *arg, const char *name, struct store_term *term, struct err *err);
+	int (*each_held)(void *arg, const char *term, struct snapshot *snapshot, struct err *err);
+	void *arg;
 };
 
 static int run_load(struct store *store, struct job *job, struct err *err)
 {
 	struct load_job *load = container_of(job, struct load_job, job);
 
-	return catalog_load(store->catalog, load->term, &load->snapshot, &load->token,
-			    &load->fingerprint, err);
+	return catalog_load(store->catalog, load->name, &load->term, err);
 }
 
-int store_load(struct store *store, const char *term, struct snapshot **ret, char **ret_token,
-	       uint64_t *ret_fingerprint, struct err *err)
+int store_load(struct store *store, const char *name, struct store_term *ret, struct err *err)
 {
-	struct load_job load = { .job = { .kind = JOB_READS, .run = run_load }, .term = term };
+	struct load_job load = { .job = { .kind = JOB_READS, .run = run_load }, .name = name };
 
 	if (store_run(store, &load.job, err) < 0)
 		return -1;
-	*ret = load.snapshot;
-	*ret_token = load.token;
-	*ret_fingerprint = load.fingerprint;
+	*ret = load.term;
 	return 0;
+}
+
+static int run_load_all(struct store *store, struct job *job, struct err *err)
+{
+	struct load_job *load = container_of(job, struct load_job, job);
+
+	return catalog_load_all(store->catalog, load->each_term, load->arg, err);
+}
+
+int store_load_all(struct store *store,
+		   int (*each)(void *arg, const char *name, struct store_term *term,
+			       struct err *err),
+		   void *arg, struct err *err)
+{
+	struct load_job load = {
+		.job = { .kind = JOB_READS, .run = run_load_all },
+		.each_term = each,
+		.arg = arg,
+	};
+
+	return store_run(store, &load.job, err);
+}
+
+static int run_list_held(struct store *store, struct job *job, struct err *err)
+{
+	struct load_job *load = container_of(job, struct load_job, job);
+
+	return catalog_list_held(store->catalog, load->each_held, load->arg, err);
+}
+
+int store_list_held(struct store *store,
+		    int (*each)(void *arg, const char *term, struct snapshot *snapshot,
+				struct err *err),
+		    void *arg, struct err *err)
+{
+	struct load_job load = {
+		.job = { .kind = JOB_READS, .run = run_list_held },
+		.each_held = each,
+		.arg = arg,
+	};
+
+	return store_run(store, &load.job, err);
 }
 
 struct retain_job {
@@ -94,15 +147,42 @@ static int run_retain(struct store *store, struct job *job, struct err *err)
 	return catalog_retain(store->catalog, retain->terms, retain->n_terms, &store->deleted, err);
 }
 
-int store_retain(struct store *store, const char *const *terms, size_t n_terms, struct err *err)
+void store_retain(struct store *store, const char *const *terms, size_t n_terms)
 {
+	struct err err = ERR_INIT;
 	struct retain_job retain = {
 		.job = { .kind = JOB_DURABLE, .run = run_retain },
 		.terms = terms,
 		.n_terms = n_terms,
 	};
 
-	return store_run(store, &retain.job, err);
+	if (store_run(store, &retain.job, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "retain_deferred", LOG_STR("store", store->dir),
+			  LOG_STR("error", err.msg));
+}
+
+struct confirmed_job {
+	struct job job;
+	const char *term;
+	int64_t wall_ms;
+};
+
+static int run_set_confirmed(struct store *store, struct job *job, struct err *err)
+{
+	struct confirmed_job *confirmed = container_of(job, struct confirmed_job, job);
+
+	return catalog_set_confirmed(store->catalog, confirmed->term, confirmed->wall_ms, err);
+}
+
+int store_set_confirmed(struct store *store, const char *term, int64_t wall_ms, struct err *err)
+{
+	struct confirmed_job confirmed = {
+		.job = { .kind = JOB_WRITES, .run = run_set_confirmed },
+		.term = term,
+		.wall_ms = wall_ms,
+	};
+
+	return store_run(store, &confirmed.job, err);
 }
 
 /* A token of one source of a term: accepted, refused, or asked for. */

@@ -5,7 +5,8 @@
  * something was linked, one transaction in which each job has a savepoint of its own. A job that
  * fails is undone alone. If the transaction as a whole fails, each job is tried in one of its own,
  * so that only those fail for which there is no room. Files of deleted rows are unlinked after the
- * transaction, and after the followers were let go.
+ * transaction, and after the followers were let go; those of failed jobs not before it is certain
+ * that their rows do not come back.
  *
  * Releases wait for nobody: they ride along in the next transaction that writes, and who leaves
  * the queue empty, or finds it so, does what has gathered, without an fsync.
@@ -85,7 +86,7 @@ static int run_in_transaction(struct store *store, struct job *job, struct err *
 
 static bool takes_part(const struct job *job, const struct job *only)
 {
-	return !job->is_hopeless && (!only || job == only);
+	return job->kind != JOB_READS && !job->is_hopeless && (!only || job == only);
 }
 
 /* One transaction for the batch, or for one job of it. On failure nothing has changed. */
@@ -100,11 +101,15 @@ static int transact(struct store *store, struct job *batch, const struct job *on
 		if (takes_part(job, only))
 			result = run_in_transaction(store, job, err);
 	}
-	if (result < 0 || catalog_commit(catalog, err) < 0) {
+	bool is_complete = result == 0;
+	if (!is_complete || catalog_commit(catalog, err) < 0) {
+		for (struct job *job = batch; job && is_complete; job = job->next)
+			job->is_in_doubt |= takes_part(job, only) && catalog_is_in_doubt(catalog);
 		catalog_rollback(catalog);
 		store->deleted.n = n_deleted;
 		return -1;
 	}
+	store->is_settled |= durable && catalog_has_written(catalog);
 	for (struct job *job = batch; job; job = job->next) {
 		if (takes_part(job, only) && job->result == 0 && job->committed)
 			job->committed(store, job);
@@ -112,18 +117,23 @@ static int transact(struct store *store, struct job *batch, const struct job *on
 	return 0;
 }
 
+/* Outside the transaction: what is read there may never come to be. */
+static void run_reads(struct store *store, struct job *batch)
+{
+	for (struct job *job = batch; job; job = job->next) {
+		if (job->kind == JOB_READS && !job->is_hopeless)
+			job->result = job->run(store, job, job->err);
+	}
+}
+
 static void run_batch(struct store *store, struct job *batch, enum job_kind kind)
 {
 	struct err err = ERR_INIT;
 
 	prepare_batch(store, batch);
-	if (kind == JOB_READS) {
-		for (struct job *job = batch; job; job = job->next) {
-			if (takes_part(job, NULL))
-				job->result = job->run(store, job, job->err);
-		}
+	run_reads(store, batch);
+	if (kind == JOB_READS)
 		return;
-	}
 	if (transact(store, batch, NULL, kind == JOB_DURABLE, &err) == 0)
 		return;
 	for (struct job *job = batch; job; job = job->next) {
@@ -146,11 +156,46 @@ static enum job_kind kind_of(const struct job *batch)
 	return kind;
 }
 
-static void unlink_deleted(struct store *store, struct catalog_files *deleted)
+static void unlink_files(struct store *store, struct catalog_files *files)
 {
-	for (size_t i = 0; i < deleted->n; i++)
-		store_unlink(store, deleted->items[i].id);
-	catalog_files_release(deleted);
+	for (size_t i = 0; i < files->n; i++)
+		store_unlink(store, files->items[i].id);
+	catalog_files_release(files);
+}
+
+/* The files of failed jobs go; of those in doubt as soon as their rows cannot come back any more:
+ * something was written over them in the log, in doubt itself or durably. */
+static void unlink_failed(struct store *store, const struct job *batch)
+{
+	struct catalog_files doubtful = { .n = 0 };
+	struct err err = ERR_INIT;
+	bool is_any_in_doubt = false;
+
+	for (const struct job *job = batch; job; job = job->next) {
+		is_any_in_doubt |= job->is_in_doubt;
+		if (job->result == 0 || !job->linked_id)
+			continue;
+		if (!job->is_in_doubt)
+			store_unlink(store, job->linked_id);
+		else /* If memory is short it stays until the store is opened again. */
+			catalog_files_add(&doubtful, job->linked_id, 0, &err);
+	}
+	if (is_any_in_doubt || store->is_settled) {
+		unlink_files(store, &store->doubtful);
+		store->doubtful = doubtful;
+	}
+	store->is_settled = false;
+}
+
+static struct catalog_files take_lingering(struct store *store)
+{
+	struct catalog_files lingering = { .n = 0 };
+
+	pthread_mutex_lock(&store->lock);
+	lingering = store->lingering;
+	store->lingering = (struct catalog_files){ .n = 0 };
+	pthread_mutex_unlock(&store->lock);
+	return lingering;
 }
 
 static void hand_over(struct store *store, struct job *batch)
@@ -204,8 +249,11 @@ static bool lead(struct store *store, struct job *batch, struct catalog_files re
 		atomic_fetch_sub(&store->n_snapshots, 1);
 		atomic_fetch_sub(&store->n_bytes, deleted.items[i].size_bytes);
 	}
+	struct catalog_files lingering = take_lingering(store);
+	unlink_failed(store, batch);
 	hand_over(store, batch);
-	unlink_deleted(store, &deleted);
+	unlink_files(store, &lingering);
+	unlink_files(store, &deleted);
 	return release.job.result == 0;
 }
 

@@ -1,11 +1,14 @@
 /*
- * Bringing files and catalog together when a store is opened.
+ * Bringing files and catalog together.
  *
- * Files that the catalog does not know are what a crash left between link and row, and go first,
- * which also makes room on a full disk. Rows whose file is missing, or has another length, are
- * dropped, and so is what no term's history keeps. Nothing is held by a kernel at this time.
+ * When a store is opened for a fresh mount: files that the catalog does not know are what a crash
+ * left between link and row, and go first, which also makes room on a full disk. Rows whose file is
+ * missing, or has another length, are dropped, and so is what no term's history keeps. Nothing is
+ * held by a kernel at this time.
+ *
+ * Who takes over a mount removes unknown files later, beside its own commits: only such as have an
+ * id that was given before its time. Rows with such ids can go meanwhile, but none can come.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -13,9 +16,6 @@
 
 #include "base/log.h"
 #include "term/store_internal.h"
-
-/* Beyond any id that is ever given: a file with such a name is not ours. */
-#define FOREIGN_ID (UINT64_C(1) << 62)
 
 struct row {
 	uint64_t id;
@@ -25,6 +25,9 @@ struct row {
 
 struct sweep {
 	struct store *store; /* borrowed */
+	uint64_t end_id;     /* files from this one on are nothing to us */
+	bool is_opening;     /* nobody else is at work: rows are compared with files */
+	const char *shard;   /* that is being looked at */
 	struct row *rows;    /* owned; in the order of ids */
 	size_t n_rows;
 	size_t capacity;
@@ -62,27 +65,15 @@ static int compare_rows(const void *a, const void *b)
 	return (left->id > right->id) - (left->id < right->id);
 }
 
-/* The id that a file XX/NAME belongs to, or 0. */
-static uint64_t parse_id(const char *shard, const char *name)
+static int sweep_file(void *arg, int shard_fd, const char *name)
 {
-	char path[STORE_PATH_SIZE];
-	uint64_t id = strtoull(name, NULL, 10);
-
-	store_path(id, path);
-	if (id == 0 || id >= FOREIGN_ID || strncmp(path, shard, 2) != 0 ||
-	    strcmp(path + 3, name) != 0)
-		return 0;
-	return id;
-}
-
-static void sweep_file(struct sweep *sweep, int shard_fd, const char *shard, const char *name)
-{
-	struct row key = { .id = parse_id(shard, name) };
+	struct sweep *sweep = arg;
+	struct row key = { .id = store_parse_id(sweep->shard, name) };
 	struct row *row = NULL;
 	struct stat st;
 
-	if (key.id == 0)
-		return;
+	if (key.id == 0 || key.id >= sweep->end_id)
+		return 0;
 	if (key.id > sweep->last_id)
 		sweep->last_id = key.id;
 	if (sweep->n_rows)
@@ -90,60 +81,42 @@ static void sweep_file(struct sweep *sweep, int shard_fd, const char *shard, con
 	if (!row) {
 		if (unlinkat(shard_fd, name, 0) == 0)
 			sweep->n_unknown++;
-	} else if (fstatat(shard_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)) {
-		row->found_bytes = st.st_size;
+		return 0;
 	}
+	if (!sweep->is_opening)
+		return 0;
+	if (fstatat(shard_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (S_ISREG(st.st_mode))
+		row->found_bytes = st.st_size;
+	return 0;
 }
 
-static void closedir_cleanup(DIR **dir)
+static int sweep_entry(void *arg, int snapshots_fd, const char *name)
 {
-	if (*dir)
-		closedir(*dir);
-}
+	struct sweep *sweep = arg;
+	char own[STORE_TEMPORARY_SIZE];
 
-static DIR *open_directory(int parent_fd, const char *name)
-{
-	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir)
-		close_cleanup(&fd);
-	return dir;
-}
-
-static int sweep_shard(struct sweep *sweep, const char *shard, struct err *err)
-{
-	_cleanup_(closedir_cleanup) DIR *dir = open_directory(sweep->store->snapshots_fd, shard);
-	struct dirent *entry;
-
-	if (!dir)
-		return err_errno(err, "store %s: reading snapshots/%s", sweep->store->dir, shard);
-	while ((errno = 0, entry = readdir(dir)))
-		sweep_file(sweep, dirfd(dir), shard, entry->d_name);
-	if (errno)
-		return err_errno(err, "store %s: reading snapshots/%s", sweep->store->dir, shard);
+	sweep->shard = name;
+	if (store_is_shard(name))
+		return store_list_names(snapshots_fd, name, sweep_file, sweep);
+	store_temporary_prefix(sweep->store, own);
+	if (strncmp(name, STORE_TEMPORARY, strlen(STORE_TEMPORARY)) == 0 &&
+	    strncmp(name, own, strlen(own)) != 0 && unlinkat(snapshots_fd, name, 0) == 0)
+		sweep->n_unknown++;
 	return 0;
 }
 
 static int sweep_files(struct sweep *sweep, struct err *err)
 {
 	struct store *store = sweep->store;
-	_cleanup_(closedir_cleanup) DIR *dir = open_directory(store->snapshots_fd, ".");
-	struct dirent *entry;
 
-	if (!dir)
+	if (store_list_names(store->snapshots_fd, ".", sweep_entry, sweep) < 0)
 		return err_errno(err, "store %s: reading snapshots", store->dir);
-	while ((errno = 0, entry = readdir(dir))) {
-		const char *name = entry->d_name;
-
-		if (strncmp(name, "new-", 4) == 0 && unlinkat(dirfd(dir), name, 0) == 0)
-			sweep->n_unknown++;
-		else if (strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2 &&
-			 sweep_shard(sweep, name, err) < 0)
-			return -1;
-	}
-	if (errno)
-		return err_errno(err, "store %s: reading snapshots", store->dir);
+	if (sweep->n_unknown)
+		log_event(LOG_LEVEL_INFO, "files_removed", LOG_STR("store", store->dir),
+			  LOG_INT("files", (int64_t)sweep->n_unknown),
+			  LOG_STR("reason", "the catalog does not know them"));
 	return 0;
 }
 
@@ -205,14 +178,14 @@ static void count_rows(struct sweep *sweep)
 
 int store_sweep(struct store *store, struct err *err)
 {
-	_cleanup_(sweep_release) struct sweep sweep = { .store = store };
+	_cleanup_(sweep_release) struct sweep sweep = {
+		.store = store,
+		.end_id = UINT64_MAX,
+		.is_opening = true,
+	};
 
 	if (catalog_list(store->catalog, add_row, &sweep, err) < 0 || sweep_files(&sweep, err) < 0)
 		return -1;
-	if (sweep.n_unknown)
-		log_event(LOG_LEVEL_INFO, "files_removed", LOG_STR("store", store->dir),
-			  LOG_INT("files", (int64_t)sweep.n_unknown),
-			  LOG_STR("reason", "the catalog does not know them"));
 	/* A catalog that is older than its files (somebody's backup) must not give their ids. */
 	catalog_skip_ids(store->catalog, sweep.last_id);
 	if (sweep_rows(&sweep, err) < 0) {
@@ -226,4 +199,29 @@ int store_sweep(struct store *store, struct err *err)
 	}
 	count_rows(&sweep);
 	return 0;
+}
+
+struct list_job {
+	struct job job;
+	struct sweep *sweep;
+};
+
+static int run_list(struct store *store, struct job *job, struct err *err)
+{
+	struct list_job *list = container_of(job, struct list_job, job);
+
+	return catalog_list(store->catalog, add_row, list->sweep, err);
+}
+
+int store_tidy_up(struct store *store, struct err *err)
+{
+	_cleanup_(sweep_release) struct sweep sweep = { .store = store, .end_id = store->first_id };
+	struct list_job list = {
+		.job = { .kind = JOB_READS, .run = run_list },
+		.sweep = &sweep,
+	};
+
+	if (store_run(store, &list.job, err) < 0)
+		return -1;
+	return sweep_files(&sweep, err);
 }

@@ -2,8 +2,8 @@
  * Writing one snapshot's bytes, before they have a name.
  *
  * The file is unnamed (O_TMPFILE), so that a crash leaves nothing behind; where the file system has
- * no such thing it is snapshots/new-N, which the next opening removes. Write-back is started while
- * the body still arrives, so that the fsync at the end has little left to wait for.
+ * no such thing it is snapshots/new-LIFE-N, which a later opening removes. Write-back is started
+ * while the body still arrives, so that the fsync at the end has little left to wait for.
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -16,10 +16,10 @@
 #define WRITE_BACK_BYTES (8 << 20)
 
 struct store_writer {
-	struct store *store;   /* borrowed */
-	struct digest *digest; /* owned */
-	int fd;		       /* owned */
-	char name[32];	       /* below snapshots/; empty: the file has no name */
+	struct store *store;		 /* borrowed */
+	struct digest *digest;		 /* owned */
+	int fd;				 /* owned */
+	char name[STORE_TEMPORARY_SIZE]; /* below snapshots/; empty: the file has no name */
 	uint64_t size_bytes;
 	uint64_t write_back_bytes; /* so many are on their way to the disk */
 	bool is_finished;
@@ -41,9 +41,9 @@ static int open_unnamed(struct store *store)
 static int open_named(struct store_writer *writer)
 {
 	unsigned n = atomic_fetch_add(&writer->store->n_writers, 1);
-	char name[sizeof(writer->name)];
+	char prefix[STORE_TEMPORARY_SIZE], name[sizeof(writer->name)];
 
-	snprintf(name, sizeof(name), "new-%u", n);
+	snprintf(name, sizeof(name), "%.32s%u", store_temporary_prefix(writer->store, prefix), n);
 	int fd = openat(writer->store->snapshots_fd, name,
 			O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
 	if (fd >= 0)
@@ -165,8 +165,7 @@ static int link_once(struct store_writer *writer, const char *path)
 	return linkat(AT_FDCWD, unnamed, dir, path, AT_SYMLINK_FOLLOW);
 }
 
-/* Shards are made when the first snapshot needs them. */
-static int make_shard(struct store *store, const char *path)
+int store_make_shard(struct store *store, const char *path)
 {
 	char shard[3] = { path[0], path[1], '\0' };
 
@@ -182,7 +181,7 @@ int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err)
 	int result = link_once(writer, store_path(id, path));
 
 	if (result < 0 && errno == ENOENT) {
-		result = make_shard(store, path);
+		result = store_make_shard(store, path);
 		if (result == 0)
 			result = link_once(writer, path);
 	}

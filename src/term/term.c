@@ -17,6 +17,20 @@ static bool is_same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+/* When that was, as far as the wall clock tells: it was never later than now. */
+static int64_t boot_time_of(int64_t wall_ms)
+{
+	int64_t age_ms = clock_wall_ms() - wall_ms;
+
+	return clock_boot_ms() - (age_ms > 0 ? age_ms : 0);
+}
+
+/* A time that is unset stays so. */
+static int64_t shown_time(int64_t boot_ms)
+{
+	return boot_ms == TERM_NO_TIME ? TERM_NO_TIME : clock_wall_at(boot_ms);
+}
+
 int term_init(struct term *term, const struct term_config *config, struct snapshot *current,
 	      const char *source_version, struct err *err)
 {
@@ -34,17 +48,31 @@ int term_init(struct term *term, const struct term_config *config, struct snapsh
 		.source_version = steal_ptr(&version),
 		.checked_at_ms = TERM_NO_TIME,
 		.next_check_at_ms = TERM_NO_TIME,
+		.confirmed_at_ms = TERM_NO_TIME,
 	};
+	term->hidden = NULL;
 	term->current = steal_ptr(&taken);
+	if (term->current)
+		term->status.confirmed_at_ms = boot_time_of(term->current->fetched_at_ms);
 	return 0;
 }
 
 void term_release(struct term *term)
 {
-	snapshot_unref(term->current);
-	term->current = NULL;
+	snapshot_unref(steal_ptr(&term->current));
+	snapshot_unref(steal_ptr(&term->hidden));
 	term_status_release(&term->status);
 	pthread_mutex_destroy(&term->lock);
+}
+
+void term_set_confirmed(struct term *term, int64_t wall_ms)
+{
+	if (!term->current)
+		return;
+	if (wall_ms > term->current->fetched_at_ms)
+		term->status.confirmed_at_ms = boot_time_of(wall_ms);
+	if (term_expire(term) && term->hidden)
+		snapshot_unref(steal_ptr(&term->current));
 }
 
 const char *term_alias(const struct term *term)
@@ -60,15 +88,43 @@ struct snapshot *term_current(struct term *term)
 	return current;
 }
 
+struct snapshot *term_hidden(struct term *term)
+{
+	struct snapshot *hidden = NULL;
+
+	pthread_mutex_lock(&term->lock);
+	if (term->hidden && atomic_load(&term->hidden->integrity) != SNAPSHOT_CORRUPT)
+		hidden = snapshot_ref(term->hidden);
+	pthread_mutex_unlock(&term->lock);
+	return hidden;
+}
+
+struct snapshot *term_latest(struct term *term)
+{
+	struct snapshot *current = term_current(term);
+
+	return current ? current : term_hidden(term);
+}
+
+/* With the lock held, when nothing is published. */
+static enum term_state state_without(const struct term *term)
+{
+	return term->hidden ? TERM_EXPIRED : TERM_ABSENT;
+}
+
 struct snapshot *term_swap(struct term *term, struct snapshot *next)
 {
 	pthread_mutex_lock(&term->lock);
 	struct snapshot *previous = term->current;
+	struct snapshot *hidden = next || !previous ? steal_ptr(&term->hidden) : NULL;
 	term->current = next;
 	/* What is published was just fetched: whoever sees it at once must not be told "stale"
 	 * because the update that published it has still to report its success. */
-	term->status.state = next ? TERM_FRESH : TERM_ABSENT;
+	term->status.state = next ? TERM_FRESH : state_without(term);
 	pthread_mutex_unlock(&term->lock);
+	if (!previous)
+		return hidden;
+	snapshot_unref(hidden);
 	return previous;
 }
 
@@ -79,6 +135,17 @@ void term_status(struct term *term, struct term_status *ret)
 	ret->source_version = copy_text(term->status.source_version);
 	ret->last_error = copy_text(term->status.last_error);
 	pthread_mutex_unlock(&term->lock);
+	ret->checked_at_ms = shown_time(ret->checked_at_ms);
+	ret->next_check_at_ms = shown_time(ret->next_check_at_ms);
+	ret->confirmed_at_ms = shown_time(ret->confirmed_at_ms);
+}
+
+enum term_state term_state_now(struct term *term)
+{
+	pthread_mutex_lock(&term->lock);
+	enum term_state state = term->status.state;
+	pthread_mutex_unlock(&term->lock);
+	return state;
 }
 
 void term_status_release(struct term_status *status)
@@ -89,7 +156,7 @@ void term_status_release(struct term_status *status)
 
 void term_succeeded(struct term *term, const char *source_version, bool updated)
 {
-	int64_t now_ms = clock_wall_ms();
+	int64_t now_ms = clock_boot_ms();
 	_cleanup_free_ char *error = NULL;
 	_cleanup_free_ char *version = NULL;
 	struct term_status *status = &term->status;
@@ -103,8 +170,9 @@ void term_succeeded(struct term *term, const char *source_version, bool updated)
 	error = steal_ptr(&status->last_error);
 	status->error_kind = ERR_NONE;
 	status->failures = 0;
-	status->state = term->current ? TERM_FRESH : TERM_ABSENT;
+	status->state = term->current ? TERM_FRESH : state_without(term);
 	status->checked_at_ms = now_ms;
+	status->confirmed_at_ms = now_ms;
 	if (updated)
 		status->updated_total++;
 	else
@@ -112,9 +180,27 @@ void term_succeeded(struct term *term, const char *source_version, bool updated)
 	pthread_mutex_unlock(&term->lock);
 }
 
+/* With the lock held. */
+static bool is_overdue(const struct term *term, int64_t now_ms)
+{
+	int64_t max_ms = term->config->max_stale_ms;
+
+	return max_ms && now_ms - term->status.confirmed_at_ms >= max_ms;
+}
+
+/* With the lock held, after a failure. */
+static enum term_state failed_state(const struct term *term, int64_t now_ms)
+{
+	if (!term->current)
+		return state_without(term);
+	if (term->status.state == TERM_EXPIRED && is_overdue(term, now_ms))
+		return TERM_EXPIRED;
+	return term->status.error_kind == ERR_NOT_FOUND ? TERM_GONE : TERM_STALE;
+}
+
 void term_failed(struct term *term, const struct err *err)
 {
-	int64_t now_ms = clock_wall_ms();
+	int64_t now_ms = clock_boot_ms();
 	_cleanup_free_ char *error = NULL;
 	struct term_status *status = &term->status;
 
@@ -129,18 +215,51 @@ void term_failed(struct term *term, const struct err *err)
 	status->failures++;
 	status->failed_total++;
 	status->checked_at_ms = now_ms;
-	if (!term->current)
-		status->state = TERM_ABSENT;
-	else
-		status->state = err->kind == ERR_NOT_FOUND ? TERM_GONE : TERM_STALE;
+	status->state = failed_state(term, now_ms);
 	pthread_mutex_unlock(&term->lock);
 }
 
-void term_set_next_check(struct term *term, int64_t wall_ms)
+void term_set_next_check(struct term *term, int64_t boot_ms)
 {
 	pthread_mutex_lock(&term->lock);
-	term->status.next_check_at_ms = wall_ms;
+	term->status.next_check_at_ms = boot_ms;
 	pthread_mutex_unlock(&term->lock);
+}
+
+void term_confirm(struct term *term)
+{
+	pthread_mutex_lock(&term->lock);
+	term->status.confirmed_at_ms = clock_boot_ms();
+	pthread_mutex_unlock(&term->lock);
+}
+
+int64_t term_expires_at(struct term *term)
+{
+	int64_t at_ms = INT64_MAX;
+
+	if (!term->config->max_stale_ms)
+		return at_ms;
+	pthread_mutex_lock(&term->lock);
+	if (term->current && term->status.state != TERM_EXPIRED)
+		at_ms = term->status.confirmed_at_ms + term->config->max_stale_ms;
+	pthread_mutex_unlock(&term->lock);
+	return at_ms;
+}
+
+bool term_expire(struct term *term)
+{
+	bool has_expired = false;
+
+	pthread_mutex_lock(&term->lock);
+	if (term->current && term->status.state != TERM_EXPIRED &&
+	    is_overdue(term, clock_boot_ms())) {
+		has_expired = true;
+		term->status.state = TERM_EXPIRED;
+		if (term->config->on_expire == ON_EXPIRE_HIDE)
+			term->hidden = snapshot_ref(term->current);
+	}
+	pthread_mutex_unlock(&term->lock);
+	return has_expired;
 }
 
 const char *term_state_name(enum term_state state)
@@ -154,6 +273,8 @@ const char *term_state_name(enum term_state state)
 		return "stale";
 	case TERM_GONE:
 		return "gone";
+	case TERM_EXPIRED:
+		return "expired";
 	}
 	return "unknown";
 }

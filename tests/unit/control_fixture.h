@@ -89,7 +89,7 @@ uint64_t http_requests_total(const struct http *http)
 static struct term_config configs[N_TERMS];
 static char names[N_TERMS][32];
 
-static const struct control_view view = {
+static struct control_view view = {
 	.mountpoint = "/mnt/\"test\"",
 	.terms = terms,
 	.n_terms = N_TERMS,
@@ -108,6 +108,8 @@ static struct snapshot *make_snapshot(uint64_t id, const char *version)
 	return snapshot;
 }
 
+static int64_t next_check_ms; /* of term 2; clock_boot_ms() */
+
 /* Term 0 is served, 1 (alias "flags") has no snapshot, 2 failed; the others are as 0. */
 static void make_terms(void)
 {
@@ -125,7 +127,8 @@ static void make_terms(void)
 	}
 	err_set(&err, ERR_UNREACHABLE, "GET https://b\xc3\xbc\xff: timed out");
 	term_failed(&terms[2], &err);
-	term_set_next_check(&terms[2], 1369353660000);
+	next_check_ms = clock_boot_ms() + 60000;
+	term_set_next_check(&terms[2], next_check_ms);
 }
 
 static void free_terms(void)

@@ -5,6 +5,7 @@
 #ifndef TESTS_UNIT_FAKE_FETCHER_H
 #define TESTS_UNIT_FAKE_FETCHER_H
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -37,7 +38,8 @@ struct fake {
 	atomic_uint downloads; /* that began */
 	atomic_uint waiting;   /* blocked at this moment */
 	char have[VERSION_SIZE];
-	uint64_t offset; /* at which the last download began */
+	_Atomic int64_t asked_at_ms; /* the last time; clock_boot_ms() */
+	uint64_t offset;	     /* at which the last download began */
 };
 
 static inline int fake_wait(struct fake *fake, struct fetch_ctx *ctx, struct err *err)
@@ -84,6 +86,7 @@ static inline int fake_download(void *state, struct fetch_ctx *ctx, struct sink 
 {
 	struct fake *fake = state;
 
+	atomic_store(&fake->asked_at_ms, clock_boot_ms());
 	atomic_fetch_add(&fake->calls, 1);
 	if (atomic_load(&fake->blocks) && fake_wait(fake, ctx, err) < 0)
 		return -1;
@@ -112,6 +115,7 @@ static inline enum fetch_result fake_download_if_changed(void *state, struct fet
 	snprintf(fake->have, sizeof(fake->have), "%s", have->token);
 	if ((kind == ERR_NONE || kind == ERR_BAD_DATA) && fake->token &&
 	    strcmp(fake->token, have->token) == 0) {
+		atomic_store(&fake->asked_at_ms, clock_boot_ms());
 		atomic_fetch_add(&fake->calls, 1);
 		if (atomic_load(&fake->blocks) && fake_wait(fake, ctx, err) < 0)
 			return FETCH_FAILED;
@@ -191,7 +195,9 @@ static inline void temp_store_open(struct temp_store *temp)
 		if (!mkdtemp(temp->dir))
 			abort();
 	}
-	if (store_open(&temp->store, temp->dir, &err) < 0) {
+	_cleanup_close_ int fd = open(temp->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct store_setup setup = { .dir_fd = fd, .dir = temp->dir };
+	if (store_open(&temp->store, &setup, &err) < 0) {
 		printf("Bail out! %s\n", err.msg);
 		abort();
 	}

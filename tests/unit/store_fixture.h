@@ -54,12 +54,26 @@ UNUSED static void fixture_end(void)
 	remove_tree(fixture_dir);
 }
 
+/* As launcher and worker do it together. */
+UNUSED static int open_mount(struct store **ret, const char *dir, uint64_t mount, struct err *err)
+{
+	_cleanup_close_ int fd = store_make_directory(dir, geteuid(), getegid(), err);
+	struct store_setup setup = { .dir_fd = fd, .dir = dir, .mount = mount };
+
+	return fd < 0 ? -1 : store_open(ret, &setup, err);
+}
+
+UNUSED static int open_fresh(struct store **ret, const char *dir, struct err *err)
+{
+	return open_mount(ret, dir, 0, err);
+}
+
 UNUSED static struct store *open_or_bail(const char *dir)
 {
 	struct err err = ERR_INIT;
 	struct store *store = NULL;
 
-	if (store_open(&store, dir, &err) < 0) {
+	if (open_fresh(&store, dir, &err) < 0) {
 		printf("Bail out! store_open: %s\n", err.msg);
 		exit(1);
 	}
@@ -126,14 +140,12 @@ UNUSED static uint64_t commit_id(struct store *store, const char *term, unsigned
 UNUSED static struct snapshot *load(struct store *store, const char *term)
 {
 	struct err err = ERR_INIT;
-	struct snapshot *snapshot = NULL;
-	char *token = NULL;
-	uint64_t fingerprint;
+	struct store_term loaded = { .snapshot = NULL };
 
-	if (store_load(store, term, &snapshot, &token, &fingerprint, &err) < 0)
+	if (store_load(store, term, &loaded, &err) < 0)
 		printf("# load of %s: %s\n", term, err.msg);
-	free(token);
-	return snapshot;
+	free(loaded.token);
+	return loaded.snapshot;
 }
 
 UNUSED static uint64_t load_id(struct store *store, const char *term)

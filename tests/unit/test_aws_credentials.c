@@ -540,6 +540,22 @@ static void test_process(void)
 	aws_chain_put(chain);
 }
 
+/* What the runner opens for others. */
+static void test_named_files(void)
+{
+	clear();
+	put(config_path, "[profile p]\nweb_identity_token_file = /nowhere/web\n");
+	setenv("AWS_CA_BUNDLE", "/nowhere/ca", 1);
+	ok(!aws_names_file(config_path) && !aws_names_file("/nowhere/ca"), "no chain, no files");
+	struct aws_chain *chain = chain_for("p", NULL);
+	ok(aws_names_file(config_path) && aws_names_file(credentials_path), "the chain's files");
+	ok(aws_names_file("/nowhere/web"), "what a profile names");
+	ok(aws_names_file("/nowhere/ca"), "what the environment names");
+	ok(!aws_names_file(other_path) && !aws_names_file("/etc/shadow"), "nothing else");
+	aws_chain_put(chain);
+	unsetenv("AWS_CA_BUNDLE");
+}
+
 int main(void)
 {
 	struct aws_server metadata = { .answer = answer_metadata }, sts = { .answer = answer_sts };
@@ -559,6 +575,7 @@ int main(void)
 	test_files();
 	test_rotation();
 	test_process();
+	test_named_files();
 	test_metadata(&metadata);
 	test_renewal(&metadata);
 	test_sharing(&metadata);

@@ -377,7 +377,7 @@ static char *show(const struct config *config)
 
 	if (!out)
 		abort();
-	config_show(config, out);
+	config_show(config, CONFIG_SECRETS_MASKED, out);
 	fclose(out);
 	return text;
 }
@@ -539,7 +539,7 @@ static int load_named(char **paths)
 				stderr) < 0)
 			failed = 1;
 		else
-			config_show(config, stdout);
+			config_show(config, CONFIG_SECRETS_MASKED, stdout);
 		config_free(config);
 	}
 	return failed;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control/listener.h"
 #include "control_fixture.h"
 #include "tap.h"
 
@@ -111,6 +112,7 @@ static bool rests(void)
 
 static void test_status(void)
 {
+	char next[CLOCK_RFC3339_SIZE];
 	_cleanup_free_ char *text = NULL;
 	struct err err = ERR_INIT;
 	json_error_t problem;
@@ -143,7 +145,7 @@ static void test_status(void)
 	is_str(json_string_value(json_object_get(error, "message")), "GET https://b???: timed out",
 	       "and message");
 	is_str(json_string_value(json_object_get(term, "next_check_at")),
-	       "2013-05-24T00:01:00.000Z", "and the next attempt");
+	       clock_rfc3339(clock_wall_at(next_check_ms), next), "and the next attempt");
 	json_decref(root);
 }
 
@@ -398,61 +400,120 @@ static void test_peers(void)
 	ok(recovers(), "afterwards there is room again");
 }
 
-static void test_socket(struct control **ret)
+static void test_socket(struct control **ret, int *ret_listener)
 {
 	struct err err = ERR_INIT;
 	struct stat st;
 	char other[128];
 
 	umask(077);
-	is_int(control_new(ret, &view, path, OWNER, &fake_cancel, &err), 0, "listens");
+	*ret_listener = listener_new(path, &err);
+	ok(*ret_listener >= 0, "listens");
 	ok(stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 0777) == 0666,
 	   "everybody can connect");
 	snprintf(other, sizeof(other), "%s/run", dir);
 	ok(stat(other, &st) == 0 && (st.st_mode & 0777) == 0755, "the directory is made");
 	snprintf(other, sizeof(other), "%s.new", path);
 	ok(stat(other, &st) < 0 && errno == ENOENT, "no temporary name is left");
+	is_int(control_new(ret, &view, *ret_listener, OWNER, &fake_cancel, &err), 0, "serves");
 
 	char too_long[256] = "/tmp/";
 	memset(too_long + 5, 'x', sizeof(too_long) - 6);
-	struct control *none = NULL;
-	is_int(control_new(&none, &view, too_long, OWNER, &fake_cancel, &err), -1, "a long path");
-	ok(err.kind == ERR_CONFIG && !none, "is refused: %.40s…", err.msg);
+	is_int(listener_new(too_long, &err), -1, "a long path");
+	ok(err.kind == ERR_CONFIG, "is refused: %.40s…", err.msg);
 }
 
-static void test_successor(struct control *first)
+/* Whoever connects while nobody serves is answered by the next one. */
+static void test_successor(struct control *first, int listener)
 {
 	struct control *second = NULL;
 	struct err err = ERR_INIT;
-	static const char request[] = "{\"command\":\"refresh\",\"wait\":true}\n";
-	struct stat st;
+	static const char waiting[] = "{\"command\":\"refresh\",\"wait\":true}\n";
+	static const char asking[] = "{\"command\":\"status\",\"terms\":[\"flags\"]}\n";
 	int idle[10];
 
-	is_int(control_new(&second, &view, path, OWNER, &fake_cancel, &err), 0,
-	       "a successor replaces the socket");
 	crowd(idle, 10, 0);
 	atomic_store(&hangs, true);
 	_cleanup_close_ int fd = dial();
-	tell(fd, request, strlen(request));
+	tell(fd, waiting, strlen(waiting));
 	ok(comes(&waiters, 1), "somebody waits");
 
 	int64_t began_ms = clock_boot_ms();
 	cancel_request(&fake_cancel);
 	control_free(first);
-	is_int(stat(path, &st), 0, "who was replaced leaves the successor's socket");
-	control_free(second);
 	ok(clock_boot_ms() - began_ms < 1000, "cancellation ends all at once");
-	ok(stat(path, &st) < 0, "the socket is removed");
-	_cleanup_free_ char *answer = hear(fd);
-	ok(holds(answer, "\"kind\":\"canceled\""), "who waited is told");
+	_cleanup_free_ char *told = hear(fd);
+	ok(holds(told, "\"kind\":\"canceled\""), "who waited is told");
 	leave(idle, 10);
+
+	_cleanup_close_ int early = dial();
+	tell(early, asking, strlen(asking));
+	cancel_release(&fake_cancel);
+	if (cancel_init(&fake_cancel, &err) < 0)
+		abort();
+	is_int(control_new(&second, &view, listener, OWNER, &fake_cancel, &err), 0, "a successor");
+	_cleanup_free_ char *answer = hear(early);
+	ok(holds(answer, "\"alias\":\"flags\""), "answers who came before it");
+	cancel_request(&fake_cancel);
+	control_free(second);
+}
+
+/* ---- upgrade ---- */
+
+static int taken = -1; /* the connection that was handed on */
+
+static int take_upgrade(void *arg, int connection, struct err *err)
+{
+	if (arg)
+		return err_set(err, ERR_INTERNAL, "no keeper");
+	taken = connection;
+	return 0;
+}
+
+static void test_upgrade(void)
+{
+	static const char request[] = "{\"command\":\"upgrade\"}\n";
+	_cleanup_close_ int fd = dial();
+	_cleanup_close_ int other = -1;
+
+	tell(fd, request, strlen(request));
+	_cleanup_free_ char *none = hear(fd);
+	ok(holds(none, "no keeper"), "an upgrade that cannot be tried is refused");
+
+	view.upgrade_arg = NULL;
+	other = dial();
+	tell(other, request, strlen(request));
+	while (taken < 0)
+		usleep(1000);
+	control_report_upgrade(taken, &view, "0.0.9 (old)");
+	close(taken);
+	_cleanup_free_ char *done = hear(other);
+	ok(holds(done, "\"previous\":\"0.0.9 (old)\"") &&
+		   holds(done, "\"keeper\":{\"version\":\"0.0.8 (k)\",\"pid\":17}"),
+	   "somebody else answers: %s", done);
+
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+		abort();
+	control_refuse_upgrade(pair[0], "the \"new\" one\ndoes not start");
+	close(pair[0]);
+	_cleanup_free_ char *no = hear(pair[1]);
+	ok(holds(no, "{\"error\":{\"kind\":\"denied\",\"message\":\"the \\\"new\\\" one?does not "
+		     "start\"}}"),
+	   "or says why not: %s", no);
+	close(pair[1]);
 }
 
 int main(void)
 {
 	struct control *control = NULL;
 	struct err err = ERR_INIT;
+	int listener = -1;
 
+	view.keeper_version = "0.0.8 (k)";
+	view.keeper = 17;
+	view.upgrade = take_upgrade;
+	view.upgrade_arg = &view;
 	snprintf(dir, sizeof(dir), "/tmp/rptfs-control-XXXXXX");
 	if (!mkdtemp(dir) || chmod(dir, 0755) < 0 || cancel_init(&fake_cancel, &err) < 0)
 		return 1;
@@ -460,7 +521,7 @@ int main(void)
 	make_terms();
 	test_status();
 	test_metrics();
-	test_socket(&control);
+	test_socket(&control, &listener);
 	test_requests();
 	test_garbage();
 	test_refresh();
@@ -468,10 +529,13 @@ int main(void)
 	test_crowd();
 	test_slow();
 	test_peers();
-	test_successor(control);
+	test_upgrade();
+	test_successor(control, listener);
 
 	free_terms();
 	cancel_release(&fake_cancel);
+	close(listener);
+	unlink(path);
 	snprintf(path, sizeof(path), "%s/run", dir);
 	rmdir(path);
 	ok(rmdir(dir) == 0, "nothing is left");

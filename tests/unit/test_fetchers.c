@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "fake_fetcher.h"
 #include "fetch/pipeline.h"
+#include "fetchers/media_type.h"
 #include "fetchers/registry.h"
 
 static struct temp_store temp;
@@ -30,7 +31,7 @@ static struct answer ask(const struct fetcher_ops *ops, void *state, const struc
 	struct store_writer *writer;
 	uint8_t sha256[DIGEST_SIZE];
 
-	if (sink_new(&sink, temp.store, max_bytes, &answer.err) < 0)
+	if (sink_new(&sink, temp.store, 0, max_bytes, &answer.err) < 0)
 		abort();
 	if (have)
 		answer.result = ops->download_if_changed(state, &ctx, have, sink, &answer.fetched,
@@ -332,6 +333,43 @@ static void test_registry(void)
 	is_int(n, 4, "four fetchers");
 }
 
+static bool takes(const char *const *wanted, const char *answered)
+{
+	struct err err = ERR_INIT;
+
+	return media_type_take(wanted, answered, "http://x", &err) == 0;
+}
+
+static void test_media_types(void)
+{
+	static const char *const good[] = { "text/*", "application/vnd.x+json", NULL };
+	static const char *const bad[] = { "text", "/x", "text/", "te xt/x", "text/x*", "*/*", "" };
+	static const char *const none[] = { NULL };
+	struct err err = ERR_INIT;
+
+	ok(media_type_check(good, &err) == 0, "media types");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		const char *const one[] = { bad[i], NULL };
+		ok(media_type_check(one, &err) < 0, "not a media type: %s", bad[i]);
+	}
+	ok(takes(none, "x/y") && takes(none, "") && takes(NULL, ""), "none wanted: any is taken");
+	ok(takes(good, "text/html"), "of a kind");
+	ok(takes(good, "TEXT/HTML ; charset=utf-8"), "whatever its case and parameters");
+	ok(takes(good, "application/vnd.X+JSON"), "the very one");
+	ok(!takes(good, "application/vnd.x+jsonp"), "not a longer one");
+	ok(!takes(good, "application/vnd.x"), "nor a shorter one");
+	ok(!takes(good, "text/"), "nor half of one");
+	ok(!takes(good, "text"), "nor less");
+	ok(!takes(good, ""), "nor none");
+	ok(!takes(good, "image/png; text/html"), "nor a parameter");
+	is_int((media_type_take(good, "image/png", "http://x", &err), err.kind), ERR_BAD_DATA,
+	       "is bad data");
+	is_str(err.msg,
+	       "GET http://x: the content is of type image/png, wanted is text/*, "
+	       "application/vnd.x+json (content_type)",
+	       "and says what came and what was wanted");
+}
+
 int main(void)
 {
 	struct err err = ERR_INIT;
@@ -354,5 +392,6 @@ int main(void)
 	unmake(&fetcher_file, &made);
 	cancel_release(&cancel);
 	temp_store_remove(&temp);
+	test_media_types();
 	return tap_done();
 }

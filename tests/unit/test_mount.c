@@ -29,6 +29,30 @@ static struct term_config configs[N_TERMS] = {
 	{ .name = (char *)"banner" }, { .name = (char *)"c/d/e/f" },
 };
 
+/* Of what is not configured any more. */
+static void test_retired(struct tree *tree)
+{
+	static struct term_config config = { .name = (char *)"a/old/deep/x" };
+	struct term stray = { .config = &config };
+	struct err err = ERR_INIT;
+	const char *name;
+	size_t before, after;
+
+	tree_dirs(tree, &before);
+	ok(tree_retire(tree, config.name, NULL, &err) == 0, "tree_retire");
+	struct tree_dir *const *dirs = tree_dirs(tree, &after);
+	is_int(after, before + 2, "makes what is missing");
+	struct tree_dir *deep = tree_place(tree, &stray, &name);
+	ok(deep == dirs[after - 1] && deep->retired, "a name's place is found");
+	is_str(tree_name(deep), "deep", "its directory");
+	ok(tree_dir(tree, deep->id) == deep, "by its id, too");
+	ok(deep->parent->retired && !deep->parent->parent->retired, "above it is what is used");
+	ok(!tree_child(deep->parent->parent, "old"), "where it is not listed");
+	ok(tree_retire(tree, "a/x", NULL, &err) == 0, "what is used");
+	tree_dirs(tree, &before);
+	is_int(before, after, "stays as it is");
+}
+
 static void test_tree(struct term *terms)
 {
 	struct err err = ERR_INIT;
@@ -61,6 +85,7 @@ static void test_tree(struct term *terms)
 		}
 		before = after;
 	}
+	test_retired(tree);
 	tree_free(tree);
 	ok(tree_new(&tree, terms, 0, NULL, &err) == 0, "a tree without terms");
 	ok(!tree_child(tree_root(tree), "a"), "has no child");
@@ -93,8 +118,19 @@ static void test_nodes(struct term *term)
 	ok(found == snapshot && of == term && !superseded, "a current one");
 	snapshot_unref(found);
 	ok(!nodes_remove(nodes, 7), "a current one cannot be removed");
+	struct node_place *places = NULL;
+	size_t n_places = 99;
+	ok(nodes_superseded(nodes, &places, &n_places, &err) == 0 && n_places == 0,
+	   "none is superseded");
+	free(places);
 	nodes_supersede(nodes, 7);
 	nodes_supersede(nodes, 8);
+	ok(nodes_superseded(nodes, &places, &n_places, &err) == 0 && n_places == 1 &&
+		   places[0].id == 7 && places[0].term == term,
+	   "one is");
+	free(places);
+	ok(nodes_add(nodes, snapshot, term, &err) == 0, "added once more");
+	is_int(atomic_load(&snapshot->refs), 2, "it is there once");
 	found = nodes_find(nodes, 7, &of, &superseded);
 	ok(found && superseded, "a superseded one is still found");
 	snapshot_unref(found);

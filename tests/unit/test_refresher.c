@@ -57,11 +57,13 @@ static void start(struct bench *bench)
 
 	temp_store_open(&bench->temp);
 	for (size_t i = 0; i < bench->n; i++) {
-		struct snapshot *snapshot = NULL;
-		if (store_load(bench->temp.store, bench->names[i], &snapshot, (char **)&tokens[i],
-			       &fingerprints[i], err) < 0 ||
-		    term_init(&bench->terms[i], &bench->configs[i], snapshot, tokens[i], err) < 0)
+		struct store_term loaded = { .snapshot = NULL };
+		if (store_load(bench->temp.store, bench->names[i], &loaded, err) < 0 ||
+		    term_init(&bench->terms[i], &bench->configs[i], loaded.snapshot, loaded.token,
+			      err) < 0)
 			abort();
+		tokens[i] = loaded.token;
+		fingerprints[i] = loaded.fingerprint;
 	}
 	struct refresher_setup setup = {
 		.terms = bench->terms,

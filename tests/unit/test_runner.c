@@ -1,8 +1,13 @@
-/* runner: both sides of it, with a keeper that is played by the test. */
+/* runner: both sides of it, with a keeper that is played by the test, and a worker that was taken
+ * over. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "base/cancel.h"
@@ -11,6 +16,8 @@
 #include "daemon/channel.h"
 #include "daemon/runner.h"
 #include "tap.h"
+
+#define RUNNER_SOCKET (STDERR_FILENO + 1)
 
 static struct cancel cancel;
 static const char *command;
@@ -29,23 +36,109 @@ static int find_command(const char *credentials_file, const char *profile, char 
 	return 0;
 }
 
+/* ---- the configuration: a term with one file, "dir/named" ---- */
+
+static char dir[] = "/tmp/rptfs-unit-XXXXXX";
+
+static const struct option_spec specs[] = {
+	{ .name = "path", .type = OPTION_STRING, .names_file = true },
+	{ .name = "unset", .type = OPTION_STRING, .names_file = true },
+	{ .name = "text", .type = OPTION_STRING },
+	{ .name = NULL },
+};
+static const struct source_type type = { .name = "test", .options = specs };
+static struct source source = { .type = &type };
+static struct term_config term = { .name = (char *)"t", .sources = &source, .n_sources = 1 };
+static const struct config config = { .terms = &term, .n_terms = 1 };
+
+static const char *at(const char *name)
+{
+	static char paths[4][128];
+	static unsigned next;
+	char *path = paths[next++ % ARRAY_SIZE(paths)];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
+	return path;
+}
+
+static void write_file(const char *name, const char *text)
+{
+	_cleanup_fclose_ FILE *file = fopen(at(name), "we");
+
+	if (!file || fputs(text, file) < 0)
+		abort();
+}
+
+static void set_options(void)
+{
+	struct err err = ERR_INIT;
+
+	if (options_new(&source.options, specs, &err) < 0 ||
+	    options_set(source.options, "path", at("named"), &err) < 0 ||
+	    options_set(source.options, "text", at("mentioned"), &err) < 0)
+		abort();
+}
+
+static void make_config(void)
+{
+	if (!mkdtemp(dir))
+		abort();
+	set_options();
+	write_file("named", "content");
+	write_file("mentioned", "secret");
+	write_file("other", "secret");
+	write_file("extra", "of the environment");
+}
+
+static void drop_config(void)
+{
+	static const char *const names[] = { "named", "mentioned", "other", "extra", "link" };
+
+	options_free(source.options);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		unlink(at(names[i]));
+	rmdir(dir);
+}
+
+/* What only the environment names. */
+static bool names_file(const char *path)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && strcmp(path + len, "/extra") == 0;
+}
+
 /* What the keeper does. */
 static void start_runner(void)
 {
-	int fd = -1;
+	_cleanup_(channel_message_release) struct channel_message message;
 
-	if (channel_receive(channel[0], &fd) != CHANNEL_RUNNER || fd < 0)
+	channel_receive(channel[0], &message);
+	if (message.type != CHANNEL_RUNNER || message.fds[0] < 0)
 		abort();
 	runner_pid = fork();
 	if (runner_pid == 0) {
-		struct runner_setup setup = { .socket = STDERR_FILENO + 1,
-					      .command = find_command };
-		/* What exec would close: the worker's end above all. */
-		dup2(fd, setup.socket);
-		close_range((unsigned)setup.socket + 1, ~0U, 0);
-		_exit(runner_serve(&setup));
+		dup2(message.fds[0], RUNNER_SOCKET);
+		execl("/proc/self/exe", "unit-runner", dir, command, NULL);
+		_exit(1);
 	}
-	close(fd);
+}
+
+/* This program again, with the directory and the command that the configuration names. */
+static int be_runner(char **argv)
+{
+	struct runner_setup setup = {
+		.socket = RUNNER_SOCKET,
+		.config = &config,
+		.command = find_command,
+		.names_file = names_file,
+	};
+
+	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
+	snprintf(dir, sizeof(dir), "%s", argv[1]);
+	command = argv[2];
+	set_options();
+	return runner_serve(&setup);
 }
 
 /* ---- splitting ---- */
@@ -154,7 +247,7 @@ static void restart(struct runner **runner, const char *new_command)
 	if (runner_pid)
 		waitpid(runner_pid, NULL, 0);
 	command = new_command;
-	if (runner_new(runner, channel[1], &err) < 0)
+	if (runner_new(runner, channel[1], &cancel, &err) < 0)
 		abort();
 	pthread_create(&keeper, NULL, keep, NULL);
 	ask(*runner, NULL, "unknown");
@@ -185,7 +278,6 @@ static void test_failures(struct runner **runner)
 static void test_death(struct runner **runner)
 {
 	pthread_t keeper;
-	int unwanted = -1;
 
 	restart(runner, "echo");
 	kill(runner_pid, SIGKILL);
@@ -199,10 +291,197 @@ static void test_death(struct runner **runner)
 
 	struct asker asker = { .runner = *runner, .err = ERR_INIT };
 	pthread_create(&asker.thread, NULL, ask_aside, &asker);
+	struct channel_message unwanted;
 	channel_receive(channel[0], &unwanted);
-	close(unwanted);
+	channel_message_release(&unwanted);
 	pthread_join(asker.thread, NULL);
 	ok(asker.rc < 0 && asker.err.kind == ERR_UNREACHABLE, "none: %s", asker.err.msg);
+}
+
+/* ---- files ---- */
+
+static bool holds(int fd, const char *text)
+{
+	char content[64] = "";
+
+	return fd >= 0 && read(fd, content, sizeof(content) - 1) >= 0 && strcmp(content, text) == 0;
+}
+
+static bool is_refused(struct runner *runner, const char *path)
+{
+	struct err err = ERR_INIT;
+	struct stat st;
+	_cleanup_close_ int fd = runner->open_file(runner, path, &err);
+
+	bool is_closed = fd < 0 && err.kind == ERR_DENIED && strstr(err.msg, "does not name");
+	err = (struct err)ERR_INIT;
+	return is_closed && runner->look(runner, path, true, &st, &err) < 0 &&
+	       err.kind == ERR_DENIED && runner->look(runner, path, false, &st, &err) < 0;
+}
+
+static void test_open(struct runner *runner)
+{
+	struct err err = ERR_INIT;
+	_cleanup_close_ int fd = runner->open_file(runner, at("named"), &err);
+	_cleanup_close_ int extra = runner->open_file(runner, at("extra"), &err);
+
+	ok(holds(fd, "content"), "a configured file is opened: %s", err.msg);
+	ok(write(fd, "x", 1) < 0 && errno == EBADF, "for reading alone");
+	is_int(fcntl(fd, F_GETFD), FD_CLOEXEC, "close-on-exec");
+	ok(holds(extra, "of the environment"), "and one that the environment names: %s", err.msg);
+	ok(is_refused(runner, at("mentioned")), "not one that an option of another kind has");
+	ok(is_refused(runner, at("other")) && is_refused(runner, "/etc/passwd"), "nor any other");
+	ok(is_refused(runner, "") && is_refused(runner, dir), "nor its directory");
+	ok(is_refused(runner, at("./named")) && is_refused(runner, at("named/")) &&
+		   is_refused(runner, at("named/../other")),
+	   "nor one by way of a configured one");
+}
+
+/* Something else has the name of the configured file now. */
+static void test_other_things(struct runner *runner)
+{
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	rename(at("named"), at("aside"));
+	ok(runner->open_file(runner, at("named"), &err) < 0 && err.kind == ERR_NOT_FOUND,
+	   "missing: %s", err.msg);
+	mkdir(at("named"), 0700);
+	ok(runner->open_file(runner, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "no directory is handed out: %s", err.msg);
+	rmdir(at("named"));
+	is_int(symlink("/dev/zero", at("named")), 0, "a link to a device");
+	ok(runner->open_file(runner, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "nor a device: %s", err.msg);
+	is_int(runner->look(runner, at("named"), false, &st, &err), 0, "but it is looked at: %s",
+	       err.msg);
+	ok(S_ISLNK(st.st_mode), "the link itself");
+	is_int(runner->look(runner, at("named"), true, &st, &err), 0, "and what it leads to: %s",
+	       err.msg);
+	ok(S_ISCHR(st.st_mode), "the device");
+	unlink(at("named"));
+	rename(at("aside"), at("named"));
+}
+
+static void test_watch(struct runner *runner)
+{
+	_cleanup_close_ int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	_cleanup_close_ int wrong = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct pollfd pfd = { .fd = inotify, .events = POLLIN };
+	struct err err = ERR_INIT;
+
+	ok(runner->watch(runner, inotify, "/etc", &err) < 0 && err.kind == ERR_DENIED,
+	   "a directory that is not configured is not watched: %s", err.msg);
+	ok(runner->watch(runner, wrong, dir, &err) < 0 && err.kind == ERR_INTERNAL,
+	   "not with any descriptor: %s", err.msg);
+	ok(runner->watch(runner, inotify, dir, &err) >= 0, "one that is, is: %s", err.msg);
+	write_file("named", "content");
+	ok(poll(&pfd, 1, 5000) == 1, "and changes show");
+}
+
+/* ---- a worker that was taken over ---- */
+
+/* Sends any bytes with any descriptors, and says what came back first; 0: nothing but the end. */
+static char send_anything(int runner, const void *bytes, size_t len, const int *fds, size_t n_fds)
+{
+	char control[CMSG_SPACE(8 * sizeof(int))] = { 0 }, answer[1024];
+	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int pair[2], all[8];
+
+	if (channel_new(pair, &failure) < 0)
+		abort();
+	all[0] = pair[1];
+	for (size_t i = 0; i < n_fds; i++)
+		all[i + 1] = fds[i];
+	msg.msg_control = control;
+	msg.msg_controllen = CMSG_SPACE((n_fds + 1) * sizeof(int));
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN((n_fds + 1) * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), all, (n_fds + 1) * sizeof(int));
+	if (sendmsg(runner, &msg, MSG_NOSIGNAL) < 0)
+		abort();
+	close(pair[1]);
+	ssize_t got = recv(pair[0], answer, sizeof(answer), 0);
+	close(pair[0]);
+	return got > 0 ? answer[0] : 0;
+}
+
+static size_t count_fds_now(pid_t pid)
+{
+	char path[32];
+	size_t n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	DIR *list = opendir(path);
+	while (list && readdir(list))
+		n++;
+	closedir(list);
+	return n;
+}
+
+/* Once nothing changes any more: an answer comes before its request is forgotten. */
+static size_t count_fds(pid_t pid)
+{
+	size_t before, now = count_fds_now(pid);
+
+	do {
+		before = now;
+		poll(NULL, 0, 30);
+		now = count_fds_now(pid);
+	} while (now != before);
+	return now;
+}
+
+static void test_hostile(void)
+{
+	static char longest[RUNNER_REQUEST_MAX];
+	struct {
+		const char *bytes;
+		size_t len;
+	} requests[] = {
+		{ "r", 1 },
+		{ "r/etc/shadow", 12 }, /* without a NUL */
+		{ "r/etc/shadow\0/tmp", 17 },
+		{ "l/etc/shadow", 13 },
+		{ "w/etc", 6 },
+		{ "x/etc/shadow", 13 },
+		{ "\0", 1 },
+		{ "c", 1 },
+		{ "c\0", 2 },
+		{ "c/etc/shadow", 13 },
+		{ "c\0unknown", 10 },
+		{ longest, sizeof(longest) },
+	};
+	pthread_t keeper;
+	int pair[2], fds[7];
+
+	if (channel_new(pair, &failure) < 0)
+		abort();
+	pthread_create(&keeper, NULL, keep, NULL);
+	channel_send(channel[1], CHANNEL_RUNNER, pair[1]);
+	close(pair[1]);
+	pthread_join(keeper, NULL);
+	memset(longest, 'r', sizeof(longest));
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = pair[0];
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+		is_int(send_anything(pair[0], requests[i].bytes, requests[i].len, NULL, 0),
+		       RUNNER_ERROR, "nonsense %zu is refused", i);
+	size_t before = count_fds(runner_pid);
+	for (size_t n = 1; n <= ARRAY_SIZE(fds); n++)
+		send_anything(pair[0], "r/etc/shadow", 13, fds, n);
+	send(pair[0], "r/etc/shadow", 13, MSG_NOSIGNAL);
+	is_int(send_anything(pair[0], "r/etc/shadow", 13, NULL, 0), RUNNER_ERROR,
+	       "too many descriptors, and none at all");
+	is_int(count_fds(runner_pid), before, "and it keeps none of them");
+	close(pair[0]);
+	int status = -1;
+	waitpid(runner_pid, &status, 0);
+	is_int(status, 0, "it ends well");
+	runner_pid = 0;
 }
 
 /* Whoever is told to end does not wait, and its program is killed. */
@@ -232,20 +511,29 @@ static void test_cancel(struct runner **runner)
 	unlink(pid_file);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct runner *runner = NULL;
 	struct err err = ERR_INIT;
 
+	if (argc == 3)
+		return be_runner(argv);
+
 	test_split();
 	command = "echo";
 	if (cancel_init(&cancel, &err) < 0 || channel_new(channel, &err) < 0 ||
-	    runner_new(&runner, channel[1], &err) < 0)
+	    runner_new(&runner, channel[1], &cancel, &err) < 0)
 		abort();
+	make_config();
 	test_run(runner);
+	test_open(runner);
+	test_other_things(runner);
+	test_watch(runner);
 	test_failures(&runner);
 	test_death(&runner);
+	test_hostile();
 	test_cancel(&runner);
+	drop_config();
 	cancel_release(&cancel);
 	close(channel[0]);
 	close(channel[1]);

@@ -24,23 +24,20 @@ static void test_making(void)
 static void check_loaded(struct store *store, enum snapshot_integrity integrity)
 {
 	struct err err = ERR_INIT;
-	struct snapshot *snapshot = NULL;
-	char *token = NULL;
-	uint64_t fingerprint = 0;
+	struct store_term loaded = { .snapshot = NULL };
 
-	ok(store_load(store, "x", &snapshot, &token, &fingerprint, &err) == 0 && snapshot,
-	   "it is loaded");
+	ok(store_load(store, "x", &loaded, &err) == 0 && loaded.snapshot, "it is loaded");
+	const struct snapshot *snapshot = loaded.snapshot;
 	is_str(snapshot->version, "v1", "with its version");
 	is_str(snapshot->source, "test://source", "its source");
-	is_str(token, "v1", "its token");
-	ok(fingerprint == UINT64_MAX - 5, "and whose token that is");
+	is_str(loaded.token, "v1", "its token");
+	ok(loaded.fingerprint == UINT64_MAX - 5, "and whose token that is");
 	is_int(snapshot->size_bytes, body_size(1), "length");
 	is_int(snapshot->mtime_ms, 1000, "mtime");
 	is_int(snapshot->fetched_at_ms, 2000, "time of fetch");
 	is_int(snapshot->order_key, 1, "order key");
 	is_int(atomic_load(&snapshot->integrity), integrity, "integrity");
-	free(token);
-	snapshot_unref(snapshot);
+	store_term_release(&loaded);
 }
 
 static void test_commit(void)
@@ -196,9 +193,8 @@ static void test_tokens(void)
 	const char *dir = fixture_new();
 	struct store *store = open_or_bail(dir);
 	struct err err = ERR_INIT;
-	struct snapshot *snapshot = NULL;
+	struct store_term loaded = { .snapshot = NULL };
 	char *token = NULL, *reason = NULL;
-	uint64_t fingerprint;
 
 	commit_id(store, "x", 1, 3);
 	ok(store_set_token(store, "x", "\"W/\xff odd\"", 7, &err) == 0, "another token");
@@ -209,12 +205,11 @@ static void test_tokens(void)
 	store_close(store);
 
 	store = open_or_bail(dir);
-	store_load(store, "x", &snapshot, &token, &fingerprint, &err);
-	is_str(token, "\"W/\xff odd\"", "the token survives, byte for byte");
-	is_int(fingerprint, 7, "with its source");
-	is_str(snapshot->version, "v1", "the version is still the first");
-	snapshot_unref(snapshot);
-	free(token);
+	store_load(store, "x", &loaded, &err);
+	is_str(loaded.token, "\"W/\xff odd\"", "the token survives, byte for byte");
+	is_int(loaded.fingerprint, 7, "with its source");
+	is_str(loaded.snapshot->version, "v1", "the version is still the first");
+	store_term_release(&loaded);
 	store_refused(store, "x", 7, &token, &reason, &err);
 	is_str(token, "bad", "the refused token survives");
 	is_str(reason, "too large", "and the reason");
@@ -233,9 +228,9 @@ static void test_tokens(void)
 	free(token);
 	free(reason);
 	ok(store_set_token(store, "x", NULL, 0, &err) == 0, "a token can be taken away");
-	store_load(store, "x", &snapshot, &token, &fingerprint, &err);
-	ok(!token, "then there is none");
-	snapshot_unref(snapshot);
+	store_load(store, "x", &loaded, &err);
+	ok(!loaded.token, "then there is none");
+	store_term_release(&loaded);
 	store_close(store);
 	fixture_end();
 }
@@ -253,8 +248,8 @@ static void test_retain(void)
 	for (unsigned i = 0; i < 3; i++)
 		commit_id(store, all[i], i, 3);
 	store_refuse(store, "a", 1, "t", "r", &err);
-	ok(store_retain(store, all, 3, &err) == 0, "all are configured");
-	ok(store_retain(store, some, 3, &err) == 0, "two are not");
+	store_retain(store, all, 3);
+	store_retain(store, some, 3);
 	is_int(count_snapshots(store), 3, "they stay for now");
 	store_close(store);
 
@@ -263,19 +258,19 @@ static void test_retain(void)
 	tamper(dir, sql);
 	store = open_or_bail(dir);
 	ok(load_id(store, "a") != 0, "after seven days it is still there");
-	store_retain(store, some, 3, &err);
+	store_retain(store, some, 3);
 	is_int(load_id(store, "a"), 0, "until it is missed again");
 	is_int(count_files(dir), 2, "its file is gone");
 	is_int(count_snapshots(store), 2, "and not counted");
 	ok(store_refused(store, "a", 1, &token, &reason, &err) == 0 && !token,
 	   "its refused tokens too");
 	ok(load_id(store, "c") != 0, "the other one is not that old");
-	store_retain(store, all, 3, &err);
+	store_retain(store, all, 3);
 	store_close(store);
 
 	tamper(dir, "UPDATE term SET missed_since_ms = 1 WHERE missed_since_ms IS NOT NULL");
 	store = open_or_bail(dir);
-	store_retain(store, some, 3, &err);
+	store_retain(store, some, 3);
 	ok(load_id(store, "c") != 0, "what came back starts anew");
 	store_close(store);
 	fixture_end();
@@ -326,10 +321,12 @@ static void test_verify(void)
 	is_int(atomic_load(&snapshot->integrity), SNAPSHOT_CORRUPT, "the snapshot says so itself");
 	ok(store_drop(store, snapshot, &err) == 0, "it is dropped");
 	ok(store_drop(store, snapshot, &err) == 0, "twice");
-	snapshot_unref(snapshot);
 	is_int(load_id(store, "x"), 0, "the term has none");
-	ok(!file_exists(dir, id), "and the file is gone");
+	ok(file_exists(dir, id), "a kernel may still hold it");
+	store_release(store, snapshot);
+	ok(!file_exists(dir, id), "not any more: the file is gone");
 	is_int(count_snapshots(store), 1, "and not counted");
+	snapshot_unref(snapshot);
 
 	snapshot = load(store, "y");
 	unlink(file_path(dir, other));
@@ -342,17 +339,140 @@ static void test_verify(void)
 	fixture_end();
 }
 
-static void test_memory(void)
+static int64_t confirmed_at(struct store *store, const char *name)
 {
+	struct err err = ERR_INIT;
+	struct store_term loaded = { .snapshot = NULL };
+
+	if (store_load(store, name, &loaded, &err) < 0)
+		printf("# %s\n", err.msg);
+	int64_t confirmed_at_ms = loaded.confirmed_at_ms;
+	store_term_release(&loaded);
+	return confirmed_at_ms;
+}
+
+static void test_confirmed(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+
+	is_int(confirmed_at(store, "x"), 0, "an unknown term was never confirmed");
+	commit_id(store, "x", 1, 3);
+	is_int(confirmed_at(store, "x"), 2000, "a commit confirms what was fetched");
+	ok(store_set_confirmed(store, "x", 5000, &err) == 0, "an answer that nothing has changed");
+	ok(store_set_confirmed(store, "unknown", 5000, &err) == 0, "for an unknown term: nothing");
+	store_close(store);
+	store = open_or_bail(dir);
+	is_int(confirmed_at(store, "x"), 5000, "it survives");
+	store_remove_current(store, "x", &err);
+	is_int(confirmed_at(store, "x"), 5000, "the term's removal, too");
+	commit_id(store, "x", 2, 3);
+	is_int(confirmed_at(store, "x"), 2000, "the wall clock may have gone back");
+	store_close(store);
+	fixture_end();
+}
+
+static bool holds_body(struct store *store, const struct snapshot *snapshot, unsigned version)
+{
+	char expected[BODY_MAX], got[BODY_MAX];
+	struct err err = ERR_INIT;
+	_cleanup_close_ int fd = store_open_bytes(store, snapshot, &err);
+
+	body_fill(version, expected);
+	return fd >= 0 && read(fd, got, sizeof(got)) == (ssize_t)body_size(version) &&
+	       memcmp(got, expected, body_size(version)) == 0;
+}
+
+static void test_republish(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	struct snapshot *first = NULL, *again = NULL, *thrice = NULL, *none = NULL;
+	struct store_term loaded = { .snapshot = NULL };
+
+	commit_body(store, "x", 1, 3, &first, &err);
+	store_set_token(store, "x", "other token", 9, &err);
+	store_set_confirmed(store, "x", 7000, &err);
+	uint64_t second = commit_id(store, "x", 2, 3);
+	store_set_confirmed(store, "x", 8000, &err);
+	if (!ok(store_republish(store, first, "x", 3, &again, &err) == 0, "a rollback")) {
+		printf("# %s\n", err.msg);
+		return;
+	}
+	ok(again->id > second, "has a new id");
+	ok(again->published_at_ms > first->published_at_ms, "and is published later");
+	ok(again->size_bytes == first->size_bytes && again->order_key == first->order_key &&
+		   again->fetched_at_ms == first->fetched_at_ms &&
+		   memcmp(again->sha256, first->sha256, DIGEST_SIZE) == 0 &&
+		   strcmp(again->version, first->version) == 0 &&
+		   atomic_load(&again->integrity) == SNAPSHOT_VERIFIED,
+	   "everything else is what it was");
+	ok(holds_body(store, again, 1), "the bytes, too");
+	is_int(count_snapshots(store), 3, "three are counted");
+	store_release(store, first);
+	store_close(store);
+
+	store = open_or_bail(dir);
+	store_load(store, "x", &loaded, &err);
+	is_int(loaded.snapshot->id, again->id, "it is the current one after a start");
+	is_str(loaded.token, "other token", "with the last token of its bytes");
+	is_int(loaded.fingerprint, 9, "and whose that is");
+	is_int(loaded.confirmed_at_ms, 8000, "nobody has confirmed anything");
+	store_term_release(&loaded);
+
+	store_remove_current(store, "x", &err);
+	ok(store_republish(store, again, "x", 0, &thrice, &err) == 0, "hidden and shown again");
+	is_int(load_id(store, "x"), thrice->id, "it is the current one");
+	store_release(store, first);
+	store_release(store, again);
+	ok(!file_exists(dir, first->id) && !file_exists(dir, again->id),
+	   "without a history the other names go");
+	ok(holds_body(store, thrice, 1), "the bytes stay");
+
+	is_int(store_republish(store, first, "x", 0, &none, &err), -1, "what is gone is gone");
+	is_int(err.kind, ERR_NOT_FOUND, "and not found");
+	is_int(store_republish(store, thrice, "y", 0, &none, &err), -1,
+	       "nor is it of another term");
+	store_drop(store, thrice, &err);
+	is_int(store_republish(store, thrice, "x", 0, &none, &err), -1, "nor if it is corrupt");
+	ok(strstr(err.msg, "corrupt") != NULL, "which is said");
+	is_int(count_files(dir), count_snapshots(store), "no file is left over");
+	snapshot_unref(first);
+	snapshot_unref(again);
+	snapshot_unref(thrice);
+	store_close(store);
+	fixture_end();
+}
+
+static struct store *open_memory(int fd)
+{
+	struct store_setup setup = { .dir_fd = fd, .dir = "memory", .in_memory = true };
 	struct store *store = NULL;
 	struct err err = ERR_INIT;
-	char runtime[PATH_MAX + 16];
+
+	if (!ok(store_open(&store, &setup, &err) == 0, "a store in memory is opened")) {
+		printf("# %s\n", err.msg);
+		exit(1);
+	}
+	return store;
+}
+
+static void test_memory(void)
+{
+	struct err err = ERR_INIT;
+	char runtime[PATH_MAX + 16], *dir = NULL, *second_dir = NULL;
 
 	snprintf(runtime, sizeof(runtime), "%s/run", fixture_new());
 	mkdir(runtime, 0700);
 	setenv("XDG_RUNTIME_DIR", runtime, 1);
-	if (!ok(store_open_memory(&store, &err) == 0, "a store in memory"))
+	_cleanup_close_ int place = store_make_memory(geteuid(), getegid(), &dir, &err);
+	_cleanup_close_ int second_place = store_make_memory(geteuid(), getegid(), &second_dir,
+							     &err);
+	if (!ok(place >= 0 && second_place >= 0, "two places in memory"))
 		printf("# %s\n", err.msg);
+	struct store *store = open_memory(place);
 	uint64_t id = commit_id(store, "x", 1, 0);
 	ok(id >= 2, "takes commits");
 	struct snapshot *snapshot = load(store, "x");
@@ -360,11 +480,17 @@ static void test_memory(void)
 	char got[BODY_MAX];
 	is_int(read(fd, got, sizeof(got)), body_size(1), "and gives them back");
 	snapshot_unref(snapshot);
-	struct store *second = NULL;
-	ok(store_open_memory(&second, &err) == 0, "another one beside it");
-	is_int(load_id(second, "x"), 0, "is another one");
+	struct store *second = open_memory(second_place);
+	is_int(load_id(second, "x"), 0, "another one is another one");
 	store_close(second);
 	store_close(store);
+	store = open_memory(place);
+	is_int(load_id(store, "x"), id, "it outlives who used it");
+	store_close(store);
+	store_remove_memory(dir);
+	store_remove_memory(second_dir);
+	free(dir);
+	free(second_dir);
 	ok(rmdir(runtime) == 0, "they leave nothing behind");
 	fixture_end();
 }
@@ -379,6 +505,8 @@ int main(void)
 	test_tokens();
 	test_retain();
 	test_verify();
+	test_confirmed();
+	test_republish();
 	test_memory();
 	return tap_done();
 }

@@ -11,7 +11,7 @@ static void check_refused(const char *dir, enum err_kind kind, const char *text,
 	struct err err = ERR_INIT;
 	struct store *store = NULL;
 
-	is_int(store_open(&store, dir, &err), -1, "%s is refused", what);
+	is_int(open_fresh(&store, dir, &err), -1, "%s is refused", what);
 	is_int(err.kind, kind, "with the right kind");
 	if (!ok(strstr(err.msg, text) != NULL, "and says \"%s\"", text))
 		printf("# %s\n", err.msg);
@@ -34,8 +34,7 @@ static unsigned count_set_aside(void)
 	unsigned n = 0;
 
 	while ((entry = readdir(dir)))
-		n += strncmp(entry->d_name, "catalog.db.corrupt-", 19) == 0 &&
-		     !strstr(entry->d_name, "-wal");
+		n += strncmp(entry->d_name, "aside-", 6) == 0;
 	closedir(dir);
 	return n;
 }
@@ -98,7 +97,7 @@ static void test_damage(const char *what, void (*damage)(void), unsigned n_set_a
 	store_close(store);
 	damage();
 	store = NULL;
-	if (!ok(store_open(&store, dir, &err) == 0, "a catalog that is %s is replaced", what)) {
+	if (!ok(open_fresh(&store, dir, &err) == 0, "a catalog that is %s is replaced", what)) {
 		printf("# %s\n", err.msg);
 		return;
 	}
@@ -179,6 +178,27 @@ static void test_files(void)
 	fixture_end();
 }
 
+/* In a child; returns its exit code. */
+static int use_runtime_dir(void)
+{
+	struct err err = ERR_INIT;
+	struct store *store = NULL;
+	char *dir = NULL;
+
+	setenv("XDG_RUNTIME_DIR", below("run"), 1);
+	if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+		return 3;
+	int fd = store_make_memory(65534, 65534, &dir, &err);
+	struct store_setup setup = { .dir_fd = fd, .dir = "memory", .in_memory = true };
+	if (fd < 0 || !dir || store_open(&store, &setup, &err) < 0 || !commit_id(store, "x", 1, 1))
+		return 1;
+	store_close(store);
+	store_remove_memory(dir);
+	free(dir);
+	unsetenv("XDG_RUNTIME_DIR");
+	return store_make_memory(65534, 65534, &dir, &err) == -1 && err.kind == ERR_CONFIG ? 0 : 2;
+}
+
 /* As an ordinary user: root may do everything. */
 static void test_permission(void)
 {
@@ -198,7 +218,7 @@ static void test_permission(void)
 	if (pid == 0) {
 		if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
 			_exit(3);
-		int result = store_open(&store, below("closed"), &err);
+		int result = open_fresh(&store, below("closed"), &err);
 		_exit(result < 0 && strstr(err.msg, "Permission denied") &&
 				      strstr(err.msg, "closed")
 			      ? 0
@@ -212,17 +232,8 @@ static void test_permission(void)
 	if (chown(below("run"), 65534, 65534) < 0)
 		printf("# chown failed\n");
 	pid = fork();
-	if (pid == 0) {
-		setenv("XDG_RUNTIME_DIR", below("run"), 1);
-		if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
-			_exit(3);
-		if (store_open_memory(&store, &err) < 0 || !commit_id(store, "x", 1, 1))
-			_exit(1);
-		store_close(store);
-		unsetenv("XDG_RUNTIME_DIR");
-		store = NULL;
-		_exit(store_open_memory(&store, &err) == -1 && err.kind == ERR_CONFIG ? 0 : 2);
-	}
+	if (pid == 0)
+		_exit(use_runtime_dir());
 	waitpid(pid, &status, 0);
 	is_int(status, 0, "a store in memory without the right to mount");
 	ok(rmdir(below("run")) == 0, "leaves nothing behind");

@@ -66,16 +66,15 @@ static int64_t plan(void *arg, enum update_outcome outcome, enum err_kind kind,
 /* As a start of the daemon: everything comes from the store. */
 static void load(struct bench *bench)
 {
-	struct snapshot *snapshot = NULL;
-	_cleanup_free_ char *token = NULL;
-	uint64_t fingerprint = 0;
+	struct store_term loaded = { .snapshot = NULL };
 	struct err *err = &bench->err;
 
-	if (store_load(bench->temp.store, "t", &snapshot, &token, &fingerprint, err) < 0 ||
-	    term_init(&bench->term, &bench->config, snapshot, token, err) < 0 ||
-	    update_state_new(&bench->state, &bench->config, bench->temp.store, token, fingerprint,
-			     err) < 0)
+	if (store_load(bench->temp.store, "t", &loaded, err) < 0 ||
+	    term_init(&bench->term, &bench->config, loaded.snapshot, loaded.token, err) < 0 ||
+	    update_state_new(&bench->state, &bench->config, bench->temp.store, loaded.token,
+			     loaded.fingerprint, err) < 0)
 		abort();
+	free(loaded.token);
 }
 
 static void unload(struct bench *bench)
@@ -324,6 +323,28 @@ static void test_refused(void)
 	tear_down(&bench);
 }
 
+static void test_too_small(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 2);
+	bench.config.min_size_bytes = 3;
+	offer(fake, "\"1\"", "one", 1000);
+	is_int(run(&bench), UPDATE_UPDATED, "a body of min_size");
+	offer(fake, "\"2\"", "no", 2000);
+	is_int(run(&bench), UPDATE_FAILED, "a body under min_size");
+	is_int(bench.err.kind, ERR_BAD_DATA, "is bad data");
+	ok(strstr(bench.err.msg, "2 bytes, less than min_size (3 bytes)"), "%s", bench.err.msg);
+	is_int(bench.fakes[1].calls, 0, "and does not fail over");
+	unsigned downloads = fake->downloads;
+	restart(&bench);
+	is_int(run(&bench), UPDATE_FAILED, "after a restart");
+	is_int(fake->downloads, downloads, "it is not downloaded again");
+	ok(serves(&bench, "one", "1", "http://a/t"), "what was good is served");
+	tear_down(&bench);
+}
+
 static void test_failover(void)
 {
 	struct bench bench;
@@ -427,9 +448,7 @@ static void test_on_delete(void)
 {
 	struct bench bench;
 	struct fake *a = &bench.fakes[0], *b = &bench.fakes[1];
-	struct snapshot *snapshot = NULL;
-	_cleanup_free_ char *token = NULL;
-	uint64_t fingerprint;
+	struct store_term loaded = { .snapshot = NULL };
 
 	set_up(&bench, 2);
 	bench.config.on_delete = ON_DELETE_REMOVE;
@@ -443,8 +462,9 @@ static void test_on_delete(void)
 	is_int(run(&bench), UPDATE_FAILED, "one that does not answer does not count");
 	is_int(bench.err.kind, ERR_NOT_FOUND, "not found");
 	ok(serves(&bench, NULL, NULL, NULL), "the name is gone");
-	store_load(bench.temp.store, "t", &snapshot, &token, &fingerprint, &bench.err);
-	ok(!snapshot, "durably");
+	store_load(bench.temp.store, "t", &loaded, &bench.err);
+	ok(!loaded.snapshot, "durably");
+	store_term_release(&loaded);
 	run(&bench);
 	is_int(bench.published, 2, "once");
 	offer(a, "\"1\"", "one", 1000);
@@ -531,7 +551,7 @@ static void test_keep_is_bounded(void)
 
 	temp_store_open(&temp);
 	for (size_t i = 0; i < ARRAY_SIZE(sinks); i++) {
-		if (sink_new(&sinks[i], temp.store, sizeof(bytes), &err) < 0)
+		if (sink_new(&sinks[i], temp.store, 0, sizeof(bytes), &err) < 0)
 			abort();
 		sink_resumable(sinks[i], "v");
 		sink_write(sinks[i], bytes, sizeof(bytes), &err);
@@ -565,6 +585,7 @@ int main(void)
 	test_no_token();
 	test_plain_fetcher();
 	test_refused();
+	test_too_small();
 	test_failover();
 	test_failover_rest();
 	test_backwards();

@@ -1,0 +1,18 @@
+/*
+ * listener: the control socket of a mount, which outlives the workers that answer it.
+ *
+ * Whoever connects while no worker runs waits for the next one.
+ */
+#ifndef CONTROL_LISTENER_H
+#define CONTROL_LISTENER_H
+
+#include "base/err.h"
+
+/*
+ * Listens on `path`, which everybody may connect to; the caller's descriptor, non-blocking. The
+ * directory of `path` is made (0755) if it is missing, its parent is not; a socket of somebody who
+ * is gone is replaced. The name appears when there is somebody who listens, never before.
+ */
+int listener_new(const char *path, struct err *err);
+
+#endif

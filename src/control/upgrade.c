@@ -1,0 +1,47 @@
+/*
+ * upgrade: the answer to those who asked for one. It is written by another thread, mostly of
+ * another process, than the one that was asked.
+ */
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "control/command.h"
+#include "control/control.h"
+#include "control/text.h"
+
+/* A line that fits into the socket's buffer, or nobody who is worth waiting for. */
+static void put_line(int connection, const char *line)
+{
+	if (send(connection, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		/* The peer is gone: the log says it all the same. */
+	}
+}
+
+void control_report_upgrade(int connection, const struct control_view *view, const char *previous)
+{
+	char version[BUILD_VERSION_SIZE];
+	_cleanup_(json_decref_cleanup) json_t *object = json_pack(
+		"{s:o, s:{s:o, s:i}, s:{s:o, s:i}}", "previous", text_json(previous), "worker",
+		"version", text_json(build_version(version)), "pid", (int)getpid(), "keeper",
+		"version", text_json(view->keeper_version), "pid", (int)view->keeper);
+	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *line = NULL;
+
+	if (text && asprintf(&line, "%s\n", text) >= 0)
+		put_line(connection, line);
+}
+
+void control_refuse_upgrade(int connection, const char *reason)
+{
+	struct err err = ERR_INIT;
+	char line[2 * ERR_MSG_SIZE] = "";
+	FILE *out = fmemopen(line, sizeof(line), "w");
+
+	if (!out)
+		return;
+	err_set(&err, ERR_DENIED, "%s", reason);
+	command_write_error(out, &err);
+	fclose(out);
+	put_line(connection, line);
+}

@@ -1,0 +1,432 @@
+"""rptfs as a service: under a service manager made of a few lines, and under a real systemd.
+
+Both know start, restart, stop and reload of one service with one mount, give it a watchdog and keep
+descriptors for it; FakeManager needs nothing, and shows what was said to it.
+"""
+
+import array
+import contextlib
+import ctypes
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+from builds import TOP
+from rptmount import comm, parse_logfmt, session_processes, wait_for, xattr
+
+SYS_KCMP = {"x86_64": 312, "aarch64": 272}[os.uname().machine]
+KCMP_FILE = 0
+
+
+def children(pid):
+    """Pids of the processes whose parent that is."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                    state, parent = file.read().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if int(parent) == pid and state != "Z":
+                found.append(int(entry))
+    return found
+
+
+class Service:
+    """What both have in common. root: where the mount's file system is seen from here."""
+
+    def __init__(self, build, directory, config):
+        self.build, self.dir, self.root = build, directory, ""
+        self.mountpoint = os.path.join(directory, "mnt")
+        self.store = os.path.join(directory, "store")
+        self.log_path = os.path.join(directory, "log")
+        os.makedirs(self.mountpoint)
+        self.config = config
+        self.control = None
+        self.conf = os.path.join(directory, "test.conf")
+
+    def configure(self, config=None, *, mountpoint=None, store=None):
+        text = self.config if config is None else config
+        with open(self.conf, "w", encoding="utf-8") as file:
+            file.write(f'mountpoint = "{mountpoint or self.mountpoint}"\n')
+            file.write(f'store = "{store or self.store}"\n{text}')
+
+    def at(self, name):
+        return f"{self.root}{self.mountpoint}/{name}"
+
+    def read(self, name):
+        # Unbuffered: else Python asks each file whether it is a terminal.
+        with open(self.at(name), "rb", buffering=0) as file:
+            return file.read()
+
+    def mounts(self, pid="self"):
+        """Mount points of ours there, and their device numbers."""
+        found = {}
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as file:
+            for line in file:
+                fields = line.split()
+                if " fuse.rptfs " in line and fields[4].startswith(self.dir):
+                    found[fields[4]] = fields[2]
+        return found
+
+    def worker(self):
+        """Pid of the worker; None if there is none."""
+        found = [pid for pid in children(self.keeper() or 0) if comm(pid) == "rptfs-worker"]
+        return found[0] if found else None
+
+    def ask(self):
+        """What rpt status says of everything."""
+        if not self.control or not os.path.exists(self.control):
+            self.control = self.root + xattr(f"{self.root}{self.mountpoint}", "control")
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(self.control)
+            asking.sendall(b'{"command":"status"}\n')
+            with asking.makefile() as answer:
+                return json.loads(answer.readline())
+
+    def status(self, term):
+        return next(entry for entry in self.ask()["terms"] if entry["name"] == term)
+
+    def is_warm(self, name):
+        """Is it read without a request to the worker?"""
+        before = self.ask()["fuse_requests"]
+        self.read(name)
+        return self.ask()["fuse_requests"] == before
+
+    def events(self, event):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                lines = [parse_logfmt(line) for line in file]
+        except FileNotFoundError:
+            return []
+        return [line for line in lines if line and line.get("event") == event]
+
+    def log(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+
+class FakeManager(Service):
+    """As systemd 252 does it with packaging/systemd/rptfs@.service, as far as rptfs can see."""
+
+    kind = "fake"
+
+    def __init__(self, build, directory, config):
+        super().__init__(build, directory, config)
+        self.configure()
+        self.kept = []  # (name, descriptor), the newest first
+        self.said = []  # (time, message)
+        self.process = None
+        self.lock = threading.Lock()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(os.path.join(directory, "notify"))
+        self.over, self.wake = os.pipe()
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+
+    # What it is told
+
+    def _listen(self):
+        while True:
+            ready, _, _ = select.select([self.socket, self.over], [], [])
+            if self.over in ready:
+                return
+            message, control, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(16 * 4))
+            fds = array.array("i")
+            for level, kind, data in control:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+            with self.lock:
+                self._take(message.decode(), list(fds))
+
+    def _take(self, message, fds):
+        self.said.append((time.monotonic(), message))
+        fields = dict(line.split("=", 1) for line in message.splitlines())
+        if "FDSTORE" in fields:
+            for fd in fds:
+                self._keep(fields["FDNAME"], fd)
+        elif "FDSTOREREMOVE" in fields:
+            for name, fd in self.kept:
+                if name == fields["FDNAME"]:
+                    os.close(fd)
+            self.kept = [entry for entry in self.kept if entry[0] != fields["FDNAME"]]
+
+    def _keep(self, name, fd):
+        libc, own = ctypes.CDLL(None), os.getpid()
+        if any(libc.syscall(SYS_KCMP, own, own, KCMP_FILE, fd, old) == 0 for _, old in self.kept):
+            os.close(fd)  # it is there already
+        else:
+            self.kept.insert(0, (name, fd))
+
+    def _drop_dead(self):
+        """What has failed is not kept."""
+        for entry in list(self.kept):
+            poll = select.poll()
+            try:
+                poll.register(entry[1], 0)
+                dead = poll.poll(0)
+            except OSError:
+                dead = False
+            if dead:
+                os.close(entry[1])
+                self.kept.remove(entry)
+
+    def kept_names(self):
+        with self.lock:
+            return sorted(re.sub(r"\d+$", "N", name) for name, _ in self.kept)
+
+    def told(self, word, since=0.0):
+        """Messages with that line, as times."""
+        with self.lock:
+            return [at for at, message in self.said if at >= since and word in message.splitlines()]
+
+    # What it does
+
+    def spawn(self, alone=False):
+        """Starts it with what is kept; does not wait. alone: without a manager."""
+        with self.lock:
+            self._drop_dead()
+            kept = list(self.kept)
+        high = [os.dup(fd) for _, fd in kept]
+        places = [f"{3 + i}<&{fd}" for i, fd in enumerate(high)]
+        script = f'export LISTEN_PID=$$; exec "$@" {" ".join(places)} {" ".join(f"{fd}<&-" for fd in high)}'
+        if any(fd < 3 + len(high) for fd in high):
+            raise AssertionError("descriptors in the way")
+        environment = self.build.environment(self.dir)
+        if not alone:
+            environment["NOTIFY_SOCKET"] = self.socket.getsockname()
+        if kept:
+            environment["LISTEN_FDS"] = str(len(kept))
+            environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in kept)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", script, "-", self.build.rptfs, "-f", "-c", self.conf],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                pass_fds=high, start_new_session=True,
+            )  # fmt: skip
+        for fd in high:
+            os.close(fd)
+
+    def start(self):
+        before = time.monotonic()
+        self.spawn()
+
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"rptfs exited with {self.process.returncode}:\n{self.log()}")
+            return self.told("READY=1", before)
+
+        wait_for(ready, "READY=1", 20 * self.build.slow)
+
+    def run(self, *command):
+        subprocess.run(command, check=True, capture_output=True)
+
+    def keeper(self):
+        return self.process.pid if self.process and self.process.poll() is None else None
+
+    def end(self, number):
+        """A signal to the keeper; whoever is left when it has ended is killed."""
+        self.process.send_signal(number)
+        code = self.process.wait(10 * self.build.slow)
+        for pid in session_processes(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not session_processes(self.process.pid), "the end of the rest")
+        return code
+
+    def restart(self):
+        assert self.end(signal.SIGUSR1) == 0, self.log()
+        self.start()
+
+    def crash(self):
+        """kill -9 of the keeper, and what its manager does then."""
+        self.end(signal.SIGKILL)
+        self.start()
+
+    def stop(self):
+        """Its exit code, after which nothing is kept."""
+        code = self.end(signal.SIGTERM)
+        self.forget()
+        return code
+
+    def forget(self):
+        with self.lock:
+            for _, fd in self.kept:
+                os.close(fd)
+            self.kept = []
+
+    def close(self):
+        if self.keeper():
+            self.end(signal.SIGKILL)
+        self.forget()
+        for mountpoint in self.mounts():
+            subprocess.run(["umount", "-l", mountpoint], capture_output=True)
+        os.write(self.wake, b"x")
+        self.thread.join(10)
+        for fd in (self.over, self.wake):
+            os.close(fd)
+        self.socket.close()
+
+
+class NoSystemd(Exception):
+    """It cannot be run here, and why."""
+
+
+class Systemd(Service):
+    """A real one in namespaces of its own, with rptfs@test.service as meson installs it."""
+
+    kind = "systemd"
+    unit = "rptfs@test.service"
+    # Of what our unit refers to, or units do by default.
+    targets = (
+        "test sysinit basic shutdown umount local-fs-pre local-fs remote-fs network nss-user-lookup"
+    )
+
+    def __init__(self, build, directory, config):
+        super().__init__(build, directory, config)
+        if not os.path.exists("/lib/systemd/systemd"):
+            raise NoSystemd("systemd is not installed")
+        self._furnish()
+        self.cgroup = self._make_cgroup()
+        self.outer = None
+        try:
+            self._boot()
+        except BaseException:
+            self.close()
+            raise
+
+    def _furnish(self):
+        shutil.copytree("/etc", os.path.join(self.dir, "etc"), symlinks=True, ignore_dangling_symlinks=True)
+        os.makedirs(os.path.join(self.dir, "etc", "rptfs"), exist_ok=True)
+        self.conf = os.path.join(self.dir, "etc", "rptfs", "test.conf")
+        self.configure()
+        subprocess.run(
+            ["meson", "install", "--no-rebuild", "--quiet", "--destdir", self.dir, "-C", self.build.dir],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        units = os.path.join(self.dir, "units")
+        os.makedirs(os.path.join(units, "rptfs@.service.d"))
+        for target in self.targets.split():
+            with open(os.path.join(units, f"{target}.target"), "w", encoding="utf-8") as file:
+                file.write("[Unit]\nDefaultDependencies=no\n")
+        with open(os.path.join(units, "rptfs@.service.d", "log.conf"), "w", encoding="utf-8") as file:
+            file.write(f"[Service]\nStandardOutput=append:{self.log_path}\nStandardError=append:{self.log_path}\n")
+
+    def drop_in(self, line):
+        with open(os.path.join(self.dir, "units", "rptfs@.service.d", "more.conf"), "w") as file:
+            file.write(f"[Service]\n{line}\n")
+        assert self.systemctl("daemon-reload").returncode == 0
+
+    def _make_cgroup(self):
+        for place in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+            if os.path.exists(f"{place}/cgroup.procs") and os.path.exists(f"{place}/cgroup.controllers"):
+                try:
+                    path = f"{place}/rptfs-test-{os.path.basename(self.dir)}"
+                    os.mkdir(path)
+                    return path
+                except OSError as error:
+                    raise NoSystemd(f"no control group of its own: {error}") from None
+        raise NoSystemd("no control groups, version 2")
+
+    def _boot(self):
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net",
+                   "--cgroup", os.path.join(TOP, "tests", "nested-systemd"), self.dir]  # fmt: skip
+        script = 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"'
+        with open(os.path.join(self.dir, "boot.log"), "wb") as log:
+            self.outer = subprocess.Popen(
+                ["bash", "-c", script, "-", self.cgroup, *command],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+        def booted():
+            if self.outer.poll() is not None:
+                with open(os.path.join(self.dir, "boot.log"), encoding="utf-8") as log:
+                    raise NoSystemd(f"it cannot be nested here: {log.read().strip()[-300:]}")
+            inner = children(self.outer.pid)
+            if not inner or comm(inner[0]) != "systemd":
+                return False
+            self.root = f"/proc/{inner[0]}/root"
+            return self.property("ActiveState", "test.target") == "active"
+
+        try:
+            wait_for(booted, "systemd", 20)
+        except AssertionError as error:
+            raise NoSystemd(str(error)) from None
+
+    def inside(self, *command, timeout=60):
+        pid = self.root.split("/")[2]
+        return subprocess.run(
+            ["nsenter", "-t", pid, "-m", "-p", "-C", *command],
+            capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def run(self, *command):
+        done = self.inside(*command)
+        assert done.returncode == 0, done.stderr
+
+    def systemctl(self, *arguments):
+        return self.inside("systemctl", "--no-pager", *arguments)
+
+    def property(self, name, unit=None):
+        return self.systemctl("show", "--property", name, "--value", unit or self.unit).stdout.strip()
+
+    def job(self):
+        """The type of the job that systemd has for it; empty if there is none."""
+        fields = self.systemctl("list-jobs", "--no-legend", self.unit).stdout.split()
+        return fields[2] if len(fields) > 2 else ""
+
+    def mounts(self, pid=None):
+        return super().mounts(pid or self.root.split("/")[2])
+
+    def keeper(self):
+        """Its pid as seen from here."""
+        inner = int(self.root.split("/")[2])
+        return next((pid for pid in children(inner) if comm(pid) == "rptfs-keeper"), None)
+
+    def _do(self, what):
+        done = self.systemctl(what, self.unit)
+        shown = self.systemctl("status", self.unit).stdout if done.returncode else ""
+        assert done.returncode == 0, f"systemctl {what}: {done.stderr}{shown}{self.log()}"
+
+    def start(self):
+        self._do("start")
+
+    def restart(self):
+        self._do("restart")
+
+    def crash(self):
+        before = self.keeper()
+        os.kill(before, signal.SIGKILL)
+        wait_for(
+            lambda: self.keeper() not in (None, before) and self.property("ActiveState") == "active",
+            "the restart", 20,
+        )  # fmt: skip
+
+    def stop(self):
+        self._do("stop")
+        return int(self.property("ExecMainStatus"))
+
+    def close(self):
+        if self.outer:
+            self.outer.kill()  # and with it everybody in its namespaces
+            self.outer.wait(10)
+        wait_for(self._remove_cgroup, "the end of its control group", 20)
+
+    def _remove_cgroup(self):
+        for path, _, _ in os.walk(self.cgroup, topdown=False):
+            try:
+                os.rmdir(path)
+            except OSError:
+                return False
+        return True

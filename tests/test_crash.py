@@ -1,0 +1,338 @@
+"""The worker dies, hangs, cannot go on; the keeper dies: what readers see of it."""
+
+import contextlib
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from origin import status
+from rptmount import comm, drop_pages, mounts, read, session_processes, wait_for, xattr
+
+BIG = os.urandom(1 << 20)
+
+
+def static(*names):
+    return "".join(f'term "{name}" {{ static {{ data = "this is {name}" }} }}\n' for name in names)
+
+
+def http(origin, *names):
+    return "defaults { refresh_interval = never }\n" + "".join(
+        f'term "{name}" {{ http {{ url = "{origin.url("/" + name)}" }} }}\n' for name in names
+    )
+
+
+def close_dead(fd):
+    """Of a mount that is gone: close(2) closes, and says that there is nobody to tell."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def shows_in_the_end(m, name, content):
+    """Who asked the old mount gets an error, then."""
+
+    def shows():
+        with contextlib.suppress(OSError):
+            return m.read(name) == content
+
+    wait_for(shows, f"{name} to be there again", 20 * m.build.slow)
+
+
+def test_readers_do_not_notice(mount, origin):
+    """Descriptor, mapping and names of before; names that nobody has looked at yet."""
+    origin.put("/big", BIG, etag='"1"')
+    m = mount(http(origin, "big") + static("seen", "dir/unseen"))
+    fd = os.open(m.at("big"), os.O_RDONLY)
+    mapped = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+    before = os.stat(m.at("big"))
+    m.read("seen")
+    drop_pages(fd)
+    dead = m.kill_worker()
+    assert mapped[:] == BIG
+    assert m.read("dir/unseen") == b"this is dir/unseen"
+    assert m.read("seen") == b"this is seen"
+    after = os.stat(m.at("big"))
+    assert (after.st_ino, after.st_dev) == (before.st_ino, before.st_dev)
+    assert os.pread(fd, len(BIG), 0) == BIG
+    os.close(fd)
+    assert m.wait_worker(after=dead) != dead
+    assert m.status()["restarts"] == 1
+    assert m.metrics()["rptfs_worker_restarts_total"] == 1
+    origin.put("/big", b"two", etag='"2"')
+    m.refresh("big")
+    assert m.read("big") == b"two"
+
+
+def test_superseded_snapshots_are_served_on(mount, origin):
+    """Versions that only a descriptor knows any more, over several deaths, cold; then they go."""
+    m = mount(http(origin, "t"), start=False)
+    open_fds = []
+    for version in range(1, 6):
+        origin.put("/t", b"%d" % version * 5000, etag=f'"{version}"')
+        if version == 1:
+            m.start()
+        else:
+            m.refresh("t")
+        open_fds.append(os.open(m.at("t"), os.O_RDONLY))
+        m.wait_worker(after=m.kill_worker())
+    for version, fd in enumerate(open_fds, 1):
+        drop_pages(fd)
+        assert os.pread(fd, 100_000, 0) == b"%d" % version * 5000
+        assert xattr(fd, "version") == str(version)
+        assert os.fstat(fd).st_nlink == (version == 5)
+        os.close(fd)
+
+    def files():
+        return sum(len(found) for _, _, found in os.walk(os.path.join(m.store, "snapshots")))
+
+    # history = 3 and the current one; what the kernel held is gone once it has let go.
+    wait_for(lambda: files() == 4, "the store to hold four snapshots")
+
+
+def test_announced_after_all(mount, origin):
+    """The worker dies after the commit and before it is announced: its successor announces."""
+    origin.put("/t", b"one", etag='"1"')
+    m = mount(http(origin, "t"))
+    for version in range(2, 6):
+        assert m.read("t")
+        origin.put("/t", b"v%d" % version, etag=f'"{version}"')
+        dead = m.worker
+        asked = subprocess.Popen(
+            [m.build.rpt, "-m", m.path, "refresh", "--wait", "t"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=m.env,
+        )  # fmt: skip
+        # As soon as the catalog has it; sometimes before, sometimes after the name has moved.
+        wait_for(lambda: len(origin.requests) >= version, "the request")
+        m.kill_worker()
+        asked.wait(30)
+        m.wait_worker(after=dead)
+        committed = m.status("t")["version"]
+        assert m.xattr("t", "version") == committed
+        assert m.read("t") == (b"v" + committed.encode() if committed != "1" else b"one")
+        m.refresh("t")
+        assert m.read("t") == b"v%d" % version
+
+
+def test_a_worker_that_hangs_is_replaced(mount):
+    m = mount(static("a", "b"), expect=["event=worker_hangs"])
+    m.read("a")
+    hung = m.worker
+    os.kill(hung, signal.SIGSTOP)
+    m.expect("event=worker_died")
+    assert m.read("a") == b"this is a"  # warm: nobody is asked
+    assert m.read("b") == b"this is b"  # cold: after it was replaced
+    assert m.wait_worker(after=hung) != hung
+    assert m.events("worker_hangs", pid=hung)
+
+
+def test_crash_loop(mount, build):
+    """One worker after the other dies at once: later and later ones, the mount stays."""
+    m = mount(static("a", "b"))
+    m.read("a")
+    dead = []
+    while len(dead) < 6:
+        pid = wait_for(lambda: m.child("worker"), "the next worker", 20)
+        if pid not in dead:
+            m.kill_worker()
+            dead.append(pid)
+            assert m.read("a") == b"this is a"
+    waits = [int(event["next_in_ms"]) for event in m.events("worker_died")]
+    assert waits[0] in (0, 100) and waits[-1] >= 400 and waits == sorted(waits), waits
+    assert m.read("b") == b"this is b"
+    m.wait_worker(after=dead[-1])
+    # One that has lived for a second is followed at once.
+    lived = m.worker
+    wait_for(lambda: time.time() - os.stat(f"/proc/{lived}").st_mtime > 2.5, "a settled worker")
+    m.wait_worker(after=m.kill_worker())
+    assert m.events("worker_died")[-1]["next_in_ms"] == "0"
+
+
+def test_a_store_that_kills_is_set_aside(mount, origin):
+    """Three faults at start: the store is kept for inspection, and filled again from the sources."""
+    origin.put("/t", b"content", etag='"1"')
+    m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=store_set_aside"])
+    fd = os.open(m.at("t"), os.O_RDONLY)
+    assert os.read(fd, 100) == b"content"
+    dead = []
+    while len(dead) < 3:
+        pid = wait_for(lambda: m.child("worker"), "the next worker", 20)
+        if pid not in dead:
+            m.kill_worker(signal.SIGABRT)
+            dead.append(pid)
+    shows_in_the_end(m, "t", b"content")
+    assert [name for name in os.listdir(m.store) if name.startswith("aside-")]
+    assert m.events("mounted_anew")
+    close_dead(fd)
+
+
+def test_a_mount_that_cannot_be_taken_over_is_made_anew(mount, origin):
+    """The store is gone: an error for who had a cold file open, and a mount that works for others."""
+    origin.put("/t", BIG, etag='"1"')
+    m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=worker_died"])
+    fd = os.open(m.at("t"), os.O_RDONLY)
+    os.read(fd, 10)
+    drop_pages(fd)
+    os.kill(m.keeper, signal.SIGSTOP)
+    dead = m.kill_worker()
+    wait_for(lambda: not comm(dead) or read(f"/proc/{dead}/stat").split()[2] == b"Z", "its death")
+    for name in os.listdir(m.store):
+        if name.startswith("catalog.db"):
+            os.unlink(os.path.join(m.store, name))
+    os.kill(m.keeper, signal.SIGCONT)
+    shows_in_the_end(m, "t", BIG)
+    assert mounts().count(m.path) == 1
+    with pytest.raises(OSError):
+        os.pread(fd, len(BIG), 0)
+    close_dead(fd)
+    reasons = [event.get("reason", "") for event in m.events("worker_died")]
+    assert len(reasons) == 2 and "is not the one that this mount was served from" in reasons[1]
+
+
+def test_the_configuration_is_the_one_it_was_started_with(mount):
+    """Whatever has become of the file: it counts with an upgrade, not with a death."""
+    m = mount(static("a"))
+    with open(m.conf, "a", encoding="utf-8") as file:
+        file.write("this is nonsense {\n")
+    m.wait_worker(after=m.kill_worker())
+    assert m.ls() == ["a"] and m.read("a") == b"this is a"
+
+
+def test_state_in_memory_outlives_the_worker(mount, origin):
+    """store = "memory": the keeper holds it."""
+    origin.put("/t", b"content", etag='"1"')
+    m = mount(http(origin, "t"), store="memory")
+    origin.always("/t", status(503))
+    m.expect("event=update_failed")
+    before = os.stat(m.at("t")).st_ino
+    m.wait_worker(after=m.kill_worker())
+    assert m.read("t") == b"content" and os.stat(m.at("t")).st_ino == before
+
+
+def test_users_mount(mount, build):
+    m = mount(static("a", "b"), user=65534)
+    assert m.ls() == ["a", "b"]
+    dead = m.kill_worker()
+    wait_for(lambda: m.child("worker") not in (None, dead), "the next worker")
+    assert m.ls() == ["a", "b"]
+
+
+def test_the_keeper_is_killed(mount):
+    """Everything ends, nothing hangs, and the next start replaces the dead mount."""
+    m = mount(static("a"))
+    fd = os.open(m.at("a"), os.O_RDONLY)
+    os.read(fd, 1)
+    session = m.process.pid
+    m.expect("event=keeper_died", "event=dead_mount_replaced")
+    m.process.kill()
+    m.process.wait(10)
+    wait_for(lambda: not session_processes(session), "the others to end", 5 * m.build.slow)
+    with pytest.raises(OSError):
+        m.ls()
+    close_dead(fd)
+    m.start()
+    assert m.read("a") == b"this is a"
+    assert m.events("dead_mount_replaced")
+
+
+def test_started_twice(mount, build):
+    """The second one says so, and does no harm."""
+    m = mount(static("a"))
+    second = subprocess.run(
+        m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=30
+    )
+    assert second.returncode == 32, second
+    assert f"an rptfs is mounted at {m.path} already" in second.stderr
+    assert m.read("a") == b"this is a" and m.status()["restarts"] == 0
+    assert mounts().count(m.path) == 1
+
+
+def test_started_at_the_same_moment(mount, build, directory):
+    """One of several wins, whatever their stores are."""
+    place = os.path.join(directory, "place")
+    os.makedirs(place)
+    processes = []
+    for i in range(4):
+        arguments = ["-f", "-o", f"store={directory}/store{i}", place, f"a={build_url(directory)}"]
+        processes.append(
+            subprocess.Popen(
+                [build.rptfs, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                env=build.environment(directory), text=True,
+            )  # fmt: skip
+        )
+    try:
+        wait_for(lambda: sum(p.poll() is None for p in processes) == 1, "one to be left", 30)
+        (winner,) = [p for p in processes if p.poll() is None]
+        wait_for(lambda: place in mounts(), "the mount")
+        assert mounts().count(place) == 1
+        for loser in processes:
+            if loser is not winner:
+                assert loser.returncode == 32
+                assert "mounted at " + place in loser.stderr.read()
+        winner.terminate()
+        assert winner.wait(20) == 0
+        assert place not in mounts()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+        subprocess.run(["umount", "-l", place], capture_output=True)
+
+
+def build_url(directory):
+    source = os.path.join(directory, "source")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write("content")
+    return "file://" + source
+
+
+def test_rpt_waits_for_the_next_worker(mount):
+    """Who connects while there is no worker is answered by the next one."""
+    m = mount(static("a"))
+    os.kill(m.keeper, signal.SIGSTOP)
+    dead = m.kill_worker()
+    wait_for(lambda: not comm(dead) or read(f"/proc/{dead}/stat").split()[2] == b"Z", "its death")
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(m.control)
+        asking.sendall(b'{"command":"status","terms":[]}\n')
+        os.kill(m.keeper, signal.SIGCONT)
+        asking.settimeout(20)
+        with asking.makefile() as answer:
+            assert json.loads(answer.readline())["restarts"] == 1
+
+
+def test_many_deaths_under_readers(mount, build):
+    """Nobody fails and nobody is cut short while one worker after the other is killed."""
+    names = [f"t{i}" for i in range(8)]
+    m = mount(static(*names))
+    over, failures, reads = threading.Event(), [], [0]
+
+    def look():
+        while not over.is_set():
+            for name in names:
+                try:
+                    with open(m.at(name), "rb") as file:
+                        drop_pages(file.fileno())
+                        if file.read() != b"this is " + name.encode():
+                            failures.append(name)
+                        xattr(file.fileno(), "state")
+                except OSError as error:
+                    failures.append(error)
+                reads[0] += 1
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(5):
+            m.wait_worker(after=m.kill_worker(), seconds=20)
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join(30)
+    assert not failures and reads[0] > 20

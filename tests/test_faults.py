@@ -1,0 +1,557 @@
+"""A disk that is full, read-only or broken, no descriptors, no memory: the update fails, the mount
+serves, and once the trouble is over it recovers by itself.
+
+Most of it runs with a library that lets single system calls of the worker fail (tests/faults/): one
+mount goes through every call that an attempt makes, and every error that makes sense of it. The
+calls of the store alone, and of its opening, are gone through by unit-store_faults.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import resource
+import socket
+import subprocess
+
+import pytest
+from faults import ALWAYS, CALLS, ERRORS, HALF, Faults, cause
+from origin import status
+from rptmount import drop_pages, wait_for
+
+FILES = CALLS[: CALLS.index("memory")]
+LIMITS = ("open", "create", "map", "socket", "accept", "thread")
+TRANSIENT = (errno.EINTR, HALF)  # what is repeated until it works
+
+
+def body(version):
+    """Of another length each time, and several pages long."""
+    return b"version %08d " % version * (300 + version % 500)
+
+
+def http(origin, name, options=""):
+    return f'term "{name}" {{ refresh_interval = 1h {options} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+
+
+def cold(path):
+    """The file's bytes from rptfs itself, not from what the kernel has of them."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        drop_pages(fd)
+        size = os.fstat(fd).st_size
+        found = os.pread(fd, size + 1, 0)
+        assert len(found) == size, "a short read"
+        return found
+    finally:
+        os.close(fd)
+
+
+def ask(m, command, *terms, **more):
+    """A command over the control socket: the last line of the answer, or None if there is none."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(30)
+        try:
+            asking.connect(m.control)
+            request = {"command": command, "terms": list(terms), **more}
+            asking.sendall(json.dumps(request).encode() + b"\n")
+            with asking.makefile() as answer:
+                return json.loads((answer.readlines() or ["null"])[-1])
+        except ConnectionError:
+            return None
+
+
+def term_of(m, name):
+    return ask(m, "status", name)["terms"][0]
+
+
+def attempt(m, name):
+    """One attempt of the term, to its end: "updated", "unchanged", "failed"; None: not known."""
+    answer = ask(m, "refresh", name, wait=True)
+    return answer and answer.get("outcome")
+
+
+class Campaign:
+    """One mount, one worker, many faults. Terms: "t" changes, "calm" never does."""
+
+    def __init__(self, mount, build, directory, origin, more=""):
+        self.origin, self.build = origin, build
+        self.version = 0
+        self.points = self.survived = 0
+        origin.put("/calm", body(0))
+        self.change()
+        self.faults = Faults(build, directory)
+        self.m = mount(http(origin, "t") + http(origin, "calm") + more, start=False)
+        self.faults.prepare(self.m.env)
+        self.m.start()
+        self.m.expect("level=(warning|error)")
+        self.worker = self.m.worker
+        assert self.faults.pid == self.worker, "the worker obeys"
+
+    def change(self):
+        self.version += 1
+        self.origin.put("/t", body(self.version))
+
+    def calls_of(self, act):
+        """What an act without faults does."""
+        self.faults.count()
+        act()
+        return self.faults.counted()
+
+    def check_calm(self):
+        assert cold(self.m.at("calm")) == body(0)
+
+    def update_under(self, **fault):
+        """The attempt of a new version meets a fault."""
+        before = term_of(self.m, "t")
+        self.change()
+        self.faults.fail(**fault)
+        outcome = attempt(self.m, "t")
+        self.points += 1
+        shown = cold(self.m.at("t"))
+        self.check_calm()
+        after = term_of(self.m, "t")
+        hit = self.faults.failed
+        self.faults.off()
+        # What failed is tried again soon, and may have succeeded before we looked.
+        if outcome == "failed" and after["updated_total"] == before["updated_total"]:
+            assert hit, f"failed without a fault: {after['last_error']}"
+            assert shown == body(self.version - 1)
+            assert after["state"] == "stale" and after["next_check_at"]
+            assert after["last_error"]["kind"] == "internal", after["last_error"]
+            assert cause(fault["error"]) in after["last_error"]["message"], after["last_error"]
+        else:
+            self.survived += 1
+            assert shown in (body(self.version), body(self.version - 1))
+        if self.points % 25 == 0:
+            self.m.wait_content("t", body(self.version))
+        else:
+            assert attempt(self.m, "t") in ("updated", "unchanged")
+        self.check_new()
+
+    def check_new(self):
+        assert cold(self.m.at("t")) == body(self.version)
+        status = term_of(self.m, "t")
+        assert status["state"] == "fresh" and not status["last_error"]
+
+    def end(self):
+        """The same worker as in the beginning; files and catalog agree, and so does the next."""
+        assert self.m.worker == self.worker
+        self.check_calm()
+        self.origin.always("*", status(503))
+        self.m.env.pop("LD_PRELOAD")
+        self.m.restart()
+        assert cold(self.m.at("t")) == body(self.version)
+        self.check_calm()
+        names = [n for _, _, names in os.walk(os.path.join(self.m.store, "snapshots")) for n in names]
+        assert len(names) == self.m.metrics()["rptfs_snapshots"]
+        assert not self.m.events("files_removed") and not self.m.events("snapshot_dropped")
+
+
+def sample(build, points, plain, sanitized=40):
+    """Spread evenly, where a build or a family has too many of them."""
+    limit = sanitized if build.sanitized else plain
+    return points[:: 1 + (len(points) - 1) // limit] if points else []
+
+
+@pytest.mark.timeout(300)
+def test_each_call_of_an_update(mount, build, directory, origin):
+    """Once, and from there on."""
+    c = Campaign(mount, build, directory, origin)
+    c.faults.aim(*FILES, thread="update", below=c.m.store)
+    c.change()
+    calls = c.calls_of(lambda: attempt(c.m, "t"))
+    assert {"create", "write", "sync", "link"} <= set(calls), calls
+    points = [
+        {"first": i, "error": error, "count": count}
+        for i, call in enumerate(calls)
+        for error in ERRORS[call]
+        for count in (1, ALWAYS)
+        if count == 1 or error not in TRANSIENT
+    ]
+    for point in sample(build, points, 400):
+        c.update_under(**point)
+    assert c.points >= (25 if build.sanitized else 80) and c.survived < c.points
+    c.end()
+
+
+def test_faults_at_random(mount, build, directory, origin):
+    """Each call may fail, while the trouble lasts; afterwards none does."""
+    c = Campaign(mount, build, directory, origin)
+    c.faults.aim(*FILES, thread="update", below=c.m.store)
+    for seed in range(10 if build.sanitized else 60):
+        c.update_under(error=errno.EIO, count=ALWAYS, odds=4 + seed % 12, seed=seed)
+    assert 0 < c.survived < c.points
+    c.end()
+
+
+def test_no_more_descriptors_memory_threads(mount, build, directory, origin):
+    """Any thread of the worker meets a limit, while an update is on its way."""
+    c = Campaign(mount, build, directory, origin)
+    c.faults.aim(*LIMITS)
+    c.change()
+    calls = c.calls_of(lambda: attempt(c.m, "t"))
+    assert {"open", "create", "accept"} <= set(calls), calls
+    points = [
+        (i, error)
+        for i, call in enumerate(calls)
+        for error in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+        if call != "thread" or error == errno.EAGAIN
+    ]
+    for first, error in sample(build, points, 100, 20):
+        c.change()
+        c.faults.fail(error, first=first)
+        attempt(c.m, "t")  # the question itself may be what fails
+        c.faults.off()
+        c.check_calm()
+        c.points += 1
+        if attempt(c.m, "t") == "failed":
+            raise AssertionError(term_of(c.m, "t")["last_error"])
+        c.check_new()
+    assert c.points >= 10
+    c.end()
+
+
+def test_no_memory_for_an_update(mount, build, directory, origin):
+    if build.sanitized:
+        pytest.skip("the sanitizer sees to memory")
+    c = Campaign(mount, build, directory, origin)
+    c.faults.aim("memory", thread="update")
+    c.change()
+    n = len(c.calls_of(lambda: attempt(c.m, "t")))
+    assert n > 20
+    for first in sample(build, range(n), 100):
+        c.change()
+        c.faults.fail(errno.ENOMEM, first=first, count=ALWAYS if first % 2 else 1)
+        attempt(c.m, "t")
+        c.faults.off()
+        c.check_calm()
+        assert cold(c.m.at("t")) in (body(c.version), body(c.version - 1))
+        assert attempt(c.m, "t") in ("updated", "unchanged")
+        c.check_new()
+        c.points += 1
+    assert c.points >= 20
+    c.end()
+
+
+def test_a_cold_read_is_whole_or_an_error(mount, build, directory, origin):
+    c = Campaign(mount, build, directory, origin)
+    c.faults.aim("open", "read", "stat", thread="fuse", below=c.m.store)
+    calls = c.calls_of(c.check_calm)
+    assert {"open", "read"} <= set(calls), calls
+    for first, call in enumerate(calls):
+        for error in ERRORS[call]:
+            for count in (1, ALWAYS):
+                with c.faults.failing(error, first=first, count=count if error not in TRANSIENT else 1):
+                    try:
+                        c.check_calm()
+                    except OSError as seen:
+                        assert seen.errno == errno.EIO and error not in TRANSIENT
+                    else:  # the kernel asks again when what it read ahead has failed
+                        assert count == 1 or error in TRANSIENT
+                    assert c.faults.failed
+                c.check_calm()
+                c.points += 1
+    c.change()
+    assert attempt(c.m, "t") == "updated"
+    c.end()
+
+
+def test_a_name_that_goes_and_comes(mount, build, directory, origin):
+    """Removal, and the first version of a term, while calls fail."""
+    c = Campaign(mount, build, directory, origin, http(origin, "f", "on_delete = remove"))
+    origin.put("/f", b"first")
+    assert attempt(c.m, "f") == "updated"
+    c.faults.aim(*FILES, thread="update", below=c.m.store)
+
+    def go(n):
+        origin.remove("/f")
+        attempt(c.m, "f")
+        return n
+
+    def come(n):
+        origin.put("/f", b"version %d" % n)
+        attempt(c.m, "f")
+        return n
+
+    going = c.calls_of(lambda: go(0))
+    coming = c.calls_of(lambda: come(0))
+    assert "sync" in going and {"create", "link"} <= set(coming)
+    points = [
+        (i, error, act)
+        for act, calls in ((go, going), (come, coming))
+        for i, call in enumerate(calls)
+        for error in ERRORS[call]
+    ]
+    for n, (first, error, act) in enumerate(sample(build, points, 150, 20), 1):
+        (come if act is go else go)(n)
+        with c.faults.failing(error, first=first):
+            act(n)
+        names = c.m.ls()
+        assert "f" not in names or cold(c.m.at("f")) == b"version %d" % n
+        c.check_calm()
+        act(n)
+        assert ("f" in c.m.ls()) == (act is come), cause(error)
+        c.points += 1
+    assert c.points >= 15
+    come(0)
+    c.m.wait_content("f", b"version 0")
+    c.end()
+
+
+def test_a_refused_body(mount, build, directory, origin):
+    """What cannot be noted is no reason to take it, and a refusal is no reason to forget."""
+    c = Campaign(mount, build, directory, origin, http(origin, "r", "max_size = 1KiB"))
+    origin.put("/r", b"good")
+    assert attempt(c.m, "r") == "updated"
+    c.faults.aim(*FILES, thread="update", below=c.m.store)
+
+    def offer(n):
+        origin.put("/r", b"%d" % n * 2000)
+        return attempt(c.m, "r")
+
+    calls = c.calls_of(lambda: offer(10))
+    points = [(i, error) for i, call in enumerate(calls) for error in ERRORS[call]]
+    for n, (first, error) in enumerate(sample(build, points, 60, 15), 11):
+        with c.faults.failing(error, first=first):
+            assert offer(n) == "failed"
+        assert cold(c.m.at("r")) == b"good"
+        assert attempt(c.m, "r") == "failed"
+        assert term_of(c.m, "r")["last_error"]["kind"] == "bad_data"
+        c.check_calm()
+        c.points += 1
+    assert c.points >= 8
+    origin.put("/r", b"good")
+    assert attempt(c.m, "r") in ("updated", "unchanged")
+    c.end()
+
+
+def test_the_same_bytes_under_another_token(mount, build, directory, origin):
+    c = Campaign(mount, build, directory, origin)
+    c.faults.aim(*FILES, thread="update", below=c.m.store)
+
+    def rename(n):
+        origin.put("/t", body(c.version), etag=f'"{n}"')
+        return attempt(c.m, "t")
+
+    calls = c.calls_of(lambda: rename(0))
+    points = [(i, error) for i, call in enumerate(calls) for error in ERRORS[call]]
+    for n, (first, error) in enumerate(sample(build, points, 60, 15), 1):
+        with c.faults.failing(error, first=first):
+            rename(n)
+        c.check_calm()
+        assert attempt(c.m, "t") == "unchanged"
+        c.check_new()
+        c.points += 1
+    assert c.points >= 8
+    c.end()
+
+
+# Starting
+
+
+def test_a_start_under_faults(mount, build, directory, origin):
+    """It fails and says why, or goes on; the next one serves everything."""
+    origin.put("/t", body(1))
+    origin.put("/calm", body(0))
+    m = mount(http(origin, "t") + http(origin, "calm"))
+    m.expect("level=(warning|error)")
+    m.stop()
+    origin.always("*", status(503))
+    faults = Faults(build, directory)
+    faults.prepare(m.env)
+    faults.aim(*FILES, below=m.store)
+    faults.count()
+    m.start()
+    calls = faults.counted()
+    m.stop()
+    assert {"open", "read", "write", "lock"} <= set(calls) and len(calls) > 40, calls
+    points = [(i, e) for i, call in enumerate(calls) for e in ERRORS[call] if e not in TRANSIENT]
+    failed = 0
+    for first, error in sample(build, points, 40, 6):
+        faults.fail(error, first=first)
+        said = len(m.log())
+        try:
+            m.start()
+        except AssertionError:
+            failed += 1
+            log = m.log()[said:]
+            # What SQLite could not open it tries to open in another way, and says how that went.
+            assert cause(error) in log or "unable to open database" in log, f"{calls[first]}: {log}"
+            m.clear()
+        faults.off()
+        if not m.process:
+            m.start()
+        assert cold(m.at("t")) == body(1) and cold(m.at("calm")) == body(0)
+        m.stop()
+    assert failed
+
+
+# The real thing
+
+
+@pytest.fixture
+def small_disk(directory):
+    """A tmpfs that is soon full."""
+    place = os.path.join(directory, "disk")
+    os.makedirs(place)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill_up(place):
+    """Until not a byte is left; the file that takes the room."""
+    path = os.path.join(place, "filler")
+    with open(path, "wb", buffering=0) as file:
+        for piece in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"x" * piece)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    return path
+
+
+def test_a_full_disk(mount, build, origin, small_disk):
+    origin.put("/t", body(1))
+    origin.put("/calm", body(0))
+    m = mount(
+        http(origin, "t") + http(origin, "calm"), store=os.path.join(small_disk, "store"),
+        expect=["No space left"],
+    )  # fmt: skip
+    worker = m.worker
+    for version in range(2, 6):
+        filler = fill_up(small_disk)
+        origin.put("/t", body(version))
+        assert attempt(m, "t") == "failed"
+        assert "No space left" in term_of(m, "t")["last_error"]["message"]
+        assert cold(m.at("t")) == body(version - 1) and cold(m.at("calm")) == body(0)
+        os.unlink(filler)
+        m.wait_content("t", body(version))  # by itself
+    fill_up(small_disk)
+    assert m.worker == worker
+    m.restart()  # a full disk is no reason not to serve
+    assert cold(m.at("t")) == body(5) and cold(m.at("calm")) == body(0)
+
+
+@contextlib.contextmanager
+def limited(pid, resource, value):
+    """A soft limit of a process, changed by its own user: that needs no capability."""
+
+    def change(*limit):
+        st = os.stat(f"/proc/{pid}")
+        ids = [f"--reuid={st.st_uid}", f"--regid={st.st_gid}", "--clear-groups"]
+        line = ["setpriv", *ids, "prlimit", f"--pid={pid}", f"--{resource}", *limit]
+        return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+    soft = change("--raw", "--noheadings", "--output=SOFT").strip()
+    change(f"--{resource}={value}:")
+    try:
+        yield
+    finally:
+        change(f"--{resource}={soft}:")
+
+
+@pytest.fixture
+def failing_disk(directory):
+    """A small ext4 that turns read-only at its first error: its device, its place."""
+    place, image = os.path.join(directory, "disk"), os.path.join(directory, "image")
+    os.makedirs(place)
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    line = ["mount", "-o", "loop,errors=remount-ro", image, place]
+    if subprocess.run(line, capture_output=True).returncode:
+        pytest.skip("no loop device")
+    found = subprocess.run(["findmnt", "-no", "SOURCE", place], capture_output=True, text=True, check=True)
+    yield os.path.basename(found.stdout.strip()), place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_turns_read_only(mount, build, origin, failing_disk):
+    device, place = failing_disk
+    origin.put("/t", body(1))
+    origin.put("/calm", body(0))
+    m = mount(
+        http(origin, "t") + http(origin, "calm"), store=os.path.join(place, "store"),
+        expect=["Read-only file system"],
+    )  # fmt: skip
+    worker = m.worker
+    with open(f"/sys/fs/ext4/{device}/trigger_fs_error", "w", encoding="ascii") as file:
+        file.write("as if the disk had failed")
+    for version in range(2, 6):
+        origin.put("/t", body(version))
+        assert attempt(m, "t") == "failed"
+        status = term_of(m, "t")
+        assert status["state"] == "stale" and "Read-only" in status["last_error"]["message"]
+        assert cold(m.at("t")) == body(1) and cold(m.at("calm")) == body(0)
+    assert m.worker == worker
+
+
+def descriptors(pid):
+    return [int(number) for number in os.listdir(f"/proc/{pid}/fd")]
+
+
+def test_no_descriptors_left(mount, build, origin):
+    """Idle connections take what a limit leaves."""
+    origin.put("/t", body(1))
+    origin.put("/calm", body(0))
+    m = mount(http(origin, "t") + http(origin, "calm"), expect=["level=(warning|error)"])
+    worker = m.worker
+    limit = max(descriptors(worker)) + 1
+    with limited(worker, "nofile", limit), contextlib.ExitStack() as crowd:
+        for _ in range(limit):
+            crowd.enter_context(socket.socket(socket.AF_UNIX)).connect(m.control)
+        wait_for(lambda: len(descriptors(worker)) == limit, "no descriptor left")
+        origin.put("/t", body(2))
+        for _ in range(20):
+            assert cold(m.at("t")) == body(1) and cold(m.at("calm")) == body(0)
+    assert attempt(m, "t") == "updated"
+    assert cold(m.at("t")) == body(2)
+    assert m.worker == worker
+
+
+def test_many_who_ask(mount, build, origin):
+    """Connections to the control socket cannot use up what updates and readers need."""
+    origin.put("/t", body(1))
+    m = mount(
+        f'term "t" {{ refresh_interval = 100ms http {{ url = "{origin.url("/t")}" }} }}',
+        expect=["level=(warning|error)"],
+    )  # fmt: skip
+    worker = m.worker
+    with contextlib.ExitStack() as crowd:
+        for _ in range(300):
+            asking = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            asking.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                asking.connect(m.control)
+        for version in range(2, 5):
+            origin.put("/t", body(version))
+            m.wait_content("t", body(version))
+            assert cold(m.at("t")) == body(version)
+    assert m.status("t")["state"] == "fresh"
+    assert m.worker == worker
+
+
+def address_space(pid):
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def test_no_memory_left(mount, build, origin):
+    if build.sanitized:
+        pytest.skip("a sanitizer needs terabytes of addresses")
+    origin.put("/t", body(1))
+    origin.put("/calm", body(0))
+    m = mount(http(origin, "t") + http(origin, "calm"), expect=["level=(warning|error)"])
+    worker = m.worker
+    for version in range(2, 5):
+        origin.put("/t", os.urandom(8) * (4 << 20))
+        with limited(worker, "as", address_space(worker)):
+            attempt(m, "t")
+            for _ in range(10):
+                assert cold(m.at("calm")) == body(0)
+        origin.put("/t", body(version))
+        wait_for(lambda: attempt(m, "t") in ("updated", "unchanged"), "an update")
+        assert cold(m.at("t")) == body(version)
+    assert m.worker == worker

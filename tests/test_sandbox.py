@@ -1,0 +1,235 @@
+"""The worker has no rights, and the configuration works all the same: what only root may read comes
+from the runner, which hands out what the configuration names and nothing else."""
+
+import os
+import pwd
+import re
+import socket
+import struct
+import subprocess
+import time
+
+import pytest
+from origin import server_context
+from rptmount import read, wait_for
+
+OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
+NOBODY = 65534
+RPTFS = "rptfs"
+
+
+def process_status(pid):
+    """/proc/PID/status as a dict."""
+    text = read(f"/proc/{pid}/status").decode()
+    return dict(re.findall(r"^(\w+):\t(.*)$", text, re.M))
+
+
+@pytest.fixture
+def closed(directory):
+    """A directory that only root may look into."""
+    path = os.path.join(directory, "closed")
+    os.mkdir(path, 0o700)
+    return path
+
+
+def write(path, content):
+    """As careful programs do: another file takes the name; for its owner alone."""
+    with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    os.rename(path + ".new", path)
+
+
+def http(url, options=""):
+    return f'term "t" {{ refresh_interval = 600s http {{ url = "{url}" {options} }} }}\n'
+
+
+def file(path):
+    return f'term "t" {{ refresh_interval = 600s file {{ path = "{path}" }} }}\n'
+
+
+# What the worker has
+
+
+def expected_user():
+    try:
+        return pwd.getpwnam(RPTFS).pw_uid
+    except KeyError:
+        return 0
+
+
+def test_the_worker_has_no_rights(mount, origin):
+    origin.put("/t", NEW)
+    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    assert m.read("t") == NEW
+    status = process_status(m.worker)
+    assert status["Uid"].split() == [str(expected_user())] * 4
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert "event=sandbox_incomplete" not in m.log()
+
+
+def test_user_and_sandbox_are_options(mount, origin):
+    origin.put("/t", NEW)
+    m = mount('user = "nobody" sandbox = false\n' + http(origin.url("/t")))
+    status = process_status(m.worker)
+    assert m.read("t") == NEW
+    assert status["Uid"].split() == [str(NOBODY)] * 4
+    assert status["Seccomp"] == "0" and int(status["CapEff"], 16) == 0
+
+
+def test_the_next_worker_has_none_either(mount, origin):
+    origin.put("/t", NEW)
+    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    m.wait_worker(m.kill_worker())
+    status = process_status(m.worker)
+    assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+    assert int(status["CapEff"], 16) == 0
+
+
+# What it does all the same
+
+
+def test_a_file_that_only_root_may_read(mount, closed):
+    path = os.path.join(closed, "source")
+    write(path, OLD)
+    m = mount(file(path), expect=["event=no_user", "term=t "])
+    assert m.read("t") == OLD
+    write(path, NEW)  # noticed by inotify: the interval is ten minutes
+    m.wait_content("t", NEW)
+    os.unlink(path)
+    m.refresh("t", ok=False)
+    assert m.status("t")["state"] == "gone" and m.read("t") == NEW
+    os.mkdir(path)
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "bad_data" and m.read("t") == NEW
+    os.rmdir(path)
+    write(path, OLD)
+    m.wait_content("t", OLD)
+
+
+def test_a_file_that_appears_where_only_root_may_look(mount, closed):
+    path = os.path.join(closed, "later")
+    m = mount(file(path), expect=["event=no_user", "term=t "])
+    assert m.ls() == [] and m.kind("t") == "not_found"
+    with open(path, "wb") as slow:  # made first, written to later: not read between
+        until = time.monotonic() + 0.1
+        while time.monotonic() < until:
+            assert m.ls() == []
+        slow.write(NEW)
+    m.wait_content("t", NEW)
+
+
+def test_a_token_that_only_root_may_read(mount, origin, closed):
+    token = os.path.join(closed, "token")
+    write(token, b"first\n")
+    origin.put("/t", NEW)
+    m = mount(http(origin.url("/t"), f'bearer_token_file = "{token}"'), expect=["event=no_user", "term=t "])
+    write(token, b"second\n")
+    m.refresh("t")
+    sent = [request.headers["authorization"] for request in origin.asked("/t")]
+    assert sent == ["Bearer first", "Bearer second"]
+    os.unlink(token)
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "denied" and token in m.status("t")["last_error"]["message"]
+
+
+def test_certificates_that_only_root_may_read(mount, origins, certificates, closed):
+    for name in ("ca.pem", "client.pem", "client.key"):
+        write(os.path.join(closed, name), read(os.path.join(certificates, name)))
+    origin = origins(tls=server_context(certificates, client_ca=True))
+    origin.put("/t", NEW)
+    trusted = f'ca_file = "{closed}/ca.pem"'
+    mine = f'client_cert = "{closed}/client.pem" client_key = "{closed}/client.key"'
+    m = mount(http(origin.url("/t"), f"{trusted} {mine}"), expect=["event=no_user", "term=t "])
+    assert m.read("t") == NEW
+    os.unlink(os.path.join(closed, "ca.pem"))
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "config" and "ca.pem" in m.status("t")["last_error"]["message"]
+
+
+def test_a_socket_that_only_root_may_connect_to(mount, origins, closed):
+    """Nobody connects in the worker's place; a socket for all of its group needs only the group."""
+    path = os.path.join(closed, "socket")
+    origins(unix=path).put("/t", NEW)
+    m = mount(http("http://localhost/t", f'unix_socket = "{path}"'), expect=["event=no_user", "term=t "])
+    assert m.kind("t") == "denied" and path in m.status("t")["last_error"]["message"]
+    os.chmod(closed, 0o755)
+    os.chmod(path, 0o666)
+    m.refresh("t")
+    assert m.read("t") == NEW
+
+
+def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
+    os.chmod(directory, 0o755)
+    path = os.path.join(directory, "theirs")
+    write(path, NEW)
+    os.chown(path, NOBODY, NOBODY)
+    m = mount(file(path), user=NOBODY)
+    status = process_status(m.worker)
+    assert status["Seccomp"] == "2" and status["Uid"].split()[0] == str(NOBODY)
+    as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+    def content():
+        return subprocess.run([*as_user, "cat", m.path + "/t"], capture_output=True).stdout
+
+    wait_for(lambda: content() == NEW, "the content")
+
+
+# What the runner refuses
+
+
+class Worker:
+    """What the runner of this program believes to be its worker: it says whatever a test likes."""
+
+    def __init__(self, build, directory, config):
+        conf = os.path.join(directory, "hostile.conf")
+        with open(conf, "w", encoding="utf-8") as out:
+            out.write(f'mountpoint = "{directory}/mnt"\nstore = "{directory}/store"\n{config}')
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        effective = os.open(conf, os.O_RDONLY)
+        self.process = subprocess.Popen(
+            [build.rptfs, "--runner", f"{theirs.fileno()},{effective}"],
+            pass_fds=(theirs.fileno(), effective),
+            env=build.environment(directory),
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        os.close(effective)
+
+    def ask(self, request, *fds):
+        """(kind of packet, its bytes, descriptors)"""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            socket.send_fds(self.socket, [request], [theirs.fileno(), *fds])
+            theirs.close()
+            ours.settimeout(10)
+            packet, got, _, _ = socket.recv_fds(ours, 4096, 1)
+        return packet[:1].decode(), packet[1:], got
+
+    def close(self):
+        self.socket.close()
+        return self.process.wait(10)
+
+
+def test_the_runner_gives_what_the_configuration_names(build, directory, closed):
+    named, other = os.path.join(closed, "named"), os.path.join(closed, "other")
+    write(named, NEW)
+    write(other, b"secret")
+    worker = Worker(build, directory, file(named))
+    try:
+        kind, _, fds = worker.ask(b"r" + named.encode() + b"\0")
+        assert kind == "d" and os.read(fds[0], 100) == NEW
+        os.close(fds[0])
+        kind, stat, fds = worker.ask(b"s" + named.encode() + b"\0")
+        assert kind == "d" and struct.pack("q", len(NEW)) in stat and not fds
+        for path in (other, "/etc/shadow", closed, named + "/", f"{closed}/./named", "hostile.conf", ""):
+            for what in b"rsl":
+                kind, text, fds = worker.ask(bytes([what]) + path.encode() + b"\0")
+                assert (kind, fds) == ("e", []) and b"does not name" in text, path
+        assert worker.ask(b"w/etc\0")[0] == "e"
+        for program in (b"c\0default\0", b"c/etc/passwd\0root\0", b"c\0", b"x", b"\0" * 4000):
+            assert worker.ask(program)[0] == "e"
+    finally:
+        code = worker.close()
+    assert code == 0

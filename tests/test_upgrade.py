@@ -1,0 +1,221 @@
+"""Another build goes on with the mount: rpt upgrade."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+
+import pytest
+from builds import other_build, put_program, version_of
+from rptmount import drop_pages, read, wait_for, xattr
+from worker_look import children
+
+
+def static(*names):
+    return "".join(f'term "{name}" {{ static {{ data = "this is {name}" }} }}\n' for name in names)
+
+
+@pytest.fixture
+def installed(mount, build):
+    """A factory for mounts whose program is a copy that can be replaced."""
+
+    def make(config, **how):
+        m = mount(config, start=False, **how)
+        m.binary = os.path.join(m.dir, "installed")
+        shutil.copy(build.rptfs, m.binary)
+        return m.start()
+
+    return make
+
+
+def test_upgrade(installed):
+    m = installed(static("a", "cold"))
+    fd = os.open(m.at("a"), os.O_RDONLY)
+    inode = os.fstat(fd).st_ino
+    keeper, worker, old = m.keeper, m.worker, version_of(m.binary)
+    other_build(m.binary)
+    new = version_of(m.binary)
+    assert new != old and m.status()["rptfs_version"] == old
+
+    said = m.rpt("upgrade")
+    assert said.splitlines() == [
+        f"upgraded from {old}",
+        f"worker: {new}, process {m.worker}",
+        f"keeper: {new}, process {keeper}",
+    ]
+    status = m.status()
+    assert status["rptfs_version"] == new and status["pid"] == m.worker != worker
+    assert status["keeper"] == {"version": new, "pid": keeper}
+    assert status["restarts"] == 0, "an upgrade is no death"
+    drop_pages(fd)
+    assert os.read(fd, 100) == b"this is a" and os.stat(m.at("a")).st_ino == inode
+    assert m.read("cold") == b"this is cold"
+    os.close(fd)
+    # The new keeper does what the old one did.
+    m.wait_worker(after=m.kill_worker())
+    assert m.status()["rptfs_version"] == new and m.status()["restarts"] == 1
+
+
+def test_there_and_back(installed):
+    """Both ways, several times, under somebody who reads."""
+    m = installed(static("a", "b"))
+    over, failures = threading.Event(), []
+
+    def look():
+        while not over.is_set():
+            for name in ("a", "b"):
+                try:
+                    with open(m.at(name), "rb") as file:
+                        drop_pages(file.fileno())
+                        if file.read() != b"this is " + name.encode():
+                            failures.append(name)
+                        xattr(file.fileno(), "state")
+                except OSError as error:
+                    failures.append(error)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(4):
+            other_build(m.binary)
+            answer = json.loads(m.rpt("upgrade", "--json"))
+            assert answer["worker"]["version"] == version_of(m.binary)
+            assert answer["keeper"]["version"] == version_of(m.binary)
+    finally:
+        over.set()
+        reader.join(30)
+    assert not failures
+
+
+def test_by_signal(installed):
+    m = installed(static("a"))
+    other_build(m.binary)
+    os.kill(m.keeper, signal.SIGUSR2)
+    wait_for(lambda: m.events("upgraded"), "the upgrade", 20 * m.build.slow)
+    assert m.status()["rptfs_version"] == version_of(m.binary)
+
+
+def test_the_configuration_is_read_again(installed):
+    m = installed(static("a"))
+    m.configure(static("a", "new"))
+    m.rpt("upgrade")
+    m.wait_content("new", b"this is new")
+    m.configure(static("new"))
+    m.rpt("upgrade")
+    assert m.ls() == ["new"]
+
+
+def refused(m, *says):
+    """The upgrade fails for that reason, and nothing has changed."""
+    before, worker = m.status(), m.worker
+    m.expect("event=upgrade_refused")
+    done = m.run_rpt("upgrade")
+    assert done.returncode == 1 and not done.stdout
+    for text in says:
+        assert text in done.stderr
+    assert m.worker == worker and m.status()["rptfs_version"] == before["rptfs_version"]
+    assert m.read("a") == b"this is a"
+
+
+def test_a_wrong_configuration_is_refused(installed):
+    m = installed(static("a"))
+    m.configure(static("a") + "nonsense = 1\n")
+    refused(m, f"{m.conf}:4: ", "nonsense")
+
+
+def test_what_cannot_change_is_refused(installed):
+    m = installed(static("a"))
+    with open(m.conf, "w", encoding="utf-8") as file:
+        file.write(f'mountpoint = "{m.path}"\nstore = "{m.dir}/other"\n{static("a")}')
+    refused(m, "store: ", f'{m.dir}/other" while it is mounted')
+
+
+def compiled(directory, body):
+    """A program of a few lines of C."""
+    source, program = os.path.join(directory, "program.c"), os.path.join(directory, "program")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write(f"#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
+                   f"int main(int argc, char **argv) {{ {body} }}\n")  # fmt: skip
+    subprocess.run(["gcc", "-o", program, source], check=True)
+    with open(program, "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize(
+    "body, says",
+    [
+        ('fputs("no libfuse4\\nand more\\n", stderr); return 3;', "no libfuse4\n"),
+        ("return 3;", "exit code 3"),
+        (None, "Exec format error"),
+        ("abort();", "signal 6"),
+    ],
+    ids=["says why", "silent", "no program", "crashes"],
+)
+def test_a_program_that_does_not_start_is_refused(installed, directory, body, says):
+    m = installed(static("a"))
+    put_program(m.binary, compiled(directory, body) if body else b"not a program")
+    refused(m, says)
+
+
+def test_a_program_that_is_gone_is_refused(installed):
+    m = installed(static("a"))
+    os.unlink(m.binary)
+    refused(m, "installed: No such file or directory")
+
+
+def test_a_worker_that_does_not_get_ready_is_refused(installed):
+    """The new program renders the configuration, but its worker dies beside the old one."""
+    m = installed(static("a"))
+    real = os.path.join(m.dir, "real")
+    shutil.copy(m.binary, real)
+    body = f'''if (argc > 1 && strcmp(argv[1], "--worker") == 0) return 7;
+        execv("{real}", argv); return 8;'''
+    put_program(m.binary, compiled(m.dir, body))
+    refused(m, "exit code 7")
+
+
+def waits_for_its_turn(pid):
+    """The main thread of a worker that stands by, once it is ready."""
+    if len(os.listdir(f"/proc/{pid}/task")) < 2:
+        return False
+    return b"wait_for_more_packets" in read(f"/proc/{pid}/wchan")  # of the channel
+
+
+def test_who_stands_by_dies_in_the_handover(installed):
+    """The old worker has been told to go by then: it is started again."""
+    m = installed(static("a", "cold"))
+    fd = os.open(m.at("a"), os.O_RDONLY)
+    old = m.worker
+    m.expect("event=upgrade_refused")
+    os.kill(old, signal.SIGSTOP)
+    os.kill(m.keeper, signal.SIGUSR2)
+
+    def ready():
+        return [pid for pid in children(m.keeper, "worker") if pid != old and waits_for_its_turn(pid)]
+
+    (standby,) = wait_for(ready, "the new worker to be ready", 8)
+    os.kill(standby, signal.SIGKILL)
+    wait_for(lambda: m.events("upgrade_refused"), "the end of the upgrade")
+    os.kill(old, signal.SIGCONT)
+    m.wait_worker(after=old)
+    drop_pages(fd)
+    assert os.read(fd, 100) == b"this is a" and m.read("cold") == b"this is cold"
+    os.close(fd)
+
+
+def test_only_for_the_owner(installed):
+    m = installed(static("a"))
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", m.build.rpt, "-m", m.path, "upgrade"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and "only root and the owner of the mount" in done.stderr
+    assert m.status()["restarts"] == 0
+
+
+def test_terms_are_not_named(installed):
+    m = installed(static("a"))
+    done = m.run_rpt("upgrade", "a")
+    assert done.returncode == 1 and "no terms are named to upgrade" in done.stderr

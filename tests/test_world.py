@@ -1,0 +1,524 @@
+"""What the world does to a mount: sources that are down, lie or flip, names that do not resolve,
+certificates, portals, networks that go and come, clocks that jump. For each: what is served, what
+the state is, and when the next attempt is, as the README's table of failures has it."""
+
+import os
+import struct
+import subprocess
+import time
+from datetime import datetime
+
+import pytest
+from origin import Origin, refused_port, status
+from rptmount import read, seconds_between, wait_for, xattr
+
+FAILS = ["term=t"]
+INTERVAL_S = 600
+OLD_DATE, NEW_DATE = 1_700_000_000, 1_700_000_100
+HTML = b"<html><title>Welcome to our guest network</title></html>\n"
+YEARS_S = 10 * 365 * 86400
+
+
+def http(url, term=f"refresh_interval = {INTERVAL_S}s", options=""):
+    return f'term "t" {{ {term} http {{ url = "{url}" {options} }} }}\n'
+
+
+def assert_backs_off(m):
+    """Exponential with full jitter, from one second up to five minutes."""
+    now = m.status("t")
+    delay_s = seconds_between(now["checked_at"], now["next_check_at"])
+    assert 0 <= delay_s <= min(300, 2 ** (now["failures"] - 1)) + 0.2
+
+
+def assert_waits_full_interval(m):
+    assert 0.9 * INTERVAL_S - 0.1 <= m.next_in("t") <= INTERVAL_S + 0.1
+
+
+def assert_is(m, content, state, kind):
+    """What is served (None: there is no such name), what the state is, what failed."""
+    now = m.status("t")
+    assert (now["state"], now["last_error"] and now["last_error"]["kind"]) == (state, kind)
+    if content is None:
+        assert m.ls() == []
+    else:
+        assert m.read("t") == content and m.xattr("t", "state") == state
+
+
+# Sources that are not there
+
+
+def test_down_at_the_first_start(mount):
+    m = mount(http(f"http://127.0.0.1:{refused_port()}/t"), expect=FAILS)
+    assert_is(m, None, "absent", "unreachable")
+    assert_backs_off(m)
+
+
+def test_down_at_refresh_and_at_the_next_start(mount, origin):
+    origin.put("/t", b"good")
+    m = mount(http(origin.url("/t")), expect=FAILS)
+    origin.close()
+    m.refresh("t", ok=False)
+    assert_is(m, b"good", "stale", "unreachable")
+    assert_backs_off(m)
+    m.restart(wait=False)
+    assert m.read("t") == b"good" and m.status("t")["state"] == "stale"
+    wait_for(lambda: m.status("t")["failures"], "an attempt of this life", 15)
+    assert_is(m, b"good", "stale", "unreachable")
+    assert_backs_off(m)
+
+
+def test_down_for_long(mount, origin):
+    """However often it failed: the name stays, and the first success ends it."""
+    origin.put("/t", b"good")
+    m = mount(http(origin.url("/t"), "refresh_interval = 20ms"), expect=FAILS)
+    origin.always("/t", status(503))
+    wait_for(lambda: m.status("t")["failures"] >= 100, "a hundred failures in a row", 40)
+    assert_is(m, b"good", "stale", "busy")
+    origin.put("/t", b"better")
+    origin.always("/t")
+    m.wait_content("t", b"better")
+    now = m.status("t")
+    assert now["state"] == "fresh" and now["failures"] == 0
+
+
+def test_a_name_that_does_not_resolve(mount, origin):
+    origin.put("/t", b"good")
+    options = "connect_timeout = 2s"
+    config = http(origin.url("/t"), options=options)
+    m = mount(config, expect=FAILS)
+    m.stop()
+    m.configure(http("http://rptfs-test.invalid/t", options=options))
+    m.start(wait=False)
+    wait_for(lambda: m.status("t")["failures"], "the first attempt", 20)
+    assert_is(m, b"good", "stale", "unreachable")
+    assert "rptfs-test.invalid" in m.xattr("t", "last_error")
+    assert_backs_off(m)
+
+
+def test_a_certificate_that_nobody_trusts(mount, origins, tls_origin, certificates):
+    tls_origin.put("/t", b"good")
+    trusted = f'ca_file = "{certificates}/ca.pem"'
+    m = mount(http(tls_origin.url("/t"), options=trusted), expect=FAILS)
+    assert m.read("t") == b"good"
+    m.stop()
+    m.configure(http(tls_origin.url("/t")))
+    m.start(wait=False)
+    wait_for(lambda: m.status("t")["failures"], "the first attempt", 20)
+    assert_is(m, b"good", "stale", "unreachable")
+    assert "certificate" in m.xattr("t", "last_error")
+    assert_backs_off(m)
+
+
+# Sources that lie
+
+
+PORTAL = 'content_type = { "application/json", "text/csv" }'
+
+
+def test_a_captive_portal_is_refused_by_its_type(mount, origin):
+    origin.put("/t", b"{}", headers={"Content-Type": "Application/JSON; charset=utf-8"})
+    m = mount(http(origin.url("/t"), options=PORTAL), expect=FAILS)
+    assert m.read("t") == b"{}"
+    origin.put("/t", HTML, headers={"Content-Type": "text/html"})
+    m.refresh("t", ok=False)
+    assert_is(m, b"{}", "stale", "bad_data")
+    error = m.xattr("t", "last_error")
+    assert "text/html" in error and "application/json, text/csv" in error
+    assert_waits_full_interval(m)
+    # It is known by its token: asked "anything but this?", it has nothing to send.
+    m.refresh("t", ok=False)
+    assert origin.requests[-1].answer == 304 and m.kind("t") == "bad_data"
+    origin.put("/t", b"{ }", headers={"Content-Type": "text/csv"})
+    m.refresh("t")
+    assert_is(m, b"{ }", "fresh", None)
+
+
+def test_a_portal_without_a_token(mount, origin):
+    origin.put("/t", b"{}", headers={"Content-Type": "application/json"})
+    m = mount(http(origin.url("/t"), options='content_type = "application/*"'), expect=FAILS)
+    origin.always("/t", status(200, {"Content-Type": "text/html"}, HTML))
+    for _ in range(2):
+        m.refresh("t", ok=False)
+        assert_is(m, b"{}", "stale", "bad_data")
+        assert_waits_full_interval(m)
+    # What was good is still known by its own.
+    origin.always("/t")
+    m.refresh("t")
+    assert origin.requests[-1].answer == 304
+    assert_is(m, b"{}", "fresh", None)
+
+
+def test_content_without_a_type(mount, origin):
+    origin.put("/t", b"{}")
+    m = mount(http(origin.url("/t"), options=PORTAL), expect=FAILS)
+    assert_is(m, None, "absent", "bad_data")
+    assert "has no type" in m.status("t")["last_error"]["message"]
+
+
+def test_a_portal_does_not_fail_over_and_is_refused_after_a_restart(mount, origin, origins):
+    replica = origins()
+    replica.put("/t", b"{}", headers={"Content-Type": "application/json"})
+    origin.put("/t", HTML, headers={"Content-Type": "text/html"})
+    sources = "".join(f'http {{ url = "{o.url("/t")}" {PORTAL} }}' for o in (origin, replica))
+    m = mount(f'term "t" {{ refresh_interval = 1h {sources} }}\n', expect=FAILS)
+    assert_is(m, None, "absent", "bad_data")
+    m.restart()
+    assert_is(m, None, "absent", "bad_data")
+    assert [r.answer for r in origin.requests] == [200, 304] and replica.count() == 0
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_body_that_is_too_small(mount, origin, framed):
+    origin.put("/t", b"x" * 100, coding=None if framed else "gzip")
+    m = mount(http(origin.url("/t"), f"refresh_interval = {INTERVAL_S}s min_size = 100"), expect=FAILS)
+    origin.put("/t", b"x" * 99, coding=None if framed else "gzip")
+    m.refresh("t", ok=False)
+    assert_is(m, b"x" * 100, "stale", "bad_data")
+    assert "99 bytes, less than min_size (100 bytes)" in m.xattr("t", "last_error")
+    assert_waits_full_interval(m)
+    m.refresh("t", ok=False)
+    assert origin.requests[-1].answer == 304
+
+
+# A load balancer before an old and a new server
+
+
+class Flipping:
+    """Answers in turn as if asked of two servers."""
+
+    def __init__(self, *pages):
+        self.pages, self.asked = pages, 0
+
+    def __call__(self, x):
+        body, date = self.pages[self.asked % len(self.pages)]
+        self.asked += 1
+        headers = {"ETag": f'"{body.decode()}"', "Content-Length": len(body)}
+        if date:
+            headers["Last-Modified"] = time.strftime(
+                "%a, %d %b %Y %H:%M:%S GMT", time.gmtime(date)
+            )
+        if x.request.headers.get("if-none-match") == headers["ETag"]:
+            x.head(304, headers)
+            return
+        x.head(200, headers)
+        x.send(body)
+
+
+@pytest.mark.parametrize("backwards", ["refuse", "confirm"])
+def test_a_balancer_that_flips_is_held(mount, origin, backwards):
+    """The newer version stays; the old one, in between, is a failure that says so."""
+    flips = Flipping((b"new", NEW_DATE), (b"old", OLD_DATE))
+    origin.always("/t", flips)
+    m = mount(
+        http(origin.url("/t"), f"refresh_interval = {INTERVAL_S}s backwards = {backwards}"), expect=FAILS
+    )
+    for _ in range(3):
+        m.refresh("t", ok=False)
+        assert_is(m, b"new", "stale", "bad_data")
+        if backwards == "refuse":
+            assert_waits_full_interval(m)
+        else:
+            assert m.next_in("t") <= 10.2
+        m.refresh("t")
+        assert_is(m, b"new", "fresh", None)
+    assert m.status("t")["updated_total"] == 1
+
+
+def test_a_balancer_that_flips_is_followed(mount, origin):
+    """What the first source says is taken: whole versions, one after the other."""
+    flips = Flipping((b"new", NEW_DATE), (b"old", OLD_DATE))
+    origin.always("/t", flips)
+    m = mount(http(origin.url("/t")))
+    for content in (b"old", b"new", b"old"):
+        m.refresh("t")
+        assert_is(m, content, "fresh", None)
+
+
+# max_stale
+
+
+STALE_S = 2.0
+
+
+def max_stale(origin, on_expire, interval="200ms"):
+    return http(
+        origin.url("/t"),
+        f"refresh_interval = {interval} max_stale = 2s on_expire = {on_expire} history = 0",
+        "connect_timeout = 1s",
+    )
+
+
+def assert_nothing_is_left(m):
+    """With history = 0 what was hidden goes once nobody holds it."""
+    wait_for(lambda: m.metrics()["rptfs_snapshots"] == 1, "one snapshot in the store")
+
+
+def test_expired_and_kept(mount, origin):
+    origin.put("/t", b"good")
+    m = mount(max_stale(origin, "keep"), expect=FAILS)
+    time.sleep(1.5 * STALE_S)  # it does not expire while it is confirmed
+    assert_is(m, b"good", "fresh", None)
+    assert not m.events("expired")
+    origin.always("/t", status(503))
+    wait_for(lambda: m.status("t")["state"] == "expired", "the state", 10)
+    assert_is(m, b"good", "expired", "busy")
+    metrics = m.read(".rpt/metrics").decode()
+    assert 'state="expired"' in metrics
+    assert m.metrics()['rptfs_term_confirmed_seconds{term="t"}'] >= STALE_S
+    line = m.events("expired", term="t")[0]
+    assert line["level"] == "warning" and line["confirmed_ago"].startswith("2.")
+    assert m.status("t")["next_check_at"]
+    origin.always("/t")
+    wait_for(lambda: m.status("t")["state"] == "fresh", "the state")
+    assert [line["after"] for line in m.events("unchanged", after="expired")] == ["expired"]
+    assert "expired" in m.log() and len(m.events("expired")) == 1
+
+
+def test_expired_and_hidden(mount, origin):
+    origin.put("/t", b"good")
+    m = mount(max_stale(origin, "hide"), expect=FAILS)
+    first = os.stat(m.at("t")).st_ino
+    with open(m.at("t"), "rb") as held:
+        origin.always("/t", status(503))
+        wait_for(lambda: m.ls() == [], "the name to go away", 10)
+        assert_is(m, None, "expired", "busy")
+        with pytest.raises(FileNotFoundError):
+            os.stat(m.at("t"))
+        assert held.read() == b"good" and os.fstat(held.fileno()).st_ino == first
+        assert xattr(held.fileno(), "state") == "expired"
+        origin.forget()
+        origin.always("/t")
+        m.wait_content("t", b"good")
+        assert origin.count("/t", 200) == 0, "unchanged: no download"
+        assert os.stat(m.at("t")).st_ino > first and held.seek(0) == 0 and held.read() == b"good"
+    assert_is(m, b"good", "fresh", None)
+    assert m.status("t")["updated_total"] == 1
+    assert_nothing_is_left(m)
+
+
+def test_hidden_and_something_new(mount, origin):
+    origin.put("/t", b"good")
+    m = mount(max_stale(origin, "hide"), expect=FAILS)
+    origin.always("/t", status(404))
+    wait_for(lambda: m.ls() == [], "the name to go away", 10)
+    assert_is(m, None, "expired", "not_found")
+    origin.put("/t", b"better")
+    origin.always("/t")
+    m.wait_content("t", b"better")
+    assert_is(m, b"better", "fresh", None)
+    assert_nothing_is_left(m)
+
+
+def test_nothing_is_asked_for_because_it_expired(mount, origin):
+    """refresh_interval = never: it expires after the last success that somebody asked for."""
+    origin.put("/t", b"good")
+    m = mount(max_stale(origin, "hide", "never"), expect=FAILS)
+    wait_for(lambda: m.ls() == [], "the name to go away", 10)
+    assert_is(m, None, "expired", None)
+    assert origin.count("/t") == 1 and m.status("t")["next_check_at"] is None
+    m.refresh("t")
+    assert_is(m, b"good", "fresh", None)
+
+
+def test_hidden_over_a_restart(mount, origin):
+    """With the source down it is not shown, not even for one look-up."""
+    origin.put("/t", b"good")
+    m = mount(max_stale(origin, "hide"), expect=FAILS)
+    origin.always("/t", status(503))
+    m.stop()
+    time.sleep(STALE_S)
+    origin.forget()
+    m.start(wait=False)
+    while not origin.count("/t") or m.status("t")["failures"] < 3:
+        assert m.ls() == []
+        assert not os.path.exists(m.at("t"))
+    assert_is(m, None, "expired", "busy")
+    origin.always("/t")
+    m.wait_content("t", b"good")
+    assert origin.count("/t", 200) == 0, "its bytes were there"
+
+
+def test_hidden_over_a_crash(mount, origin):
+    """Who holds it open keeps it, whoever serves it."""
+    origin.put("/t", os.urandom(300_000))
+    m = mount(max_stale(origin, "hide"), expect=FAILS)
+    with open(m.at("t"), "rb") as held:
+        good = held.read()
+        origin.always("/t", status(503))
+        wait_for(lambda: m.ls() == [], "the name to go away", 10)
+        before = m.kill_worker()
+        m.wait_worker(before)
+        assert m.ls() == []
+        os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        held.seek(0)
+        assert held.read() == good
+        origin.always("/t")
+        m.wait_content("t", good)
+
+
+# The wall clock
+
+
+@pytest.fixture
+def clock(mount, build, directory):
+    """A factory of mounts whose wall clock set(seconds ahead) sets."""
+    if build.sanitized:
+        pytest.skip("a preloaded library would come before the sanitizer's")
+    library = os.path.join(directory, "clock_shift.so")
+    with open(os.path.join(build.dir, "tests", "clock_shift.so"), "rb") as built:
+        with open(library, "wb") as copy:
+            copy.write(built.read())
+    os.chmod(library, 0o755)
+    path = os.path.join(directory, "clock")
+
+    def set_clock(ahead_s):
+        with open(path, "r+b" if os.path.exists(path) else "w+b") as file:
+            file.write(struct.pack("=q", int(ahead_s * 1000)))
+
+    def make(config, **how):
+        set_clock(0)
+        m = mount(config, start=False, **how)
+        m.env.update(LD_PRELOAD=library, RPTFS_CLOCK_SHIFT=path)
+        return m.start()
+
+    make.set = set_clock
+    return make
+
+
+def shown_ahead(m, name):
+    """By how many seconds a time that the mount shows is ahead of ours."""
+    text = m.status("t")[name].replace("Z", "+00:00")
+    return datetime.fromisoformat(text).timestamp() - time.time()
+
+
+def test_a_clock_that_jumps(clock, origin):
+    """Both ways: nothing expires, nothing is late or early, and versions go on."""
+    origin.put("/t", b"0")
+    m = clock(
+        http(origin.url("/t"), "refresh_interval = 300ms max_stale = 1h on_expire = hide")
+    )
+    shown = [os.stat(m.at("t")).st_ctime_ns]
+    for i, ahead_s in enumerate((YEARS_S, -YEARS_S, 0), 1):
+        clock.set(ahead_s)
+        origin.forget()
+        wait_for(lambda: origin.count("/t") >= 3, "three checks", 5)
+        assert_is(m, b"%d" % (i - 1), "fresh", None)
+        assert abs(shown_ahead(m, "next_check_at") - ahead_s) < 5
+        assert abs(shown_ahead(m, "confirmed_at") - ahead_s) < 5
+        origin.put("/t", b"%d" % i)
+        m.wait_content("t", b"%d" % i)
+        shown.append(os.stat(m.at("t")).st_ctime_ns)
+    assert shown == sorted(set(shown)), "the time of publishing rises"
+    assert not m.events("expired")
+
+
+def test_a_clock_that_makes_certificates_invalid(clock, tls_origin, certificates):
+    tls_origin.put("/t", b"good")
+    m = clock(
+        http(tls_origin.url("/t"), options=f'ca_file = "{certificates}/ca.pem"'), expect=FAILS
+    )
+    clock.set(YEARS_S)
+    tls_origin.drop_connections()
+    m.refresh("t", ok=False)
+    assert_is(m, b"good", "stale", "unreachable")
+    assert_backs_off(m)
+    clock.set(0)
+    m.refresh("t")
+    assert_is(m, b"good", "fresh", None)
+
+
+def test_a_clock_that_was_set_back_before_the_start(clock, origin):
+    """Between two lives the wall clock is all there is: what it cannot tell counts as now."""
+    origin.put("/t", b"good")
+    m = clock(max_stale(origin, "hide"), expect=FAILS)
+    origin.always("/t", status(503))
+    m.stop()
+    clock.set(-YEARS_S)
+    m.start()
+    assert m.read("t") == b"good"
+    wait_for(lambda: m.ls() == [], "the name to go away, max_stale after the start", 10)
+    assert_is(m, None, "expired", "busy")
+
+
+# The network
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def link(servers):
+    """A network of its own (.inside, for nsenter) with one link to this one; (.ours, .theirs)."""
+
+    class Link:
+        def __init__(self):
+            tag = f"{os.getpid() % 100000}"
+            self.ours, self.theirs = "rptA" + tag, "rptB" + tag
+            place = 4 * (os.getpid() % 16000)
+            self.net = f"10.213.{place >> 8}.{place & 255}"
+            first = self.net.rpartition(".")[0]
+            self.our_address = f"{first}.{(place & 255) + 1}"
+            self.their_address = f"{first}.{(place & 255) + 2}"
+            self.holder = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
+            wait_for(self._is_apart, "a network of its own")
+            self.inside = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
+            ip("link", "add", self.ours, "type", "veth", "peer", self.theirs)
+            ip("link", "set", self.theirs, "netns", str(self.holder.pid))
+            ip("address", "add", self.our_address + "/30", "dev", self.ours)
+            ip("link", "set", self.ours, "up")
+            self.run("ip", "link", "set", "lo", "up")
+            self.up()
+
+        def _is_apart(self):
+            mine, theirs = (os.readlink(f"/proc/{p}/ns/net") for p in ("self", self.holder.pid))
+            return mine != theirs
+
+        def run(self, *command):
+            subprocess.run([*self.inside, *command], check=True, capture_output=True)
+
+        def up(self):
+            self.run("ip", "link", "set", self.theirs, "up")
+            self.run("ip", "address", "replace", self.their_address + "/30", "dev", self.theirs)
+
+        def down(self):
+            self.run("ip", "address", "flush", "dev", self.theirs)
+            self.run("ip", "link", "set", self.theirs, "down")
+
+        def close(self):
+            self.holder.kill()
+            self.holder.wait()
+            subprocess.run(["ip", "link", "del", self.ours], capture_output=True)
+
+    made = Link()
+    servers.append(made)
+    return made
+
+
+def test_a_network_that_goes_and_comes_back(mount, servers, link):
+    origin = Origin(address=link.our_address)
+    servers.append(origin)
+    origin.put("/t", b"good")
+    url = f"http://{link.our_address}:{origin.port}/t"
+    m = mount(
+        http(url, "refresh_interval = 1h", "connect_timeout = 1s stall_timeout = 1s"), prefix=link.inside, expect=FAILS
+    )
+    assert m.read("t") == b"good"
+    link.down()
+    origin.drop_connections()
+    m.refresh("t", ok=False)
+    assert_is(m, b"good", "stale", "unreachable")
+
+    def far():
+        """Until the back-off, which is random, waits for a minute."""
+        m.run_rpt("refresh", "--wait", "t")
+        return m.next_in("t") > 60
+
+    wait_for(far, "a long back-off", 30)
+    origin.put("/t", b"better")
+    origin.forget()
+    link.up()
+    m.wait_content("t", b"better", 8)
+    assert origin.count("/t") == 1
+    assert_is(m, b"better", "fresh", None)
+    assert m.events("network_has_come", terms_asked=1)

@@ -1,0 +1,428 @@
+/* Time passes, stands, and jumps: max_stale, sleep, a wall clock that is set. A real store and
+ * refresher, fake sources and clocks. */
+#include "fake_clock.h"
+#include "fake_fetcher.h"
+
+#include "base/log.h"
+#include "fetch/refresher.h"
+
+#define N      60
+#define HOUR_S INT64_C(3600)
+#define HOUR   (HOUR_S * 1000)
+#define YEARS  (INT64_C(20) * 365 * 24 * HOUR)
+/* Nobody waits so long in a test, and the first attempts of other terms do not disturb. */
+#define FOREVER INT64_MAX
+
+struct bench {
+	size_t n;
+	struct temp_store temp;
+	struct cancel cancel;
+	struct fake fakes[N];
+	struct source sources[N];
+	struct term_config configs[N];
+	struct term terms[N];
+	char names[N][8];
+	struct refresher *refresher;
+	atomic_uint hidden; /* times that a name was taken away */
+	atomic_bool blocks; /* taking it away takes until it is told otherwise */
+	struct err err;
+};
+
+static void publish(void *arg, struct term *term, struct snapshot *snapshot)
+{
+	struct bench *bench = arg;
+
+	if (!snapshot)
+		atomic_fetch_add(&bench->hidden, 1);
+	while (!snapshot && atomic_load(&bench->blocks))
+		usleep(1000);
+	fake_publish(&bench->temp, term, snapshot);
+}
+
+static void set_up(struct bench *bench, size_t n)
+{
+	*bench = (struct bench){ .n = n };
+	for (size_t i = 0; i < n; i++) {
+		snprintf(bench->names[i], sizeof(bench->names[i]), "t%02zu", i);
+		bench->fakes[i] = (struct fake)FAKE_INIT;
+		bench->fakes[i].token = "1";
+		bench->sources[i] = fake_source(&fake_ops, &bench->fakes[i], i + 1);
+		bench->configs[i] = (struct term_config){ .name = bench->names[i],
+							  .sources = &bench->sources[i],
+							  .n_sources = 1,
+							  .refresh_interval_ms = CONFIG_NEVER,
+							  .max_size_bytes = 1 << 20,
+							  .max_stale_ms = HOUR,
+							  .on_expire = ON_EXPIRE_HIDE,
+							  .history = 1 };
+	}
+}
+
+static void start(struct bench *bench)
+{
+	const char *tokens[N];
+	uint64_t fingerprints[N];
+	struct err *err = &bench->err;
+
+	if (cancel_init(&bench->cancel, err) < 0)
+		abort();
+	temp_store_open(&bench->temp);
+	for (size_t i = 0; i < bench->n; i++) {
+		struct store_term stored = { NULL };
+
+		if (store_load(bench->temp.store, bench->names[i], &stored, err) < 0 ||
+		    term_init(&bench->terms[i], &bench->configs[i], stored.snapshot, stored.token,
+			      err) < 0)
+			abort();
+		term_set_confirmed(&bench->terms[i], stored.confirmed_at_ms);
+		tokens[i] = stored.token;
+		fingerprints[i] = stored.fingerprint;
+	}
+	struct refresher_setup setup = {
+		.terms = bench->terms,
+		.tokens = tokens,
+		.fingerprints = fingerprints,
+		.n_terms = bench->n,
+		.env = { .store = bench->temp.store,
+			 .cancel = &bench->cancel,
+			 .publish = publish,
+			 .publish_arg = bench },
+	};
+	if (refresher_new(&bench->refresher, &setup, err) < 0 ||
+	    refresher_start(bench->refresher, err) < 0) {
+		printf("Bail out! %s\n", err->msg);
+		abort();
+	}
+	for (size_t i = 0; i < bench->n; i++)
+		free((char *)tokens[i]);
+}
+
+static void stop(struct bench *bench)
+{
+	cancel_request(&bench->cancel);
+	refresher_stop(bench->refresher);
+	refresher_free(bench->refresher);
+	for (size_t i = 0; i < bench->n; i++)
+		term_release(&bench->terms[i]);
+	store_close(bench->temp.store);
+	bench->temp.store = NULL;
+	cancel_release(&bench->cancel);
+}
+
+static enum update_outcome ask(struct bench *bench, size_t i)
+{
+	enum update_outcome outcome = UPDATE_CANCELED;
+	uint64_t ticket = refresher_request(bench->refresher, i);
+
+	refresher_wait(bench->refresher, i, ticket, FOREVER, &outcome);
+	return outcome;
+}
+
+static struct term_status status_of(struct bench *bench, size_t i)
+{
+	struct term_status status;
+
+	term_status(&bench->terms[i], &status);
+	term_status_release(&status);
+	return status;
+}
+
+/* The id that the name shows; 0: none. */
+static uint64_t shows(struct bench *bench, size_t i)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(&bench->terms[i]);
+
+	return current ? current->id : 0;
+}
+
+static bool is_state(struct bench *bench, size_t i, enum term_state state)
+{
+	return wait_for(term_state_now(&bench->terms[i]) == state);
+}
+
+static void test_keep(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 2);
+	bench.configs[0].on_expire = ON_EXPIRE_KEEP;
+	bench.configs[1].max_stale_ms = 0;
+	start(&bench);
+	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	fake_sleep(HOUR / 2);
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "confirmed after half the time");
+	fake_sleep(HOUR / 2 + 60000);
+	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "the time is over since the first success");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "but not since the last");
+	atomic_store(&bench.fakes[0].fails, ERR_UNREACHABLE);
+	is_int(ask(&bench, 0), UPDATE_FAILED, "the source is down");
+	is_int(status_of(&bench, 0).state, TERM_STALE, "stale");
+	fake_sleep(HOUR / 2);
+	ok(is_state(&bench, 0, TERM_EXPIRED), "expired, on time");
+	ok(shows(&bench, 0) != 0, "and kept");
+	is_int(ask(&bench, 0), UPDATE_FAILED, "still down");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "stays expired");
+	atomic_store(&bench.fakes[0].fails, ERR_NOT_FOUND);
+	is_int(ask(&bench, 0), UPDATE_FAILED, "says that there is nothing");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "stays expired");
+	atomic_store(&bench.fakes[0].fails, ERR_NONE);
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "back again");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+	fake_sleep(HOUR);
+	ok(is_state(&bench, 0, TERM_EXPIRED), "it expires again, for want of a question too");
+	is_int(status_of(&bench, 1).state, TERM_FRESH, "without max_stale nothing expires");
+	is_int(bench.hidden, 0, "nothing was taken away");
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+static void test_hide(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	start(&bench);
+	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	uint64_t first = shows(&bench, 0);
+	fake_sleep(HOUR + 1000);
+	ok(wait_for(bench.hidden == 1), "the name was taken away");
+	is_int(shows(&bench, 0), 0, "nothing is shown");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "expired");
+	unsigned downloads = fake->downloads;
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "the source says unchanged");
+	is_int(fake->downloads, downloads, "without a download");
+	uint64_t second = shows(&bench, 0);
+	ok(second > first, "it is shown again under a new id");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "asked again");
+	is_int(fake->downloads, downloads, "by the same token");
+	is_int(shows(&bench, 0), second, "nothing changes");
+
+	fake_sleep(HOUR + 1000);
+	ok(wait_for(bench.hidden == 2), "hidden again");
+	fake->token = "2";
+	fake->body = "new";
+	is_int(ask(&bench, 0), UPDATE_UPDATED, "something new");
+	ok(shows(&bench, 0) > second, "is shown");
+
+	fake_sleep(HOUR + 1000);
+	ok(wait_for(bench.hidden == 3), "hidden once more");
+	bench.configs[0].on_delete = ON_DELETE_REMOVE;
+	atomic_store(&fake->fails, ERR_NOT_FOUND);
+	is_int(ask(&bench, 0), UPDATE_FAILED, "the source has removed it");
+	is_int(status_of(&bench, 0).state, TERM_ABSENT, "absent: there is nothing to show again");
+	atomic_store(&fake->fails, ERR_NONE);
+	is_int(ask(&bench, 0), UPDATE_UPDATED, "it comes back by a download");
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+/* A source that hangs does not put it off, and what it says in the end is heard. */
+static void test_hide_during_an_attempt(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	start(&bench);
+	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	atomic_store(&fake->blocks, true);
+	uint64_t ticket = refresher_request(bench.refresher, 0);
+	ok(wait_for(fake->waiting == 1), "an attempt hangs");
+	fake_sleep(HOUR + 1000);
+	ok(wait_for(bench.hidden == 1), "the name is taken away meanwhile");
+	enum update_outcome outcome = UPDATE_FAILED;
+	atomic_store(&fake->blocks, false);
+	refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome);
+	is_int(outcome, UPDATE_UNCHANGED, "the attempt ends: unchanged");
+	ok(shows(&bench, 0) != 0, "shown again");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+
+	atomic_store(&bench.blocks, true);
+	fake_sleep(HOUR + 1000);
+	ok(wait_for(bench.hidden == 2), "the name is just being taken away");
+	ticket = refresher_request(bench.refresher, 0);
+	ok(!refresher_wait(bench.refresher, 0, ticket, clock_boot_ms() + 200, &outcome),
+	   "an attempt that would show it again waits for that");
+	atomic_store(&bench.blocks, false);
+	ok(refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome), "and ends");
+	ok(shows(&bench, 0) != 0, "shown again");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+/* Confirmed again and again just when it is due, in whatever order the two come. */
+static void test_race(void)
+{
+	struct bench bench;
+	unsigned wrong = 0;
+
+	set_up(&bench, 1);
+	bench.configs[0].max_stale_ms = 3;
+	start(&bench);
+	for (int i = 0; i < 300; i++) {
+		bench.fakes[0].token = i & 64 ? "1" : "2"; /* the same bytes */
+		ask(&bench, 0);
+		/* In this order: what is shown now may be hidden in the next moment. */
+		bool is_hidden = shows(&bench, 0) == 0;
+		wrong += is_hidden && term_state_now(&bench.terms[0]) != TERM_EXPIRED;
+		usleep(2500);
+	}
+	is_int(wrong, 0, "bytes and state agree");
+	ok(bench.hidden > 10, "it was hidden %u times", bench.hidden);
+	stop(&bench);
+	/* With a time that does not run out at once it is there in the end. */
+	bench.configs[0].max_stale_ms = HOUR;
+	start(&bench);
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "asked after a restart");
+	ok(shows(&bench, 0) != 0, "shown");
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+static void test_restart(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 2);
+	bench.configs[1].on_expire = ON_EXPIRE_KEEP;
+	start(&bench);
+	ok(is_state(&bench, 0, TERM_FRESH) && is_state(&bench, 1, TERM_FRESH), "fresh");
+	uint64_t first = shows(&bench, 0);
+	fake_sleep(HOUR / 2);
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "confirmed after half the time");
+	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "and the other one");
+	stop(&bench);
+	for (size_t i = 0; i < 2; i++)
+		atomic_store(&bench.fakes[i].fails, ERR_UNREACHABLE);
+
+	fake_sleep(HOUR / 2 + 60000);
+	start(&bench);
+	is_int(shows(&bench, 0), first, "restarted in time: what was confirmed is shown");
+	is_int(status_of(&bench, 0).state, TERM_STALE, "stale");
+	ok(is_state(&bench, 0, TERM_STALE) && bench.hidden == 0, "and not hidden");
+	stop(&bench);
+
+	fake_sleep(HOUR / 2);
+	atomic_store(&bench.fakes[0].fails, ERR_NONE);
+	atomic_store(&bench.fakes[0].blocks, true);
+	start(&bench);
+	is_int(shows(&bench, 0), 0, "restarted too late: nothing is shown");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "expired");
+	ok(shows(&bench, 1) != 0, "on_expire = keep: shown");
+	is_int(status_of(&bench, 1).state, TERM_EXPIRED, "expired too");
+	is_int(bench.hidden, 0, "there was nothing to take away");
+	ok(wait_for(bench.fakes[0].waiting == 1), "what is hidden is asked for at once");
+	unsigned downloads = bench.fakes[0].downloads;
+	atomic_store(&bench.fakes[0].blocks, false);
+	ok(is_state(&bench, 0, TERM_FRESH), "it answers");
+	ok(shows(&bench, 0) > first, "shown again");
+	is_int(bench.fakes[0].downloads, downloads, "without a download");
+	stop(&bench);
+
+	/* The wall clock is all there is between two lives. */
+	atomic_fetch_sub(&fake_wall_ahead_ms, YEARS);
+	start(&bench);
+	ok(shows(&bench, 0) != 0, "a clock that was set back: as if confirmed at the start");
+	fake_sleep(HOUR + 1000);
+	ok(wait_for(bench.hidden == 1), "from there on time counts");
+	stop(&bench);
+	atomic_fetch_add(&fake_wall_ahead_ms, YEARS);
+	temp_store_remove(&bench.temp);
+}
+
+/* Within a life the wall clock is for show. */
+static void test_wall_clock(void)
+{
+	struct bench bench;
+	int64_t last_ms = 0;
+	bool rises = true;
+
+	set_up(&bench, 1);
+	bench.configs[0].refresh_interval_ms = HOUR / 2;
+	start(&bench);
+	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	const int64_t jumps[] = { YEARS, -2 * YEARS, YEARS };
+	for (size_t i = 0; i < ARRAY_SIZE(jumps); i++) {
+		static const char *const tokens[] = { "a", "b", "c" };
+
+		atomic_fetch_add(&fake_wall_ahead_ms, jumps[i]);
+		int64_t next_ms = status_of(&bench, 0).next_check_at_ms - clock_wall_ms();
+		ok(next_ms > HOUR / 3 && next_ms <= HOUR / 2 + 1000,
+		   "the next attempt is where it was, as the clock stands now");
+		is_int(status_of(&bench, 0).state, TERM_FRESH, "nothing has expired");
+		bench.fakes[0].token = bench.fakes[0].body = tokens[i];
+		is_int(ask(&bench, 0), UPDATE_UPDATED, "a new version");
+		_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(
+			&bench.terms[0]);
+		rises &= current->published_at_ms > last_ms;
+		last_ms = current->published_at_ms;
+	}
+	ok(rises, "the time of publishing rises");
+	is_int(bench.hidden, 0, "nothing was hidden");
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+/* Terms that became due during a long sleep are asked soon, but not all in one instant. */
+static void test_sleep(void)
+{
+	struct bench bench;
+	int64_t first_ms = INT64_MAX, last_ms = 0;
+	bool all = true;
+
+	set_up(&bench, N);
+	for (size_t i = 0; i < N; i++) {
+		bench.configs[i].max_stale_ms = 0;
+		bench.configs[i].refresh_interval_ms = HOUR;
+	}
+	start(&bench);
+	for (size_t i = 0; i < N; i++)
+		all &= is_state(&bench, i, TERM_FRESH);
+	ok(all, "all are fresh");
+	fake_sleep(8 * HOUR);
+	int64_t woken_ms = clock_boot_ms();
+	for (size_t i = 0; i < N; i++) {
+		all &= wait_for(bench.fakes[i].calls == 2);
+		int64_t asked_ms = bench.fakes[i].asked_at_ms;
+		first_ms = asked_ms < first_ms ? asked_ms : first_ms;
+		last_ms = asked_ms > last_ms ? asked_ms : last_ms;
+	}
+	ok(all, "after a sleep all are asked, once");
+	ok(first_ms >= woken_ms && last_ms - first_ms > 1000, "spread over %lld ms",
+	   (long long)(last_ms - first_ms));
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+/* What the source calls fresh for days is asked for in time all the same. */
+static void test_fresh_for(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 1);
+	bench.fakes[0].fresh_for_ms = 100 * HOUR;
+	start(&bench);
+	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	int64_t next_ms = status_of(&bench, 0).next_check_at_ms - clock_wall_ms();
+	ok(next_ms > 0 && next_ms <= HOUR / 2 + 1000, "asked before it would expire");
+	stop(&bench);
+	temp_store_remove(&bench.temp);
+}
+
+int main(void)
+{
+	alarm(300);
+	log_set_level(LOG_LEVEL_ERROR);
+	test_keep();
+	test_hide();
+	test_hide_during_an_attempt();
+	test_race();
+	test_restart();
+	test_wall_clock();
+	test_sleep();
+	test_fresh_for();
+	return tap_done();
+}

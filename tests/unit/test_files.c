@@ -1,0 +1,158 @@
+/* files: by itself where that is possible, else with the help of a runner, played by the test. */
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+#include "fetch/files.h"
+#include "fetch/runner.h"
+#include "tap.h"
+
+#define NOBODY 65534
+
+static char dir[] = "/tmp/rptfs-unit-XXXXXX";
+static int own; /* what the runner opens */
+static unsigned n_asked;
+static char asked[128];
+
+static const char *at(const char *name)
+{
+	static char paths[4][128];
+	static unsigned next;
+	char *path = paths[next++ % ARRAY_SIZE(paths)];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
+	return path;
+}
+
+/* ---- the runner: helps with "closed/known" alone ---- */
+
+static int note(const char *path, struct err *err)
+{
+	n_asked++;
+	snprintf(asked, sizeof(asked), "%s", path);
+	if (strstr(path, "/known"))
+		return 0;
+	return err_set(err, ERR_DENIED, "the configuration does not name it");
+}
+
+static int open_file(struct runner *runner, const char *path, struct err *err)
+{
+	(void)runner;
+	return note(path, err) < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
+}
+
+static int look(struct runner *runner, const char *path, bool follow, struct stat *ret,
+		struct err *err)
+{
+	(void)runner;
+	ret->st_size = follow ? 1 : 2;
+	return note(path, err);
+}
+
+static int watch(struct runner *runner, int inotify, const char *directory, struct err *err)
+{
+	(void)runner, (void)inotify;
+	return note(directory, err) < 0 ? -1 : 77;
+}
+
+static struct runner runner = { .open_file = open_file, .look = look, .watch = watch };
+
+/* ---- what is there ---- */
+
+static void write_file(const char *name)
+{
+	int fd = open(at(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	if (fd < 0 || write(fd, "content", 7) != 7)
+		abort();
+	close(fd);
+}
+
+static void set_up(void)
+{
+	if (!mkdtemp(dir) || chmod(dir, 0755) < 0 || mkdir(at("closed"), 0700) < 0 ||
+	    mkdir(at("known"), 0700) < 0)
+		abort();
+	write_file("public");
+	write_file("closed/known");
+	write_file("closed/other");
+	own = open(at("closed/known"), O_RDONLY | O_CLOEXEC);
+	if (seteuid(NOBODY) < 0)
+		abort();
+}
+
+static void clean_up(void)
+{
+	static const char *const names[] = { "public", "closed/known", "closed/other" };
+
+	if (seteuid(0) < 0)
+		abort();
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		unlink(at(names[i]));
+	rmdir(at("closed"));
+	rmdir(at("known"));
+	rmdir(dir);
+}
+
+/* ---- the tests ---- */
+
+static bool opens(const char *name, struct err *err)
+{
+	_cleanup_close_ int fd = files_open(at(name), err);
+
+	return fd >= 0;
+}
+
+static void test_alone(void)
+{
+	char text[16] = "";
+	struct err err = ERR_INIT;
+
+	is_int(files_read(at("public"), text, sizeof(text), &err), 7, "it is read: %s", err.msg);
+	is_str(text, "content", "whole");
+	is_int(files_read(at("public"), text, 3, &err), 3, "or the beginning");
+	ok(!opens("missing", &err) && err.kind == ERR_NOT_FOUND, "missing: %s", err.msg);
+	ok(!opens("public/x", &err) && err.kind == ERR_NOT_FOUND, "no directory: %s", err.msg);
+	ok(!opens("closed/known", &err) && err.kind == ERR_DENIED, "closed: %s", err.msg);
+	ok(strstr(err.msg, "opening /tmp/") && strstr(err.msg, "to uid 65534"),
+	   "it says what, and who may not");
+	ok(files_read(dir, text, sizeof(text), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "a directory: %s", err.msg);
+}
+
+static void test_helped(void)
+{
+	_cleanup_close_ int inotify = inotify_init1(IN_CLOEXEC);
+	struct err err = ERR_INIT;
+	char text[16] = "";
+	struct stat st;
+
+	files_set_runner(&runner);
+	ok(opens("public", &err) && !opens("missing", &err) && n_asked == 0,
+	   "the runner is not asked for what goes without it");
+	is_int(files_read(at("closed/known"), text, sizeof(text), &err), 7, "closed: %s", err.msg);
+	is_str(asked, at("closed/known"), "it is asked for just that");
+	ok(!opens("closed/other", &err) && err.kind == ERR_DENIED &&
+		   strstr(err.msg, "closed/other: the configuration does not name it"),
+	   "refused: %s", err.msg);
+	is_int(files_stat(at("closed/known"), &st, &err), 0, "looked at: %s", err.msg);
+	is_int(st.st_size, 1, "through links");
+	is_int(files_lstat(at("closed/known"), &st, &err), 0, "looked at: %s", err.msg);
+	is_int(st.st_size, 2, "or not");
+	is_int(files_watch(inotify, at("known"), &err), 77, "watched: %s", err.msg);
+	n_asked = 0;
+	is_int(files_watch(inotify, dir, &err), 1, "watched without it: %s", err.msg);
+	ok(files_watch(inotify, "", &err) > 0 && n_asked == 0, "the root: %s", err.msg);
+	ok(files_watch(inotify, at("closed"), &err) < 0 && err.kind == ERR_DENIED, "refused: %s",
+	   err.msg);
+	files_set_runner(NULL);
+}
+
+int main(void)
+{
+	set_up();
+	test_alone();
+	test_helped();
+	clean_up();
+	return tap_done();
+}

@@ -1,0 +1,195 @@
+/* network: what a real kernel says of links, addresses and routes, in a network of its own; and
+ * that terms which could not be reached are asked soon when it has come back. */
+#include <poll.h>
+#include <sched.h>
+
+#include "fake_fetcher.h"
+
+#include "base/log.h"
+#include "fetch/network.h"
+#include "fetch/refresher.h"
+
+static void ip(const char *arguments)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command), "ip %s", arguments);
+	if (system(command) != 0)
+		printf("# failed: %s\n", command);
+}
+
+/* All that the kernel says within a moment of quiet: did anything come? */
+static bool has_come(struct network *network)
+{
+	struct pollfd pfd = { .fd = network_fd(network), .events = POLLIN };
+	bool come = false;
+
+	while (poll(&pfd, 1, 100) > 0)
+		come |= network_has_come(network);
+	return come;
+}
+
+static bool comes(struct network *network)
+{
+	struct pollfd pfd = { .fd = network_fd(network), .events = POLLIN };
+
+	while (poll(&pfd, 1, 20000) > 0) {
+		if (network_has_come(network))
+			return true;
+	}
+	return false;
+}
+
+static void test_news(void)
+{
+	struct network *network = NULL;
+	struct err err = ERR_INIT;
+
+	/* Its addresses come by themselves, when they like. */
+	if (system("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6") != 0)
+		printf("# there is no IPv6\n");
+	ok(network_new(&network, &err) == 0, "a netlink socket %s", err.msg);
+	ip("link set lo up");
+	ok(!has_come(network), "the loopback link reaches nobody");
+	ip("link add v0 type veth peer name v1");
+	ip("link set v0 up");
+	ok(!has_come(network), "a link without its other end neither");
+	ip("link set v1 up");
+	ok(comes(network), "a link has come");
+	has_come(network);
+	ip("link set v0 alias here");
+	ok(!has_come(network), "other news of it are none");
+	ip("address add 10.77.0.1/24 dev v0");
+	ok(comes(network), "an address");
+	has_come(network);
+	ip("route add 10.78.0.0/16 dev v0");
+	ok(!has_come(network), "a route to somewhere is not looked at");
+	ip("route add default via 10.77.0.2");
+	ok(comes(network), "a default route");
+	ip("route del default");
+	ip("address del 10.77.0.1/24 dev v0");
+	ok(!has_come(network), "what goes has not come");
+	ip("link set v1 down");
+	ok(!has_come(network), "a link that goes neither");
+	ip("link set v1 up");
+	ok(comes(network), "it comes back");
+
+	ip("address add 10.77.0.1/24 dev v0 valid_lft 1000 preferred_lft 1000");
+	ok(comes(network), "an address for a while");
+	sleep(3); /* its age in seconds is what tells */
+	has_come(network);
+	ip("address change 10.77.0.1/24 dev v0 valid_lft 2000 preferred_lft 2000");
+	ok(!has_come(network), "that is prolonged");
+	network_free(network);
+	ip("link del v0");
+}
+
+static int64_t next_in_ms(struct term *term)
+{
+	struct term_status status;
+
+	term_status(term, &status);
+	term_status_release(&status);
+	return status.next_check_at_ms - clock_wall_ms();
+}
+
+static enum update_outcome ask(struct refresher *refresher, size_t i)
+{
+	enum update_outcome outcome = UPDATE_CANCELED;
+	uint64_t ticket = refresher_request(refresher, i);
+
+	refresher_wait(refresher, i, ticket, INT64_MAX, &outcome);
+	return outcome;
+}
+
+/* 0: unreachable; 1: denied; 2: busy, with Retry-After. All with a plan that is minutes away. */
+static void test_asked_soon(void)
+{
+	struct temp_store temp = { .store = NULL };
+	struct fake fakes[3] = { FAKE_INIT, FAKE_INIT, FAKE_INIT };
+	struct source sources[3];
+	struct term_config configs[3];
+	struct term terms[3];
+	struct refresher *refresher = NULL;
+	struct cancel cancel;
+	struct err err = ERR_INIT;
+	static const char *const names[3] = { "a", "b", "c" };
+	const char *tokens[3] = { NULL };
+	uint64_t fingerprints[3] = { 0 };
+
+	temp_store_open(&temp);
+	for (size_t i = 0; i < 3; i++) {
+		sources[i] = fake_source(&fake_ops, &fakes[i], i + 1);
+		configs[i] = (struct term_config){ .name = (char *)names[i],
+						   .sources = &sources[i],
+						   .n_sources = 1,
+						   .refresh_interval_ms = 3600000,
+						   .max_size_bytes = 100 };
+		if (term_init(&terms[i], &configs[i], NULL, NULL, &err) < 0)
+			abort();
+	}
+	atomic_store(&fakes[0].fails, ERR_UNREACHABLE);
+	atomic_store(&fakes[1].fails, ERR_DENIED);
+	atomic_store(&fakes[2].fails, ERR_BUSY);
+	fakes[2].retry_after_ms = 600000;
+	struct refresher_setup setup = {
+		.terms = terms,
+		.tokens = tokens,
+		.fingerprints = fingerprints,
+		.n_terms = 3,
+		.env = { .store = temp.store,
+			 .cancel = &cancel,
+			 .publish = fake_publish,
+			 .publish_arg = &temp },
+	};
+	if (cancel_init(&cancel, &err) < 0 || refresher_new(&refresher, &setup, &err) < 0 ||
+	    refresher_start(refresher, &err) < 0)
+		abort();
+	refresher_wait_first(refresher, INT64_MAX);
+	/* Until the back-off, which is random, has it wait for so long. */
+	for (int i = 0; i < 1000 && next_in_ms(&terms[0]) < 60000; i++)
+		ask(refresher, 0);
+	ok(next_in_ms(&terms[0]) >= 60000, "the next attempt is far away");
+	unsigned calls[3] = { fakes[0].calls, fakes[1].calls, fakes[2].calls };
+	ip("link add v0 type veth peer name v1");
+	ip("link set v0 up");
+	ip("link set v1 up");
+	ip("address add 10.77.0.1/24 dev v0");
+	ok(wait_for(fakes[0].calls > calls[0]), "an address has come: asked soon");
+	ok(wait_for(next_in_ms(&terms[0]) <= 5000), "the back-off has begun anew");
+	is_int(fakes[1].calls, calls[1], "who was denied is left alone");
+	is_int(fakes[2].calls, calls[2], "who said when too");
+
+	/* Asked within 2 s of the news; the next news are heeded 5 s after these. */
+	int64_t first_ms = fakes[0].asked_at_ms;
+	for (int i = 0; i < 1000 && next_in_ms(&terms[0]) < 60000; i++)
+		ask(refresher, 0);
+	calls[0] = fakes[0].calls;
+	for (int i = 0; i < 10; i++) {
+		ip("link set v1 down");
+		ip("link set v1 up");
+	}
+	ok(wait_for(fakes[0].calls > calls[0]), "a link that flaps: asked again");
+	ok(fakes[0].asked_at_ms - first_ms >= 3000, "but not at once");
+	atomic_store(&fakes[0].fails, ERR_NONE);
+	is_int(ask(refresher, 0), UPDATE_UPDATED, "reached");
+	cancel_request(&cancel);
+	refresher_free(refresher);
+	for (size_t i = 0; i < 3; i++)
+		term_release(&terms[i]);
+	cancel_release(&cancel);
+	temp_store_remove(&temp);
+}
+
+int main(void)
+{
+	alarm(300);
+	log_set_level(LOG_LEVEL_ERROR);
+	if (unshare(CLONE_NEWNET) < 0) {
+		printf("1..0 # SKIP a network of its own needs root\n");
+		return 0;
+	}
+	test_news();
+	test_asked_soon();
+	return tap_done();
+}

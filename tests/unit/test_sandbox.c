@@ -1,0 +1,561 @@
+/*
+ * sandbox: what is left to a process that has entered it, and what is not. Each check is a child of
+ * its own, as root without capabilities and as nobody.
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/netlink.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <linux/capability.h>
+#include <seccomp.h>
+
+#include "base/util.h"
+#include "daemon/sandbox.h"
+#include "tap.h"
+#include "term/store.h"
+
+#define NOBODY 65534
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const bool is_sanitized = true;
+#else
+static const bool is_sanitized = false;
+#endif
+
+static char base[] = "/tmp/rptfs-unit-XXXXXX";
+static int store_fd, outside_fd, listener;
+static struct sockaddr_in listening;
+static struct sockaddr_un listening_unix = { .sun_family = AF_UNIX };
+static int landlock; /* the kernel's version; 0: none */
+
+/* ---- where ---- */
+
+static const char *at(const char *name)
+{
+	static char paths[4][128];
+	static unsigned next;
+	char *path = paths[next++ % ARRAY_SIZE(paths)];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", base, name);
+	return path;
+}
+
+static void must(bool done, const char *what)
+{
+	if (done)
+		return;
+	perror(what);
+	exit(1);
+}
+
+static void listen_unix(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(listening_unix.sun_path, sizeof(listening_unix.sun_path), "%s", at("socket"));
+	must(bind(fd, (void *)&listening_unix, sizeof(listening_unix)) == 0 && listen(fd, 5) == 0 &&
+		     chmod(at("socket"), 0666) == 0,
+	     "a UNIX socket");
+}
+
+/* base/store is the store, base/outside and base/open what is not. */
+static void set_up(void)
+{
+	socklen_t len = sizeof(listening);
+
+	must(mkdtemp(base) && chmod(base, 0777) == 0, "mkdtemp");
+	must(mkdir(at("outside"), 0777) == 0 && chmod(at("outside"), 0777) == 0, "outside");
+	outside_fd = open(at("open"), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	must(outside_fd >= 0 && fchmod(outside_fd, 0666) == 0, "open");
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	listening.sin_family = AF_INET;
+	listening.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	must(bind(listener, (void *)&listening, sizeof(listening)) == 0 &&
+		     listen(listener, 128) == 0 &&
+		     getsockname(listener, (void *)&listening, &len) == 0,
+	     "a socket");
+	listen_unix();
+	long version = syscall(444, NULL, (size_t)0, 1u);
+	landlock = version > 0 ? (int)version : 0;
+}
+
+static void clean_up(void)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "rm -rf %s", base);
+	must(system(command) == 0, "rm");
+}
+
+/* ---- one child ---- */
+
+static void become(uid_t user)
+{
+	if (!user)
+		return;
+	must(setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 &&
+		     setresuid(user, user, user) == 0,
+	     "becoming nobody");
+	/* As after execve(2), which comes behind this in earnest. */
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static pid_t parent;
+
+/* How the child ended, as waitpid(2) says it: 0 if check() was true. */
+static int run(uid_t user, bool (*check)(void))
+{
+	struct sandbox_setup setup = { .store_fd = store_fd };
+	struct err err = ERR_INIT;
+	int status = -1;
+
+	parent = getpid();
+	pid_t pid = fork();
+	if (pid == 0) {
+		become(user);
+		if (sandbox_enter(&setup, &err) < 0) {
+			printf("# %s\n", err.msg);
+			_exit(2);
+		}
+		_exit(check() ? 0 : 1);
+	}
+	must(waitpid(pid, &status, 0) == pid, "waitpid");
+	return status;
+}
+
+/* Was the call refused, and with that? */
+static bool refused(long result, int expected)
+{
+	if (result < 0 && errno == expected)
+		return true;
+	printf("# result %ld, %s\n", result, strerrorname_np(errno));
+	fflush(stdout);
+	return false;
+}
+
+/* ---- what goes on ---- */
+
+static bool store_works(void)
+{
+	struct store_setup setup = { .dir_fd = store_fd, .dir = "the store" };
+	struct store *store = NULL;
+	struct err err = ERR_INIT;
+	bool is_open = store_open(&store, &setup, &err) == 0;
+
+	if (!is_open)
+		printf("# %s\n", err.msg);
+	fflush(stdout);
+	store_close(store);
+	return is_open;
+}
+
+static bool store_files_work(void)
+{
+	char self[32];
+
+	mkdirat(store_fd, "d", 0700);
+	_cleanup_close_ int fd = openat(store_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	return fd >= 0 && write(fd, "x", 1) == 1 && ftruncate(fd, 0) == 0 &&
+	       linkat(AT_FDCWD, self, store_fd, "d/linked", AT_SYMLINK_FOLLOW) == 0 &&
+	       renameat(store_fd, "d/linked", store_fd, "moved") == 0 &&
+	       unlinkat(store_fd, "moved", 0) == 0 && unlinkat(store_fd, "d", AT_REMOVEDIR) == 0 &&
+	       inotify_add_watch(inotify_init1(IN_CLOEXEC), at("store"), IN_CREATE) > 0;
+}
+
+static bool can_open(const char *path, int flags)
+{
+	_cleanup_close_ int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		printf("# %s: %s\n", path, strerrorname_np(errno));
+	fflush(stdout);
+	return fd >= 0;
+}
+
+static bool machine_is_readable(void)
+{
+	return can_open("/etc/ssl", O_RDONLY | O_DIRECTORY) && can_open("/etc/passwd", O_RDONLY) &&
+	       can_open("/usr/lib", O_RDONLY | O_DIRECTORY) &&
+	       can_open("/proc/sys/kernel/random/boot_id", O_RDONLY) &&
+	       can_open("/dev/urandom", O_RDONLY) && can_open("/dev/null", O_RDWR);
+}
+
+static bool inherited_descriptors_work(void)
+{
+	return pwrite(outside_fd, "x", 1, 0) == 1 && ftruncate(outside_fd, 0) == 0;
+}
+
+static bool names_are_resolved(void)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	struct addrinfo *found = NULL;
+	int rc = getaddrinfo("localhost", "80", &hints, &found);
+
+	if (rc == 0)
+		freeaddrinfo(found);
+	return rc == 0;
+}
+
+static bool sockets_work(void)
+{
+	_cleanup_close_ int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int local = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int udp = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int route = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	return connect(tcp, (void *)&listening, sizeof(listening)) == 0 &&
+	       connect(local, (void *)&listening_unix, sizeof(listening_unix)) == 0 &&
+	       (udp >= 0 || errno == EAFNOSUPPORT) && route >= 0;
+}
+
+static void *wait_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static bool threads_work(void)
+{
+	struct sched_param parameters = { .sched_priority = 0 };
+	pthread_t thread;
+
+	return pthread_create(&thread, NULL, wait_for_ever, NULL) == 0 &&
+	       pthread_kill(thread, 0) == 0 && pthread_cancel(thread) == 0 &&
+	       pthread_join(thread, NULL) == 0 &&
+	       pthread_setschedparam(pthread_self(), SCHED_IDLE, &parameters) == 0;
+}
+
+static bool is_confined(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2];
+
+	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 &&
+	       prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2 && syscall(SYS_capget, &header, sets) == 0 &&
+	       !sets[0].effective && !sets[0].permitted && !sets[0].inheritable &&
+	       !sets[1].permitted;
+}
+
+/* ---- what does not: files ---- */
+
+static bool no_writing(void)
+{
+	char memory[32];
+
+	snprintf(memory, sizeof(memory), "/proc/%d/mem", parent);
+	return refused(open(at("outside/new"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), EACCES) &&
+	       refused(open(at("open"), O_WRONLY | O_CLOEXEC), EACCES) &&
+	       refused(open(at("open"), O_RDONLY | O_TRUNC | O_CLOEXEC), EACCES) &&
+	       refused(open("/etc/passwd", O_WRONLY | O_CLOEXEC), EACCES) &&
+	       refused(open(memory, O_RDWR | O_CLOEXEC), EACCES) &&
+	       refused(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC), EACCES) &&
+	       refused(syscall(SYS_truncate, at("open"), 0), ENOSYS);
+}
+
+static bool no_reading(void)
+{
+	char memory[32];
+
+	snprintf(memory, sizeof(memory), "/proc/%d/mem", parent);
+	return refused(open(at("open"), O_RDONLY | O_CLOEXEC), EACCES) &&
+	       refused(open(at("outside"), O_RDONLY | O_DIRECTORY | O_CLOEXEC), EACCES) &&
+	       refused(open("/var", O_RDONLY | O_DIRECTORY | O_CLOEXEC), EACCES) &&
+	       refused(open(memory, O_RDONLY | O_CLOEXEC), EACCES);
+}
+
+static bool no_changing(void)
+{
+	return refused(mkdir(at("outside/d"), 0700), EACCES) &&
+	       refused(unlink(at("open")), EACCES) &&
+	       refused(rename(at("open"), at("outside/open")), EACCES) &&
+	       refused(mknod(at("store/fifo"), S_IFIFO | 0600, 0), ENOSYS) &&
+	       refused(symlink("/etc/shadow", at("store/link")), ENOSYS);
+}
+
+/* Neither into the store nor out of it. */
+static bool no_moving(void)
+{
+	close(openat(store_fd, "inside", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	bool stays = rename(at("store/inside"), at("outside/inside")) < 0 &&
+		     link(at("store/inside"), at("outside/inside")) < 0 &&
+		     rename(at("open"), at("store/open")) < 0 &&
+		     link(at("open"), at("store/open")) < 0;
+	unlinkat(store_fd, "inside", 0);
+	return stays;
+}
+
+static bool no_listening(void)
+{
+	_cleanup_close_ int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in any = { .sin_family = AF_INET };
+
+	return refused(bind(tcp, (void *)&any, sizeof(any)), EACCES);
+}
+
+static bool no_signals(void)
+{
+	return refused(kill(parent, 0), is_sanitized ? EPERM : ENOSYS);
+}
+
+/* ---- and calls ---- */
+
+static bool no_identity(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2] = { { .effective = 1, .permitted = 1 } };
+
+	return refused(setuid(0), EPERM) && refused(setgid(0), EPERM) &&
+	       refused(setgroups(0, NULL), EPERM) &&
+	       refused(syscall(SYS_setresuid, 0, 0, 0), EPERM) &&
+	       refused(syscall(SYS_capset, &header, sets), EPERM) &&
+	       prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_ADMIN, 0, 0) < 0;
+}
+
+static bool no_sockets_of_other_kinds(void)
+{
+	_cleanup_close_ int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return refused(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), EPERM) &&
+	       refused(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS) &&
+	       refused(socket(AF_VSOCK, SOCK_STREAM, 0), ENOSYS) &&
+	       refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT), ENOSYS) &&
+	       refused(listen(tcp, 1), EPERM);
+}
+
+static bool no_processes(void)
+{
+	return refused(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0), EPERM) &&
+	       refused(syscall(SYS_clone, CLONE_THREAD | CLONE_NEWUSER, 0, 0, 0, 0), ENOSYS) &&
+	       refused(syscall(SYS_clone3, NULL, 0), ENOSYS) &&
+	       refused(syscall(SYS_tgkill, parent, parent, 0), ENOSYS) && fork() < 0;
+}
+
+static bool no_clone3(void)
+{
+	return refused(syscall(SYS_clone3, NULL, 0), ENOSYS);
+}
+
+static bool no_kernel_interfaces(void)
+{
+	return refused(ioctl(STDOUT_FILENO, TIOCSTI, "x"), ENOSYS) &&
+	       refused(syscall(SYS_io_uring_setup, 1, NULL), EPERM) &&
+	       refused(syscall(SYS_userfaultfd, 0), EPERM) &&
+	       refused(syscall(SYS_perf_event_open, NULL, 0, -1, -1, 0), EPERM) &&
+	       refused(syscall(SYS_keyctl, 0, 0, 0, 0, 0), EPERM) &&
+	       refused(syscall(SYS_memfd_create, "x", 0), ENOSYS) &&
+	       refused(syscall(SYS_open_by_handle_at, store_fd, NULL, 0), EPERM);
+}
+
+/* ---- and what kills ---- */
+
+static bool executes(void)
+{
+	static char program[] = "/bin/true";
+	char *argv[] = { program, NULL };
+
+	return execv(program, argv) < 0;
+}
+
+static bool executes_a_descriptor(void)
+{
+	static char program[] = "/bin/true";
+	char *argv[] = { program, NULL };
+
+	return syscall(SYS_execveat, open(program, O_PATH | O_CLOEXEC), "", argv, NULL, 0x1000);
+}
+
+static bool traces(void)
+{
+	return ptrace(PTRACE_ATTACH, parent, NULL, NULL) < 0;
+}
+
+static bool writes_memory(void)
+{
+	return process_vm_writev(parent, NULL, 0, NULL, 0, 0) < 0;
+}
+
+static bool mounts(void)
+{
+	return mount("none", "/mnt", "tmpfs", 0, NULL) < 0;
+}
+
+static bool unmounts(void)
+{
+	return umount2("/mnt", MNT_DETACH) < 0;
+}
+
+static bool makes_a_tmpfs(void)
+{
+	return fsopen("tmpfs", 0) < 0;
+}
+
+static bool unshares(void)
+{
+	return unshare(CLONE_NEWUSER) < 0;
+}
+
+static bool changes_the_root(void)
+{
+	return chroot("/") < 0;
+}
+
+static bool loads_bpf(void)
+{
+	return syscall(SYS_bpf, 0, NULL, 0) < 0;
+}
+
+static bool loads_a_module(void)
+{
+	return syscall(SYS_finit_module, -1, "", 0) < 0;
+}
+
+/* ---- the tables ---- */
+
+enum layer { ANY, LANDLOCK, PLAIN }; /* PLAIN: sanitizers need more */
+
+static const struct {
+	const char *name;
+	bool (*check)(void);
+	enum layer layer;
+	int version; /* of Landlock */
+} checks[] = {
+	{ "the store opens, with its catalog", store_works, ANY, 0 },
+	{ "files of the store are made, linked, moved, removed, watched", store_files_work, ANY,
+	  0 },
+	{ "certificates, users, libraries, boot id, random numbers", machine_is_readable, ANY, 0 },
+	{ "descriptors keep the rights that they have", inherited_descriptors_work, ANY, 0 },
+	{ "names are resolved", names_are_resolved, ANY, 0 },
+	{ "TCP, UDP, UNIX and route sockets", sockets_work, ANY, 0 },
+	{ "threads", threads_work, ANY, 0 },
+	{ "no_new_privs, a filter, no capabilities", is_confined, ANY, 0 },
+	{ "no writing elsewhere", no_writing, LANDLOCK, 3 },
+	{ "no reading elsewhere", no_reading, LANDLOCK, 2 },
+	{ "no changing elsewhere", no_changing, LANDLOCK, 2 },
+	{ "nothing is moved or linked into the store or out of it", no_moving, LANDLOCK, 2 },
+	{ "no TCP port", no_listening, LANDLOCK, 4 },
+	{ "no signal to others", no_signals, LANDLOCK, 6 },
+	{ "no other user, no capability", no_identity, ANY, 0 },
+	{ "no raw, packet, vsock or audit socket, no listening", no_sockets_of_other_kinds, ANY,
+	  0 },
+	{ "no process, no namespace", no_processes, PLAIN, 0 },
+	{ "no clone3", no_clone3, ANY, 0 },
+	{ "no terminal input, io_uring, userfaultfd, perf, keys, memfd, handles",
+	  no_kernel_interfaces, ANY, 0 },
+};
+
+static const struct {
+	const char *name;
+	bool (*attempt)(void);
+	enum layer layer;
+} attempts[] = {
+	{ "execve", executes, ANY },
+	{ "execveat", executes_a_descriptor, ANY },
+	{ "ptrace", traces, PLAIN },
+	{ "process_vm_writev", writes_memory, ANY },
+	{ "mount", mounts, ANY },
+	{ "umount", unmounts, ANY },
+	{ "fsopen", makes_a_tmpfs, ANY },
+	{ "unshare", unshares, ANY },
+	{ "chroot", changes_the_root, ANY },
+	{ "bpf", loads_bpf, ANY },
+	{ "finit_module", loads_a_module, ANY },
+};
+
+static void test_as(uid_t user)
+{
+	const char *who = user ? "nobody" : "root";
+	struct err err = ERR_INIT;
+
+	store_fd = store_make_directory(at("store"), user, user, &err);
+	must(store_fd >= 0, err.msg);
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		if ((checks[i].layer == PLAIN && is_sanitized) || checks[i].version > landlock)
+			continue;
+		is_int(run(user, checks[i].check), 0, "%s: %s", who, checks[i].name);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
+		if (attempts[i].layer == PLAIN && is_sanitized)
+			continue;
+		int status = run(user, attempts[i].attempt);
+		is_int(WIFSIGNALED(status) ? WTERMSIG(status) : -1, SIGSYS, "%s: %s kills", who,
+		       attempts[i].name);
+	}
+}
+
+/* ---- a kernel that has less ---- */
+
+static bool nothing_to_check(void)
+{
+	return true;
+}
+
+/* Makes the call fail as on a kernel without it, for this process and its children. */
+static void take_away(int call)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	must(filter && seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), call, 0) == 0 &&
+		     seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1,
+				      SCMP_A0(SCMP_CMP_EQ, PR_SET_SECCOMP)) == 0 &&
+		     seccomp_load(filter) == 0,
+	     "a filter");
+	seccomp_release(filter);
+}
+
+/* What it logs, and what is left then. */
+static void test_without(int call, const char *missing, bool (*check)(void))
+{
+	char expected[64], text[2048] = "";
+	int pair[2], status = -1;
+
+	must(pipe2(pair, O_CLOEXEC) == 0, "pipe");
+	pid_t pid = fork();
+	if (pid == 0) {
+		dup2(pair[1], STDERR_FILENO);
+		take_away(call);
+		_exit(run(NOBODY, check) == 0 ? 0 : 1);
+	}
+	close(pair[1]);
+	for (ssize_t used = 0, n;
+	     (n = read(pair[0], text + used, sizeof(text) - 1 - (size_t)used)) > 0;)
+		used += n;
+	close(pair[0]);
+	must(waitpid(pid, &status, 0) == pid, "waitpid");
+	is_int(status, 0, "without %s the rest goes on", missing);
+	snprintf(expected, sizeof(expected), "event=sandbox_incomplete missing=%s ", missing);
+	ok(strstr(text, expected), "and the log says so: %s", text);
+}
+
+int main(void)
+{
+	set_up();
+	test_as(0);
+	test_as(NOBODY);
+	test_without(444, "landlock", is_confined);
+	if (!is_sanitized)
+		test_without(SCMP_SYS(seccomp), "seccomp",
+			     landlock ? no_reading : nothing_to_check);
+	clean_up();
+	return tap_done();
+}

@@ -1,0 +1,409 @@
+/*
+ * store: every call that it makes fails once, and fails for good from there on.
+ *
+ * An act is one thing that is done with a store. It is played with a copy of a prepared store, in a
+ * process of its own: first to count its calls, then once for each call, each error that makes
+ * sense of it, and each ending. Ending "goes on": the trouble is over, the act is repeated, and the
+ * store closed and opened. Ending "killed": the process is gone right after the act.
+ *
+ * Always: no crash, an error that names the store and the cause, the term shows what it showed
+ * before (after success: what it should), the other term what it always showed, bytes are whole,
+ * files and rows agree after the next opening, and no id is given twice.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "base/cancel.h"
+#include "base/log.h"
+#include "faults.h"
+#include "store_acts.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#	define CALLS_MAX  2 /* that fail in one act, spread over all of them */
+#	define ERRORS_MAX 1 /* of one call */
+#	define FAULTS_MIN 100
+#else
+#	define CALLS_MAX  12
+#	define ERRORS_MAX 8
+#	define FAULTS_MIN 1500
+#endif
+#define HUNG_AFTER_S 20
+
+static struct faults *faults; /* shared with children, as the report */
+
+static struct report {
+	char wrong[1024]; /* empty: nothing */
+	unsigned n_points;
+	unsigned n_survived; /* the act succeeded all the same */
+} * report;
+
+struct point {
+	uint32_t first, count, error;
+	uint32_t failing; /* kinds of calls; 0: all */
+	bool is_killed;
+};
+
+/* ------------------------------------------------------------------ what must be true */
+
+__attribute__((format(printf, 1, 2))) static bool wrong(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(report->wrong, sizeof(report->wrong), fmt, args);
+	va_end(args);
+	return false;
+}
+
+static bool shows(struct store *store, const char *term, unsigned version, const char *when)
+{
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = load(store, term);
+	char name[24];
+	bool good = true;
+
+	snprintf(name, sizeof(name), "v%u", version);
+	if (!snapshot)
+		return version == 0 || wrong("%s: %s is gone", when, term);
+	if (version == 0 || strcmp(snapshot->version, name) != 0)
+		good = wrong("%s: %s shows %s instead of %s", when, term, snapshot->version, name);
+	atomic_store(&snapshot->integrity, SNAPSHOT_UNVERIFIED);
+	if (good && store_verify(store, snapshot, &cancel, &err) < 0)
+		good = wrong("%s: %s", when, err.msg);
+	snapshot_unref(snapshot);
+	return good;
+}
+
+static unsigned version_of(struct store *store, const char *term)
+{
+	struct snapshot *snapshot = load(store, term);
+	unsigned version = 0;
+
+	if (snapshot)
+		sscanf(snapshot->version, "v%u", &version);
+	snapshot_unref(snapshot);
+	return version;
+}
+
+static bool is_sound_when_opened(const struct scene *scene, const struct act *act, bool succeeded)
+{
+	struct err err = ERR_INIT;
+	struct store *store = NULL;
+	uint64_t last_id = 0;
+
+	if (open_fresh(&store, scene->dir, &err) < 0)
+		return wrong("opening afterwards: %s", err.msg);
+	/* What failed in its last moment may be there all the same after a kill. */
+	unsigned a = version_of(store, "a");
+	bool good = (a == act->a_after || (!succeeded && a == act->a_before) ||
+		     wrong("opened: a shows v%u, v%u before, v%u after", a, act->a_before,
+			   act->a_after)) &&
+		    shows(store, "a", a, "opened") && shows(store, "b", act->b, "opened");
+	if (good && count_files(scene->dir) != count_snapshots(store))
+		good = wrong("%u files, %" PRIu64 " rows", count_files(scene->dir),
+			     count_snapshots(store));
+	if (load_id(store, "a") > last_id)
+		last_id = load_id(store, "a");
+	if (load_id(store, "new") > last_id)
+		last_id = load_id(store, "new");
+	uint64_t id = commit_id(store, "a", 9, 1);
+	if (good && (id <= last_id || !shows(store, "a", 9, "opened and updated")))
+		good = report->wrong[0] ? false
+					: wrong("id %" PRIu64 " after %" PRIu64, id, last_id);
+	store_close(store);
+	return good;
+}
+
+static const char *const call_names[FAULT_CALLS] = {
+	"open", "create", "read",   "write",  "sync",	"truncate", "rename",
+	"link", "unlink", "mkdir",  "stat",   "list",	"lock",	    "seek",
+	"mmap", "memory", "socket", "accept", "thread",
+};
+
+static bool says_what_is_wrong(const struct scene *scene, const struct err *err, uint32_t error)
+{
+	int number = (int)(error & (FAULT_HALF - 1));
+
+	/* SQLite takes a lock that cannot be had for one that somebody has, and what it could not
+	 * open it tries to open in another way. Short memory is nobody's in particular. */
+	if (err->kind != ERR_NONE &&
+	    (number == ENOMEM ? err->msg[0] != '\0'
+			      : strstr(err->msg, scene->dir) &&
+					(strstr(err->msg, strerror(number)) ||
+					 strstr(err->msg, "database is locked") ||
+					 strstr(err->msg, "unable to open database file"))))
+		return true;
+	return wrong("kind %s, \"%s\"", err_kind_name(err->kind), err->msg);
+}
+
+/* ------------------------------------------------------------------ playing */
+
+static int open_scene(const struct act *act, struct scene *scene, struct err *err)
+{
+	return open_mount(&scene->store, scene->dir, act->takes_over ? killed_mount : 0, err);
+}
+
+static int act_once(const struct act *act, struct scene *scene, struct err *err)
+{
+	return act->run ? act->run(scene, err) : open_scene(act, scene, err);
+}
+
+static bool goes_on(const struct act *act, struct scene *scene)
+{
+	struct err err = ERR_INIT;
+
+	/* What succeeded need not be possible twice. */
+	if (act_once(act, scene, &err) < 0)
+		return wrong("and now: %s", err.msg);
+	if (!scene->store)
+		return true;
+	return shows(scene->store, "a", act->a_after, "then") &&
+	       shows(scene->store, "b", act->b, "then");
+}
+
+/* What could not be deleted at first is gone once something else was written. */
+static bool leaves_nothing(const struct act *act, const struct scene *scene)
+{
+	/* Who takes over has not tidied up yet. */
+	if (!scene->store || act->takes_over)
+		return true;
+	if (commit_id(scene->store, "z", 1, 1) == 0)
+		return wrong("no update afterwards");
+	unsigned n_files = count_files(scene->dir);
+	uint64_t n_rows = count_snapshots(scene->store);
+	return n_files <= n_rows ||
+	       wrong("still open: %u files, %" PRIu64 " rows", n_files, n_rows);
+}
+
+/* In a child. */
+static void play(const struct act *act, struct scene *scene, const struct point *point)
+{
+	struct err err = ERR_INIT;
+
+	if (act->run && open_scene(act, scene, &err) < 0) {
+		wrong("opening before the act: %s", err.msg);
+		return;
+	}
+	if (act->prepare)
+		act->prepare(scene);
+	faults->first = point ? point->first : 0;
+	faults->count = point ? point->count : 0;
+	faults->error = point ? point->error : 0;
+	faults->failing = point ? point->failing : 0;
+	faults_set(faults, point ? FAULTS_FAIL : FAULTS_COUNT);
+	int result = act_once(act, scene, &err);
+	atomic_store(&faults->mode, FAULTS_OFF);
+
+	report->n_survived += result == 0;
+	if (point && point->is_killed)
+		_exit(result == 0 ? 0 : 1);
+	if (result < 0) {
+		if (scene->store && (!shows(scene->store, "a", act->a_before, "after the fault") ||
+				     !shows(scene->store, "b", act->b, "after the fault")))
+			return;
+		if (!goes_on(act, scene))
+			return;
+	}
+	if (!leaves_nothing(act, scene))
+		return;
+	snapshot_unref(scene->snapshot);
+	store_close(scene->store);
+	if (is_sound_when_opened(scene, act, true) && result < 0)
+		says_what_is_wrong(scene, &err, faults->error);
+}
+
+/* True if nothing was wrong. */
+static bool play_in_child(const struct act *act, const char *template, const struct point *point)
+{
+	struct scene scene = { .store = NULL };
+	int status = 0;
+
+	snprintf(scene.dir, sizeof(scene.dir), "%.200s/scene", fixture_dir);
+	copy_tree(template, scene.dir);
+	report->wrong[0] = '\0';
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		alarm(HUNG_AFTER_S);
+		play(act, &scene, point);
+		exit(0); /* leaks show */
+	}
+	waitpid(pid, &status, 0);
+	atomic_store(&faults->mode, FAULTS_OFF);
+	bool good = !report->wrong[0];
+	if (WIFSIGNALED(status))
+		good = wrong("killed by %s", strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) > 1)
+		good = wrong("exit code %d", WEXITSTATUS(status));
+	else if (good && point && point->is_killed)
+		good = is_sound_when_opened(&scene, act, WEXITSTATUS(status) == 0);
+	remove_tree(scene.dir);
+	return good;
+}
+
+static const uint32_t *errors_of(enum fault_call call)
+{
+	static const uint32_t opening[] = { EIO, EMFILE, 0 };
+	static const uint32_t making[] = { ENOSPC, EROFS, EMFILE, 0 };
+	static const uint32_t creating[] = { ENOSPC, EMFILE, EOPNOTSUPP, 0 };
+	static const uint32_t reading[] = { EIO, EINTR, FAULT_HALF, 0 };
+	static const uint32_t writing[] = {
+		ENOSPC, EIO, EDQUOT, EINTR, FAULT_HALF, FAULT_HALF | ENOSPC, FAULT_HALF | EIO, 0
+	};
+	static const uint32_t syncing[] = { EIO, ENOSPC, 0 };
+	static const uint32_t changing[] = { EIO, EROFS, ENOSPC, 0 };
+	static const uint32_t locking[] = { EIO, ENOLCK, 0 };
+	static const uint32_t other[] = { EIO, 0 };
+	static const uint32_t memory[] = { ENOMEM, 0 };
+
+	switch (call) {
+	case FAULT_OPEN:
+		return opening;
+	case FAULT_CREATE:
+		return creating;
+	case FAULT_READ:
+		return reading;
+	case FAULT_WRITE:
+		return writing;
+	case FAULT_SYNC:
+		return syncing;
+	case FAULT_RENAME:
+	case FAULT_LINK:
+	case FAULT_UNLINK:
+	case FAULT_TRUNCATE:
+		return changing;
+	case FAULT_MKDIR:
+		return making;
+	case FAULT_LOCK:
+		return locking;
+	case FAULT_STAT:
+	case FAULT_LIST:
+	case FAULT_SEEK:
+		return other;
+	case FAULT_MAP:
+	case FAULT_MEMORY:
+	case FAULT_SOCKET:
+	case FAULT_ACCEPT:
+	case FAULT_THREAD:
+	case FAULT_CALLS:
+		break;
+	}
+	return memory;
+}
+
+/* What is tried again until it works, and has no end for good. */
+static bool is_repeated(uint32_t error)
+{
+	return error == EINTR || error == FAULT_HALF || error == ENOLCK;
+}
+
+static bool changes_something(enum fault_call call)
+{
+	const uint32_t looks = 1u << FAULT_OPEN | 1u << FAULT_READ | 1u << FAULT_STAT |
+			       1u << FAULT_LIST | 1u << FAULT_LOCK | 1u << FAULT_SEEK;
+
+	return !(looks & 1u << call);
+}
+
+/* One call of the act, one error, each ending. */
+static unsigned play_error(const struct act *act, const char *template, uint32_t first,
+			   enum fault_call call, uint32_t error)
+{
+	const struct point endings[] = {
+		{ .count = 1 },
+		{ .count = UINT32_MAX },
+		{ .count = 1, .is_killed = true },
+		{ .count = UINT32_MAX, .is_killed = true, .failing = 1u << call },
+	};
+	unsigned n_wrong = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
+		struct point point = endings[i];
+
+		if ((point.count > 1 && is_repeated(error)) ||
+		    (point.is_killed && !changes_something(call)))
+			continue;
+		point.first = first;
+		point.error = error;
+		report->n_points++;
+		if (play_in_child(act, template, &point))
+			continue;
+		n_wrong++;
+		printf("# %s, call %u (%s), %s%s, %s%s: %s\n", act->name, first, call_names[call],
+		       strerror(error & (FAULT_HALF - 1)), error & FAULT_HALF ? " after half" : "",
+		       point.count > 1 ? "for good" : "once", point.is_killed ? ", killed" : "",
+		       report->wrong);
+	}
+	return n_wrong;
+}
+
+static unsigned play_call(const struct act *act, const char *template, uint32_t first,
+			  enum fault_call call)
+{
+	const uint32_t *errors = errors_of(call);
+	unsigned n = 0, n_wrong = 0;
+
+	while (errors[n])
+		n++;
+	for (unsigned i = 0; i < n && i < ERRORS_MAX; i++)
+		n_wrong += play_error(act, template, first, call, errors[(first + i) % n]);
+	return n_wrong;
+}
+
+/* The number of points. */
+static unsigned play_act(const struct act *act, uint32_t calls)
+{
+	char template[PATH_MAX + 16];
+	unsigned n_wrong = 0;
+	static uint8_t kinds[FAULTS_KINDS];
+
+	snprintf(template, sizeof(template), "%s/template", fixture_dir);
+	mkdir(template, 0700);
+	act->make(template);
+	faults->calls = calls;
+	bool good = play_in_child(act, template, NULL);
+	uint32_t n = faults->seen < FAULTS_KINDS ? faults->seen : FAULTS_KINDS;
+	if (!ok(good, "%s: without faults, %u calls%s", act->name, n,
+		calls == 1u << FAULT_MEMORY ? " for memory" : ""))
+		printf("# %s\n", report->wrong);
+	memcpy(kinds, faults->kinds, sizeof(kinds));
+	report->n_points = report->n_survived = 0;
+	for (uint32_t i = 0; i < n; i += 1 + (n - 1) / CALLS_MAX)
+		n_wrong += play_call(act, template, i, kinds[i]);
+	is_int(n_wrong, 0, "%s: %u faults, %u survived", act->name, report->n_points,
+	       report->n_survived);
+	remove_tree(template);
+	return report->n_points;
+}
+
+static void *share_memory(size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+int main(void)
+{
+	const uint32_t files = (1u << FAULT_MEMORY) - 1;
+	unsigned n_points = 0;
+	struct err err = ERR_INIT;
+
+	/* What a fsync does is no matter here: memory is faster. */
+	setenv("TMPDIR", "/dev/shm", 0);
+	fixture_new();
+	faults = share_memory(sizeof(*faults));
+	report = share_memory(sizeof(*report));
+	cancel_init(&cancel, &err);
+	faults_obey(faults);
+	log_set_level(LOG_LEVEL_ERROR);
+	for (size_t i = 0; i < ARRAY_SIZE(acts); i++)
+		n_points += play_act(&acts[i], files);
+	ok(n_points >= FAULTS_MIN, "%u faults in calls on files", n_points);
+	for (size_t i = 0; i < ARRAY_SIZE(acts) && faults_reach_memory; i++)
+		play_act(&acts[i], 1u << FAULT_MEMORY);
+	cancel_release(&cancel);
+	fixture_end();
+	return tap_done();
+}

@@ -1,0 +1,366 @@
+/* store: what a successor of the same mount finds, and what a fresh mount does. */
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "store_fixture.h"
+
+#define N_HELD 16
+
+struct found {
+	size_t n;
+	uint64_t ids[N_HELD];
+	char terms[N_HELD][16];
+	enum snapshot_integrity integrity[N_HELD];
+};
+
+static int note_held(void *arg, const char *term, struct snapshot *snapshot, struct err *err)
+{
+	struct found *found = arg;
+
+	(void)err;
+	if (found->n < N_HELD) {
+		found->ids[found->n] = snapshot->id;
+		found->integrity[found->n] = atomic_load(&snapshot->integrity);
+		snprintf(found->terms[found->n], sizeof(found->terms[0]), "%s", term);
+		found->n++;
+	}
+	snapshot_unref(snapshot);
+	return 0;
+}
+
+static struct found list_held(struct store *store)
+{
+	struct found found = { .n = 0 };
+	struct err err = ERR_INIT;
+
+	if (store_list_held(store, note_held, &found, &err) < 0)
+		printf("# %s\n", err.msg);
+	return found;
+}
+
+static bool is_held(struct store *store, const char *term, uint64_t id)
+{
+	struct found found = list_held(store);
+
+	for (size_t i = 0; i < found.n; i++) {
+		if (found.ids[i] == id && strcmp(found.terms[i], term) == 0)
+			return true;
+	}
+	return false;
+}
+
+static struct store *take_over(const char *dir, uint64_t mount)
+{
+	struct err err = ERR_INIT;
+	struct store *store = NULL;
+
+	if (open_mount(&store, dir, mount, &err) < 0) {
+		printf("Bail out! taking over: %s\n", err.msg);
+		exit(1);
+	}
+	return store;
+}
+
+static void release_id(struct store *store, uint64_t id)
+{
+	struct snapshot *snapshot = snapshot_new("", "");
+
+	snapshot->id = id;
+	store_release(store, snapshot);
+	snapshot_unref(snapshot);
+}
+
+/* Runs in a child that is killed; what it says is shared. */
+struct said {
+	uint64_t mount;
+	uint32_t life;
+	uint64_t ids[8];
+	uint64_t directory;
+};
+
+static struct said *said;
+
+static void run_and_kill(void (*run)(const char *dir), const char *dir)
+{
+	int status = 0;
+
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		run(dir);
+		raise(SIGKILL);
+	}
+	waitpid(pid, &status, 0);
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "a predecessor was killed");
+}
+
+static void be_first(const char *dir)
+{
+	static const char *const all[] = { "dropped", "gone", "hidden", "unconfigured", "x" };
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+
+	store_retain(store, all, ARRAY_SIZE(all));
+	said->mount = store_mount(store);
+	said->life = store_life(store);
+	for (unsigned i = 0; i < 3; i++)
+		said->ids[i] = commit_id(store, "x", i, 0);
+	release_id(store, said->ids[0]);
+	said->ids[3] = commit_id(store, "hidden", 3, 0);
+	store_remove_current(store, "hidden", &err);
+	said->ids[4] = commit_id(store, "dropped", 4, 0);
+	struct snapshot *snapshot = load(store, "dropped");
+	store_drop(store, snapshot, &err);
+	said->ids[5] = commit_id(store, "unconfigured", 5, 0);
+	store_directory_id(store, "geo", &said->directory, &err);
+}
+
+static void test_take_over(void)
+{
+	static const char *const some[] = { "dropped", "hidden", "x" };
+	const char *dir = fixture_new();
+	struct err err = ERR_INIT;
+	uint64_t directory = 0;
+
+	run_and_kill(be_first, dir);
+	struct store *store = take_over(dir, said->mount);
+	store_retain(store, some, ARRAY_SIZE(some));
+	is_int(store_mount(store), said->mount, "the successor has the mount's number");
+	is_int(store_life(store), said->life + 1, "but is another life");
+	is_int(load_id(store, "x"), said->ids[2], "the current one is current");
+	ok(!file_exists(dir, said->ids[0]), "what was let go is gone");
+	ok(is_held(store, "x", said->ids[1]), "what was superseded is held");
+	ok(is_held(store, "hidden", said->ids[3]), "what was removed, too");
+	ok(is_held(store, "dropped", said->ids[4]), "what was found corrupt, too");
+	ok(is_held(store, "unconfigured", said->ids[5]), "and what is not configured any more");
+	struct found found = list_held(store);
+	is_int(found.n, 4, "nothing else");
+	for (size_t i = 0; i < found.n; i++) {
+		is_int(found.integrity[i],
+		       found.ids[i] == said->ids[4] ? SNAPSHOT_CORRUPT : SNAPSHOT_VERIFIED,
+		       "%s has the integrity that it had", found.terms[i]);
+		ok(file_exists(dir, found.ids[i]), "and its bytes");
+	}
+	is_int(count_snapshots(store), 5, "all are counted");
+	store_directory_id(store, "geo", &directory, &err);
+	is_int(directory, said->directory, "a directory has the id that it had");
+	ok(commit_id(store, "x", 7, 0) > said->directory, "ids go on behind all that were given");
+	ok(is_held(store, "x", said->ids[2]), "what is superseded now is held");
+	release_id(store, said->ids[1]);
+	release_id(store, said->ids[4]);
+	is_int(list_held(store).n, 3, "what the kernel lets go is not");
+	ok(!file_exists(dir, said->ids[1]) && !file_exists(dir, said->ids[4]), "and goes");
+	store_close(store);
+
+	store = take_over(dir, said->mount);
+	is_int(list_held(store).n, 3, "after an orderly end it is the same");
+	store_close(store);
+
+	store = open_or_bail(dir);
+	store_retain(store, some, ARRAY_SIZE(some));
+	is_int(store_mount(store), said->mount + 1, "a fresh mount has the next number");
+	is_int(list_held(store).n, 0, "and nothing is held");
+	ok(!file_exists(dir, said->ids[2]), "nor kept without a history");
+	ok(load_id(store, "unconfigured") == said->ids[5], "what is not configured is kept");
+	store_close(store);
+	fixture_end();
+}
+
+static void check_not_taken(const char *dir, uint64_t mount, const char *what)
+{
+	struct err err = ERR_INIT;
+	struct store *store = NULL;
+
+	is_int(open_mount(&store, dir, mount, &err), -1, "%s cannot be taken over", what);
+	is_int(err.kind, ERR_BAD_DATA, "as bad data");
+	if (!ok(strstr(err.msg, dir) &&
+			strstr(err.msg, "is not the one that this mount was served"),
+		"and says so"))
+		printf("# %s\n", err.msg);
+	store_close(store);
+}
+
+static void test_another_store(void)
+{
+	const char *dir = fixture_new();
+	char path[PATH_MAX + 16];
+
+	check_not_taken(dir, 12345, "an empty directory");
+	is_int(count_files(dir), 0, "where nothing is made");
+	snprintf(path, sizeof(path), "%s/catalog.db", dir);
+	ok(access(path, F_OK) < 0, "no catalog either");
+
+	struct store *store = open_or_bail(dir);
+	uint64_t mount = store_mount(store);
+	uint64_t id = commit_id(store, "x", 1, 3);
+	store_close(store);
+	check_not_taken(dir, mount + 2, "a later mount");
+	check_not_taken(dir, mount - 1, "an earlier mount");
+	store_close(take_over(dir, mount + 1));
+	ok(true, "a mount that came to nothing on a full disk is the next");
+	check_not_taken(dir, mount, "then the one before");
+
+	ok(truncate(path, 5000) == 0, "the catalog is damaged");
+	check_not_taken(dir, mount + 1, "a damaged one");
+	struct stat st;
+	ok(stat(path, &st) == 0 && st.st_size == 5000, "and it is left as it is");
+	ok(file_exists(dir, id), "and so are the files");
+	fixture_end();
+
+	dir = fixture_new();
+	store = open_or_bail(dir);
+	ok(store_mount(store) != mount && store_mount(store) > 1,
+	   "each store counts its own mounts");
+	store_close(store);
+	fixture_end();
+}
+
+static void leave_files(const char *dir)
+{
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	char name[48];
+
+	said->mount = store_mount(store);
+	said->ids[0] = commit_id(store, "x", 1, 3);
+	said->ids[1] = said->ids[0] + 1;
+	write_file(file_path(dir, said->ids[1]), "between link and row");
+	snprintf(name, sizeof(name), "%s/snapshots/new-%u-0", dir, store_life(store));
+	write_file(name, "half a body");
+	store_directory_id(store, "geo", &said->directory, &err);
+}
+
+static void test_tidy_up(void)
+{
+	const char *dir = fixture_new();
+	struct err err = ERR_INIT;
+	char own[PATH_MAX + 48];
+
+	run_and_kill(leave_files, dir);
+	struct store *store = take_over(dir, said->mount);
+	is_int(count_files(dir), 3, "what a predecessor left stays for now");
+	uint64_t id = commit_id(store, "y", 2, 3);
+	/* As a commit of ours that is between link and row, and a body that is being written. */
+	write_file(file_path(dir, id + 1), "between link and row");
+	snprintf(own, sizeof(own), "%s/snapshots/new-%u-0", dir, store_life(store));
+	write_file(own, "half a body");
+	ok(store_tidy_up(store, &err) == 0, "it is tidied up later");
+	ok(!file_exists(dir, said->ids[1]), "the unknown file is gone");
+	is_int(count_files(dir), 4, "the half body too, and nothing else");
+	ok(file_exists(dir, said->ids[0]) && file_exists(dir, id), "what the catalog knows stays");
+	ok(file_exists(dir, id + 1) && access(own, F_OK) == 0, "and so does what is under way");
+	store_close(store);
+	fixture_end();
+}
+
+static void test_peek(void)
+{
+	const char *dir = fixture_new();
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct err err = ERR_INIT;
+	char path[PATH_MAX + 16];
+
+	ok(store_peek(fd, dir, &err) == 0, "there is nothing yet: that is fine");
+	struct store *store = open_or_bail(dir);
+	ok(store_peek(fd, dir, &err) == 0, "a store that was just made and is in use");
+	snprintf(path, sizeof(path), "%s/catalog.db", dir);
+	_cleanup_close_ int catalog = open(path, O_RDONLY | O_CLOEXEC);
+	unsigned char version[4] = { 0 };
+	ok(pread(catalog, version, sizeof(version), 60) == 4 && version[3] == 2,
+	   "whose format stands in its first page");
+	unsigned n_bad = 0;
+	for (unsigned i = 0; i < 300; i++) {
+		commit_id(store, "x", i, 1);
+		n_bad += store_peek(fd, dir, &err) < 0;
+	}
+	is_int(n_bad, 0, "while its owner writes");
+	store_close(store);
+	ok(store_peek(fd, dir, &err) == 0, "and afterwards");
+
+	tamper(dir, "PRAGMA journal_mode = DELETE; PRAGMA user_version = 99");
+	is_int(store_peek(fd, dir, &err), -1, "of a newer rptfs");
+	ok(err.kind == ERR_CONFIG && strstr(err.msg, "newer rptfs (format 99"), "is said");
+	tamper(dir, "PRAGMA application_id = 7");
+	is_int(store_peek(fd, dir, &err), -1, "of another program");
+	is_int(err.kind, ERR_BAD_DATA, "is bad data");
+	write_file(path, "garbage");
+	is_int(store_peek(fd, dir, &err), -1, "garbage");
+	is_int(err.kind, ERR_BAD_DATA, "is bad data");
+	fixture_end();
+}
+
+/* In a child: uses the store until it is told to close it, then lives until it is told to end.
+ * Returns its exit code. */
+static int hold_until_told(const char *dir, int ready, int told)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	struct store *store = open_or_bail(dir);
+	char byte = 0;
+
+	said->mount = store_mount(store);
+	said->ids[0] = commit_id(store, "x", 1, 3);
+	/* Somebody has inherited every descriptor. */
+	pid_t heir = fork();
+	if (heir == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+		_exit(0);
+	}
+	bool is_told = write(ready, &byte, 1) == 1 && read(told, &byte, 1) == 1;
+	store_close(store);
+	is_told = is_told && write(ready, &byte, 1) == 1 && read(told, &byte, 1) == 1;
+	kill(heir, SIGKILL);
+	waitpid(heir, NULL, 0);
+	return is_told ? 0 : 2;
+}
+
+static void test_hand_over(void)
+{
+	const char *dir = fixture_new();
+	struct err err = ERR_INIT;
+	struct store *store = NULL;
+	int ready[2], told[2], status;
+	char byte = 0;
+
+	if (pipe(ready) < 0 || pipe(told) < 0)
+		return;
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(hold_until_told(dir, ready[1], told[0]));
+	is_int(read(ready[0], &byte, 1), 1, "one process uses the store");
+	is_int(open_mount(&store, dir, said->mount, &err), -1, "another cannot");
+	is_int(err.kind, ERR_CONFIG, "since it is in use");
+	ok(write(told[1], &byte, 1) == 1 && read(ready[0], &byte, 1) == 1, "the first closes it");
+	int64_t began_ms = clock_boot_ms();
+	store = take_over(dir, said->mount);
+	ok(clock_boot_ms() - began_ms < 1000, "the second has it without waiting");
+	is_int(load_id(store, "x"), said->ids[0], "with what was committed");
+	store_close(store);
+	ok(write(told[1], &byte, 1) == 1, "the first ends");
+	waitpid(pid, &status, 0);
+	is_int(status, 0, "in good order");
+	for (int i = 0; i < 2; i++) {
+		close(ready[i]);
+		close(told[i]);
+	}
+	fixture_end();
+}
+
+int main(void)
+{
+	log_set_level(LOG_LEVEL_WARNING);
+	said = mmap(NULL, sizeof(*said), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	test_take_over();
+	test_another_store();
+	test_tidy_up();
+	test_peek();
+	test_hand_over();
+	munmap(said, sizeof(*said));
+	return tap_done();
+}

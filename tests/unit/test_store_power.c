@@ -1,0 +1,456 @@
+/*
+ * store: the power is cut. What several threads do to a store, SQLite's writes among it, is
+ * recorded once (power_record.h), and then cut off behind each single step; of what did not last
+ * by then nothing is left, or everything, or only names and lengths, or only bytes, or some of it
+ * at random (power_replay.h). On each of these disks the store is opened, and then:
+ *	- it opens, and its catalog is not thought to be damaged;
+ *	- each term has the snapshot that somebody was told of last, or the one that was under way:
+ *	  never an older one, and its file is there, of the right length and digest;
+ *	- a refusal that somebody was told of is remembered;
+ *	- no id that anybody was told of is given again;
+ *	- every file has a row, and every row a file.
+ */
+#include "power_replay.h"
+#include "store_fixture.h"
+
+#include <sqlite3.h>
+
+#include "base/cancel.h"
+#include "base/log.h"
+#include "term/catalog_internal.h"
+#include "term/store_internal.h"
+
+#define N_TERMS	    3
+#define N_STEPS	    13
+#define N_STEPS_ALL 17 /* the rest after the store was closed and opened again */
+#define N_SEEDS	    3
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#	define STRIDE 5 /* every cut takes several times as long */
+#else
+#	define STRIDE 1
+#endif
+
+enum told { TOLD_STEP = 100, TOLD_REFUSED = 200, TOLD_ID = 300 };
+
+enum act { ACT_COMMIT, ACT_REMOVE, ACT_REPUBLISH };
+
+static enum act act_of(unsigned step)
+{
+	return step % 6 == 4 ? ACT_REMOVE : step % 6 == 5 ? ACT_REPUBLISH : ACT_COMMIT;
+}
+
+/* Which body the term has after this step; 0: none. */
+static unsigned body_after(unsigned step)
+{
+	if (step == 0 || act_of(step) == ACT_REMOVE)
+		return 0;
+	return act_of(step) == ACT_COMMIT ? step : step - 2;
+}
+
+/* ------------------------------------------------------------------ what is recorded */
+
+struct worker {
+	pthread_t thread;
+	struct store *store;
+	unsigned index;
+	unsigned first_step;
+	unsigned last_step;
+	struct snapshot *last; /* committed */
+	unsigned n_failed;
+};
+
+static void do_step(struct worker *worker, const char *term, unsigned step)
+{
+	struct err err = ERR_INIT;
+	struct snapshot *next = NULL;
+	int result = -1;
+
+	switch (act_of(step)) {
+	case ACT_COMMIT:
+		result = commit_body(worker->store, term, step, 1, &next, &err);
+		break;
+	case ACT_REMOVE:
+		result = store_remove_current(worker->store, term, &err);
+		break;
+	case ACT_REPUBLISH:
+		result = store_republish(worker->store, worker->last, term, 1, &next, &err);
+		break;
+	}
+	if (result < 0) {
+		printf("# %s, step %u: %s\n", term, step, err.msg);
+		worker->n_failed++;
+	}
+	record_told(TOLD_STEP + worker->index, (uint64_t)step << 32 | (next ? next->id : 0));
+	if (!next)
+		return;
+	if (worker->last)
+		store_release(worker->store, worker->last);
+	snapshot_unref(worker->last);
+	worker->last = next;
+}
+
+static void ask_directory(struct store *store, const char *path)
+{
+	struct err err = ERR_INIT;
+	uint64_t id = 0;
+
+	if (store_directory_id(store, path, &id, &err) == 0)
+		record_told(TOLD_ID, id);
+}
+
+/* What goes on beside it. */
+static void do_more(struct worker *worker, const char *term, unsigned step)
+{
+	struct err err = ERR_INIT;
+	char text[24];
+
+	snprintf(text, sizeof(text), "%s-%u", term, step);
+	if (step % 6 == 1)
+		ask_directory(worker->store, text);
+	if (step % 6 == 2)
+		store_set_token(worker->store, term, text, 1, &err);
+	if (step % 6 == 3 && store_refuse(worker->store, term, 1, text, "r", &err) == 0)
+		record_told(TOLD_REFUSED + worker->index, step);
+	if (step % 6 == 0)
+		store_set_confirmed(worker->store, term, 5000, &err);
+}
+
+static void *work(void *arg)
+{
+	struct worker *worker = arg;
+	char term[8];
+
+	snprintf(term, sizeof(term), "t%u", worker->index);
+	for (unsigned step = worker->first_step; step <= worker->last_step; step++) {
+		do_step(worker, term, step);
+		do_more(worker, term, step);
+	}
+	return NULL;
+}
+
+static void work_all(struct worker *workers, struct store *store, unsigned first, unsigned last)
+{
+	/* So that the log is written back to the database in the middle of all this. */
+	sqlite3_wal_autocheckpoint(store->catalog->db, 40);
+	for (unsigned i = 0; i < N_TERMS; i++) {
+		workers[i].store = store;
+		workers[i].index = i;
+		workers[i].first_step = first;
+		workers[i].last_step = last;
+		pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+	}
+	for (unsigned i = 0; i < N_TERMS; i++)
+		pthread_join(workers[i].thread, NULL);
+}
+
+static void record_life(const char *dir)
+{
+	struct worker workers[N_TERMS] = { 0 };
+	unsigned n_failed = 0;
+
+	record_start(dir);
+	struct store *store = open_or_bail(dir);
+	ask_directory(store, "before all else");
+	work_all(workers, store, 1, N_STEPS);
+	store_close(store);
+	store = open_or_bail(dir);
+	work_all(workers, store, N_STEPS + 1, N_STEPS_ALL);
+	record_stop();
+	store_close(store);
+	for (unsigned i = 0; i < N_TERMS; i++) {
+		n_failed += workers[i].n_failed;
+		snapshot_unref(workers[i].last);
+	}
+	is_int(n_failed, 0, "every step succeeds");
+	printf("# %zu records\n", record.n);
+	ok(record.n > 500, "and much is recorded");
+}
+
+/* ------------------------------------------------------------------ what must hold */
+
+struct promise {
+	unsigned step[N_TERMS];
+	uint64_t id[N_TERMS];
+	unsigned refused[N_TERMS];
+	uint64_t max_id;
+	bool may_be_empty; /* the store is being set aside */
+};
+
+static void note_told(struct promise *promise, const struct op *op)
+{
+	uint64_t id = op->value;
+
+	if (op->number >= TOLD_STEP && op->number < TOLD_STEP + N_TERMS) {
+		unsigned term = op->number - TOLD_STEP;
+
+		id = (uint32_t)op->value;
+		promise->step[term] = (unsigned)(op->value >> 32);
+		promise->id[term] = id;
+	} else if (op->number != TOLD_ID) {
+		promise->refused[op->number - TOLD_REFUSED] = (unsigned)op->value;
+		return;
+	}
+	if (id > promise->max_id)
+		promise->max_id = id;
+}
+
+static bool holds_bytes(struct store *store, struct snapshot *snapshot, unsigned version,
+			struct cancel *cancel)
+{
+	struct err err = ERR_INIT;
+	uint8_t sha256[DIGEST_SIZE];
+	char expected[BODY_MAX];
+
+	body_fill(version, expected);
+	digest_of(expected, body_size(version), sha256, &err);
+	atomic_store(&snapshot->integrity, SNAPSHOT_UNVERIFIED);
+	return memcmp(sha256, snapshot->sha256, DIGEST_SIZE) == 0 &&
+	       store_verify(store, snapshot, cancel, &err) == 0;
+}
+
+static bool holds_term(struct store *store, unsigned index, const struct promise *promise,
+		       struct cancel *cancel)
+{
+	unsigned step = promise->step[index], version = 0;
+	char term[8];
+
+	snprintf(term, sizeof(term), "t%u", index);
+	struct snapshot *snapshot = load(store, term);
+	if (snapshot)
+		sscanf(snapshot->version, "v%u", &version);
+	bool is_told = version == body_after(step) &&
+		       (!snapshot || snapshot->id == promise->id[index]);
+	bool is_next = version == body_after(step + 1) &&
+		       (!snapshot || snapshot->id > promise->id[index]);
+	bool good = is_told || is_next || (!snapshot && promise->may_be_empty);
+	if (!good)
+		printf("# %s: told of step %u, id %" PRIu64 "; has version %u, id %" PRIu64 "\n",
+		       term, step, promise->id[index], version, snapshot ? snapshot->id : 0);
+	if (good && snapshot && !holds_bytes(store, snapshot, version, cancel)) {
+		printf("# %s: not the bytes of version %u\n", term, version);
+		good = false;
+	}
+	snapshot_unref(snapshot);
+	return good;
+}
+
+static bool holds_refusal(struct store *store, unsigned index, const struct promise *promise)
+{
+	struct err err = ERR_INIT;
+	char *token = NULL, *reason = NULL, term[8];
+	unsigned step = 0;
+
+	snprintf(term, sizeof(term), "t%u", index);
+	store_refused(store, term, 1, &token, &reason, &err);
+	if (token)
+		sscanf(token, "t%*u-%u", &step);
+	free(token);
+	free(reason);
+	return step >= promise->refused[index] || promise->may_be_empty;
+}
+
+static bool has_aside(const char *dir)
+{
+	DIR *stream = opendir(dir);
+	struct dirent *entry;
+	bool found = false;
+
+	while ((entry = readdir(stream)))
+		found |= strncmp(entry->d_name, "aside-", 6) == 0;
+	closedir(stream);
+	return found;
+}
+
+static bool holds(const char *dir, const struct promise *promise, struct cancel *cancel)
+{
+	struct err err = ERR_INIT;
+	struct store *store = NULL;
+	bool good = true, had_aside = has_aside(dir);
+
+	if (open_fresh(&store, dir, &err) < 0) {
+		printf("# %s\n", err.msg);
+		return false;
+	}
+	if (has_aside(dir) != had_aside) {
+		printf("# the catalog was set aside\n");
+		good = false;
+	}
+	for (unsigned i = 0; i < N_TERMS && good; i++)
+		good = holds_term(store, i, promise, cancel) && holds_refusal(store, i, promise);
+	if (count_files(dir) != count_snapshots(store)) {
+		printf("# %u files, %" PRIu64 " rows\n", count_files(dir), count_snapshots(store));
+		good = false;
+	}
+	uint64_t id = commit_id(store, "another", 1, 0);
+	if (id <= promise->max_id) {
+		printf("# id %" PRIu64 " is given, %" PRIu64 " was\n", id, promise->max_id);
+		good = false;
+	}
+	store_close(store);
+	return good;
+}
+
+/* ------------------------------------------------------------------ cutting */
+
+static const char *const fate_names[] = { "lost", "kept", "lengths only", "bytes only", "random" };
+
+struct cutter {
+	struct replay replay;
+	struct promise promise;
+	struct cancel cancel;
+	char dir[PATH_MAX + 16];
+	unsigned n_cuts;
+	unsigned n_bad;
+};
+
+static void cut_once(struct cutter *cutter, size_t at, enum fate fate, unsigned seed)
+{
+	if (cutter->n_bad >= 5)
+		return;
+	mkdir(cutter->dir, 0700);
+	replay_cut(&cutter->replay, cutter->dir, fate, seed);
+	cutter->n_cuts++;
+	if (!holds(cutter->dir, &cutter->promise, &cutter->cancel)) {
+		printf("# cut behind record %zu, what did not last: %s, seed %u\n", at,
+		       fate_names[fate], seed);
+		cutter->n_bad++;
+	}
+	remove_tree(cutter->dir);
+}
+
+/* What a sync changes is only what is left when all else is lost, or some of it. */
+static void cut(struct cutter *cutter, size_t at)
+{
+	bool is_sync = record.ops[at].kind == OP_SYNC;
+
+	if (is_sync)
+		cut_once(cutter, at, FATE_LOST, 0);
+	for (enum fate fate = FATE_KEPT; fate <= FATE_NAMELESS && !is_sync; fate++)
+		cut_once(cutter, at, fate, 0);
+	for (unsigned seed = 0; seed < N_SEEDS; seed++)
+		cut_once(cutter, at, FATE_RANDOM, seed);
+}
+
+/* Behind each record from `first` on. */
+static void cut_everywhere(size_t first, bool may_be_empty, const char *what)
+{
+	struct cutter *cutter = calloc(1, sizeof(*cutter));
+	struct err err = ERR_INIT;
+
+	cancel_init(&cutter->cancel, &err);
+	cutter->promise.may_be_empty = may_be_empty;
+	snprintf(cutter->dir, sizeof(cutter->dir), "%s/cut", fixture_dir);
+	for (size_t i = 0; i < record.n; i++) {
+		const struct op *op = &record.ops[i];
+
+		replay_advance(&cutter->replay, op);
+		if (op->kind == OP_TOLD)
+			note_told(&cutter->promise, op);
+		else if (i >= first && i % STRIDE == 0)
+			cut(cutter, i);
+	}
+	printf("# %u cuts\n", cutter->n_cuts);
+	ok(cutter->n_cuts > 50 / STRIDE, "%s is cut off everywhere", what);
+	is_int(cutter->n_bad, 0, "and whatever is left keeps its promises");
+	cancel_release(&cutter->cancel);
+	replay_release(&cutter->replay);
+	free(cutter);
+}
+
+static void test_life(void)
+{
+	char dir[PATH_MAX + 16];
+
+	snprintf(dir, sizeof(dir), "%s/live", fixture_new());
+	mkdir(dir, 0700);
+	record_life(dir);
+	cut_everywhere(0, false, "the life of a store");
+	fixture_end();
+}
+
+/* A store whose last versions are in the log only is set aside, and another is begun. */
+static void test_set_aside(void)
+{
+	struct worker workers[N_TERMS] = { 0 };
+	struct err err = ERR_INIT;
+	char dir[PATH_MAX + 16];
+
+	snprintf(dir, sizeof(dir), "%s/live", fixture_new());
+	mkdir(dir, 0700);
+	record_start(dir);
+	struct store *store = open_or_bail(dir);
+	work_all(workers, store, 1, 1);
+	store_close(store);
+	store = open_or_bail(dir);
+	work_all(workers, store, 2, 3);
+	sqlite3_db_config(store->catalog->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	store_close(store);
+	for (unsigned i = 0; i < N_TERMS; i++)
+		snapshot_unref(workers[i].last);
+
+	size_t first = record.n;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct store_setup setup = { .dir_fd = fd, .dir = dir, .set_aside = true };
+	ok(store_open(&store, &setup, &err) == 0, "it is set aside");
+	record_stop();
+	close(fd);
+	store_close(store);
+	cut_everywhere(first, true, "setting a store aside");
+	fixture_end();
+}
+
+/* A commit fails at its very end: it said so, and yet all of it may be in the log. What succeeds
+ * afterwards and writes nothing does not change that; what writes something does. */
+static void test_in_doubt(void)
+{
+	struct worker worker = { .index = 0 };
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = NULL;
+	struct store_writer *writer = NULL;
+	uint8_t sha256[DIGEST_SIZE];
+	char dir[PATH_MAX + 16], body[BODY_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/live", fixture_new());
+	mkdir(dir, 0700);
+	record_start(dir);
+	struct store *store = worker.store = open_or_bail(dir);
+	do_step(&worker, "t0", 1);
+
+	struct snapshot_info info = { .version = "v2", .order_key = -1 };
+	body_fill(2, body);
+	store_writer_new(store, &writer, &err);
+	store_writer_write(writer, body, body_size(2), &err);
+	store_writer_digest(writer, sha256, &err);
+	size_t first = record.n;
+	record.log_fails = true;
+	is_int(store_commit(store, writer, "t0", &info, 1, &snapshot, &err), -1,
+	       "a commit whose fsync fails, fails");
+	record.log_fails = false;
+	store_writer_free(writer);
+	is_int(load_id(store, "t0"), worker.last->id, "what was current is current");
+	ok(store_remove_current(store, "unknown", &err) == 0, "nothing is done, durably");
+	is_int(count_files(dir), 2, "the file stays as long as its row may come");
+	do_step(&worker, "t0", 2);
+	is_int(count_files(dir), 2, "and goes when it cannot");
+	is_int(worker.n_failed, 0, "the others succeed");
+	record_stop();
+	store_close(store);
+	snapshot_unref(worker.last);
+	cut_everywhere(first, false, "a commit in doubt");
+	fixture_end();
+}
+
+int main(void)
+{
+	/* Here a fsync costs nothing; what it is worth is the replay's business. */
+	if (access("/dev/shm", W_OK) == 0)
+		setenv("TMPDIR", "/dev/shm", 1);
+	log_set_level(LOG_LEVEL_ERROR + 1);
+	test_life();
+	test_set_aside();
+	test_in_doubt();
+	for (size_t i = 0; i < record.n; i++)
+		free(record.ops[i].data);
+	return tap_done();
+}

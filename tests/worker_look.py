@@ -1,0 +1,110 @@
+"""What a worker is at in the moment at which it is stopped, from outside: its threads' stacks, and
+the requests that it has taken from the kernel and not answered."""
+
+import mmap
+import os
+import re
+import signal
+import struct
+import subprocess
+import time
+
+from rptmount import comm
+
+FUSE_READ = 15
+
+# src/mount/slots.c
+SLOTS_MAGIC = 0x73746F6C73667072
+SLOTS_HEAD = struct.Struct("=QIIII")  # magic, layout, size of the head, number and size of slots
+SLOTS_AT = 65536
+SLOTS_HIGH_WATER_AT = 48
+REQUEST = struct.Struct("=IIQ")  # length, operation, unique
+
+
+class Slots:
+    """The slots of a mount, as its keeper holds them."""
+
+    def __init__(self, keeper):
+        for fd in os.listdir(f"/proc/{keeper}/fd"):
+            path = f"/proc/{keeper}/fd/{fd}"
+            if os.readlink(path).startswith("/memfd:rptfs-slots"):
+                break
+        else:
+            raise AssertionError("the keeper has no slots")
+        with open(path, "rb") as file:
+            self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        magic, layout, _, self.n, self.size = SLOTS_HEAD.unpack_from(self.map)
+        assert (magic, layout) == (SLOTS_MAGIC, 1), "slots have another layout"
+
+    def waiting(self):
+        """The operations that nobody has answered yet."""
+        (used,) = struct.unpack_from("=I", self.map, SLOTS_HIGH_WATER_AT)
+        found = []
+        for i in range(min(used, self.n)):
+            _, operation, unique = REQUEST.unpack_from(self.map, SLOTS_AT + i * self.size)
+            if unique:
+                found.append(operation)
+        return found
+
+
+def store_of(keeper):
+    """A path to the store's directory, which may have no other name."""
+    for fd in os.listdir(f"/proc/{keeper}/fd"):
+        path = f"/proc/{keeper}/fd/{fd}"
+        if os.path.exists(path + "/catalog.db"):
+            return path
+    raise AssertionError("the keeper has no store")
+
+
+def children(keeper, name):
+    """Pids of the keeper's children of that name."""
+    with open(f"/proc/{keeper}/task/{keeper}/children", encoding="ascii") as file:
+        return [int(pid) for pid in file.read().split() if comm(pid) == "rptfs-" + name]
+
+
+def state(path):
+    """The letter that /proc shows of a process or thread; empty if it is gone."""
+    try:
+        with open(path + "/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def stop(pid):
+    """Stops all threads of a process where they are; False if it is gone."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            states = {state(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")}
+            if states <= {"T", "t", ""}:
+                return bool(states - {""})
+            if states & {"Z", "X"}:
+                return False
+            time.sleep(0.001)
+    except OSError:
+        return False
+    return True
+
+
+def stacks(pid):
+    """The functions of each thread of a process, the innermost first."""
+    done = subprocess.run(["eu-stack", "-p", str(pid)], capture_output=True, text=True, timeout=60)
+    threads = re.split(r"^TID \d+:$", done.stdout, flags=re.M)[1:]
+    return [re.findall(r"^#\d+ +0x[0-9a-f]+ *(?:- \d+)? *(\S*)", thread, re.M) for thread in threads]
+
+
+def positions(pid, slots):
+    """What a stopped worker is in the middle of: a subset of transaction, commit, publish, read."""
+    found = set()
+    for functions in stacks(pid):
+        if "catalog_commit" in functions:
+            found |= {"commit", "transaction"}
+        elif "store_run" in functions and any(name.startswith("sqlite3") for name in functions):
+            found.add("transaction")
+        if "publisher_publish" in functions:
+            found.add("publish")
+    if FUSE_READ in slots.waiting():
+        found.add("read")
+    return found
