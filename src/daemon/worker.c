@@ -287,15 +287,6 @@ static int start(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* What a predecessor that was killed may have left behind. */
-static void tidy_up(struct worker *worker)
-{
-	struct err err = ERR_INIT;
-
-	if (worker->hello.fds[CHANNEL_FD_DEVICE] >= 0 && store_tidy_up(worker->store, &err) < 0)
-		log_event(LOG_LEVEL_WARNING, "not_tidied_up", LOG_STR("error", err.msg));
-}
-
 /* The first attempts are waited for by whoever started rptfs. */
 static int get_ready(struct worker *worker, struct err *err)
 {
@@ -388,7 +379,6 @@ int worker_run(const struct worker_setup *setup)
 		explain(&worker, &err);
 		code = 1;
 	} else {
-		tidy_up(&worker);
 		pthread_join(worker.watcher, NULL);
 		worker.watcher_started = false;
 		log_event(LOG_LEVEL_INFO, "ending",

@@ -22,9 +22,9 @@
 #include "store_acts.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#	define CALLS_MAX  2 /* that fail in one act, spread over all of them */
+#	define CALLS_MAX  4 /* that fail in one act, spread over all of them */
 #	define ERRORS_MAX 1 /* of one call */
-#	define FAULTS_MIN 100
+#	define FAULTS_MIN 200
 #else
 #	define CALLS_MAX  12
 #	define ERRORS_MAX 8
