@@ -118,6 +118,14 @@ def test_announced_after_all(mount, origin):
         assert m.read("t") == b"v%d" % version
 
 
+def test_a_worker_that_is_told_to_end_is_replaced(mount):
+    """Only the keeper may; whoever else sends SIGTERM gets another worker."""
+    m = mount(static("a", "b"))
+    ended = m.kill_worker(signal.SIGTERM)
+    assert m.read("b") == b"this is b"
+    assert m.wait_worker(after=ended) != ended
+
+
 def test_a_worker_that_hangs_is_replaced(mount):
     m = mount(static("a", "b"), expect=["event=worker_hangs"])
     m.read("a")

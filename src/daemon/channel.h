@@ -17,9 +17,10 @@
  *	UPGRADE                 ──────►              asked for over the connection that comes along
  *	                        ◄──────  REFUSED     no upgrade, for this reason (the same one back)
  *	                        ◄──────  REPORT      done: tell it (the same connection, to the new)
- *	                        ◄──────  HANDOVER    take no more requests, answer what there is,
- *end UNFIT                   ──────►              this mount cannot be taken over, for this reason
- *	FAILED                  ──────►              the start failed, for this reason
+ *	                        ◄──────  HANDOVER    take no more requests, answer the rest, end
+ *	UNMOUNTED               ──────►              there is nothing to serve any more
+ *	UNFIT                   ──────►              it cannot take this mount over: the reason
+ *	FAILED                  ──────►              the start failed: the reason
  *
  * The end of either process shows as end of file.
  */
@@ -54,6 +55,7 @@ enum channel_type {
 	CHANNEL_REFUSED = 'n',
 	CHANNEL_REPORT = 'v',
 	CHANNEL_HANDOVER = 'o',
+	CHANNEL_UNMOUNTED = 'e',
 	CHANNEL_UNFIT = 'm',
 	CHANNEL_FAILED = 'f',
 };

@@ -17,6 +17,7 @@ struct keeper_worker {
 	int64_t serving_ms;	   /* it answers requests since; NEVER: not yet */
 	pid_t runner;		   /* that it asked for last; 0: none */
 	int exe, config;	   /* borrowed: what it was started with */
+	bool is_unmounted;	   /* there is nothing to serve any more */
 	bool is_unfit;		   /* it cannot take the mount over */
 	bool is_leaving;	   /* it was told to hand over */
 	char reason[ERR_MSG_SIZE]; /* what it said of its end; else "" */

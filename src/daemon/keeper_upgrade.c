@@ -201,6 +201,7 @@ void keeper_upgrade_read_standby(struct keeper *keeper)
 	case CHANNEL_READY:
 	case CHANNEL_GO:
 	case CHANNEL_UPGRADE:
+	case CHANNEL_UNMOUNTED:
 	case CHANNEL_REFUSED:
 	case CHANNEL_REPORT:
 	case CHANNEL_HANDOVER:

@@ -209,9 +209,9 @@ static void log_death(struct keeper *keeper, int wait_status, int64_t delay_ms)
 /* There is no mount to keep alive, or none any more, or the start has failed. */
 static bool is_the_end(const struct keeper *keeper, int wait_status)
 {
-	if (keeper->state->device < 0)
+	if (keeper->state->device < 0 || keeper->worker.is_unmounted)
 		return true;
-	return WIFEXITED(wait_status) && (!WEXITSTATUS(wait_status) || !keeper->was_ready);
+	return WIFEXITED(wait_status) && !keeper->was_ready;
 }
 
 /* Whoever was to take over from it has died. */
@@ -343,6 +343,9 @@ void keeper_read_channel(struct keeper *keeper)
 		break;
 	case CHANNEL_UPGRADE:
 		keeper_upgrade_begin(keeper, steal_fd(&message.fds[0]));
+		break;
+	case CHANNEL_UNMOUNTED:
+		worker->is_unmounted = true;
 		break;
 	case CHANNEL_UNFIT:
 		worker->is_unfit = true;

@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -226,6 +227,17 @@ static void set_home(void)
 		setenv("HOME", user->pw_dir, 0);
 }
 
+/* The usual soft limit is for programs that use select(2). */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int make_slots(struct keeper_state *state, struct err *err)
 {
 	if (state->slots < 0)
@@ -274,6 +286,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct notify_
 		return code;
 	take_kept(ret, kept);
 	set_home();
+	raise_descriptor_limit();
 	if (ret->device < 0 && device_prepare(config->mountpoint, &ret->lock, err) < 0)
 		code = KEEPER_MOUNT_FAILED;
 	else if (choose_identity(&ret->worker_identity, config, err) == 0 &&

@@ -104,6 +104,7 @@ static bool read_channel(struct worker *worker)
 	case CHANNEL_GO:
 	case CHANNEL_RUNNER:
 	case CHANNEL_UPGRADE:
+	case CHANNEL_UNMOUNTED:
 	case CHANNEL_UNFIT:
 	case CHANNEL_FAILED:
 		break;
@@ -127,6 +128,8 @@ static void *watch(void *arg)
 		if (poll(pfds, ARRAY_SIZE(pfds), -1) < 0)
 			continue;
 		goes_on = !pfds[0].revents && !pfds[1].revents && !pfds[2].revents;
+		if (pfds[1].revents && fs_was_unmounted(worker->fs))
+			channel_send(worker->setup->channel, CHANNEL_UNMOUNTED, -1);
 		if (goes_on && pfds[3].revents)
 			goes_on = read_channel(worker);
 	}

@@ -339,6 +339,11 @@ int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct 
 	return 0;
 }
 
+bool fs_was_unmounted(const struct fs *fs)
+{
+	return session_was_unmounted(fs->session);
+}
+
 int fs_over_fd(const struct fs *fs)
 {
 	return session_over_fd(fs->session);

@@ -65,8 +65,9 @@ int fs_rehearse(struct slots *slots, struct err *err);
  */
 int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err);
 
-/* Readable once the file system was unmounted. */
+/* Readable once nothing is served any more: because it was unmounted? */
 int fs_over_fd(const struct fs *fs);
+bool fs_was_unmounted(const struct fs *fs);
 
 /* Ends all threads; then frees. setup.cancel must have been requested if fs_start() was called.
  * Each request that was taken is answered, or stays in its slot for a successor. */

@@ -44,6 +44,7 @@ struct session {
 	bool started;
 	int over_fd; /* owned; an eventfd */
 	atomic_bool over;
+	atomic_bool unmounted;
 	_Atomic uint64_t init_unique; /* of the INIT request that is not yet replied to; else 0 */
 	uint32_t init_flags;	      /* what the kernel offers; written before any reply */
 	bool replayed;		      /* set before serving */
@@ -265,6 +266,8 @@ static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
 	const struct fuse_in_header *in = slots_buffer(session->slots, slot);
 	if (got < (ssize_t)sizeof(*in)) {
 		int failure = errno;
+		if (got < 0 && failure == ENODEV)
+			atomic_store(&session->unmounted, true);
 		slots_clear(session->slots, slot);
 		errno = failure;
 		return got;
@@ -464,6 +467,11 @@ int session_start(struct session *session, struct err *err)
 		return err_set(err, ERR_INTERNAL, "FUSE session: thread: %s", strerror(failure));
 	session->started = true;
 	return 0;
+}
+
+bool session_was_unmounted(const struct session *session)
+{
+	return atomic_load(&session->unmounted);
 }
 
 int session_over_fd(const struct session *session)

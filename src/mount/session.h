@@ -57,8 +57,10 @@ int session_replay(struct session *session, struct err *err);
 /* Replays, then serves. */
 int session_start(struct session *session, struct err *err);
 
-/* Readable once serving has ended: unmounted, or stopped. */
+/* Readable once serving has ended: unmounted, stopped, or impossible. */
 int session_over_fd(const struct session *session);
+/* The kernel has ended the connection. */
+bool session_was_unmounted(const struct session *session);
 
 /* Waits until the threads have ended, which it makes them do. */
 void session_stop(struct session *session);

@@ -348,13 +348,15 @@ static void test_taken_and_killed(void)
 static void test_parked_and_handed_over(void)
 {
 	uint64_t id;
+	int fd = open_and_read(B, &id, true);
 
 	kill_worker();
 	atomic_store(&world->unchecked, true);
 	start_worker();
 	pid_t reader = fork_child();
 	if (reader == 0)
-		_exit(open_and_read(B, &id, true) < 0);
+		_exit(!read_all(fd, id, true)); /* no other request than READ */
+	close(fd);
 	ok(wait_for(slots_occupied(slots) > 0), "a READ waits for its snapshot to be checked");
 	ok(hand_over(), "the worker ends in order");
 	ok(slots_occupied(slots) > 0, "and leaves the READ to others");
