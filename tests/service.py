@@ -41,7 +41,12 @@ def children(pid):
 
 
 class Service:
-    """What both have in common. root: where the mount's file system is seen from here."""
+    """What both have in common. root: where the mount's file system is seen from here.
+
+    Who reads what nobody serves cannot be interrupted: after LIMIT_S, abandon() lets go of it all.
+    """
+
+    LIMIT_S = 60
 
     def __init__(self, build, directory, config):
         self.build, self.dir, self.root = build, directory, ""
@@ -52,6 +57,9 @@ class Service:
         self.config = config
         self.control = None
         self.conf = os.path.join(directory, "test.conf")
+        self.limit = threading.Timer(self.LIMIT_S * build.slow, self.abandon)
+        self.limit.daemon = True
+        self.limit.start()
 
     def configure(self, config=None, *, mountpoint=None, store=None):
         text = self.config if config is None else config
@@ -266,7 +274,15 @@ class FakeManager(Service):
                 os.close(fd)
             self.kept = []
 
+    def abandon(self):
+        if self.process:
+            for pid in session_processes(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.forget()
+
     def close(self):
+        self.limit.cancel()
         if self.keeper():
             self.end(signal.SIGKILL)
         self.forget()
@@ -297,9 +313,9 @@ class Systemd(Service):
         super().__init__(build, directory, config)
         if not os.path.exists("/lib/systemd/systemd"):
             raise NoSystemd("systemd is not installed")
+        self.outer = None
         self._furnish()
         self.cgroup = self._make_cgroup()
-        self.outer = None
         try:
             self._boot()
         except BaseException:
@@ -417,9 +433,14 @@ class Systemd(Service):
         self._do("stop")
         return int(self.property("ExecMainStatus"))
 
-    def close(self):
+    def abandon(self):
         if self.outer:
             self.outer.kill()  # and with it everybody in its namespaces
+
+    def close(self):
+        self.limit.cancel()
+        self.abandon()
+        if self.outer:
             self.outer.wait(10)
         wait_for(self._remove_cgroup, "the end of its control group", 20)
 

@@ -223,7 +223,7 @@ def test_state_in_memory_outlives_the_worker(mount, origin):
 
 def test_users_mount(mount, build):
     m = mount(static("a", "b"), user=65534)
-    assert m.ls() == ["a", "b"]
+    wait_for(lambda: m.ls() == ["a", "b"], "the first versions")
     dead = m.kill_worker()
     wait_for(lambda: m.child("worker") not in (None, dead), "the next worker")
     assert m.ls() == ["a", "b"]

@@ -36,8 +36,7 @@ static void set_furnished(struct worker *worker)
 	pthread_mutex_unlock(&worker->lock);
 }
 
-/* Whoever looks at .rpt/ while a successor is still at work waits a moment. */
-static int wait_for_view(struct worker *worker, struct err *err)
+int worker_wait_for_view(struct worker *worker, struct err *err)
 {
 	pthread_mutex_lock(&worker->lock);
 	while (!worker->is_furnished)
@@ -51,7 +50,7 @@ static int render_metrics(void *arg, char **ret, size_t *ret_len, struct err *er
 {
 	struct worker *worker = arg;
 
-	if (wait_for_view(worker, err) < 0)
+	if (worker_wait_for_view(worker, err) < 0)
 		return -1;
 	return metrics_render(&worker->view, ret, ret_len, err);
 }
@@ -60,7 +59,7 @@ static int render_status(void *arg, char **ret, size_t *ret_len, struct err *err
 {
 	struct worker *worker = arg;
 
-	if (wait_for_view(worker, err) < 0)
+	if (worker_wait_for_view(worker, err) < 0)
 		return -1;
 	return status_render(&worker->view, ret, ret_len, err);
 }
@@ -316,9 +315,9 @@ static int get_ready(struct worker *worker, struct err *err)
 static void tear_down(struct worker *worker)
 {
 	cancel_request(&worker->cancel);
+	set_furnished(worker); /* or never: nobody waits any more */
 	if (worker->watcher_started)
 		pthread_join(worker->watcher, NULL);
-	set_furnished(worker);
 	if (worker->refresher)
 		refresher_stop(worker->refresher);
 	control_free(worker->control);

@@ -52,6 +52,9 @@ struct worker {
 	bool is_furnished; /* guarded by lock: view and refresher are there */
 };
 
+/* Whoever needs `view` while a successor is still at work waits a moment; -1 if it ends first. */
+int worker_wait_for_view(struct worker *worker, struct err *err);
+
 /* ---- worker_terms.c: from the store and the configuration ---- */
 
 /* Opens the store. ERR_BAD_DATA: the mount cannot be taken over with it. */

@@ -66,6 +66,10 @@ int worker_start_pulse(struct worker *worker, struct err *err)
 /* The keeper is another one now. */
 static void report_upgrade(struct worker *worker, const struct channel_message *message)
 {
+	struct err err = ERR_INIT;
+
+	if (worker_wait_for_view(worker, &err) < 0)
+		return;
 	memcpy(worker->keeper_version, message->report.keeper_version,
 	       sizeof(worker->keeper_version));
 	worker->keeper_version[sizeof(worker->keeper_version) - 1] = '\0';

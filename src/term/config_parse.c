@@ -210,7 +210,14 @@ static void free_rows(cfg_opt_t *rows)
 }
 DEFINE_CLEANUP(cfg_opt_t, free_rows)
 
-static cfg_opt_t *make_term_rows(const struct schema *schema)
+/* libconfuse copies all rows of a section, with those below, whenever one begins: what the file
+ * does not even mention is left out. */
+static bool is_mentioned(const struct scanner *scanner, const char *name)
+{
+	return scanner->len > 0 && memmem(scanner->data, scanner->len, name, strlen(name));
+}
+
+static cfg_opt_t *make_term_rows(const struct schema *schema, const struct scanner *scanner)
 {
 	size_t n_types = 0, n = 0;
 
@@ -219,23 +226,25 @@ static cfg_opt_t *make_term_rows(const struct schema *schema)
 	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_rows(schema->term, n_types, &n);
 	for (size_t i = 0; rows && i < n_types; i++) {
 		size_t n_unused = 0;
+		if (!is_mentioned(scanner, schema->types[i]->name))
+			continue;
 		cfg_opt_t *subopts = make_rows(schema->types[i]->options, 0, &n_unused);
 		if (!subopts)
 			return NULL;
-		rows[n + i] = (cfg_opt_t){ .name = schema->types[i]->name,
-					   .type = CFGT_SEC,
-					   .flags = CFGF_MULTI,
-					   .subopts = subopts,
-					   .validcb = on_source };
+		rows[n++] = (cfg_opt_t){ .name = schema->types[i]->name,
+					 .type = CFGT_SEC,
+					 .flags = CFGF_MULTI,
+					 .subopts = subopts,
+					 .validcb = on_source };
 	}
 	return steal_ptr(&rows);
 }
 
-static cfg_opt_t *make_root_rows(const struct schema *schema)
+static cfg_opt_t *make_root_rows(const struct schema *schema, const struct scanner *scanner)
 {
 	size_t n = 0, n_unused = 0;
 	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_rows(schema->root, 3, &n);
-	_cleanup_(free_rows_cleanup) cfg_opt_t *term = make_term_rows(schema);
+	_cleanup_(free_rows_cleanup) cfg_opt_t *term = make_term_rows(schema, scanner);
 	_cleanup_(free_rows_cleanup) cfg_opt_t *defaults = make_rows(schema->term, 0, &n_unused);
 
 	if (!rows || !term || !defaults)
@@ -283,7 +292,7 @@ static void run_libconfuse(struct scanner *scanner, cfg_opt_t *rows)
 void config_parse(struct scanner *scanner, const struct schema *schema,
 		  const struct block_notes *notes, const struct parse_handler *handler)
 {
-	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_root_rows(schema);
+	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_root_rows(schema, scanner);
 	struct parser state = {
 		.scanner = scanner, .schema = schema, .notes = notes, .handler = handler
 	};

@@ -143,6 +143,11 @@ static void show_list(const struct option_spec *spec, const char *const *list, b
 	fputs(" }\n", out);
 }
 
+static bool is_default(const struct option_spec *spec, const char *text)
+{
+	return spec->default_text && strcmp(spec->default_text, text) == 0;
+}
+
 static void show_source(const struct source *source, enum config_secrets secrets, FILE *out)
 {
 	fprintf(out, "\t%s {\n", source->type->name);
@@ -155,45 +160,86 @@ static void show_source(const struct source *source, enum config_secrets secrets
 			continue;
 		}
 		const char *text = options_text(source->options, spec->name);
-		if (text && is_masked)
+		if (!text || (secrets == CONFIG_SECRETS_SHOWN && is_default(spec, text)))
+			continue;
+		if (is_masked)
 			show_string("\t\t", spec->name, "***", out);
-		else if (text && (spec->type == OPTION_STRING || spec->type == OPTION_CUSTOM))
+		else if (spec->type == OPTION_STRING || spec->type == OPTION_CUSTOM)
 			show_string("\t\t", spec->name, text, out);
-		else if (text)
+		else
 			fprintf(out, "\t\t%s = %s\n", spec->name, text);
 	}
 	fputs("\t}\n", out);
 }
 
-static void show_term(const struct term_config *term, enum config_secrets secrets, FILE *out)
+static void show_interval(int64_t ms, FILE *out)
+{
+	if (ms == CONFIG_NEVER)
+		fputs("\trefresh_interval = never\n", out);
+	else
+		show_duration("\t", "refresh_interval", ms, out);
+}
+
+/* Those of the options that always have a value; usual: what has this one need not be told. */
+static void show_values(const struct term_config *term, const struct term_config *usual, FILE *out)
+{
+	if (!usual || usual->refresh_interval_ms != term->refresh_interval_ms)
+		show_interval(term->refresh_interval_ms, out);
+	if (!usual || usual->lazy_init != term->lazy_init)
+		fprintf(out, "\tlazy_init = %s\n", bool_name(term->lazy_init));
+	if (!usual || usual->min_size_bytes != term->min_size_bytes)
+		show_size("\t", "min_size", term->min_size_bytes, out);
+	if (!usual || usual->max_size_bytes != term->max_size_bytes)
+		show_size("\t", "max_size", term->max_size_bytes, out);
+	if (!usual || usual->on_expire != term->on_expire)
+		fprintf(out, "\ton_expire = %s\n", on_expire_name(term->on_expire));
+	if (!usual || usual->mode != term->mode)
+		fprintf(out, "\tmode = %04o\n", (unsigned)term->mode);
+	if (!usual || usual->user != term->user)
+		fprintf(out, "\tuser = %u\n", (unsigned)term->user);
+	if (!usual || usual->group != term->group)
+		fprintf(out, "\tgroup = %u\n", (unsigned)term->group);
+	if (!usual || usual->failover != term->failover)
+		fprintf(out, "\tfailover = %s\n", failover_name(term->failover));
+	if (!usual || usual->backwards != term->backwards)
+		fprintf(out, "\tbackwards = %s\n", backwards_name(term->backwards));
+	if (!usual || usual->on_delete != term->on_delete)
+		fprintf(out, "\ton_delete = %s\n", on_delete_name(term->on_delete));
+	if (!usual || usual->history != term->history)
+		fprintf(out, "\thistory = %u\n", term->history);
+}
+
+static void show_term(const struct term_config *term, const struct term_config *usual,
+		      enum config_secrets secrets, FILE *out)
 {
 	fputs("\nterm ", out);
 	show_quoted(term->name, out);
 	fputs(" {\n", out);
-	if (term->refresh_interval_ms == CONFIG_NEVER)
-		fputs("\trefresh_interval = never\n", out);
-	else
-		show_duration("\t", "refresh_interval", term->refresh_interval_ms, out);
-	fprintf(out, "\tlazy_init = %s\n", bool_name(term->lazy_init));
 	if (term->alias)
 		show_string("\t", "alias", term->alias, out);
-	show_size("\t", "min_size", term->min_size_bytes, out);
-	show_size("\t", "max_size", term->max_size_bytes, out);
+	show_values(term, usual, out);
 	if (term->max_stale_ms)
 		show_duration("\t", "max_stale", term->max_stale_ms, out);
-	fprintf(out, "\ton_expire = %s\n", on_expire_name(term->on_expire));
-	fprintf(out, "\tmode = %04o\n\tuser = %u\n\tgroup = %u\n", (unsigned)term->mode,
-		(unsigned)term->user, (unsigned)term->group);
-	fprintf(out, "\tfailover = %s\n\tbackwards = %s\n\ton_delete = %s\n\thistory = %u\n",
-		failover_name(term->failover), backwards_name(term->backwards),
-		on_delete_name(term->on_delete), term->history);
 	for (size_t i = 0; i < term->n_sources; i++)
 		show_source(&term->sources[i], secrets, out);
 	fputs("}\n", out);
 }
 
+/* What the first term has, so that others are short: workers load this while readers wait. */
+static const struct term_config *show_defaults(const struct config *config, FILE *out)
+{
+	if (!config->n_terms)
+		return NULL;
+	fputs("\ndefaults {\n", out);
+	show_values(&config->terms[0], NULL, out);
+	fputs("}\n", out);
+	return &config->terms[0];
+}
+
 void config_show(const struct config *config, enum config_secrets secrets, FILE *out)
 {
+	const struct term_config *usual = NULL;
+
 	if (config->mountpoint)
 		show_string("", "mountpoint", config->mountpoint, out);
 	if (config->store)
@@ -203,6 +249,8 @@ void config_show(const struct config *config, enum config_secrets secrets, FILE 
 	if (config->user)
 		show_string("", "user", config->user, out);
 	fprintf(out, "sandbox = %s\n", bool_name(config->sandbox));
+	if (secrets == CONFIG_SECRETS_SHOWN)
+		usual = show_defaults(config, out);
 	for (size_t i = 0; i < config->n_terms; i++)
-		show_term(&config->terms[i], secrets, out);
+		show_term(&config->terms[i], usual, secrets, out);
 }

@@ -369,7 +369,7 @@ static void test_default_store(void)
 	config_free(config);
 }
 
-static char *show(const struct config *config)
+static char *show(const struct config *config, enum config_secrets secrets)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -377,7 +377,7 @@ static char *show(const struct config *config)
 
 	if (!out)
 		abort();
-	config_show(config, CONFIG_SECRETS_MASKED, out);
+	config_show(config, secrets, out);
 	fclose(out);
 	return text;
 }
@@ -395,18 +395,40 @@ static void test_show(void)
 	is_str(said, "", "nothing wrong");
 	if (!config)
 		return;
-	shown = show(config);
+	shown = show(config, CONFIG_SECRETS_MASKED);
 	ok(strstr(shown, "password = \"***\"") && !strstr(shown, "hunter2"), "secrets are masked");
 	ok(strstr(shown, "refresh_interval = 90s\n"), "an exact unit");
 	is_str(config->terms[0].name, "a \"q$", "a name that needs care");
 	struct config *again = load_text(shown, &said_again);
 	is_str(said_again, "", "it loads");
 	if (again) {
-		shown_again = show(again);
+		shown_again = show(again, CONFIG_SECRETS_MASKED);
 		is_str(shown_again, shown, "to the same");
 		is_str(options_string(again->terms[0].sources[0].options, "data"),
 		       "\001\n\t\\\"${x} ä", "a text that needs care");
 	}
+	config_free(again);
+	config_free(config);
+}
+
+/* What a worker is given leaves out what is usual; no value is another one for it. */
+static void test_for_worker(void)
+{
+	_cleanup_free_ char *said = NULL, *again_said = NULL;
+	struct config *config = load_text(
+		"mountpoint = /m defaults { history = 7 on_expire = hide max_stale = 1d }\n"
+		"term a { refresh_interval = never lazy_init = true min_size = 1 max_size = 2\n"
+		"mode = 400 user = 1 group = 2 failover = any backwards = refuse history = 0\n"
+		"on_delete = remove alias = z on_expire = keep http { url = 'http://x'\n"
+		"password = hunter2 } } term b { static { data = b } }\n"
+		"term c { http { url = 'http://c' stall_timeout = 7s } }\n",
+		&said);
+	_cleanup_free_ char *terse = show(config, CONFIG_SECRETS_SHOWN);
+	_cleanup_free_ char *full = show(config, CONFIG_SECRETS_MASKED);
+	struct config *again = load_text(terse, &again_said);
+	_cleanup_free_ char *shown = show(again, CONFIG_SECRETS_MASKED);
+	ok(strstr(terse, "hunter2") && !strstr(terse, "connect_timeout"), "secrets, no defaults");
+	is_str(shown, full, "it loads to the same");
 	config_free(again);
 	config_free(config);
 }
@@ -568,6 +590,7 @@ int main(int argc, char **argv)
 	test_precedence();
 	test_default_store();
 	test_show();
+	test_for_worker();
 	test_names();
 	test_paths();
 	test_noise();

@@ -529,6 +529,7 @@ static void too_late(int signal)
 	(void)signal;
 	umount2(mountpoint, MNT_FORCE); /* ends the connection, so that nobody waits on */
 	umount2(mountpoint, MNT_DETACH);
+	rmdir(mountpoint);
 	if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0) {
 		/* Nobody listens. */
 	}
