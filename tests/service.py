@@ -150,12 +150,12 @@ class FakeManager(Service):
             ready, _, _ = select.select([self.socket, self.over], [], [])
             if self.over in ready:
                 return
-            message, control, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(16 * 4))
-            fds = array.array("i")
-            for level, kind, data in control:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
             with self.lock:
+                message, control, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(16 * 4))
+                fds = array.array("i")
+                for level, kind, data in control:
+                    if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                        fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
                 self._take(message.decode(), list(fds))
 
     def _take(self, message, fds):
@@ -251,7 +251,10 @@ class FakeManager(Service):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not session_processes(self.process.pid), "the end of the rest")
-        return code
+        # What it said last comes before its end.
+        wait_for(lambda: not select.select([self.socket], [], [], 0)[0], "the last message")
+        with self.lock:
+            return code
 
     def restart(self):
         assert self.end(signal.SIGUSR1) == 0, self.log()
@@ -396,11 +399,6 @@ class Systemd(Service):
 
     def property(self, name, unit=None):
         return self.systemctl("show", "--property", name, "--value", unit or self.unit).stdout.strip()
-
-    def job(self):
-        """The type of the job that systemd has for it; empty if there is none."""
-        fields = self.systemctl("list-jobs", "--no-legend", self.unit).stdout.split()
-        return fields[2] if len(fields) > 2 else ""
 
     def mounts(self, pid=None):
         return super().mounts(pid or self.root.split("/")[2])

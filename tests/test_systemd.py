@@ -198,6 +198,19 @@ def test_broken_configuration(service):
     assert service.read("more") == b"two"
 
 
+def test_store_changed(service):
+    """The connection cannot be gone on with: there is another one."""
+    before = os.stat(service.at("word"))
+    service.configure(store=service.store + "2")
+    service.restart()
+    assert service.events("mounted_anew")
+    assert os.stat(service.at("word")).st_dev != before.st_dev
+    assert service.read("big") == BIG
+    assert list(service.mounts()) == [service.mountpoint]
+    assert service.stop() == 0
+    assert not service.mounts()
+
+
 def test_unmounted_meanwhile(service):
     """What was kept of a mount that has gone is given up, also if it still has users."""
     assert service.read("word") == b"one"
@@ -237,7 +250,6 @@ def test_unit(systemd):
     done = systemd.inside("systemd-analyze", "security", "--offline=true", "--threshold=51", instance)
     assert done.returncode == 0, done.stdout
     assert systemd.property("NFileDescriptorStore") == "3"
-    assert systemd.property("StatusErrno") == "0"
 
 
 def test_hanging_worker(systemd):
@@ -294,15 +306,14 @@ def test_credential(managers, source):
 
 def test_stop_during_restart(systemd):
     """The mount that waits for the next keeper goes away when none is to come."""
-    for pid in (systemd.keeper(), systemd.worker()):
-        os.kill(pid, signal.SIGSTOP)
+    keeper = systemd.keeper()
+    os.kill(systemd.worker(), signal.SIGSTOP)  # its end takes a while
     systemd.systemctl("restart", "--no-block", systemd.unit)
-    wait_for(lambda: systemd.property("SubState") == "stop-sigterm", "the restart")
-    systemd.systemctl("stop", "--no-block", systemd.unit)
-    wait_for(lambda: systemd.job() == "stop", "the stop")
-    for pid in (systemd.worker(), systemd.keeper()):
-        os.kill(pid, signal.SIGCONT)
-    wait_for(lambda: systemd.property("ActiveState") in ("inactive", "failed"), "the end", 20)
+    wait_for(
+        lambda: systemd.property("SubState") == "stop-sigterm" or systemd.keeper() != keeper,
+        "the restart",
+    )
+    assert systemd.stop() == 0
     assert not systemd.mounts()
 
 
@@ -343,11 +354,13 @@ def test_watchdog(fake):
     replaced = fake.events("worker_hangs")
     assert replaced and int(replaced[0]["silent_for_ms"]) >= 10000
     wait_for(lambda: len(fake.told("WATCHDOG=1", stopped + 9)) > 2, "signs of life")
-    assert len(fake.told("WATCHDOG=1", stopped + 1.5)) == len(fake.told("WATCHDOG=1", stopped + 9))
+    assert len(fake.told("WATCHDOG=1", stopped + 3)) == len(fake.told("WATCHDOG=1", stopped + 9))
 
 
-def test_crash_loop(fake):
+def test_crash_loop(build, fake):
     """Workers that cannot even begin: the keeper stays, is no less alive, and so is the mount."""
+    if build.sanitized:
+        pytest.skip("sanitizers cannot do with less memory")
     keeper, worker = fake.keeper(), fake.worker()
     file = os.open(fake.at("big"), os.O_RDONLY)
     with mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapped:  # nobody drops what is mapped
@@ -367,13 +380,31 @@ def test_crash_loop(fake):
     assert fake.ask()["restarts"] >= 4
 
 
+def test_restart_into_a_crash_loop(fake):
+    """The start may time out, the mount stays; it goes on when the reason is gone."""
+    catalog = os.path.join(fake.store, "catalog.db")
+    owner = os.stat(catalog)
+    seen = os.stat(fake.at("big"))
+    assert fake.end(signal.SIGUSR1) == 0
+    os.chown(catalog, 0, 0)
+    os.chmod(catalog, 0o600)
+    fake.spawn()
+    wait_for(lambda: len(fake.events("worker_died")) > 2, "a few deaths")
+    died = time.monotonic()
+    wait_for(lambda: fake.told("WATCHDOG=1", died), "a sign of life")
+    assert not fake.told("READY=1", died) and not fake.told("EXTEND_TIMEOUT_USEC=30000000", died)
+    os.chown(catalog, owner.st_uid, owner.st_gid)
+    wait_for(lambda: fake.told("READY=1", died), "READY=1", 20)
+    assert os.stat(fake.at("big")).st_ino == seen.st_ino
+    goes_on(fake, fake.restart)
+
+
 def test_what_is_kept(fake):
     assert fake.kept_names() == ["config", "device-N", "slots"]
     fake.restart()
     assert fake.kept_names() == ["config", "device-N", "slots"]
     assert fake.told("STOPPING=1")
-    os.kill(fake.keeper(), signal.SIGTERM)
-    fake.process.wait(10)
+    assert fake.end(signal.SIGTERM) == 0
     assert fake.kept_names() == []
 
 

@@ -2,11 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
 
 import pytest
+from torture_chaos import Chaos
 
 SECONDS = 4
 # A rate can only be had from a machine that has time for it: those who swap go before those who
@@ -34,7 +36,7 @@ def assert_flawless(done):
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
     said = counts(done)
     assert said[b"opens"] > 100 and said[b"verified"] > 100 and said[b"versions"] > 50, said
-    assert not any(said[key] for key in (b"torn", b"failed", b"short", b"backward", b"mismatch"))
+    assert not any(said[key] for key in (b"torn", b"failed", b"short", b"backward", b"mismatch", b"hung"))
 
 
 class Readers:
@@ -114,6 +116,24 @@ def test_swaps_over_http(mount, build, origin):
     assert_flawless(done)
     for name in names:
         m.wait_content(name, versions[name][29])
+
+
+# Everything at once: (store, seconds) for each build
+
+CHAOS = {"asan": [("disk", 15)], "tsan": [("disk", 15)]}
+
+
+@pytest.mark.timeout(400)
+def test_everything_at_once(build, directory):
+    """See torture_chaos.py, which goes on for longer by itself."""
+    for store, seconds in CHAOS.get(build.name, [("disk", 20), ("memory", 10)]):
+        place = os.path.join(directory, store)
+        os.makedirs(place)
+        chaos = Chaos(build, place, seconds, store, seed=time.time_ns() % 1_000_000)
+        problems = chaos.go()
+        assert not problems, "\n".join([f"seed {chaos.seed}", *problems, chaos.report()])
+        assert chaos.deaths() >= 2 and chaos.did["upgrades"] >= 1, chaos.report()
+        assert chaos.counts["superseded"] > 100 and chaos.counts["cold"] > 100, chaos.report()
 
 
 # The program itself, on an ordinary file system
@@ -199,6 +219,33 @@ def test_a_file_that_goes_away_is_found(build, proven):
     time.sleep(0.3)
     os.unlink(os.path.join(path, "f"))
     assert counts(readers.finish())[b"failed"] > 0
+
+
+def test_a_reader_that_hangs_is_found(mount, build):
+    """Neither worker nor keeper do anything for a while; then all is well again."""
+    m = mount('term "f" { static { data = "not looked at" } }\n')
+    assert m.ls() == ["f"] and os.stat(m.at("f")).st_size == 13  # and no more than that
+    processes = [m.worker, m.keeper]
+    for pid in reversed(processes):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        done = run(build, "-p", 1, "-t", 1, "-n", 10, "-w", 1, m.path)
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+    assert done.returncode == 1 and counts(done)[b"hung"] > 0, done
+    assert m.read("f") == b"not looked at"
+
+
+def test_pauses_are_measured(build, proven):
+    """A file that is not there for a moment is a failed read; the longest one is told."""
+    path, put = proven
+    name = os.path.join(path, "f")
+    done = run(build, "pause", "-s", 1, "-r", 100, "-o", 0, name)
+    assert done.returncode == 0 and counts(done)[b"reads"] > 10 and counts(done)[b"longest_us"] > 0
+    os.truncate(name, 0)
+    done = run(build, "pause", "-c", "-s", 1, "-r", 100, name)
+    assert done.returncode == 1 and counts(done)[b"failed"] > 10
 
 
 def test_another_version_in_the_xattr_is_found(build, proven):

@@ -29,7 +29,7 @@ static const char usage[] =
 	"               [-c PERCENT] [-k LOOKS] [-w SECONDS] DIR\n"
 	"       torture make NAME VERSION SIZE > FILE\n"
 	"       torture swap [-r SWAPS_PER_SECOND] [-s SECONDS] DIR\n"
-	"       torture pause [-c] [-r READS_PER_SECOND] [-s SECONDS] [-o MS] FILE...\n"
+	"       torture pause [-c] [-r READS_PER_SECOND] [-s SECONDS] [-o US] FILE...\n"
 	"\n"
 	"The first form reads the self-proving files below DIR (names that start with a dot are\n"
 	"left out) with PROCESSES times THREADS readers (4 x 4) for SECONDS (10), or until each\n"
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 			limits.patience_s = (unsigned)number(optarg);
 			break;
 		case 'o':
-			pace.over_ms = (double)number(optarg);
+			pace.over_us = (double)number(optarg);
 			break;
 		case 'p':
 			limits.processes = (unsigned)number(optarg);

@@ -23,7 +23,7 @@ struct torture_limits {
 struct torture_pace {
 	double per_second;
 	double seconds;
-	double over_ms; /* each that takes longer is told; 0: none */
+	double over_us; /* each that takes longer is told; 0: none */
 	bool is_cold;	/* the pages of a file are dropped before it is read */
 };
 

@@ -36,7 +36,6 @@ from worker_look import FUSE_READ, Slots, children, positions, stacks, stop, sto
 N_FILES, N_PAGES, HISTORY = 24, 12, 3
 DISK_BYTES = 256 << 20
 PATIENCE_S = 30  # what nobody may wait for longer than
-FAULTS = ("torn", "failed", "short", "backward", "mismatch", "hung")
 FIRST, LAST = ["nice", "-n", "-5"], ["nice", "-n", "10"]
 
 # What the log may say besides what went well.
@@ -63,7 +62,7 @@ class Chaos:
         self.closing = contextlib.ExitStack()
         self.pages = {f"h{i}": 4096 << i % 8 for i in range(N_PAGES)}
         self.versions = dict.fromkeys(self.pages, 0)
-        self.readers, self.probes, self.counts, self.pauses, self.events = None, {}, {}, {}, {}
+        self.readers, self.probes, self.counts, self.pauses, self.events = None, {}, {}, {}, Counter()
 
     # The world
 
@@ -155,10 +154,13 @@ class Chaos:
         self.swapper = self.run(LAST, "swap", "-r", rate, "-s", str(self.seconds - 2), self.source)
 
     def run(self, prefix, *arguments):
+        """In the background; what it says goes to a file, for a pipe would be held open by readers
+        that hang."""
+        said = self.closing.enter_context(tempfile.TemporaryFile("w+"))
         process = subprocess.Popen(
-            [*prefix, self.build.torture, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
+            [*prefix, self.build.torture, *arguments], stdout=said, stderr=said, text=True
+        )
+        process.said = said
         self.closing.callback(process.kill)
         return process
 
@@ -389,14 +391,16 @@ class Chaos:
     def finish(self, process):
         """Its counts, when it has ended."""
         try:
-            out, err = process.communicate(timeout=PATIENCE_S + 20)
+            process.wait(PATIENCE_S + 20)
         except subprocess.TimeoutExpired:
             self.problems.append(f"{process.args} does not end")
             self.dump()
             self.abort()
             return {}
+        process.said.seek(0)
+        out = process.said.read()
         if process.returncode:
-            self.problems.append(f"{process.args}: exit {process.returncode}: {out}{err}")
+            self.problems.append(f"{process.args}: exit {process.returncode}: {out}")
             if re.search(r"hung=[1-9]", out):
                 self.dump()
                 self.abort()
@@ -470,15 +474,19 @@ class Chaos:
 
     def read_log(self):
         self.events = Counter(re.findall(r" event=(\w+)", self.m.log()))
+        self.did["deaths of workers"] = self.deaths()
         self.did["updates that a full disk prevented"] = len(
             re.findall(r"event=failed .*No space left|event=failed .*full", self.m.log())
         )
+
+    def deaths(self):
+        return self.events.get("worker_died", 0)
 
     def report(self):
         lines = [f"{self.seconds} s, build {self.build.name}, store {self.store}"
                  + (f" ({self.disk_type})" if self.store == "disk" else "")]  # fmt: skip
         lines += [f"  {what}: {count}" for what, count in sorted(self.did.items())]
-        lines.append(f"  kills: {len(self.kills)}")
+        lines.append(f"  kills sent: {len(self.kills)}")
         lines.append("  readers: " + " ".join(f"{key}={value}" for key, value in self.counts.items()))
         for name, probe in self.pauses.items():
             lines.append(f"  {name}: " + " ".join(f"{key}={value}" for key, value in probe.items()))

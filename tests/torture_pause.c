@@ -88,7 +88,7 @@ int torture_pause(char *const *files, size_t n_files, const struct torture_pace 
 		double took_s = now_s() - start_s;
 		if (took_s > longest_s)
 			longest_s = took_s;
-		if (pace->over_ms && took_s * 1000 > pace->over_ms)
+		if (pace->over_us && took_s * 1e6 > pace->over_us)
 			printf("pause_us=%.0f at_s=%.6f\n", took_s * 1e6, start_s + took_s);
 		reads++;
 		sleep_s(1 / pace->per_second);

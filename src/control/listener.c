@@ -10,26 +10,6 @@
 
 #define BACKLOG 128
 
-static int make_directory(const char *path, struct err *err)
-{
-	_cleanup_free_ char *dir = strdup(path);
-
-	if (!dir)
-		return err_errno(err, "control socket %s", path);
-	char *slash = strrchr(dir, '/');
-	if (!slash || slash == dir)
-		return 0;
-	*slash = '\0';
-	if (mkdir(dir, 0755) == 0) {
-		/* Others must reach the socket, whatever the umask is. */
-		if (chmod(dir, 0755) < 0)
-			return err_errno(err, "chmod %s", dir);
-	} else if (errno != EEXIST) {
-		return err_errno(err, "mkdir %s", dir);
-	}
-	return 0;
-}
-
 /* Binds to a name beside the path, and renames it there once it can be connected to. */
 int listener_new(const char *path, struct err *err)
 {
@@ -39,8 +19,6 @@ int listener_new(const char *path, struct err *err)
 	if (len < 0 || (size_t)len >= sizeof(address.sun_path))
 		return err_set(err, ERR_CONFIG, "control socket %s: path longer than %zu bytes",
 			       path, sizeof(address.sun_path) - sizeof(".new"));
-	if (make_directory(path, err) < 0)
-		return -1;
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_errno(err, "socket");

@@ -9,9 +9,9 @@
 #include "base/err.h"
 
 /*
- * Listens on `path`, which everybody may connect to; the caller's descriptor, non-blocking. The
- * directory of `path` is made (0755) if it is missing, its parent is not; a socket of somebody who
- * is gone is replaced. The name appears when there is somebody who listens, never before.
+ * Listens on `path`, in a directory that is there, which everybody may connect to; the caller's
+ * descriptor, non-blocking. A socket of somebody who is gone is replaced. The name appears when
+ * there is somebody who listens, never before.
  */
 int listener_new(const char *path, struct err *err);
 

@@ -123,24 +123,29 @@ static void run(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the end */
 
-static void end_worker(struct keeper *keeper)
+static bool worker_ends(struct keeper *keeper, int limit_ms)
 {
-	int64_t deadline = clock_awake_ms() + WORKER_END_MS;
+	int64_t deadline = clock_awake_ms() + limit_ms;
 	int64_t left;
 
+	while (keeper->worker.pid && (left = deadline - clock_awake_ms()) > 0)
+		wait_once(keeper, (int)left);
+	return !keeper->worker.pid;
+}
+
+static void end_worker(struct keeper *keeper)
+{
 	if (!keeper->worker.pid)
 		return;
 	if (keeper->state->device < 0 && keeper->worker.channel >= 0)
 		close(steal_fd(&keeper->worker.channel)); /* it waits for what will not come */
 	kill(keeper->worker.pid, SIGTERM);
-	while (keeper->worker.pid && (left = deadline - clock_awake_ms()) > 0)
-		wait_once(keeper, (int)left);
-	if (!keeper->worker.pid)
+	if (worker_ends(keeper, WORKER_END_MS))
 		return;
 	keeper_fail("worker_killed", "it did not end in time");
 	kill(keeper->worker.pid, SIGKILL);
-	waitpid(keeper->worker.pid, NULL, 0);
-	keeper_forget_worker(&keeper->worker);
+	if (!worker_ends(keeper, WORKER_END_MS))
+		keeper_fail("worker_left", "it waits for a disk that does not answer");
 }
 
 /* It ends by itself when the worker has. */
@@ -205,6 +210,7 @@ static void adopt_worker(struct keeper *keeper)
 		.config = keeper->state->config,
 	};
 	keeper->start_ms = NEVER;
+	notify_ready(); /* which it is since long ago */
 	keeper_upgrade_report(keeper);
 	/* Its death before this moment left no signal that we can count on. */
 	reap(keeper);

@@ -337,6 +337,8 @@ void keeper_read_channel(struct keeper *keeper)
 	case CHANNEL_ALIVE:
 		worker->alive_ms = clock_awake_ms();
 		notify_alive();
+		if (keeper->state->restarts == 0)
+			notify_starting();
 		break;
 	case CHANNEL_RUNNER:
 		keeper_start_runner(keeper, worker, message.fds[0]);

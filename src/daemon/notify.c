@@ -10,9 +10,6 @@
 #define NAME_SIZE     48
 #define DEVICE_PREFIX "device-"
 
-/* For each sign of life before we are ready; they come every second. */
-#define EXTENSION "EXTEND_TIMEOUT_USEC=30000000"
-
 static bool is_ready;
 static char device_name[NAME_SIZE]; /* what the device is kept as; "": it is not */
 
@@ -24,7 +21,13 @@ void notify_ready(void)
 
 void notify_alive(void)
 {
-	sd_notify(0, is_ready ? "WATCHDOG=1" : "WATCHDOG=1\n" EXTENSION);
+	sd_notify(0, "WATCHDOG=1");
+}
+
+void notify_starting(void)
+{
+	if (!is_ready)
+		sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
 }
 
 void notify_stopping(void)

@@ -21,9 +21,10 @@ struct notify_kept {
 
 /* Mounted, and the first attempts are over. */
 void notify_ready(void);
-/* The keeper does its work: a worker lives, or one is being started. Before notify_ready() it also
- * says that the start may take longer. */
+/* The keeper does its work: a worker lives, or one is being started. */
 void notify_alive(void);
+/* The start may take longer, if it is not over. */
+void notify_starting(void);
 void notify_stopping(void);
 
 /* Does somebody keep the mount for us? */

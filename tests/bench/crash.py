@@ -13,11 +13,14 @@ from builds import other_build
 from rptmount import wait_for
 from worker_look import children
 
-OVER_MS = 5  # what is told of pauses at all
 
 
 def milliseconds(seconds):
     return f"{seconds * 1000:.2f} ms"
+
+
+def longest_of(seconds):
+    return milliseconds(seconds) if seconds else "< 0.30 ms"
 
 
 def megabytes(size):
@@ -28,13 +31,13 @@ class Readers:
     """torture pause in the background: who reads one file after the other, and how long each took."""
 
     def __init__(self, build, paths, cold=False):
-        line = [build.torture, "pause", "-r", "500", "-s", "600", "-o", str(OVER_MS)]
+        line = [build.torture, "pause", "-r", "500", "-s", "600", "-o", "300"]
         self.process = subprocess.Popen(
             [*line, *(["-c"] if cold else []), *paths], stdout=subprocess.PIPE, text=True
         )
 
     def finish(self):
-        """(moment, seconds) of each that took longer than OVER_MS, and the longest of all."""
+        """(its end, seconds) of each that took longer than 0.3 ms, and the longest of all."""
         self.process.terminate()
         out, _ = self.process.communicate(timeout=60)
         if " failed=0 " not in out:
@@ -45,12 +48,24 @@ class Readers:
 
 
 def longest_after(moments, pauses):
-    """Of each moment, the longest pause between it and the next one."""
+    """Of each moment, the longest pause that ends between it and the next one: (end, seconds)."""
     ends = [*moments[1:], float("inf")]
     return [
-        max((pause for at, pause in pauses if start <= at < end), default=0)
+        max(((at, pause) for at, pause in pauses if start <= at < end), key=lambda p: p[1], default=(0, 0))
         for start, end in zip(moments, ends)
     ]
+
+
+def begun_within(spans, pauses):
+    """The longest pause of those that begin in one of the spans (end, seconds)."""
+    return max(
+        (
+            pause
+            for at, pause in pauses
+            if any(end - seconds <= at - pause < end - 0.001 for end, seconds in spans)
+        ),
+        default=0,
+    )
 
 
 class Crash:
@@ -114,12 +129,16 @@ class Crash:
             os.kill(worker, 9)
             m.wait_worker(after=worker, seconds=30)
         time.sleep(0.5)
-        (pauses, _), (_, warm), (_, yardstick) = [reader.finish() for reader in readers]
-        self.spread(f"cold read over kill -9, {n} terms", longest_after(moments, pauses), limit)
-        self.table.row(
-            f"warm read over kill -9, {n} terms", milliseconds(yardstick), milliseconds(warm), "",
-            "the longest",
-        )  # fmt: skip
+        (cold, _), (warm, longest), (native, yardstick) = [reader.finish() for reader in readers]
+        deaths = longest_after(moments, cold)
+        self.spread(f"cold read over kill -9, {n} terms", [seconds for _, seconds in deaths], limit)
+        for when, ours, theirs in (
+            ("while dead", begun_within(deaths, warm), begun_within(deaths, native)),
+            ("over all", longest, yardstick),
+        ):
+            self.table.row(
+                f"warm read {when}, {n} terms", longest_of(theirs), longest_of(ours), "", "the longest"
+            )
 
     def over_upgrades(self, m, n):
         files = [m.at(f"d{i % 100:02}/{i}") for i in range(min(n, 1000))]
@@ -132,7 +151,8 @@ class Crash:
             m.rpt("upgrade")
         time.sleep(0.5)
         pauses, _ = readers.finish()
-        self.spread(f"cold read over an upgrade, {n} terms", longest_after(moments, pauses))
+        took = [seconds for _, seconds in longest_after(moments, pauses)]
+        self.spread(f"cold read over an upgrade, {n} terms", took)
 
     def start_without_sources(self, m, n):
         """From the command to the first read of a name that this kernel has never seen."""
