@@ -27,6 +27,10 @@ def http(origin, *names):
     )
 
 
+def is_dead(pid):
+    return not comm(pid) or read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"Z"
+
+
 def close_dead(fd):
     """Of a mount that is gone: close(2) closes, and says that there is nobody to tell."""
     with contextlib.suppress(OSError):
@@ -66,6 +70,26 @@ def test_readers_do_not_notice(mount, origin):
     origin.put("/big", b"two", etag='"2"')
     m.refresh("big")
     assert m.read("big") == b"two"
+
+
+def test_warm_readers_need_no_worker(mount, origin):
+    """While there is none at all; and taking over makes nothing cold."""
+    origin.put("/dir/t", b"content", etag='"1"')
+    m = mount(http(origin, "dir/t"))
+    origin.put("/dir/t", b"content 2", etag='"2"')
+    m.refresh("dir/t")
+    look = f'cat "{m.path}/dir/t"; stat -c %s "{m.path}/dir/t"; ls "{m.path}/dir"'
+    expected = "content 29\nt\n"
+    assert subprocess.run(look, shell=True, capture_output=True, text=True).stdout == expected
+    for _ in range(3):
+        os.kill(m.keeper, signal.SIGSTOP)
+        dead = m.kill_worker()
+        wait_for(lambda: is_dead(dead), "its death")
+        done = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=30)
+        assert done.stdout == expected
+        os.kill(m.keeper, signal.SIGCONT)
+        m.wait_worker(after=dead)
+        wait_for(lambda: m.xattr("dir/t", "state") == "fresh", "its first attempts")
 
 
 def test_superseded_snapshots_are_served_on(mount, origin):
@@ -187,7 +211,7 @@ def test_a_mount_that_cannot_be_taken_over_is_made_anew(mount, origin):
     drop_pages(fd)
     os.kill(m.keeper, signal.SIGSTOP)
     dead = m.kill_worker()
-    wait_for(lambda: not comm(dead) or read(f"/proc/{dead}/stat").split()[2] == b"Z", "its death")
+    wait_for(lambda: is_dead(dead), "its death")
     for name in os.listdir(m.store):
         if name.startswith("catalog.db"):
             os.unlink(os.path.join(m.store, name))
@@ -304,7 +328,7 @@ def test_rpt_waits_for_the_next_worker(mount):
     m = mount(static("a"))
     os.kill(m.keeper, signal.SIGSTOP)
     dead = m.kill_worker()
-    wait_for(lambda: not comm(dead) or read(f"/proc/{dead}/stat").split()[2] == b"Z", "its death")
+    wait_for(lambda: is_dead(dead), "its death")
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect(m.control)
         asking.sendall(b'{"command":"status","terms":[]}\n')

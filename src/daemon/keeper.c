@@ -16,9 +16,9 @@
 #include "mount/device.h"
 #include "term/store.h"
 
-/* How long the worker may take to end before it is killed, and the runner after it. */
+/* How long the worker may take to end before it is killed, and the others after it. */
 #define WORKER_END_MS 800
-#define RUNNER_END_MS 200
+#define OTHERS_END_MS 200
 
 static int block_signals(struct keeper *keeper, struct err *err)
 {
@@ -148,13 +148,20 @@ static void end_worker(struct keeper *keeper)
 		keeper_fail("worker_left", "it waits for a disk that does not answer");
 }
 
-/* It ends by itself when the worker has. */
-static void end_runner(struct keeper *keeper)
+static bool has_children(void)
 {
-	int64_t deadline = clock_awake_ms() + RUNNER_END_MS;
+	siginfo_t info;
+
+	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/* Runner and notifiers end by themselves when the worker has. */
+static void end_others(struct keeper *keeper)
+{
+	int64_t deadline = clock_awake_ms() + OTHERS_END_MS;
 	int64_t left;
 
-	while (keeper->runner && (left = deadline - clock_awake_ms()) > 0)
+	while (has_children() && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
 	if (!keeper->runner)
 		return;
@@ -174,7 +181,7 @@ static void end(struct keeper *keeper)
 	if (!keeper->leaving)
 		device_unmount(state->mountpoint, state->number);
 	end_worker(keeper);
-	end_runner(keeper);
+	end_others(keeper);
 	if (!keeper->leaving) {
 		notify_forget_mount();
 		notify_forget_store();

@@ -311,6 +311,20 @@ static void attributes_announced(void *arg)
 	slots_set_attributes(fs->slots, fs->attributes);
 }
 
+/* Of what is there before anything is published. */
+static uint64_t largest_id(const struct fs *fs)
+{
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < fs->setup.n_terms; i++) {
+		struct snapshot *current = term_current(&fs->setup.terms[i]);
+		if (current && current->id > largest)
+			largest = current->id;
+		snapshot_unref(current);
+	}
+	return largest;
+}
+
 int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err)
 {
 	bool is_successor = slots_negotiated(slots);
@@ -330,6 +344,8 @@ int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct 
 	if (session_new(&fs->session, &setup, err) < 0 || session_replay(fs->session, err) < 0 ||
 	    start_publisher(fs, err) < 0 || start_verifier(fs, err) < 0)
 		return -1;
+	if (!is_successor)
+		slots_set_first(slots, largest_id(fs));
 	/* From the first reply on the kernel knows some of these, until it has been told all. */
 	slots_set_attributes(slots, is_successor && others ? 0 : fs->attributes);
 	if (session_start(fs->session, err) < 0)

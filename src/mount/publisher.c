@@ -183,6 +183,23 @@ static void announce_dirs(struct publisher *publisher)
 	}
 }
 
+/* Names that came with a first version which nobody has announced. */
+static void announce_new(struct publisher *publisher)
+{
+	const char *name;
+
+	for (size_t i = 0; i < publisher->setup.n_terms; i++) {
+		struct term *term = &publisher->setup.terms[i];
+		_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
+
+		if (!current || slots_was_announced(publisher->setup.slots, current->id))
+			continue;
+		session_notify_inval_dir(publisher->setup.session,
+					 tree_place(publisher->setup.tree, term, &name)->id);
+		slots_note_announced(publisher->setup.slots, current->id);
+	}
+}
+
 static void announce_attributes(struct publisher *publisher)
 {
 	for (size_t i = 0; i < publisher->setup.n_terms; i++) {
@@ -196,9 +213,12 @@ static void announce_attributes(struct publisher *publisher)
 static void do_take_over(struct publisher *publisher, const struct task *task)
 {
 	announce_superseded(publisher);
-	announce_dirs(publisher);
-	if (task->attributes)
+	if (task->attributes) {
+		announce_dirs(publisher);
 		announce_attributes(publisher);
+	} else {
+		announce_new(publisher);
+	}
 	task->taken_over(task->arg);
 }
 

@@ -21,8 +21,9 @@
  *
  *	take over  a predecessor may have died between the commit and 6 of any publish: 4 of
  *	           each superseded snapshot whose successor is not noted as announced (else the
- *	           kernel would drop the dentry that is right), 6 of all, 5 of each directory,
- *	           and the attributes if the configuration gives others
+ *	           kernel would drop the dentry that is right), 6 of all, 5 where a first
+ *	           version is not noted; with another configuration 5 of each directory, and
+ *	           all attributes. What is told without need costs readers a request each
  */
 #ifndef MOUNT_PUBLISHER_H
 #define MOUNT_PUBLISHER_H

@@ -54,6 +54,7 @@ struct head {
 	struct saved init_request;
 	struct saved init_reply;
 	struct taken taken[SLOTS_MAX];
+	_Atomic uint64_t first_known; /* the largest id that was there from the first look-up on */
 	_Atomic uint64_t n_announced;
 	_Atomic uint64_t announced[ANNOUNCED_MAX]; /* a ring: the last ones */
 };
@@ -158,6 +159,11 @@ void slots_set_mount(struct slots *slots, uint64_t mount)
 	atomic_store(&slots->shared->head.mount, mount);
 }
 
+void slots_set_first(struct slots *slots, uint64_t id)
+{
+	atomic_store(&slots->shared->head.first_known, id);
+}
+
 void slots_note_announced(struct slots *slots, uint64_t id)
 {
 	struct head *head = &slots->shared->head;
@@ -173,6 +179,8 @@ bool slots_was_announced(const struct slots *slots, uint64_t id)
 	uint64_t n = atomic_load(&head->n_announced);
 	uint64_t lowest = UINT64_MAX;
 
+	if (id <= atomic_load(&head->first_known))
+		return true;
 	for (size_t i = 0; i < ANNOUNCED_MAX && i < n; i++) {
 		uint64_t announced = atomic_load(&head->announced[i]);
 		if (announced == id)

@@ -50,7 +50,10 @@ uint64_t slots_mount(const struct slots *slots);
 void slots_set_mount(struct slots *slots, uint64_t mount);
 
 /* The kernel knows that this snapshot is the current one of its term; noted by the publisher alone.
- * A successor asks what it has to announce: false for the last ones only, if they were not. */
+ * A successor asks what it has to announce: false for the last ones only, if they were not. What
+ * was there before a mount was served for the first time needs no announcement: those up to
+ * slots_set_first()'s id. */
+void slots_set_first(struct slots *slots, uint64_t id);
 void slots_note_announced(struct slots *slots, uint64_t id);
 bool slots_was_announced(const struct slots *slots, uint64_t id);
 

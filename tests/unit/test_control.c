@@ -458,7 +458,7 @@ static void test_successor(struct control *first, int listener)
 
 /* ---- upgrade ---- */
 
-static int taken = -1; /* the connection that was handed on */
+static atomic_int taken = -1; /* the connection that was handed on */
 
 static int take_upgrade(void *arg, int connection, struct err *err)
 {

@@ -59,7 +59,9 @@ static void test_numbers(struct slots *slots, struct slots *other)
 	is_int(slots_mount(slots), 0, "no mount yet");
 	slots_set_mount(slots, 77);
 	is_int(slots_mount(other), 77, "the mount is seen through another mapping");
+	slots_set_first(slots, 5);
 	ok(!slots_was_announced(slots, 7), "nothing was announced");
+	ok(slots_was_announced(other, 5), "but what was there before needs no announcement");
 	slots_note_announced(slots, 7);
 	slots_note_announced(slots, 9);
 	ok(slots_was_announced(other, 7) && slots_was_announced(other, 9), "these two were");
