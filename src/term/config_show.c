@@ -143,11 +143,6 @@ static void show_list(const struct option_spec *spec, const char *const *list, b
 	fputs(" }\n", out);
 }
 
-static bool is_default(const struct option_spec *spec, const char *text)
-{
-	return spec->default_text && strcmp(spec->default_text, text) == 0;
-}
-
 static void show_source(const struct source *source, enum config_secrets secrets, FILE *out)
 {
 	fprintf(out, "\t%s {\n", source->type->name);
@@ -160,7 +155,9 @@ static void show_source(const struct source *source, enum config_secrets secrets
 			continue;
 		}
 		const char *text = options_text(source->options, spec->name);
-		if (!text || (secrets == CONFIG_SECRETS_SHOWN && is_default(spec, text)))
+		/* A fetcher may tell a default from the same value that somebody has set. */
+		if (!text || (secrets == CONFIG_SECRETS_SHOWN &&
+			      !options_is_set(source->options, spec->name)))
 			continue;
 		if (is_masked)
 			show_string("\t\t", spec->name, "***", out);
