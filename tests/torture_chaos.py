@@ -220,7 +220,7 @@ class Chaos:
 
     def aim(self, wanted):
         """Kills the worker in the middle of that."""
-        until = time.monotonic() + 6
+        until = time.monotonic() + min(6, self.seconds / 6)
         while wanted not in (found := self.stop_at(pid := self.serving(), wanted)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 18)
