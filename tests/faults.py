@@ -4,6 +4,7 @@ import contextlib
 import errno
 import mmap
 import os
+import shutil
 import struct
 
 CALLS = (
@@ -55,7 +56,10 @@ class Faults:
 
     def __init__(self, build, directory, process="rptfs-worker"):
         self.path = os.path.join(directory, "faults")
-        self.library = os.path.join(build.dir, "tests", "faults", "libfaults-preload.so")
+        # A copy, for the worker is another user, and may not reach the checkout.
+        self.library = os.path.join(directory, "libfaults-preload.so")
+        shutil.copy(os.path.join(build.dir, "tests", "faults", "libfaults-preload.so"), directory)
+        os.chmod(self.library, 0o755)
         self.process = process
         with open(self.path, "wb") as file:
             file.truncate(KINDS_AT + KINDS)
