@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "arguments.h"
 #include "base/build.h"
@@ -79,6 +80,9 @@ static int run_runner(const struct arguments *arguments)
 	};
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
+	/* Whoever waits for the command to say no more does not wait for this process. */
+	if (!arguments->foreground)
+		daemonize_detach();
 	if (load_effective(effective, &config) < 0)
 		return EXIT_USAGE;
 	close(steal_fd(&effective));
@@ -151,9 +155,31 @@ static int run_command(const struct arguments *arguments, struct config *config,
 		return code;
 	}
 	int parent = arguments->foreground ? 0 : daemonize(&ready_fd, &code, &err);
-	if (parent < 0)
+	if (parent < 0) {
+		launch_undo(&state);
 		return complain(&err);
+	}
 	return parent ? code : keep(arguments, &state, ready_fd);
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* What else is open is the caller's, who does not expect it to stay so with the mount. */
+static void close_others(const struct notify_kept *kept)
+{
+	int numbers[] = { STDERR_FILENO, kept->device, kept->slots, kept->store };
+
+	qsort(numbers, ARRAY_SIZE(numbers), sizeof(*numbers), compare_numbers);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		bool is_last = i + 1 == ARRAY_SIZE(numbers);
+		unsigned first = (unsigned)numbers[i] + 1;
+		unsigned last = is_last ? ~0U : (unsigned)numbers[i + 1] - 1;
+		if (numbers[i] >= STDERR_FILENO && first <= last)
+			close_range(first, last, 0);
+	}
 }
 
 /* A restart does not end a mount because somebody is at work on the file. */
@@ -190,6 +216,7 @@ static int mount_terms(const struct arguments *arguments)
 		      stderr);
 		return EXIT_USAGE;
 	}
+	close_others(&kept);
 	return run_command(arguments, steal_ptr(&config), &kept);
 }
 
@@ -210,11 +237,24 @@ static int run(const struct arguments *arguments)
 	return EXIT_USAGE;
 }
 
+/* The numbers of the standard streams are never those of something else. */
+static void open_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_(arguments_release) struct arguments arguments;
 	char version[BUILD_VERSION_SIZE];
 
+	open_standard_streams();
 	if (arguments_parse(&arguments, argc, argv) < 0)
 		return EXIT_USAGE;
 	if (arguments.debug)

@@ -368,3 +368,56 @@ def test_many_deaths_under_readers(mount, build):
         for reader in readers:
             reader.join(30)
     assert not failures and reads[0] > 20
+
+
+def test_who_waits_for_the_start_may_go(mount, build, black_hole):
+    """The command in the background loses whoever waited for it: the mount stays."""
+    m = mount(
+        f'start_timeout = 2s\nterm "t" {{ http {{ url = "{black_hole.url("/t")}" }} }}\n' + static("a"),
+        start=False,
+    )
+    command = subprocess.Popen(m.command("-c", m.conf), env=m.env, cwd=m.dir, start_new_session=True)
+    try:
+        wait_for(m.is_mounted, "the mount")
+        command.kill()
+        command.wait(10)
+        keeper = wait_for(lambda: json.loads(m.rpt("status", "--json"))["keeper"]["pid"], "rpt")
+        time.sleep(3)  # start_timeout is over then, and there is nobody to be told
+        assert m.read("a") == b"this is a" and comm(keeper) == "rptfs-keeper"
+    finally:
+        subprocess.run(["umount", m.path], check=True)
+    wait_for(lambda: not comm(keeper), "the end", 10)
+
+
+def test_a_link_to_the_mountpoint(mount, build):
+    """Is the same place: it is mounted there once."""
+    m = mount(static("a"))
+    link = os.path.join(m.dir, "link")
+    os.symlink(m.path, link)
+    second = subprocess.run(
+        m.command("-f", "-o", f"store={m.dir}/other", link, f"a={build_url(m.dir)}"),
+        capture_output=True, text=True, env=m.env, timeout=30,
+    )  # fmt: skip
+    assert second.returncode == 32 and f"an rptfs is mounted at {m.path} already" in second.stderr
+    assert mounts().count(m.path) == 1 and m.read("a") == b"this is a"
+
+
+def test_nothing_of_the_callers_is_kept(mount, build):
+    """Its descriptors are not for processes that outlive it, and not needed either."""
+    m = mount(static("a"), start=False)
+    held = os.path.join(m.dir, "held")
+    with open(held, "w", encoding="utf-8") as file:
+        for closing in ("", " <&-", " <&- >&-", " <&- >&- 2>&-"):
+            line = " ".join(m.command("-c", m.conf)) + closing
+            done = subprocess.run(
+                ["sh", "-c", line], env=m.env, cwd=m.dir, pass_fds=[file.fileno()], timeout=60
+            )
+            assert done.returncode == 0, closing
+            status = m.status()
+            pids = [status["keeper"]["pid"], status["pid"]]
+            for pid in pids:
+                fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+                assert held not in fds, (closing, fds)
+            assert m.read("a") == b"this is a"
+            subprocess.run(["umount", m.path], check=True)
+            wait_for(lambda: not comm(pids[0]), "the end", 10)

@@ -86,7 +86,7 @@ static void take_fds(struct msghdr *msg, int ret[CHANNEL_FDS_MAX])
 	memcpy(ret, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
 }
 
-void channel_receive(int channel, struct channel_message *ret)
+void channel_receive(int channel, enum channel_wait wait, struct channel_message *ret)
 {
 	struct packet packet = { .type = CHANNEL_END };
 	char control[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))] = { 0 };
@@ -98,12 +98,15 @@ void channel_receive(int channel, struct channel_message *ret)
 		/* Not its padding, for which the kernel might find another descriptor. */
 		.msg_controllen = CMSG_LEN(CHANNEL_FDS_MAX * sizeof(int)),
 	};
+	int flags = MSG_CMSG_CLOEXEC | (wait == CHANNEL_WAITS ? 0 : MSG_DONTWAIT);
 	ssize_t got;
 
 	do {
-		got = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC);
+		got = recvmsg(channel, &msg, flags);
 	} while (got < 0 && errno == EINTR);
-	*ret = (struct channel_message){ .type = CHANNEL_END };
+	*ret = (struct channel_message){
+		.type = got < 0 && errno == EAGAIN ? CHANNEL_NOTHING : CHANNEL_END,
+	};
 	take_fds(&msg, ret->fds);
 	if (got < (ssize_t)PACKET_HEAD)
 		return;

@@ -41,7 +41,8 @@
 #define CHANNEL_ALIVE_MS 1000
 
 enum channel_type {
-	CHANNEL_END, /* the other side is gone */
+	CHANNEL_END,	 /* the other side is gone */
+	CHANNEL_NOTHING, /* it has said nothing more yet */
 	CHANNEL_HELLO = 'h',
 	CHANNEL_PREPARED = 'p',
 	CHANNEL_DEVICE = 'd',
@@ -111,8 +112,9 @@ int channel_send_report(int channel, int fd, const struct channel_report *report
 int channel_send_hello(int channel, const struct channel_hello *hello,
 		       const int fds[CHANNEL_FDS_MAX]);
 
-/* Blocks for the next message; descriptors that came with it are the caller's. */
-void channel_receive(int channel, struct channel_message *ret);
+/* The next message; descriptors that came with it are the caller's. */
+enum channel_wait { CHANNEL_WAITS, CHANNEL_DOES_NOT_WAIT };
+void channel_receive(int channel, enum channel_wait wait, struct channel_message *ret);
 void channel_message_release(struct channel_message *message);
 
 #endif

@@ -23,12 +23,16 @@
 static int block_signals(struct keeper *keeper, struct err *err)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2 };
-	sigset_t set;
+	sigset_t set, lost_reader;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		sigaddset(&set, numbers[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
+	/* Nobody who stops reading what is said may end the mount. */
+	sigemptyset(&lost_reader);
+	sigaddset(&lost_reader, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &lost_reader, NULL);
 	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (keeper->signals < 0)
 		return err_errno(err, "signalfd");
@@ -163,10 +167,8 @@ static void end_others(struct keeper *keeper)
 
 	while (has_children() && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
-	if (!keeper->runner)
-		return;
-	kill(keeper->runner, SIGKILL);
-	waitpid(keeper->runner, NULL, 0);
+	if (keeper->runner)
+		kill(keeper->runner, SIGKILL); /* it may wait for a file that never comes */
 }
 
 static void end(struct keeper *keeper)
@@ -215,7 +217,9 @@ static void adopt_worker(struct keeper *keeper)
 		.serving_ms = now_ms,
 		.exe = keeper->state->exe,
 		.config = keeper->state->config,
+		.runner = keeper->state->runner,
 	};
+	keeper->runner = keeper->state->runner;
 	keeper->start_ms = NEVER;
 	notify_ready(); /* which it is since long ago */
 	keeper_upgrade_report(keeper);
@@ -247,14 +251,14 @@ int keeper_run(struct keeper_state *state, const struct keeper_commands *command
 		keeper_fail("start_failed", err.msg);
 		keeper.is_over = true;
 		keeper.code = KEEPER_FAILED;
-	} else if (state->is_upgrade) {
-		adopt_worker(&keeper);
 	}
 	if (state->device >= 0) {
 		/* A mount that stands is kept alive whatever becomes of its first worker. */
 		keeper.was_ready = true;
 		keeper_keep_mount(state);
 	}
+	if (state->is_upgrade && !keeper.is_over)
+		adopt_worker(&keeper);
 	run(&keeper);
 	end(&keeper);
 	keeper_tell_outcome(&keeper, keeper.code);

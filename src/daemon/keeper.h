@@ -53,6 +53,7 @@ struct keeper_state {
 
 	pid_t worker;	   /* 0: none */
 	int channel;	   /* to it; -1: it has closed its end */
+	pid_t runner;	   /* that it asked for; 0: none */
 	unsigned restarts; /* workers that died on this mount */
 
 	/* An upgrade that this keeper is the last step of. */

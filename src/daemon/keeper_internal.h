@@ -72,7 +72,8 @@ void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, in
 /* The process has been reaped: what is kept of it is released. */
 void keeper_forget_worker(struct keeper_worker *worker);
 void keeper_worker_died(struct keeper *keeper, int wait_status);
-void keeper_read_channel(struct keeper *keeper);
+/* False if there was no message. */
+bool keeper_read_channel(struct keeper *keeper);
 /* Starts the next one, kills one that hangs: what is due. */
 void keeper_tend_worker(struct keeper *keeper);
 /* Has the service manager keep the mount as it is now. */
@@ -87,12 +88,14 @@ void keeper_upgrade_begin(struct keeper *keeper, int asker);
 /* The upgrade ends where it is, and the old worker goes on. */
 void keeper_upgrade_refuse(struct keeper *keeper, const char *reason);
 void keeper_upgrade_rendered(struct keeper *keeper, int wait_status);
-void keeper_upgrade_read_standby(struct keeper *keeper);
+bool keeper_upgrade_read_standby(struct keeper *keeper);
 void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status);
 /* The old worker has ended, as it was told; true if that was part of an upgrade. */
 bool keeper_upgrade_handed_over(struct keeper *keeper);
-/* The new worker died before it served: the old program is taken up again. */
-void keeper_upgrade_go_back(struct keeper *keeper, const char *reason);
+/* The new worker died, or is unfit: if it did not serve yet, the old program is taken up again, and
+ * what was wrong with the new one is no reason to give anything up. False if there is no upgrade.
+ */
+bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status);
 /* The new worker serves: the keeper becomes the new program as well. */
 void keeper_upgrade_finish(struct keeper *keeper);
 /* In the new keeper: tells that it is done. */

@@ -33,12 +33,11 @@ static void enter(struct keeper_upgrade *upgrade, enum upgrade_step step, int64_
 	upgrade->deadline_ms = clock_awake_ms() + limit_ms;
 }
 
+/* It is reaped when it ends, which may take as long as a disk that does not answer. */
 static void end_process(pid_t *pid)
 {
-	if (*pid) {
+	if (*pid)
 		kill(*pid, SIGKILL);
-		waitpid(*pid, NULL, 0);
-	}
 	*pid = 0;
 }
 
@@ -168,13 +167,13 @@ static void hand_over(struct keeper *keeper)
 	enter(&keeper->upgrade, UPGRADE_HANDOVER, HANDOVER_MS);
 }
 
-void keeper_upgrade_read_standby(struct keeper *keeper)
+bool keeper_upgrade_read_standby(struct keeper *keeper)
 {
 	_cleanup_(channel_message_release) struct channel_message message;
 	struct keeper_worker *standby = &keeper->upgrade.standby;
 	char kind[KEEPER_KIND_SIZE];
 
-	channel_receive(standby->channel, &message);
+	channel_receive(standby->channel, CHANNEL_DOES_NOT_WAIT, &message);
 	switch (message.type) {
 	case CHANNEL_STANDBY:
 		keeper->upgrade.is_of_our_kind = strcmp(message.text, keeper_kind(kind)) == 0;
@@ -206,7 +205,10 @@ void keeper_upgrade_read_standby(struct keeper *keeper)
 	case CHANNEL_REPORT:
 	case CHANNEL_HANDOVER:
 		break;
+	case CHANNEL_NOTHING:
+		return false;
 	}
+	return true;
 }
 
 void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status)
@@ -214,8 +216,8 @@ void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status)
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
 	char reason[ERR_MSG_SIZE], how[PROCESS_END_SIZE];
 
-	while (upgrade->standby.channel >= 0)
-		keeper_upgrade_read_standby(keeper);
+	while (upgrade->standby.channel >= 0 && keeper_upgrade_read_standby(keeper))
+		;
 	upgrade->standby.pid = 0;
 	memcpy(reason, upgrade->standby.reason, sizeof(reason));
 	if (!*reason)
@@ -250,18 +252,22 @@ bool keeper_upgrade_handed_over(struct keeper *keeper)
 	return true;
 }
 
-void keeper_upgrade_go_back(struct keeper *keeper, const char *reason)
+bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status)
 {
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
+	char how[PROCESS_END_SIZE];
+	const char *said = keeper->worker.reason;
+	const char *reason = *said ? said : process_end(wait_status, how);
 
 	if (upgrade->step != UPGRADE_TAKEOVER)
-		return;
+		return false;
 	log_event(LOG_LEVEL_ERROR, "upgrade_failed", LOG_STR("reason", reason),
 		  LOG_STR("next", "the old program"));
 	swap_fds(&keeper->state->exe, &upgrade->exe);
 	swap_fds(&keeper->state->config, &upgrade->config);
 	keeper->start_ms = clock_awake_ms();
 	release(upgrade);
+	return true;
 }
 
 /* ------------------------------------------------------------------ the keeper itself */
@@ -331,6 +337,7 @@ void keeper_upgrade_finish(struct keeper *keeper)
 	state->asker = steal_fd(&upgrade->asker);
 	state->worker = keeper->worker.pid;
 	state->channel = keeper->worker.channel;
+	state->runner = keeper->worker.runner;
 	build_version(state->previous);
 	bool is_of_our_kind = upgrade->is_of_our_kind;
 	release(upgrade);

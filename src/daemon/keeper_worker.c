@@ -225,8 +225,9 @@ void keeper_worker_died(struct keeper *keeper, int wait_status)
 	struct keeper_worker *worker = &keeper->worker;
 	struct err err = ERR_INIT;
 
-	while (worker->channel >= 0)
-		keeper_read_channel(keeper); /* its last words, to the end */
+	/* Its last words. Its end need not be closed: it may have passed it on. */
+	while (worker->channel >= 0 && keeper_read_channel(keeper))
+		;
 	if (keeper_upgrade_handed_over(keeper))
 		return;
 	if (keeper->stopping) {
@@ -247,17 +248,29 @@ void keeper_worker_died(struct keeper *keeper, int wait_status)
 		return;
 	}
 	keeper->state->restarts++;
+	if (keeper_upgrade_goes_back(keeper, wait_status)) {
+		keeper_forget_worker(worker);
+		return;
+	}
 	int64_t delay_ms = judge_death(keeper, wait_status);
 	log_death(keeper, wait_status, delay_ms);
 	keeper->start_ms = clock_awake_ms() + delay_ms;
 	/* What is begun anew knows nothing of what the kernel holds. */
 	if ((worker->is_unfit || keeper->set_aside) && renew_mount(keeper, &err) < 0)
 		keeper_fail("mount_failed", err.msg);
-	keeper_upgrade_go_back(keeper, *worker->reason ? worker->reason : "the new worker died");
 	keeper_forget_worker(worker);
 }
 
 /* ------------------------------------------------------------------ its messages */
+
+/* Whoever reaps it comes later. */
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return pid && (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+		       info.si_pid == pid);
+}
 
 /* One at a time for each worker; that none was started shows to it as the end of its socket. */
 void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, int socket)
@@ -272,8 +285,11 @@ void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, in
 		.errors = -1,
 	};
 
-	if (worker->runner && waitpid(worker->runner, NULL, WNOHANG) != 0)
+	if (has_ended(worker->runner)) {
+		if (keeper->runner == worker->runner)
+			keeper->runner = 0;
 		worker->runner = 0;
+	}
 	if (worker->runner || socket < 0)
 		return;
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", socket,
@@ -318,12 +334,12 @@ static void note_ready(struct keeper *keeper)
 	notify_ready();
 }
 
-void keeper_read_channel(struct keeper *keeper)
+bool keeper_read_channel(struct keeper *keeper)
 {
 	_cleanup_(channel_message_release) struct channel_message message;
 	struct keeper_worker *worker = &keeper->worker;
 
-	channel_receive(worker->channel, &message);
+	channel_receive(worker->channel, CHANNEL_DOES_NOT_WAIT, &message);
 	switch (message.type) {
 	case CHANNEL_PREPARED:
 		give_device(keeper);
@@ -367,7 +383,10 @@ void keeper_read_channel(struct keeper *keeper)
 	case CHANNEL_REPORT:
 	case CHANNEL_HANDOVER:
 		break;
+	case CHANNEL_NOTHING:
+		return false;
 	}
+	return true;
 }
 
 /* ------------------------------------------------------------------ what is due */

@@ -125,6 +125,16 @@ static int copy_path(char *ret, size_t size, const char *path, const char *what,
 	return 0;
 }
 
+/* As the kernel's table of mounts has it: without links. One that is not there is found out later.
+ */
+static int resolve_mountpoint(struct keeper_state *state, const char *path, struct err *err)
+{
+	_cleanup_free_ char *resolved = realpath(path, NULL);
+
+	return copy_path(state->mountpoint, sizeof(state->mountpoint), resolved ? resolved : path,
+			 "mountpoint", err);
+}
+
 /* A store in memory that was kept for us, if it is what is wanted now. */
 static int take_store(struct keeper_state *state, const struct config *config, uid_t user)
 {
@@ -245,14 +255,14 @@ static int make_slots(struct keeper_state *state, struct err *err)
 	return state->slots < 0 ? -1 : 0;
 }
 
-static void undo(struct keeper_state *state)
+void launch_undo(struct keeper_state *state)
 {
 	const int fds[] = { state->config, state->store,  state->control, state->lock,
 			    state->slots,  state->device, state->exe };
 
 	if (state->control >= 0)
 		unlink(state->control_path);
-	if (*state->memory_dir)
+	if (*state->memory_dir && state->device < 0)
 		store_remove_memory(state->memory_dir);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
@@ -281,19 +291,18 @@ int launch(struct keeper_state *ret, const struct config *config, struct notify_
 	};
 	int code = KEEPER_FAILED;
 
-	if (copy_path(ret->mountpoint, sizeof(ret->mountpoint), config->mountpoint, "mountpoint",
-		      err) < 0)
+	if (resolve_mountpoint(ret, config->mountpoint, err) < 0)
 		return code;
 	take_kept(ret, kept);
 	set_home();
 	raise_descriptor_limit();
-	if (ret->device < 0 && device_prepare(config->mountpoint, &ret->lock, err) < 0)
+	if (ret->device < 0 && device_prepare(ret->mountpoint, &ret->lock, err) < 0)
 		code = KEEPER_MOUNT_FAILED;
 	else if (choose_identity(&ret->worker_identity, config, err) == 0 &&
 		 find_program(ret, err) == 0 && make_store(ret, config, err) == 0 &&
 		 make_slots(ret, err) == 0 && make_control(ret, err) == 0 &&
 		 (ret->config = make_config(config, err)) >= 0)
 		return 0;
-	undo(ret);
+	launch_undo(ret);
 	return code;
 }

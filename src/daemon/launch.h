@@ -15,6 +15,9 @@
 int launch(struct keeper_state *ret, const struct config *config, struct notify_kept *kept,
 	   bool is_debugged, struct err *err);
 
+/* Takes away what launch() has made, when there will be no keeper after all. */
+void launch_undo(struct keeper_state *state);
+
 /* Writes the effective configuration into a memfd and seals it. */
 int launch_render(const struct config *config, int memfd, struct err *err);
 

@@ -79,7 +79,7 @@ static int inherit(struct worker *worker, struct err *err)
 {
 	const struct channel_hello *hello = &worker->hello.hello;
 
-	channel_receive(worker->setup->channel, &worker->hello);
+	channel_receive(worker->setup->channel, CHANNEL_WAITS, &worker->hello);
 	if (worker->hello.type != CHANNEL_HELLO)
 		return err_set(err, ERR_CANCELED, "the keeper is gone");
 	if (hello->protocol != CHANNEL_PROTOCOL)
@@ -201,7 +201,7 @@ static int send_to_keeper(struct worker *worker, enum channel_type type, struct 
 static int expect(struct worker *worker, enum channel_type type, struct channel_message *ret,
 		  struct err *err)
 {
-	channel_receive(worker->setup->channel, ret);
+	channel_receive(worker->setup->channel, CHANNEL_WAITS, ret);
 	if (ret->type == type)
 		return 0;
 	channel_message_release(ret);
@@ -213,6 +213,7 @@ static int start_serving(struct worker *worker, int device, struct err *err)
 	if (fs_start(worker->fs, device, worker->slots, worker->setup->debug, err) < 0 ||
 	    worker_start_watcher(worker, err) < 0)
 		return -1;
+	atomic_store(&worker->serving_ms, clock_boot_ms());
 	return send_to_keeper(worker, CHANNEL_SERVING, err);
 }
 

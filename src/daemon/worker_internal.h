@@ -29,6 +29,7 @@ struct worker {
 	struct runner *runner;
 	int signals; /* owned: signalfd */
 	struct config *config;
+	_Atomic int64_t serving_ms; /* since when; clock_boot_ms(); 0: not yet */
 	pthread_t pulse;
 	bool pulse_started;
 	struct store *store;

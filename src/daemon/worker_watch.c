@@ -37,6 +37,16 @@ int worker_block_signals(struct worker *worker, struct err *err)
 
 /* ------------------------------------------------------------------ pulse */
 
+/* What a predecessor left unanswered may be old: it counts from when there is somebody to answer.
+ */
+static bool answers(struct worker *worker)
+{
+	int64_t now_ms = clock_boot_ms(), serving_ms = atomic_load(&worker->serving_ms);
+
+	return !serving_ms || now_ms - serving_ms < ANSWER_MAX_MS ||
+	       slots_oldest_ms(worker->slots, now_ms) < ANSWER_MAX_MS;
+}
+
 static void *pulse(void *arg)
 {
 	struct worker *worker = arg;
@@ -44,7 +54,7 @@ static void *pulse(void *arg)
 
 	pthread_setname_np(pthread_self(), "pulse");
 	while (!cancel_requested(&worker->cancel)) {
-		if (slots_oldest_ms(worker->slots, clock_boot_ms()) < ANSWER_MAX_MS)
+		if (answers(worker))
 			channel_send(worker->setup->channel, CHANNEL_ALIVE, -1);
 		poll(&pfd, 1, CHANNEL_ALIVE_MS);
 	}
@@ -83,7 +93,7 @@ static bool read_channel(struct worker *worker)
 {
 	_cleanup_(channel_message_release) struct channel_message message;
 
-	channel_receive(worker->setup->channel, &message);
+	channel_receive(worker->setup->channel, CHANNEL_WAITS, &message);
 	switch (message.type) {
 	case CHANNEL_REFUSED:
 		if (message.fds[0] >= 0)
@@ -98,6 +108,7 @@ static bool read_channel(struct worker *worker)
 	case CHANNEL_END:
 		log_event(LOG_LEVEL_ERROR, "keeper_died");
 		return false;
+	case CHANNEL_NOTHING:
 	case CHANNEL_HELLO:
 	case CHANNEL_PREPARED:
 	case CHANNEL_DEVICE:

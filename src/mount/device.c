@@ -91,6 +91,19 @@ static void detach(const char *mountpoint)
 		waitpid(pid, &status, 0);
 }
 
+/* Whoever waits for an answer gets an error instead, also while some process of ours that cannot be
+ * killed holds the device. */
+static void abort_connection(const char *mountpoint, dev_t number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(number));
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool is_done = fd >= 0 && write(fd, "1", 1) == 1;
+	if (!is_done && geteuid() == 0 && device_number(mountpoint) == number)
+		umount2(mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
 void device_unmount(const char *mountpoint, dev_t number)
 {
 	if (number && device_number(mountpoint) == number)
@@ -321,6 +334,7 @@ int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, s
 
 	if (geteuid() == 0)
 		device = mount_as_root(mountpoint, allow_other, MOVE_MOUNT_BENEATH, err);
+	abort_connection(mountpoint, number);
 	device_unmount(mountpoint, number);
 	if (device < 0)
 		return device_mount(mountpoint, allow_other, err);

@@ -113,7 +113,7 @@ static void start_runner(void)
 {
 	_cleanup_(channel_message_release) struct channel_message message;
 
-	channel_receive(channel[0], &message);
+	channel_receive(channel[0], CHANNEL_WAITS, &message);
 	if (message.type != CHANNEL_RUNNER || message.fds[0] < 0)
 		abort();
 	runner_pid = fork();
@@ -292,7 +292,7 @@ static void test_death(struct runner **runner)
 	struct asker asker = { .runner = *runner, .err = ERR_INIT };
 	pthread_create(&asker.thread, NULL, ask_aside, &asker);
 	struct channel_message unwanted;
-	channel_receive(channel[0], &unwanted);
+	channel_receive(channel[0], CHANNEL_WAITS, &unwanted);
 	channel_message_release(&unwanted);
 	pthread_join(asker.thread, NULL);
 	ok(asker.rc < 0 && asker.err.kind == ERR_UNREACHABLE, "none: %s", asker.err.msg);
