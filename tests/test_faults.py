@@ -18,6 +18,7 @@ import pytest
 from faults import ALWAYS, CALLS, ERRORS, HALF, Faults, cause
 from origin import status
 from rptmount import drop_pages, wait_for
+from test_store import forget_that_it_was_verified_this_boot
 
 FILES = CALLS[: CALLS.index("memory")]
 LIMITS = ("open", "create", "map", "socket", "accept", "thread")
@@ -182,6 +183,25 @@ def test_faults_at_random(mount, build, directory, origin):
         c.update_under(error=errno.EIO, count=ALWAYS, odds=4 + seed % 12, seed=seed)
     assert 0 < c.survived < c.points
     c.end()
+
+
+def test_a_disk_that_fails_for_a_moment(mount, build, directory, origin):
+    """Bytes of an earlier boot that cannot be read now are not given up: their source is down."""
+    c = Campaign(mount, build, directory, origin)
+    c.m.stop()
+    forget_that_it_was_verified_this_boot(c.m.store)
+    origin.always("*", status(503))
+    c.m.expect("event=not_verified")
+    c.faults.aim("read", thread="verify", below=c.m.store)
+    c.faults.fail(error=errno.EIO, count=ALWAYS)
+    c.m.start()
+    for _ in range(3):
+        with pytest.raises(OSError):
+            cold(c.m.at("t"))
+    assert c.faults.failed and term_of(c.m, "t")["version"]
+    c.faults.off()
+    assert cold(c.m.at("t")) == body(c.version)
+    c.check_calm()
 
 
 def test_no_more_descriptors_memory_threads(mount, build, directory, origin):

@@ -39,6 +39,7 @@ struct snapshot {
 	int64_t order_key;
 	uint8_t sha256[DIGEST_SIZE];
 	_Atomic enum snapshot_integrity integrity;
+	_Atomic int64_t unreadable_since_ms; /* clock_boot_ms(); 0: it was not tried, or is */
 	atomic_uint refs;
 	const char *version; /* both point behind the struct */
 	const char *source;

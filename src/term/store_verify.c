@@ -2,17 +2,19 @@
  * Are the bytes what was committed?
  *
  * A file that cannot be found or read to its end is as corrupt as one with other bytes: fetching
- * again heals all of them. What is the process's own trouble (no descriptor, no memory) proves
- * nothing about the bytes.
+ * again heals all of them. One that the disk does not give is so when it has not for ten seconds.
+ * What is the process's own trouble (no descriptor, no memory) proves nothing about the bytes.
  */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "term/store_internal.h"
 
-#define PIECE_BYTES (1 << 20)
+#define PIECE_BYTES	  (1 << 20)
+#define UNREADABLE_MAX_MS 10000
 
 DEFINE_CLEANUP(struct digest, digest_free)
 
@@ -23,6 +25,20 @@ static int corrupt(struct store *store, struct snapshot *snapshot, const char *h
 	atomic_store(&snapshot->integrity, SNAPSHOT_CORRUPT);
 	return err_set(err, ERR_BAD_DATA, "store %s: snapshots/%s is corrupt: %s", store->dir,
 		       store_path(snapshot->id, path), how);
+}
+
+/* A disk may be well again in a moment, and what was given up cannot be had while its source is
+ * down; but one that goes on failing will not give the bytes back. */
+static int unreadable(struct store *store, struct snapshot *snapshot, struct err *err)
+{
+	int number = errno;
+	int64_t now_ms = clock_boot_ms(), since_ms = 0;
+
+	if (!atomic_compare_exchange_strong(&snapshot->unreadable_since_ms, &since_ms, now_ms) &&
+	    now_ms - since_ms >= UNREADABLE_MAX_MS)
+		return corrupt(store, snapshot, strerror(number), err);
+	errno = number;
+	return err_errno(err, "store %s: reading snapshot %" PRIu64, store->dir, snapshot->id);
 }
 
 static int digest_file(struct store *store, struct snapshot *snapshot, int fd,
@@ -43,7 +59,9 @@ static int digest_file(struct store *store, struct snapshot *snapshot, int fd,
 			return err_set(err, ERR_CANCELED, "verifying was canceled");
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && (errno == EIO || errno == EISDIR))
+		if (n < 0 && errno == EIO)
+			return unreadable(store, snapshot, err);
+		if (n < 0 && errno == EISDIR)
 			return corrupt(store, snapshot, strerror(errno), err);
 		if (n < 0)
 			return err_errno(err, "store %s: reading snapshot %" PRIu64, store->dir,
@@ -101,7 +119,9 @@ int store_verify(struct store *store, struct snapshot *snapshot, struct cancel *
 	}
 
 	_cleanup_close_ int fd = store_open_file(store, snapshot->id);
-	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == EIO))
+	if (fd < 0 && errno == EIO)
+		return unreadable(store, snapshot, err);
+	if (fd < 0 && (errno == ENOENT || errno == ELOOP))
 		return corrupt(store, snapshot, strerror(errno), err);
 	if (fd < 0)
 		return err_errno(err, "store %s: opening snapshot %" PRIu64, store->dir,
@@ -110,6 +130,7 @@ int store_verify(struct store *store, struct snapshot *snapshot, struct cancel *
 		return -1;
 	if (memcmp(sha256, snapshot->sha256, DIGEST_SIZE) != 0)
 		return corrupt(store, snapshot, "its SHA-256 is another", err);
+	atomic_store(&snapshot->unreadable_since_ms, 0);
 	note_verified(store, snapshot);
 	return 0;
 }
