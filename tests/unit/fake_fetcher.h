@@ -24,7 +24,7 @@ struct fake {
 
 	/* What it answers. */
 	_Atomic enum err_kind fails; /* ERR_NONE: it answers */
-	const char *token;	     /* NULL: none */
+	const char *_Atomic token;   /* NULL: none */
 	const char *body;	     /* NULL: body_bytes of 'x' */
 	size_t body_bytes;
 	size_t breaks_after; /* bytes; 0: does not */
