@@ -57,9 +57,9 @@ class Faults:
     def __init__(self, build, directory, process="rptfs-worker"):
         self.path = os.path.join(directory, "faults")
         # A copy, for the worker is another user, and may not reach the checkout.
-        self.library = os.path.join(directory, "libfaults-preload.so")
+        self.preload = os.path.join(directory, "libfaults-preload.so")
         shutil.copy(os.path.join(build.dir, "tests", "faults", "libfaults-preload.so"), directory)
-        os.chmod(self.library, 0o755)
+        os.chmod(self.preload, 0o755)
         self.process = process
         with open(self.path, "wb") as file:
             file.truncate(KINDS_AT + KINDS)
@@ -69,7 +69,7 @@ class Faults:
 
     def prepare(self, environment):
         """The environment of a process that is to obey, and of its children."""
-        environment["LD_PRELOAD"] = self.library
+        environment["LD_PRELOAD"] = self.preload
         environment["FAULTS_FILE"] = self.path
         environment["FAULTS_PROCESS"] = self.process
         environment["ASAN_OPTIONS"] += ":verify_asan_link_order=0"

@@ -24,7 +24,7 @@ struct refresher;
 
 struct refresher_setup {
 	struct term *terms; /* borrowed; sorted by name */
-	/* For each term what store_load() gave; borrowed for refresher_new() only. */
+	/* For each term what the store has; borrowed for refresher_new() only. */
 	const char *const *tokens;
 	const uint64_t *fingerprints;
 	size_t n_terms;

@@ -45,7 +45,7 @@ struct update_env {
 /* What is remembered of a term between its updates; used by one thread at a time. */
 struct update_state;
 
-/* fingerprint and token: what store_load() gave with the term's snapshot. */
+/* fingerprint and token: what the store has with the term's snapshot. */
 int update_state_new(struct update_state **ret, const struct term_config *config,
 		     struct store *store, const char *token, uint64_t fingerprint, struct err *err);
 void update_state_free(struct update_state *state);

@@ -10,7 +10,7 @@
  * Besides: the INIT request and the reply to it, with which a successor negotiates again; the
  * number of the mount in the store; what the publisher has announced last.
  *
- * slots_claim() … slots_cleared() belong to the session of the one worker that serves; they may be
+ * slots_claim() … slots_clear() belong to the session of the one worker that serves; they may be
  * called from any thread, and which slots are claimed is known to that process alone. Everything
  * else may be called by any process that holds the memfd. What stands in the memfd is only as
  * trustworthy as the worker that wrote it: lengths are checked before they are believed.

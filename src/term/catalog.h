@@ -117,8 +117,6 @@ int catalog_describe(struct catalog *catalog, uint64_t id, const char *term, cha
 		     struct err *err);
 
 /* As their namesakes in store.h. */
-int catalog_load(struct catalog *catalog, const char *name, struct store_term *ret,
-		 struct err *err);
 int catalog_load_all(struct catalog *catalog,
 		     int (*each)(void *arg, const char *name, struct store_term *term,
 				 struct err *err),

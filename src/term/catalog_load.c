@@ -93,19 +93,6 @@ static int read_term(struct run *run, struct store_term *ret, struct err *err)
 	return 0;
 }
 
-int catalog_load(struct catalog *catalog, const char *name, struct store_term *ret, struct err *err)
-{
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_LOAD);
-	struct store_term term = { .snapshot = NULL };
-
-	run_text(&run, name);
-	int found = run_step(&run, err);
-	if (found < 0 || (found && read_term(&run, &term, err) < 0))
-		return -1;
-	*ret = term;
-	return 0;
-}
-
 int catalog_load_all(struct catalog *catalog,
 		     int (*each)(void *arg, const char *name, struct store_term *term,
 				 struct err *err),

@@ -124,8 +124,6 @@ const char *const catalog_sql[QUERY_COUNT] = {
 			    " RETURNING id, size_bytes",
 	[QUERY_DESCRIBE] = "SELECT token, fingerprint, verified_in FROM snapshot"
 			   " WHERE id = ?1 AND term = (SELECT term FROM term WHERE name = ?2)",
-	[QUERY_LOAD] = "SELECT " SNAPSHOT_COLUMNS
-		       " FROM term LEFT JOIN snapshot ON id = current WHERE name = ?1",
 	[QUERY_LOAD_ALL] = "SELECT " SNAPSHOT_COLUMNS
 			   " FROM term LEFT JOIN snapshot ON id = current ORDER BY name",
 	[QUERY_LIST_HELD] = "SELECT " SNAPSHOT_COLUMNS

@@ -109,9 +109,6 @@ struct store_term {
 
 void store_term_release(struct store_term *term);
 
-/* A term that the store does not know has no snapshot. *ret is the caller's to release. */
-int store_load(struct store *store, const char *name, struct store_term *ret, struct err *err);
-
 /* Calls each() with every term that the store knows, in the order of strcmp, until it returns -1.
  * each() takes what `term` owns, even if it fails; it must not call the store. */
 int store_load_all(struct store *store,

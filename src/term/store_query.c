@@ -68,29 +68,10 @@ void store_term_release(struct store_term *term)
 
 struct load_job {
 	struct job job;
-	const char *name;
-	struct store_term term;
 	int (*each_term)(void *arg, const char *name, struct store_term *term, struct err *err);
 	int (*each_held)(void *arg, const char *term, struct snapshot *snapshot, struct err *err);
 	void *arg;
 };
-
-static int run_load(struct store *store, struct job *job, struct err *err)
-{
-	struct load_job *load = container_of(job, struct load_job, job);
-
-	return catalog_load(store->catalog, load->name, &load->term, err);
-}
-
-int store_load(struct store *store, const char *name, struct store_term *ret, struct err *err)
-{
-	struct load_job load = { .job = { .kind = JOB_READS, .run = run_load }, .name = name };
-
-	if (store_run(store, &load.job, err) < 0)
-		return -1;
-	*ret = load.term;
-	return 0;
-}
 
 static int run_load_all(struct store *store, struct job *job, struct err *err)
 {

@@ -7,6 +7,7 @@
 
 #include "base/cancel.h"
 #include "store_fixture.h"
+#include "load_term.h"
 
 static struct cancel cancel;
 
@@ -324,7 +325,7 @@ static int run_release(struct scene *scene, struct err *err)
 static int run_load(struct scene *scene, struct err *err)
 {
 	struct store_term term = { .snapshot = NULL };
-	int result = store_load(scene->store, "a", &term, err);
+	int result = load_term(scene->store, "a", &term, err);
 
 	store_term_release(&term);
 	return result;

@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "tap.h"
 #include "term/store.h"
+#include "load_term.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -142,7 +143,7 @@ UNUSED static struct snapshot *load(struct store *store, const char *term)
 	struct err err = ERR_INIT;
 	struct store_term loaded = { .snapshot = NULL };
 
-	if (store_load(store, term, &loaded, &err) < 0)
+	if (load_term(store, term, &loaded, &err) < 0)
 		printf("# load of %s: %s\n", term, err.msg);
 	free(loaded.token);
 	return loaded.snapshot;

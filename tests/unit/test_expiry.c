@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "fetch/refresher.h"
+#include "load_term.h"
 
 #define N      60
 #define HOUR_S INT64_C(3600)
@@ -70,7 +71,7 @@ static void start(struct bench *bench)
 	for (size_t i = 0; i < bench->n; i++) {
 		struct store_term stored = { NULL };
 
-		if (store_load(bench->temp.store, bench->names[i], &stored, err) < 0 ||
+		if (load_term(bench->temp.store, bench->names[i], &stored, err) < 0 ||
 		    term_init(&bench->terms[i], &bench->configs[i], stored.snapshot, stored.token,
 			      err) < 0)
 			abort();

@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "fake_fetcher.h"
 #include "fetch/refresher.h"
+#include "load_term.h"
 
 #define FOREVER INT64_MAX
 #define DAYS_MS INT64_C(864000000)
@@ -58,7 +59,7 @@ static void start(struct bench *bench)
 	temp_store_open(&bench->temp);
 	for (size_t i = 0; i < bench->n; i++) {
 		struct store_term loaded = { .snapshot = NULL };
-		if (store_load(bench->temp.store, bench->names[i], &loaded, err) < 0 ||
+		if (load_term(bench->temp.store, bench->names[i], &loaded, err) < 0 ||
 		    term_init(&bench->terms[i], &bench->configs[i], loaded.snapshot, loaded.token,
 			      err) < 0)
 			abort();

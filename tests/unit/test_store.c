@@ -2,6 +2,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "store_fixture.h"
+#include "load_term.h"
 
 static void test_making(void)
 {
@@ -26,7 +27,7 @@ static void check_loaded(struct store *store, enum snapshot_integrity integrity)
 	struct err err = ERR_INIT;
 	struct store_term loaded = { .snapshot = NULL };
 
-	ok(store_load(store, "x", &loaded, &err) == 0 && loaded.snapshot, "it is loaded");
+	ok(load_term(store, "x", &loaded, &err) == 0 && loaded.snapshot, "it is loaded");
 	const struct snapshot *snapshot = loaded.snapshot;
 	is_str(snapshot->version, "v1", "with its version");
 	is_str(snapshot->source, "test://source", "its source");
@@ -205,7 +206,7 @@ static void test_tokens(void)
 	store_close(store);
 
 	store = open_or_bail(dir);
-	store_load(store, "x", &loaded, &err);
+	load_term(store, "x", &loaded, &err);
 	is_str(loaded.token, "\"W/\xff odd\"", "the token survives, byte for byte");
 	is_int(loaded.fingerprint, 7, "with its source");
 	is_str(loaded.snapshot->version, "v1", "the version is still the first");
@@ -228,7 +229,7 @@ static void test_tokens(void)
 	free(token);
 	free(reason);
 	ok(store_set_token(store, "x", NULL, 0, &err) == 0, "a token can be taken away");
-	store_load(store, "x", &loaded, &err);
+	load_term(store, "x", &loaded, &err);
 	ok(!loaded.token, "then there is none");
 	store_term_release(&loaded);
 	store_close(store);
@@ -344,7 +345,7 @@ static int64_t confirmed_at(struct store *store, const char *name)
 	struct err err = ERR_INIT;
 	struct store_term loaded = { .snapshot = NULL };
 
-	if (store_load(store, name, &loaded, &err) < 0)
+	if (load_term(store, name, &loaded, &err) < 0)
 		printf("# %s\n", err.msg);
 	int64_t confirmed_at_ms = loaded.confirmed_at_ms;
 	store_term_release(&loaded);
@@ -415,7 +416,7 @@ static void test_republish(void)
 	store_close(store);
 
 	store = open_or_bail(dir);
-	store_load(store, "x", &loaded, &err);
+	load_term(store, "x", &loaded, &err);
 	is_int(loaded.snapshot->id, again->id, "it is the current one after a start");
 	is_str(loaded.token, "other token", "with the last token of its bytes");
 	is_int(loaded.fingerprint, 9, "and whose that is");

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store_fixture.h"
+#include "load_term.h"
 
 #define WORKER 65534
 
@@ -309,7 +310,7 @@ static void test_format_1(void)
 	struct store *store = open_or_bail(dir);
 	uint64_t mount = store_mount(store);
 	is_int(store_life(store), 4, "lives are counted on");
-	store_load(store, "x", &loaded, &err);
+	load_term(store, "x", &loaded, &err);
 	is_int(loaded.snapshot->id, 7, "the current one");
 	is_str(loaded.token, "t7", "its token");
 	ok(loaded.fingerprint == UINT64_MAX - 1, "and whose that is");

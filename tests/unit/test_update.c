@@ -5,6 +5,7 @@
 #include "fake_fetcher.h"
 #include "fetch/forward.h"
 #include "fetch/pipeline.h"
+#include "load_term.h"
 
 #define SOURCES 3
 
@@ -69,7 +70,7 @@ static void load(struct bench *bench)
 	struct store_term loaded = { .snapshot = NULL };
 	struct err *err = &bench->err;
 
-	if (store_load(bench->temp.store, "t", &loaded, err) < 0 ||
+	if (load_term(bench->temp.store, "t", &loaded, err) < 0 ||
 	    term_init(&bench->term, &bench->config, loaded.snapshot, loaded.token, err) < 0 ||
 	    update_state_new(&bench->state, &bench->config, bench->temp.store, loaded.token,
 			     loaded.fingerprint, err) < 0)
@@ -462,7 +463,7 @@ static void test_on_delete(void)
 	is_int(run(&bench), UPDATE_FAILED, "one that does not answer does not count");
 	is_int(bench.err.kind, ERR_NOT_FOUND, "not found");
 	ok(serves(&bench, NULL, NULL, NULL), "the name is gone");
-	store_load(bench.temp.store, "t", &loaded, &bench.err);
+	load_term(bench.temp.store, "t", &loaded, &bench.err);
 	ok(!loaded.snapshot, "durably");
 	store_term_release(&loaded);
 	run(&bench);
