@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from rptmount import wait_for
 from torture_chaos import Chaos
 
 SECONDS = 4
@@ -225,7 +226,12 @@ def test_a_file_that_goes_away_is_found(build, proven):
 def test_a_reader_that_hangs_is_found(mount, build):
     """Neither worker nor keeper do anything for a while; then all is well again."""
     m = mount('term "f" { static { data = "not looked at" } }\n')
-    assert m.ls() == ["f"] and os.stat(m.at("f")).st_size == 13  # and no more than that
+
+    def is_known():
+        before = m.counts()
+        return m.ls() == ["f"] and os.stat(m.at("f")).st_size == 13 and m.counts() == before
+
+    wait_for(is_known, "name and size to be known without asking")  # and no more than that
     processes = [m.worker, m.keeper]
     for pid in reversed(processes):
         os.kill(pid, signal.SIGSTOP)
