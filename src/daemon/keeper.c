@@ -17,7 +17,11 @@
 #include "term/store.h"
 
 /* How long the worker may take to end before it is killed, and the others after it. */
-#define WORKER_END_MS 800
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#	define WORKER_END_MS 2500 /* looking for leaks takes its time */
+#else
+#	define WORKER_END_MS 800
+#endif
 #define OTHERS_END_MS 200
 
 static int block_signals(struct keeper *keeper, struct err *err)
