@@ -27,17 +27,15 @@
 static int block_signals(struct keeper *keeper, struct err *err)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGUSR2 };
-	sigset_t set, lost_reader;
+	sigset_t set;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		sigaddset(&set, numbers[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	/* Nobody who stops reading what is said may end the mount. */
-	sigemptyset(&lost_reader);
-	sigaddset(&lost_reader, SIGPIPE);
-	sigprocmask(SIG_BLOCK, &lost_reader, NULL);
 	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	/* Blocked and never read: nobody who stops reading what is said may end the mount. */
+	sigaddset(&set, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (keeper->signals < 0)
 		return err_errno(err, "signalfd");
 	return 0;

@@ -73,7 +73,6 @@ void keeper_upgrade_refuse(struct keeper *keeper, const char *reason)
 static int start_rendering(struct keeper *keeper, struct err *err)
 {
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
-	const struct process_identity own = { .is_set = false };
 
 	upgrade->exe = open(keeper->state->program, O_PATH | O_CLOEXEC);
 	if (upgrade->exe < 0)
@@ -87,7 +86,6 @@ static int start_rendering(struct keeper *keeper, struct err *err)
 	struct process_start start = {
 		.program = upgrade->exe,
 		.argv = keeper->commands->render,
-		.identity = &own,
 		.inherited = { upgrade->config, keeper->state->config },
 		.errors = upgrade->said,
 	};

@@ -276,11 +276,9 @@ static bool has_ended(pid_t pid)
 void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, int socket)
 {
 	struct err err = ERR_INIT;
-	const struct process_identity own = { .is_set = false };
 	struct process_start start = {
 		.program = worker->exe,
 		.argv = keeper->commands->runner,
-		.identity = &own,
 		.inherited = { socket, worker->config },
 		.errors = -1,
 	};

@@ -17,7 +17,7 @@ extern char **environ;
 
 static int become(const struct process_identity *identity, struct err *err)
 {
-	if (!identity->is_set)
+	if (!identity || !identity->is_set)
 		return 0;
 	if (setgroups((size_t)identity->n_groups, identity->groups) < 0)
 		return err_errno(err, "setgroups");

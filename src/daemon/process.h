@@ -23,9 +23,9 @@ struct process_identity {
 };
 
 struct process_start {
-	int program;	   /* borrowed; opened with O_PATH */
-	char *const *argv; /* borrowed */
-	const struct process_identity *identity;
+	int program;				 /* borrowed; opened with O_PATH */
+	char *const *argv;			 /* borrowed */
+	const struct process_identity *identity; /* borrowed; NULL: the keeper's own */
 	int inherited[2]; /* descriptors that stay open, -1: none; all others are close-on-exec */
 	int errors;	  /* becomes its standard error; -1: the keeper's */
 };
