@@ -18,6 +18,7 @@
  *	                        ◄──────  REFUSED     no upgrade, for this reason (the same one back)
  *	                        ◄──────  REPORT      done: tell it (the same connection, to the new)
  *	                        ◄──────  HANDOVER    take no more requests, answer the rest, end
+ *	                        ◄──────  DETACHED    the mount point leads elsewhere now, for good
  *	UNMOUNTED               ──────►              there is nothing to serve any more
  *	UNFIT                   ──────►              it cannot take this mount over: the reason
  *	FAILED                  ──────►              the start failed: the reason
@@ -37,7 +38,7 @@
 
 /* Keeper and worker are of different builds while one follows the other: the first message says
  * what is spoken. To be raised when a message or the layout of the slots changes its meaning. */
-#define CHANNEL_PROTOCOL 1
+#define CHANNEL_PROTOCOL 2
 #define CHANNEL_ALIVE_MS 1000
 
 enum channel_type {
@@ -56,6 +57,7 @@ enum channel_type {
 	CHANNEL_REFUSED = 'n',
 	CHANNEL_REPORT = 'v',
 	CHANNEL_HANDOVER = 'o',
+	CHANNEL_DETACHED = 't',
 	CHANNEL_UNMOUNTED = 'e',
 	CHANNEL_UNFIT = 'm',
 	CHANNEL_FAILED = 'f',

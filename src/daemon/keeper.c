@@ -184,6 +184,8 @@ static void end(struct keeper *keeper)
 	/* The name goes away before the worker does, so that nobody finds a dead mount. */
 	if (!keeper->leaving)
 		device_unmount(state->mountpoint, state->number);
+	if (!keeper->leaving && keeper->worker.channel >= 0)
+		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
 	end_worker(keeper);
 	end_others(keeper);
 	if (!keeper->leaving) {

@@ -202,6 +202,7 @@ bool keeper_upgrade_read_standby(struct keeper *keeper)
 	case CHANNEL_REFUSED:
 	case CHANNEL_REPORT:
 	case CHANNEL_HANDOVER:
+	case CHANNEL_DETACHED:
 		break;
 	case CHANNEL_NOTHING:
 		return false;

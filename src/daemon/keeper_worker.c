@@ -380,6 +380,7 @@ bool keeper_read_channel(struct keeper *keeper)
 	case CHANNEL_REFUSED:
 	case CHANNEL_REPORT:
 	case CHANNEL_HANDOVER:
+	case CHANNEL_DETACHED:
 		break;
 	case CHANNEL_NOTHING:
 		return false;

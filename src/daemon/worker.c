@@ -104,6 +104,7 @@ static int make_fs(struct worker *worker, struct err *err)
 	struct fs_setup setup = {
 		.terms = worker->terms,
 		.n_terms = worker->n_terms,
+		.last_slot = worker->last_slot,
 		.store = worker->store,
 		.cancel = &worker->cancel,
 		.notifier = worker->notifier,

@@ -35,7 +35,8 @@ struct worker {
 	struct store *store;
 	struct term *terms; /* n_terms are initialised */
 	size_t n_terms;
-	char **tokens; /* what the store has of each term, for refresher_new() */
+	uint32_t last_slot; /* of all terms that the store knows */
+	char **tokens;	    /* what the store has of each term, for refresher_new() */
 	uint64_t *fingerprints;
 	struct fs_virtual virtuals[2]; /* .rpt/ */
 	struct fs *fs;

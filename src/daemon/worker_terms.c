@@ -38,6 +38,7 @@ static int add_term(struct worker *worker, struct store_term *has, struct err *e
 	worker->fingerprints[i] = has->fingerprint;
 	if (term_init(&worker->terms[i], config, steal_ptr(&has->snapshot), called, err) < 0)
 		return err_prefix(err, "term \"%s\"", config->name);
+	worker->terms[i].slot = has->slot;
 	worker->n_terms++;
 	term_set_confirmed(&worker->terms[i], has->confirmed_at_ms);
 	return 0;
@@ -63,6 +64,8 @@ static int on_known_term(void *arg, const char *name, struct store_term *has, st
 	const struct config *config = worker->config;
 	int result = add_unknown_terms(worker, name, err);
 
+	if (has->slot > worker->last_slot)
+		worker->last_slot = has->slot;
 	if (result == 0 && worker->n_terms < config->n_terms &&
 	    strcmp(config->terms[worker->n_terms].name, name) == 0)
 		result = add_term(worker, has, err);

@@ -105,6 +105,9 @@ static bool read_channel(struct worker *worker)
 	case CHANNEL_HANDOVER:
 		log_event(LOG_LEVEL_INFO, "handing_over");
 		return false;
+	case CHANNEL_DETACHED:
+		fs_announce_end(worker->fs);
+		return true;
 	case CHANNEL_END:
 		log_event(LOG_LEVEL_ERROR, "keeper_died");
 		return false;
@@ -145,8 +148,9 @@ static void *watch(void *arg)
 		goes_on = !pfds[0].revents && !pfds[1].revents && !pfds[2].revents;
 		if (pfds[1].revents && fs_was_unmounted(worker->fs))
 			channel_send(worker->setup->channel, CHANNEL_UNMOUNTED, -1);
-		if (goes_on && pfds[3].revents)
-			goes_on = read_channel(worker);
+		/* Also when the end has come: what was said before it is heard. */
+		if (pfds[3].revents)
+			goes_on = read_channel(worker) && goes_on;
 	}
 	cancel_request(&worker->cancel);
 	return NULL;

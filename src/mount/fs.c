@@ -31,6 +31,13 @@ static void lookup_virtual(struct fs *fs, fuse_req_t req, const char *name)
 		virtual_forget(fs->virtual, stat.st_ino, 1);
 }
 
+static void reply_entry(fuse_req_t req, struct stat stat)
+{
+	struct fuse_entry_param entry = fs_entry(&stat);
+
+	fuse_reply_entry(req, &entry);
+}
+
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fuse_req_userdata(req);
@@ -41,14 +48,16 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENAMETOOLONG);
 		return;
 	}
+	if (parent == fs->virtual_dir_id && strcmp(name, GENERATIONS_NAME) == 0) {
+		reply_entry(req, fs_generations_stat(fs));
+		return;
+	}
 	if (parent == fs->virtual_dir_id) {
 		lookup_virtual(fs, req, name);
 		return;
 	}
 	if (dir && dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0) {
-		struct stat stat = fs_virtual_dir_stat(fs);
-		entry = fs_entry(&stat);
-		fuse_reply_entry(req, &entry);
+		reply_entry(req, fs_virtual_dir_stat(fs));
 		return;
 	}
 	const struct tree_child *child = dir ? tree_child(dir, name) : NULL;
@@ -98,6 +107,10 @@ static bool stat_of(struct fs *fs, uint64_t id, struct stat *ret)
 	}
 	if (id == fs->virtual_dir_id) {
 		*ret = fs_virtual_dir_stat(fs);
+		return true;
+	}
+	if (id == fs->generations_id) {
+		*ret = fs_generations_stat(fs);
 		return true;
 	}
 	if (id & VIRTUAL_ID_BIT) {
@@ -248,7 +261,10 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 	    enter_current(fs, err) < 0 || fs_enter_held(fs, err) < 0 ||
 	    virtual_new(&fs->virtual, setup->virtuals, setup->n_virtuals, store_life(setup->store),
 			err) < 0 ||
-	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0)
+	    generations_new(&fs->generations, err) < 0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" GENERATIONS_NAME,
+			       &fs->generations_id, err) < 0)
 		return -1;
 	*ret = steal_ptr(&fs);
 	return 0;
@@ -282,6 +298,8 @@ static int start_publisher(struct fs *fs, struct err *err)
 		.store = fs->setup.store,
 		.session = fs->session,
 		.slots = fs->slots,
+		.generations = fs->generations,
+		.generations_id = fs->generations_id,
 		.terms = fs->setup.terms,
 		.n_terms = fs->setup.n_terms,
 		.lost = fs->setup.lost,
@@ -346,6 +364,8 @@ int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct 
 		return -1;
 	if (!is_successor)
 		slots_set_first(slots, largest_id(fs));
+	if (fs_enter_generations(fs, err) < 0)
+		return -1;
 	/* From the first reply on the kernel knows some of these, until it has been told all. */
 	slots_set_attributes(slots, is_successor && others ? 0 : fs->attributes);
 	if (session_start(fs->session, err) < 0)
@@ -379,11 +399,17 @@ void fs_free(struct fs *fs)
 	verifier_free(fs->verifier);
 	publisher_free(fs->publisher);
 	virtual_free(fs->virtual);
+	generations_free(fs->generations);
 	nodes_free(fs->nodes);
 	reserve_free(fs->reserve);
 	fs_free_strays(fs);
 	tree_free(fs->tree);
 	free(fs);
+}
+
+void fs_announce_end(struct fs *fs)
+{
+	publisher_announce_end(fs->publisher);
 }
 
 void fs_publish(void *arg, struct term *term, struct snapshot *snapshot)

@@ -35,7 +35,8 @@ struct fs_virtual {
 struct fs_setup {
 	struct term *terms; /* borrowed; sorted by name */
 	size_t n_terms;
-	struct store *store;		   /* borrowed */
+	uint32_t last_slot;  /* the largest that any term has, configured or not; 0: none has one */
+	struct store *store; /* borrowed */
 	struct cancel *cancel;		   /* borrowed */
 	struct notifier *notifier;	   /* borrowed */
 	const char *control_path;	   /* user.rpt.control of the root; borrowed */
@@ -72,6 +73,9 @@ bool fs_was_unmounted(const struct fs *fs);
 /* Ends all threads; then frees. setup.cancel must have been requested if fs_start() was called.
  * Each request that was taken is answered, or stays in its slot for a successor. */
 void fs_free(struct fs *fs);
+
+/* The mount is over, or out of reach: says so in .rpt/generations. Does not block. */
+void fs_announce_end(struct fs *fs);
 
 /* As update_env.publish: arg is the struct fs. */
 void fs_publish(void *arg, struct term *term, struct snapshot *snapshot);

@@ -83,6 +83,21 @@ struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term 
 	return stat;
 }
 
+struct stat fs_generations_stat(const struct fs *fs)
+{
+	struct stat stat = {
+		.st_ino = fs->generations_id,
+		.st_mode = S_IFREG | 0444,
+		.st_nlink = 1,
+		.st_uid = fs->setup.owner,
+		.st_gid = fs->setup.owner_group,
+	};
+
+	set_size(&stat, GENERATIONS_SIZE);
+	set_times(&stat, from_ns(fs->started_ns), from_ns(fs->started_ns));
+	return stat;
+}
+
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering)
 {
 	struct stat stat = {

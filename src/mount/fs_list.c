@@ -75,10 +75,11 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 	}
 }
 
-/* Never renders: the names are there without nodes, so that each is looked up by itself. */
+/* Does not render: the names are there without nodes, so that each is looked up by itself. */
 static void list_virtual_dir(struct fs *fs, struct listing *listing, off_t offset)
 {
 	size_t i = offset >= COOKIE_CHILDREN ? (size_t)offset - COOKIE_CHILDREN + 1 : 0;
+	size_t n_virtuals = fs->setup.n_virtuals;
 	const char *name;
 	uint64_t ino;
 
@@ -90,6 +91,10 @@ static void list_virtual_dir(struct fs *fs, struct listing *listing, off_t offse
 		if (!listing_add(listing, name, fs_entry(&stat), false, (off_t)i + COOKIE_CHILDREN))
 			return;
 	}
+	if (i > n_virtuals)
+		return;
+	struct stat stat = fs_generations_stat(fs);
+	listing_add(listing, GENERATIONS_NAME, fs_entry(&stat), true, (off_t)i + COOKIE_CHILDREN);
 }
 
 static void list(fuse_req_t req, uint64_t id, size_t size, off_t offset, bool plus)

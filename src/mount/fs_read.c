@@ -26,6 +26,14 @@ static void read_virtual(struct fs *fs, fuse_req_t req, uint64_t id, size_t size
 	virtual_forget(fs->virtual, id, 1);
 }
 
+static void read_generations(struct fs *fs, fuse_req_t req, size_t size, off_t offset)
+{
+	size_t left = offset < GENERATIONS_SIZE ? (size_t)(GENERATIONS_SIZE - offset) : 0;
+
+	fuse_reply_buf(req, generations_bytes(fs->generations, left ? (size_t)offset : 0),
+		       size < left ? size : left);
+}
+
 static int read_descriptor(int fd, const struct snapshot *snapshot, char *buf, size_t len,
 			   off_t offset, struct err *err)
 {
@@ -140,6 +148,10 @@ void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 	bool superseded;
 
 	(void)info;
+	if (id == fs->generations_id) {
+		read_generations(fs, req, size, offset);
+		return;
+	}
 	if (id & VIRTUAL_ID_BIT) {
 		read_virtual(fs, req, id, size, offset);
 		return;

@@ -10,6 +10,7 @@
 #include <fuse_lowlevel.h>
 
 #include "mount/fs.h"
+#include "mount/generations.h"
 #include "mount/nodes.h"
 #include "mount/publisher.h"
 #include "mount/reserve.h"
@@ -33,6 +34,8 @@ struct fs {
 	struct verifier *verifier;
 	struct reserve *reserve;
 	uint64_t virtual_dir_id;
+	struct generations *generations;
+	uint64_t generations_id;
 	int64_t started_ns; /* wall clock; times of .rpt */
 	struct stray *strays;
 	struct slots *slots; /* borrowed; set by fs_start() */
@@ -50,6 +53,7 @@ struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
 struct stat fs_virtual_dir_stat(const struct fs *fs);
 struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
 			     bool superseded);
+struct stat fs_generations_stat(const struct fs *fs);
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
 struct fuse_entry_param fs_entry(const struct stat *stat);
 
@@ -59,6 +63,11 @@ uint64_t fs_attributes(const struct fs_setup *setup);
 /* The entry of a child that is there: a directory, or a term that has a snapshot. */
 bool fs_child_entry(const struct fs *fs, const struct tree_child *child,
 		    struct fuse_entry_param *ret);
+
+/* fs_generations.c: what the words are when serving begins. Nobody who sees one and opens may get
+ * something older, so those of names that the kernel may not know to have moved are the old ones,
+ * until the publisher has announced it. */
+int fs_enter_generations(struct fs *fs, struct err *err);
 
 /* fs_read.c */
 void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,

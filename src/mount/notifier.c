@@ -7,17 +7,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "base/log.h"
 
-/* The longest has a name of NAME_MAX in it. */
-#define MESSAGE_MAX 512
+/* Shared by both: the notification as it is to be written ends somewhere in the data. */
+struct area {
+	char head[NOTIFIER_HEAD_MAX];
+	char data[NOTIFIER_DATA_MAX];
+};
 
 struct notifier {
-	int socket; /* owned; -1: it has died */
+	int socket;	   /* owned; -1: it has died */
+	struct area *area; /* mapped */
+};
+
+/* Which bytes of the area to write. */
+struct order {
+	uint32_t start, len;
 };
 
 /* What writev(2) returned, or the negative errno. */
@@ -97,10 +107,9 @@ static int receive_device(void)
 	return device;
 }
 
-__attribute__((noreturn)) static void notify_for_ever(int socket)
+__attribute__((noreturn)) static void notify_for_ever(int socket, const struct area *area)
 {
-	char message[MESSAGE_MAX];
-	ssize_t len;
+	struct order order;
 
 	prctl(PR_SET_NAME, "rptfs-notifier");
 	ignore_signals();
@@ -109,8 +118,10 @@ __attribute__((noreturn)) static void notify_for_ever(int socket)
 	if (device < 0)
 		_exit(0);
 	confine();
-	while ((len = read(SOCKET, message, sizeof(message))) > 0) {
-		outcome result = write(device, message, (size_t)len);
+	while (read(SOCKET, &order, sizeof(order)) == sizeof(order)) {
+		if (order.start > sizeof(*area) || order.len > sizeof(*area) - order.start)
+			break;
+		outcome result = write(device, (const char *)area + order.start, order.len);
 		if (result < 0)
 			result = -errno;
 		if (write(SOCKET, &result, sizeof(result)) != sizeof(result))
@@ -123,11 +134,17 @@ __attribute__((noreturn)) static void notify_for_ever(int socket)
 
 int notifier_new(struct notifier **ret, struct err *err)
 {
-	_cleanup_free_ struct notifier *notifier = calloc(1, sizeof(*notifier));
+	_cleanup_(notifier_free_cleanup) struct notifier *notifier = calloc(1, sizeof(*notifier));
 	int pair[2];
 
 	if (!notifier)
 		return err_set(err, ERR_INTERNAL, "notifier: out of memory");
+	void *area = mmap(NULL, sizeof(struct area), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED)
+		return err_errno(err, "notifier: mmap");
+	notifier->area = area;
+	notifier->socket = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(err, "notifier: socketpair");
 	_cleanup_close_ int ours = pair[0], theirs = pair[1];
@@ -135,7 +152,7 @@ int notifier_new(struct notifier **ret, struct err *err)
 	if (pid < 0)
 		return err_errno(err, "notifier: fork");
 	if (pid == 0)
-		notify_for_ever(theirs);
+		notify_for_ever(theirs, area);
 	notifier->socket = steal_fd(&ours);
 	*ret = steal_ptr(&notifier);
 	return 0;
@@ -146,6 +163,8 @@ void notifier_free(struct notifier *notifier)
 	if (!notifier)
 		return;
 	close_cleanup(&notifier->socket);
+	if (notifier->area)
+		munmap(notifier->area, sizeof(*notifier->area));
 	free(notifier);
 }
 
@@ -171,13 +190,39 @@ int notifier_give_device(struct notifier *notifier, int device, struct err *err)
 	return 0;
 }
 
-/* False if it has died. */
-static bool ask(const struct notifier *notifier, const struct iovec *iov, int count, outcome *ret)
+char *notifier_data(struct notifier *notifier)
 {
-	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count };
+	return notifier->area->data;
+}
+
+/* Makes one piece of it that ends with the data, if that is in its place. False if it is too long.
+ */
+static bool assemble(struct area *area, const struct iovec *iov, int count, struct order *ret)
+{
+	bool has_data = count > 0 && iov[count - 1].iov_base == area->data;
+	int n_head = has_data ? count - 1 : count;
+	size_t data_len = has_data ? iov[count - 1].iov_len : 0, head_len = 0;
+
+	for (int i = 0; i < n_head; i++)
+		head_len += iov[i].iov_len;
+	if (head_len > sizeof(area->head) || data_len > sizeof(area->data))
+		return false;
+	char *at = area->head + sizeof(area->head) - head_len;
+	ret->start = (uint32_t)(at - (char *)area);
+	ret->len = (uint32_t)(head_len + data_len);
+	for (int i = 0; i < n_head; i++) {
+		memcpy(at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	return true;
+}
+
+/* False if it has died. */
+static bool ask(const struct notifier *notifier, const struct order *order, outcome *ret)
+{
 	ssize_t got;
 
-	if (sendmsg(notifier->socket, &msg, MSG_NOSIGNAL) < 0)
+	if (send(notifier->socket, order, sizeof(*order), MSG_NOSIGNAL) < 0)
 		return false;
 	do {
 		got = recv(notifier->socket, ret, sizeof(*ret), 0);
@@ -185,24 +230,16 @@ static bool ask(const struct notifier *notifier, const struct iovec *iov, int co
 	return got == sizeof(*ret);
 }
 
-static size_t total(const struct iovec *iov, int count)
-{
-	size_t len = 0;
-
-	for (int i = 0; i < count; i++)
-		len += iov[i].iov_len;
-	return len;
-}
-
 ssize_t notifier_writev(struct notifier *notifier, int device, const struct iovec *iov, int count)
 {
+	struct order order;
 	outcome result;
 
-	if (total(iov, count) > MESSAGE_MAX) {
+	if (!assemble(notifier->area, iov, count, &order)) {
 		errno = EMSGSIZE;
 		return -1;
 	}
-	if (notifier->socket >= 0 && !ask(notifier, iov, count, &result)) {
+	if (notifier->socket >= 0 && !ask(notifier, &order, &result)) {
 		log_event(LOG_LEVEL_ERROR, "notifier_died");
 		close(steal_fd(&notifier->socket));
 	}

@@ -32,8 +32,15 @@ DEFINE_CLEANUP(struct notifier, notifier_free)
 /* Once: what to write to; it gets a duplicate. */
 int notifier_give_device(struct notifier *notifier, int device, struct err *err);
 
+/* Where the data of a notification may stand, NOTIFIER_DATA_MAX bytes that the notifier sees as
+ * well: as the last element of what is written, it is not copied. For the thread that writes. */
+#define NOTIFIER_DATA_MAX (1024 * 1024)
+char *notifier_data(struct notifier *notifier);
+
 /* As writev(2) of one notification to the device (the same one), from one thread at a time. Should
- * the notifier have died, that is logged, and this thread writes itself. */
+ * the notifier have died, that is logged, and this thread writes itself. Without notifier_data() a
+ * notification has NOTIFIER_HEAD_MAX bytes at most, with it so many before the data. */
+#define NOTIFIER_HEAD_MAX 4096
 ssize_t notifier_writev(struct notifier *notifier, int device, const struct iovec *iov, int count);
 
 #endif

@@ -7,8 +7,9 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "mount/notifier.h"
 
-enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_TAKE_OVER };
+enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_TAKE_OVER, TASK_END };
 
 struct task {
 	enum task_kind kind;
@@ -94,6 +95,56 @@ static void release_old(struct publisher *publisher, const struct snapshot *old)
 	store_release(publisher->setup.store, old);
 }
 
+/* ------------------------------------------------------------------ generations */
+
+/* -ENOENT: nobody has opened the file. */
+static int store_word(struct publisher *publisher, uint32_t slot)
+{
+	size_t offset = slot * sizeof(uint64_t);
+
+	return session_notify_store(publisher->setup.session, publisher->setup.generations_id,
+				    offset, generations_bytes(publisher->setup.generations, offset),
+				    sizeof(uint64_t));
+}
+
+/* Whoever sees the word and opens gets that snapshot, so the name has moved before. */
+static void raise_generation(struct publisher *publisher, const struct term *term, uint64_t id)
+{
+	generations_raise(publisher->setup.generations, term->slot, id);
+	if (store_word(publisher, term->slot) == 0 && term->slot)
+		store_word(publisher, 0);
+}
+
+/* The name went away: nobody has this id. */
+static void raise_without_snapshot(struct publisher *publisher, const struct term *term)
+{
+	struct err err = ERR_INIT;
+	uint64_t id;
+
+	if (store_take_id(publisher->setup.store, &id, &err) < 0)
+		log_event(LOG_LEVEL_ERROR, "generation_failed", LOG_STR("term", term->config->name),
+			  LOG_STR("error", err.msg));
+	else
+		raise_generation(publisher, term, id);
+}
+
+static void store_all_words(struct publisher *publisher)
+{
+	struct session *session = publisher->setup.session;
+	size_t used = generations_used(publisher->setup.generations);
+	char *data = session_store_data(session);
+
+	for (size_t offset = 0; offset < used; offset += NOTIFIER_DATA_MAX) {
+		size_t len = used - offset < NOTIFIER_DATA_MAX ? used - offset : NOTIFIER_DATA_MAX;
+		memcpy(data, generations_bytes(publisher->setup.generations, offset), len);
+		if (session_notify_store(session, publisher->setup.generations_id, offset, data,
+					 len) < 0)
+			return;
+	}
+}
+
+/* ------------------------------------------------------------------ publishing */
+
 /* Takes the reference `next`. */
 static void do_publish(struct publisher *publisher, struct term *term, struct snapshot *next)
 {
@@ -110,10 +161,14 @@ static void do_publish(struct publisher *publisher, struct term *term, struct sn
 	struct snapshot *old = term_swap(term, next);
 	tree_touch(dir);
 	announce(publisher, dir, name, old ? old->id : 0);
-	if (next)
+	if (next) {
 		slots_note_announced(publisher->setup.slots, next->id);
+		raise_generation(publisher, term, next->id);
+	}
 	if (!old)
 		return;
+	if (!next)
+		raise_without_snapshot(publisher, term);
 	nodes_supersede(publisher->setup.nodes, old->id);
 	release_old(publisher, old);
 	snapshot_unref(old);
@@ -210,6 +265,18 @@ static void announce_attributes(struct publisher *publisher)
 	}
 }
 
+/* All names lead where they should. */
+static void announce_generations(struct publisher *publisher)
+{
+	for (size_t i = 0; i < publisher->setup.n_terms; i++) {
+		struct term *term = &publisher->setup.terms[i];
+		_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
+		if (current)
+			generations_raise(publisher->setup.generations, term->slot, current->id);
+	}
+	store_all_words(publisher);
+}
+
 static void do_take_over(struct publisher *publisher, const struct task *task)
 {
 	announce_superseded(publisher);
@@ -219,6 +286,7 @@ static void do_take_over(struct publisher *publisher, const struct task *task)
 	} else {
 		announce_new(publisher);
 	}
+	announce_generations(publisher);
 	task->taken_over(task->arg);
 }
 
@@ -240,6 +308,10 @@ static void run(struct publisher *publisher, struct task *task)
 		break;
 	case TASK_TAKE_OVER:
 		do_take_over(publisher, task);
+		break;
+	case TASK_END:
+		generations_end(publisher->setup.generations);
+		store_word(publisher, 0);
 		break;
 	}
 	task_free(task);
@@ -333,6 +405,16 @@ void publisher_take_over(struct publisher *publisher, bool attributes, void (*do
 	task->attributes = attributes;
 	task->taken_over = done;
 	task->arg = arg;
+	hint(publisher, task);
+}
+
+void publisher_announce_end(struct publisher *publisher)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return; /* as if the worker had died */
+	task->kind = TASK_END;
 	hint(publisher, task);
 }
 

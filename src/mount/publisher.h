@@ -13,17 +13,19 @@
  *	           5 if the kernel did not know the name, a listing that it caches may
  *	             still be without it: NOTIFY_INVAL_INODE of the directory;
  *	             that it was announced is noted in the slots
- *	           6 the old snapshot is released if the kernel does not hold it
+ *	           6 the term's word in .rpt/generations is raised, in the kernel too
+ *	           7 the old snapshot is released if the kernel does not hold it
  *
- *	forgotten  the kernel may have let go of a superseded snapshot: it is asked, then 6
+ *	forgotten  the kernel may have let go of a superseded snapshot: it is asked, then 7
  *
  *	lost       the bytes turned out corrupt: the name goes away, the snapshot is dropped
  *
- *	take over  a predecessor may have died between the commit and 6 of any publish: 4 of
+ *	take over  a predecessor may have died between the commit and 7 of any publish: 4 of
  *	           each superseded snapshot whose successor is not noted as announced (else the
- *	           kernel would drop the dentry that is right), 6 of all, 5 where a first
+ *	           kernel would drop the dentry that is right), 7 of all, 5 where a first
  *	           version is not noted; with another configuration 5 of each directory, and
- *	           all attributes. What is told without need costs readers a request each
+ *	           all attributes; then 6 of all. What is told without need costs readers a request
+ *each
  */
 #ifndef MOUNT_PUBLISHER_H
 #define MOUNT_PUBLISHER_H
@@ -33,6 +35,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "mount/generations.h"
 #include "mount/nodes.h"
 #include "mount/session.h"
 #include "mount/slots.h"
@@ -47,6 +50,8 @@ struct publisher_setup {
 	struct store *store;
 	struct session *session;
 	struct slots *slots; /* where it is noted what was announced */
+	struct generations *generations;
+	uint64_t generations_id; /* the node's */
 	struct term *terms;
 	size_t n_terms;
 	void (*lost)(void *arg, struct term *term);
@@ -68,6 +73,9 @@ void publisher_publish(struct publisher *publisher, struct term *term, struct sn
  * whether the kernel may know others than are answered now; done(arg) when it knows these. */
 void publisher_take_over(struct publisher *publisher, bool attributes, void (*done)(void *arg),
 			 void *arg);
+
+/* The mount is over: says so in the generations. Does not block. */
+void publisher_announce_end(struct publisher *publisher);
 
 /* Hints; neither blocks. A snapshot's reference is taken by the hint itself. */
 void publisher_forgotten(struct publisher *publisher, uint64_t id);

@@ -518,13 +518,23 @@ int session_notify_inval_attributes(struct session *session, uint64_t id)
 	return fuse_lowlevel_notify_inval_inode(session->fuse, id, -1, 0);
 }
 
+int session_notify_store(struct session *session, uint64_t id, uint64_t offset, const char *data,
+			 size_t len)
+{
+	struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(len);
+
+	bytes.buf[0].mem = (void *)data;
+	return fuse_lowlevel_notify_store(session->fuse, id, (off_t)offset, &bytes, 0);
+}
+
+char *session_store_data(struct session *session)
+{
+	return notifier_data(session->notifier);
+}
+
 bool session_kernel_holds(struct session *session, uint64_t id)
 {
-	char nothing = 0;
-	struct fuse_bufvec empty = FUSE_BUFVEC_INIT(0);
-
-	empty.buf[0].mem = &nothing;
-	return fuse_lowlevel_notify_store(session->fuse, id, 0, &empty, 0) == 0;
+	return session_notify_store(session, id, 0, "", 0) == 0;
 }
 
 void session_request_counts(struct session *session,

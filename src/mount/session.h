@@ -73,6 +73,12 @@ int session_notify_delete(struct session *session, uint64_t parent, uint64_t chi
 			  const char *name);
 int session_notify_inval_dir(struct session *session, uint64_t dir);
 int session_notify_inval_attributes(struct session *session, uint64_t id);
+/* Puts bytes into the kernel's pages of a file that it knows: whole pages, or to the file's end;
+ * or words of a page that may not be there. data: session_store_data(), or short. */
+int session_notify_store(struct session *session, uint64_t id, uint64_t offset, const char *data,
+			 size_t len);
+/* Where NOTIFIER_DATA_MAX bytes may stand for session_notify_store(). */
+char *session_store_data(struct session *session);
 /* Does the kernel still hold this node? */
 bool session_kernel_holds(struct session *session, uint64_t id);
 

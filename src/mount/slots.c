@@ -80,6 +80,7 @@ struct slots {
 	_Atomic uint64_t claimed[N_WORDS];
 	_Atomic uint64_t inherited[N_WORDS]; /* and not handed out yet */
 	_Atomic uint64_t uniques[SLOTS_MAX]; /* of what was taken; 0: nothing */
+	uint64_t known_below; /* ids that were announced before the memfd was mapped */
 };
 
 int slots_make(struct err *err)
@@ -113,6 +114,20 @@ static bool is_known(const struct head *head)
 	       head->slot_size == SLOT_SIZE;
 }
 
+/* Of a ring that is full: what is smaller was announced long ago. */
+static uint64_t lowest_remembered(const struct head *head)
+{
+	uint64_t lowest = UINT64_MAX;
+
+	if (atomic_load(&head->n_announced) < ANNOUNCED_MAX)
+		return 0;
+	for (size_t i = 0; i < ANNOUNCED_MAX; i++) {
+		uint64_t announced = atomic_load(&head->announced[i]);
+		lowest = announced < lowest ? announced : lowest;
+	}
+	return lowest;
+}
+
 int slots_map(struct slots **ret, int memfd, struct err *err)
 {
 	_cleanup_(slots_unmap_cleanup) struct slots *slots = calloc(1, sizeof(*slots));
@@ -135,6 +150,7 @@ int slots_map(struct slots **ret, int memfd, struct err *err)
 	slots->shared = mapping;
 	if (!is_known(&slots->shared->head))
 		return err_set(err, ERR_BAD_DATA, "request slots are of another version");
+	slots->known_below = lowest_remembered(&slots->shared->head);
 	*ret = steal_ptr(&slots);
 	return 0;
 }
@@ -177,17 +193,14 @@ bool slots_was_announced(const struct slots *slots, uint64_t id)
 {
 	const struct head *head = &slots->shared->head;
 	uint64_t n = atomic_load(&head->n_announced);
-	uint64_t lowest = UINT64_MAX;
 
-	if (id <= atomic_load(&head->first_known))
+	if (id <= atomic_load(&head->first_known) || id < slots->known_below)
 		return true;
 	for (size_t i = 0; i < ANNOUNCED_MAX && i < n; i++) {
-		uint64_t announced = atomic_load(&head->announced[i]);
-		if (announced == id)
+		if (atomic_load(&head->announced[i]) == id)
 			return true;
-		lowest = announced < lowest ? announced : lowest;
 	}
-	return n >= ANNOUNCED_MAX && id < lowest;
+	return id < lowest_remembered(head);
 }
 
 uint64_t slots_attributes(const struct slots *slots)

@@ -80,6 +80,14 @@ static int of_status(const char *key, const struct term_status *status, char **r
 	return ENODATA;
 }
 
+static int of_slot(uint32_t slot, char **ret)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", slot);
+	return slot ? answer(copy(number), ret) : ENODATA;
+}
+
 int xattr_get(const char *name, const struct snapshot *snapshot, struct term *term, char **ret)
 {
 	_cleanup_(term_status_release) struct term_status status = { 0 };
@@ -90,6 +98,8 @@ int xattr_get(const char *name, const struct snapshot *snapshot, struct term *te
 	int result = of_snapshot(name, snapshot, ret);
 	if (result != ENODATA)
 		return result;
+	if (strcmp(name, "slot") == 0)
+		return of_slot(term->slot, ret);
 	term_status(term, &status);
 	return of_status(name, &status, ret);
 }

@@ -75,7 +75,9 @@ static struct snapshot *read_snapshot(struct catalog *catalog, sqlite3_stmt *stm
 /* The term of a row of SNAPSHOT_COLUMNS. */
 static int read_term(struct run *run, struct store_term *ret, struct err *err)
 {
+	int64_t row = sqlite3_column_int64(run->stmt, 14);
 	struct store_term term = {
+		.slot = row > 0 && row < STORE_SLOTS ? (uint32_t)row : 0,
 		.fingerprint = (uint64_t)sqlite3_column_int64(run->stmt, 10),
 		.confirmed_at_ms = sqlite3_column_int64(run->stmt, 13),
 	};

@@ -50,11 +50,14 @@ static int find_term(struct catalog *catalog, const char *name, int64_t *ret_ter
 	return found;
 }
 
-static int add_term(struct catalog *catalog, const char *name, struct err *err)
+/* row: 0: any. */
+static int add_term(struct catalog *catalog, const char *name, int64_t row, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_ADD_TERM);
 
 	run_text(&run, name);
+	if (row)
+		run_int(&run, row);
 	return run_all(&run, err);
 }
 
@@ -63,7 +66,7 @@ static int find_or_add_term(struct catalog *catalog, const char *name, int64_t *
 {
 	int found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
 
-	if (found == 0 && add_term(catalog, name, err) == 0)
+	if (found == 0 && add_term(catalog, name, 0, err) == 0)
 		found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
 	return found > 0 ? 0 : -1;
 }
@@ -244,9 +247,36 @@ int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t
 	return run_all(&run, err);
 }
 
+/* What catalog_retain() finds out in one pass over all terms. */
+struct retention {
+	size_t *unknown; /* owned; indices of names that have no row */
+	size_t n_unknown;
+	uint64_t *slots; /* owned; a bit for each that is taken */
+};
+
+static void retention_release(struct retention *retention)
+{
+	free(retention->unknown);
+	free(retention->slots);
+}
+
+static int retention_init(struct retention *ret, size_t n_terms, struct err *err)
+{
+	ret->unknown = calloc(n_terms + 1, sizeof(*ret->unknown));
+	ret->slots = calloc(STORE_SLOTS / 64, sizeof(*ret->slots));
+	return ret->unknown && ret->slots ? 0
+					  : err_set(err, ERR_INTERNAL, "catalog: out of memory");
+}
+
+static void take_slot(struct retention *retention, int64_t row)
+{
+	if (row > 0 && row < STORE_SLOTS)
+		retention->slots[row / 64] |= UINT64_C(1) << row % 64;
+}
+
 /* Notes which terms are missed now and were not before, and the other way round. */
 static int mark_missed(struct catalog *catalog, const char *const *terms, size_t n_terms,
-		       int64_t now_ms, struct err *err)
+		       int64_t now_ms, struct retention *retention, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_TERMS);
 	size_t i = 0;
@@ -259,9 +289,12 @@ static int mark_missed(struct catalog *catalog, const char *const *terms, size_t
 
 		if (!name)
 			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
+		take_slot(retention, row);
 		while (i < n_terms && strcmp(terms[i], name) < 0)
-			i++;
+			retention->unknown[retention->n_unknown++] = i++;
 		bool is_missed = i == n_terms || strcmp(terms[i], name) != 0;
+		if (!is_missed)
+			i++;
 		if (is_missed == was_missed)
 			continue;
 		if ((is_missed ? run_numbers(catalog, QUERY_SET_MISSED,
@@ -269,7 +302,25 @@ static int mark_missed(struct catalog *catalog, const char *const *terms, size_t
 			       : run_numbers(catalog, QUERY_UNSET_MISSED, NUMBERS(row), err)) < 0)
 			return -1;
 	}
+	while (i < n_terms)
+		retention->unknown[retention->n_unknown++] = i++;
 	return more;
+}
+
+/* Each gets the lowest row that is free, for rows are slots; behind the last slot any will do. */
+static int add_unknown(struct catalog *catalog, const char *const *terms,
+		       const struct retention *retention, struct err *err)
+{
+	int64_t row = 1;
+
+	for (size_t i = 0; i < retention->n_unknown; i++) {
+		while (row < STORE_SLOTS && retention->slots[row / 64] & UINT64_C(1) << row % 64)
+			row++;
+		if (add_term(catalog, terms[retention->unknown[i]], row < STORE_SLOTS ? row++ : 0,
+			     err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int delete_term(struct catalog *catalog, int64_t row, struct catalog_files *deleted,
@@ -287,10 +338,13 @@ static int delete_term(struct catalog *catalog, int64_t row, struct catalog_file
 int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_terms,
 		   struct catalog_files *deleted, struct err *err)
 {
+	_cleanup_(retention_release) struct retention retention = { .n_unknown = 0 };
 	int64_t now_ms = clock_wall_ms();
 	int more;
 
-	if (mark_missed(catalog, terms, n_terms, now_ms, err) < 0)
+	if (retention_init(&retention, n_terms, err) < 0 ||
+	    mark_missed(catalog, terms, n_terms, now_ms, &retention, err) < 0 ||
+	    add_unknown(catalog, terms, &retention, err) < 0)
 		return -1;
 
 	/* A term that was missed in this mount may still be held by a kernel. */

@@ -23,7 +23,7 @@ const char catalog_schema[] =
 	"	mount INTEGER NOT NULL"
 	") STRICT;"
 	"CREATE TABLE term ("
-	"	term INTEGER PRIMARY KEY,"
+	"	term INTEGER PRIMARY KEY," /* its slot, if there is one of that number */
 	"	name TEXT NOT NULL UNIQUE CHECK (name <> ''),"
 	"	current INTEGER," /* snapshot.id */
 	"	history INTEGER NOT NULL DEFAULT 3,"
@@ -86,7 +86,7 @@ const char *const catalog_migration[CATALOG_SCHEMA_VERSION] = {
 #define SNAPSHOT_COLUMNS                                                        \
 	"id, size_bytes, mtime_ms, fetched_at_ms, snapshot.published_at_ms,"    \
 	" order_key, sha256, version, source, token, fingerprint, verified_in," \
-	" name, confirmed_at_ms"
+	" name, confirmed_at_ms, term.term"
 
 const char *const catalog_sql[QUERY_COUNT] = {
 	[QUERY_COMMIT] = "COMMIT",
@@ -95,7 +95,8 @@ const char *const catalog_sql[QUERY_COUNT] = {
 			 " mount = ?5",
 	[QUERY_LIST] = "SELECT id, size_bytes FROM snapshot ORDER BY id",
 	[QUERY_COUNT_ROWS] = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM snapshot",
-	[QUERY_ADD_TERM] = "INSERT INTO term (name) VALUES (?1) ON CONFLICT (name) DO NOTHING",
+	[QUERY_ADD_TERM] = "INSERT INTO term (name, term) VALUES (?1, ?2)"
+			   " ON CONFLICT (name) DO NOTHING",
 	[QUERY_FIND_TERM] = "SELECT term, published_at_ms FROM term WHERE name = ?1",
 	[QUERY_INSERT] = "INSERT INTO snapshot (id, term, size_bytes, mtime_ms, fetched_at_ms,"
 			 " published_at_ms, order_key, sha256, version, source, token,"

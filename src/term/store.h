@@ -95,8 +95,16 @@ uint64_t store_mount(const struct store *store);
 /* Rises with each opening of this store, below 2^31. For the ids of things that are not kept. */
 uint32_t store_life(const struct store *store);
 
+/* An id that is nobody's, nor will be; larger than all that were given before. */
+int store_take_id(struct store *store, uint64_t *ret, struct err *err);
+/* No predecessor was given an id that is larger. */
+uint64_t store_last_id(const struct store *store);
+
 /* The id of the directory `path` ("geo", "a/b"), the same over restarts. */
 int store_directory_id(struct store *store, const char *path, uint64_t *ret, struct err *err);
+
+/* Numbers of slots are smaller; see struct store_term. */
+#define STORE_SLOTS (INT64_C(1) << 20)
 
 /* What the store has of one term. */
 struct store_term {
@@ -105,6 +113,7 @@ struct store_term {
 	uint64_t fingerprint;	   /* whose token that is */
 	int64_t confirmed_at_ms; /* store_set_confirmed(), or when the bytes were fetched; 0: never
 				  */
+	uint32_t slot; /* the term's own as long as the store knows it; 0: there is none left */
 };
 
 void store_term_release(struct store_term *term);
@@ -127,8 +136,9 @@ int store_list_held(struct store *store,
 				struct err *err),
 		    void *arg, struct err *err);
 
-/* Tells the store which terms are configured now (names sorted by strcmp). What belongs to others
- * is kept for seven days after it was first missed, then removed. What cannot be noted, on a full
+/* Tells the store which terms are configured now (names sorted by strcmp): each gets a slot, the
+ * lowest that is free. What belongs to others is kept for seven days after it was first missed,
+ * then removed. What cannot be noted, on a full
  * disk for example, is logged, and no reason not to serve. */
 void store_retain(struct store *store, const char *const *terms, size_t n_terms);
 

@@ -59,6 +59,33 @@ int store_directory_id(struct store *store, const char *path, uint64_t *ret, str
 	return 0;
 }
 
+struct id_job {
+	struct job job;
+	uint64_t id;
+};
+
+static int run_take_id(struct store *store, struct job *job, struct err *err)
+{
+	struct id_job *take = container_of(job, struct id_job, job);
+
+	return catalog_take_id(store->catalog, &take->id, err);
+}
+
+int store_take_id(struct store *store, uint64_t *ret, struct err *err)
+{
+	struct id_job take = { .job = { .kind = JOB_READS, .run = run_take_id } };
+
+	if (store_run(store, &take.job, err) < 0)
+		return -1;
+	*ret = take.id;
+	return 0;
+}
+
+uint64_t store_last_id(const struct store *store)
+{
+	return store->first_id - 1;
+}
+
 void store_term_release(struct store_term *term)
 {
 	snapshot_unref(term->snapshot);

@@ -52,6 +52,7 @@ struct term_status {
 
 struct term {
 	const struct term_config *config; /* borrowed, immutable */
+	uint32_t slot; /* as struct store_term's; set before anybody else knows the term */
 
 	pthread_mutex_t lock;
 	struct snapshot *current;  /* guarded by lock; owns a reference; NULL: none */
