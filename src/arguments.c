@@ -175,6 +175,7 @@ static const struct {
 	[ROLE_RENDER] = { "rptfs", "--render", true },
 	[ROLE_WORKER] = { "rptfs-worker", "--worker", false },
 	[ROLE_RUNNER] = { "rptfs-runner", "--runner", false },
+	[ROLE_VISITOR] = { "rptfs-visitor", "--visitor", false },
 };
 
 static const struct option long_options[] = {
@@ -189,6 +190,7 @@ static const struct option long_options[] = {
 	{ "render", required_argument, NULL, OPT_ROLE + ROLE_RENDER },
 	{ "worker", required_argument, NULL, OPT_ROLE + ROLE_WORKER },
 	{ "runner", required_argument, NULL, OPT_ROLE + ROLE_RUNNER },
+	{ "visitor", required_argument, NULL, OPT_ROLE + ROLE_VISITOR },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -231,6 +233,7 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_ROLE + ROLE_RENDER:
 	case OPT_ROLE + ROLE_WORKER:
 	case OPT_ROLE + ROLE_RUNNER:
+	case OPT_ROLE + ROLE_VISITOR:
 		return take_role(arguments, (enum arguments_role)(option - OPT_ROLE));
 	default: /* getopt has said why */
 		fputs("rptfs: try --help\n", stderr);
@@ -303,6 +306,8 @@ char **arguments_for(const struct arguments *arguments, enum arguments_role role
 		argv[n++] = (char *)(arguments->debug ? "-d" : "-f");
 	if (roles[role].loads_config)
 		n += add_config(arguments, argv + n);
+	else if (role == ROLE_VISITOR)
+		argv[n++] = arguments->mountpoint;
 	argv[n] = NULL;
 	return argv;
 }

@@ -15,6 +15,7 @@ enum arguments_role {
 	ROLE_RENDER,  /* during one: where the new configuration goes; the old one */
 	ROLE_WORKER,  /* the channel to the keeper */
 	ROLE_RUNNER,  /* the socket of requests; the configuration */
+	ROLE_VISITOR, /* the socket of requests; a handle of the mount, or -1 */
 };
 
 struct arguments {

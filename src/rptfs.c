@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "arguments.h"
@@ -16,9 +17,11 @@
 #include "daemon/keeper.h"
 #include "daemon/launch.h"
 #include "daemon/runner.h"
+#include "daemon/sandbox.h"
 #include "daemon/worker.h"
 #include "fetchers/aws_credentials.h"
 #include "fetchers/registry.h"
+#include "mount/visitor.h"
 #include "term/config.h"
 
 #define EXIT_USAGE 1
@@ -90,6 +93,22 @@ static int run_runner(const struct arguments *arguments)
 	return runner_serve(&setup);
 }
 
+static int run_visitor(const struct arguments *arguments)
+{
+	struct err err = ERR_INIT;
+
+	prctl(PR_SET_NAME, "rptfs-visitor");
+	fcntl(arguments->descriptors[0], F_SETFD, FD_CLOEXEC);
+	if (!arguments->foreground)
+		daemonize_detach();
+	if (sandbox_enter_visitor(&err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "visitor_failed", LOG_STR("error", err.msg));
+		return EXIT_USAGE;
+	}
+	return visitor_serve(arguments->descriptors[0], arguments->descriptors[1],
+			     arguments->mountpoint);
+}
+
 static int complain(const struct err *err)
 {
 	fprintf(stderr, "rptfs: %s\n", err->msg);
@@ -117,11 +136,19 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 	char descriptors[KEEPER_DESCRIPTORS_SIZE] = "";
 	_cleanup_free_ char **worker = arguments_for(arguments, ROLE_WORKER, descriptors);
 	_cleanup_free_ char **runner = arguments_for(arguments, ROLE_RUNNER, descriptors);
+	const struct arguments where = {
+		.mountpoint = state->mountpoint,
+		.foreground = arguments->foreground,
+		.option_texts = arguments->option_texts,
+		.terms = arguments->terms,
+	};
+	_cleanup_free_ char **visitor = arguments_for(&where, ROLE_VISITOR, descriptors);
 	_cleanup_free_ char **render = arguments_for(arguments, ROLE_RENDER, descriptors);
 	_cleanup_free_ char **keeper = arguments_for(arguments, ROLE_KEEPER, descriptors);
-	const struct keeper_commands commands = { worker, runner, render, keeper, descriptors };
+	const struct keeper_commands commands = { worker, runner, visitor,
+						  render, keeper, descriptors };
 
-	if (!worker || !runner || !render || !keeper)
+	if (!worker || !runner || !visitor || !render || !keeper)
 		return EXIT_USAGE;
 	malloc_trim(0);
 	return keeper_run(state, &commands, ready_fd);
@@ -233,6 +260,8 @@ static int run(const struct arguments *arguments)
 		return run_worker(arguments);
 	case ROLE_RUNNER:
 		return run_runner(arguments);
+	case ROLE_VISITOR:
+		return run_visitor(arguments);
 	}
 	return EXIT_USAGE;
 }

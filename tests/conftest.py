@@ -25,7 +25,7 @@ from servers import Nginx, make_certificates  # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--build", default="plain,asan,tsan", help="builds to test")
+    parser.addoption("--build", default="plain,notify,asan,tsan", help="builds to test")
 
 
 def pytest_generate_tests(metafunc):

@@ -128,7 +128,10 @@ class Mount:
 
     def configure(self, config):
         with open(self.conf, "w", encoding="utf-8") as file:
-            file.write(f'mountpoint = "{self.path}"\nstore = "{self.store}"\n{config}')
+            file.write(f'mountpoint = "{self.path}"\nstore = "{self.store}"\n')
+            file.write(config)
+            if self.build.publish_mode != "auto":  # at the end: tests know the numbers of lines
+                file.write(f"\npublish_mode = {self.build.publish_mode}\n")
 
     def _belong_to(self, user):
         """The mount point and the binary where that user can get at them."""

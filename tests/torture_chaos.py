@@ -54,7 +54,7 @@ class Chaos:
 
     def __init__(self, build, place, seconds, store, seed):
         self.build, self.place, self.seconds, self.store = build, place, seconds, store
-        self.random = random.Random(seed)
+        self.seed, self.random = seed, random.Random(seed)
         self.over = threading.Event()
         self.problems = []
         self.did = Counter()

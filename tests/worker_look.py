@@ -11,7 +11,7 @@ import time
 
 from rptmount import comm
 
-FUSE_READ = 15
+FUSE_READ, FUSE_RENAME = 15, 12
 
 # src/mount/slots.c
 SLOTS_MAGIC = 0x73746F6C73667072
@@ -34,7 +34,7 @@ class Slots:
         with open(path, "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         magic, layout, _, self.n, self.size = SLOTS_HEAD.unpack_from(self.map)
-        assert (magic, layout) == (SLOTS_MAGIC, 1), "slots have another layout"
+        assert (magic, layout) == (SLOTS_MAGIC, 2), "slots have another layout"
 
     def waiting(self):
         """The operations that nobody has answered yet."""
@@ -96,7 +96,8 @@ def stacks(pid):
 
 
 def positions(pid, slots):
-    """What a stopped worker is in the middle of: a subset of transaction, commit, publish, read."""
+    """What a stopped worker is in the middle of: a subset of transaction, commit, publish,
+    rename, read."""
     found = set()
     for functions in stacks(pid):
         if "catalog_commit" in functions:
@@ -105,6 +106,9 @@ def positions(pid, slots):
             found.add("transaction")
         if "publisher_publish" in functions:
             found.add("publish")
-    if FUSE_READ in slots.waiting():
+    waiting = slots.waiting()
+    if FUSE_READ in waiting:
         found.add("read")
+    if FUSE_RENAME in waiting:
+        found.add("rename")
     return found

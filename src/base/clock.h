@@ -19,6 +19,9 @@
 /* Milliseconds since boot, suspended time included. Never goes back. */
 int64_t clock_boot_ms(void);
 
+/* The same clock, in nanoseconds. */
+int64_t clock_boot_ns(void);
+
 /* Milliseconds that this machine was awake: for how long another process may be silent. */
 int64_t clock_awake_ms(void);
 

@@ -14,6 +14,7 @@
  * worker says STANDBY, and goes on as a successor when it gets GO. Besides, at any time,
  *
  *	RUNNER                  ──────►              start a runner that talks over the descriptor
+ *	VISITOR                 ──────►              start a visitor, likewise
  *	UPGRADE                 ──────►              asked for over the connection that comes along
  *	                        ◄──────  REFUSED     no upgrade, for this reason (the same one back)
  *	                        ◄──────  REPORT      done: tell it (the same connection, to the new)
@@ -53,6 +54,7 @@ enum channel_type {
 	CHANNEL_STANDBY = 'w',
 	CHANNEL_GO = 'g',
 	CHANNEL_RUNNER = 'x',
+	CHANNEL_VISITOR = 'y',
 	CHANNEL_UPGRADE = 'u',
 	CHANNEL_REFUSED = 'n',
 	CHANNEL_REPORT = 'v',
@@ -79,6 +81,7 @@ struct channel_hello {
 	bool is_detached;  /* rptfs has left its terminal */
 	bool is_confined;  /* enter the sandbox */
 	bool set_aside;	   /* the store is to be begun anew */
+	bool renames;	   /* visitors have a writable handle of the mount */
 	uid_t owner;	   /* of the mount */
 	gid_t owner_group;
 	char control_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];

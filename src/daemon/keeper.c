@@ -1,6 +1,7 @@
 #include "daemon/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -57,6 +58,8 @@ static void reap(struct keeper *keeper)
 			keeper->worker.runner = 0;
 		if (pid == keeper->runner)
 			keeper->runner = 0;
+		if (pid == keeper->worker.visitor)
+			keeper->worker.visitor = 0;
 	}
 }
 
@@ -88,6 +91,22 @@ static void read_signals(struct keeper *keeper)
 		take_signal(keeper, info.ssi_signo);
 }
 
+/* Somebody has unmounted it, while our handle keeps the connection. Whoever has files open there is
+ * served on; when there is nobody any more, the kernel ends it. */
+static void look_for_mount(struct keeper *keeper)
+{
+	const struct keeper_state *state = keeper->state;
+
+	if (state->device < 0 || keeper->is_detached || keeper->stopping ||
+	    device_number(state->mountpoint) == state->number ||
+	    device_is_mounted(keeper->mounts, state->number))
+		return;
+	keeper->is_detached = true;
+	keeper_close_handle(keeper);
+	if (keeper->worker.channel >= 0)
+		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
+}
+
 /* Waits for something to happen, at most timeout_ms (-1: for ever). */
 static void wait_once(struct keeper *keeper, int timeout_ms)
 {
@@ -95,6 +114,7 @@ static void wait_once(struct keeper *keeper, int timeout_ms)
 		{ .fd = keeper->signals, .events = POLLIN },
 		{ .fd = keeper->worker.channel, .events = POLLIN }, /* ignored when negative */
 		{ .fd = keeper->upgrade.standby.channel, .events = POLLIN },
+		{ .fd = keeper->mounts, .events = POLLPRI },
 	};
 
 	if (poll(pfds, ARRAY_SIZE(pfds), timeout_ms) <= 0)
@@ -105,6 +125,8 @@ static void wait_once(struct keeper *keeper, int timeout_ms)
 		keeper_upgrade_read_standby(keeper);
 	if (pfds[0].revents)
 		read_signals(keeper);
+	if (pfds[3].revents)
+		look_for_mount(keeper);
 }
 
 /* Until the next thing is due; signs of life are looked for at their own pace. */
@@ -184,6 +206,7 @@ static void end(struct keeper *keeper)
 	/* The name goes away before the worker does, so that nobody finds a dead mount. */
 	if (!keeper->leaving)
 		device_unmount(state->mountpoint, state->number);
+	keeper_close_handle(keeper);
 	if (!keeper->leaving && keeper->worker.channel >= 0)
 		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
 	end_worker(keeper);
@@ -201,8 +224,8 @@ static void release(struct keeper *keeper)
 {
 	struct keeper_state *state = keeper->state;
 	int *const fds[] = {
-		&keeper->signals, &state->config, &state->store,  &state->control,
-		&state->lock,	  &state->slots,  &state->device, &state->exe,
+		&keeper->signals, &keeper->mounts, &state->config, &state->store,  &state->control,
+		&state->lock,	  &state->slots,   &state->device, &state->handle, &state->exe,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
@@ -222,6 +245,7 @@ static void adopt_worker(struct keeper *keeper)
 		.exe = keeper->state->exe,
 		.config = keeper->state->config,
 		.runner = keeper->state->runner,
+		.visitor = keeper->state->visitor,
 	};
 	keeper->runner = keeper->state->runner;
 	keeper->start_ms = NEVER;
@@ -237,6 +261,7 @@ int keeper_run(struct keeper_state *state, const struct keeper_commands *command
 		.state = state,
 		.commands = commands,
 		.signals = -1,
+		.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC),
 		.ready_fd = ready_fd,
 		.worker = { .channel = -1, .serving_ms = NEVER },
 		.upgrade = { .asker = -1,
@@ -259,6 +284,8 @@ int keeper_run(struct keeper_state *state, const struct keeper_commands *command
 	if (state->device >= 0) {
 		/* A mount that stands is kept alive whatever becomes of its first worker. */
 		keeper.was_ready = true;
+		if (state->handle < 0)
+			keeper_open_handle(state);
 		keeper_keep_mount(state);
 	}
 	if (state->is_upgrade && !keeper.is_over)

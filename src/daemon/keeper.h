@@ -22,7 +22,7 @@
 #define KEEPER_MOUNT_FAILED 32
 
 /* To be raised with every change of struct keeper_state. */
-#define KEEPER_STATE_VERSION 1
+#define KEEPER_STATE_VERSION 2
 
 /*
  * All that a keeper has to know, as plain data: a keeper that replaces itself hands it to its
@@ -38,6 +38,7 @@ struct keeper_state {
 	char program[PATH_MAX];	   /* what an upgrade executes */
 	bool allow_other;
 	bool is_confined; /* workers enter the sandbox */
+	bool renames;	  /* names are to move by rename(2), where that is possible */
 	bool is_debugged; /* workers may be held up for ever */
 	bool is_detached; /* from the terminal */
 	struct process_identity worker_identity;
@@ -48,12 +49,14 @@ struct keeper_state {
 	int lock;     /* of the mountpoint; -1: none */
 	int slots;    /* mount/slots.h */
 	int device;   /* the connection; -1: not mounted */
+	int handle;   /* of the mount, for visitors; -1: none */
 	int exe;      /* O_PATH: this program */
 	dev_t number; /* of the mount; 0: not mounted */
 
 	pid_t worker;	   /* 0: none */
 	int channel;	   /* to it; -1: it has closed its end */
 	pid_t runner;	   /* that it asked for; 0: none */
+	pid_t visitor;	   /* likewise */
 	unsigned restarts; /* workers that died on this mount */
 
 	/* An upgrade that this keeper is the last step of. */
@@ -67,6 +70,7 @@ struct keeper_state {
 struct keeper_commands {
 	char *const *worker;
 	char *const *runner;
+	char *const *visitor;
 	char *const *render;
 	char *const *keeper;
 	char *descriptors;

@@ -16,6 +16,7 @@ struct keeper_worker {
 	int64_t alive_ms;	   /* its last sign of life; clock_awake_ms() */
 	int64_t serving_ms;	   /* it answers requests since; NEVER: not yet */
 	pid_t runner;		   /* that it asked for last; 0: none */
+	pid_t visitor;		   /* likewise */
 	int exe, config;	   /* borrowed: what it was started with */
 	bool is_unmounted;	   /* there is nothing to serve any more */
 	bool is_unfit;		   /* it cannot take the mount over */
@@ -46,6 +47,7 @@ struct keeper {
 	struct keeper_state *state;
 	const struct keeper_commands *commands;
 	int signals;  /* owned: signalfd */
+	int mounts;   /* owned: the kernel's table of them, which tells of changes */
 	int ready_fd; /* owned; -1 once the outcome was told */
 	struct keeper_worker worker;
 	pid_t runner;	       /* the latest of any worker; 0: none, or it has ended */
@@ -54,6 +56,7 @@ struct keeper {
 	unsigned crashes;      /* of those, by a fault in the program */
 	bool set_aside;	       /* the next worker begins the store anew */
 	bool was_ready;	       /* the start is over; from now on the mount is kept alive */
+	bool is_detached;      /* the mount is nowhere to be found any more */
 	bool stopping;
 	bool leaving; /* stopping, but the mount is left to the service manager */
 	bool is_over;
@@ -67,8 +70,12 @@ struct keeper {
  * is to be. */
 int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int exe, int config,
 			bool is_standby, struct err *err);
-/* Has a runner started that talks over the socket (borrowed; -1: not given). */
+/* Have a process started that talks over the socket (borrowed; -1: not given). */
 void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, int socket);
+void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket);
+/* The handle that visitors have: opened where it can be; visitors have one of their own. */
+void keeper_open_handle(struct keeper_state *state);
+void keeper_close_handle(struct keeper *keeper);
 /* The process has been reaped: what is kept of it is released. */
 void keeper_forget_worker(struct keeper_worker *worker);
 void keeper_worker_died(struct keeper *keeper, int wait_status);

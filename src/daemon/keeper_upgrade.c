@@ -184,6 +184,9 @@ bool keeper_upgrade_read_standby(struct keeper *keeper)
 	case CHANNEL_RUNNER:
 		keeper_start_runner(keeper, standby, message.fds[0]);
 		break;
+	case CHANNEL_VISITOR:
+		keeper_start_visitor(keeper, standby, message.fds[0]);
+		break;
 	case CHANNEL_UNFIT:
 	case CHANNEL_FAILED:
 		memcpy(standby->reason, message.text, sizeof(standby->reason));
@@ -294,8 +297,10 @@ static int become(struct keeper *keeper, struct err *err)
 	struct keeper_state *state = keeper->state;
 	_cleanup_close_ int fd = memfd_create("rptfs-keeper", MFD_CLOEXEC);
 	const int fds[] = {
-		state->config, state->store, state->control, state->lock,  state->slots,
-		state->device, state->exe,   state->channel, state->asker, fd,
+		state->config, state->store, state->control,
+		state->lock,   state->slots, state->device,
+		state->handle, state->exe,   state->channel,
+		state->asker,  fd,
 	};
 
 	if (fd < 0 || write(fd, state, sizeof(*state)) != sizeof(*state) ||
@@ -337,6 +342,7 @@ void keeper_upgrade_finish(struct keeper *keeper)
 	state->worker = keeper->worker.pid;
 	state->channel = keeper->worker.channel;
 	state->runner = keeper->worker.runner;
+	state->visitor = keeper->worker.visitor;
 	build_version(state->previous);
 	bool is_of_our_kind = upgrade->is_of_our_kind;
 	release(upgrade);

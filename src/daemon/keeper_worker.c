@@ -56,6 +56,7 @@ static int say_hello(struct keeper *keeper, struct keeper_worker *worker, int co
 		.is_detached = state->is_detached,
 		.is_confined = state->is_confined,
 		.set_aside = keeper->set_aside,
+		.renames = state->renames && (state->device < 0 || state->handle >= 0),
 		.owner = getuid(),
 		.owner_group = getgid(),
 		.restarts = state->restarts,
@@ -179,16 +180,18 @@ static int renew_mount(struct keeper *keeper, struct err *err)
 	if (slots < 0)
 		return -1;
 	_cleanup_close_ int device = device_mount_again(state->mountpoint, state->number,
-							state->allow_other, err);
+							state->allow_other, state->renames, err);
 	if (device < 0)
 		return -1;
 	/* The last copies of the old connection: who still waits there gets an error. */
 	notify_forget_mount();
+	keeper_close_handle(keeper);
 	close(state->device);
 	close(state->slots);
 	state->device = steal_fd(&device);
 	state->slots = steal_fd(&slots);
 	state->number = device_number(state->mountpoint);
+	keeper_open_handle(state);
 	keeper_keep_mount(state);
 	log_event(LOG_LEVEL_WARNING, "mounted_anew", LOG_STR("mountpoint", state->mountpoint),
 		  LOG_STR("lost", "what programs had open, but for what is cached"));
@@ -300,6 +303,48 @@ void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, in
 	worker->runner = keeper->runner = pid;
 }
 
+/* One at a time, and none once the mount is nowhere to be found. */
+void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket)
+{
+	struct keeper_state *state = keeper->state;
+	struct err err = ERR_INIT;
+	struct process_start start = {
+		.program = worker->exe,
+		.argv = keeper->commands->visitor,
+		.inherited = { socket, state->handle },
+		.errors = -1,
+	};
+
+	if (has_ended(worker->visitor))
+		worker->visitor = 0;
+	if (worker->visitor || socket < 0 || keeper->is_detached)
+		return;
+	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", socket,
+		 state->handle);
+	pid_t pid = process_start(&start, &err);
+	if (pid < 0)
+		keeper_fail("visitor_failed", err.msg);
+	else
+		worker->visitor = pid;
+}
+
+void keeper_open_handle(struct keeper_state *state)
+{
+	struct err err = ERR_INIT;
+
+	close_cleanup(&state->handle);
+	state->handle = device_open_handle(state->mountpoint, state->number, state->renames, &err);
+	if (state->handle < 0 && state->renames)
+		log_event(LOG_LEVEL_WARNING, "no_handle", LOG_STR("error", err.msg),
+			  LOG_STR("consequence", "names move by notifications"));
+}
+
+void keeper_close_handle(struct keeper *keeper)
+{
+	close_cleanup(&keeper->state->handle);
+	keeper->state->handle = -1;
+}
+
 /* The first worker is prepared: mounts, once, and hands the device over. */
 static void give_device(struct keeper *keeper)
 {
@@ -307,7 +352,8 @@ static void give_device(struct keeper *keeper)
 	struct err err = ERR_INIT;
 
 	if (state->device < 0)
-		state->device = device_mount(state->mountpoint, state->allow_other, &err);
+		state->device = device_mount(state->mountpoint, state->allow_other, state->renames,
+					     &err);
 	if (state->device < 0) {
 		keeper_fail("mount_failed", err.msg);
 		keeper->is_over = true;
@@ -315,6 +361,7 @@ static void give_device(struct keeper *keeper)
 		return;
 	}
 	state->number = device_number(state->mountpoint);
+	keeper_open_handle(state);
 	keeper_keep_mount(state);
 	channel_send(keeper->worker.channel, CHANNEL_DEVICE, state->device);
 }
@@ -356,6 +403,9 @@ bool keeper_read_channel(struct keeper *keeper)
 		break;
 	case CHANNEL_RUNNER:
 		keeper_start_runner(keeper, worker, message.fds[0]);
+		break;
+	case CHANNEL_VISITOR:
+		keeper_start_visitor(keeper, worker, message.fds[0]);
 		break;
 	case CHANNEL_UPGRADE:
 		keeper_upgrade_begin(keeper, steal_fd(&message.fds[0]));

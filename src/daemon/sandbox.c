@@ -32,13 +32,28 @@ static void report(const char *layer, int result, const struct err *err)
 			  LOG_STR("error", err->msg));
 }
 
+static int give_up_rights(struct err *err)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_errno(err, "sandbox: no_new_privs");
+	return drop_capabilities(err);
+}
+
+int sandbox_enter_visitor(struct err *err)
+{
+	struct err missing = ERR_INIT;
+
+	if (give_up_rights(err) < 0)
+		return -1;
+	report("seccomp", sandbox_restrict_visitor(&missing), &missing);
+	return 0;
+}
+
 int sandbox_enter(const struct sandbox_setup *setup, struct err *err)
 {
 	struct err missing = ERR_INIT;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_errno(err, "sandbox: no_new_privs");
-	if (drop_capabilities(err) < 0)
+	if (give_up_rights(err) < 0)
 		return -1;
 	report("landlock", sandbox_restrict_files(setup->store_fd, &missing), &missing);
 	/* Last: the calls that the others make are not among those that are left. */

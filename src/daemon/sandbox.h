@@ -31,10 +31,15 @@ struct sandbox_setup {
  * going on would be wrong: rights that could not be given up. */
 int sandbox_enter(const struct sandbox_setup *setup, struct err *err);
 
+/* The same for a visitor, which has no use for more than walking a mount, and removing and renaming
+ * there. */
+int sandbox_enter_visitor(struct err *err);
+
 /* ---- sandbox_landlock.c, sandbox_seccomp.c ---- */
 
 /* 1: the kernel has it not, *err says what is missing. no_new_privs is set. */
 int sandbox_restrict_files(int store_fd, struct err *err);
 int sandbox_restrict_calls(struct err *err);
+int sandbox_restrict_visitor(struct err *err);
 
 #endif

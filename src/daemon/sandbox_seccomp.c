@@ -216,6 +216,22 @@ static int set_attributes(scmp_filter_ctx filter)
 	return rc;
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static const char visitors[] =
+	"brk close close_range exit exit_group fstatat64 futex futex_time64 newfstatat openat2 "
+	"read recv recvfrom recvmsg renameat renameat2 restart_syscall rt_sigprocmask "
+	"rt_sigreturn send sendmsg sendto sigreturn unlinkat write writev ";
+#else
+static const char visitors[] = "";
+#endif
+
+static int build_for_visitor(scmp_filter_ctx filter)
+{
+	int rc = set_attributes(filter);
+
+	return rc == 0 ? add_list(filter, SCMP_ACT_ALLOW, visitors) : rc;
+}
+
 static int build(scmp_filter_ctx filter)
 {
 	int rc = set_attributes(filter);
@@ -241,13 +257,13 @@ static void filter_cleanup(scmp_filter_ctx *filter)
 		seccomp_release(*filter);
 }
 
-static int restrict_calls(struct err *err)
+static int restrict_calls(int (*build_it)(scmp_filter_ctx filter), struct err *err)
 {
 	_cleanup_(filter_cleanup) scmp_filter_ctx filter = seccomp_init(ERRNO(ENOSYS));
 
 	if (!filter)
 		return err_set(err, ERR_INTERNAL, "out of memory");
-	int rc = build(filter);
+	int rc = build_it(filter);
 	errno = -rc;
 	if (rc < 0)
 		return err_errno(err, "the filter");
@@ -258,5 +274,11 @@ static int restrict_calls(struct err *err)
 
 int sandbox_restrict_calls(struct err *err)
 {
-	return restrict_calls(err) < 0 ? 1 : 0;
+	return restrict_calls(build, err) < 0 ? 1 : 0;
+}
+
+int sandbox_restrict_visitor(struct err *err)
+{
+	/* Sanitizers make calls of their own. */
+	return *visitors && restrict_calls(build_for_visitor, err) < 0 ? 1 : 0;
 }

@@ -14,6 +14,9 @@
 #include "daemon/worker_internal.h"
 #include "fetch/files.h"
 
+/* How long the first attempts wait until what a predecessor has begun is done. */
+#define TAKE_OVER_MAX_MS 5000
+
 /* ------------------------------------------------------------------ what others call */
 
 /* Corrupt bytes were dropped: they are fetched again at once, or with the first attempts. */
@@ -99,6 +102,14 @@ static int load_config(struct worker *worker, struct err *err)
 	return 0;
 }
 
+/* As start of visitor_new(). */
+static int start_visitor(void *arg, int socket)
+{
+	const struct worker *worker = arg;
+
+	return channel_send(worker->setup->channel, CHANNEL_VISITOR, socket);
+}
+
 static int make_fs(struct worker *worker, struct err *err)
 {
 	struct fs_setup setup = {
@@ -108,6 +119,10 @@ static int make_fs(struct worker *worker, struct err *err)
 		.store = worker->store,
 		.cancel = &worker->cancel,
 		.notifier = worker->notifier,
+		.visitor = worker->visitor,
+		.renames = worker->hello.hello.renames,
+		.headroom = worker->headroom,
+		.prewarm_total_bytes = worker->config->prewarm_total_bytes,
 		.owner = worker->hello.hello.owner,
 		.owner_group = worker->hello.hello.owner_group,
 		.control_path = worker->hello.hello.control_path,
@@ -181,10 +196,11 @@ static int prepare_to_fetch(struct worker *worker, struct err *err)
 
 static int begin(struct worker *worker, struct err *err)
 {
-	if (inherit(worker, err) < 0 || confine(worker, err) < 0 ||
-	    cancel_init(&worker->cancel, err) < 0 || worker_block_signals(worker, err) < 0 ||
-	    worker_start_pulse(worker, err) < 0 ||
-	    runner_new(&worker->runner, worker->setup->channel, &worker->cancel, err) < 0)
+	if (inherit(worker, err) < 0 || headroom_new(&worker->headroom, err) < 0 ||
+	    confine(worker, err) < 0 || cancel_init(&worker->cancel, err) < 0 ||
+	    worker_block_signals(worker, err) < 0 || worker_start_pulse(worker, err) < 0 ||
+	    runner_new(&worker->runner, worker->setup->channel, &worker->cancel, err) < 0 ||
+	    visitor_new(&worker->visitor, start_visitor, worker, err) < 0)
 		return -1;
 	return load_config(worker, err);
 }
@@ -279,6 +295,7 @@ static int start(struct worker *worker, struct err *err)
 	if (result < 0)
 		return -1;
 	set_furnished(worker);
+	fs_wait_taken_over(worker->fs, TAKE_OVER_MAX_MS);
 	if (control_new(&worker->control, &worker->view, worker->hello.fds[CHANNEL_FD_CONTROL],
 			hello->owner, &worker->cancel, err) < 0 ||
 	    refresher_start(worker->refresher, err) < 0)
@@ -299,6 +316,7 @@ static int get_ready(struct worker *worker, struct err *err)
 		  worker->hello.fds[CHANNEL_FD_DEVICE] < 0 ? "mounted" : "taken_over",
 		  LOG_STR("mountpoint", config->mountpoint),
 		  LOG_INT("terms", (int64_t)worker->n_terms), LOG_STR("store", config->store),
+		  LOG_STR("publish_mode", fs_publish_mode(worker->fs)),
 		  LOG_STR("version", build_version(version)));
 	if (worker->hello.hello.is_detached)
 		return send_to_keeper(worker, CHANNEL_READY, err);
@@ -337,6 +355,8 @@ static void tear_down(struct worker *worker)
 	if (worker->pulse_started)
 		pthread_join(worker->pulse, NULL);
 	slots_unmap(worker->slots);
+	visitor_free(worker->visitor);
+	headroom_free(worker->headroom);
 	notifier_free(worker->notifier);
 	channel_message_release(&worker->hello);
 	close_cleanup(&worker->signals);

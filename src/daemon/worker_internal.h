@@ -14,8 +14,10 @@
 #include "fetch/http.h"
 #include "fetch/refresher.h"
 #include "mount/fs.h"
+#include "mount/headroom.h"
 #include "mount/notifier.h"
 #include "mount/slots.h"
+#include "mount/visitor.h"
 #include "term/store.h"
 #include "term/term.h"
 
@@ -25,6 +27,8 @@ struct worker {
 	struct cancel cancel;
 	struct channel_message hello; /* with the descriptors, owned */
 	struct notifier *notifier;    /* forked first, while there is one thread and no sandbox */
+	struct headroom *headroom;    /* opened while it can be */
+	struct visitor *visitor;
 	struct slots *slots;
 	struct runner *runner;
 	int signals; /* owned: signalfd */

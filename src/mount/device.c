@@ -236,7 +236,7 @@ static int refused(int context, const char *mountpoint, struct err *err)
 	return err_errno(err, "%s could not be mounted%s%s", mountpoint, *said ? ": " : "", said);
 }
 
-static int configure(int context, int device, bool allow_other)
+static int configure(int context, int device, bool allow_other, bool is_writable)
 {
 	char device_text[16], uid[16], gid[16];
 
@@ -253,7 +253,7 @@ static int configure(int context, int device, bool allow_other)
 		if (fsconfig(context, FSCONFIG_SET_STRING, strings[i].key, strings[i].value, 0) < 0)
 			return -1;
 	}
-	if (fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+	if ((!is_writable && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
 	    fsconfig(context, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0 ||
 	    (allow_other && fsconfig(context, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0))
 		return -1;
@@ -261,14 +261,14 @@ static int configure(int context, int device, bool allow_other)
 }
 
 /* move_flags: MOVE_MOUNT_BENEATH or 0. */
-static int mount_as_root(const char *mountpoint, bool allow_other, unsigned move_flags,
-			 struct err *err)
+static int mount_as_root(const char *mountpoint, bool allow_other, bool is_writable,
+			 unsigned move_flags, struct err *err)
 {
 	_cleanup_close_ int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (device < 0)
 		return err_errno(err, "/dev/fuse");
 	_cleanup_close_ int context = fsopen("fuse", FSOPEN_CLOEXEC);
-	if (context < 0 || configure(context, device, allow_other) < 0)
+	if (context < 0 || configure(context, device, allow_other, is_writable) < 0)
 		return refused(context, mountpoint, err);
 	_cleanup_close_ int mount = fsmount(
 		context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
@@ -318,9 +318,9 @@ static void set_read_ahead(dev_t number)
 	}
 }
 
-int device_mount(const char *mountpoint, bool allow_other, struct err *err)
+int device_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err)
 {
-	int device = geteuid() == 0 ? mount_as_root(mountpoint, allow_other, 0, err)
+	int device = geteuid() == 0 ? mount_as_root(mountpoint, allow_other, is_writable, 0, err)
 				    : mount_as_user(mountpoint, allow_other, err);
 
 	if (device >= 0)
@@ -328,16 +328,74 @@ int device_mount(const char *mountpoint, bool allow_other, struct err *err)
 	return device;
 }
 
-int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, struct err *err)
+int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
+		       struct err *err)
 {
 	_cleanup_close_ int device = -1;
 
 	if (geteuid() == 0)
-		device = mount_as_root(mountpoint, allow_other, MOVE_MOUNT_BENEATH, err);
+		device = mount_as_root(mountpoint, allow_other, is_writable, MOVE_MOUNT_BENEATH,
+				       err);
 	abort_connection(mountpoint, number);
 	device_unmount(mountpoint, number);
 	if (device < 0)
-		return device_mount(mountpoint, allow_other, err);
+		return device_mount(mountpoint, allow_other, is_writable, err);
 	set_read_ahead(device_number(mountpoint));
 	return steal_fd(&device);
+}
+
+/* ------------------------------------------------------------------ handles */
+
+int device_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSYMFOLLOW | (is_writable ? 0 : MOUNT_ATTR_RDONLY),
+		.attr_clr = is_writable ? MOUNT_ATTR_RDONLY : 0,
+	};
+
+	if (geteuid() != 0)
+		return err_set(err, ERR_INTERNAL, "%s: only root can have a handle of it",
+			       mountpoint);
+	_cleanup_close_ int handle = open_tree(AT_FDCWD, mountpoint,
+					       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (handle < 0 || mount_setattr(handle, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_errno(err, "%s: a handle of it", mountpoint);
+	struct statx stx;
+	if (statx(handle, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0 ||
+	    makedev(stx.stx_dev_major, stx.stx_dev_minor) != number)
+		return err_set(err, ERR_INTERNAL, "%s: something else is mounted there",
+			       mountpoint);
+	return steal_fd(&handle);
+}
+
+/* Does a line of mountinfo say so? "36 35 98:0 /mnt1 …": the third field. */
+static bool says_number(const char *line, dev_t number)
+{
+	unsigned device_major, device_minor;
+
+	return sscanf(line, "%*u %*u %u:%u", &device_major, &device_minor) == 2 &&
+	       makedev(device_major, device_minor) == number;
+}
+
+bool device_is_mounted(int mounts, dev_t number)
+{
+	static char text[65536]; /* the keeper has one thread */
+	size_t len = 0;
+	ssize_t got;
+
+	if (mounts < 0 || lseek(mounts, 0, SEEK_SET) < 0)
+		return true;
+	while ((got = read(mounts, text + len, sizeof(text) - 1 - len)) > 0) {
+		char *line = text, *end;
+
+		len += (size_t)got;
+		text[len] = '\0';
+		for (; (end = strchr(line, '\n')); line = end + 1) {
+			if (says_number(line, number))
+				return true;
+		}
+		len = strlen(line);
+		memmove(text, line, len);
+	}
+	return got < 0;
 }

@@ -38,33 +38,62 @@ static void reply_entry(fuse_req_t req, struct stat stat)
 	fuse_reply_entry(req, &entry);
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+/* Below .rpt/; false: renderings, and what is not there. */
+static bool fixed_stat(struct fs *fs, const char *name, struct stat *ret)
 {
-	struct fs *fs = fuse_req_userdata(req);
-	struct tree_dir *dir = tree_dir(fs->tree, parent);
+	if (strcmp(name, GENERATIONS_NAME) == 0)
+		*ret = fs_generations_stat(fs);
+	else if (strcmp(name, STAGE_NAME) == 0)
+		*ret = fs_stage_stat(fs);
+	else
+		return false;
+	return true;
+}
+
+static void lookup_staged(struct fs *fs, fuse_req_t req, const char *name)
+{
+	struct term *term;
+	struct snapshot *snapshot = stage_find(fs->stage, name, &term);
+
+	if (snapshot)
+		reply_entry(req, fs_snapshot_stat(snapshot, term, false));
+	else
+		fuse_reply_err(req, ENOENT);
+	snapshot_unref(snapshot);
+}
+
+static void lookup_child(struct fs *fs, fuse_req_t req, const struct tree_dir *dir,
+			 const char *name)
+{
+	const struct tree_child *child = tree_child(dir, name);
 	struct fuse_entry_param entry;
 
-	if (strlen(name) > NAME_MAX) {
-		fuse_reply_err(req, ENAMETOOLONG);
-		return;
-	}
-	if (parent == fs->virtual_dir_id && strcmp(name, GENERATIONS_NAME) == 0) {
-		reply_entry(req, fs_generations_stat(fs));
-		return;
-	}
-	if (parent == fs->virtual_dir_id) {
-		lookup_virtual(fs, req, name);
-		return;
-	}
-	if (dir && dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0) {
+	if (dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0)
 		reply_entry(req, fs_virtual_dir_stat(fs));
-		return;
-	}
-	const struct tree_child *child = dir ? tree_child(dir, name) : NULL;
-	if (child && fs_child_entry(fs, child, &entry))
+	else if (child && fs_child_entry(fs, child, &entry))
 		fuse_reply_entry(req, &entry);
 	else
 		fuse_reply_err(req, ENOENT);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	const struct tree_dir *dir = tree_dir(fs->tree, parent);
+	struct stat stat;
+
+	if (strlen(name) > NAME_MAX)
+		fuse_reply_err(req, ENAMETOOLONG);
+	else if (dir)
+		lookup_child(fs, req, dir, name);
+	else if (parent == fs->stage_id)
+		lookup_staged(fs, req, name);
+	else if (parent != fs->virtual_dir_id)
+		fuse_reply_err(req, ENOENT);
+	else if (fixed_stat(fs, name, &stat))
+		reply_entry(req, stat);
+	else
+		lookup_virtual(fs, req, name);
 }
 
 static void forget(struct fs *fs, uint64_t id, uint64_t count)
@@ -107,6 +136,10 @@ static bool stat_of(struct fs *fs, uint64_t id, struct stat *ret)
 	}
 	if (id == fs->virtual_dir_id) {
 		*ret = fs_virtual_dir_stat(fs);
+		return true;
+	}
+	if (id == fs->stage_id) {
+		*ret = fs_stage_stat(fs);
 		return true;
 	}
 	if (id == fs->generations_id) {
@@ -175,6 +208,13 @@ static void reply_value(fuse_req_t req, const char *value, size_t len, size_t si
 		fuse_reply_buf(req, value, len);
 }
 
+static const char *root_value(const struct fs *fs, const char *name)
+{
+	if (strcmp(name, XATTR_CONTROL) == 0)
+		return fs->setup.control_path;
+	return strcmp(name, XATTR_PUBLISH_MODE) == 0 ? fs_publish_mode(fs) : NULL;
+}
+
 static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 {
 	struct fs *fs = fuse_req_userdata(req);
@@ -183,8 +223,9 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t 
 	struct term *term;
 	bool superseded;
 
-	if (id == TREE_ROOT_ID && strcmp(name, XATTR_CONTROL) == 0) {
-		reply_value(req, fs->setup.control_path, strlen(fs->setup.control_path), size);
+	const char *of_root = id == TREE_ROOT_ID ? root_value(fs, name) : NULL;
+	if (of_root) {
+		reply_value(req, of_root, strlen(of_root), size);
 		return;
 	}
 	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
@@ -214,13 +255,15 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	session_negotiate(conn);
 }
 
-/* Nothing here writes: the mount is read-only, and the kernel answers EROFS by itself. */
+/* Nobody writes: where the mount is, it is read-only, and the kernel answers EROFS by itself. */
 static const struct fuse_lowlevel_ops operations = {
 	.init = op_init,
 	.lookup = op_lookup,
 	.forget = op_forget,
 	.forget_multi = op_forget_multi,
 	.getattr = op_getattr,
+	.rename = fs_op_rename,
+	.unlink = fs_op_unlink,
 	.open = op_open,
 	.opendir = op_open,
 	.read = fs_op_read,
@@ -261,7 +304,9 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 	    enter_current(fs, err) < 0 || fs_enter_held(fs, err) < 0 ||
 	    virtual_new(&fs->virtual, setup->virtuals, setup->n_virtuals, store_life(setup->store),
 			err) < 0 ||
-	    generations_new(&fs->generations, err) < 0 ||
+	    generations_new(&fs->generations, err) < 0 || stage_new(&fs->stage, err) < 0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" STAGE_NAME, &fs->stage_id, err) <
+		    0 ||
 	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0 ||
 	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" GENERATIONS_NAME,
 			       &fs->generations_id, err) < 0)
@@ -293,15 +338,24 @@ int fs_rehearse(struct slots *slots, struct err *err)
 static int start_publisher(struct fs *fs, struct err *err)
 {
 	struct publisher_setup setup = {
-		.tree = fs->tree,
-		.nodes = fs->nodes,
-		.store = fs->setup.store,
-		.session = fs->session,
-		.slots = fs->slots,
-		.generations = fs->generations,
-		.generations_id = fs->generations_id,
-		.terms = fs->setup.terms,
-		.n_terms = fs->setup.n_terms,
+		.mover = {
+			.tree = fs->tree,
+			.nodes = fs->nodes,
+			.store = fs->setup.store,
+			.session = fs->session,
+			.slots = fs->slots,
+			.generations = fs->generations,
+			.stage = fs->stage,
+			.visitor = fs->setup.visitor,
+			.headroom = fs->setup.headroom,
+			.terms = fs->setup.terms,
+			.n_terms = fs->setup.n_terms,
+			.generations_id = fs->generations_id,
+			.virtual_dir_id = fs->virtual_dir_id,
+			.stage_id = fs->stage_id,
+			.prewarm_total_bytes = fs->setup.prewarm_total_bytes,
+			.renames = fs->setup.renames,
+		},
 		.lost = fs->setup.lost,
 		.lost_arg = fs->setup.lost_arg,
 	};
@@ -322,10 +376,11 @@ static int start_verifier(struct fs *fs, struct err *err)
 	return verifier_new(&fs->verifier, &setup, err);
 }
 
-static void attributes_announced(void *arg)
+static void all_announced(void *arg)
 {
 	struct fs *fs = arg;
 
+	fs_free_held_back(fs);
 	slots_set_attributes(fs->slots, fs->attributes);
 }
 
@@ -364,14 +419,17 @@ int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct 
 		return -1;
 	if (!is_successor)
 		slots_set_first(slots, largest_id(fs));
-	if (fs_enter_generations(fs, err) < 0)
+	if (fs_hold_back(fs, err) < 0 || fs_enter_generations(fs, err) < 0)
 		return -1;
 	/* From the first reply on the kernel knows some of these, until it has been told all. */
 	slots_set_attributes(slots, is_successor && others ? 0 : fs->attributes);
 	if (session_start(fs->session, err) < 0)
 		return -1;
 	if (is_successor)
-		publisher_take_over(fs->publisher, others, attributes_announced, fs);
+		publisher_take_over(fs->publisher, others, fs->held_back, fs->n_held_back,
+				    all_announced, fs);
+	fs->n_held_back = 0; /* their references are the publisher's now */
+	fs->is_successor = is_successor;
 	return 0;
 }
 
@@ -400,11 +458,29 @@ void fs_free(struct fs *fs)
 	publisher_free(fs->publisher);
 	virtual_free(fs->virtual);
 	generations_free(fs->generations);
+	fs_free_held_back(fs);
+	stage_free(fs->stage);
 	nodes_free(fs->nodes);
 	reserve_free(fs->reserve);
 	fs_free_strays(fs);
 	tree_free(fs->tree);
 	free(fs);
+}
+
+void fs_wait_taken_over(struct fs *fs, int64_t limit_ms)
+{
+	if (fs->is_successor)
+		publisher_wait_taken_over(fs->publisher, limit_ms);
+}
+
+const char *fs_publish_mode(const struct fs *fs)
+{
+	return publisher_mode(fs->publisher);
+}
+
+void fs_publish_counts(struct fs *fs, struct fs_publish_counts *ret)
+{
+	publisher_counts(fs->publisher, ret);
 }
 
 void fs_announce_end(struct fs *fs)

@@ -21,8 +21,10 @@
 #include "term/term.h"
 
 struct fs;
+struct headroom;
 struct notifier;
 struct slots;
+struct visitor;
 
 /* A file below .rpt/ whose content is rendered when it is looked up. */
 struct fs_virtual {
@@ -37,8 +39,12 @@ struct fs_setup {
 	size_t n_terms;
 	uint32_t last_slot;  /* the largest that any term has, configured or not; 0: none has one */
 	struct store *store; /* borrowed */
-	struct cancel *cancel;		   /* borrowed */
-	struct notifier *notifier;	   /* borrowed */
+	struct cancel *cancel;		 /* borrowed */
+	struct notifier *notifier;	 /* borrowed */
+	struct visitor *visitor;	 /* borrowed; NULL: nobody is to look at the mount */
+	bool renames;			 /* the visitor has a writable handle */
+	const struct headroom *headroom; /* borrowed; NULL: there is always memory enough */
+	uint64_t prewarm_total_bytes;
 	const char *control_path;	   /* user.rpt.control of the root; borrowed */
 	const struct fs_virtual *virtuals; /* borrowed, n_virtuals of them */
 	size_t n_virtuals;
@@ -79,6 +85,23 @@ void fs_announce_end(struct fs *fs);
 
 /* As update_env.publish: arg is the struct fs. */
 void fs_publish(void *arg, struct term *term, struct snapshot *snapshot);
+
+/* Blocks until all that a predecessor has begun is done, or for so long. At once on a mount that
+ * had none. */
+void fs_wait_taken_over(struct fs *fs, int64_t limit_ms);
+
+/* How names move: MOVER_RENAMES or MOVER_NOTIFIES (mount/mover.h). */
+const char *fs_publish_mode(const struct fs *fs);
+
+/* For metrics. */
+struct fs_publish_counts {
+	uint64_t published;	  /* names that an update has moved */
+	uint64_t published_ns;	  /* from their commits until readers see them, added up */
+	uint64_t renamed;	  /* names that moved or went away: by rename(2) */
+	uint64_t notified;	  /* … by notifications */
+	uint64_t prewarmed_bytes; /* put into the page cache before anybody asked */
+};
+void fs_publish_counts(struct fs *fs, struct fs_publish_counts *ret);
 
 /* For metrics: calls with each FUSE operation that was received, in lower case ("lookup"), and how
  * often. */

@@ -64,7 +64,7 @@ struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir)
 
 struct stat fs_virtual_dir_stat(const struct fs *fs)
 {
-	return any_dir_stat(fs, fs->virtual_dir_id, 0, fs->started_ns);
+	return any_dir_stat(fs, fs->virtual_dir_id, 1, fs->started_ns); /* stage */
 }
 
 struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
@@ -80,6 +80,15 @@ struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term 
 
 	set_size(&stat, snapshot->size_bytes);
 	set_times(&stat, from_ms(snapshot->mtime_ms), from_ms(snapshot->published_at_ms));
+	return stat;
+}
+
+/* For the visitor, which has the owner's rights and no others. */
+struct stat fs_stage_stat(const struct fs *fs)
+{
+	struct stat stat = any_dir_stat(fs, fs->stage_id, 0, fs->started_ns);
+
+	stat.st_mode = S_IFDIR | 0700;
 	return stat;
 }
 

@@ -116,6 +116,8 @@ static void list(fuse_req_t req, uint64_t id, size_t size, off_t offset, bool pl
 		list_tree_dir(fs, &listing, dir, offset);
 	} else if (id == fs->virtual_dir_id) {
 		list_virtual_dir(fs, &listing, offset);
+	} else if (id == fs->stage_id) {
+		listing_add_dots(&listing, fs_stage_stat(fs), fs_virtual_dir_stat(fs), offset);
 	} else {
 		fuse_reply_err(req, ENOTDIR);
 		return;

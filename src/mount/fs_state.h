@@ -16,6 +16,7 @@
 #include "mount/reserve.h"
 #include "mount/session.h"
 #include "mount/slots.h"
+#include "mount/stage.h"
 #include "mount/tree.h"
 #include "mount/verifier.h"
 #include "mount/virtual.h"
@@ -36,6 +37,11 @@ struct fs {
 	uint64_t virtual_dir_id;
 	struct generations *generations;
 	uint64_t generations_id;
+	struct stage *stage;
+	uint64_t stage_id;
+	struct mover_held_back *held_back; /* owned, until the publisher is done with them */
+	size_t n_held_back;
+	bool is_successor;  /* on this mount; set by fs_start() */
 	int64_t started_ns; /* wall clock; times of .rpt */
 	struct stray *strays;
 	struct slots *slots; /* borrowed; set by fs_start() */
@@ -53,6 +59,7 @@ struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
 struct stat fs_virtual_dir_stat(const struct fs *fs);
 struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
 			     bool superseded);
+struct stat fs_stage_stat(const struct fs *fs);
 struct stat fs_generations_stat(const struct fs *fs);
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
 struct fuse_entry_param fs_entry(const struct stat *stat);
@@ -63,6 +70,16 @@ uint64_t fs_attributes(const struct fs_setup *setup);
 /* The entry of a child that is there: a directory, or a term that has a snapshot. */
 bool fs_child_entry(const struct fs *fs, const struct tree_child *child,
 		    struct fuse_entry_param *ret);
+
+/* fs_forward.c: what a predecessor committed and nobody was shown is held back until the publisher
+ * gets to it: meanwhile names lead where they did. */
+int fs_hold_back(struct fs *fs, struct err *err);
+void fs_free_held_back(struct fs *fs);
+
+/* fs_move.c: names move as the publisher wants, and not otherwise. */
+void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		  const char *new_name, unsigned flags);
+void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 
 /* fs_generations.c: what the words are when serving begins. Nobody who sees one and opens may get
  * something older, so those of names that the kernel may not know to have moved are the old ones,

@@ -82,15 +82,25 @@ struct snapshot *nodes_find(struct nodes *nodes, uint64_t id, struct term **ret_
 	return snapshot;
 }
 
-void nodes_supersede(struct nodes *nodes, uint64_t id)
+static void set_superseded(struct nodes *nodes, uint64_t id, bool superseded)
 {
 	struct node *node = NULL;
 
 	pthread_mutex_lock(&nodes->lock);
 	HASH_FIND(hh, nodes->by_id, &id, sizeof(id), node);
 	if (node)
-		node->superseded = true;
+		node->superseded = superseded;
 	pthread_mutex_unlock(&nodes->lock);
+}
+
+void nodes_supersede(struct nodes *nodes, uint64_t id)
+{
+	set_superseded(nodes, id, true);
+}
+
+void nodes_restore(struct nodes *nodes, uint64_t id)
+{
+	set_superseded(nodes, id, false);
 }
 
 int nodes_superseded(struct nodes *nodes, struct node_place **ret, size_t *ret_n, struct err *err)

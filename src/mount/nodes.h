@@ -29,8 +29,9 @@ int nodes_add(struct nodes *nodes, struct snapshot *snapshot, struct term *term,
 struct snapshot *nodes_find(struct nodes *nodes, uint64_t id, struct term **ret_term,
 			    bool *ret_superseded);
 
-/* From now on no name points to it. */
+/* From now on no name points to it, or one does again. */
 void nodes_supersede(struct nodes *nodes, uint64_t id);
+void nodes_restore(struct nodes *nodes, uint64_t id);
 
 struct node_place {
 	uint64_t id;

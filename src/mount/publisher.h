@@ -1,31 +1,14 @@
 /*
- * publisher: moves names to new snapshots and tells the kernel.
+ * publisher: the one thread that moves names to new snapshots and notifies the kernel.
  *
- * One thread does all of it, and alone notifies the kernel: a notification takes a directory's
- * lock, which an unanswered LOOKUP holds, so no FUSE handler may wait for this thread; handlers
- * leave hints and go on.
+ * What it does to a name is the mover's matter (mount/mover.h); here is its queue. A notification
+ * or a rename takes a directory's lock, which an unanswered LOOKUP holds, so no FUSE handler may
+ * wait for this thread; handlers leave hints and go on.
  *
- *	publish    1 the new snapshot is entered into the nodes
- *	           2 term_swap(): from here on look-ups and listings answer the new one
- *	           3 the directory's mtime rises
- *	           4 NOTIFY_DELETE of the old dentry. It takes the directory's lock: when
- *	             it returns, nothing that was answered before 2 is still on its way
- *	           5 if the kernel did not know the name, a listing that it caches may
- *	             still be without it: NOTIFY_INVAL_INODE of the directory;
- *	             that it was announced is noted in the slots
- *	           6 the term's word in .rpt/generations is raised, in the kernel too
- *	           7 the old snapshot is released if the kernel does not hold it
- *
- *	forgotten  the kernel may have let go of a superseded snapshot: it is asked, then 7
- *
+ *	publish    a name moves, or goes away
+ *	forgotten  the kernel may have let go of a superseded snapshot
  *	lost       the bytes turned out corrupt: the name goes away, the snapshot is dropped
- *
- *	take over  a predecessor may have died between the commit and 7 of any publish: 4 of
- *	           each superseded snapshot whose successor is not noted as announced (else the
- *	           kernel would drop the dentry that is right), 7 of all, 5 where a first
- *	           version is not noted; with another configuration 5 of each directory, and
- *	           all attributes; then 6 of all. What is told without need costs readers a request
- *each
+ *	take over  a predecessor may have died in the middle of any of these
  */
 #ifndef MOUNT_PUBLISHER_H
 #define MOUNT_PUBLISHER_H
@@ -35,25 +18,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "mount/generations.h"
-#include "mount/nodes.h"
-#include "mount/session.h"
-#include "mount/slots.h"
-#include "mount/tree.h"
-#include "term/store.h"
+#include "mount/mover.h"
 
 struct publisher;
 
 struct publisher_setup {
-	struct tree *tree; /* all borrowed */
-	struct nodes *nodes;
-	struct store *store;
-	struct session *session;
-	struct slots *slots; /* where it is noted what was announced */
-	struct generations *generations;
-	uint64_t generations_id; /* the node's */
-	struct term *terms;
-	size_t n_terms;
+	struct mover_setup mover;
 	void (*lost)(void *arg, struct term *term);
 	void *lost_arg;
 };
@@ -70,15 +40,22 @@ void publisher_free(struct publisher *publisher);
 void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next);
 
 /* Before anything is published. Does not block; requests must be answered meanwhile. attributes:
- * whether the kernel may know others than are answered now; done(arg) when it knows these. */
-void publisher_take_over(struct publisher *publisher, bool attributes, void (*done)(void *arg),
-			 void *arg);
+ * whether the kernel may know others than are answered now; held_back is borrowed until done(arg)
+ * is called: the kernel knows all then. */
+void publisher_take_over(struct publisher *publisher, bool attributes,
+			 const struct mover_held_back *held_back, size_t n_held_back,
+			 void (*done)(void *arg), void *arg);
+/* Blocks until that is over, or for so long. */
+void publisher_wait_taken_over(struct publisher *publisher, int64_t limit_ms);
 
-/* The mount is over: says so in the generations. Does not block. */
-void publisher_announce_end(struct publisher *publisher);
-
-/* Hints; neither blocks. A snapshot's reference is taken by the hint itself. */
+/* Hints; none blocks. A snapshot's reference is taken by the hint itself. */
 void publisher_forgotten(struct publisher *publisher, uint64_t id);
 void publisher_lost(struct publisher *publisher, struct term *term, struct snapshot *snapshot);
+/* The mount is over: says so in the generations. */
+void publisher_announce_end(struct publisher *publisher);
+
+/* From any thread. */
+const char *publisher_mode(const struct publisher *publisher);
+void publisher_counts(struct publisher *publisher, struct fs_publish_counts *ret);
 
 #endif

@@ -508,6 +508,11 @@ int session_notify_delete(struct session *session, uint64_t parent, uint64_t chi
 	return fuse_lowlevel_notify_delete(session->fuse, parent, child, name, strlen(name));
 }
 
+int session_notify_inval_entry(struct session *session, uint64_t parent, const char *name)
+{
+	return fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
+}
+
 int session_notify_inval_dir(struct session *session, uint64_t dir)
 {
 	return fuse_lowlevel_notify_inval_inode(session->fuse, dir, 0, 0);

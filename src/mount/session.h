@@ -71,6 +71,8 @@ void session_stop(struct session *session);
  */
 int session_notify_delete(struct session *session, uint64_t parent, uint64_t child,
 			  const char *name);
+/* The kernel forgets the name, and nothing else; a directory's with all below it. */
+int session_notify_inval_entry(struct session *session, uint64_t parent, const char *name);
 int session_notify_inval_dir(struct session *session, uint64_t dir);
 int session_notify_inval_attributes(struct session *session, uint64_t id);
 /* Puts bytes into the kernel's pages of a file that it knows: whole pages, or to the file's end;

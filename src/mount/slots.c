@@ -15,7 +15,7 @@
 #endif
 
 #define MAGIC	       UINT64_C(0x73746f6c73667072) /* "rpfslots" */
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* Slots begin at a page's start, however large pages are. */
 #define HEAD_SIZE 65536
@@ -55,6 +55,7 @@ struct head {
 	struct saved init_reply;
 	struct taken taken[SLOTS_MAX];
 	_Atomic uint64_t first_known; /* the largest id that was there from the first look-up on */
+	_Atomic uint64_t showing;
 	_Atomic uint64_t n_announced;
 	_Atomic uint64_t announced[ANNOUNCED_MAX]; /* a ring: the last ones */
 };
@@ -180,13 +181,22 @@ void slots_set_first(struct slots *slots, uint64_t id)
 	atomic_store(&slots->shared->head.first_known, id);
 }
 
+void slots_note_showing(struct slots *slots, uint64_t id)
+{
+	atomic_store(&slots->shared->head.showing, id);
+}
+
+uint64_t slots_showing(const struct slots *slots)
+{
+	return atomic_load(&slots->shared->head.showing);
+}
+
 void slots_note_announced(struct slots *slots, uint64_t id)
 {
 	struct head *head = &slots->shared->head;
-	uint64_t n = atomic_load(&head->n_announced);
+	uint64_t n = atomic_fetch_add(&head->n_announced, 1);
 
 	atomic_store(&head->announced[n % ANNOUNCED_MAX], id);
-	atomic_store(&head->n_announced, n + 1);
 }
 
 bool slots_was_announced(const struct slots *slots, uint64_t id)

@@ -49,11 +49,15 @@ DEFINE_CLEANUP(struct slots, slots_unmap)
 uint64_t slots_mount(const struct slots *slots);
 void slots_set_mount(struct slots *slots, uint64_t mount);
 
-/* The kernel knows that this snapshot is the current one of its term; noted by the publisher alone.
- * A successor asks what it has to announce: false for the last ones only, if they were not. What
- * was there before a mount was served for the first time needs no announcement: those up to
- * slots_set_first()'s id. */
+/* The kernel knows that this snapshot is the current one of its term, or is about to be told by the
+ * reply to its RENAME. A successor asks what it has to announce: false for the last ones only, if
+ * they were not. What was there before a mount was served for the first time needs no announcement:
+ * those up to slots_set_first()'s id. */
 void slots_set_first(struct slots *slots, uint64_t id);
+/* Noted before its name leads to the snapshot by a notification: from then on readers may see it,
+ * whether it was announced or not. One at a time. */
+void slots_note_showing(struct slots *slots, uint64_t id);
+uint64_t slots_showing(const struct slots *slots);
 void slots_note_announced(struct slots *slots, uint64_t id);
 bool slots_was_announced(const struct slots *slots, uint64_t id);
 

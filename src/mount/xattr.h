@@ -12,8 +12,9 @@
 #include "term/snapshot.h"
 #include "term/term.h"
 
-/* Where the control socket is; of the root only. */
-#define XATTR_CONTROL "user.rpt.control"
+/* Of the root only: where the control socket is, and how names move. */
+#define XATTR_CONTROL	   "user.rpt.control"
+#define XATTR_PUBLISH_MODE "user.rpt.publish_mode"
 
 /* What listxattr(2) answers: only what copying tools should copy. Names end with NUL each. */
 extern const char xattr_list[];

@@ -10,6 +10,17 @@
 #include "term/config_load.h"
 #include "term/config_name.h"
 
+static int parse_publish_mode(const char *text, int64_t *ret, struct err *err)
+{
+	if (strcmp(text, "auto") == 0)
+		*ret = PUBLISH_AUTO;
+	else if (strcmp(text, "notify") == 0)
+		*ret = PUBLISH_NOTIFY;
+	else
+		return err_set(err, ERR_CONFIG, "\"%.64s\" is neither auto nor notify", text);
+	return 0;
+}
+
 const struct option_spec config_root_table[] = {
 	{ .name = "mountpoint", .type = OPTION_STRING, .help = "the directory to mount on" },
 	{ .name = "store",
@@ -29,6 +40,15 @@ const struct option_spec config_root_table[] = {
 	  .type = OPTION_BOOL,
 	  .default_text = "true",
 	  .help = "the worker can reach its store and the network only" },
+	{ .name = "publish_mode",
+	  .type = OPTION_CUSTOM,
+	  .parse = parse_publish_mode,
+	  .default_text = "auto",
+	  .help = "how names move: auto, by rename where that is possible; or notify" },
+	{ .name = "prewarm_total",
+	  .type = OPTION_SIZE,
+	  .default_text = "1GiB",
+	  .help = "how much of all terms is put into memory before it is asked for" },
 	{ .name = NULL },
 };
 
@@ -212,6 +232,10 @@ static int load(struct loader *loader, struct config **ret)
 				      ? options_bool(other, "allow_other")
 				      : geteuid() == 0;
 	config->sandbox = options_bool(root_giver(loader, "sandbox"), "sandbox");
+	config->publish_mode = (enum config_publish_mode)options_int(
+		root_giver(loader, "publish_mode"), "publish_mode");
+	config->prewarm_total_bytes = options_size_bytes(root_giver(loader, "prewarm_total"),
+							 "prewarm_total");
 	const char *user = options_string(root_giver(loader, "user"), "user");
 	if (user && !(config->user = strdup(user))) {
 		problem_out_of_memory(&loader->problems);

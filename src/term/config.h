@@ -21,6 +21,7 @@
 enum config_failover { FAILOVER_NEWER, FAILOVER_ANY };
 enum config_backwards { BACKWARDS_ACCEPT, BACKWARDS_CONFIRM, BACKWARDS_REFUSE };
 enum config_on_delete { ON_DELETE_KEEP, ON_DELETE_REMOVE };
+enum config_publish_mode { PUBLISH_AUTO, PUBLISH_NOTIFY };
 enum config_on_expire { ON_EXPIRE_KEEP, ON_EXPIRE_HIDE };
 
 struct term_config {
@@ -31,8 +32,9 @@ struct term_config {
 	int64_t refresh_interval_ms; /* or CONFIG_NEVER */
 	uint64_t min_size_bytes;
 	uint64_t max_size_bytes;
-	int64_t max_stale_ms; /* 0: nothing expires; else more than refresh_interval_ms */
-	unsigned history;     /* superseded snapshots that are kept */
+	uint64_t prewarm_limit_bytes; /* 0: nothing is put into memory before it is asked for */
+	int64_t max_stale_ms;	      /* 0: nothing expires; else more than refresh_interval_ms */
+	unsigned history;	      /* superseded snapshots that are kept */
 	mode_t mode;
 	uid_t user;
 	gid_t group;
@@ -48,9 +50,11 @@ struct config {
 	char *store;	  /* absolute directory, or "memory"; never NULL once mountpoint is known */
 	int64_t start_timeout_ms;
 	bool allow_other;
-	char *user;		   /* whom the worker of a root's mount runs as; NULL: not said */
-	bool sandbox;		   /* the worker is confined */
-	struct term_config *terms; /* sorted by name */
+	char *user;   /* whom the worker of a root's mount runs as; NULL: not said */
+	bool sandbox; /* the worker is confined */
+	enum config_publish_mode publish_mode;
+	uint64_t prewarm_total_bytes; /* of all terms */
+	struct term_config *terms;    /* sorted by name */
 	size_t n_terms;
 };
 

@@ -188,6 +188,8 @@ static void show_values(const struct term_config *term, const struct term_config
 		show_size("\t", "min_size", term->min_size_bytes, out);
 	if (!usual || usual->max_size_bytes != term->max_size_bytes)
 		show_size("\t", "max_size", term->max_size_bytes, out);
+	if (!usual || usual->prewarm_limit_bytes != term->prewarm_limit_bytes)
+		show_size("\t", "prewarm_limit", term->prewarm_limit_bytes, out);
 	if (!usual || usual->on_expire != term->on_expire)
 		fprintf(out, "\ton_expire = %s\n", on_expire_name(term->on_expire));
 	if (!usual || usual->mode != term->mode)
@@ -246,6 +248,9 @@ void config_show(const struct config *config, enum config_secrets secrets, FILE 
 	if (config->user)
 		show_string("", "user", config->user, out);
 	fprintf(out, "sandbox = %s\n", bool_name(config->sandbox));
+	fprintf(out, "publish_mode = %s\n",
+		config->publish_mode == PUBLISH_NOTIFY ? "notify" : "auto");
+	show_size("", "prewarm_total", config->prewarm_total_bytes, out);
 	if (secrets == CONFIG_SECRETS_SHOWN)
 		usual = show_defaults(config, out);
 	for (size_t i = 0; i < config->n_terms; i++)

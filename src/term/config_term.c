@@ -185,6 +185,10 @@ const struct option_spec config_term_table[] = {
 	  .parse = parse_max_size,
 	  .default_text = "1GiB",
 	  .help = "a larger download is refused" },
+	{ .name = "prewarm_limit",
+	  .type = OPTION_SIZE,
+	  .default_text = "64MiB",
+	  .help = "how much of a new version is put into memory before it is asked for" },
 	{ .name = "mode",
 	  .type = OPTION_CUSTOM,
 	  .parse = parse_mode,
@@ -444,10 +448,13 @@ static void finish_term(struct loader *loader, struct draft *draft)
 	struct term_config *term = &draft->term;
 	const struct options *lazy = giver(loader, draft, "lazy_init");
 	const struct options *min = giver(loader, draft, "min_size");
+	const struct options *warm = giver(loader, draft, "prewarm_limit");
 
 	term->refresh_interval_ms = effective(loader, draft, "refresh_interval");
 	term->max_size_bytes = (uint64_t)effective(loader, draft, "max_size");
 	term->min_size_bytes = options_size_bytes(min ? min : loader->defaults, "min_size");
+	term->prewarm_limit_bytes = options_size_bytes(warm ? warm : loader->defaults,
+						       "prewarm_limit");
 	term->max_stale_ms = effective(loader, draft, "max_stale");
 	term->on_expire = (enum config_on_expire)effective(loader, draft, "on_expire");
 	term->history = (unsigned)effective(loader, draft, "history");

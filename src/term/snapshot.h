@@ -2,7 +2,8 @@
  * snapshot: the immutable bytes of one version and what is known about them.
  *
  * Everything here is set once by the store, before anybody else sees the snapshot; only the
- * reference count and the verification state change afterwards, both atomic.
+ * reference count and the verification state change afterwards, both atomic, and what belongs to
+ * the one thread that publishes.
  */
 #ifndef TERM_SNAPSHOT_H
 #define TERM_SNAPSHOT_H
@@ -40,6 +41,7 @@ struct snapshot {
 	uint8_t sha256[DIGEST_SIZE];
 	_Atomic enum snapshot_integrity integrity;
 	_Atomic int64_t unreadable_since_ms; /* clock_boot_ms(); 0: it was not tried, or is */
+	uint64_t prewarmed_bytes; /* the publisher's: in the page cache before anybody asked */
 	atomic_uint refs;
 	const char *version; /* both point behind the struct */
 	const char *source;

@@ -484,7 +484,7 @@ static void test_died_while_negotiating(bool reply_saved)
 	struct stat stat;
 	size_t len;
 
-	int own_device = mkdtemp(dir) ? device_mount(dir, false, &err) : -1;
+	int own_device = mkdtemp(dir) ? device_mount(dir, false, false, &err) : -1;
 	int own_memfd = slots_make(&err);
 	if (own_device < 0 || slots_map(&first, own_memfd, &err) < 0) {
 		ok(false, "a second mount: %s", err.msg);
@@ -551,7 +551,7 @@ static bool set_up(struct err *err)
 	memfd = slots_make(err);
 	if (memfd < 0 || slots_map(&slots, memfd, err) < 0 || !mkdtemp(mountpoint))
 		return false;
-	device = device_mount(mountpoint, false, err);
+	device = device_mount(mountpoint, false, false, err);
 	return device >= 0;
 }
 

@@ -1,0 +1,132 @@
+/*
+ * The visitor's process: one call on the mount after the other.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "mount/visitor.h"
+#include "mount/visitor_internal.h"
+
+/* A directory below `at`, "" for itself: the caller's, or a negative errno. */
+static int open_directory(int at, const char *path, uint64_t resolve)
+{
+	struct open_how how = {
+		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = resolve,
+	};
+	long fd = syscall(SYS_openat2, at, *path ? path : ".", &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* Cuts the path into its directory, which is opened, and the last component. */
+static int open_parent(int root, char *path, const char **ret_name)
+{
+	char *slash = strrchr(path, '/');
+
+	*ret_name = slash ? slash + 1 : path;
+	if (slash)
+		*slash = '\0';
+	return open_directory(root, slash ? path : "",
+			      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+}
+
+static int negative(int result)
+{
+	return result < 0 ? -errno : 0;
+}
+
+static int look_in(int dir, const char *name)
+{
+	struct stat stat;
+
+	return negative(fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT));
+}
+
+static int look(int root, char *path)
+{
+	const char *name;
+	_cleanup_close_ int dir = open_parent(root, path, &name);
+
+	return dir < 0 ? dir : look_in(dir, name);
+}
+
+static int move(int root, char *from, char *to)
+{
+	const char *from_name, *to_name;
+	_cleanup_close_ int from_dir = open_parent(root, from, &from_name);
+	_cleanup_close_ int to_dir = open_parent(root, to, &to_name);
+
+	if (from_dir < 0 || to_dir < 0)
+		return from_dir < 0 ? from_dir : to_dir;
+	if (renameat(from_dir, from_name, to_dir, to_name) < 0)
+		return -errno;
+	look_in(to_dir, to_name); /* whatever comes of it: it has moved */
+	return 0;
+}
+
+static int remove_name(int root, char *path)
+{
+	const char *name;
+	_cleanup_close_ int dir = open_parent(root, path, &name);
+
+	return dir < 0 ? dir : negative(unlinkat(dir, name, 0));
+}
+
+static int perform(int root, struct visitor_request *request, bool is_writable)
+{
+	char *to = request->paths + strlen(request->paths) + 1;
+
+	switch (request->verb) {
+	case VISITOR_LOOK:
+		return look(root, request->paths);
+	case VISITOR_MOVE:
+		return is_writable ? move(root, request->paths, to) : -EROFS;
+	case VISITOR_REMOVE:
+		return is_writable ? remove_name(root, request->paths) : -EROFS;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* Two texts that end. */
+static bool is_complete(const struct visitor_request *request, size_t len)
+{
+	const size_t head = offsetof(struct visitor_request, paths);
+
+	if (len <= head || request->paths[len - head - 1] != '\0')
+		return false;
+	return strlen(request->paths) + 1 < len - head;
+}
+
+int visitor_serve(int socket, int root, const char *mountpoint)
+{
+	_cleanup_close_ int peer = socket;
+	_cleanup_close_ int handle = root;
+	static struct visitor_request request;
+	ssize_t len;
+
+	while ((len = recv(peer, &request, sizeof(request), 0)) > 0) {
+		_cleanup_close_ int opened = handle < 0 ? open_directory(AT_FDCWD, mountpoint, 0)
+							: -1;
+		visitor_reply reply = -EINVAL;
+
+		if (handle < 0 && opened < 0)
+			reply = opened;
+		else if (is_complete(&request, (size_t)len))
+			reply = perform(handle < 0 ? opened : handle, &request, handle >= 0);
+		close_cleanup(&opened);
+		opened = -1;
+		if (send(peer, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
+			break;
+	}
+	return 0;
+}
