@@ -246,6 +246,15 @@ class Mount:
         """The keeper's pid: of a mount in the foreground it is the command itself."""
         return self.process.pid
 
+    def path_of_handle(self):
+        """What the keeper holds of the mount for visitors, as a path that root can walk."""
+        number = os.stat(self.path).st_dev
+        for fd in os.listdir(f"/proc/{self.keeper}/fd"):
+            path = f"/proc/{self.keeper}/fd/{fd}"
+            if os.path.isdir(path) and os.stat(path).st_dev == number:
+                return path
+        return None
+
     @property
     def worker(self):
         return wait_for(lambda: self.child("worker"), "one worker")

@@ -41,6 +41,7 @@ FIRST, LAST = ["nice", "-n", "-5"], ["nice", "-n", "10"]
 # What the log may say besides what went well.
 EXPECTED = (
     "event=worker_died",
+    "event=visitor_lost",
     "event=failed",
     "event=upgrade_refused",
     "event=upgrade_failed",
@@ -262,6 +263,13 @@ class Chaos:
             return pid
         return None
 
+    def kill_visitor(self):
+        """Names have to move all the same."""
+        for pid in children(self.m.keeper, "visitor"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.did["visitors killed"] += 1
+
     def kill_standby(self):
         """The new one of an upgrade, wherever that is."""
         until = time.monotonic() + 4
@@ -276,6 +284,7 @@ class Chaos:
         ways = [
             (6, self.kill_any),
             (2, self.kill_standby),
+            (2, self.kill_visitor),
             (3, self.kill_at_once),
             *((3, functools.partial(self.aim, at)) for at in ("publish", "commit", "read")),
         ]

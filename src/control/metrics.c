@@ -170,6 +170,25 @@ static void write_operation(void *arg, const char *op, uint64_t count)
 	fprintf(out, "rptfs_fuse_requests_total{op=\"%s\"} %" PRIu64 "\n", op, count);
 }
 
+static void write_publishes(FILE *out, const struct control_view *view)
+{
+	struct fs_publish_counts counts;
+
+	fs_publish_counts(view->fs, &counts);
+	family(out, "rptfs_moves_total", "counter",
+	       "Names that came, moved to another snapshot or went away, by the way it was done.");
+	fprintf(out, "rptfs_moves_total{mode=\"rename\"} %" PRIu64 "\n", counts.renamed);
+	fprintf(out, "rptfs_moves_total{mode=\"notify\"} %" PRIu64 "\n", counts.notified);
+	family(out, "rptfs_publish_seconds", "summary",
+	       "From the commit of a new version until readers see it.");
+	fprintf(out, "rptfs_publish_seconds_sum %" PRIu64 ".%09" PRIu64 "\n",
+		counts.published_ns / NS_PER_S, counts.published_ns % NS_PER_S);
+	fprintf(out, "rptfs_publish_seconds_count %" PRIu64 "\n", counts.published);
+	single(out, "rptfs_prewarmed_bytes_total", "counter",
+	       "Bytes that were put into the page cache before anybody asked for them.",
+	       counts.prewarmed_bytes);
+}
+
 static void write_mount(FILE *out, const struct control_view *view)
 {
 	uint64_t snapshots = 0, bytes = 0;
@@ -190,6 +209,7 @@ static void write_mount(FILE *out, const struct control_view *view)
 	       refresher_threads(view->refresher));
 	single(out, "rptfs_http_requests_total", "counter", "HTTP requests made since the start.",
 	       http_requests_total(view->http));
+	write_publishes(out, view);
 	family(out, "rptfs_fuse_requests_total", "counter",
 	       "Requests received from the kernel since the start, by operation.");
 	fs_request_counts(view->fs, write_operation, out);

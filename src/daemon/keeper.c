@@ -183,7 +183,7 @@ static bool has_children(void)
 	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-/* Runner and notifiers end by themselves when the worker has. */
+/* Runner, visitor and notifiers end by themselves when the worker has. */
 static void end_others(struct keeper *keeper)
 {
 	int64_t deadline = clock_awake_ms() + OTHERS_END_MS;

@@ -123,8 +123,26 @@ static void start_next(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the death of one */
 
+/* Whoever reaps it comes later. */
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return pid && (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+		       info.si_pid == pid);
+}
+
+/* It does not answer: what it was told to do it may still finish. */
+static void end_visitor(struct keeper_worker *worker)
+{
+	if (worker->visitor && !has_ended(worker->visitor))
+		kill(worker->visitor, SIGKILL);
+	worker->visitor = 0;
+}
+
 void keeper_forget_worker(struct keeper_worker *worker)
 {
+	end_visitor(worker);
 	close_cleanup(&worker->channel);
 	*worker = (struct keeper_worker){ .channel = -1, .serving_ms = NEVER };
 }
@@ -266,15 +284,6 @@ void keeper_worker_died(struct keeper *keeper, int wait_status)
 
 /* ------------------------------------------------------------------ its messages */
 
-/* Whoever reaps it comes later. */
-static bool has_ended(pid_t pid)
-{
-	siginfo_t info = { .si_pid = 0 };
-
-	return pid && (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
-		       info.si_pid == pid);
-}
-
 /* One at a time for each worker; that none was started shows to it as the end of its socket. */
 void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, int socket)
 {
@@ -315,10 +324,9 @@ void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, i
 		.errors = -1,
 	};
 
-	if (has_ended(worker->visitor))
-		worker->visitor = 0;
-	if (worker->visitor || socket < 0 || keeper->is_detached)
+	if (socket < 0 || keeper->is_detached)
 		return;
+	end_visitor(worker);
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", socket,
 		 state->handle);
 	pid_t pid = process_start(&start, &err);

@@ -129,13 +129,14 @@ static void note_failed_rename(struct mover *mover, const struct term *term, int
 }
 
 /* Everything that the name's first reader would have to wait for. */
-static void prepare(struct mover *mover, const struct term *term, struct snapshot *next,
+static void prepare(struct mover *mover, struct term *term, struct snapshot *next,
 		    const char *staged)
 {
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *replaced = term_current(term);
 	int result = visitor_look(mover->setup.visitor, staged);
 
 	if (result == 0)
-		prewarm_store(mover->prewarm, next, term->config->prewarm_limit_bytes);
+		prewarm_store(mover->prewarm, next, replaced, term->config->prewarm_limit_bytes);
 	else
 		log_event(LOG_LEVEL_DEBUG, "visit_failed", LOG_STR("term", term->config->name),
 			  LOG_STR("error", strerror(-result)));

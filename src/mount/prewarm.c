@@ -44,9 +44,9 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 /* Whole pages, or all: what is stored of a page does not make it readable. */
 static uint64_t wanted_bytes(const struct prewarm *prewarm, const struct snapshot *snapshot,
-			     uint64_t limit_bytes)
+			     uint64_t given_back, uint64_t limit_bytes)
 {
-	uint64_t total = prewarm->setup.total_bytes;
+	uint64_t total = prewarm->setup.total_bytes + given_back;
 	uint64_t left = total > prewarm->held_bytes ? total - prewarm->held_bytes : 0;
 	uint64_t wanted = least(snapshot->size_bytes, least(limit_bytes, left));
 
@@ -88,10 +88,12 @@ static uint64_t store_bytes(struct prewarm *prewarm, int fd, uint64_t id, uint64
 	return done;
 }
 
-void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot, uint64_t limit_bytes)
+void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot,
+		   const struct snapshot *replaced, uint64_t limit_bytes)
 {
 	struct err err = ERR_INIT;
-	uint64_t wanted = wanted_bytes(prewarm, snapshot, limit_bytes);
+	uint64_t given_back = replaced ? replaced->prewarmed_bytes : 0;
+	uint64_t wanted = wanted_bytes(prewarm, snapshot, given_back, limit_bytes);
 
 	/* What is not checked yet is not shown to anybody. */
 	if (!wanted || atomic_load(&snapshot->integrity) != SNAPSHOT_VERIFIED)

@@ -32,8 +32,10 @@ void prewarm_free(struct prewarm *prewarm);
 
 DEFINE_CLEANUP(struct prewarm, prewarm_free)
 
-/* All by the publisher's thread. The kernel knows the snapshot's node. */
-void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot, uint64_t limit_bytes);
+/* All by the publisher's thread. The kernel knows the snapshot's node; it is about to let go of the
+ * one that is replaced (NULL: none), most likely. */
+void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot,
+		   const struct snapshot *replaced, uint64_t limit_bytes);
 /* The kernel has let go of the snapshot, and of its pages. */
 void prewarm_released(struct prewarm *prewarm, const struct snapshot *snapshot);
 

@@ -14,17 +14,21 @@
 #include "mount/visitor_internal.h"
 
 /* All that it waits for is answered from memory; longer, and it is given up. */
-#define ANSWER_MAX_S 10
+#define ANSWER_MAX_S 5
 
-/* One that died is followed by another no sooner than this. */
-#define RESTART_MS 1000
+/* Whoever asks for something waits this long for another one where one has died, and so many die
+ * before it is done without for a while. */
+#define RESTART_MS   100
+#define FAILURES_MAX 3
+#define REST_MS	     10000
 
 struct visitor {
 	int (*start)(void *arg, int socket);
 	void *arg;
 	int socket; /* owned; -1: there is none */
 	bool is_retired;
-	int64_t not_until_ms; /* when the next may be started; clock_boot_ms() */
+	unsigned failures;     /* in a row: those that gave no answer */
+	int64_t rest_until_ms; /* clock_boot_ms() */
 };
 
 int visitor_new(struct visitor **ret, int (*start)(void *arg, int socket), void *arg,
@@ -60,15 +64,13 @@ void visitor_free(struct visitor *visitor)
 static bool ensure_started(struct visitor *visitor)
 {
 	const struct timeval limit = { .tv_sec = ANSWER_MAX_S };
-	int64_t now_ms = clock_boot_ms();
 	int pair[2];
 
 	if (visitor->socket >= 0)
 		return true;
-	if (visitor->is_retired || now_ms < visitor->not_until_ms ||
+	if (visitor->is_retired || clock_boot_ms() < visitor->rest_until_ms ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return false;
-	visitor->not_until_ms = now_ms + RESTART_MS;
 	_cleanup_close_ int ours = pair[0];
 	_cleanup_close_ int theirs = pair[1];
 	if (setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
@@ -78,14 +80,19 @@ static bool ensure_started(struct visitor *visitor)
 	return true;
 }
 
+/* Returns the negative errno. */
 static int give_up(struct visitor *visitor, int error)
 {
 	close(steal_fd(&visitor->socket));
 	log_event(LOG_LEVEL_WARNING, "visitor_lost", LOG_STR("error", strerror(error)));
+	if (++visitor->failures < FAILURES_MAX)
+		return -error;
+	visitor->failures = 0;
+	visitor->rest_until_ms = clock_boot_ms() + REST_MS;
 	return -error;
 }
 
-static int ask(struct visitor *visitor, const struct visitor_request *request, size_t len)
+static int ask_once(struct visitor *visitor, const struct visitor_request *request, size_t len)
 {
 	visitor_reply reply;
 	ssize_t got;
@@ -97,9 +104,23 @@ static int ask(struct visitor *visitor, const struct visitor_request *request, s
 	do {
 		got = recv(visitor->socket, &reply, sizeof(reply), 0);
 	} while (got < 0 && errno == EINTR);
-	if (got == sizeof(reply))
-		return reply;
-	return give_up(visitor, got < 0 && errno == EAGAIN ? ETIMEDOUT : ENOTCONN);
+	if (got != sizeof(reply))
+		return give_up(visitor, got < 0 && errno == EAGAIN ? ETIMEDOUT : ENOTCONN);
+	visitor->failures = 0;
+	return reply;
+}
+
+/* One that has died is followed by another, which is asked the same: watchers would miss a move
+ * that is made in another way. */
+static int ask(struct visitor *visitor, const struct visitor_request *request, size_t len)
+{
+	int result = ask_once(visitor, request, len);
+
+	while (result == -ENOTCONN && visitor->failures) {
+		usleep(RESTART_MS * 1000);
+		result = ask_once(visitor, request, len);
+	}
+	return result;
 }
 
 static int ask_about(struct visitor *visitor, enum visitor_verb verb, const char *path,

@@ -500,6 +500,7 @@ static void test_died_while_negotiating(bool reply_saved)
 		((struct fuse_out_header *)(void *)reply)->unique = in->unique;
 		slots_save_init_request(first, in, in->len);
 		slots_save_init_reply(first, reply, len);
+		slots_set_first(first, atomic_load(&world->next_id)); /* as each does before */
 	}
 	slots_unmap(first);
 	int device_before = device, memfd_before = memfd;

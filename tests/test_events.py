@@ -1,0 +1,155 @@
+"""What programs that watch a term or its directory are told."""
+
+import os
+import threading
+import time
+
+import pytest
+from rptmount import wait_for
+from watchers import inotifywait, node
+
+
+def http(origin, name, term="refresh_interval = 1h"):
+    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+
+
+@pytest.fixture
+def renames(build):
+    """Do names move by a rename? Else only who watches the file itself is told."""
+    return build.publish_mode == "auto"
+
+
+def update(m, origin, name, body):
+    origin.put("/" + name, body)
+    m.refresh(name)
+    assert m.read(name) == body
+
+
+def test_the_mode_is_shown(mount, origin, renames):
+    origin.put("/t", b"x")
+    m = mount(http(origin, "t"))
+    mode = "rename" if renames else "notify"
+    assert os.getxattr(m.path, "user.rpt.publish_mode").decode() == mode
+    assert m.events("mounted", publish_mode=mode)
+    update(m, origin, "t", b"y")
+    assert m.metrics()[f'rptfs_moves_total{{mode="{mode}"}}'] == 2
+
+
+def test_watchers_of_a_directory_see_each_update(mount, origin, renames):
+    origin.put("/d/t", b"first")
+    origin.put("/d/u", b"not changed")
+    m = mount(http(origin, "d/t") + http(origin, "d/u"))
+    with inotifywait(m.at("d")) as watcher, inotifywait(m.path) as other:
+        for i in range(50):
+            update(m, origin, "d/t", b"version %d" % i)
+        if renames:
+            assert watcher.wait(50) == ["MOVED_TO t"] * 50
+        # No event without an update, and none elsewhere.
+        m.refresh()
+        for _ in range(20):
+            m.read("d/t")
+            os.stat(m.at("d/u"))
+            os.listdir(m.at("d"))
+        update(m, origin, "d/t", b"the last")
+        if renames:
+            assert watcher.wait(51) == ["MOVED_TO t"] * 51
+        assert other.lines == []
+
+
+def test_watchers_of_a_file_see_each_update(mount, origin, renames):
+    origin.put("/t", b"first")
+    m = mount(http(origin, "t"))
+    for i in range(10):
+        with inotifywait(m.at("t")) as watcher:
+            m.refresh("t")  # unchanged
+            assert watcher.lines == []
+            update(m, origin, "t", b"version %d" % i)
+            said = [line.strip() for line in watcher.wait(2 if renames else 1)]
+            assert said == (["ATTRIB", "DELETE_SELF"] if renames else ["DELETE_SELF"])
+
+
+def test_names_that_come_and_go(mount, origin, renames):
+    term = "on_delete = remove refresh_interval = 1h"
+    origin.put("/d/a", b"there from the beginning")
+    m = mount(http(origin, "d/a", term) + http(origin, "d/b", term), expect=["event=failed"])
+    with inotifywait(m.at("d")) as watcher:
+        update(m, origin, "d/b", b"new")
+        origin.remove("/d/a")
+        m.refresh("d/a", ok=False)
+        assert m.ls("d") == ["b"]
+        update(m, origin, "d/a", b"back again")
+        if renames:
+            assert watcher.wait(3) == ["MOVED_TO b", "DELETE a", "MOVED_TO a"]
+        else:
+            assert watcher.lines == []
+        assert m.ls("d") == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["fs.watch", "chokidar"])
+def test_node_programs_notice(mount, origin, renames, kind):
+    """Both watch a directory as node's programs do to reload what is in it."""
+    if not renames:
+        pytest.skip("who watches a directory is told nothing by a notification")
+    origin.put("/d/t", b"first")
+    m = mount(http(origin, "d/t"))
+    with node(kind, m.at("d")) as watcher:
+        for i in range(5):
+            # chokidar needs a moment to watch the new file: of a local one that is replaced every
+            # 20 ms it reports every third.
+            time.sleep(0.3)
+            before = len(watcher.lines)
+            update(m, origin, "d/t", b"version %d" % i)
+            said = watcher.wait(before + 1)[before:]
+            assert said[0] == ("rename t" if kind == "fs.watch" else f"change {m.at('d/t')}")
+
+
+def test_a_node_program_that_watches_one_file(mount, origin, build):
+    """In both modes: chokidar has a watch on the file, and looks again when that is gone."""
+    origin.put("/t", b"first")
+    m = mount(http(origin, "t"))
+    with node("chokidar", m.at("t")) as watcher:
+        update(m, origin, "t", b"another")
+        assert watcher.wait(1)[0].split()[0] in ("change", "unlink", "add")
+
+
+class Follower(threading.Thread):
+    """Reads the file when its directory says so, and at no other time."""
+
+    def __init__(self, m, watcher, name):
+        super().__init__(daemon=True)
+        self.m, self.watcher, self.name = m, watcher, name
+        self.seen, self.ending = [m.read(name)], False
+
+    def run(self):
+        read = 0
+        while not self.ending:
+            if len(self.watcher.lines) > read:
+                read = len(self.watcher.lines)
+                self.seen.append(self.m.read(self.name))
+
+
+def test_no_death_hides_an_update_from_watchers(mount, origin, renames):
+    """Worker and visitor are killed in the middle of updates; who reads on each event is never left
+    with an old version."""
+    if not renames:
+        pytest.skip("who watches a directory is told nothing by a notification")
+    origin.put("/d/t", b"version 0")
+    m = mount(http(origin, "d/t"), expect=["event=worker_died", "event=visitor_lost"])
+    with inotifywait(m.at("d"), events="moved_to") as watcher:
+        follower = Follower(m, watcher, "d/t")
+        follower.start()
+        for i in range(1, 25):
+            body = b"version %d" % i
+            origin.put("/d/t", body)
+            m.run_rpt("refresh", "d/t")  # not waited for
+            if i % 3 == 0:
+                m.kill_worker()
+            elif i % 3 == 1 and (visitor := m.child("visitor")):
+                os.kill(visitor, 9)
+            wait_for(lambda: m.run_rpt("refresh", "--wait", "d/t").returncode == 0, "an update", 20)
+            m.wait_content("d/t", body)
+            wait_for(lambda body=body: follower.seen[-1] == body, "the event", 10)
+        follower.ending = True
+        follower.join(10)
+    versions = [int(body.split()[1]) for body in follower.seen]
+    assert versions == sorted(versions)

@@ -1,0 +1,294 @@
+"""Publishing: what the first reader after an update pays, and that the name is never away."""
+
+import errno
+import mmap
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+from rptmount import comm, drop_pages, session_processes, wait_for, xattr
+from test_serving import messages_of
+
+
+def http(origin, name, term="refresh_interval = 1h"):
+    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+
+
+def first_reader(path, size):
+    """As a program that has never seen the file."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert os.fstat(fd).st_size == size
+        data = b""
+        while chunk := os.pread(fd, 1 << 20, len(data)):
+            data += chunk
+        if size:
+            with mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ) as mapping:
+                assert mapping[size - 1] == data[-1]
+        os.stat(path)
+        return data
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 5000, 3_000_001])
+def test_the_first_reader_sends_no_request(mount, origin, size):
+    origin.put("/d/t", b"before")
+    m = mount(http(origin, "d/t"))
+    m.read("d/t")
+    for i in range(3):
+        body = os.urandom(size) if size else (b"", b"x", b"")[i]
+        origin.put("/d/t", body, etag=f'"{i}"')
+        m.refresh("d/t")
+        before = m.counts()
+        assert first_reader(m.at("d/t"), len(body)) == body
+        after = m.counts()
+        caused = {op: n - before.get(op, 0) for op, n in after.items() if n != before.get(op, 0)}
+        # What the old version's last user let go of.
+        assert not set(caused) - {"forget", "batch_forget"}, caused
+
+
+def test_a_new_name_is_as_ready(mount, origin):
+    m = mount(http(origin, "d/t"), expect=["event=failed"])
+    assert m.ls("d") == []
+    m.metrics()  # the first that is opened: the kernel learns that it need not ask
+    origin.put("/d/t", b"there now")
+    m.refresh("d/t")
+    before = m.counts()
+    assert first_reader(m.at("d/t"), 9) == b"there now"
+    assert m.counts() == before
+
+
+def reads_of(m, action):
+    before = m.counts().get("read", 0)
+    action()
+    return m.counts().get("read", 0) - before
+
+
+def test_prewarm_limit(mount, origin):
+    """Above it the beginning is ready, and 0 is off."""
+    m = mount(
+        http(origin, "off", "prewarm_limit = 0 refresh_interval = 1h")
+        + http(origin, "head", "prewarm_limit = 1MiB refresh_interval = 1h"),
+        expect=["event=failed"],
+    )
+    body = os.urandom(6 << 20)
+    for name in ("off", "head"):
+        origin.put("/" + name, body)
+        m.refresh(name)
+    assert m.metrics()["rptfs_prewarmed_bytes_total"] == 1 << 20
+    fd = os.open(m.at("head"), os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # no reading ahead
+    assert reads_of(m, lambda: os.pread(fd, 1 << 20, 0)) == 0
+    assert reads_of(m, lambda: os.pread(fd, 4096, 1 << 20)) == 1
+    os.close(fd)
+    fd = os.open(m.at("off"), os.O_RDONLY)
+    assert reads_of(m, lambda: os.pread(fd, 4096, 0)) == 1
+    os.close(fd)
+    assert m.read("head") == m.read("off") == body
+
+
+def test_prewarm_total(mount, origin):
+    """What superseded versions had is given back once the kernel has let go of them."""
+    config = "".join(http(origin, f"t{i}") for i in range(4))
+    m = mount("prewarm_total = 3MiB\n" + config, expect=["event=failed"])
+    for i in range(4):
+        origin.put(f"/t{i}", os.urandom(1 << 20))
+        m.refresh(f"t{i}")
+    assert m.metrics()["rptfs_prewarmed_bytes_total"] == 3 << 20
+    assert reads_of(m, lambda: m.read("t0")) == 0
+    assert reads_of(m, lambda: m.read("t3")) > 0
+    for _ in range(5):
+        origin.put("/t0", os.urandom(1 << 20))
+        m.refresh("t0")
+        assert reads_of(m, lambda: m.read("t0")) == 0
+
+
+def cached_pages(path):
+    """Of the file, in the page cache."""
+    done = subprocess.run(
+        ["fincore", "--bytes", "--noheadings", "--output", "RES", path],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+def test_the_bytes_are_in_memory_once(mount, origin):
+    origin.put("/t", os.urandom(8 << 20))
+    m = mount(http(origin, "t"))
+    files = [
+        os.path.join(place, name)
+        for place, _, names in os.walk(os.path.join(m.store, "snapshots"))
+        for name in names
+    ]
+    assert len(files) == 1
+    assert cached_pages(files[0]) <= 1 << 20, "the store's file is out of memory"
+    assert cached_pages(m.at("t")) == 8 << 20
+
+
+def test_old_versions_stay_and_go(mount, origin):
+    """Whoever has one open keeps it; the kernel lets go of all others."""
+    origin.put("/t", b"version 0")
+    m = mount(http(origin, "t", "history = 0 refresh_interval = 1h"))
+    fd = os.open(m.at("t"), os.O_RDONLY)
+    for i in range(1, 20):
+        origin.put("/t", b"version %d" % i)
+        m.refresh("t")
+    drop_pages(fd)
+    assert os.pread(fd, 100, 0) == b"version 0"
+    assert xattr(fd, "sha256") != m.xattr("t", "sha256")
+    wait_for(lambda: m.metrics()["rptfs_snapshots"] == 2, "two snapshots in the store")
+    os.close(fd)
+    wait_for(lambda: m.metrics()["rptfs_snapshots"] == 1, "one snapshot in the store")
+
+
+class Changer(threading.Thread):
+    """The origin has always something new."""
+
+    def __init__(self, origin, names):
+        super().__init__(daemon=True)
+        self.origin, self.names, self.ending = origin, names, False
+
+    def run(self):
+        while not self.ending:
+            for name in self.names:
+                self.origin.put("/" + name, os.urandom(8))
+            time.sleep(0.003)
+
+
+class Opener(threading.Thread):
+    """Opens the name without pause."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.ending = path, False
+        self.opened, self.missing = 0, 0
+
+    def run(self):
+        while not self.ending:
+            try:
+                os.close(os.open(self.path, os.O_RDONLY))
+                self.opened += 1
+            except OSError as error:
+                assert error.errno == errno.ENOENT
+                self.missing += 1
+
+
+def test_the_name_is_never_away(mount, origin, build):
+    """10,000 swaps; fewer where everything is slower."""
+    swaps = 10_000 if build.name == "plain" else 1500
+    names = [f"d/t{i}" for i in range(16)]
+    changer = Changer(origin, names)
+    changer.start()
+    wait_for(lambda: len(origin.pages) == len(names), "the first versions")
+    m = mount(
+        "".join(http(origin, name, "history = 0 refresh_interval = 10ms") for name in names),
+        store="memory", expect=["event=failed"],
+    )  # fmt: skip
+    openers = [Opener(m.at(name)) for name in ("d/t0", "d/t9")]
+    for opener in openers:
+        opener.start()
+
+    def moved():
+        metrics = m.metrics()
+        return sum(metrics[f'rptfs_moves_total{{mode="{mode}"}}'] for mode in ("rename", "notify"))
+
+    wait_for(lambda: moved() >= swaps, f"{swaps} swaps", 120 * build.slow, 0.2)
+    changer.ending = True
+    for opener in openers:
+        opener.ending = True
+        opener.join()
+        assert opener.missing == 0
+        assert opener.opened > swaps / 10
+
+
+# The mount itself
+
+
+def test_nobody_can_write(mount, origin):
+    """Root neither: where the mount is, it is read-only, and names move only for the publisher."""
+    origin.put("/t", b"x")
+    m = mount(http(origin, "t"))
+    for attempt in (
+        lambda: os.rename(m.at("t"), m.at("u")),
+        lambda: os.unlink(m.at("t")),
+        lambda: os.mkdir(m.at("d")),
+        lambda: os.open(m.at("new"), os.O_CREAT | os.O_WRONLY),
+        lambda: os.open(m.at("t"), os.O_WRONLY),
+        lambda: os.chmod(m.at("t"), 0o777),
+        lambda: os.setxattr(m.at("t"), "user.x", b"y"),
+        lambda: os.utime(m.at("t")),
+        lambda: os.symlink("/etc", m.at("etc")),
+    ):
+        with pytest.raises(OSError) as refused:
+            attempt()
+        assert refused.value.errno == errno.EROFS
+    assert os.listdir(m.at(".rpt/stage")) == []
+    assert m.read("t") == b"x"
+
+
+def test_the_handle_moves_nothing_for_others(mount, origin, build):
+    """Even through the keeper's own handle, which is writable."""
+    if build.publish_mode != "auto":
+        pytest.skip("nothing is writable")
+    origin.put("/a", b"a")
+    origin.put("/b", b"b")
+    m = mount(http(origin, "a") + http(origin, "b"))
+    root = m.path_of_handle()
+    for attempt in (
+        lambda: os.rename(f"{root}/a", f"{root}/b"),
+        lambda: os.rename(f"{root}/.rpt/stage/1", f"{root}/b"),
+        lambda: os.unlink(f"{root}/a"),
+        lambda: os.mkdir(f"{root}/d"),
+        lambda: os.close(os.open(f"{root}/new", os.O_CREAT | os.O_WRONLY)),
+        lambda: os.unlink(f"{root}/.rpt/generations"),
+    ):
+        with pytest.raises(OSError):
+            attempt()
+    assert (m.read("a"), m.read("b")) == (b"a", b"b")
+    assert m.ls() == ["a", "b"]
+
+
+def test_umount_ends_it(mount, origin, build):
+    """The handle keeps the connection, but nobody waits for that."""
+    origin.put("/t", b"x")
+    m = mount(http(origin, "t"))
+    m.read("t")
+    assert m.child("visitor") or build.sanitized
+    os.system(f"umount {m.path}")
+    assert not m.is_mounted()
+    assert m.process.wait(m.build.stops_in_s + 2) == 0
+    m.stop()
+
+
+def test_a_lazy_umount_serves_those_who_have_files_open(mount, origin):
+    origin.put("/t", b"x" * 10_000)
+    m = mount(http(origin, "t"))
+    fd = os.open(m.at("t"), os.O_RDONLY)
+    os.system(f"umount -l {m.path}")
+    drop_pages(fd)
+    assert os.pread(fd, 100, 5000) == b"x" * 100
+    time.sleep(0.2)
+    drop_pages(fd)
+    assert os.pread(fd, 100, 0) == b"x" * 100
+    assert m.process.poll() is None
+    assert "rptfs-visitor" not in [comm(pid) for pid in session_processes(m.process.pid)]
+    os.close(fd)
+    assert m.process.wait(m.build.stops_in_s + 2) == 0
+    m.stop()
+
+
+def test_a_visitor_that_hangs_or_dies_costs_no_update(mount, origin):
+    origin.put("/t", b"version 0")
+    m = mount(http(origin, "t"), expect=["event=visitor_lost"])
+    for i in range(1, 4):
+        os.kill(wait_for(lambda: m.child("visitor"), "the visitor"), 9)
+        origin.put("/t", b"version %d" % i)
+        m.refresh("t")
+        assert m.read("t") == b"version %d" % i
+    os.kill(wait_for(lambda: m.child("visitor"), "the visitor"), 19)
+    origin.put("/t", b"while it is stopped")
+    m.refresh("t")
+    assert m.read("t") == b"while it is stopped"
