@@ -380,7 +380,6 @@ static void all_announced(void *arg)
 {
 	struct fs *fs = arg;
 
-	fs_free_held_back(fs);
 	slots_set_attributes(fs->slots, fs->attributes);
 }
 
@@ -426,9 +425,8 @@ int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct 
 	if (session_start(fs->session, err) < 0)
 		return -1;
 	if (is_successor)
-		publisher_take_over(fs->publisher, others, fs->held_back, fs->n_held_back,
-				    all_announced, fs);
-	fs->n_held_back = 0; /* their references are the publisher's now */
+		publisher_take_over(fs->publisher, others, steal_ptr(&fs->held_back),
+				    fs->n_held_back, all_announced, fs);
 	fs->is_successor = is_successor;
 	return 0;
 }

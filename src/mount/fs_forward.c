@@ -92,8 +92,7 @@ int fs_hold_back(struct fs *fs, struct err *err)
 
 void fs_free_held_back(struct fs *fs)
 {
-	for (size_t i = 0; i < fs->n_held_back; i++)
+	for (size_t i = 0; fs->held_back && i < fs->n_held_back; i++)
 		snapshot_unref(fs->held_back[i].next);
-	free(steal_ptr(&fs->held_back));
-	fs->n_held_back = 0;
+	free(fs->held_back);
 }

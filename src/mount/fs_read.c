@@ -28,10 +28,13 @@ static void read_virtual(struct fs *fs, fuse_req_t req, uint64_t id, size_t size
 
 static void read_generations(struct fs *fs, fuse_req_t req, size_t size, off_t offset)
 {
-	size_t left = offset < GENERATIONS_SIZE ? (size_t)(GENERATIONS_SIZE - offset) : 0;
+	_cleanup_free_ char *buf = malloc(size);
 
-	fuse_reply_buf(req, generations_bytes(fs->generations, left ? (size_t)offset : 0),
-		       size < left ? size : left);
+	if (!buf)
+		fuse_reply_err(req, ENOMEM);
+	else
+		fuse_reply_buf(req, buf,
+			       generations_read(fs->generations, buf, size, (uint64_t)offset));
 }
 
 static int read_descriptor(int fd, const struct snapshot *snapshot, char *buf, size_t len,

@@ -39,7 +39,7 @@ struct fs {
 	uint64_t generations_id;
 	struct stage *stage;
 	uint64_t stage_id;
-	struct mover_held_back *held_back; /* owned, until the publisher is done with them */
+	struct mover_held_back *held_back; /* owned, until it is the publisher's */
 	size_t n_held_back;
 	bool is_successor;  /* on this mount; set by fs_start() */
 	int64_t started_ns; /* wall clock; times of .rpt */

@@ -3,6 +3,7 @@
 #include <endian.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define N_WORDS (GENERATIONS_SIZE / (int64_t)sizeof(uint64_t))
@@ -64,9 +65,22 @@ void generations_end(struct generations *generations)
 	raise_word(&generations->words[0], GENERATIONS_OVER);
 }
 
-const char *generations_bytes(const struct generations *generations, size_t offset)
+size_t generations_read(const struct generations *generations, char *ret, size_t size,
+			uint64_t offset)
 {
-	return (const char *)generations->words + offset;
+	size_t left = offset < GENERATIONS_SIZE ? (size_t)(GENERATIONS_SIZE - offset) : 0;
+	size_t len = size < left ? size : left, done = 0;
+
+	while (done < len) {
+		size_t start = (offset + done) % sizeof(uint64_t);
+		size_t n = sizeof(uint64_t) - start < len - done ? sizeof(uint64_t) - start
+								 : len - done;
+		uint64_t word = atomic_load(
+			&generations->words[(offset + done) / sizeof(uint64_t)]);
+		memcpy(ret + done, (const char *)&word + start, n);
+		done += n;
+	}
+	return len;
 }
 
 size_t generations_used(const struct generations *generations)

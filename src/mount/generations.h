@@ -38,8 +38,9 @@ uint64_t generations_word(const struct generations *generations, uint32_t slot);
 void generations_raise(struct generations *generations, uint32_t slot, uint64_t id);
 void generations_end(struct generations *generations);
 
-/* The bytes from `offset` on; there are GENERATIONS_SIZE of them. */
-const char *generations_bytes(const struct generations *generations, size_t offset);
+/* Copies what there is from `offset` on, at most `size` bytes; returns how many. */
+size_t generations_read(const struct generations *generations, char *ret, size_t size,
+			uint64_t offset);
 
 /* How many bytes there are up to the last slot that was ever raised, in whole words. */
 size_t generations_used(const struct generations *generations);

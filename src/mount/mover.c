@@ -81,11 +81,12 @@ static void release_old(struct mover *mover, const struct snapshot *old)
 /* -ENOENT: nobody has opened the file. */
 static int store_word(struct mover *mover, uint32_t slot)
 {
-	size_t offset = slot * sizeof(uint64_t);
+	char word[sizeof(uint64_t)];
+	uint64_t offset = slot * sizeof(word);
 
-	return session_notify_store(mover->setup.session, mover->setup.generations_id, offset,
-				    generations_bytes(mover->setup.generations, offset),
-				    sizeof(uint64_t));
+	generations_read(mover->setup.generations, word, sizeof(word), offset);
+	return session_notify_store(mover->setup.session, mover->setup.generations_id, offset, word,
+				    sizeof(word));
 }
 
 /* Whoever sees the word and opens gets that snapshot, so the name has moved before. */

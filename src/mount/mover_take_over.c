@@ -89,9 +89,9 @@ static void store_all_words(struct mover *mover)
 	size_t used = generations_used(mover->setup.generations);
 	char *data = session_store_data(session);
 
-	for (size_t offset = 0; offset < used; offset += NOTIFIER_DATA_MAX) {
-		size_t len = used - offset < NOTIFIER_DATA_MAX ? used - offset : NOTIFIER_DATA_MAX;
-		memcpy(data, generations_bytes(mover->setup.generations, offset), len);
+	for (size_t offset = 0, len; offset < used; offset += len) {
+		len = used - offset < NOTIFIER_DATA_MAX ? used - offset : NOTIFIER_DATA_MAX;
+		generations_read(mover->setup.generations, data, len, offset);
 		if (session_notify_store(session, mover->setup.generations_id, offset, data, len) <
 		    0)
 			return;

@@ -12,13 +12,13 @@ enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_TAKE_OVER, TASK_E
 
 struct task {
 	enum task_kind kind;
-	struct term *term;			 /* PUBLISH, LOST */
-	struct snapshot *snapshot;		 /* PUBLISH, LOST: a reference */
-	uint64_t id;				 /* FORGOTTEN */
-	bool done;				 /* PUBLISH: guarded by lock */
-	int64_t asked_at_ns;			 /* PUBLISH; clock_boot_ns() */
-	bool attributes;			 /* TAKE_OVER */
-	const struct mover_held_back *held_back; /* TAKE_OVER; n_held_back of them */
+	struct term *term;		   /* PUBLISH, LOST */
+	struct snapshot *snapshot;	   /* PUBLISH, LOST: a reference */
+	uint64_t id;			   /* FORGOTTEN */
+	bool done;			   /* PUBLISH: guarded by lock */
+	int64_t asked_at_ns;		   /* PUBLISH; clock_boot_ns() */
+	bool attributes;		   /* TAKE_OVER */
+	struct mover_held_back *held_back; /* TAKE_OVER; n_held_back of them, owned */
 	size_t n_held_back;
 	void (*taken_over)(void *arg);
 	void *arg;
@@ -43,6 +43,7 @@ struct publisher {
 static void task_free(struct task *task)
 {
 	snapshot_unref(task->snapshot);
+	free(task->held_back);
 	free(task);
 }
 
@@ -211,13 +212,14 @@ void publisher_publish(struct publisher *publisher, struct term *term, struct sn
 }
 
 void publisher_take_over(struct publisher *publisher, bool attributes,
-			 const struct mover_held_back *held_back, size_t n_held_back,
+			 struct mover_held_back *held_back, size_t n_held_back,
 			 void (*done)(void *arg), void *arg)
 {
 	struct task *task = calloc(1, sizeof(*task));
 
 	if (!task) {
 		log_event(LOG_LEVEL_ERROR, "takeover_failed", LOG_STR("error", "out of memory"));
+		free(held_back);
 		return;
 	}
 	task->kind = TASK_TAKE_OVER;

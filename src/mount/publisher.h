@@ -40,10 +40,10 @@ void publisher_free(struct publisher *publisher);
 void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next);
 
 /* Before anything is published. Does not block; requests must be answered meanwhile. attributes:
- * whether the kernel may know others than are answered now; held_back is borrowed until done(arg)
- * is called: the kernel knows all then. */
+ * whether the kernel may know others than are answered now; Takes the array held_back. done(arg)
+ * when the kernel knows all. */
 void publisher_take_over(struct publisher *publisher, bool attributes,
-			 const struct mover_held_back *held_back, size_t n_held_back,
+			 struct mover_held_back *held_back, size_t n_held_back,
 			 void (*done)(void *arg), void *arg);
 /* Blocks until that is over, or for so long. */
 void publisher_wait_taken_over(struct publisher *publisher, int64_t limit_ms);
