@@ -1,0 +1,335 @@
+/* stage, headroom, generations and the visitor's process: what publishing is made of. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mount/generations.h"
+#include "mount/headroom.h"
+#include "mount/stage.h"
+#include "mount/visitor.h"
+#include "tap.h"
+
+/* ------------------------------------------------------------------ stage */
+
+static struct term_config config = { .name = (char *)"dir/t" };
+
+static struct snapshot *make_snapshot(uint64_t id)
+{
+	struct snapshot *snapshot = snapshot_new("v", "s");
+
+	snapshot->id = id;
+	return snapshot;
+}
+
+/* How often it was told of, and with what. */
+struct told {
+	int times;
+	uint64_t id;
+};
+
+static void moved(void *arg, struct term *term, uint64_t id)
+{
+	struct told *told = arg;
+	struct snapshot *current = term_current(term);
+
+	ok((current ? current->id : 0) == id, "whoever is told finds it moved");
+	snapshot_unref(current);
+	told->times++;
+	told->id = id;
+}
+
+static void test_stage_moves(struct stage *stage, struct term *term)
+{
+	struct snapshot *next = make_snapshot(18), *old = NULL, *found;
+	struct told told = { 0 };
+	struct term *of = NULL;
+
+	ok(!stage_find(stage, "18", &of), "nothing is staged");
+	ok(!stage_move(stage, "18", term, moved, &told), "nor can it be moved");
+	struct stage_move *move = stage_begin(stage, term, next);
+	found = stage_find(stage, "18", &of);
+	ok(found == next && of == term, "it is found by its id");
+	snapshot_unref(found);
+	ok(!stage_find(stage, "018", &of) && !stage_find(stage, "1", &of), "and by nothing else");
+	ok(!stage_move(stage, "16", term, moved, &told), "another id is refused");
+	ok(!stage_remove(stage, term, moved, &told), "removing is something else");
+	is_int(told.times, 0, "nobody was told of that");
+	ok(stage_move(stage, "18", term, moved, &told), "it moves");
+	ok(told.times == 1 && told.id == 18, "which is told");
+	ok(!stage_find(stage, "18", &of), "it is not staged any more");
+	ok(stage_move(stage, "18", term, moved, &told) && told.times == 1,
+	   "a second time it is so already, and nobody is told");
+	ok(stage_end(stage, move, &old) && old && old->id == 17, "from the one before");
+	snapshot_unref(old);
+	snapshot_unref(next);
+}
+
+static void test_stage_withdraws(struct stage *stage, struct term *term)
+{
+	struct snapshot *next = make_snapshot(19), *old = NULL;
+	struct told told = { 0 };
+	struct stage_move *move = stage_begin(stage, term, next);
+
+	ok(!stage_end(stage, move, &old) && !old, "it was not moved");
+	ok(!stage_move(stage, "19", term, moved, &told), "and is not moved any more");
+	struct snapshot *current = term_current(term);
+	is_int(current->id, 18, "the name leads where it did");
+	snapshot_unref(current);
+	snapshot_unref(next);
+	move = stage_begin(stage, term, NULL);
+	ok(stage_remove(stage, term, moved, &told), "it goes away");
+	ok(stage_end(stage, move, &old) && old && old->id == 18, "from the last one");
+	snapshot_unref(old);
+	ok(stage_remove(stage, term, moved, &told) && told.times == 1, "which is so already");
+}
+
+static void test_stage(void)
+{
+	struct err err = ERR_INIT;
+	struct stage *stage = NULL;
+	struct term term;
+
+	ok(stage_new(&stage, &err) == 0 &&
+		   term_init(&term, &config, make_snapshot(17), NULL, &err) == 0,
+	   "stage_new");
+	test_stage_moves(stage, &term);
+	test_stage_withdraws(stage, &term);
+	struct snapshot *left = make_snapshot(20);
+	stage_begin(stage, &term, left);
+	snapshot_unref(left);
+	stage_free(stage); /* with what is left */
+	stage_free(NULL);
+	term_release(&term);
+}
+
+/* ------------------------------------------------------------------ generations */
+
+static void test_generations(void)
+{
+	struct err err = ERR_INIT;
+	struct generations *words = NULL;
+	char bytes[32];
+	uint64_t word;
+
+	ok(generations_new(&words, &err) == 0, "generations_new");
+	is_int(generations_used(words), 8, "word 0 is always used");
+	generations_raise(words, 3, 300);
+	generations_raise(words, 1, 100);
+	is_int(generations_word(words, 3), 300, "a word is raised");
+	is_int(generations_word(words, 0), 300, "word 0 is the largest");
+	generations_raise(words, 3, 299);
+	is_int(generations_word(words, 3), 300, "none falls");
+	is_int(generations_used(words), 32, "to the last slot");
+	is_int(generations_read(words, bytes, sizeof(bytes), 0), 32, "it is read");
+	memcpy(&word, bytes + 24, sizeof(word));
+	is_int(le64toh(word), 300, "little-endian");
+	is_int(generations_read(words, bytes, 3, 25), 3, "from anywhere");
+	is_int((uint8_t)bytes[0], 300 >> 8, "any bytes");
+	is_int(generations_read(words, bytes, sizeof(bytes), GENERATIONS_SIZE - 5), 5,
+	       "to the end");
+	is_int(generations_read(words, bytes, sizeof(bytes), GENERATIONS_SIZE + 5), 0,
+	       "and not beyond");
+	generations_raise(words, UINT32_MAX, 400);
+	is_int(generations_word(words, 0), 300, "there is no such slot");
+	generations_end(words);
+	ok(generations_word(words, 0) == GENERATIONS_OVER, "the end shows");
+	generations_free(words);
+	generations_free(NULL);
+}
+
+/* ------------------------------------------------------------------ headroom */
+
+#define MIB (UINT64_C(1) << 20)
+
+static void test_headroom_machine(void)
+{
+	struct headroom_texts texts = {
+		.meminfo = "MemTotal:       1048576 kB\nMemFree:  1 kB\nMemAvailable: 524288 kB\n",
+	};
+
+	ok(headroom_judge(&texts, 400 * MIB), "a tenth of the machine stays available");
+	ok(!headroom_judge(&texts, 420 * MIB), "and is not used");
+	texts.pressure = "some avg10=0.50 avg60=9.00 avg300=0.00 total=1\nfull avg10=9.0\n";
+	ok(headroom_judge(&texts, MIB), "little pressure");
+	texts.pressure = "some avg10=7.25 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.0\n";
+	ok(!headroom_judge(&texts, MIB), "somebody waits for memory");
+	texts = (struct headroom_texts){ .meminfo = "MemTotal: 100 kB\nMemAvailable: 5 kB\n" };
+	ok(!headroom_judge(&texts, 0), "there is none at all");
+	texts.meminfo = "nonsense";
+	ok(headroom_judge(&texts, MIB), "a kernel that does not say");
+}
+
+static void test_headroom_group(void)
+{
+	struct headroom_texts texts = { .max = "max\n", .current = "104857600\n" };
+
+	ok(headroom_judge(&texts, 1000 * MIB), "a group without a limit");
+	texts.max = "209715200\n"; /* 200 MiB, of which 150 may be used */
+	ok(headroom_judge(&texts, 40 * MIB), "a group with room");
+	ok(!headroom_judge(&texts, 60 * MIB), "and without");
+	texts.stat = "anon 1\nfile 2\ninactive_file 52428800\nactive_file 3\n";
+	ok(headroom_judge(&texts, 60 * MIB), "idle pages give way");
+	texts.current = "209715200\n";
+	ok(!headroom_judge(&texts, MIB), "a group that is full");
+}
+
+static void test_headroom(void)
+{
+	struct err err = ERR_INIT;
+	struct headroom *headroom = NULL;
+
+	test_headroom_machine();
+	test_headroom_group();
+	ok(headroom_new(&headroom, &err) == 0, "headroom_new");
+	ok(!headroom_has(headroom, UINT64_C(1) << 60), "this machine has not everything");
+	ok(headroom_has(NULL, UINT64_C(1) << 60), "without it nobody asks");
+	headroom_free(headroom);
+	headroom_free(NULL);
+}
+
+/* ------------------------------------------------------------------ visitor */
+
+static char dir[] = "/tmp/rptfs-visitor-XXXXXX";
+static int with_handle; /* of visitors that are started; -1: none */
+static int started;
+
+static int start(void *arg, int peer)
+{
+	(void)arg;
+	started++;
+	int handle = with_handle >= 0 ? dup(with_handle) : -1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		int own = dup(peer);
+		for (int fd = 3; fd < 64; fd++) {
+			if (fd != own && fd != handle)
+				close(fd);
+		}
+		_exit(visitor_serve(own, handle, dir));
+	}
+	close(handle);
+	return pid < 0 ? -1 : 0;
+}
+
+static int refuse(void *arg, int peer)
+{
+	(void)arg;
+	(void)peer;
+	started++;
+	return 0; /* nobody serves it */
+}
+
+static void put(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+static bool is_there(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return access(path, F_OK) == 0;
+}
+
+static void test_visits(struct visitor *visitor)
+{
+	char long_path[5000];
+
+	put("a");
+	put("d/b");
+	is_int(visitor_look(visitor, "a"), 0, "a file");
+	is_int(visitor_look(visitor, "d/b"), 0, "below a directory");
+	is_int(visitor_look(visitor, "x"), -ENOENT, "none");
+	is_int(visitor_look(visitor, "x/y"), -ENOENT, "no directory");
+	is_int(visitor_look(visitor, "link/passwd"), -ELOOP, "no link is followed");
+	is_int(visitor_look(visitor, "../etc/passwd"), -EXDEV, "nor is the mount left");
+	memset(long_path, 'x', sizeof(long_path));
+	long_path[sizeof(long_path) - 1] = '\0';
+	is_int(visitor_look(visitor, long_path), -ENAMETOOLONG, "a path that is too long");
+	is_int(started, 1, "one process has done it all");
+}
+
+static void test_moves(struct visitor *visitor)
+{
+	is_int(visitor_move(visitor, "a", "d/c"), 0, "a file moves");
+	ok(!is_there("a") && is_there("d/c"), "it has");
+	is_int(visitor_move(visitor, "d/c", "d/b"), 0, "over another");
+	ok(!is_there("d/c") && is_there("d/b"), "it has");
+	is_int(visitor_move(visitor, "d/b", "link/b"), -ELOOP, "through no link");
+	is_int(visitor_remove(visitor, "link/b"), -ELOOP, "through no link");
+	is_int(visitor_remove(visitor, "d/b"), 0, "a file goes");
+	ok(!is_there("d/b"), "it has");
+}
+
+static void test_without_handle(void)
+{
+	struct err err = ERR_INIT;
+	struct visitor *visitor = NULL;
+
+	with_handle = -1;
+	put("a");
+	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
+	is_int(visitor_look(visitor, "a"), 0, "it looks");
+	is_int(visitor_move(visitor, "a", "b"), -EROFS, "but does not move");
+	is_int(visitor_remove(visitor, "a"), -EROFS, "nor remove");
+	visitor_retire(visitor);
+	is_int(visitor_look(visitor, "a"), -ENOTCONN, "nothing, once it is retired");
+	visitor_free(visitor);
+	started = 0;
+	ok(visitor_new(&visitor, refuse, NULL, &err) == 0, "one that nobody serves");
+	is_int(visitor_look(visitor, "a"), -ENOTCONN, "is no visitor");
+	int tries = started;
+	ok(tries > 1, "it was tried again");
+	is_int(visitor_look(visitor, "a"), -ENOTCONN, "is none now either");
+	is_int(started, tries, "and not tried for a while");
+	visitor_free(visitor);
+	visitor_free(NULL);
+}
+
+static void test_visitor(void)
+{
+	struct err err = ERR_INIT;
+	struct visitor *visitor = NULL;
+	char path[64];
+
+	ok(mkdtemp(dir) != NULL, "a directory");
+	snprintf(path, sizeof(path), "%s/d", dir);
+	mkdir(path, 0700);
+	snprintf(path, sizeof(path), "%s/link", dir);
+	ok(symlink("/etc", path) == 0, "with a link in it");
+	with_handle = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
+	is_int(started, 0, "starts none");
+	test_visits(visitor);
+	test_moves(visitor);
+	visitor_free(visitor);
+	test_without_handle();
+	close(with_handle);
+	snprintf(path, sizeof(path), "%s/a", dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/link", dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/d", dir);
+	rmdir(path);
+	ok(rmdir(dir) == 0, "nothing is left");
+	while (wait(NULL) > 0)
+		;
+}
+
+int main(void)
+{
+	test_stage();
+	test_generations();
+	test_headroom();
+	test_visitor();
+	return tap_done();
+}
