@@ -64,7 +64,7 @@ osd crush chooseleaf type = 0
 osd class load list = *
 osd class default list = *
 rgw data = {dir}/rgw
-rgw frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={dir}/server.pem ssl_private_key={dir}/server.key
+rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1 ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={dir}/server.pem ssl_private_key={dir}/server.key
 rgw dns name = localhost
 rgw thread pool size = 32
 rgw sts key = sixteencharacter
