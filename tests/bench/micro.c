@@ -1,11 +1,12 @@
 /*
  * micro: what one operation on a file costs, here and there.
  *
- *	micro OPERATION ROUNDS NATIVE OTHER
+ *	micro OPERATION ROUNDS FILE…
  *
- * Measures an operation on the files NATIVE and OTHER in turn, ROUNDS times, so that both see the
- * same weather, and prints a line "NATIVE_NS OTHER_NS" for each round: nanoseconds for one
- * operation. "cold" operations need root, for they drop the page cache before each measurement.
+ * Measures an operation on the files in turn, ROUNDS times, so that all see the same weather, and
+ * prints a line for each round: for each file, the nanoseconds of one operation. What is slow is
+ * repeated less often, for a quarter of a second at most. Each measurement begins with a short one
+ * that does not count and makes the file warm. "cold" drops the page cache instead: it needs root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 
 #define BUF_BYTES (1U << 20)
 #define PAGE	  4096
+#define LIMIT_NS  250e6
 
 static unsigned char buf[BUF_BYTES];
 static volatile unsigned char seen;
@@ -129,9 +131,31 @@ static const struct operation operations[] = {
 	{ "cold", do_whole, 1, true },
 };
 
+static double now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+/* Up to so many times; the clock is looked at only now and then. */
+static double repeat(const struct operation *operation, unsigned iterations, const char *path,
+		     int fd, uint64_t size)
+{
+	unsigned step = iterations / 256 + 1, done = 0;
+	double start = now_ns(), took = 0;
+
+	while (done < iterations && took < LIMIT_NS) {
+		for (unsigned i = 0; i < step && done < iterations; i++, done++)
+			operation->run(path, fd, size);
+		took = now_ns() - start;
+	}
+	return took / done;
+}
+
 static double measure(const struct operation *operation, const char *path)
 {
-	struct timespec start, end;
 	struct stat st;
 	int fd = open_or_die(path);
 
@@ -139,31 +163,26 @@ static double measure(const struct operation *operation, const char *path)
 		die(path);
 	if (operation->cold)
 		drop_caches();
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (unsigned i = 0; i < operation->iterations; i++)
-		operation->run(path, fd, (uint64_t)st.st_size);
-	clock_gettime(CLOCK_MONOTONIC, &end);
+	else
+		repeat(operation, operation->iterations / 64 + 1, path, fd, (uint64_t)st.st_size);
+	double took = repeat(operation, operation->iterations, path, fd, (uint64_t)st.st_size);
 	close(fd);
-	return ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) /
-	       operation->iterations;
+	return took;
 }
 
 int main(int argc, char **argv)
 {
-	for (size_t i = 0; argc == 5 && i < sizeof(operations) / sizeof(operations[0]); i++) {
-		const struct operation *operation = &operations[i];
-		if (strcmp(operation->name, argv[1]) != 0)
+	for (size_t i = 0; argc >= 4 && i < sizeof(operations) / sizeof(operations[0]); i++) {
+		if (strcmp(operations[i].name, argv[1]) != 0)
 			continue;
-		if (!operation->cold) { /* the first time warms both */
-			measure(operation, argv[3]);
-			measure(operation, argv[4]);
-		}
 		for (int round = 0; round < atoi(argv[2]); round++) {
-			double native = measure(operation, argv[3]);
-			printf("%.1f %.1f\n", native, measure(operation, argv[4]));
+			for (int file = 3; file < argc; file++)
+				printf("%.1f%c", measure(&operations[i], argv[file]),
+				       file + 1 < argc ? ' ' : '\n');
+			fflush(stdout);
 		}
 		return 0;
 	}
-	fputs("usage: micro open|stat|pread|mmap|getxattr|warm|cold ROUNDS NATIVE OTHER\n", stderr);
+	fputs("usage: micro open|stat|pread|mmap|getxattr|warm|cold ROUNDS FILE...\n", stderr);
 	return 2;
 }
