@@ -47,15 +47,17 @@ http {{
         {tls}
         access_log {log};
         root {root};
+        {more}
     }}
 }}
 """
 
 
 class Nginx:
-    """Serves the files of .root. tls: a directory of make_certificates(); log: note each request."""
+    """Serves the files of .root. tls: a directory of make_certificates(); log: note each request;
+    more: further directives of its server."""
 
-    def __init__(self, directory, tls=None, log=True):
+    def __init__(self, directory, tls=None, log=True, more=""):
         self.root = os.path.join(directory, "root")
         self.log_file = os.path.join(directory, "requests.log")
         self.port = refused_port()
@@ -72,6 +74,7 @@ class Nginx:
                     if tls
                     else "",
                     log=f"{self.log_file} protocol" if log else "off",
+                    more=more,
                 )
             )
         self.process = subprocess.Popen(

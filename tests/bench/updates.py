@@ -1,0 +1,180 @@
+"""What an update costs its first reader, and how long it takes to come there.
+
+The reader (look) has the old version warm, sleeps until it is told that the new one is there, and
+looks once: open, fstat, read, close. On the native file systems the update is a rename(2) by
+another process; rptfs has been told to refresh, and has answered that it is done; of a peer it is
+the first look that shows the new version, when it has been told to look for one as often as it can.
+"""
+
+import os
+import statistics
+import struct
+import subprocess
+import time
+
+import report
+
+UPDATED = {"update4k": 4 << 10, "update1m": 1 << 20}
+LATENCY = {"latency": 4 << 10}
+SEEN_WITHIN_S = 5
+
+
+class Reader:
+    def __init__(self, program):
+        self.process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def look(self, path):
+        """(nanoseconds, the first eight bytes)"""
+        self.process.stdin.write(path + "\n")
+        words = self.process.stdout.readline().split()
+        if len(words) != 4:
+            raise OSError(int(words[1]) if words else 0, "look", path)
+        return int(words[0]), bytes.fromhex(words[3])
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+class Updates:
+    def __init__(self, comparison):
+        self.comparison = comparison
+        self.quick, self.messages = comparison.quick, comparison.messages
+        self.systems = {n: s for n, s in comparison.systems.items() if s.fresh}
+        self.blind = {n: {"none": "never seen"} for n, s in comparison.systems.items() if not s.fresh}
+        self.reader, self.mark = None, 0
+
+    def run(self):
+        self.reader = Reader(self.comparison.program("look"))
+        try:
+            for name, size in UPDATED.items():
+                self.first_reads(name, size)
+            for origin in ("local", "http", "s3"):
+                self.latency(origin)
+        finally:
+            self.reader.close()
+        self.publish()
+
+    def body(self, size):
+        """Other bytes each time: (all, the first eight)"""
+        self.mark += 1
+        beginning = struct.pack(">Q", self.mark)
+        return beginning + bytes(size - len(beginning)), beginning
+
+    # The first read
+
+    def first_reads(self, name, size):
+        what = f"first read after an update, {report.binary(size)}"
+        cells = self.comparison.row(what, "ns", self.timed(name, size) | self.blind)
+        ratio = cells["rptfs"]["ratio"]["median"]
+        self.comparison.expect(f"{what}: time of native", "≤ 1.3", f"{ratio:.2f}", ratio <= 1.3)
+        cells = {}
+        for column, system in self.systems.items():
+            if system.messages:
+                cells[column] = self.counted(system, name, size)
+        cells = self.comparison.row(f"FUSE messages: {what}", "", cells | self.blind)
+        own = cells["rptfs"]
+        good = own["value"] == 0 if "value" in own else None
+        self.comparison.expect(f"{what}: messages", "0", report.show_cell(own, "", " "), good)
+
+    def timed(self, name, size):
+        """A sample is the median of some updates; a peer, which takes milliseconds, has one each."""
+        batches, batch = (5, 10) if self.quick else (15, 20)
+        took = {column: [] for column in self.systems}
+        for _ in range(batches):
+            now = {column: [] for column in self.systems}
+            for turn in range(batch):
+                for column, system in self.systems.items():
+                    if not (system.peers and turn):
+                        now[column].append(self.first(system, name, size))
+            for column, samples in now.items():
+                took[column].append(statistics.median(samples))
+        return report.compared(took)
+
+    def first(self, system, name, size):
+        """Nanoseconds."""
+        path = system.fresh(name)
+        for _ in range(3):
+            self.reader.look(path)
+        body, expected = self.body(size)
+        system.update(name, body)
+        until = time.monotonic() + SEEN_WITHIN_S
+        while True:
+            took, seen = self.reader.look(path)
+            if seen == expected:
+                return took
+            if not system.peers or time.monotonic() > until:
+                raise RuntimeError(f"{path} is what it was before the update")
+
+    def counted(self, system, name, size):
+        if self.messages.missing:
+            return {"none": "not measured"}
+        times, total = 3 if self.quick else 10, {}
+        path = system.fresh(name)
+        for _ in range(times):
+            self.reader.look(path)
+            system.update(name, self.body(size)[0])
+            with self.messages.count(path, self.reader.process.pid) as counted:
+                self.reader.look(path)
+            for operation, n in counted.items():
+                total[operation] = total.get(operation, 0) + n
+        return report.messages(total, times)
+
+    # From the origin to the reader
+
+    def latency(self, origin):
+        """From the moment at which the origin has the new version to the end of the first look that
+        shows it; who waits looks all the time. rptfs is asked at that moment to refresh (HTTP, S3),
+        or notices by itself (a local file)."""
+        source = self.comparison.origins.get(origin)
+        if not source:
+            return
+        (name, size), asked = *LATENCY.items(), None if origin == "local" else f"{origin}/latency"
+        ways = {"rptfs": (self.systems["rptfs"].at(f"{origin}/{name}"), asked)}
+        if origin == "local":
+            ways["native"] = (self.systems["native"].at(name), None)
+        for column, system in self.systems.items():
+            if system.origin == origin:
+                ways[column] = (system.fresh(name), None)
+        took = {column: [] for column in ways}
+        for _ in range(5 if self.quick else 30):
+            for column, (path, asked) in ways.items():
+                took[column].append(self.arrival(source, name, size, path, asked))
+        cells = {column: report.summary(samples) for column, samples in took.items()}
+        for column, cell in self.blind.items():
+            if self.comparison.systems[column].origin == origin:
+                cells[column] = cell
+        where = {"local": "a local file", "http": "HTTP", "s3": "S3"}[origin]
+        self.comparison.row(f"update to reader, {where}", "ns", cells)
+
+    def arrival(self, source, name, size, path, asked):
+        """Nanoseconds."""
+        self.reader.look(path)
+        body, expected = self.body(size)
+        source.put(name, body)
+        start = time.perf_counter_ns()
+        if asked:
+            self.comparison.refresh(asked, wait=False)
+        while self.reader.look(path)[1] != expected:
+            if time.perf_counter_ns() - start > SEEN_WITHIN_S * 1e9:
+                raise RuntimeError(f"the update did not arrive at {path}")
+        return time.perf_counter_ns() - start
+
+    def publish(self):
+        """From the commit to the moment at which the name shows it, as rptfs itself says."""
+        what = "publish of 4 KiB, commit to visible"
+        rptfs, total = self.comparison.rptfs, "rptfs_publish_seconds_sum"
+        if total not in rptfs.metrics():
+            self.comparison.expect(what, "≤ 1 ms", f"no metric {total}", None)
+            return
+        took = []
+        for _ in range(20 if self.quick else 100):
+            before = rptfs.metrics()[total]
+            self.systems["rptfs"].update("update4k", self.body(4096)[0])
+            time.sleep(0.11)  # the next rendering is another one
+            took.append((rptfs.metrics()[total] - before) * 1e9)
+        cells = self.comparison.row(what, "ns", {"rptfs": report.summary(took)})
+        median = cells["rptfs"]["median"]
+        self.comparison.expect(what, "≤ 1 ms", report.show(median, "ns"), median <= 1e6)
