@@ -6,6 +6,7 @@ updates.py, what a program pays that keeps a value at hand in values.py; report.
 """
 
 import contextlib
+import math
 import mmap
 import os
 import subprocess
@@ -239,19 +240,25 @@ class Comparison:
     def timed(self, what, operation, rounds, paths, others=None, size=None):
         """A row of micro's; others: cells of what cannot do it; size: bytes that are read."""
         line = [self.program("micro"), operation, str(rounds), *paths.values()]
-        out = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout
+        out = subprocess.run(line, stdout=subprocess.PIPE, text=True).stdout
         lines = [[float(word) for word in line.split()] for line in out.splitlines()]
         took = dict(zip(paths, zip(*lines)))
-        cells = report.compared(took)
+        failed = {name for name, samples in took.items() if any(map(math.isnan, samples))}
+        cells = report.compared({name: took[name] for name in took if name not in failed})
+        cells |= {name: {"none": "failed"} for name in failed}
         if size:
-            for cell in cells.values():
-                cell["bytes"] = size
+            for name in took.keys() - failed:
+                cells[name]["bytes"] = size
         return self.row(what, "ns", cells | (others or {}))
 
     def expect_open(self, cells):
         ratio = cells["rptfs"]["ratio"]["median"]
         self.expect("open + read + close: time of native", "≤ 1.4", f"{ratio:.2f}", ratio <= 1.4)
-        peers = {name: cells[name]["median"] for name, system in self.systems.items() if system.peers}
+        peers = {
+            name: cells[name]["median"]
+            for name, system in self.systems.items()
+            if system.peers and "median" in cells[name]
+        }
         if peers:
             best = min(peers, key=peers.get)
             times = peers[best] / cells["rptfs"]["median"]

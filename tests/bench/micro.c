@@ -4,12 +4,14 @@
  *	micro OPERATION ROUNDS FILE…
  *
  * Measures an operation on the files in turn, ROUNDS times, so that all see the same weather, and
- * prints a line for each round: for each file, the nanoseconds of one operation. What is slow is
- * repeated less often, for a quarter of a second at most. Each measurement begins with a short one
- * that does not count and makes the file warm. "cold" drops the page cache instead: it needs root.
+ * prints a line for each round: for each file, the nanoseconds of one operation, or "nan" if it
+ * failed, which makes the exit code 1 as well. What is slow is repeated less often, for a quarter
+ *of a second at most. Each measurement begins with a short one that does not count and makes the
+ *file warm. "cold" drops the page cache instead: it needs root.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,75 +36,68 @@ static void die(const char *what)
 	exit(1);
 }
 
-static int open_or_die(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+/* Operations return 0, or -1 with errno. */
 
-	if (fd < 0)
-		die(path);
-	return fd;
-}
-
-static void do_open(const char *path, int fd, uint64_t size)
+static int do_open(const char *path, int fd, uint64_t size)
 {
 	(void)fd;
 	(void)size;
-	int opened = open_or_die(path);
-	if (read(opened, buf, PAGE) < 0)
-		die("read");
+	int opened = open(path, O_RDONLY | O_CLOEXEC);
+	if (opened < 0)
+		return -1;
+	ssize_t got = read(opened, buf, PAGE);
 	close(opened);
+	return got < 0 ? -1 : 0;
 }
 
-static void do_stat(const char *path, int fd, uint64_t size)
+static int do_stat(const char *path, int fd, uint64_t size)
 {
 	struct stat st;
 
 	(void)fd;
 	(void)size;
-	if (stat(path, &st) < 0)
-		die("stat");
+	return stat(path, &st);
 }
 
-static void do_pread(const char *path, int fd, uint64_t size)
+static int do_pread(const char *path, int fd, uint64_t size)
 {
 	static uint64_t place;
 
 	(void)path;
 	place = (place + 257 * PAGE) % (size >= PAGE ? size - PAGE + 1 : 1);
-	if (pread(fd, buf, PAGE, (off_t)place) < 0)
-		die("pread");
+	return pread(fd, buf, PAGE, (off_t)place) < 0 ? -1 : 0;
 }
 
-static void do_mmap(const char *path, int fd, uint64_t size)
+static int do_mmap(const char *path, int fd, uint64_t size)
 {
 	size_t len = size < BUF_BYTES ? size : BUF_BYTES;
 	unsigned char *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 
 	(void)path;
 	if (map == MAP_FAILED)
-		die("mmap");
+		return -1;
 	for (size_t at = 0; at < len; at += PAGE)
 		seen = map[at];
-	munmap(map, len);
+	return munmap(map, len);
 }
 
-static void do_getxattr(const char *path, int fd, uint64_t size)
+static int do_getxattr(const char *path, int fd, uint64_t size)
 {
 	(void)fd;
 	(void)size;
-	if (getxattr(path, "user.rpt.version", buf, sizeof(buf)) < 0)
-		die("getxattr");
+	return getxattr(path, "user.rpt.version", buf, sizeof(buf)) < 0 ? -1 : 0;
 }
 
-static void do_whole(const char *path, int fd, uint64_t size)
+static int do_whole(const char *path, int fd, uint64_t size)
 {
 	(void)path;
 	for (uint64_t at = 0; at < size;) {
 		ssize_t got = pread(fd, buf, BUF_BYTES, (off_t)at);
 		if (got <= 0)
-			die("pread");
+			return -1;
 		at += (uint64_t)got;
 	}
+	return 0;
 }
 
 static void drop_caches(void)
@@ -116,7 +111,7 @@ static void drop_caches(void)
 
 struct operation {
 	const char *name;
-	void (*run)(const char *path, int fd, uint64_t size);
+	int (*run)(const char *path, int fd, uint64_t size);
 	unsigned iterations; /* a round */
 	bool cold;
 };
@@ -139,7 +134,10 @@ static double now_ns(void)
 	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-/* Up to so many times; the clock is looked at only now and then. */
+/*
+ * Up to so many times; the clock is looked at only now and then. Returns the nanoseconds of one, or
+ * NAN with errno.
+ */
 static double repeat(const struct operation *operation, unsigned iterations, const char *path,
 		     int fd, uint64_t size)
 {
@@ -147,27 +145,53 @@ static double repeat(const struct operation *operation, unsigned iterations, con
 	double start = now_ns(), took = 0;
 
 	while (done < iterations && took < LIMIT_NS) {
-		for (unsigned i = 0; i < step && done < iterations; i++, done++)
-			operation->run(path, fd, size);
+		for (unsigned i = 0; i < step && done < iterations; i++, done++) {
+			if (operation->run(path, fd, size) < 0)
+				return NAN;
+		}
 		took = now_ns() - start;
 	}
 	return took / done;
 }
 
+/* Returns what repeat() does. */
 static double measure(const struct operation *operation, const char *path)
 {
 	struct stat st;
-	int fd = open_or_die(path);
+	double took = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fstat(fd, &st) < 0)
-		die(path);
+	if (fd < 0)
+		return NAN;
+	if (fstat(fd, &st) < 0) {
+		close(fd);
+		return NAN;
+	}
 	if (operation->cold)
 		drop_caches();
 	else
-		repeat(operation, operation->iterations / 64 + 1, path, fd, (uint64_t)st.st_size);
-	double took = repeat(operation, operation->iterations, path, fd, (uint64_t)st.st_size);
+		took = repeat(operation, operation->iterations / 64 + 1, path, fd,
+			      (uint64_t)st.st_size);
+	if (!isnan(took))
+		took = repeat(operation, operation->iterations, path, fd, (uint64_t)st.st_size);
 	close(fd);
 	return took;
+}
+
+/* Returns whether all could be measured. */
+static bool run_round(const struct operation *operation, char *files[], int n)
+{
+	bool all = true;
+
+	for (int i = 0; i < n; i++) {
+		double took = measure(operation, files[i]);
+		if (isnan(took)) {
+			fprintf(stderr, "micro: %s: %s\n", files[i], strerror(errno));
+			all = false;
+		}
+		printf("%.1f%c", took, i + 1 < n ? ' ' : '\n');
+	}
+	return all;
 }
 
 int main(int argc, char **argv)
@@ -175,13 +199,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc >= 4 && i < sizeof(operations) / sizeof(operations[0]); i++) {
 		if (strcmp(operations[i].name, argv[1]) != 0)
 			continue;
-		for (int round = 0; round < atoi(argv[2]); round++) {
-			for (int file = 3; file < argc; file++)
-				printf("%.1f%c", measure(&operations[i], argv[file]),
-				       file + 1 < argc ? ' ' : '\n');
-			fflush(stdout);
-		}
-		return 0;
+		bool all = true;
+		for (int round = 0; round < atoi(argv[2]); round++)
+			all &= run_round(&operations[i], argv + 3, argc - 3);
+		return all ? 0 : 1;
 	}
 	fputs("usage: micro open|stat|pread|mmap|getxattr|warm|cold ROUNDS FILE...\n", stderr);
 	return 2;

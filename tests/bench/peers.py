@@ -228,14 +228,15 @@ class S3fs(Peer):
 
 
 class Httpdirfs(Peer):
-    """It lists a directory once in its life, and takes sizes from there."""
+    """It lists a directory once in its life, and takes sizes from there. Closing a file of more than
+    one segment, while the next one is being fetched, ends it with a fatal error: hence the size."""
 
     label, program, origin = "httpdirfs", "httpdirfs", "http"
     modes = ("warm",)
 
     def options(self):
-        return ["--cache", "--cache-location", os.path.join(self.dir, "cache"),
-                "-o", f"kernel_cache,{FOREVER}"]  # fmt: skip
+        cache = ["--cache", "--cache-location", os.path.join(self.dir, "cache")]
+        return [*cache, "--dl-seg-size", "256", "-o", f"kernel_cache,{FOREVER}"]
 
     def command(self):
         os.makedirs(os.path.join(self.dir, "cache"), exist_ok=True)
