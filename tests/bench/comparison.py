@@ -221,13 +221,13 @@ class Comparison:
         small = {name: system.at("small") for name, system in self.systems.items()}
         large = {name: system.at("large") for name, system in self.systems.items()}
         size = f"{self.large // MIB} MiB"
-        rounds = 5 if self.quick else 15
+        rounds = 5 if self.quick else 31
         cells = self.timed("open + read 4 KiB + close", "open", rounds, small)
         self.expect_open(cells)
         for what, operation in (("stat", "stat"), ("pread 4 KiB", "pread"), ("mmap + touch 4 KiB", "mmap")):
             self.expect_speed(what, self.timed(what, operation, rounds, small), 0.95)
         self.getxattr(rounds, small)
-        rounds = 3 if self.quick else 9
+        rounds = 3 if self.quick else 15
         for what, operation in (
             (f"pread 4 KiB, in {size}", "pread"),
             (f"mmap + touch 1 MiB, in {size}", "mmap"),

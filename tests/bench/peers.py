@@ -33,6 +33,8 @@ class LocalOrigin:
         path = self.at(name)
         with open(path + ".new", "wb") as file:
             file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
         os.rename(path + ".new", path)
 
 
