@@ -27,9 +27,10 @@ NOTES = (
     "Messages are what the kernel asked the daemon for one operation, counted by its tracepoint "
     "fuse_request_send; FORGET, which nobody waits for, is not among them.",
     "First read after an update: open, fstat, read all, close, by a process that had read the old "
-    "version and slept, on a core of its own, until the new one was there. Native and tmpfs: another "
-    "process had written and synced it and renamed it over the name; rptfs: a refresh was asked for "
-    "and is done; peers: the first look that shows it.",
+    "version and slept, on a core of its own, until the new one was there, 15 ms at least; busy: it had "
+    "read another file in a loop right before. Native and tmpfs: another process had written and synced "
+    "the new one and renamed it over the name; rptfs: a refresh was asked for and is done; peers: the "
+    "first look that shows it.",
     "Update to reader: from the moment at which the origin has it to the end of the first look that "
     "shows it, of a reader that looks all the time. rptfs is asked at that moment to refresh, else "
     "refresh_interval decides; a local file it watches. For the peers each look asks the origin.",
