@@ -50,7 +50,7 @@ class Reader:
 class Updates:
     def __init__(self, comparison):
         self.comparison = comparison
-        self.quick, self.messages = comparison.quick, comparison.messages
+        self.quick = comparison.quick
         self.systems = {n: s for n, s in comparison.systems.items() if s.fresh}
         self.blind = {n: {"none": "never seen"} for n, s in comparison.systems.items() if not s.fresh}
         self.mark = 0
@@ -138,14 +138,14 @@ class Updates:
                 raise RuntimeError(f"{path} is what it was before the update")
 
     def counted(self, reader, system, name, size):
-        if self.messages.missing:
+        if not self.comparison.can_count(system):
             return {"none": "not measured"}
         times, total = 3 if self.quick else 10, {}
         path = system.fresh(name)
         for _ in range(times):
             reader.look(path)
             system.update(name, self.body(size)[0])
-            with self.messages.count(path, reader.process.pid) as counted:
+            with self.comparison.counting(system, path, reader.process.pid) as counted:
                 reader.look(path)
             for operation, n in counted.items():
                 total[operation] = total.get(operation, 0) + n
