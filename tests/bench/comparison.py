@@ -214,7 +214,7 @@ class Comparison:
         """Of the native file systems' speed; each of them counts."""
         for name in ("native", "tmpfs"):
             speed = 1 / cells["rptfs"]["ratio" if name == "native" else f"ratio to {name}"]["median"]
-            self.expect(f"{what}: speed of {name}", f"≥ {least}", f"{speed:.2f}", speed >= least)
+            self.expect(f"{what}: speed of {name}", f"≥ {least}", f"{speed:.3f}", speed >= least)
 
     # What is read warm
 

@@ -15,7 +15,25 @@ class Values:
         self.comparison = comparison
 
     def run(self):
+        self.librpt()
         self.erlang()
+
+    def librpt(self):
+        """Of what get prints: lines of a name and the nanoseconds of one, a line for each round."""
+        expected = {"generations check": 2, "rpt_term_get": 5}
+        program, samples = self.comparison.program("get"), {}
+        if os.path.exists(program):
+            line = [program, self.comparison.systems["rptfs"].at("small"), str(ROUNDS)]
+            done = subprocess.run(line, check=True, capture_output=True, text=True, timeout=120)
+            for line in done.stdout.splitlines():
+                name, _, took = line.rpartition(" ")
+                samples.setdefault(name.strip(": "), []).append(float(took))
+        medians = {name: self.value(name, took) for name, took in samples.items()}
+        for name, limit in expected.items():
+            took = medians.get(name)
+            measured = report.show(took, "ns") if took is not None else "no program get"
+            good = took <= limit if took is not None else None
+            self.comparison.expect(f"{name}, unchanged", f"≤ {limit} ns", measured, good)
 
     def value(self, what, samples):
         cell = report.summary(samples)
