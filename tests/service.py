@@ -65,7 +65,8 @@ class Service:
         text = self.config if config is None else config
         with open(self.conf, "w", encoding="utf-8") as file:
             file.write(f'mountpoint = "{mountpoint or self.mountpoint}"\n')
-            file.write(f'store = "{store or self.store}"\n{text}')
+            file.write(f'store = "{store or self.store}"\n{text}\n')
+            file.write(f"publish_mode = {self.build.publish_mode}\n")
 
     def at(self, name):
         return f"{self.root}{self.mountpoint}/{name}"
@@ -345,6 +346,11 @@ class Systemd(Service):
     def drop_in(self, line):
         with open(os.path.join(self.dir, "units", "rptfs@.service.d", "more.conf"), "w") as file:
             file.write(f"[Service]\n{line}\n")
+        assert self.systemctl("daemon-reload").returncode == 0
+
+    def add_unit(self, name, text):
+        with open(os.path.join(self.dir, "units", name), "w", encoding="utf-8") as file:
+            file.write(text)
         assert self.systemctl("daemon-reload").returncode == 0
 
     def _make_cgroup(self):

@@ -69,6 +69,22 @@ def test_the_worker_has_no_rights(mount, origin):
     assert "event=sandbox_incomplete" not in m.log()
 
 
+def test_the_visitor_has_no_rights(mount, origin, build):
+    """But that of the owner of the directories, and what it was given."""
+    origin.put("/t", NEW)
+    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    assert m.read("t") == NEW
+    visitor = wait_for(lambda: m.child("visitor"), "the visitor")
+    status = process_status(visitor)
+    assert status["NoNewPrivs"] == "1"
+    assert build.sanitized or status["Seccomp"] == "2"
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    opened = {os.readlink(f"/proc/{visitor}/fd/{fd}") for fd in os.listdir(f"/proc/{visitor}/fd")}
+    assert "/dev/fuse" not in opened
+    assert not [path for path in opened if m.store in path or "memfd" in path], opened
+
+
 def test_user_and_sandbox_are_options(mount, origin):
     origin.put("/t", NEW)
     m = mount('user = "nobody" sandbox = false\n' + http(origin.url("/t")))

@@ -4,6 +4,7 @@ Under a service manager made for the purpose, and under a real systemd where one
 """
 
 import contextlib
+import hashlib
 import mmap
 import os
 import re
@@ -126,6 +127,19 @@ def goes_on(service, interrupt):
 
 
 # ---------------------------------------------------------------------------- both managers
+
+
+def mode_of(service):
+    return os.getxattr(service.at(""), "user.rpt.publish_mode").decode()
+
+
+def test_names_move_by_rename(service, build):
+    """Also after a restart: the handle of the mount is made anew."""
+    expected = "rename" if build.publish_mode == "auto" else "notify"
+    assert mode_of(service) == expected, service.log()
+    service.restart()
+    assert mode_of(service) == expected
+    assert service.events("no_handle") == service.events("publish_mode") == []
 
 
 def test_start_and_stop(service):
@@ -422,3 +436,33 @@ def test_without_a_manager_nobody_leaves(fake):
     wait_for(lambda: fake.read("word") == b"one", "the term")
     assert fake.end(signal.SIGUSR1) == 0
     assert not fake.mounts()
+
+
+# ---------------------------------------------------------------------------- units that watch
+
+
+def test_a_path_unit_follows_a_term(managers, build, source, directory):
+    """PathChanged= of systemd, which watches the file and its directories."""
+    service = managers("systemd", config_of(source))
+    said = os.path.join(directory, "said")
+    service.add_unit("follow.path", f"[Path]\nPathChanged={service.mountpoint}/big\n")
+    service.add_unit(
+        "follow.service",
+        f"[Service]\nType=oneshot\nExecStart=/bin/sh -c 'sha256sum <{service.mountpoint}/big >>{said}'\n",
+    )
+    service.start()
+    assert service.systemctl("start", "follow.path").returncode == 0
+    for i in range(3):
+        body = BIG + b"%d" % i
+        with open(source + ".new", "wb") as file:
+            file.write(body)
+        os.rename(source + ".new", source)
+        digest = hashlib.sha256(body).hexdigest()
+
+        def was_seen(digest=digest):
+            if not os.path.exists(said):
+                return False
+            with open(said, encoding="ascii") as file:
+                return digest in file.read()
+
+        wait_for(was_seen, "the unit to see the update", 20)

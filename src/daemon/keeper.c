@@ -98,7 +98,6 @@ static void look_for_mount(struct keeper *keeper)
 	const struct keeper_state *state = keeper->state;
 
 	if (state->device < 0 || keeper->is_detached || keeper->stopping ||
-	    device_number(state->mountpoint) == state->number ||
 	    device_is_mounted(keeper->mounts, state->number))
 		return;
 	keeper->is_detached = true;

@@ -96,6 +96,10 @@ int launch_compare(const struct config *old, const struct config *new, struct er
 	if (!is_same(old->user, new->user))
 		return err_set(err, ERR_CONFIG, fmt, "user", old->user ? old->user : "",
 			       new->user ? new->user : "");
+	if (old->publish_mode != new->publish_mode)
+		return err_set(err, ERR_CONFIG, fmt, "publish_mode",
+			       config_publish_mode_name(old->publish_mode),
+			       config_publish_mode_name(new->publish_mode));
 	if (old->allow_other != new->allow_other)
 		return err_set(err, ERR_CONFIG, fmt, "allow_other",
 			       old->allow_other ? "true" : "false",

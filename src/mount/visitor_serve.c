@@ -3,40 +3,47 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "mount/visitor.h"
 #include "mount/visitor_internal.h"
 
-/* A directory below `at`, "" for itself: the caller's, or a negative errno. */
-static int open_directory(int at, const char *path, uint64_t resolve)
+/* The caller's, or a negative errno. */
+static int open_directory(int at, const char *name, int flags)
 {
-	struct open_how how = {
-		.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-		.resolve = resolve,
-	};
-	long fd = syscall(SYS_openat2, at, *path ? path : ".", &how, sizeof(how));
+	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC | flags);
 
-	return fd < 0 ? -errno : (int)fd;
+	return fd < 0 ? -errno : fd;
 }
 
-/* Cuts the path into its directory, which is opened, and the last component. */
+/* A component that leads nowhere else. */
+static bool is_plain(const char *name)
+{
+	return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* Walks down to the directory of the path, which is cut into its components: the caller's, or a
+ * negative errno. Not with openat2(2), which service managers forbid that cannot look into it. */
 static int open_parent(int root, char *path, const char **ret_name)
 {
-	char *slash = strrchr(path, '/');
+	_cleanup_close_ int dir = open_directory(root, ".", 0);
+	char *slash;
 
-	*ret_name = slash ? slash + 1 : path;
-	if (slash)
+	for (; dir >= 0 && (slash = strchr(path, '/')); path = slash + 1) {
 		*slash = '\0';
-	return open_directory(root, slash ? path : "",
-			      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+		int below = is_plain(path) ? open_directory(dir, path, O_NOFOLLOW) : -EINVAL;
+		close(dir);
+		dir = below;
+	}
+	*ret_name = path;
+	if (dir >= 0 && !is_plain(path))
+		return -EINVAL;
+	return dir < 0 ? dir : steal_fd(&dir);
 }
 
 static int negative(int result)

@@ -75,6 +75,8 @@ struct config_request {
 int config_load(struct config **ret, const struct config_request *request, FILE *problems);
 void config_free(struct config *config);
 
+const char *config_publish_mode_name(enum config_publish_mode mode);
+
 /* Writes the effective values as a configuration file that loads to the same: for people each of
  * them, with the secrets masked; for a worker no more than it takes. */
 enum config_secrets { CONFIG_SECRETS_MASKED, CONFIG_SECRETS_SHOWN };

@@ -235,6 +235,11 @@ static const struct term_config *show_defaults(const struct config *config, FILE
 	return &config->terms[0];
 }
 
+const char *config_publish_mode_name(enum config_publish_mode mode)
+{
+	return mode == PUBLISH_NOTIFY ? "notify" : "auto";
+}
+
 void config_show(const struct config *config, enum config_secrets secrets, FILE *out)
 {
 	const struct term_config *usual = NULL;
@@ -248,8 +253,7 @@ void config_show(const struct config *config, enum config_secrets secrets, FILE 
 	if (config->user)
 		show_string("", "user", config->user, out);
 	fprintf(out, "sandbox = %s\n", bool_name(config->sandbox));
-	fprintf(out, "publish_mode = %s\n",
-		config->publish_mode == PUBLISH_NOTIFY ? "notify" : "auto");
+	fprintf(out, "publish_mode = %s\n", config_publish_mode_name(config->publish_mode));
 	show_size("", "prewarm_total", config->prewarm_total_bytes, out);
 	if (secrets == CONFIG_SECRETS_SHOWN)
 		usual = show_defaults(config, out);
