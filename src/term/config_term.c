@@ -443,9 +443,9 @@ static void check_term(struct loader *loader, const struct draft *draft)
 			    clock_human(term->refresh_interval_ms, interval));
 }
 
-static void finish_term(struct loader *loader, struct draft *draft)
+/* What the options say; of a draft that has none that is the same for all. */
+static void settle(const struct loader *loader, const struct draft *draft, struct term_config *term)
 {
-	struct term_config *term = &draft->term;
 	const struct options *lazy = giver(loader, draft, "lazy_init");
 	const struct options *min = giver(loader, draft, "min_size");
 	const struct options *warm = giver(loader, draft, "prewarm_limit");
@@ -467,11 +467,31 @@ static void finish_term(struct loader *loader, struct draft *draft)
 	term->failover = (enum config_failover)effective(loader, draft, "failover");
 	term->backwards = (enum config_backwards)effective(loader, draft, "backwards");
 	term->on_delete = (enum config_on_delete)effective(loader, draft, "on_delete");
-	check_term(loader, draft);
+}
+
+static void settle_as_usual(const struct term_config *usual, struct term_config *term)
+{
+	struct term_config settled = *usual;
+
+	settled.name = term->name;
+	settled.alias = term->alias;
+	settled.sources = term->sources;
+	settled.n_sources = term->n_sources;
+	*term = settled;
 }
 
 void load_finish_terms(struct loader *loader)
 {
-	for (size_t i = 0; i < loader->n_drafts; i++)
-		finish_term(loader, &loader->drafts[i]);
+	const struct draft bare = { .options = NULL };
+	struct term_config usual = { .name = NULL };
+
+	settle(loader, &bare, &usual);
+	for (size_t i = 0; i < loader->n_drafts; i++) {
+		struct draft *draft = &loader->drafts[i];
+		if (draft->options)
+			settle(loader, draft, &draft->term);
+		else
+			settle_as_usual(&usual, &draft->term);
+		check_term(loader, draft);
+	}
 }
