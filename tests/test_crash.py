@@ -230,6 +230,7 @@ def test_a_mount_that_cannot_be_taken_over_is_made_anew(mount, origin):
     fd = os.open(m.at("t"), os.O_RDONLY)
     os.read(fd, 10)
     drop_pages(fd)
+    m.rpt("upgrade")  # which needs a keeper that knows that the start is over
     os.kill(m.keeper, signal.SIGSTOP)
     dead = m.kill_worker()
     wait_for(lambda: is_dead(dead), "its death")

@@ -1,78 +1,145 @@
 #include "mount/nodes.h"
 
 #include <pthread.h>
-#include <uthash.h>
 
 #include "base/util.h"
 
+#define CAPACITY_FIRST 64 /* a power of two, as all are */
+
+/* A place in the table; its snapshot is NULL where it is free. */
 struct node {
 	uint64_t id;
 	struct snapshot *snapshot; /* a reference */
 	struct term *term;
 	bool superseded;
-	UT_hash_handle hh;
 };
 
+/*
+ * Open addressing, with linear probing: a mount of many terms has as many nodes, most of them for
+ * as long as it stands. At most four fifths of the places are taken; one that becomes free is
+ * filled from behind, so that a probe can end at the first free one.
+ */
 struct nodes {
 	pthread_mutex_t lock;
-	struct node *by_id; /* guarded by lock */
+	struct node *table; /* guarded by lock; owned */
+	size_t capacity;    /* guarded by lock */
+	size_t n;	    /* guarded by lock */
 };
 
 int nodes_new(struct nodes **ret, struct err *err)
 {
-	struct nodes *nodes = calloc(1, sizeof(*nodes));
+	_cleanup_free_ struct nodes *nodes = calloc(1, sizeof(*nodes));
 
-	if (!nodes)
+	if (nodes)
+		nodes->table = calloc(CAPACITY_FIRST, sizeof(*nodes->table));
+	if (!nodes || !nodes->table)
 		return err_set(err, ERR_INTERNAL, "table of nodes: out of memory");
+	nodes->capacity = CAPACITY_FIRST;
 	pthread_mutex_init(&nodes->lock, NULL);
-	*ret = nodes;
+	*ret = steal_ptr(&nodes);
 	return 0;
 }
 
 void nodes_free(struct nodes *nodes)
 {
-	struct node *node, *next;
-
 	if (!nodes)
 		return;
-	HASH_ITER(hh, nodes->by_id, node, next) {
-		HASH_DEL(nodes->by_id, node);
-		snapshot_unref(node->snapshot);
-		free(node);
-	}
+	for (size_t i = 0; i < nodes->capacity; i++)
+		snapshot_unref(nodes->table[i].snapshot);
+	free(nodes->table);
 	pthread_mutex_destroy(&nodes->lock);
 	free(nodes);
 }
 
+/* Ids are given one after the other: a multiplication spreads them (Knuth, 6.4). */
+static size_t home_of(const struct nodes *nodes, uint64_t id)
+{
+	return (size_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (nodes->capacity - 1);
+}
+
+static size_t behind(const struct nodes *nodes, size_t place)
+{
+	return (place + 1) & (nodes->capacity - 1);
+}
+
+/* With the lock held: where the id is, or would be. */
+static struct node *place_of(const struct nodes *nodes, uint64_t id)
+{
+	size_t place = home_of(nodes, id);
+
+	while (nodes->table[place].snapshot && nodes->table[place].id != id)
+		place = behind(nodes, place);
+	return &nodes->table[place];
+}
+
+/* With the lock held: NULL if it is unknown. */
+static struct node *find(const struct nodes *nodes, uint64_t id)
+{
+	struct node *node = place_of(nodes, id);
+
+	return node->snapshot ? node : NULL;
+}
+
+/* With the lock held: room for one more. */
+static int make_room(struct nodes *nodes, struct err *err)
+{
+	struct nodes larger = { .capacity = nodes->capacity * 2 };
+
+	if ((nodes->n + 1) * 5 <= nodes->capacity * 4)
+		return 0;
+	larger.table = calloc(larger.capacity, sizeof(*larger.table));
+	if (!larger.table)
+		return err_set(err, ERR_INTERNAL, "table of nodes: out of memory");
+	for (size_t i = 0; i < nodes->capacity; i++) {
+		if (nodes->table[i].snapshot)
+			*place_of(&larger, nodes->table[i].id) = nodes->table[i];
+	}
+	free(nodes->table);
+	nodes->table = larger.table;
+	nodes->capacity = larger.capacity;
+	return 0;
+}
+
+/* With the lock held: frees the place, and moves into it what a probe would not find any more. */
+static void clear(struct nodes *nodes, struct node *node)
+{
+	size_t hole = (size_t)(node - nodes->table);
+
+	for (size_t i = behind(nodes, hole); nodes->table[i].snapshot; i = behind(nodes, i)) {
+		size_t home = home_of(nodes, nodes->table[i].id);
+		/* Its home lies behind the hole, on the way to it: it stays. */
+		if (((i - home) & (nodes->capacity - 1)) < ((i - hole) & (nodes->capacity - 1)))
+			continue;
+		nodes->table[hole] = nodes->table[i];
+		hole = i;
+	}
+	nodes->table[hole] = (struct node){ .snapshot = NULL };
+	nodes->n--;
+}
+
 int nodes_add(struct nodes *nodes, struct snapshot *snapshot, struct term *term, struct err *err)
 {
-	struct node *node = calloc(1, sizeof(*node)), *present = NULL;
-
-	if (!node)
-		return err_set(err, ERR_INTERNAL, "table of nodes: out of memory");
-	node->id = snapshot->id;
-	node->snapshot = snapshot_ref(snapshot);
-	node->term = term;
 	pthread_mutex_lock(&nodes->lock);
-	HASH_FIND(hh, nodes->by_id, &node->id, sizeof(node->id), present);
-	if (!present)
-		HASH_ADD(hh, nodes->by_id, id, sizeof(node->id), node);
-	pthread_mutex_unlock(&nodes->lock);
-	if (present) {
-		snapshot_unref(node->snapshot);
-		free(node);
+	int result = make_room(nodes, err);
+	if (result == 0 && !find(nodes, snapshot->id)) {
+		*place_of(nodes, snapshot->id) = (struct node){
+			.id = snapshot->id,
+			.snapshot = snapshot_ref(snapshot),
+			.term = term,
+		};
+		nodes->n++;
 	}
-	return 0;
+	pthread_mutex_unlock(&nodes->lock);
+	return result;
 }
 
 struct snapshot *nodes_find(struct nodes *nodes, uint64_t id, struct term **ret_term,
 			    bool *ret_superseded)
 {
 	struct snapshot *snapshot = NULL;
-	struct node *node = NULL;
 
 	pthread_mutex_lock(&nodes->lock);
-	HASH_FIND(hh, nodes->by_id, &id, sizeof(id), node);
+	const struct node *node = find(nodes, id);
 	if (node) {
 		snapshot = snapshot_ref(node->snapshot);
 		*ret_term = node->term;
@@ -84,10 +151,8 @@ struct snapshot *nodes_find(struct nodes *nodes, uint64_t id, struct term **ret_
 
 static void set_superseded(struct nodes *nodes, uint64_t id, bool superseded)
 {
-	struct node *node = NULL;
-
 	pthread_mutex_lock(&nodes->lock);
-	HASH_FIND(hh, nodes->by_id, &id, sizeof(id), node);
+	struct node *node = find(nodes, id);
 	if (node)
 		node->superseded = superseded;
 	pthread_mutex_unlock(&nodes->lock);
@@ -105,13 +170,16 @@ void nodes_restore(struct nodes *nodes, uint64_t id)
 
 int nodes_superseded(struct nodes *nodes, struct node_place **ret, size_t *ret_n, struct err *err)
 {
-	struct node *node, *next;
 	size_t n = 0;
 
 	pthread_mutex_lock(&nodes->lock);
-	struct node_place *places = calloc(HASH_COUNT(nodes->by_id) + 1, sizeof(*places));
-	HASH_ITER(hh, nodes->by_id, node, next) {
-		if (places && node->superseded)
+	for (size_t i = 0; i < nodes->capacity; i++)
+		n += nodes->table[i].snapshot && nodes->table[i].superseded;
+	struct node_place *places = calloc(n + 1, sizeof(*places));
+	n = 0;
+	for (size_t i = 0; places && i < nodes->capacity; i++) {
+		const struct node *node = &nodes->table[i];
+		if (node->snapshot && node->superseded)
 			places[n++] = (struct node_place){ node->id, node->term };
 	}
 	pthread_mutex_unlock(&nodes->lock);
@@ -125,17 +193,13 @@ int nodes_superseded(struct nodes *nodes, struct node_place **ret, size_t *ret_n
 struct snapshot *nodes_remove(struct nodes *nodes, uint64_t id)
 {
 	struct snapshot *snapshot = NULL;
-	struct node *node = NULL;
 
 	pthread_mutex_lock(&nodes->lock);
-	HASH_FIND(hh, nodes->by_id, &id, sizeof(id), node);
+	struct node *node = find(nodes, id);
 	if (node && node->superseded) {
-		HASH_DEL(nodes->by_id, node);
 		snapshot = node->snapshot;
-	} else {
-		node = NULL;
+		clear(nodes, node);
 	}
 	pthread_mutex_unlock(&nodes->lock);
-	free(node);
 	return snapshot;
 }

@@ -146,6 +146,45 @@ static void test_nodes(struct term *term)
 	nodes_free(NULL);
 }
 
+/* Many, added and removed in no order: what is there is found, and nothing else. */
+static void test_many_nodes(struct term *term)
+{
+	enum { N = 3000 };
+	static struct snapshot *snapshots[N];
+	static bool is_there[N];
+	struct err err = ERR_INIT;
+	struct nodes *nodes = NULL;
+	struct term *of;
+	bool superseded;
+	int wrong = 0;
+
+	nodes_new(&nodes, &err);
+	for (size_t i = 0; i < N; i++)
+		snapshots[i] = make_snapshot(1000 + i * 3);
+	for (size_t round = 0; round < 20 * N; round++) {
+		size_t i = (size_t)rand() % N;
+		struct snapshot *removed = NULL;
+		if (!is_there[i]) {
+			nodes_add(nodes, snapshots[i], term, &err);
+		} else {
+			nodes_supersede(nodes, snapshots[i]->id);
+			removed = nodes_remove(nodes, snapshots[i]->id);
+			wrong += !removed;
+		}
+		is_there[i] = !is_there[i];
+		snapshot_unref(removed);
+	}
+	for (size_t i = 0; i < N; i++) {
+		struct snapshot *found = nodes_find(nodes, snapshots[i]->id, &of, &superseded);
+		wrong += is_there[i] != (found != NULL);
+		snapshot_unref(found);
+	}
+	is_int(wrong, 0, "nodes are found among many");
+	nodes_free(nodes);
+	for (size_t i = 0; i < N; i++)
+		snapshot_unref(snapshots[i]);
+}
+
 static int render_count(void *arg, char **ret, size_t *ret_len, struct err *err)
 {
 	int *count = arg;
@@ -205,6 +244,7 @@ int main(void)
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_init(&terms[i], &configs[i], NULL, NULL, &err);
 	test_tree(terms);
+	test_many_nodes(&terms[0]);
 	test_nodes(&terms[0]);
 	test_virtual();
 	for (size_t i = 0; i < N_TERMS; i++)
