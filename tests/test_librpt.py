@@ -1,0 +1,351 @@
+"""librpt on real mounts: a C program and a Python one that hold a term."""
+
+import ctypes
+import errno
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from builds import TOP
+from rptmount import drop_pages, session_processes, wait_for
+
+UNCHANGED, CHANGED, DETACHED = 0, 1, 2
+
+
+def http(origin, name, term="refresh_interval = never"):
+    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+
+
+class Probe:
+    """A program that has opened a term: tests/librpt_probe.c."""
+
+    def __init__(self, build, path, env):
+        program = os.path.join(build.dir, "tests", "librpt_probe")
+        self.process = subprocess.Popen(
+            [program, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
+        self.first = self._answer()
+
+    def _answer(self):
+        return self.process.stdout.readline().rstrip("\n")
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def get(self, n=1):
+        """(body, serial, detached), or the number of the error."""
+        return self._value(self.ask(f"get {n}"))
+
+    def held(self):
+        return self._value(self.ask("held"))
+
+    def _value(self, answer):
+        kind, _, rest = answer.partition(" ")
+        if kind == "error":
+            return int(rest)
+        assert kind == "value", answer
+        serial, detached, self.version, body = rest.split(" ", 3)
+        return body, int(serial), bool(int(detached))
+
+    def body(self):
+        """None instead of an error."""
+        got = self.get()
+        return got[0] if isinstance(got, tuple) else None
+
+    def check(self):
+        return int(self.ask("check").removeprefix("check "))
+
+    def close(self):
+        self.process.stdin.close()
+        assert self.process.wait(20) == (1 if self.first.startswith("error") else 0)
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def probe(build, directory):
+    made = []
+
+    def make(path):
+        made.append(Probe(build, path, build.environment(directory)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_an_update_is_had_by_the_next_get(mount, origin, probe):
+    origin.put("/d/t", b"one", etag='"v1"')
+    m = mount(http(origin, "d/t"))
+    p = probe(m.at("d/t"))
+    assert p.get() == ("one", 1, False) and p.version == "v1"
+    for i in range(2, 20):
+        origin.put("/d/t", b"body %d" % i, etag=f'"v{i}"')
+        m.refresh("d/t")
+        assert p.check() == CHANGED
+        assert p.held()[1] == i - 1, "check leaves what is held"
+        assert p.get() == (f"body {i}", i, False) and p.version == f"v{i}"
+        assert p.check() == UNCHANGED
+    m.refresh("d/t")  # the same bytes
+    assert p.get() == ("body 19", 19, False)
+
+
+def test_what_is_held_stays_until_the_next_get(mount, origin, probe):
+    origin.put("/t", b"held " * 5000)
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    origin.put("/t", b"next")
+    m.refresh("t")
+    dead = m.kill_worker()
+    m.wait_worker(after=dead)
+    assert p.held()[:2] == ("held " * 5000, 1)
+    assert p.get()[:2] == ("next", 2)
+
+
+def test_gets_without_news_ask_nobody(mount, origin, probe):
+    origin.put("/t", b"one")
+    origin.put("/u", b"another")
+    m = mount(http(origin, "t") + http(origin, "u"))
+    p = probe(m.at("t"))
+    before = m.counts()
+    until = time.time() + 2.2  # over two seconds' beginnings, when the name is looked at
+    while time.time() < until:
+        assert p.get(100_000) == ("one", 1, False)
+    assert m.counts() == before
+    os.kill(m.worker, signal.SIGSTOP)
+    try:
+        assert p.get(1000) == ("one", 1, False)
+    finally:
+        os.kill(m.worker, signal.SIGCONT)
+    origin.put("/u", b"is no business of t")
+    m.refresh("u")
+    before = m.counts()
+    assert p.get(1000) == ("one", 1, False)
+    assert m.counts() == before
+
+
+def test_an_update_costs_few_requests(mount, origin, probe):
+    origin.put("/t", b"one")
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    origin.put("/t", b"two")
+    m.refresh("t")
+    m.read("t")
+    before = m.counts()
+    assert p.get()[0] == "two"
+    after = m.counts()
+    sent = {name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)}
+    forgotten = {"forget", "batch_forget"}  # the snapshot before
+    assert set(sent) - forgotten == {"getxattr"} and sent["getxattr"] <= 2, sent
+
+
+def test_a_term_that_goes_away(mount, origin, probe):
+    origin.put("/t", b"one")
+    m = mount(http(origin, "t", "on_delete = remove refresh_interval = never"))
+    p = probe(m.at("t"))
+    origin.remove("/t")
+    m.refresh("t", ok=False)
+    assert p.get() == errno.ENOENT
+    before = m.counts()
+    assert p.get(1000) == errno.ENOENT == -p.check()
+    # Once a second, somebody may look.
+    assert m.counts().get("lookup", 0) <= before.get("lookup", 0) + 1
+    assert p.held()[0] == "one"
+    assert probe(m.at("t")).first == f"error {errno.ENOENT}"
+    origin.put("/t", b"back")
+    m.refresh("t")
+    assert p.get()[:2] == ("back", 2)
+
+
+def test_deaths_of_the_worker(mount, origin, probe):
+    origin.put("/t", b"body 0")
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    for i in range(1, 6):
+        dead = m.kill_worker()
+        assert p.get(1000)[0] == f"body {i - 1}"
+        m.wait_worker(after=dead)
+        origin.put("/t", b"body %d" % i)
+        m.refresh("t")
+        assert p.get() == (f"body {i}", i + 1, False)
+
+
+def test_an_orderly_end_and_another_mount(mount, origin, probe):
+    origin.put("/t", b"one " * 3000)
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    m.stop()
+    assert p.get() == ("one " * 3000, 1, True)
+    assert p.check() == DETACHED
+    m.start()
+    assert p.get() == ("one " * 3000, 2, False), "the same snapshot, of another mount"
+    origin.put("/t", b"two")
+    m.refresh("t")
+    assert p.get() == ("two", 3, False)
+    before = m.counts()
+    assert p.get(1000) == ("two", 3, False)
+    assert m.counts() == before, "its words are watched"
+
+
+def test_a_restart_between_two_gets(mount, origin, probe):
+    origin.put("/t", b"one")
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    for i in range(3):
+        m.stop()
+        origin.put("/t", b"body %d" % i)
+        m.start()
+        m.refresh("t")
+        assert p.get() == (f"body {i}", i + 2, False)
+
+
+def test_everything_is_killed(mount, origin, probe):
+    """The mount stays, dead; then it goes; then there is another one."""
+    origin.put("/t", b"one")
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    m.expect("event=keeper_died")
+    os.kill(m.keeper, signal.SIGKILL)
+    for pid in session_processes(m.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not session_processes(m.process.pid), "their end")
+    assert p.get()[0] == "one"
+    time.sleep(1.1)  # for a look at the name
+    assert p.get()[0] == "one"
+    m.kill()
+    wait_for(lambda: p.get() == ("one", 1, True), "the mount to be missed", 3)
+    m.start()
+    assert p.get() == ("one", 2, False)
+
+
+def test_a_mount_that_is_replaced_at_once(mount, origin, probe):
+    """Nobody says that the old one is over: the name says it, in a second."""
+    origin.put("/t", b"one")
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    m.kill()
+    origin.put("/t", b"two")
+    m.start()
+    m.refresh("t")
+    start = time.monotonic()
+    wait_for(lambda: p.body() == "two", "the new mount to be noticed", 5)
+    assert time.monotonic() - start < 1.5 * m.build.slow
+    assert p.get()[2] is False
+
+
+def test_never_torn_never_backwards(mount, origin, probe):
+    """Updates without pause, the worker killed now and then, pages dropped."""
+
+    def body(i):
+        return b"%08d" % i * (1 + i % 3 * 1000)
+
+    origin.put("/t", body(1))
+    m = mount(http(origin, "t"))
+    m.expect("event=worker_died", "event=update_failed", "event=http")
+    probes = [probe(m.at("t")) for _ in range(2)]
+    answers = []
+    chasing = [
+        threading.Thread(target=lambda p=p: answers.append(p.ask("chase 4000"))) for p in probes
+    ]
+    for thread in chasing:
+        thread.start()
+    i = 1
+    while any(thread.is_alive() for thread in chasing):
+        i += 1
+        origin.put("/t", body(i))
+        asked = m.run_rpt("refresh", "--wait", "t")
+        if i % 20 == 0 or asked.returncode:
+            m.kill_worker()
+            wait_for(lambda: m.run_rpt("refresh", "--wait", "t").returncode == 0, "an update", 20)
+        if i % 7 == 0:
+            with open(m.at("t"), "rb") as file:
+                drop_pages(file.fileno())
+    for thread in chasing:
+        thread.join()
+    assert len(answers) == 2
+    for answer in answers:
+        kind, gets, changes, wrong = answer.split()
+        assert kind == "chased" and int(wrong) == 0, answer
+        assert int(changes) > 10 and int(gets) > int(changes), answer
+    for p in probes:
+        assert p.body() == body(i).decode()
+
+
+# Python
+
+
+@pytest.fixture
+def rpt(build):
+    """The module, with this build's library; sanitizers do not go into a Python that has none."""
+    if build.sanitized:
+        pytest.skip("a sanitizer has to be there from the start")
+    ctypes.CDLL(os.path.join(build.dir, "src", "client", "librpt.so.0"))  # found by its name now
+    path = os.path.join(TOP, "src", "client", "rpt.py")
+    spec = importlib.util.spec_from_file_location("rpt", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def mappings(path):
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        return sum(path in line for line in file)
+
+
+def test_python(mount, origin, rpt):
+    origin.put("/t", b'{"a": 1}', etag='"v1"')
+    m = mount(http(origin, "t"))
+    with rpt.Term(m.at("t")) as term:
+        value = term.get()
+        assert term.get() is value
+        assert json.loads(bytes(value.data)) == {"a": 1} and value.version == "v1"
+        assert value.serial == 1 and not value.detached and value.data.readonly
+        origin.put("/t", b"", etag='"v2"')
+        m.refresh("t")
+        empty = term.get()
+        assert (bytes(empty.data), empty.version, empty.serial) == (b"", "v2", 2)
+        assert bytes(value.data[:4]) == b'{"a"', "what is referred to stays"
+        origin.remove("/t")
+    with pytest.raises(ValueError):
+        term.get()
+    with pytest.raises(FileNotFoundError) as caught:
+        rpt.Term(m.at("missing"))
+    assert caught.value.filename == m.at("missing")
+
+
+def test_python_lets_go_of_what_nobody_has(mount, origin, rpt):
+    origin.put("/t", b"body")
+    m = mount(http(origin, "t"))
+    term = rpt.Term(m.at("t"))
+    first = term.get().data[1:3]
+    for i in range(10):
+        origin.put("/t", b"body %d" % i)
+        m.refresh("t")
+        assert bytes(term.get().data) == b"body %d" % i
+    assert mappings(m.at("t")) == 2
+    assert bytes(first) == b"od"
+    del first
+    assert mappings(m.at("t")) == 1
+    term.close()
+    assert mappings(m.path) == 0
+
+
+def test_python_over_the_end_of_a_mount(mount, origin, rpt):
+    origin.put("/t", b"body")
+    m = mount(http(origin, "t"))
+    with rpt.Term(m.at("t")) as term:
+        before = term.get()
+        m.stop()
+        value = term.get()
+        assert (bytes(value.data), value.serial, value.detached) == (b"body", 1, True)
+        m.start()
+        value = wait_for(lambda: (got := term.get()) and not got.detached and got, "the new mount")
+        assert (bytes(value.data), value.serial) == (b"body", 2)
+        assert bytes(before.data) == b"body"
