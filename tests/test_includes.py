@@ -91,6 +91,14 @@ def test_only_the_configuration_knows_libconfuse():
     assert users and all(path.startswith("src/term/config") for path in users), users
 
 
+def test_librpt_links_to_nothing_of_ours():
+    """base/util.h is inline."""
+    for path in files("src/client"):
+        if os.path.basename(path).startswith(("librpt", "rpt.h")):
+            ours = {name for _, own, name in includes(os.path.join(TOP, path)) if own}
+            assert ours <= {"client/rpt.h", "client/librpt.h", "base/util.h"}, path
+
+
 def test_a_header_includes_what_it_needs_and_guards_itself():
     for folder in ("src", "fetchers"):
         for path in files(folder):
