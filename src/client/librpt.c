@@ -252,10 +252,8 @@ static int refresh(struct rpt_term *term, bool replace)
 			note(term, seen, now_s, r);
 	} else if (replace) {
 		r = renew(term);
-		if (r < 0) {
-			term->checked_s = NEVER;
+		if (r < 0)
 			r = missing(term, r);
-		}
 	}
 	return r;
 }

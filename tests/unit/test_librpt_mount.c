@@ -65,17 +65,33 @@ static void raise_word(unsigned slot, uint64_t id)
 		__atomic_store_n(&words[0], id, __ATOMIC_RELEASE);
 }
 
-static void follow_name(unsigned slot)
+static ino_t inode_of(const char *path)
 {
 	struct stat st;
 
-	if (stat(TERM, &st) == 0)
-		raise_word(slot, st.st_ino);
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static void follow_name(unsigned slot)
+{
+	raise_word(slot, inode_of(TERM));
 }
 
 static void publish(const char *text, const char *version)
 {
 	move_name(text, version);
+	follow_name(SLOT);
+}
+
+/* Under that id, which this mount has not come to yet. */
+static void publish_as(ino_t id, const char *text, const char *version)
+{
+	do {
+		unlink(STAGED);
+		stage(STAGED, text, version, SLOT);
+	} while (inode_of(STAGED) < id);
+	if (rename(STAGED, TERM) < 0)
+		perror("rename");
 	follow_name(SLOT);
 }
 
@@ -160,13 +176,22 @@ static void test_hidden(void)
 	struct rpt_value value;
 
 	ok(rpt_term_get(term, &value) == 0, "shown");
+	start_of_second();
 	unlink(TERM);
 	raise_word_only(SLOT);
 	for (int i = 0; i < 3; i++)
 		is_int(get_error(term), -ENOENT, "hidden");
+	move_name("there", "2");
+	is_int(get_error(term), -ENOENT, "which is not looked at while the word stays");
+	start_of_second();
+	ok(gives(term, "there"), "but in the next second");
+	ok(rpt_term_get(term, &value) == 0, "a value");
+	unlink(TERM);
+	raise_word_only(SLOT);
+	is_int(get_error(term), -ENOENT, "hidden once more");
 	is_int(rpt_term_check(term), -ENOENT, "check says so");
-	ok(holds(&value, "shown"), "what was held is still there");
-	publish("again", "2");
+	ok(holds(&value, "there"), "what was held is still there");
+	publish("again", "3");
 	ok(gives(term, "again"), "back at once");
 	rpt_term_close(term);
 }
@@ -220,6 +245,7 @@ static void test_orderly_end(void)
 	ok(rpt_term_get(term, &before) == 0, "a value");
 	__atomic_store_n(&words[0], UINT64_MAX, __ATOMIC_RELEASE);
 	ok(is_detached(term, "the last"), "the end is seen by the next get");
+	ok(truncate(TERM, 0) == 0, "the mount has the bytes no more");
 	unmount_fake();
 	ok(is_detached(term, "the last"), "the value stays");
 	is_int(rpt_term_check(term), RPT_DETACHED, "check says so");
@@ -246,9 +272,11 @@ static void test_replaced_mount(void)
 	publish("below", "1");
 	struct rpt_term *term = open_term(TERM);
 	ok(gives(term, "below"), "a value");
+	ino_t id = inode_of(TERM);
 	munmap(words, SIZE);
 	ok(mount_fake(), "another mount over it, and nobody has said that the first is over");
-	publish("above", "1");
+	publish_as(id, "above", "1");
+	is_int(inode_of(TERM), id, "the same id");
 	struct timespec start, end;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	ok(comes_to_give(term, "above"), "is seen");
@@ -256,12 +284,21 @@ static void test_replaced_mount(void)
 	ok(end.tv_sec - start.tv_sec <= 2, "in a second");
 	publish("watched", "2");
 	ok(gives(term, "watched"), "and watched");
+	munmap(words, SIZE);
+	ok(mount_fake(), "a third one, without the term");
+	for (int i = 0; i < 300 && get_error(term) != -ENOENT; i++)
+		usleep(10000);
+	is_int(get_error(term), -ENOENT, "is seen as well");
+	publish("of the third", "1");
+	ok(gives(term, "of the third"), "and what it has, by the next get");
 	unmount_fake();
+	ok(comes_to_give(term, "watched"), "the second one is back");
+	ok(umount2(PLACE, MNT_DETACH) == 0, "and gone");
 	ok(comes_to_give(term, "below"), "the first one is back");
-	unmount_fake();
+	ok(umount2(PLACE, MNT_DETACH) == 0, "gone too");
 	for (int i = 0; i < 300 && !is_detached(term, "below"); i++)
 		usleep(10000);
-	ok(is_detached(term, "below"), "and gone");
+	ok(is_detached(term, "below"), "which is seen");
 	rpt_term_close(term);
 	ok(mount_fake(), "for the next test");
 }
