@@ -10,8 +10,8 @@
  *	check		check NUMBER
  *	held		the value of the last get that succeeded, looked at once more
  *	chase MS	gets for so long, and chased GETS CHANGES WRONG: how many there were, how
- *many found another snapshot, and how many one that is torn, older than the one before or an error.
- *Bodies are a number of eight digits, over and over.
+ *			many found another snapshot, and how many one that is torn, older than the
+ *			one before, or an error. Bodies are a number of eight digits, over and over.
  */
 #include <errno.h>
 #include <inttypes.h>

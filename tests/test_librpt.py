@@ -278,14 +278,68 @@ def test_never_torn_never_backwards(mount, origin, probe):
         assert p.body() == body(i).decode()
 
 
+# What is installed
+
+
+def unless_sanitized(build):
+    if build.sanitized:
+        pytest.skip("a sanitizer has to be there from the start")
+
+
+def test_nothing_but_the_interface_is_exported(build):
+    unless_sanitized(build)
+    library = os.path.join(build.dir, "src", "client", "librpt.so.0")
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True
+    )
+    names = {line.split()[-1] for line in listed.stdout.splitlines()}
+    assert names == {f"rpt_term_{name}" for name in ("open", "get", "check", "close")}
+    dynamic = subprocess.run(["readelf", "-d", library], check=True, capture_output=True, text=True)
+    assert dynamic.stdout.count("(NEEDED)") == 1 and "[libc.so.6]" in dynamic.stdout
+
+
+def find(directory, name):
+    found = [os.path.join(at, name) for at, _, names in os.walk(directory) if name in names]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.mark.parametrize("link", ["shared", "static"])
+def test_the_example_is_built_from_what_is_installed(build, directory, link):
+    unless_sanitized(build)
+    install = ["meson", "install", "-C", build.dir, "--no-rebuild", "--quiet"]
+    subprocess.run(
+        install, env={**os.environ, "DESTDIR": directory}, check=True, stdout=subprocess.DEVNULL
+    )
+    env = {
+        **os.environ,
+        "PKG_CONFIG_PATH": os.path.dirname(find(directory, "rpt.pc")),
+        "PKG_CONFIG_SYSROOT_DIR": directory,
+    }
+    flags = "$(pkg-config --cflags --libs rpt)"
+    if link == "static":
+        flags = f"$(pkg-config --cflags rpt) {find(directory, 'librpt.a')}"
+    else:
+        env["LD_LIBRARY_PATH"] = os.path.dirname(find(directory, "librpt.so.0"))
+    line = f"cc -Wall -Werror -o {directory}/example {find(directory, 'example.c')} {flags}"
+    subprocess.run(line, shell=True, env=env, check=True)
+    with open(os.path.join(directory, "file"), "wb") as file:
+        file.write(b"content")
+    with subprocess.Popen(
+        [directory + "/example", directory + "/file"], env=env, stdout=subprocess.PIPE, text=True
+    ) as running:
+        said = running.stdout.readline()
+        running.kill()
+    assert said.startswith("version 7-") and said.endswith(", 7 bytes\n")
+
+
 # Python
 
 
 @pytest.fixture
 def rpt(build):
     """The module, with this build's library; sanitizers do not go into a Python that has none."""
-    if build.sanitized:
-        pytest.skip("a sanitizer has to be there from the start")
+    unless_sanitized(build)
     ctypes.CDLL(os.path.join(build.dir, "src", "client", "librpt.so.0"))  # found by its name now
     path = os.path.join(TOP, "src", "client", "rpt.py")
     spec = importlib.util.spec_from_file_location("rpt", path)

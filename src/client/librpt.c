@@ -1,12 +1,12 @@
 /*
  * A handle, from one get to the next.
  *
- *	watching	the words of the term's mount are mapped. The word's value was noted
- **before* the name was looked at, and words follow names: as long as it is the same, the name leads
- *to what is held. Once a second the name is looked at all the same.
- *	not watching	on other file systems, and while detached: the name is looked at each time.
- *	detached	the mount has gone: what is held has no mount and no number of one any more,
- *so whatever the name leads to is another file.
+ *	watching	the words of the term's mount are mapped. The word was noted before the
+ *			name was looked at, and words follow names: as long as it is the same, the
+ *			name leads to what is held. Once a second the name is looked at anyway.
+ *	not watching	on other file systems, and while detached: each get looks at the name.
+ *	detached	the mount has gone. What is held has no number of a mount any more, so
+ *			whatever the name leads to is another file.
  *
  * Looking is a stat(2); only if it shows another file is one opened. Nothing is tried more than
  * twice: what changes meanwhile is the next get's.

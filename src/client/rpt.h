@@ -24,33 +24,35 @@
  *
  * Handles
  *	One thread at a time may use a handle; several threads open one each, so that they share
- *	nothing that is written. A handle is some 200 bytes, two pages of address space and the
- *	mapping of the file, and no file descriptor. After fork(2) parent and child may both go on
- *	with their handles, and each closes its own. Nothing here may be called by a signal handler.
+ *	nothing that is written. A handle is some 400 bytes, two pages that are locked in memory
+ *	as far as RLIMIT_MEMLOCK goes, and the mapping of the file; no file descriptor.
+ *	After fork(2) parent and child may both go on with it, and each closes its own.
+ *	Nothing here may be called by a signal handler.
  *	A relative path is taken from where the process is at rpt_term_open().
  *
  * What a get may rely on
- *	On one mount, it never goes back to an older snapshot. Once the name has led to a snapshot
- *	and its word in .rpt/generations says so (at once after publishing), each get gives that one
- *	or a newer one.
- *	The first get in each second of the wall clock makes sure, with one stat(2) that asks
- *nobody, that the path still leads to the same file. So a mount that was replaced without an
- *orderly end (its keeper was killed) is noticed by gets in the next second, and by each get of a
- *handle that is used less often. An orderly unmount is noticed by the next get.
+ *	On one mount, it never goes back to an older snapshot. Once an update was published (the
+ *	name leads to it, and its word in .rpt/generations says so), each get gives it or a newer
+ *	one.
+ *	The first get in each second of the wall clock makes sure, with one stat(2) that sends
+ *	rptfs no request, that the path still leads to the same file. So a mount that was replaced
+ *	without an orderly end (its keeper was killed) is noticed by gets in the next second, and
+ *	by the next get of a handle that is used less often. An orderly unmount is noticed by the
+ *	next get.
  *
  * The mount goes away
  *	The last value stays: get succeeds, and says so in `detached`, until the path leads to a
- *file again. Bytes that were never in memory went with the mount; if there are such, get says
- *	-ENOTCONN, and the old bytes must not be touched. To be sure of all of them while a mount is
- *	being taken away, read or mlock(2) them while it is there.
+ *	file again. The bytes are copied then, to where they are mapped. Those that were not in
+ *	memory went with the mount; if there are such, get says -ENOTCONN, and the old bytes must
+ *	not be touched. To be sure of them, read or mlock(2) them while the mount is there.
  *	As long as a handle is open, umount(8) says that the mount is busy, as with any open file;
  *	SIGTERM to rptfs, systemctl stop and umount -l end it nevertheless.
  *	A mount whose rptfs was killed altogether is as silent as one that has no news.
  *
  * Other file systems, and mounts of rptfs without .rpt (a bind mount of one of its directories)
- *	A get is a stat(2). A file that is replaced with rename(2) is as good as a term. One that is
- *	written in place is seen half-way, and one that is cut while it is mapped raises SIGBUS when
- *	it is touched: both are true of every mapping of it.
+ *	A get is a stat(2). A file that is replaced with rename(2) is as good as a term. One that
+ *	is written in place is seen half-way, and one that is cut while it is mapped raises SIGBUS
+ *	when it is touched: both are true of every mapping of it.
  *
  * All functions return 0 (or what they say) or a negative errno; errno itself is not used.
  */
@@ -76,8 +78,8 @@ struct rpt_value {
 	const void *data;    /* never NULL; no NUL follows it */
 	size_t size;	     /* bytes; 0 for an empty file */
 	const char *version; /* user.rpt.version (an ETag, say); without one SIZE-MTIME-INODE */
-	uint64_t serial;     /* 1, and one more with each other snapshot: the same serial means the
-				same bytes at the same place, so that what was made of them is good */
+	uint64_t serial;     /* 1, and one more with each other snapshot; the same serial means
+				the same bytes at the same place */
 	int detached;	     /* 1: the mount is gone, and this is the last that is known */
 };
 

@@ -3,10 +3,10 @@
  *
  *	get ROUNDS TERM GENERATIONS
  *
- * TERM is a file of an rptfs mount, GENERATIONS the .rpt/generations of it. Prints a line "GET_NS
- * WORD_NS POINTER_NS" for each round, nanoseconds for one of each: rpt_term_get() of librpt;
- *loading the term's word from the mapped generations and comparing it; loading a pointer that
- *another thread might change, and a byte behind it.
+ * TERM is a file of an rptfs mount, GENERATIONS the .rpt/generations of it. Prints for each round a
+ * line "GET_NS WORD_NS POINTER_NS", nanoseconds for one of each: rpt_term_get() of librpt; loading
+ * and comparing the term's word of the mapped generations; loading a pointer that another thread
+ * might change, and a byte behind it.
  */
 #include <errno.h>
 #include <fcntl.h>
