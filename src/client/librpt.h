@@ -65,8 +65,9 @@ struct librpt_snapshot {
 int librpt_snapshot_open(const char *path, int *ret_fd, struct stat *ret_stat);
 /* Maps what is open (the caller keeps the descriptor). *ret is untouched on failure. */
 int librpt_snapshot_map(struct librpt_snapshot *ret, int fd, const struct stat *stat);
-/* Puts a copy of the bytes where they are mapped, so that they need their mount no more. If there
- * is no memory for it they stay as they are. -ENOTCONN: not all of them were to be had. */
+/* Makes the bytes need their mount no more: a copy comes to where they are, or they are locked in
+ * memory. If there is no memory for that they stay as they are. -ENOTCONN: not all of them were to
+ * be had. */
 int librpt_snapshot_rescue(struct librpt_snapshot *snapshot);
 void librpt_snapshot_release(struct librpt_snapshot *snapshot);
 

@@ -7,7 +7,9 @@
 #include <sys/xattr.h>
 
 #define VERSION_ATTRIBUTE "user.rpt.version"
-#define VERSION_SIZE	  256 /* bytes; longer ones are asked for once more */
+#define VERSION_SIZE	  256		     /* bytes; longer ones are asked for once more */
+#define COPY_SIZE	  ((size_t)64 << 10) /* bytes at a time: what a pipe holds */
+#define LOCK_SIZE	  ((size_t)1 << 20) /* bytes; what is larger is rather locked than copied */
 
 int librpt_snapshot_open(const char *path, int *ret_fd, struct stat *ret_stat)
 {
@@ -78,31 +80,63 @@ int librpt_snapshot_map(struct librpt_snapshot *ret, int fd, const struct stat *
 	return 0;
 }
 
-/* Where reading the bytes would raise SIGBUS, write(2) says EFAULT. */
-static int copy_to(int fd, const char *data, size_t size)
+/* Through a pipe: where reading the bytes would raise SIGBUS, write(2) says EFAULT; and a file
+ * would be subject to RLIMIT_FSIZE, which kills. */
+static int copy_bytes(char *to, const char *from, size_t size)
 {
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	_cleanup_close_ int out = ends[0];
+	_cleanup_close_ int in = ends[1];
 	while (size) {
-		ssize_t written = TEMP_FAILURE_RETRY(write(fd, data, size));
-		if (written <= 0)
-			return written < 0 ? -errno : -EIO;
-		data += written;
-		size -= (size_t)written;
+		size_t part = size < COPY_SIZE ? size : COPY_SIZE;
+		ssize_t n = TEMP_FAILURE_RETRY(write(in, from, part));
+		for (ssize_t left = n, got; left > 0; left -= got, to += got) {
+			got = TEMP_FAILURE_RETRY(read(out, to, (size_t)left));
+			if (got <= 0)
+				return got < 0 ? -errno : -EIO;
+		}
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		from += n;
+		size -= (size_t)n;
 	}
 	return 0;
+}
+
+/* The copy comes to where the bytes are, in one step for whoever is reading them. */
+static int replace_by_copy(struct librpt_snapshot *snapshot)
+{
+	size_t size = snapshot->size;
+	char *copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return 0;
+	int r = copy_bytes(copy, snapshot->data, size);
+	if (r == 0 && mprotect(copy, size, PROT_READ) < 0)
+		r = -errno;
+	if (r < 0) {
+		munmap(copy, size);
+		return r == -EFAULT ? -ENOTCONN : 0;
+	}
+	if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, snapshot->data) != MAP_FAILED)
+		return 0;
+	munmap(copy, size);
+	snapshot->data = NULL; /* who knows what is there now */
+	return -ENOTCONN;
 }
 
 int librpt_snapshot_rescue(struct librpt_snapshot *snapshot)
 {
 	if (!snapshot->size)
 		return 0;
-	_cleanup_close_ int fd = memfd_create("rpt-snapshot", MFD_CLOEXEC);
-	if (fd < 0)
+	/* A program may hold a large one many times; locked, it is in memory once. (In a program
+	 * with a sanitizer mlock() does nothing.) */
+	if (snapshot->size > LOCK_SIZE && mlock2(snapshot->data, snapshot->size, 0) == 0)
 		return 0;
-	int r = copy_to(fd, snapshot->data, snapshot->size);
-	if (r < 0)
-		return r == -EFAULT ? -ENOTCONN : 0;
-	void *data = mmap(snapshot->data, snapshot->size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
-	return data == MAP_FAILED ? -ENOTCONN : 0;
+	return replace_by_copy(snapshot);
 }
 
 void librpt_snapshot_release(struct librpt_snapshot *snapshot)

@@ -42,12 +42,16 @@
  *
  * The mount goes away
  *	The last value stays: get succeeds, and says so in `detached`, until the path leads to a
- *	file again. The bytes are copied then, to where they are mapped. Those that were not in
- *	memory went with the mount; if there are such, get says -ENOTCONN, and the old bytes must
- *	not be touched. To be sure of them, read or mlock(2) them while the mount is there.
+ *	file again. So that the bytes need the mount no more, they are copied then, to where they
+ *	are mapped; more than 1 MiB is locked in memory instead, once for all handles, and copied
+ *	only if that is not allowed (a child that is forked later does not inherit the lock).
+ *	Bytes that were not in memory went with the mount; if there are such, get says -ENOTCONN,
+ *	and the old bytes must not be touched. To be sure of them, read or mlock(2) them while the
+ *	mount is there.
  *	As long as a handle is open, umount(8) says that the mount is busy, as with any open file;
  *	SIGTERM to rptfs, systemctl stop and umount -l end it nevertheless.
- *	A mount whose rptfs was killed altogether is as silent as one that has no news.
+ *	A mount whose rptfs was killed altogether is as silent as one that has no news. If its
+ *	pages of words could not be locked, and the kernel takes them back, get raises SIGBUS.
  *
  * Other file systems, and mounts of rptfs without .rpt (a bind mount of one of its directories)
  *	A get is a stat(2). A file that is replaced with rename(2) is as good as a term. One that

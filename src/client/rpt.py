@@ -16,8 +16,9 @@ and no system call; otherwise the current snapshot, complete, of one version, an
 works on any other file system as well. rpt.h and rpt_term_open(3) have the details: what happens
 when the mount goes away, what files that are written in place look like.
 
-Unlike in C, a value that was once got stays good for as long as anything refers to it, also when
-newer ones have come and when the term was closed, and threads may share a Term.
+Unlike in C, a value that was once got stays good for as long as anything refers to it and its mount
+stands (of the last one: also when it does not), when newer ones have come and when the term was
+closed, and threads may share a Term. get().version is its version.
 """
 
 import ctypes

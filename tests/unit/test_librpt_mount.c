@@ -5,6 +5,8 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
 
@@ -320,6 +322,87 @@ static void test_lost_bytes(void)
 	rpt_term_close(term);
 }
 
+/* What the process has locked, in KiB. */
+static long locked_kib(void)
+{
+	char line[200];
+	long kib = -1;
+	FILE *file = fopen("/proc/self/status", "re");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (strncmp(line, "VmLck:", 6) == 0)
+			kib = strtol(line + 6, NULL, 10);
+	}
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+#define LARGE ((2L << 20) + 17)
+
+/* The first byte that is wrong, or -1. */
+static long wrong_at(const struct rpt_value *value)
+{
+	const char *data = value->data;
+
+	for (long i = 0; i < LARGE; i++) {
+		if ((size_t)i >= value->size || data[i] != 'a' + i % 23)
+			return i;
+	}
+	return value->size == LARGE ? -1 : LARGE;
+}
+
+static bool keeps_by_lock(struct rpt_term *term)
+{
+	struct rpt_value value;
+	long before = locked_kib();
+
+	__atomic_store_n(&words[0], UINT64_MAX, __ATOMIC_RELEASE);
+	bool good = rpt_term_get(term, &value) == 0 && value.detached && wrong_at(&value) < 0;
+	return good && locked_kib() > before + (1 << 10);
+}
+
+/* As somebody who may neither lock memory nor write files. */
+static bool keeps_by_copy(struct rpt_term *term)
+{
+	struct rlimit none = { 0, 0 };
+	struct rpt_value value;
+	int fd = open(TERM, O_RDWR | O_CLOEXEC);
+
+	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setrlimit(RLIMIT_FSIZE, &none) < 0 ||
+	    setresuid(65534, 65534, 65534) < 0)
+		return false;
+	int fds = count_entries("/proc/self/fd");
+	__atomic_store_n(&words[0], UINT64_MAX, __ATOMIC_RELEASE);
+	if (rpt_term_get(term, &value) < 0 || !value.detached || ftruncate(fd, 0) < 0)
+		return false;
+	return wrong_at(&value) < 0 && count_entries("/proc/self/fd") == fds;
+}
+
+static void test_large(bool (*keeps)(struct rpt_term *term), const char *what)
+{
+	char *text = malloc(LARGE + 1);
+	int status = -1;
+
+	for (long i = 0; i < LARGE; i++)
+		text[i] = (char)('a' + i % 23);
+	text[LARGE] = '\0';
+	publish(text, "1");
+	free(text);
+	struct rpt_term *term = open_term(TERM);
+	pid_t child = fork();
+	if (child == 0) {
+		bool good = keeps(term);
+		rpt_term_close(term);
+		_exit(good ? 0 : 1);
+	}
+	rpt_term_close(term);
+	waitpid(child, &status, 0);
+	is_int(status, 0, "%s", what);
+	unmount_fake();
+	ok(mount_fake(), "mounted for the next test");
+}
+
 static void test_bind_mounts(void)
 {
 	mkdir("part", 0755);
@@ -366,6 +449,8 @@ int main(void)
 	test_orderly_end();
 	test_replaced_mount();
 	test_lost_bytes();
+	test_large(keeps_by_lock, "many bytes are locked in memory when the mount goes");
+	test_large(keeps_by_copy, "and copied, where that is not allowed");
 	test_bind_mounts();
 	is_int(count_entries("/proc/self/fd"), fds, "no descriptor is left");
 	is_int(count_entries("/proc/self/map_files"), maps, "no mapping is left");
