@@ -12,6 +12,7 @@ import time
 
 import pytest
 from builds import TOP
+from origin import status
 from rptmount import drop_pages, session_processes, wait_for
 
 UNCHANGED, CHANGED, DETACHED = 0, 1, 2
@@ -162,6 +163,31 @@ def test_a_term_that_goes_away(mount, origin, probe):
     origin.put("/t", b"back")
     m.refresh("t")
     assert p.get()[:2] == ("back", 2)
+
+
+def test_a_term_that_expires_and_is_hidden(mount, origin, probe):
+    origin.put("/t", b"good")
+    hide = "refresh_interval = 200ms max_stale = 2s on_expire = hide"
+    m = mount(http(origin, "t", hide), expect=["term=t"])
+    p = probe(m.at("t"))
+    origin.always("/t", status(503))
+    wait_for(lambda: p.get() == errno.ENOENT, "the term to be hidden", 10)
+    assert p.held()[:2] == ("good", 1) and p.get(1000) == errno.ENOENT
+    origin.always("/t")
+    wait_for(lambda: p.body() == "good", "it to be back")
+    assert p.get() == ("good", 2, False)
+
+
+def test_many_bytes_over_the_end_of_a_mount(mount, origin, probe):
+    """More than are copied."""
+    body = "x" * (3 << 20)
+    origin.put("/t", body.encode())
+    m = mount(http(origin, "t"))
+    p = probe(m.at("t"))
+    m.stop()
+    assert p.get() == (body, 1, True) and p.held() == (body, 1, True)
+    m.start()
+    assert p.get() == (body, 2, False)
 
 
 def test_deaths_of_the_worker(mount, origin, probe):
