@@ -4,6 +4,7 @@ Every test's daemon has to exit 0 in time and leave no mount, no process, no con
 nothing in its log that the test did not expect: stop() checks that, and the fixtures call it.
 """
 
+import errno
 import json
 import os
 import re
@@ -429,13 +430,15 @@ class Mount:
     def xattr(self, name, attribute):
         return xattr(self.at(name), attribute)
 
-    def wait_content(self, name, content, seconds=10):
-        """Until the name shows these bytes."""
+    def wait_content(self, name, content, seconds=10, errors=(errno.ENOENT,)):
+        """Until the name shows these bytes. errors: those that reading may end with until then."""
 
         def shows():
             try:
                 return self.read(name) == content
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in errors:
+                    raise
                 return False
 
         wait_for(shows, f"{name} to show {content[:60]!r}", seconds * self.build.slow)

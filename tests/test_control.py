@@ -196,14 +196,16 @@ def test_metrics_are_well_formed(mount):
         r'[a-z_]+(\{[a-z0-9_]+="(?:[^"\\\n]|\\["\\n])*"(,[a-z0-9_]+="(?:[^"\\\n]|\\["\\n])*")*\})?'
         r" [0-9.e+-]+"
     )
-    seen = set()
+    types = {}
     for line in text.splitlines():
         if line.startswith("# TYPE "):
-            assert line.split()[2] not in seen, "one TYPE a family"
-            seen.add(line.split()[2])
+            family, type_ = line.split()[2:]
+            assert family not in types, "one TYPE a family"
+            types[family] = type_
         elif not line.startswith("#"):
             assert sample.fullmatch(line), line
-            assert re.match("[a-z_]+", line).group() in seen
+            family = re.match("[a-z_]+", line).group()
+            assert family in types or types[re.sub("_(sum|count)$", "", family)] == "summary"
 
 
 def test_the_rpt_directory(mount):

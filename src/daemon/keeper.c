@@ -203,8 +203,10 @@ static void end(struct keeper *keeper)
 	if (keeper->upgrade.step != UPGRADE_NONE)
 		keeper_upgrade_refuse(keeper, "rptfs is being stopped");
 	/* The name goes away before the worker does, so that nobody finds a dead mount. */
-	if (!keeper->leaving)
+	if (!keeper->leaving) {
 		device_unmount(state->mountpoint, state->number);
+		keeper->is_detached = true;
+	}
 	keeper_close_handle(keeper);
 	if (!keeper->leaving && keeper->worker.channel >= 0)
 		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);

@@ -18,6 +18,7 @@
 #include "daemon/notify.h"
 #include "mount/device.h"
 #include "mount/slots.h"
+#include "mount/visitor.h"
 
 #define SETTLED_MS	  1000
 #define BACK_OFF_FIRST_MS 100
@@ -312,7 +313,7 @@ void keeper_start_runner(struct keeper *keeper, struct keeper_worker *worker, in
 	worker->runner = keeper->runner = pid;
 }
 
-/* One at a time, and none once the mount is nowhere to be found. */
+/* One at a time. */
 void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket)
 {
 	struct keeper_state *state = keeper->state;
@@ -324,11 +325,11 @@ void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, i
 		.errors = -1,
 	};
 
-	if (socket < 0 || keeper->is_detached)
+	if (socket < 0)
 		return;
 	end_visitor(worker);
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", socket,
-		 state->handle);
+		 keeper->is_detached ? VISITOR_NO_MOUNT : state->handle);
 	pid_t pid = process_start(&start, &err);
 	if (pid < 0)
 		keeper_fail("visitor_failed", err.msg);

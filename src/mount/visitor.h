@@ -38,7 +38,8 @@ DEFINE_CLEANUP(struct visitor, visitor_free)
 /*
  * From one thread at a time; requests must be answered meanwhile. Paths are relative to the mount's
  * root. Each returns 0 or a negative errno: -ENOTCONN when there is no visitor, -ETIMEDOUT when it
- * did not answer (it may still do what it was told), -EROFS when it can look only.
+ * did not answer (it may still do what it was told), -EROFS when it can look only, -ENODEV when the
+ * mount is nowhere any more.
  */
 int visitor_look(struct visitor *visitor, const char *path);
 /* Moves it over the other name, then looks at that. */
@@ -47,9 +48,12 @@ int visitor_remove(struct visitor *visitor, const char *path);
 
 /* ------------------------------------------------------------------ the process */
 
+/* As a root: whatever it is asked, there is no mount. */
+#define VISITOR_NO_MOUNT (-2)
+
 /* Serves the socket (owned) until its other end is closed; returns the exit code. root: a writable
- * handle of the mount (owned), or -1: the mount is at that path (borrowed). The caller has given up
- * all rights but those for this. */
+ * handle of the mount (owned), or -1: the mount is at that path (borrowed), or VISITOR_NO_MOUNT.
+ * The caller has given up all rights but those for this. */
 int visitor_serve(int socket, int root, const char *mountpoint);
 
 #endif

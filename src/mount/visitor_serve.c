@@ -104,6 +104,17 @@ static int perform(int root, struct visitor_request *request, bool is_writable)
 	}
 }
 
+/* What is opened here is closed before anybody hears of it. */
+static int perform_at(int handle, const char *mountpoint, struct visitor_request *request)
+{
+	if (handle >= 0)
+		return perform(handle, request, true);
+	if (handle == VISITOR_NO_MOUNT)
+		return -ENODEV;
+	_cleanup_close_ int opened = open_directory(AT_FDCWD, mountpoint, 0);
+	return opened < 0 ? opened : perform(opened, request, false);
+}
+
 /* Two texts that end. */
 static bool is_complete(const struct visitor_request *request, size_t len)
 {
@@ -122,16 +133,10 @@ int visitor_serve(int socket, int root, const char *mountpoint)
 	ssize_t len;
 
 	while ((len = recv(peer, &request, sizeof(request), 0)) > 0) {
-		_cleanup_close_ int opened = handle < 0 ? open_directory(AT_FDCWD, mountpoint, 0)
-							: -1;
 		visitor_reply reply = -EINVAL;
 
-		if (handle < 0 && opened < 0)
-			reply = opened;
-		else if (is_complete(&request, (size_t)len))
-			reply = perform(handle < 0 ? opened : handle, &request, handle >= 0);
-		close_cleanup(&opened);
-		opened = -1;
+		if (is_complete(&request, (size_t)len))
+			reply = perform_at(handle, mountpoint, &request);
 		if (send(peer, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
 			break;
 	}

@@ -195,14 +195,14 @@ static void test_headroom(void)
 /* ------------------------------------------------------------------ visitor */
 
 static char dir[] = "/tmp/rptfs-visitor-XXXXXX";
-static int with_handle; /* of visitors that are started; -1: none */
+static int with_handle; /* of visitors that are started, or as visitor_serve() has it */
 static int started;
 
 static int start(void *arg, int peer)
 {
 	(void)arg;
 	started++;
-	int handle = with_handle >= 0 ? dup(with_handle) : -1;
+	int handle = with_handle >= 0 ? dup(with_handle) : with_handle;
 	pid_t pid = fork();
 	if (pid == 0) {
 		int own = dup(peer);
@@ -212,7 +212,8 @@ static int start(void *arg, int peer)
 		}
 		_exit(visitor_serve(own, handle, dir));
 	}
-	close(handle);
+	if (handle >= 0)
+		close(handle);
 	return pid < 0 ? -1 : 0;
 }
 
@@ -284,6 +285,11 @@ static void test_without_handle(void)
 	visitor_retire(visitor);
 	is_int(visitor_look(visitor, "a"), -ENOTCONN, "nothing, once it is retired");
 	visitor_free(visitor);
+	with_handle = VISITOR_NO_MOUNT;
+	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
+	is_int(visitor_look(visitor, "a"), -ENODEV, "where there is no mount, it looks nowhere");
+	is_int(visitor_move(visitor, "a", "b"), -ENODEV, "and moves nothing");
+	visitor_free(visitor);
 	started = 0;
 	ok(visitor_new(&visitor, refuse, NULL, &err) == 0, "one that nobody serves");
 	is_int(visitor_look(visitor, "a"), -ENOTCONN, "is no visitor");
@@ -306,14 +312,15 @@ static void test_visitor(void)
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/link", dir);
 	ok(symlink("/etc", path) == 0, "with a link in it");
-	with_handle = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int handle = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	with_handle = handle;
 	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
 	is_int(started, 0, "starts none");
 	test_visits(visitor);
 	test_moves(visitor);
 	visitor_free(visitor);
 	test_without_handle();
-	close(with_handle);
+	close(handle);
 	snprintf(path, sizeof(path), "%s/a", dir);
 	unlink(path);
 	snprintf(path, sizeof(path), "%s/link", dir);
