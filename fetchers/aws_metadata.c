@@ -60,7 +60,7 @@ static int check_full_uri(const char *url, struct err *err)
 {
 	_cleanup_free_ char *origin = NULL;
 
-	if (http_url_check(url, err) < 0 || http_url_origin(url, &origin, err) < 0)
+	if (http_url_origin(url, &origin, err) < 0)
 		return err_prefix(err, "AWS_CONTAINER_CREDENTIALS_FULL_URI");
 	if (strncmp(origin, "https:", 6) == 0)
 		return 0;

@@ -156,7 +156,7 @@ static int find_endpoint(struct call *call, struct err *err)
 			 partition->suffix);
 		endpoint = standard;
 	}
-	if (http_url_check(endpoint, err) < 0 || http_url_origin(endpoint, &call->origin, err) < 0)
+	if (http_url_origin(endpoint, &call->origin, err) < 0)
 		return err_prefix(err, "AWS_ENDPOINT_URL_STS");
 	return find_host(call, err);
 }

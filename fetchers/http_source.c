@@ -208,11 +208,11 @@ static int check_numbers(const struct http_source *source, int64_t max_redirects
 	return 0;
 }
 
-static int check(const struct http_source *source, int64_t max_redirects, struct err *err)
+static int check(struct http_source *source, int64_t max_redirects, struct err *err)
 {
 	bool has_credentials = source->user || source->bearer_token_file;
 
-	if (http_url_check(source->url, err) < 0)
+	if (http_url_origin(source->url, &source->origin, err) < 0)
 		return err_prefix(err, "url");
 	for (const char *const *line = source->headers; line && *line; line++) {
 		if (check_header(*line, has_credentials, err) < 0)
@@ -247,7 +247,8 @@ static int name_source(struct http_source *source, struct err *err)
 	if (strcmp(shown, source->url) != 0)
 		source->shown_url = steal_ptr(&shown);
 	if (!source->unix_socket)
-		return http_url_origin(source->url, &source->origin, err);
+		return 0;
+	free(source->origin);
 	if (asprintf(&source->origin, "unix:%s", source->unix_socket) < 0) {
 		source->origin = NULL;
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");

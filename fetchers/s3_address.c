@@ -72,7 +72,7 @@ int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err
 			err, ERR_CONFIG,
 			"endpoint: without user and password: keys come from the environment "
 			"or credentials_file");
-	if (http_url_check(endpoint, err) < 0 || http_url_origin(endpoint, &origin, err) < 0)
+	if (http_url_origin(endpoint, &origin, err) < 0)
 		return err_prefix(err, "endpoint");
 	source->is_tls = strncmp(origin, "https:", 6) == 0;
 	char *host = strstr(origin, "://") + 3, *port = strrchr(host, ':');

@@ -10,6 +10,7 @@ import time
 import pytest
 from rptmount import wait_for
 from torture_chaos import Chaos
+from worker_look import stop
 
 SECONDS = 4
 # A rate can only be had from a machine that has time for it: those who swap go before those who
@@ -233,8 +234,7 @@ def test_a_reader_that_hangs_is_found(mount, build):
 
     wait_for(is_known, "name and size to be known without asking")  # and no more than that
     processes = [m.worker, m.keeper]
-    for pid in reversed(processes):
-        os.kill(pid, signal.SIGSTOP)
+    assert all([stop(pid) for pid in reversed(processes)])  # no thread takes one more request
     try:
         done = run(build, "-p", 1, "-t", 1, "-n", 10, "-w", 1, m.path)
     finally:

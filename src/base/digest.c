@@ -1,9 +1,26 @@
 #include "base/digest.h"
 
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "base/util.h"
+
+static EVP_MD *found;
+
+static void look_up(void)
+{
+	found = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+/* Looked up once: OpenSSL takes longer for that than for a short text. NULL: there is none. */
+static const EVP_MD *sha256(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, look_up);
+	return found;
+}
 
 struct digest {
 	EVP_MD_CTX *ctx; /* owned */
@@ -33,7 +50,7 @@ int digest_new(struct digest **ret, struct err *err)
 
 int digest_reset(struct digest *digest, struct err *err)
 {
-	if (EVP_DigestInit_ex(digest->ctx, EVP_sha256(), NULL) != 1)
+	if (EVP_DigestInit_ex(digest->ctx, sha256(), NULL) != 1)
 		return err_set(err, ERR_INTERNAL, "SHA-256: OpenSSL could not start it");
 	return 0;
 }
@@ -54,7 +71,7 @@ int digest_final(struct digest *digest, uint8_t ret[DIGEST_SIZE], struct err *er
 
 int digest_of(const void *data, size_t len, uint8_t ret[DIGEST_SIZE], struct err *err)
 {
-	if (EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) != 1)
+	if (EVP_Digest(data, len, ret, NULL, sha256(), NULL) != 1)
 		return err_set(err, ERR_INTERNAL, "SHA-256: OpenSSL failed");
 	return 0;
 }

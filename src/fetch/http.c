@@ -309,7 +309,7 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 		return err_set(err, ERR_BAD_DATA, "a redirect to what is no URL");
 	if (clean_url(location, &next, err) < 0)
 		return -1;
-	if (http_url_check(next, err) < 0 || http_url_origin(next, &origin, err) < 0) {
+	if (http_url_origin(next, &origin, err) < 0) {
 		err->kind = ERR_BAD_DATA;
 		return err_prefix(err, "a redirect");
 	}

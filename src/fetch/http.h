@@ -105,10 +105,8 @@ int http_perform(struct http *http, const struct http_request *request,
 /* For metrics: requests made so far, each redirect one more. */
 uint64_t http_requests_total(const struct http *http);
 
-/* Is it a whole http or https URL without user information? ERR_CONFIG says what is wrong. */
-int http_url_check(const char *url, struct err *err);
-
-/* "https://host:443", in lower case; *ret is the caller's. */
+/* "https://host:443", in lower case; *ret is the caller's. ERR_CONFIG says why it is no whole http or
+ * https URL without user information. */
 int http_url_origin(const char *url, char **ret, struct err *err);
 
 /* The URL for people: without user information and fragment, the query as "?…". Any text will do

@@ -48,13 +48,9 @@ static int parse(CURLU **ret, const char *url, struct err *err)
 	return 0;
 }
 
-int http_url_check(const char *url, struct err *err)
+/* What curl would put up with. */
+static int check_text(const char *url, struct err *err)
 {
-	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
-	_cleanup_(part_cleanup) char *scheme = NULL;
-	_cleanup_(part_cleanup) char *user = NULL;
-	_cleanup_(part_cleanup) char *password = NULL;
-
 	for (const char *c = url; *c; c++) {
 		if ((unsigned char)*c <= ' ' || *c == 0x7f)
 			return err_set(err, ERR_CONFIG,
@@ -64,10 +60,15 @@ int http_url_check(const char *url, struct err *err)
 	const char *host = strstr(url, "://");
 	if (host && host[3] == '/')
 		return err_set(err, ERR_CONFIG, "an URL names a host behind ://");
-	if (parse(&parts, url, err) < 0)
-		return -1;
-	if (curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-	    (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
+	return 0;
+}
+
+static int check_parts(CURLU *parts, const char *scheme, struct err *err)
+{
+	_cleanup_(part_cleanup) char *user = NULL;
+	_cleanup_(part_cleanup) char *password = NULL;
+
+	if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
 		return err_set(err, ERR_CONFIG, "an URL begins with http:// or https://");
 	if (curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK ||
 	    curl_url_get(parts, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK)
@@ -85,10 +86,13 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 	_cleanup_(part_cleanup) char *port = NULL;
 	char *origin;
 
-	if (parse(&parts, url, err) < 0)
+	if (check_text(url, err) < 0 || parse(&parts, url, err) < 0)
 		return -1;
-	if (curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-	    curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+	if (curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
+		return err_set(err, ERR_CONFIG, "an URL begins with http:// or https://");
+	if (check_parts(parts, scheme, err) < 0)
+		return -1;
+	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
 	    curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
 		return err_set(err, ERR_CONFIG, "an URL names a host");
 	if (asprintf(&origin, "%s://%s:%s", scheme, host, port) < 0)

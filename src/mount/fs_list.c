@@ -28,7 +28,7 @@ static void listing_release(struct listing *listing)
  * .rpt comes last. False when the buffer is full. */
 #define COOKIE_CHILDREN 3
 
-/* looked_up: the kernel may enter the node; else it gets the name and type only. */
+/* looked_up: the kernel enters the node; else it gets the name and type only. */
 static bool listing_add(struct listing *listing, const char *name, struct fuse_entry_param entry,
 			bool looked_up, off_t cookie)
 {
@@ -62,10 +62,16 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 
 	if (!listing_add_dots(listing, fs_dir_stat(fs, dir), fs_dir_stat(fs, dir->parent), offset))
 		return;
+	if (listing->plus)
+		atomic_store(&dir->is_listed, true);
 	for (; i < dir->n_children; i++) {
 		const struct tree_child *child = &dir->children[i];
-		if (fs_child_entry(fs, child, &entry) &&
-		    !listing_add(listing, child->name, entry, true, (off_t)i + COOKIE_CHILDREN))
+		if (!fs_child_entry(fs, child, &entry))
+			continue;
+		/* After the entry was read: see the mover. */
+		bool looked_up = !child->term || atomic_load(&dir->moving) != child->term;
+		if (!listing_add(listing, child->name, entry, looked_up,
+				 (off_t)i + COOKIE_CHILDREN))
 			return;
 	}
 	if (i == dir->n_children && dir->id == TREE_ROOT_ID) {

@@ -153,6 +153,17 @@ static void rename_it(struct mover *mover, struct term *term, const char *staged
 		note_failed_rename(mover, term, result);
 }
 
+/* Listings and look-ups run side by side: one that was answered with the old node may be read by
+ * the kernel after the other that was answered with the new one, and would take the name back. So
+ * from here on listings come without the term's node, and what is on its way with one is waited
+ * for. */
+static void keep_from_listings(struct mover *mover, struct tree_dir *dir, const struct term *term)
+{
+	atomic_store(&dir->moving, term);
+	if (atomic_exchange(&dir->is_listed, false))
+		session_wait_for_dir(mover->setup.session, dir->id);
+}
+
 /* Returns the snapshot from which the name has moved: a reference, the caller's, or NULL. */
 static struct snapshot *move_by_notification(struct mover *mover, struct term *term,
 					     struct snapshot *next)
@@ -160,6 +171,7 @@ static struct snapshot *move_by_notification(struct mover *mover, struct term *t
 	const char *name;
 	struct tree_dir *dir = tree_place(mover->setup.tree, term, &name);
 
+	keep_from_listings(mover, dir, term);
 	if (next)
 		slots_note_showing(mover->setup.slots, next->id);
 	struct snapshot *old = term_swap(term, next ? snapshot_ref(next) : NULL);
@@ -167,6 +179,7 @@ static struct snapshot *move_by_notification(struct mover *mover, struct term *t
 	announce(mover, dir, name, old ? old->id : 0);
 	if (next)
 		slots_note_announced(mover->setup.slots, next->id);
+	atomic_store(&dir->moving, NULL);
 	return old;
 }
 

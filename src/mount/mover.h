@@ -15,8 +15,9 @@
  *
  * and where it cannot,
  *
- *	4 it is noted that the name is about to show it; term_swap(): from here on look-ups and
- *	  listings answer the new one; the directory's mtime rises
+ *	4 listings come without the term's node, and those on their way are waited for; it is
+ *	  noted that the name is about to show it; term_swap(): from here on look-ups answer the
+ *	  new one; the directory's mtime rises
  *	5 NOTIFY_DELETE of the old dentry. It takes the directory's lock: when it returns, nothing
  *	  that was answered before 4 is still on its way. If the kernel did not know the name, a
  *	  listing that it caches may still be without it: NOTIFY_INVAL_INODE of the directory. That
@@ -97,11 +98,11 @@ struct mover_held_back {
 };
 
 /*
- * A predecessor may have died between the commit and 7 of any publish. What was held back is
- * published as if it came just now. Else 5 of a notification for each superseded snapshot whose
- * successor is not noted as announced (else the kernel would drop the dentry that is right), 7 of
- * all, and where a first version is not noted the directory is told; with another configuration
- * (attributes) each directory, and all attributes; then 6 of all. What is told without need costs
+ * A predecessor may have died between the commit and 7 of any publish. 5 of a notification for each
+ * superseded snapshot whose successor is not noted as announced (else the kernel would drop the
+ * dentry that is right), 7 of all, and where what a name leads to is not noted its directory is
+ * told; with another configuration (attributes) each directory, and all attributes. Then what was
+ * held back is published as if it came just now, and 6 of all. What is told without need costs
  * readers a request each.
  */
 void mover_take_over(struct mover *mover, bool attributes, const struct mover_held_back *held_back,

@@ -56,8 +56,10 @@ static void announce_dirs(struct mover *mover)
 	}
 }
 
-/* Names that came with a first version which nobody has announced. */
-static void announce_new(struct mover *mover)
+/* What names lead to and was not announced: a first version, which a listing may be without, or one
+ * that readers may have seen (slots_note_showing()). From here on it is noted, so that no further
+ * successor holds it back. */
+static void announce_current(struct mover *mover)
 {
 	const char *name;
 
@@ -124,13 +126,13 @@ void mover_take_over(struct mover *mover, bool attributes, const struct mover_he
 	if (mover->setup.visitor)
 		session_notify_inval_entry(mover->setup.session, mover->setup.virtual_dir_id,
 					   STAGE_NAME);
-	roll_forward(mover, held_back, n_held_back);
 	announce_superseded(mover);
+	announce_current(mover);
 	if (attributes) {
 		announce_dirs(mover);
 		announce_attributes(mover);
-	} else {
-		announce_new(mover);
 	}
+	/* Last, for what shows then is all that a further successor finds in the slots. */
+	roll_forward(mover, held_back, n_held_back);
 	announce_generations(mover);
 }

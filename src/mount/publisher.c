@@ -16,6 +16,7 @@ struct task {
 	struct snapshot *snapshot;	   /* PUBLISH, LOST: a reference */
 	uint64_t id;			   /* FORGOTTEN */
 	bool done;			   /* PUBLISH: guarded by lock */
+	pthread_cond_t finished;	   /* PUBLISH: it is done */
 	int64_t asked_at_ns;		   /* PUBLISH; clock_boot_ns() */
 	bool attributes;		   /* TAKE_OVER */
 	struct mover_held_back *held_back; /* TAKE_OVER; n_held_back of them, owned */
@@ -30,12 +31,12 @@ struct publisher {
 	struct publisher_setup setup;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wanted;	 /* there is a task, or it is time to end */
-	pthread_cond_t finished; /* some publish is done */
-	struct task *tasks;	 /* guarded by lock */
-	bool ending;		 /* guarded by lock */
-	bool has_taken_over;	 /* guarded by lock */
-	struct mover *mover;	 /* owned; the thread's */
+	pthread_cond_t wanted; /* there is a task, or it is time to end */
+	pthread_cond_t over;   /* it has taken over */
+	struct task *tasks;    /* guarded by lock */
+	bool ending;	       /* guarded by lock */
+	bool has_taken_over;   /* guarded by lock */
+	struct mover *mover;   /* owned; the thread's */
 	_Atomic uint64_t n_published;
 	_Atomic int64_t published_ns;
 };
@@ -98,7 +99,7 @@ static void do_take_over(struct publisher *publisher, const struct task *task)
 	task->taken_over(task->arg);
 	pthread_mutex_lock(&publisher->lock);
 	publisher->has_taken_over = true;
-	pthread_cond_broadcast(&publisher->finished);
+	pthread_cond_broadcast(&publisher->over);
 	pthread_mutex_unlock(&publisher->lock);
 }
 
@@ -109,7 +110,7 @@ static void run(struct publisher *publisher, struct task *task)
 		publish_in_time(publisher, task);
 		pthread_mutex_lock(&publisher->lock);
 		task->done = true;
-		pthread_cond_broadcast(&publisher->finished);
+		pthread_cond_signal(&task->finished);
 		pthread_mutex_unlock(&publisher->lock);
 		return; /* the task is gone with its owner's stack */
 	case TASK_FORGOTTEN:
@@ -166,7 +167,7 @@ int publisher_new(struct publisher **ret, const struct publisher_setup *setup, s
 	publisher->mover = mover;
 	pthread_mutex_init(&publisher->lock, NULL);
 	pthread_cond_init(&publisher->wanted, NULL);
-	pthread_cond_init(&publisher->finished, NULL);
+	pthread_cond_init(&publisher->over, NULL);
 	int failure = pthread_create(&publisher->thread, NULL, publisher_main, publisher);
 	if (failure)
 		return err_set(err, ERR_INTERNAL, "publisher: thread: %s", strerror(failure));
@@ -188,7 +189,7 @@ void publisher_free(struct publisher *publisher)
 {
 	if (!publisher)
 		return;
-	pthread_cond_destroy(&publisher->finished);
+	pthread_cond_destroy(&publisher->over);
 	pthread_cond_destroy(&publisher->wanted);
 	pthread_mutex_destroy(&publisher->lock);
 	mover_free(publisher->mover);
@@ -201,14 +202,17 @@ void publisher_publish(struct publisher *publisher, struct term *term, struct sn
 		.kind = TASK_PUBLISH, .term = term, .snapshot = next, .asked_at_ns = clock_boot_ns()
 	};
 
+	pthread_cond_init(&task.finished, NULL);
 	if (!enqueue(publisher, &task)) {
+		pthread_cond_destroy(&task.finished);
 		snapshot_unref(next); /* the next start publishes it: it is in the store */
 		return;
 	}
 	pthread_mutex_lock(&publisher->lock);
 	while (!task.done)
-		pthread_cond_wait(&publisher->finished, &publisher->lock);
+		pthread_cond_wait(&task.finished, &publisher->lock);
 	pthread_mutex_unlock(&publisher->lock);
+	pthread_cond_destroy(&task.finished);
 }
 
 void publisher_take_over(struct publisher *publisher, bool attributes,
@@ -237,7 +241,7 @@ void publisher_wait_taken_over(struct publisher *publisher, int64_t limit_ms)
 
 	pthread_mutex_lock(&publisher->lock);
 	while (!publisher->has_taken_over && !publisher->ending &&
-	       pthread_cond_clockwait(&publisher->finished, &publisher->lock, CLOCK_MONOTONIC,
+	       pthread_cond_clockwait(&publisher->over, &publisher->lock, CLOCK_MONOTONIC,
 				      &until) == 0)
 		;
 	pthread_mutex_unlock(&publisher->lock);

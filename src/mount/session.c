@@ -518,6 +518,12 @@ int session_notify_inval_dir(struct session *session, uint64_t dir)
 	return fuse_lowlevel_notify_inval_inode(session->fuse, dir, 0, 0);
 }
 
+void session_wait_for_dir(struct session *session, uint64_t dir)
+{
+	/* A name that nothing can have. The kernel looks for it with the directory locked. */
+	fuse_lowlevel_notify_delete(session->fuse, dir, 0, "/", 1);
+}
+
 int session_notify_inval_attributes(struct session *session, uint64_t id)
 {
 	return fuse_lowlevel_notify_inval_inode(session->fuse, id, -1, 0);

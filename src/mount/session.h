@@ -74,6 +74,9 @@ int session_notify_delete(struct session *session, uint64_t parent, uint64_t chi
 /* The kernel forgets the name, and nothing else; a directory's with all below it. */
 int session_notify_inval_entry(struct session *session, uint64_t parent, const char *name);
 int session_notify_inval_dir(struct session *session, uint64_t dir);
+/* Returns when the kernel has read every reply to a LOOKUP, READDIR or READDIRPLUS of the directory
+ * that is on its way now. Requests must be answered meanwhile. */
+void session_wait_for_dir(struct session *session, uint64_t dir);
 int session_notify_inval_attributes(struct session *session, uint64_t id);
 /* Puts bytes into the kernel's pages of a file that it knows: whole pages, or to the file's end;
  * or words of a page that may not be there. data: session_store_data(), or short. */

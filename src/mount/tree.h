@@ -40,6 +40,10 @@ struct tree_dir {
 	size_t n_subdirs;
 	bool retired;
 	_Atomic int64_t mtime_ns;
+	/* A listing that is still on its way may have given the kernel nodes of terms. */
+	atomic_bool is_listed;
+	/* Listings give no node of this one meanwhile; NULL: of all. Set by the mover. */
+	_Atomic(const struct term *) moving;
 };
 
 struct tree;

@@ -99,7 +99,7 @@ static void on_include(void *arg, const char *pattern, unsigned line)
 
 static void parse_file(struct loader *loader, struct scanner *scanner)
 {
-	struct block_notes notes = { 0 };
+	_cleanup_(sieve_notes_release) struct sieve_notes notes = { 0 };
 	const struct parse_handler handler = {
 		.root = on_root,
 		.defaults = on_defaults,
@@ -110,7 +110,6 @@ static void parse_file(struct loader *loader, struct scanner *scanner)
 
 	config_sieve(scanner, &loader->schema, &notes);
 	config_parse(scanner, &loader->schema, &notes, &handler);
-	free(notes.items);
 }
 
 /* What cannot be done with a file, said where it is included or on the command line. */

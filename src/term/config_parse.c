@@ -9,7 +9,7 @@
 struct parser {
 	struct scanner *scanner;
 	const struct schema *schema;
-	const struct block_notes *notes;
+	const struct sieve_notes *notes;
 	const struct parse_handler *handler;
 	size_t next_note;
 	struct raw_block root;
@@ -92,8 +92,8 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 
 static struct block_note take_note(const cfg_t *cfg)
 {
-	if (parser->next_note < parser->notes->n_items)
-		return parser->notes->items[parser->next_note++];
+	if (parser->next_note < parser->notes->n_blocks)
+		return parser->notes->blocks[parser->next_note++];
 	return (struct block_note){ .line = (unsigned)cfg->line };
 }
 
@@ -181,20 +181,24 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list args)
 		    "syntax error: %s", text);
 }
 
-/* libconfuse's rows for ours, with room for `extra` more. The caller's. */
-static cfg_opt_t *make_rows(const struct option_spec *table, size_t extra, size_t *ret_n)
+/* libconfuse's rows for those of ours that the text has, with room for `extra` more: it copies all
+ * rows of a section, with those below, whenever one begins. The caller's. */
+static cfg_opt_t *make_rows(const struct sieve_notes *notes, const struct option_spec *table,
+			    size_t extra, size_t *ret_n)
 {
-	size_t n = 0;
+	size_t n_specs = 0, n = 0;
 
-	while (table[n].name)
-		n++;
-	cfg_opt_t *rows = calloc(n + extra + 1, sizeof(*rows));
-	for (size_t i = 0; rows && i < n; i++) {
-		rows[i] = (cfg_opt_t){
-			.name = table[i].name,
+	while (table[n_specs].name)
+		n_specs++;
+	cfg_opt_t *rows = calloc(n_specs + extra + 1, sizeof(*rows));
+	for (const struct option_spec *spec = table; rows && spec->name; spec++) {
+		if (!sieve_notes_has(notes, spec))
+			continue;
+		rows[n++] = (cfg_opt_t){
+			.name = spec->name,
 			.type = CFGT_STR,
 			.flags = CFGF_NODEFAULT |
-				 (table[i].type == OPTION_STRINGS ? CFGF_LIST : CFGF_NONE),
+				 (spec->type == OPTION_STRINGS ? CFGF_LIST : CFGF_NONE),
 			.parsecb = on_value,
 		};
 	}
@@ -210,25 +214,18 @@ static void free_rows(cfg_opt_t *rows)
 }
 DEFINE_CLEANUP(cfg_opt_t, free_rows)
 
-/* libconfuse copies all rows of a section, with those below, whenever one begins: what the file
- * does not even mention is left out. */
-static bool is_mentioned(const struct scanner *scanner, const char *name)
-{
-	return scanner->len > 0 && memmem(scanner->data, scanner->len, name, strlen(name));
-}
-
-static cfg_opt_t *make_term_rows(const struct schema *schema, const struct scanner *scanner)
+static cfg_opt_t *make_term_rows(const struct schema *schema, const struct sieve_notes *notes)
 {
 	size_t n_types = 0, n = 0;
 
 	while (schema->types[n_types])
 		n_types++;
-	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_rows(schema->term, n_types, &n);
+	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_rows(notes, schema->term, n_types, &n);
 	for (size_t i = 0; rows && i < n_types; i++) {
 		size_t n_unused = 0;
-		if (!is_mentioned(scanner, schema->types[i]->name))
+		if (!sieve_notes_has(notes, schema->types[i]))
 			continue;
-		cfg_opt_t *subopts = make_rows(schema->types[i]->options, 0, &n_unused);
+		cfg_opt_t *subopts = make_rows(notes, schema->types[i]->options, 0, &n_unused);
 		if (!subopts)
 			return NULL;
 		rows[n++] = (cfg_opt_t){ .name = schema->types[i]->name,
@@ -240,12 +237,13 @@ static cfg_opt_t *make_term_rows(const struct schema *schema, const struct scann
 	return steal_ptr(&rows);
 }
 
-static cfg_opt_t *make_root_rows(const struct schema *schema, const struct scanner *scanner)
+static cfg_opt_t *make_root_rows(const struct schema *schema, const struct sieve_notes *notes)
 {
 	size_t n = 0, n_unused = 0;
-	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_rows(schema->root, 3, &n);
-	_cleanup_(free_rows_cleanup) cfg_opt_t *term = make_term_rows(schema, scanner);
-	_cleanup_(free_rows_cleanup) cfg_opt_t *defaults = make_rows(schema->term, 0, &n_unused);
+	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_rows(notes, schema->root, 3, &n);
+	_cleanup_(free_rows_cleanup) cfg_opt_t *term = make_term_rows(schema, notes);
+	_cleanup_(free_rows_cleanup)
+		cfg_opt_t *defaults = make_rows(notes, schema->term, 0, &n_unused);
 
 	if (!rows || !term || !defaults)
 		return NULL;
@@ -290,9 +288,9 @@ static void run_libconfuse(struct scanner *scanner, cfg_opt_t *rows)
 }
 
 void config_parse(struct scanner *scanner, const struct schema *schema,
-		  const struct block_notes *notes, const struct parse_handler *handler)
+		  const struct sieve_notes *notes, const struct parse_handler *handler)
 {
-	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_root_rows(schema, scanner);
+	_cleanup_(free_rows_cleanup) cfg_opt_t *rows = make_root_rows(schema, notes);
 	struct parser state = {
 		.scanner = scanner, .schema = schema, .notes = notes, .handler = handler
 	};

@@ -47,6 +47,6 @@ struct parse_handler {
  * scanner is global, and so is what its callbacks find: one thread at a time, and no file while
  * another is being parsed. */
 void config_parse(struct scanner *scanner, const struct schema *schema,
-		  const struct block_notes *notes, const struct parse_handler *handler);
+		  const struct sieve_notes *notes, const struct parse_handler *handler);
 
 #endif

@@ -14,7 +14,7 @@ enum context { IN_ROOT, IN_DEFAULTS, IN_TERM, IN_SOURCE };
 struct sieve {
 	struct scanner *scanner;
 	const struct schema *schema;
-	struct block_notes *notes;
+	struct sieve_notes *notes;
 	const char *term;		/* title of the term that we are in, or NULL */
 	const struct source_type *type; /* of the source that we are in, or NULL */
 };
@@ -66,22 +66,42 @@ static bool syntax_error(struct sieve *s, const struct token *token, const char 
 	return false;
 }
 
+static void out_of_memory(struct sieve *s)
+{
+	problem_out_of_memory(s->scanner->problems);
+	s->scanner->is_broken = true;
+}
+
 static void note_block(struct sieve *s, const struct block *block)
 {
-	struct block_notes *notes = s->notes;
+	struct sieve_notes *notes = s->notes;
 
-	if (notes->n_items == notes->n_allocated) {
+	if (notes->n_blocks == notes->n_allocated) {
 		size_t n = notes->n_allocated ? 2 * notes->n_allocated : 64;
-		struct block_note *items = reallocarray(notes->items, n, sizeof(*items));
-		if (!items) {
-			problem_out_of_memory(s->scanner->problems);
-			s->scanner->is_broken = true;
+		struct block_note *blocks = reallocarray(notes->blocks, n, sizeof(*blocks));
+		if (!blocks) {
+			out_of_memory(s);
 			return;
 		}
-		notes->items = items;
+		notes->blocks = blocks;
 		notes->n_allocated = n;
 	}
-	notes->items[notes->n_items++] = (struct block_note){ block->line, block->is_incomplete };
+	notes->blocks[notes->n_blocks++] = (struct block_note){ block->line, block->is_incomplete };
+}
+
+static void note_used(struct sieve *s, const void *what)
+{
+	struct sieve_notes *notes = s->notes;
+
+	if (sieve_notes_has(notes, what))
+		return;
+	const void **used = reallocarray(notes->used, notes->n_used + 1, sizeof(*used));
+	if (!used) {
+		out_of_memory(s);
+		return;
+	}
+	notes->used = used;
+	used[notes->n_used++] = what;
 }
 
 static const struct source_type *find_type(const struct sieve *s, const char *name)
@@ -170,6 +190,8 @@ static bool sieve_option(struct sieve *s, struct block *block, const struct toke
 		refuse(s, block, name, "%s: \"+=\" is for lists", word);
 	else if (block->context == IN_DEFAULTS && strcmp(word, "alias") == 0)
 		refuse(s, block, name, "defaults: an alias belongs to one term");
+	else
+		note_used(s, spec);
 	return true;
 }
 
@@ -248,6 +270,7 @@ static bool sieve_source(struct sieve *s, const struct token *name, const struct
 			       .line = name->line,
 			       .kind = type->name };
 
+	note_used(s, type);
 	s->type = type;
 	bool followed = sieve_inner(s, &inner);
 	s->type = NULL;
@@ -349,7 +372,7 @@ static bool sieve_statements(struct sieve *s, struct block *block)
 
 	for (;;) {
 		struct token name = scanner_next(s->scanner);
-		size_t n_notes = s->notes->n_items;
+		size_t n_blocks = s->notes->n_blocks;
 		if (name.type == '}' && block->context != IN_ROOT)
 			return true;
 		if (name.type == TOKEN_END && block->context == IN_ROOT)
@@ -365,13 +388,28 @@ static bool sieve_statements(struct sieve *s, struct block *block)
 			syntax_error(s, &name, "an option or a block");
 		if (block->context == IN_ROOT) {
 			s->scanner->len = name.start;
-			s->notes->n_items = n_notes;
+			s->notes->n_blocks = n_blocks;
 		}
 		return false;
 	}
 }
 
-void config_sieve(struct scanner *scanner, const struct schema *schema, struct block_notes *notes)
+void sieve_notes_release(struct sieve_notes *notes)
+{
+	free(notes->blocks);
+	free(notes->used);
+}
+
+bool sieve_notes_has(const struct sieve_notes *notes, const void *what)
+{
+	for (size_t i = 0; i < notes->n_used; i++) {
+		if (notes->used[i] == what)
+			return true;
+	}
+	return false;
+}
+
+void config_sieve(struct scanner *scanner, const struct schema *schema, struct sieve_notes *notes)
 {
 	struct sieve sieve = { .scanner = scanner, .schema = schema, .notes = notes };
 	struct block root = { .context = IN_ROOT, .options = schema->root };

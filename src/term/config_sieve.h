@@ -28,13 +28,20 @@ struct block_note {
 	bool is_incomplete; /* something was taken out: do not complain that it is missing */
 };
 
-/* In the order in which the blocks close. */
-struct block_notes {
-	struct block_note *items; /* owned */
-	size_t n_items;
+/* What is known of the text that was left. */
+struct sieve_notes {
+	struct block_note *blocks; /* owned; in the order in which the blocks close */
+	size_t n_blocks;
 	size_t n_allocated;
+	const void **
+		used; /* owned; what there is of the schema: options' specs, and types of sources */
+	size_t n_used;
 };
 
-void config_sieve(struct scanner *scanner, const struct schema *schema, struct block_notes *notes);
+void sieve_notes_release(struct sieve_notes *notes);
+/* what: a spec or a type. */
+bool sieve_notes_has(const struct sieve_notes *notes, const void *what);
+
+void config_sieve(struct scanner *scanner, const struct schema *schema, struct sieve_notes *notes);
 
 #endif

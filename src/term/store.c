@@ -55,7 +55,8 @@ static int lock_store(struct store *store, struct err *err)
 	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 	/* For people only: a full disk is no reason not to start. */
 	if (ftruncate(store->lock_fd, 0) < 0 || pwrite(store->lock_fd, pid, (size_t)len, 0) < 0)
-		log_event(LOG_LEVEL_WARNING, "lock_without_pid", LOG_STR("store", store->dir));
+		log_event(LOG_LEVEL_WARNING, "lock_without_pid", LOG_STR("store", store->dir),
+			  LOG_STR("error", strerror(errno)));
 	return 0;
 }
 

@@ -16,6 +16,7 @@ import time
 
 import report
 import s3config
+from measure import ask
 from messages import Messages
 from peers import PEERS, HttpOrigin, LocalOrigin, S3Origin, shown
 from rptmount import session_processes
@@ -38,8 +39,8 @@ class System:
 
 
 class Comparison:
-    def __init__(self, bench, ask):
-        self.bench, self.quick, self._ask = bench, bench.quick, ask
+    def __init__(self, bench):
+        self.bench, self.quick = bench, bench.quick
         self.place = os.path.join(bench.place, "peers")
         os.makedirs(self.place)
         self.systems, self.missing, self.origins, self.told = {}, {}, {}, {}
@@ -54,7 +55,7 @@ class Comparison:
         return os.path.join(self.bench.build.dir, "tests", "bench", name)
 
     def refresh(self, term, wait):
-        answer = self._ask(self.rptfs, {"command": "refresh", "terms": [term], "wait": wait})
+        answer = ask(self.rptfs, {"command": "refresh", "terms": [term], "wait": wait})
         if wait and '"outcome":"updated"' not in answer:
             raise RuntimeError(f"refresh of {term}: {answer}")
 

@@ -10,13 +10,10 @@ import sys
 import time
 
 from builds import other_build
+from measure import make_terms, milliseconds, terms_config
 from rptmount import wait_for
 from worker_look import children
 
-
-
-def milliseconds(seconds):
-    return f"{seconds * 1000:.2f} ms"
 
 
 def longest_of(seconds):
@@ -96,10 +93,8 @@ class Crash:
 
     def deaths(self, n, limit):
         origin = self.bench.origin(f"crash{n}")
-        for i in range(n):
-            with open(f"{origin.root}/{i}", "wb") as file:
-                file.write(b"content of term %d\n" % i)
-        m = self.bench.mount(f"mount-crash{n}", self.bench.terms_config(origin, n))
+        make_terms(origin, n)
+        m = self.bench.mount(f"mount-crash{n}", terms_config(origin, n))
         m.binary = os.path.join(m.dir, "installed")
         shutil.copy(self.build.rptfs, m.binary)
         m.start(wait=False)

@@ -53,10 +53,12 @@ static void test_urls(void)
 	char shown[64];
 	char *origin = NULL;
 
-	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
-		ok(http_url_check(good[i], &err) == 0, "%s is an URL", good[i]);
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		ok(http_url_origin(good[i], &origin, &err) == 0, "%s is an URL", good[i]);
+		free(origin);
+	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		ok(http_url_check(bad[i], &err) < 0 && err.kind == ERR_CONFIG,
+		ok(http_url_origin(bad[i], &origin, &err) < 0 && err.kind == ERR_CONFIG,
 		   "bad URL %zu is none: %s", i, err.msg);
 	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++)
 		is_str(http_url_mask(masked[i].url, shown, sizeof(shown)), masked[i].masked,

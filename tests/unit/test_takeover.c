@@ -26,10 +26,11 @@
 
 #include "fake_mount_store.h"
 
-#define LIMIT_S	  80 /* for all of it */
-#define PATIENCE  20000
-#define N_READERS 4
-#define N_DEATHS  150
+#define LIMIT_S	   80 /* for all of it */
+#define PATIENCE   20000
+#define N_READERS  4
+#define N_DEATHS   150
+#define N_VERSIONS 2000
 
 enum { A, B, GONE, C, LATE, N_NAMES };
 static const char *const names[N_NAMES] = { "a.bin", "b.bin", "old/gone.bin", "sub/c.bin",
@@ -44,10 +45,12 @@ static pid_t worker_pid;
 static struct control {
 	atomic_bool publish;  /* workers publish all the time */
 	atomic_bool handover; /* the worker is to end in order */
+	atomic_bool hurry;    /* without pausing in between */
 	atomic_bool end;      /* readers are to end */
 	atomic_int failures;
 	_Atomic uint64_t reads;
-	char what[256]; /* of the first failure */
+	_Atomic uint64_t seen; /* by anybody, of C */
+	char what[256];	       /* of the first failure */
 } * control;
 
 /* ------------------------------------------------------------------ a worker */
@@ -148,7 +151,8 @@ static void worker_main(void)
 			world_commit(life.of[i]);
 			fs_publish(life.fs, &life.terms[i], world_current(life.of[i]));
 		}
-		usleep((unsigned)rand_r(&seed) % 2000);
+		if (!atomic_load(&control->hurry))
+			usleep((unsigned)rand_r(&seed) % 2000);
 	}
 	end_life(&life);
 	_exit(0);
@@ -395,6 +399,28 @@ static void test_rolled_forward(void)
 	ok(wait_for(is_listed(LATE)), "a first version appears in it");
 }
 
+/* The predecessor died where readers may have seen a new version that nobody announced: it stays
+ * shown, and that is noted before another name moves and a further successor would not know. */
+static void test_shown_before_others(void)
+{
+	const int rounds = 20;
+	int noted = 0;
+
+	for (int i = 0; i < rounds; i++) {
+		shown_id(A);
+		kill_worker();
+		uint64_t shown = world_commit(C);
+		slots_note_showing(slots, shown);
+		uint64_t next = world_commit(A);
+		start_worker();
+		int64_t until_ms = clock_boot_ms() + PATIENCE;
+		while (shown_id(A) != next && clock_boot_ms() < until_ms)
+			;
+		noted += slots_was_announced(slots, shown);
+	}
+	is_int(noted, rounds, "what may have been seen is noted first");
+}
+
 /* Another configuration: other attributes, a term and its directory are gone. */
 static void test_other_configuration(void)
 {
@@ -419,6 +445,46 @@ static void test_other_configuration(void)
 	ok(read_all(fd, id, true), "a second time, too");
 	close(fd);
 	ok(access(path_of(A, path), F_OK) == 0, "the others are there");
+}
+
+/* Nobody is shown less than anybody has seen before. */
+static void looker_main(bool lists)
+{
+	while (!atomic_load(&control->end)) {
+		uint64_t seen = atomic_load(&control->seen);
+		if (lists)
+			is_listed(C);
+		uint64_t id = shown_id(C);
+		if (id < seen)
+			fail("%s: %" PRIu64 " after %" PRIu64, names[C], id, seen);
+		while (seen < id && !atomic_compare_exchange_weak(&control->seen, &seen, id))
+			;
+	}
+	_exit(0);
+}
+
+/* Look-ups and listings of a directory run side by side. */
+static void test_listed_while_moving(void)
+{
+	pid_t lookers[N_READERS];
+
+	for (size_t i = 0; i < N_READERS; i++) {
+		lookers[i] = fork_child();
+		if (lookers[i] == 0)
+			looker_main(i % 2);
+	}
+	atomic_store(&control->hurry, true);
+	atomic_store(&control->publish, true);
+	uint64_t until = atomic_load(&world->next_id) + N_VERSIONS;
+	ok(wait_for(atomic_load(&world->next_id) > until), "there were many versions");
+	atomic_store(&control->publish, false);
+	atomic_store(&control->hurry, false);
+	atomic_store(&control->end, true);
+	for (size_t i = 0; i < N_READERS; i++)
+		ok(ends_well(lookers[i]), "a looker ends");
+	atomic_store(&control->end, false);
+	if (!ok(atomic_load(&control->failures) == 0, "names lead forward only"))
+		printf("# the first: %s\n", control->what);
 }
 
 static void test_deaths(void)
@@ -570,10 +636,12 @@ int main(void)
 	test_taken_and_killed();
 	test_parked_and_handed_over();
 	test_rolled_forward();
+	test_shown_before_others();
 	test_other_configuration();
 	test_rehearsal();
 	test_died_while_negotiating(false);
 	test_died_while_negotiating(true);
+	test_listed_while_moving();
 	test_deaths();
 	device_unmount(mountpoint, device_number(mountpoint));
 	ok(ends_well(worker_pid), "the worker ends when it is unmounted");
