@@ -20,13 +20,12 @@ static bool is_held_back(const struct fs *fs, struct term *term)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
 
-	return current && !slots_was_announced(fs->slots, current->id) &&
-	       slots_showing(fs->slots) != current->id &&
+	return current && !slots_may_be_known(fs->slots, current->id) &&
 	       term->config->on_delete != ON_DELETE_REMOVE &&
 	       term->config->on_expire != ON_EXPIRE_HIDE;
 }
 
-/* What was the last to be announced of each. */
+/* What readers may have seen last of each. */
 static int find_old(struct fs *fs, struct candidate *candidates, struct err *err)
 {
 	_cleanup_free_ struct node_place *places = NULL;
@@ -40,7 +39,7 @@ static int find_old(struct fs *fs, struct candidate *candidates, struct err *err
 			continue;
 		struct candidate *candidate = &candidates[places[i].term - fs->setup.terms];
 		if (candidate->is_held_back && places[i].id > candidate->old_id &&
-		    slots_was_announced(fs->slots, places[i].id))
+		    slots_may_be_known(fs->slots, places[i].id))
 			candidate->old_id = places[i].id;
 	}
 	return 0;

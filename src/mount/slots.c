@@ -186,11 +186,6 @@ void slots_note_showing(struct slots *slots, uint64_t id)
 	atomic_store(&slots->shared->head.showing, id);
 }
 
-uint64_t slots_showing(const struct slots *slots)
-{
-	return atomic_load(&slots->shared->head.showing);
-}
-
 void slots_note_announced(struct slots *slots, uint64_t id)
 {
 	struct head *head = &slots->shared->head;
@@ -211,6 +206,11 @@ bool slots_was_announced(const struct slots *slots, uint64_t id)
 			return true;
 	}
 	return id < lowest_remembered(head);
+}
+
+bool slots_may_be_known(const struct slots *slots, uint64_t id)
+{
+	return atomic_load(&slots->shared->head.showing) == id || slots_was_announced(slots, id);
 }
 
 uint64_t slots_attributes(const struct slots *slots)

@@ -57,9 +57,10 @@ void slots_set_first(struct slots *slots, uint64_t id);
 /* Noted before its name leads to the snapshot by a notification: from then on readers may see it,
  * whether it was announced or not. One at a time. */
 void slots_note_showing(struct slots *slots, uint64_t id);
-uint64_t slots_showing(const struct slots *slots);
 void slots_note_announced(struct slots *slots, uint64_t id);
 bool slots_was_announced(const struct slots *slots, uint64_t id);
+/* Announced, or showing. */
+bool slots_may_be_known(const struct slots *slots, uint64_t id);
 
 /* A number for the attributes that were last shown to the kernel; 0: none were. */
 uint64_t slots_attributes(const struct slots *slots);
