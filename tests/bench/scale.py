@@ -1,5 +1,6 @@
 """tests/bench/run scale: what 100,000 terms on one mount cost."""
 
+import glob
 import os
 import statistics
 import subprocess
@@ -181,7 +182,7 @@ class Scale:
 
 def shown(m):
     """How many terms have a file."""
-    return sum(len(files) for _, _, files in os.walk(m.path))
+    return len(glob.glob(m.path + "/*/*"))
 
 
 def read(path):

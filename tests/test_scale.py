@@ -1,0 +1,128 @@
+"""What must not grow with the number of terms: descriptors, what a round of checks writes, and whom
+a new version in one directory concerns. Figures of 100,000 terms are the benchmark's."""
+
+import os
+
+import pytest
+from conftest import kept
+from rptmount import wait_for
+from servers import Nginx
+
+FEW, MANY = 100, 5000
+DIRECTORIES = 20
+
+
+@pytest.fixture(autouse=True)
+def _once(build):
+    if build.name != "plain":
+        pytest.skip("a matter of scale, not of memory errors")
+
+
+def name(i):
+    return f"d{i % DIRECTORIES:02}/{i}"
+
+
+def static(n):
+    return "".join(f'term "{name(i)}" {{ static {{ data = "{i}" }} }}\n' for i in range(n))
+
+
+def served(m, n):
+    """Until all are."""
+    wait_for(lambda: m.metrics()["rptfs_publish_seconds_count"] == n, f"{n} terms", 60, 0.25)
+    return m
+
+
+def replace(path, body):
+    with open(path + ".new", "wb") as file:
+        file.write(body)
+    os.rename(path + ".new", path)
+
+
+def descriptors(m):
+    return len(os.listdir(f"/proc/{m.worker}/fd")) + len(os.listdir(f"/proc/{m.keeper}/fd"))
+
+
+def settled(look):
+    """What it shows twice in a row."""
+    seen = [look(), None]
+
+    def is_same():
+        seen[1], seen[0] = seen[0], look()
+        return seen[0] == seen[1]
+
+    wait_for(is_same, "it to settle", 30, 0.5)
+    return seen[0]
+
+
+@pytest.mark.xdist_group("heavy")
+def test_descriptors_do_not_grow_with_terms(mount):
+    open_of = {}
+    for n in (FEW, MANY):
+        m = served(mount(static(n), wait=False), n)
+        for i in range(0, n, n // FEW):
+            assert m.read(name(i)) == b"%d" % i
+        open_of[n] = settled(lambda m=m: descriptors(m))
+        m.stop()
+    assert open_of[MANY] <= open_of[FEW] + 4, open_of
+
+
+@pytest.mark.xdist_group("heavy")
+def test_a_round_in_which_nothing_changed_writes_nothing(mount, servers, directory):
+    """All are asked, all answer 304: neither the catalog nor its log is written to."""
+    place = os.path.join(directory, "origin")
+    os.makedirs(place)
+    origin, n = kept(servers, Nginx(place, log=False)), 2000
+    config = 'defaults { refresh_interval = "never" }\n'
+    for i in range(n):
+        os.makedirs(os.path.dirname(f"{origin.root}/{name(i)}"), exist_ok=True)
+        origin.put("/" + name(i), b"%d" % i)
+        config += f'term "{name(i)}" {{ http {{ url = "{origin.url("/" + name(i))}" }} }}\n'
+    m = served(mount(config, wait=False), n)
+
+    def store():
+        found = {}
+        for at, _, names in os.walk(m.store):
+            for file in names:
+                stat = os.stat(os.path.join(at, file))
+                found[file] = (stat.st_size, stat.st_mtime_ns)
+        return found
+
+    before, requests = settled(store), m.metrics()["rptfs_http_requests_total"]
+    assert "catalog.db-wal" in before
+    m.rpt("refresh", "--wait", timeout=60)
+    assert m.metrics()["rptfs_http_requests_total"] == requests + n, "all were asked"
+    assert store() == before
+
+
+@pytest.mark.xdist_group("heavy")
+def test_a_change_concerns_its_own_directory_only(mount, directory):
+    """The kernel goes on listing the others, and looking up all other names, by itself."""
+    source = os.path.join(directory, "source")
+    replace(source, b"one")
+    changing = f'term "d00/0" {{ refresh_interval = "never" file {{ path = "{source}" }} }}\n'
+    m = served(mount(changing + static(MANY).split("\n", 1)[1], wait=False), MANY)
+
+    def look_around(directories):
+        for i in directories:
+            listed = os.listdir(m.at(f"d{i:02}"))
+            assert len(listed) == MANY // DIRECTORIES
+            for j in range(i, MANY, DIRECTORIES * 10):
+                os.stat(m.at(name(j)))
+
+    def asked(directories):
+        before = m.counts()
+        look_around(directories)
+        after = m.counts()
+        return {op: n - before.get(op, 0) for op, n in after.items() if n != before.get(op, 0)}
+
+    everywhere = range(DIRECTORIES)
+    look_around(everywhere)
+    settled(lambda: sum(asked(everywhere).values()))
+    assert not asked(everywhere), "the kernel knows all of it"
+    replace(source, b"another")
+    m.rpt("refresh", "--wait", "d00/0")
+    assert m.read("d00/0") == b"another"
+    assert not asked(everywhere[1:]), "of the others"
+    again = asked(everywhere[:1])
+    assert 0 < sum(again.values()) < 50, again
+    assert set(again) <= {"readdir", "readdirplus", "getattr", "lookup"}, again
