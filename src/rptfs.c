@@ -130,8 +130,16 @@ static int run_render(const struct arguments *arguments)
 	return 0;
 }
 
-/* As the keeper for the rest of its life, with no more than it needs. ready_fd as keeper_run(). */
-static int keep(const struct arguments *arguments, struct keeper_state *state, int ready_fd)
+/* The keeper has no use for the configuration (NULL: there is none). */
+static void give_memory_back(void *config)
+{
+	config_free(config);
+	malloc_trim(0);
+}
+
+/* As the keeper for the rest of its life. ready_fd as keeper_run(). Takes the configuration. */
+static int keep(const struct arguments *arguments, struct keeper_state *state, int ready_fd,
+		struct config *config)
 {
 	char descriptors[KEEPER_DESCRIPTORS_SIZE] = "";
 	_cleanup_free_ char **worker = arguments_for(arguments, ROLE_WORKER, descriptors);
@@ -148,10 +156,11 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 	const struct keeper_commands commands = { worker, runner, visitor,
 						  render, keeper, descriptors };
 
-	if (!worker || !runner || !visitor || !render || !keeper)
+	if (!worker || !runner || !visitor || !render || !keeper) {
+		config_free(config);
 		return EXIT_USAGE;
-	malloc_trim(0);
-	return keeper_run(state, &commands, ready_fd);
+	}
+	return keeper_run(state, &commands, ready_fd, give_memory_back, config);
 }
 
 static int run_keeper(const struct arguments *arguments)
@@ -164,19 +173,19 @@ static int run_keeper(const struct arguments *arguments)
 	}
 	if (state.is_detached)
 		daemonize_detach();
-	return keep(arguments, &state, -1);
+	return keep(arguments, &state, -1, NULL);
 }
 
-/* Takes the configuration, which the keeper does not keep. */
-static int run_command(const struct arguments *arguments, struct config *config,
+/* Takes the configuration. */
+static int run_command(const struct arguments *arguments, struct config *taken,
 		       struct notify_kept *kept)
 {
+	_cleanup_(config_free_cleanup) struct config *config = taken;
 	static struct keeper_state state;
 	struct err err = ERR_INIT;
 	int ready_fd = -1;
 
 	int code = launch(&state, config, kept, arguments->debug, &err);
-	config_free(config);
 	if (code) {
 		complain(&err);
 		return code;
@@ -186,7 +195,7 @@ static int run_command(const struct arguments *arguments, struct config *config,
 		launch_undo(&state);
 		return complain(&err);
 	}
-	return parent ? code : keep(arguments, &state, ready_fd);
+	return parent ? code : keep(arguments, &state, ready_fd, steal_ptr(&config));
 }
 
 static int compare_numbers(const void *a, const void *b)

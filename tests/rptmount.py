@@ -214,7 +214,9 @@ class Mount:
         except subprocess.TimeoutExpired:
             code = None
         self.stop_seconds = time.monotonic() - before
-        leftovers = session_processes(self.process.pid)
+        # Who closed the mount last still has its inodes to free.
+        while (leftovers := session_processes(self.process.pid)) and time.monotonic() < before + limit:
+            time.sleep(0.005)
         mounted = self.is_mounted()
         socket_left = self.control and os.path.exists(self.control)
         self.clear()

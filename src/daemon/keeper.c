@@ -256,7 +256,8 @@ static void adopt_worker(struct keeper *keeper)
 	reap(keeper);
 }
 
-int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd)
+int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd,
+	       void (*started)(void *arg), void *arg)
 {
 	struct keeper keeper = {
 		.state = state,
@@ -291,6 +292,9 @@ int keeper_run(struct keeper_state *state, const struct keeper_commands *command
 	}
 	if (state->is_upgrade && !keeper.is_over)
 		adopt_worker(&keeper);
+	if (!keeper.is_over)
+		keeper_tend_worker(&keeper);
+	started(arg);
 	run(&keeper);
 	end(&keeper);
 	keeper_tell_outcome(&keeper, keeper.code);

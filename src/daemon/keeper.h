@@ -79,8 +79,10 @@ struct keeper_commands {
 #define KEEPER_DESCRIPTORS_SIZE 24
 
 /* Runs until SIGTERM, SIGINT or unmount. Takes what the state owns. ready_fd (owned; -1: in the
- * foreground) gets the exit code as one byte when it is known. Returns the exit code. */
-int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd);
+ * foreground) gets the exit code as one byte when it is known. started(arg) is called once, when
+ * the first worker is at work: for what takes time and nobody waits for. Returns the exit code. */
+int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd,
+	       void (*started)(void *arg), void *arg);
 
 /* Whose state a keeper of this program can inherit, as a text. */
 #define KEEPER_KIND_SIZE 32

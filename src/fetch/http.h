@@ -105,8 +105,8 @@ int http_perform(struct http *http, const struct http_request *request,
 /* For metrics: requests made so far, each redirect one more. */
 uint64_t http_requests_total(const struct http *http);
 
-/* "https://host:443", in lower case; *ret is the caller's. ERR_CONFIG says why it is no whole http or
- * https URL without user information. */
+/* "https://host:443", in lower case; *ret is the caller's. ERR_CONFIG says why it is no whole http
+ * or https URL without user information. */
 int http_url_origin(const char *url, char **ret, struct err *err);
 
 /* The URL for people: without user information and fragment, the query as "?…". Any text will do

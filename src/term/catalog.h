@@ -147,9 +147,10 @@ int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *d
 /* Deletes what no term's history keeps; for when nothing is held. */
 int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err);
 
-/* As store_refuse() and store_refused(). */
+/* As store_refuse() and store_refused(); has: any at all. */
 int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,
 		   const char *token, const char *reason, struct err *err);
+int catalog_has_refused(struct catalog *catalog, bool *ret, struct err *err);
 int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
 		    char **ret_token, char **ret_reason, struct err *err);
 

@@ -169,6 +169,16 @@ int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bo
 	return 0;
 }
 
+int catalog_has_refused(struct catalog *catalog, bool *ret, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_HAS_REFUSED);
+
+	if (run_step(&run, err) < 0)
+		return -1;
+	*ret = sqlite3_column_int64(run.stmt, 0);
+	return 0;
+}
+
 int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
 		    char **ret_token, char **ret_reason, struct err *err)
 {

@@ -148,6 +148,7 @@ const char *const catalog_sql[QUERY_COUNT] = {
 			 " VALUES (?1, ?2, ?3, ?4)",
 	[QUERY_FORGET_REFUSED] = "DELETE FROM refused WHERE fingerprint = ?2 AND"
 				 " term = (SELECT term FROM term WHERE name = ?1)",
+	[QUERY_HAS_REFUSED] = "SELECT EXISTS (SELECT 1 FROM refused)",
 	[QUERY_REFUSED] = "SELECT token, reason FROM refused WHERE fingerprint = ?2 AND"
 			  " term = (SELECT term FROM term WHERE name = ?1)",
 	[QUERY_FIND_DIRECTORY] = "SELECT id FROM directory WHERE path = ?1",

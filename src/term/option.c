@@ -130,9 +130,13 @@ int option_parse_size(const char *text, uint64_t *ret_bytes, struct err *err)
 
 const struct option_spec *option_find(const struct option_spec *table, const char *name)
 {
+	/* A file of many terms is loaded while readers wait: names in the program are mostly the
+	 * very same literals, and most others differ in the first character. */
 	for (const struct option_spec *spec = table; spec->name; spec++) {
-		/* Most differ in the first character: a file of many terms is loaded while readers
-		 * wait. */
+		if (spec->name == name)
+			return spec;
+	}
+	for (const struct option_spec *spec = table; spec->name; spec++) {
 		if (*spec->name == *name && strcmp(spec->name, name) == 0)
 			return spec;
 	}
@@ -291,23 +295,27 @@ bool options_is_set(const struct options *options, const char *name)
 	return find_value(options, spec);
 }
 
+static const char *text_of(const struct options *options, const struct option_spec *spec)
+{
+	const struct value *value = find_value(options, spec);
+
+	return value ? value->text : spec->default_text;
+}
+
 const char *options_text(const struct options *options, const char *name)
 {
 	const struct option_spec *spec = option_find(options->table, name);
 
 	assert(spec && spec->type != OPTION_STRINGS);
-	const struct value *value = find_value(options, spec);
-	return value ? value->text : spec->default_text;
+	return text_of(options, spec);
 }
 
-static int64_t number_of(const struct options *options, const char *name, enum option_type type)
+static int64_t number_of(const struct options *options, const struct option_spec *spec)
 {
-	const struct option_spec *spec = option_find(options->table, name);
 	struct err err = ERR_INIT;
 	int64_t number = 0;
-
-	assert(spec && spec->type == type);
 	const struct value *value = find_value(options, spec);
+
 	if (value)
 		return value->number;
 	if (spec->default_text) {
@@ -323,31 +331,39 @@ const char *options_string(const struct options *options, const char *name)
 	const struct option_spec *spec = option_find(options->table, name);
 
 	assert(spec && spec->type == OPTION_STRING);
-	(void)spec;
-	return options_text(options, name);
+	return text_of(options, spec);
 }
 
 bool options_bool(const struct options *options, const char *name)
 {
-	return number_of(options, name, OPTION_BOOL);
+	const struct option_spec *spec = option_find(options->table, name);
+
+	assert(spec && spec->type == OPTION_BOOL);
+	return number_of(options, spec);
 }
 
 int64_t options_int(const struct options *options, const char *name)
 {
 	const struct option_spec *spec = option_find(options->table, name);
 
-	return number_of(options, name,
-			 spec && spec->type == OPTION_CUSTOM ? OPTION_CUSTOM : OPTION_INT);
+	assert(spec && (spec->type == OPTION_INT || spec->type == OPTION_CUSTOM));
+	return number_of(options, spec);
 }
 
 int64_t options_duration_ms(const struct options *options, const char *name)
 {
-	return number_of(options, name, OPTION_DURATION);
+	const struct option_spec *spec = option_find(options->table, name);
+
+	assert(spec && spec->type == OPTION_DURATION);
+	return number_of(options, spec);
 }
 
 uint64_t options_size_bytes(const struct options *options, const char *name)
 {
-	return (uint64_t)number_of(options, name, OPTION_SIZE);
+	const struct option_spec *spec = option_find(options->table, name);
+
+	assert(spec && spec->type == OPTION_SIZE);
+	return (uint64_t)number_of(options, spec);
 }
 
 const char *const *options_strings(const struct options *options, const char *name, size_t *ret_n)

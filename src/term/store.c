@@ -123,6 +123,16 @@ static int open_catalog(struct store *store, const struct store_setup *setup, st
 	return catalog_open(&store->catalog, &catalog, err);
 }
 
+static int note_refused(struct store *store, struct err *err)
+{
+	bool is_any;
+
+	if (catalog_has_refused(store->catalog, &is_any, err) < 0)
+		return -1;
+	atomic_init(&store->has_refused, is_any);
+	return 0;
+}
+
 static int take_over(struct store *store, struct err *err)
 {
 	uint64_t n_snapshots, n_bytes;
@@ -144,7 +154,8 @@ static int furnish(struct store *store, const struct store_setup *setup, struct 
 		skip_lost_ids(store);
 	if (!store->in_memory && !setup->mount && fsync(store->dir_fd) < 0)
 		return err_errno(err, "store %s: fsync", store->dir);
-	if ((setup->mount ? take_over(store, err) : store_sweep(store, err)) < 0)
+	if (note_refused(store, err) < 0 ||
+	    (setup->mount ? take_over(store, err) : store_sweep(store, err)) < 0)
 		return -1;
 	store->first_id = catalog_next_id(store->catalog);
 	/* What is there can be served all the same. */

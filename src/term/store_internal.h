@@ -64,6 +64,8 @@ struct store {
 	atomic_uint_fast64_t n_snapshots;
 	atomic_uint_fast64_t n_bytes;
 
+	atomic_bool has_refused; /* tokens, of any term */
+
 	struct catalog *catalog;       /* owned; leader */
 	struct catalog_files deleted;  /* leader; rows are gone, files not yet */
 	struct catalog_files doubtful; /* leader; of the last jobs that were in doubt */

@@ -244,6 +244,8 @@ int store_refuse(struct store *store, const char *term, uint64_t fingerprint, co
 		.reason = reason ? reason : "",
 	};
 
+	if (token)
+		atomic_store(&store->has_refused, true);
 	return store_run(store, &refuse.job, err);
 }
 
@@ -264,7 +266,8 @@ int store_refused(struct store *store, const char *term, uint64_t fingerprint, c
 		.fingerprint = fingerprint,
 	};
 
-	if (store_run(store, &refused.job, err) < 0)
+	/* Asked for each term before serving begins, mostly of none. */
+	if (atomic_load(&store->has_refused) && store_run(store, &refused.job, err) < 0)
 		return -1;
 	*ret_token = refused.ret_token;
 	*ret_reason = refused.ret_reason;

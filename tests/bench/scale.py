@@ -12,7 +12,7 @@ from rptmount import session_processes, wait_for
 from servers import make_certificates
 
 INTERVAL_S = 60
-REST_S = 6  # after so long the threads of a rush have ended
+REST_S = 6
 
 
 def kilobytes(size):
@@ -59,20 +59,31 @@ class Scale:
         m.start(wait=False)
         wait_for(lambda: shown(m) == n, "all terms", 600, 0.5)
         self.table.single(f"{n} terms: start, all fetched", time.perf_counter() - start, milliseconds)
-        time.sleep(REST_S)
+        self.rest(m)
         self.memory["fetched", n] = self.resident(m)
         return m
 
     def restart(self, m, n):
-        m.stop()
-        start = time.perf_counter()
-        m.start(wait=False)
-        m.read(term_name(n - 1))
-        took = time.perf_counter() - start
-        self.table.single(f"{n} terms: start from the store", took, milliseconds, 2)
-        time.sleep(REST_S)
+        """From the command to the first read of a term."""
+        took = []
+        for _ in range(5):
+            m.stop()
+            start = time.perf_counter()
+            m.start(wait=False)
+            m.read(term_name(n - 1))
+            took.append(time.perf_counter() - start)
+        took.sort()
+        spread = f"{milliseconds(took[0])} .. {milliseconds(took[-1])}"
+        self.table.single(f"{n} terms: start from the store", took[2], milliseconds, 2, spread)
+        self.rest(m)
         self.memory["restarted", n] = self.resident(m)
         return m
+
+    def rest(self, m):
+        """Until no term has been asked for a while: the threads of the rush have ended."""
+        asked = -1
+        while asked != (asked := m.metrics()["rptfs_http_requests_total"]):
+            time.sleep(REST_S)
 
     def resident(self, m):
         return report.memory_bytes(session_processes(m.process.pid), "Rss")
@@ -152,18 +163,18 @@ class Scale:
         self.table.single("idle CPU, never", used, lambda percent: f"{percent:.3f} %", 0.2)
 
     def every_minute(self, m, origin):
-        """Two intervals, for a check comes up to a tenth of one early."""
+        """From the middle of an interval to that of the next, for a check comes up to a tenth early."""
         m.stop()
         m.configure(terms_config(origin, self.many, f"{INTERVAL_S}s"))
         m.start(wait=False)
-        time.sleep(INTERVAL_S)
+        time.sleep(INTERVAL_S / 2)
         before, cpu = m.metrics()["rptfs_http_requests_total"], cpu_seconds(m)
         start = time.perf_counter()
-        time.sleep(INTERVAL_S * 2)
+        time.sleep(INTERVAL_S)
         cpu, seconds = cpu_seconds(m) - cpu, time.perf_counter() - start
         n = m.metrics()["rptfs_http_requests_total"] - before
         a_term = n / self.many / seconds * INTERVAL_S
-        self.expect(f"checks a term in {INTERVAL_S} s, every {INTERVAL_S} s", a_term, "{:.2f}".format, 1)
+        self.expect(f"checks of each in {INTERVAL_S} s, every {INTERVAL_S} s", a_term, "{:.2f}".format, 0.99)
         self.table.single("  CPU", cpu / seconds * 100, lambda percent: f"{percent:.1f} %")
         self.table.single("  CPU a check", cpu / n * 1e9, microseconds, 150e3)
 
