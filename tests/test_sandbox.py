@@ -160,7 +160,9 @@ def test_certificates_that_only_root_may_read(mount, origins, certificates, clos
     m = mount(http(origin.url("/t"), f"{trusted} {mine}"), expect=["event=no_user", "term=t "])
     assert m.read("t") == NEW
     os.unlink(os.path.join(closed, "ca.pem"))
-    m.refresh("t", ok=False)
+    # What it said is remembered for a second.
+    refused = lambda: m.run_rpt("refresh", "--wait", "t").returncode == 1  # noqa: E731
+    wait_for(refused, "the file to be missed", 5, 0.1)
     assert m.kind("t") == "config" and "ca.pem" in m.status("t")["last_error"]["message"]
 
 

@@ -8,6 +8,7 @@
  *
  *	http.c         http_perform(): redirects, decoding, callbacks, what went wrong in words
  *	http_setup.c   one request as options of a curl handle
+ *	http_ca.c      files of certificate authorities are not read for each request
  *	http_engine.c  the thread, its event loop, the body buffers
  *	http_host.c    who may start now: so many transfers a host, the others wait in a queue
  *	http_idle.c    kept connections are silent, or ended

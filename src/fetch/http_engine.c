@@ -29,6 +29,7 @@ struct http {
 	pthread_t thread;
 	bool has_thread;
 	atomic_uint_fast64_t requests;
+	struct http_cas cas; /* anybody's */
 
 	/* The thread's. */
 	struct http_hosts hosts;
@@ -53,6 +54,11 @@ DEFINE_CLEANUP(struct http, http_free)
 uint64_t http_requests_total(const struct http *http)
 {
 	return atomic_load_explicit(&http->requests, memory_order_relaxed);
+}
+
+struct http_cas *engine_cas(struct http *http)
+{
+	return &http->cas;
 }
 
 /* ---- any thread ---- */
@@ -479,6 +485,7 @@ int http_new(struct http **ret, struct cancel *cancel, struct err *err)
 	http->timer_at_ms = http->check_at_ms = -1;
 	http->is_awake = true;
 	pthread_mutex_init(&http->lock, NULL);
+	http_cas_init(&http->cas);
 	if (set_up(http, err) < 0)
 		return -1;
 	*ret = steal_ptr(&http);
@@ -504,6 +511,7 @@ void http_free(struct http *http)
 	http_hosts_release(&http->hosts);
 	close_cleanup(&http->epoll_fd);
 	close_cleanup(&http->wake_fd);
+	http_cas_release(&http->cas);
 	pthread_mutex_destroy(&http->lock);
 	curl_global_cleanup();
 	free(http);

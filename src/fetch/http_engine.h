@@ -22,6 +22,7 @@
 #include <curl/curl.h>
 
 #include "fetch/http.h"
+#include "fetch/http_ca.h"
 #include "fetch/http_host.h"
 
 /*
@@ -132,6 +133,8 @@ void engine_ask(struct http *http, struct transfer *transfer, unsigned what);
 /* The pool of transfers that ended: NULL if it is empty, false if it is full. */
 struct transfer *engine_take(struct http *http);
 bool engine_keep(struct http *http, struct transfer *transfer);
+
+struct http_cas *engine_cas(struct http *http);
 
 /* From curl's callbacks. */
 void engine_requested(struct http *http, struct transfer *transfer);

@@ -123,45 +123,62 @@ static int read_pem(const char *path, struct curl_blob *ret, struct err *err)
 }
 
 /* A file that curl gets as bytes. It makes a copy for the transfer, and one for the connection if
- * they say who we are or whom we trust: it is shared by whoever has the same bytes. */
+ * they say who we are or whom we trust: it is shared by whoever has the same bytes. *ret has them.
+ */
 static int set_blob(CURL *easy, CURLoption option, const char *name, const char *path,
-		    struct err *err)
+		    struct curl_blob *ret, struct err *err)
 {
-	_cleanup_(blob_release) struct curl_blob blob = { .flags = CURL_BLOB_COPY };
-
-	if (read_pem(path, &blob, err) < 0) {
+	if (read_pem(path, ret, err) < 0) {
 		bool is_for_good = err->kind == ERR_NOT_FOUND || err->kind == ERR_DENIED ||
 				   err->kind == ERR_BAD_DATA;
 		if (is_for_good)
 			err->kind = ERR_CONFIG;
 		return err_prefix(err, "%s", name);
 	}
-	if (curl_easy_setopt(easy, option, &blob) != CURLE_OK)
+	if (curl_easy_setopt(easy, option, ret) != CURLE_OK)
 		return err_set(err, ERR_INTERNAL, "%s: out of memory", name);
 	return 0;
 }
 
 /* One that we may open ourselves is left to curl, which keeps what it parsed of a path, for all
  * connections together, but not of bytes. */
-static int set_ca(CURL *easy, const char *path, struct err *err)
+static int set_ca(struct transfer *transfer, const char *path, struct err *err)
 {
-	_cleanup_close_ int own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct http_cas *cas = engine_cas(transfer->http);
+	_cleanup_(blob_release) struct curl_blob blob = { .flags = CURL_BLOB_COPY };
 
-	if (own < 0)
-		return set_blob(easy, CURLOPT_CAINFO_BLOB, "ca_file", path, err);
-	curl_easy_setopt(easy, CURLOPT_CAINFO, path);
+	if (http_cas_set(cas, transfer->easy, path))
+		return 0;
+	_cleanup_close_ int own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (own >= 0) {
+		curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, path);
+		return 0;
+	}
+	if (set_blob(transfer->easy, CURLOPT_CAINFO_BLOB, "ca_file", path, &blob, err) < 0)
+		return -1;
+	http_cas_add(cas, path, &blob);
 	return 0;
 }
 
-static int set_tls(CURL *easy, const struct http_request *request, bool is_trusted, struct err *err)
+static int set_own(CURL *easy, CURLoption option, const char *name, const char *path,
+		   struct err *err)
 {
+	_cleanup_(blob_release) struct curl_blob blob = { .flags = CURL_BLOB_COPY };
+
+	return set_blob(easy, option, name, path, &blob, err);
+}
+
+static int set_tls(struct transfer *transfer, const struct http_request *request, bool is_trusted,
+		   struct err *err)
+{
+	CURL *easy = transfer->easy;
 	const curl_version_info_data *built = curl_version_info(CURLVERSION_NOW);
 	const char *cert = request->client_cert_file;
 	const char *key = request->client_key_file;
 
 	/* Without a directory of CAs, curl parses the CA file once for many connections; and a CA
 	 * file that was asked for is then the only thing that is trusted. */
-	if (request->ca_file && set_ca(easy, request->ca_file, err) < 0)
+	if (request->ca_file && set_ca(transfer, request->ca_file, err) < 0)
 		return -1;
 	if (request->ca_file || (built->cainfo && access(built->cainfo, R_OK) == 0))
 		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
@@ -170,10 +187,10 @@ static int set_tls(CURL *easy, const struct http_request *request, bool is_trust
 #endif
 	if (!is_trusted || !cert)
 		return 0;
-	if (set_blob(easy, CURLOPT_SSLCERT_BLOB, "client_cert", cert, err) < 0)
+	if (set_own(easy, CURLOPT_SSLCERT_BLOB, "client_cert", cert, err) < 0)
 		return -1;
-	return set_blob(easy, CURLOPT_SSLKEY_BLOB, key ? "client_key" : "client_cert",
-			key ? key : cert, err);
+	return set_own(easy, CURLOPT_SSLKEY_BLOB, key ? "client_key" : "client_cert",
+		       key ? key : cert, err);
 }
 
 /* Nobody connects for us: at the other end it would be somebody with more rights than we have. */
@@ -248,7 +265,7 @@ int http_setup(struct transfer *transfer, const struct http_request *request,
 
 	set_protocols(easy);
 	set_method(easy, request);
-	if (transfer->is_tls && set_tls(easy, request, hop->is_trusted, err) < 0)
+	if (transfer->is_tls && set_tls(transfer, request, hop->is_trusted, err) < 0)
 		return -1;
 	if (set_connection(transfer, request, hop->is_http1, err) < 0)
 		return -1;
