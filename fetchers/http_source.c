@@ -235,17 +235,17 @@ static void source_cleanup(struct http_source **source)
 	http_source_free(*source);
 }
 
-/* What people see of the URL is stored only where that is not all of it. */
+/* What people see of the URL is stored only where that may not be all of it. */
 static int name_source(struct http_source *source, struct err *err)
 {
 	size_t size = strlen(source->url) + sizeof("?…");
-	_cleanup_free_ char *shown = malloc(size);
 
-	if (!shown)
-		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
-	http_url_mask(source->url, shown, size);
-	if (strcmp(shown, source->url) != 0)
-		source->shown_url = steal_ptr(&shown);
+	if (strpbrk(source->url, "@?#")) {
+		source->shown_url = malloc(size);
+		if (!source->shown_url)
+			return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
+		http_url_mask(source->url, source->shown_url, size);
+	}
 	if (!source->unix_socket)
 		return 0;
 	free(source->origin);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "fetch/fetcher.h"
 #include "fetch/http.h"
+#include "fetch/http_ca.h"
 #include "fetch/http_host.h"
 #include "tap.h"
 
@@ -401,6 +402,36 @@ static void test_crowd(struct http *http, struct cancel *cancel)
 	is_int(crowd.n_canceled, CROWD + 1, "and whoever comes later");
 }
 
+/* ---- authorities ---- */
+
+static void test_authorities(void)
+{
+	const struct curl_blob blob = { .data = (char[]){ "PEM" }, .len = 3 };
+	CURL *easy = curl_easy_init();
+	struct http_cas cas;
+	char path[32];
+	int n_known = 0;
+
+	http_cas_init(&cas);
+	ok(!http_cas_set(&cas, easy, "/a"), "what nobody has read is not known");
+	http_cas_add(&cas, "/a", &blob);
+	http_cas_add(&cas, "/a", &blob);
+	ok(http_cas_set(&cas, easy, "/a"), "what was just read is");
+	ok(!http_cas_set(&cas, easy, "/b"), "of that file");
+	for (int i = 0; i < 100; i++) {
+		snprintf(path, sizeof(path), "/%d", i);
+		http_cas_add(&cas, path, &blob);
+		n_known += http_cas_set(&cas, easy, path);
+	}
+	ok(n_known > 0 && n_known < 100, "of so many at a time");
+	usleep(1100 * 1000);
+	ok(!http_cas_set(&cas, easy, "/a"), "for a second");
+	http_cas_add(&cas, "/99", &blob);
+	ok(http_cas_set(&cas, easy, "/99"), "then there is room for others");
+	http_cas_release(&cas);
+	curl_easy_cleanup(easy);
+}
+
 int main(void)
 {
 	struct err err = ERR_INIT;
@@ -413,6 +444,7 @@ int main(void)
 	test_urls();
 	test_versions();
 	test_hosts();
+	test_authorities();
 	pthread_create(&server, NULL, server_main, (void *)(intptr_t)listener);
 	ok(cancel_init(&cancel, &err) == 0 && http_new(&http, &cancel, &err) == 0, "the engine");
 	test_requests(http);
