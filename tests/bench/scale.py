@@ -86,6 +86,7 @@ class Scale:
             time.sleep(REST_S)
 
     def resident(self, m):
+        forget()  # the last rendering of .rpt/metrics, which stays as long as the kernel knows it
         return report.memory_bytes(session_processes(m.process.pid), "Rss")
 
     def memory_per_term(self):
