@@ -99,13 +99,14 @@ static void describe_content(const struct stat *st, int64_t looked_at_ns, struct
 		ret->last_modified_ms = ret->order_key = mtime_ms;
 }
 
-/* A change of ctime alone is harmless if the file only lost or got a name. */
+/* A change of ctime alone is harmless if the file only lost or got a name, or has none any more:
+ * the count of names and the time of the change do not change at the same moment. */
 static bool has_changed(const struct stat *before, const struct stat *after)
 {
 	return before->st_size != after->st_size ||
 	       to_ns(&before->st_mtim) != to_ns(&after->st_mtim) ||
 	       (to_ns(&before->st_ctim) != to_ns(&after->st_ctim) &&
-		before->st_nlink == after->st_nlink);
+		before->st_nlink == after->st_nlink && after->st_nlink > 0);
 }
 
 static int copy(const struct file *file, int fd, uint64_t size_bytes, struct fetch_ctx *ctx,

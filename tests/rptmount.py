@@ -341,7 +341,10 @@ class Mount:
         for name in sorted(os.listdir(self.dir)):
             if name.startswith("sanitizer."):
                 report = read(os.path.join(self.dir, name)).decode(errors="replace")
-                found.append(f"sanitizer report:\n{report[:8000]}")
+                # LeakSanitizer's own trouble with a thread that ended while it looked.
+                report = re.sub(r"==\d+==Unable to get registers from thread \d+\.\n?", "", report)
+                if report:
+                    found.append(f"sanitizer report:\n{report[:8000]}")
         return found
 
     # Talking to it
