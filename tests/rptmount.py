@@ -79,6 +79,13 @@ def read(path):
         return file.read()
 
 
+def replace(path, content):
+    """As careful programs do: another file takes the name."""
+    with open(path + ".new", "wb") as file:
+        file.write(content)
+    os.rename(path + ".new", path)
+
+
 def drop_pages(fd):
     """The kernel forgets what it has cached of this file (of no other, for tests run in parallel)."""
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

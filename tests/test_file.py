@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from rptmount import wait_for
+from rptmount import replace, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 INTERVAL_S = 600
@@ -13,15 +13,8 @@ INTERVAL_S = 600
 @pytest.fixture
 def source(directory):
     path = os.path.join(directory, "source")
-    write(path, OLD)
+    replace(path, OLD)
     return path
-
-
-def write(path, content):
-    """As careful programs do: another file takes the name."""
-    with open(path + ".new", "wb") as file:
-        file.write(content)
-    os.rename(path + ".new", path)
 
 
 def config(path, term=f"refresh_interval = {INTERVAL_S}s"):
@@ -31,7 +24,7 @@ def config(path, term=f"refresh_interval = {INTERVAL_S}s"):
 def test_a_rename_is_noticed_at_once(mount, source):
     m = mount(config(source))
     assert m.read("t") == OLD
-    write(source, NEW)
+    replace(source, NEW)
     m.wait_content("t", NEW)
     assert m.status("t")["updated_total"] == 2
 
@@ -47,7 +40,7 @@ def test_a_file_that_appears_is_noticed(mount, directory):
     path = os.path.join(directory, "later")
     m = mount(config(path), expect=["term=t .*"])
     assert m.ls() == [] and m.kind("t") == "not_found"
-    write(path, NEW)
+    replace(path, NEW)
     m.wait_content("t", NEW)
 
 
@@ -55,7 +48,7 @@ def test_a_symlink_that_is_switched(mount, directory):
     """As Kubernetes and release directories do it: noticed at the next interval at the latest."""
     for name, content in (("v1", OLD), ("v2", NEW)):
         os.mkdir(os.path.join(directory, name))
-        write(os.path.join(directory, name, "data"), content)
+        replace(os.path.join(directory, name, "data"), content)
     current = os.path.join(directory, "current")
     os.symlink("v1", current)
     m = mount(config(os.path.join(current, "data"), "refresh_interval = 200ms"))
@@ -85,13 +78,13 @@ def dangling_link(path):
 
 
 def too_large(path):
-    write(path, bytes(5000))
+    replace(path, bytes(5000))
 
 
 def within_a_file(path):
     parent = os.path.dirname(path)
     os.rename(parent, parent + ".away")
-    write(parent, b"not a directory")
+    replace(parent, b"not a directory")
 
 
 # What happens to the file · the kind of error · the state that follows
@@ -111,7 +104,7 @@ def test_failure_keeps_what_was_good(mount, directory, row):
     place = os.path.join(directory, "place")
     os.mkdir(place)
     path = os.path.join(place, "data")
-    write(path, OLD)
+    replace(path, OLD)
     m = mount(config(path, f"refresh_interval = {INTERVAL_S}s max_size = 4KiB"), expect=["term=t .*"])
     with open(m.at("t"), "rb") as held:
         happens(path)
@@ -124,7 +117,7 @@ def test_failure_keeps_what_was_good(mount, directory, row):
 
 def test_an_empty_file_is_content(mount, source):
     m = mount(config(source))
-    write(source, b"")
+    replace(source, b"")
     m.wait_content("t", b"")
 
 
@@ -145,7 +138,7 @@ def test_the_version_is_of_the_file(mount, source):
     m.refresh("t")
     assert m.xattr("t", "version") == version, "the same bytes are the same version"
     assert m.xattr("t", "source_version") != version
-    write(source, NEW)
+    replace(source, NEW)
     m.wait_content("t", NEW)
     assert m.xattr("t", "version") != version
 
@@ -159,7 +152,7 @@ def test_mtime_is_the_files(mount, source):
 def test_many_changes_end_with_the_last(mount, source):
     m = mount(config(source), expect=["term=t .*"])
     for i in range(200):
-        write(source, b"change %d" % i)
+        replace(source, b"change %d" % i)
     m.wait_content("t", b"change 199")
 
 

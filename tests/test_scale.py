@@ -5,7 +5,7 @@ import os
 
 import pytest
 from conftest import kept
-from rptmount import wait_for
+from rptmount import replace, wait_for
 from servers import Nginx
 
 FEW, MANY = 100, 5000
@@ -30,12 +30,6 @@ def served(m, n):
     """Until all are."""
     wait_for(lambda: m.metrics()["rptfs_publish_seconds_count"] == n, f"{n} terms", 60, 0.25)
     return m
-
-
-def replace(path, body):
-    with open(path + ".new", "wb") as file:
-        file.write(body)
-    os.rename(path + ".new", path)
 
 
 def descriptors(m):

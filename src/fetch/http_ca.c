@@ -12,7 +12,7 @@
 
 struct http_ca {
 	int64_t read_at_ms; /* clock_boot_ms() */
-	char *data;	    /* owned */
+	char *data;	    /* behind the path */
 	size_t len;
 	UT_hash_handle hh;
 	char path[];
@@ -21,7 +21,6 @@ struct http_ca {
 static void ca_free(struct http_cas *cas, struct http_ca *ca)
 {
 	HASH_DEL(cas->by_path, ca);
-	free(ca->data);
 	free(ca);
 }
 
@@ -66,18 +65,15 @@ bool http_cas_set(struct http_cas *cas, CURL *easy, const char *path)
 
 static struct http_ca *ca_new(const char *path, const struct curl_blob *blob)
 {
-	struct http_ca *ca = calloc(1, sizeof(*ca) + strlen(path) + 1);
+	size_t path_size = strlen(path) + 1;
+	struct http_ca *ca = calloc(1, sizeof(*ca) + path_size + blob->len);
 
 	if (!ca)
 		return NULL;
-	ca->data = malloc(blob->len);
-	if (!ca->data) {
-		free(ca);
-		return NULL;
-	}
+	memcpy(ca->path, path, path_size);
+	ca->data = ca->path + path_size;
 	memcpy(ca->data, blob->data, blob->len);
 	ca->len = blob->len;
-	strcpy(ca->path, path);
 	ca->read_at_ms = clock_boot_ms();
 	return ca;
 }
@@ -99,7 +95,5 @@ void http_cas_add(struct http_cas *cas, const char *path, const struct curl_blob
 		ca = NULL;
 	}
 	pthread_mutex_unlock(&cas->lock);
-	if (ca)
-		free(ca->data);
 	free(ca);
 }

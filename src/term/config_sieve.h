@@ -33,8 +33,7 @@ struct sieve_notes {
 	struct block_note *blocks; /* owned; in the order in which the blocks close */
 	size_t n_blocks;
 	size_t n_allocated;
-	const void **
-		used; /* owned; what there is of the schema: options' specs, and types of sources */
+	const void **used; /* owned; specs and types that the text has, each once */
 	size_t n_used;
 };
 

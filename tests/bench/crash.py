@@ -15,7 +15,6 @@ from rptmount import wait_for
 from worker_look import children
 
 
-
 def longest_of(seconds):
     return milliseconds(seconds) if seconds else "< 0.30 ms"
 

@@ -8,7 +8,7 @@ import time
 
 import report
 from measure import ask, cpu_seconds, make_terms, microseconds, milliseconds, term_name, terms_config
-from rptmount import session_processes, wait_for
+from rptmount import read, session_processes, wait_for
 from servers import make_certificates
 
 INTERVAL_S = 60
@@ -195,11 +195,6 @@ class Scale:
 def shown(m):
     """How many terms have a file."""
     return len(glob.glob(m.path + "/*/*"))
-
-
-def read(path):
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def forget():
