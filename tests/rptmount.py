@@ -4,6 +4,7 @@ Every test's daemon has to exit 0 in time and leave no mount, no process, no con
 nothing in its log that the test did not expect: stop() checks that, and the fixtures call it.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -47,6 +48,26 @@ def session_processes(session):
                 continue
             if int(sid) == session and state != "Z":
                 found.append(int(entry))
+    return found
+
+
+def open_paths(pid):
+    """Descriptor to what it leads to; without those that are closed meanwhile."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
+def files_below(directory):
+    """Path to os.stat_result of each file; without those that go meanwhile."""
+    found = {}
+    for at, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(at, name)
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = os.stat(path)
     return found
 
 
@@ -238,9 +259,11 @@ class Mount:
         assert not found, "\n".join(found) + "\nThe end of the log:\n" + self.log_end()
 
     def kill(self):
-        """As a power cut would: every process at once, nothing cleaned up but the mount."""
-        self.expect("event=keeper_died")  # who was killed last may still have seen it
-        self.process.kill()  # the keeper, which would start another worker
+        """As a power cut would: nobody sees that others end, nothing is cleaned up but the mount."""
+        self.process.send_signal(signal.SIGSTOP)  # the keeper, which would start another worker
+        if worker := self.child("worker"):
+            os.kill(worker, signal.SIGKILL)
+        self.process.kill()
         self.process.wait(10)
         self.clear()
 
@@ -422,6 +445,10 @@ class Mount:
                 return json.loads(answer.readline())["fuse_requests"]
 
     # Looking at it
+
+    def snapshot_files(self):
+        """Those of the store, by path, with their os.stat_result."""
+        return files_below(os.path.join(self.store, "snapshots"))
 
     def at(self, name):
         return os.path.join(self.path, name)

@@ -13,7 +13,7 @@ import time
 
 import pytest
 from origin import status
-from rptmount import comm, drop_pages, mounts, read, session_processes, wait_for, xattr
+from rptmount import comm, drop_pages, mounts, open_paths, read, session_processes, wait_for, xattr
 
 BIG = os.urandom(1 << 20)
 
@@ -132,11 +132,8 @@ def test_superseded_snapshots_are_served_on(mount, origin):
         assert os.fstat(fd).st_nlink == (version == 5)
         os.close(fd)
 
-    def files():
-        return sum(len(found) for _, _, found in os.walk(os.path.join(m.store, "snapshots")))
-
     # history = 3 and the current one; what the kernel held is gone once it has let go.
-    wait_for(lambda: files() == 4, "the store to hold four snapshots")
+    wait_for(lambda: len(m.snapshot_files()) == 4, "the store to hold four snapshots")
 
 
 def test_announced_after_all(mount, origin):
@@ -439,8 +436,8 @@ def test_nothing_of_the_callers_is_kept(mount, build):
             status = m.status()
             pids = [status["keeper"]["pid"], status["pid"]]
             for pid in pids:
-                fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-                assert held not in fds, (closing, fds)
+                opened = open_paths(pid).values()
+                assert held not in opened, (closing, opened)
             assert m.read("a") == b"this is a"
             subprocess.run(["umount", m.path], check=True)
             wait_for(lambda: not comm(pids[0]), "the end", 10)

@@ -143,8 +143,7 @@ class Campaign:
         self.m.restart()
         assert cold(self.m.at("t")) == body(self.version)
         self.check_calm()
-        names = [n for _, _, names in os.walk(os.path.join(self.m.store, "snapshots")) for n in names]
-        assert len(names) == self.m.metrics()["rptfs_snapshots"]
+        assert len(self.m.snapshot_files()) == self.m.metrics()["rptfs_snapshots"]
         assert not self.m.events("files_removed") and not self.m.events("snapshot_dropped")
 
 

@@ -117,13 +117,8 @@ def cached_pages(path):
 def test_the_bytes_are_in_memory_once(mount, origin):
     origin.put("/t", os.urandom(8 << 20))
     m = mount(http(origin, "t"))
-    files = [
-        os.path.join(place, name)
-        for place, _, names in os.walk(os.path.join(m.store, "snapshots"))
-        for name in names
-    ]
-    assert len(files) == 1
-    assert cached_pages(files[0]) <= 1 << 20, "the store's file is out of memory"
+    (file,) = m.snapshot_files()
+    assert cached_pages(file) <= 1 << 20, "the store's file is out of memory"
     assert cached_pages(m.at("t")) == 8 << 20
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from origin import server_context
-from rptmount import read, wait_for
+from rptmount import open_paths, read, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 NOBODY = 65534
@@ -80,7 +80,7 @@ def test_the_visitor_has_no_rights(mount, origin, build):
     assert build.sanitized or status["Seccomp"] == "2"
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[name], 16) == 0, name
-    opened = {os.readlink(f"/proc/{visitor}/fd/{fd}") for fd in os.listdir(f"/proc/{visitor}/fd")}
+    opened = open_paths(visitor).values()
     assert "/dev/fuse" not in opened
     assert not [path for path in opened if m.store in path or "memfd" in path], opened
 

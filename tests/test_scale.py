@@ -5,7 +5,7 @@ import os
 
 import pytest
 from conftest import kept
-from rptmount import replace, wait_for
+from rptmount import files_below, replace, wait_for
 from servers import Nginx
 
 FEW, MANY = 100, 5000
@@ -74,15 +74,11 @@ def test_a_round_in_which_nothing_changed_writes_nothing(mount, servers, directo
     m = served(mount(config, wait=False), n)
 
     def store():
-        found = {}
-        for at, _, names in os.walk(m.store):
-            for file in names:
-                stat = os.stat(os.path.join(at, file))
-                found[file] = (stat.st_size, stat.st_mtime_ns)
-        return found
+        found = files_below(m.store)
+        return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
 
     before, requests = settled(store), m.metrics()["rptfs_http_requests_total"]
-    assert "catalog.db-wal" in before
+    assert f"{m.store}/catalog.db-wal" in before
     m.rpt("refresh", "--wait", timeout=60)
     assert m.metrics()["rptfs_http_requests_total"] == requests + n, "all were asked"
     assert store() == before

@@ -22,11 +22,6 @@ def content(i, size):
     return bytes([i % 251]) * size
 
 
-def snapshot_files(store):
-    root = os.path.join(store, "snapshots")
-    return sorted(os.path.join(at, name) for at, _, names in os.walk(root) for name in names)
-
-
 def test_a_restart_with_every_source_down_serves_the_last_good_versions(mount, origins):
     origin = origins()
     for i, size in enumerate(SIZES):
@@ -118,7 +113,7 @@ def test_a_damaged_snapshot_is_noticed_said_and_fetched_again(mount, origin, how
     m = mount(http(origin) + http(origin, "u"))
     m.stop()
     forget_that_it_was_verified_this_boot(m.store)
-    victim = max(snapshot_files(m.store), key=os.path.getsize)
+    victim = max(m.snapshot_files(), key=os.path.getsize)
     os.chmod(victim, 0o600)
     how(victim)
     m.expect("corrupt|missing|length|size|dropped|lost|damaged|verif")
@@ -153,7 +148,7 @@ def test_a_damaged_snapshot_with_the_source_down_is_not_served(mount, origins):
     m = mount(http(origin))
     m.stop()
     forget_that_it_was_verified_this_boot(m.store)
-    (victim,) = snapshot_files(m.store)
+    (victim,) = m.snapshot_files()
     os.chmod(victim, 0o600)
     damage(victim)
     origin.close()
@@ -182,7 +177,7 @@ def test_a_corrupt_catalog_is_set_aside_and_all_is_fetched_again(mount, origin, 
     m.expect("catalog")
     m.start()
     m.wait_content("t", b"one")
-    assert len(snapshot_files(m.store)) == 1
+    assert len(m.snapshot_files()) == 1
     if how != "empty":  # an empty file is a catalog in which nothing was written yet
         assert any("catalog" in str(line) for line in m.events() if line["level"] != "info")
         assert [name for name in os.listdir(m.store) if name.startswith("aside-")]
@@ -197,7 +192,7 @@ def test_a_missing_catalog_is_a_new_store(mount, origin):
             os.unlink(os.path.join(m.store, name))
     m.start()
     m.wait_content("t", b"one")
-    assert len(snapshot_files(m.store)) == 1, "files that nobody knows are removed"
+    assert len(m.snapshot_files()) == 1, "files that nobody knows are removed"
 
 
 def test_ids_are_never_used_twice(mount, origin):
@@ -275,7 +270,7 @@ def test_history_is_bounded(mount, origin):
     for i in range(1, 12):
         origin.put("/t", b"%d" % i)
         m.refresh("t")
-    wait_for(lambda: len(snapshot_files(m.store)) <= 3, "old snapshots to be removed")
+    wait_for(lambda: len(m.snapshot_files()) <= 3, "old snapshots to be removed")
     assert m.read("t") == b"11"
 
 
@@ -290,7 +285,7 @@ def test_an_open_file_keeps_its_snapshot_over_history(mount, origin):
             m.refresh("t")
         drop_pages(held.fileno())
         assert held.read() == body and os.fstat(held.fileno()).st_ino == inode
-    wait_for(lambda: len(snapshot_files(m.store)) <= 1, "it to be removed when it is closed")
+    wait_for(lambda: len(m.snapshot_files()) <= 1, "it to be removed when it is closed")
 
 
 def test_memory_store(mount, origin, directory):

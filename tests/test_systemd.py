@@ -294,6 +294,7 @@ def test_reload(systemd, source):
     keeper = systemd.keeper()
     systemd.configure(config_of(source) + 'term "more" { static { data = "two" } }')
     goes_on(systemd, lambda: systemd.systemctl("reload", systemd.unit))
+    wait_for(lambda: os.path.exists(systemd.at("more")), "the first version of what is new")
     assert systemd.read("more") == b"two"
     assert systemd.keeper() == keeper
     systemd.configure("nonsense {")

@@ -431,11 +431,8 @@ class Chaos:
             self.m.wait_content("t/" + name, content, PATIENCE_S)
 
     def store_files(self):
-        found = {}
-        for path, _, names in os.walk(os.path.join(self.m.store, "snapshots")):
-            for name in names:
-                found[name] = os.stat(os.path.join(path, name)).st_size
-        return found
+        found = self.m.snapshot_files()
+        return {os.path.basename(path): stat.st_size for path, stat in found.items()}
 
     def check_store(self):
         """Nobody reads any more: what is left is what is current, and its history."""

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from rptmount import comm
+from rptmount import comm, open_paths
 
 FUSE_READ, FUSE_RENAME = 15, 12
 
@@ -25,13 +25,10 @@ class Slots:
     """The slots of a mount, as its keeper holds them."""
 
     def __init__(self, keeper):
-        for fd in os.listdir(f"/proc/{keeper}/fd"):
-            path = f"/proc/{keeper}/fd/{fd}"
-            if os.readlink(path).startswith("/memfd:rptfs-slots"):
-                break
-        else:
-            raise AssertionError("the keeper has no slots")
-        with open(path, "rb") as file:
+        opened = open_paths(keeper).items()
+        mine = [fd for fd, path in opened if path.startswith("/memfd:rptfs-slots")]
+        assert mine, "the keeper has no slots"
+        with open(f"/proc/{keeper}/fd/{mine[0]}", "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         magic, layout, _, self.n, self.size = SLOTS_HEAD.unpack_from(self.map)
         assert (magic, layout) == (SLOTS_MAGIC, 2), "slots have another layout"
