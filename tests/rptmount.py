@@ -5,8 +5,10 @@ nothing in its log that the test did not expect: stop() checks that, and the fix
 """
 
 import contextlib
+import ctypes
 import errno
 import json
+import mmap
 import os
 import re
 import shlex
@@ -69,6 +71,31 @@ def files_below(directory):
             with contextlib.suppress(FileNotFoundError):
                 found[path] = os.stat(path)
     return found
+
+
+def refaulted_pages():
+    """How often, on this machine, a page of a file had to be read again that the kernel had taken
+    out of memory: when it is short of it, and where DAMON looks for what is idle, at any time."""
+    read("/proc/sys/vm/stat_refresh")  # /proc/vmstat may lag behind
+    return int(re.search(rb"^workingset_refault_file (\d+)$", read("/proc/vmstat"), re.M)[1])
+
+
+@contextlib.contextmanager
+def locked_in_memory(path):
+    """All of the file stays there, and known to the kernel."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    fd = os.open(path, os.O_RDONLY)
+    size = ctypes.c_size_t(os.fstat(fd).st_size)
+    address = ctypes.c_void_p(
+        libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, ctypes.c_long(0))
+    )
+    os.close(fd)
+    try:
+        assert libc.mlock(address, size) == 0, os.strerror(ctypes.get_errno())
+        yield
+    finally:
+        libc.munmap(address, size)
 
 
 def comm(pid):
@@ -443,6 +470,19 @@ class Mount:
             asking.sendall(b'{"command":"status","terms":[]}\n')
             with asking.makefile() as answer:
                 return json.loads(answer.readline())["fuse_requests"]
+
+    @contextlib.contextmanager
+    def counting(self):
+        """Gives what is, afterwards, the requests that were needed, by operation. Not that the
+        kernel forgets what nobody uses, and reads again what it had taken out of memory."""
+        before, refaults, needed = self.counts(), refaulted_pages(), {}
+        yield needed
+        after, refaults = self.counts(), refaulted_pages() - refaults
+        for op, n in after.items():
+            n -= before.get(op, 0)
+            is_refault = op in ("read", "readdir", "readdirplus") and n <= refaults
+            if n and not is_refault and op not in ("forget", "batch_forget"):
+                needed[op] = n
 
     # Looking at it
 

@@ -1,7 +1,6 @@
 """The worker dies, hangs, cannot go on; the keeper dies: what readers see of it."""
 
 import contextlib
-import ctypes
 import json
 import mmap
 import os
@@ -13,7 +12,7 @@ import time
 
 import pytest
 from origin import status
-from rptmount import comm, drop_pages, mounts, open_paths, read, session_processes, wait_for, xattr
+from rptmount import comm, drop_pages, locked_in_memory, mounts, open_paths, read, session_processes, wait_for, xattr
 
 BIG = os.urandom(1 << 20)
 
@@ -30,24 +29,6 @@ def http(origin, *names):
 
 def is_dead(pid):
     return not comm(pid) or read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"Z"
-
-
-def lock_in_memory(path):
-    """What is open and locked stays known to the kernel, however short it is of memory. Returns what
-    ends that."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    size, fd = ctypes.c_size_t(mmap.PAGESIZE), os.open(path, os.O_RDONLY)
-    address = ctypes.c_void_p(
-        libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, ctypes.c_long(0))
-    )
-    assert libc.mlock(address, size) == 0, os.strerror(ctypes.get_errno())
-
-    def unlock():
-        libc.munmap(address, size)
-        os.close(fd)
-
-    return unlock
 
 
 def close_dead(fd):
@@ -100,17 +81,16 @@ def test_warm_readers_need_no_worker(mount, origin):
     look = f'cat "{m.path}/dir/t"; stat -c %s "{m.path}/dir/t"'
     expected = "content 29\n"
     assert subprocess.run(look, shell=True, capture_output=True, text=True).stdout == expected
-    unlock = lock_in_memory(m.at("dir/t"))
-    for _ in range(3):
-        os.kill(m.keeper, signal.SIGSTOP)
-        dead = m.kill_worker()
-        wait_for(lambda: is_dead(dead), "its death")
-        done = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=30)
-        assert done.stdout == expected
-        os.kill(m.keeper, signal.SIGCONT)
-        m.wait_worker(after=dead)
-        wait_for(lambda: m.xattr("dir/t", "state") == "fresh", "its first attempts")
-    unlock()
+    with locked_in_memory(m.at("dir/t")):
+        for _ in range(3):
+            os.kill(m.keeper, signal.SIGSTOP)
+            dead = m.kill_worker()
+            wait_for(lambda: is_dead(dead), "its death")
+            done = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=30)
+            assert done.stdout == expected
+            os.kill(m.keeper, signal.SIGCONT)
+            m.wait_worker(after=dead)
+            wait_for(lambda: m.xattr("dir/t", "state") == "fresh", "its first attempts")
 
 
 def test_superseded_snapshots_are_served_on(mount, origin):

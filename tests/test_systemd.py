@@ -17,7 +17,7 @@ import time
 
 import pytest
 from origin import serve
-from rptmount import drop_pages, wait_for
+from rptmount import drop_pages, locked_in_memory, wait_for
 from service import FakeManager, NoSystemd, Systemd
 
 BIG = bytes(range(256)) * 4096
@@ -377,10 +377,7 @@ def test_crash_loop(build, fake):
     if build.sanitized:
         pytest.skip("sanitizers cannot do with less memory")
     keeper, worker = fake.keeper(), fake.worker()
-    file = os.open(fake.at("big"), os.O_RDONLY)
-    with mmap.mmap(file, 0, prot=mmap.PROT_READ) as mapped:  # nobody drops what is mapped
-        os.close(file)
-        assert mapped[:] == BIG
+    with locked_in_memory(fake.at("big")):
         wait_for(lambda: fake.is_warm("big"), "a warm file")
         limits = resource.prlimit(keeper, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
         os.kill(worker, signal.SIGKILL)
