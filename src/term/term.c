@@ -112,14 +112,26 @@ static enum term_state state_without(const struct term *term)
 	return term->hidden ? TERM_EXPIRED : TERM_ABSENT;
 }
 
+/* With the lock held: the last attempt has not failed. Returns what to free. */
+static char *forget_failure(struct term_status *status)
+{
+	status->error_kind = ERR_NONE;
+	status->failures = 0;
+	return steal_ptr(&status->last_error);
+}
+
 struct snapshot *term_swap(struct term *term, struct snapshot *next)
 {
+	_cleanup_free_ char *error = NULL;
+
 	pthread_mutex_lock(&term->lock);
 	struct snapshot *previous = term->current;
 	struct snapshot *hidden = next || !previous ? steal_ptr(&term->hidden) : NULL;
 	term->current = next;
-	/* What is published was just fetched: whoever sees it at once must not be told "stale"
-	 * because the update that published it has still to report its success. */
+	/* What is published was just fetched: whoever sees it at once must not be told "stale", or
+	 * of an error, because the update that published it has still to report its success. */
+	if (next)
+		error = forget_failure(&term->status);
 	term->status.state = next ? TERM_FRESH : state_without(term);
 	pthread_mutex_unlock(&term->lock);
 	if (!previous)
@@ -167,9 +179,7 @@ void term_succeeded(struct term *term, const char *source_version, bool updated)
 		version = status->source_version;
 		status->source_version = copy_text(source_version);
 	}
-	error = steal_ptr(&status->last_error);
-	status->error_kind = ERR_NONE;
-	status->failures = 0;
+	error = forget_failure(status);
 	status->state = term->current ? TERM_FRESH : state_without(term);
 	status->checked_at_ms = now_ms;
 	status->confirmed_at_ms = now_ms;

@@ -95,6 +95,10 @@ static void test_life(void)
 	ok(before == first, "a swap gives back the one before");
 	snapshot_unref(before);
 	check_state(&term, TERM_FRESH, "what is published is fresh");
+	term_status(&term, &status);
+	ok(!status.last_error && status.error_kind == ERR_NONE && status.failures == 0,
+	   "and nobody is told of an error");
+	term_status_release(&status);
 	term_succeeded(&term, "2", true);
 	int64_t next_ms = clock_boot_ms() + 12345;
 	term_set_next_check(&term, next_ms);
