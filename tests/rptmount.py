@@ -247,7 +247,11 @@ class Mount:
         done = self.run_rpt("status", "--json")
         if done.returncode:  # nobody listens yet
             return False
-        return all(term["checked_at"] or term["id"] for term in json.loads(done.stdout)["terms"])
+        terms = json.loads(done.stdout)["terms"]
+        # Of what is fresh already, the attempt that published it is about to end.
+        return all(
+            term["checked_at"] or (term["id"] and term["state"] != "fresh") for term in terms
+        )
 
     def is_mounted(self):
         return self.path in mounts()
@@ -521,3 +525,8 @@ class Mount:
                 return False
 
         wait_for(shows, f"{name} to show {content[:60]!r}", seconds * self.build.slow)
+
+    def has_updated(self, term, times):
+        """Is that how often an update of the term succeeded? What is shown may be about to count."""
+        wait_for(lambda: self.status(term)["updated_total"] >= times, f"{times} updates of {term}")
+        return self.status(term)["updated_total"] == times

@@ -435,7 +435,7 @@ def test_it_does_not_go_on_with_another_version(mount, origin):
     origin.then("/t", change)
     m = mount(http(origin.url("/t"), term="refresh_interval = 1s"), expect=["term=t .*"], wait=False)
     m.wait_content("t", after, 20)
-    assert m.status("t")["updated_total"] == 1
+    assert m.has_updated("t", 1)
     assert origin.asked("/t")[1].answer == 200
 
 

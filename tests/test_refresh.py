@@ -19,7 +19,7 @@ def test_an_update_is_seen_after_the_interval(mount, origin):
     for content in (b"two", b"three", b"four"):
         origin.put("/t", content)
         m.wait_content("t", content)
-    assert m.status("t")["updated_total"] == 4
+    assert m.has_updated("t", 4)
 
 
 def test_there_is_one_timer_a_term(mount, origin):
