@@ -272,9 +272,10 @@ class Mount:
             code = self.process.wait(limit + 10)
         except subprocess.TimeoutExpired:
             code = None
-        self.stop_seconds = time.monotonic() - before
+        ended = time.monotonic()
+        self.stop_seconds = ended - before
         # Who closed the mount last still has its inodes to free.
-        while (leftovers := session_processes(self.process.pid)) and time.monotonic() < before + limit:
+        while (leftovers := session_processes(self.process.pid)) and time.monotonic() < ended + limit:
             time.sleep(0.005)
         mounted = self.is_mounted()
         socket_left = self.control and os.path.exists(self.control)
@@ -282,7 +283,7 @@ class Mount:
         problems = [
             (code != 0, f"exit code {code}"),
             (self.stop_seconds > limit, f"took {self.stop_seconds:.2f} s to end"),
-            (leftovers, f"processes {leftovers} are left"),
+            (leftovers, f"processes {[comm(pid) for pid in leftovers]} are left"),
             (mounted, "still mounted"),
             (socket_left, "the control socket is left"),
         ]
