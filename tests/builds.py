@@ -23,7 +23,7 @@ class Build:
         own = os.path.join(self.dir, "tests", "torture")
         self.torture = plain if os.path.exists(plain) else own
         self.slow = 4 if self.sanitized else 1  # what limits are multiplied with
-        self.stops_in_s = 3 if self.sanitized else 1
+        self.stops_in_s = 3  # a worker that hangs is killed in less
 
     def environment(self, directory):
         """The environment of a program whose sanitizer reports go to directory/sanitizer.PID."""

@@ -17,12 +17,9 @@
 #include "mount/device.h"
 #include "term/store.h"
 
-/* How long the worker may take to end before it is killed, and the others after it. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#	define WORKER_END_MS 2500 /* looking for leaks takes its time */
-#else
-#	define WORKER_END_MS 800
-#endif
+/* How long the worker may take to end before it is killed, and the others after it. It closes the
+ * store, and waits for a disk that others may keep busy. */
+#define WORKER_END_MS 2500
 #define OTHERS_END_MS 200
 
 static int block_signals(struct keeper *keeper, struct err *err)
