@@ -18,7 +18,7 @@ int check_line(const char *option, const char *text, struct err *err);
 /* connect_timeout and stall_timeout. */
 int check_timeouts(int64_t connect_timeout_ms, int64_t stall_timeout_ms, struct err *err);
 
-/* After fetch/files.h failed, for a file without which nothing can be asked: names the option; and
+/* After base/files.h failed, for a file without which nothing can be asked: names the option; and
  * what does not pass by itself is ERR_DENIED. */
 int check_file_failed(const char *option, struct err *err);
 

@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "fetch/files.h"
+#include "base/files.h"
 #include "fetchers/registry.h"
 
 #define BUFFER_BYTES 131072

@@ -9,20 +9,20 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "arguments.h"
+#include "keeper/arguments.h"
 #include "base/build.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "daemon/daemonize.h"
-#include "daemon/keeper.h"
-#include "daemon/launch.h"
-#include "daemon/runner.h"
-#include "daemon/sandbox.h"
-#include "daemon/worker.h"
-#include "fetchers/aws_credentials.h"
+#include "keeper/daemonize.h"
+#include "keeper/keeper.h"
+#include "keeper/launch.h"
+#include "helper/helper.h"
+#include "worker/sandbox.h"
+#include "worker/worker.h"
+#include "fetchers/aws/aws_credentials.h"
 #include "fetchers/registry.h"
-#include "mount/visitor.h"
-#include "term/config.h"
+#include "mount/publish/visitor.h"
+#include "config/config.h"
 
 #define EXIT_USAGE 1
 
@@ -72,11 +72,11 @@ static int run_worker(const struct arguments *arguments)
 	return worker_run(&setup);
 }
 
-static int run_runner(const struct arguments *arguments)
+static int run_helper(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
 	_cleanup_close_ int effective = arguments->descriptors[1];
-	struct runner_setup setup = {
+	struct helper_setup setup = {
 		.socket = arguments->descriptors[0],
 		.command = aws_credential_process,
 		.names_file = aws_names_file,
@@ -90,7 +90,7 @@ static int run_runner(const struct arguments *arguments)
 		return EXIT_USAGE;
 	close(steal_fd(&effective));
 	setup.config = config;
-	return runner_serve(&setup);
+	return helper_serve(&setup);
 }
 
 static int run_visitor(const struct arguments *arguments)
@@ -143,7 +143,7 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 {
 	char descriptors[KEEPER_DESCRIPTORS_SIZE] = "";
 	_cleanup_free_ char **worker = arguments_for(arguments, ROLE_WORKER, descriptors);
-	_cleanup_free_ char **runner = arguments_for(arguments, ROLE_RUNNER, descriptors);
+	_cleanup_free_ char **helper = arguments_for(arguments, ROLE_HELPER, descriptors);
 	const struct arguments where = {
 		.mountpoint = state->mountpoint,
 		.foreground = arguments->foreground,
@@ -153,10 +153,10 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 	_cleanup_free_ char **visitor = arguments_for(&where, ROLE_VISITOR, descriptors);
 	_cleanup_free_ char **render = arguments_for(arguments, ROLE_RENDER, descriptors);
 	_cleanup_free_ char **keeper = arguments_for(arguments, ROLE_KEEPER, descriptors);
-	const struct keeper_commands commands = { worker, runner, visitor,
+	const struct keeper_commands commands = { worker, helper, visitor,
 						  render, keeper, descriptors };
 
-	if (!worker || !runner || !visitor || !render || !keeper) {
+	if (!worker || !helper || !visitor || !render || !keeper) {
 		config_free(config);
 		return EXIT_USAGE;
 	}
@@ -267,8 +267,8 @@ static int run(const struct arguments *arguments)
 		return run_render(arguments);
 	case ROLE_WORKER:
 		return run_worker(arguments);
-	case ROLE_RUNNER:
-		return run_runner(arguments);
+	case ROLE_HELPER:
+		return run_helper(arguments);
 	case ROLE_VISITOR:
 		return run_visitor(arguments);
 	}

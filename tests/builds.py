@@ -16,7 +16,7 @@ class Build:
         self.dir = os.path.join(TOP, "build", "plain" if name == "notify" else name)
         self.publish_mode = "notify" if name == "notify" else "auto"
         self.rptfs = os.path.join(self.dir, "src", "rptfs")
-        self.rpt = os.path.join(self.dir, "src", "rpt")
+        self.rpt = os.path.join(self.dir, "src", "rpt", "rpt")
         self.sanitized = name in ("asan", "tsan")
         # Readers that are not slowed down see more.
         plain = os.path.join(TOP, "build", "plain", "tests", "torture")

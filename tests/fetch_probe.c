@@ -22,7 +22,7 @@
 #include "base/digest.h"
 #include "base/util.h"
 #include "fetch/fetcher.h"
-#include "fetch/http.h"
+#include "http/http.h"
 #include "fetchers/registry.h"
 
 /* A sink of its own: nothing is stored. */

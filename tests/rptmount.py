@@ -302,7 +302,7 @@ class Mount:
     # Its processes
 
     def child(self, name):
-        """The pid of the keeper's one child of that name ("worker", "runner"), or None."""
+        """The pid of the keeper's one child of that name ("worker", "helper"), or None."""
         found = [pid for pid in session_processes(self.process.pid) if comm(pid) == "rptfs-" + name]
         return found[0] if len(found) == 1 else None
 

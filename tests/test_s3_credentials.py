@@ -438,13 +438,13 @@ def names(m):
     return found
 
 
-def test_the_runner_is_there_when_it_is_needed(s3_mount, aws, bucket, home):
+def test_the_helper_is_there_when_it_is_needed(s3_mount, aws, bucket, home):
     m = s3_mount('term "t" { static { data = "x" } }\n', env=NOTHING)
-    assert "rptfs-runner" not in names(m)
+    assert "rptfs-helper" not in names(m)
     path = program(home, answer())
     file = home.write("keys", f"[default]\ncredential_process = {path}\n")
     m = s3_mount(where(aws, credentials_file=file), env=NOTHING)
-    assert m.read("t") == BODY and "rptfs-runner" in names(m)
+    assert m.read("t") == BODY and "rptfs-helper" in names(m)
 
 
 # Where secrets are

@@ -1,5 +1,5 @@
 """The worker has no rights, and the configuration works all the same: what only root may read comes
-from the runner, which hands out what the configuration names and nothing else."""
+from the helper, which hands out what the configuration names and nothing else."""
 
 import os
 import pwd
@@ -194,11 +194,11 @@ def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
     wait_for(lambda: content() == NEW, "the content")
 
 
-# What the runner refuses
+# What the helper refuses
 
 
 class Worker:
-    """What the runner of this program believes to be its worker: it says whatever a test likes."""
+    """What the helper of this program believes to be its worker: it says whatever a test likes."""
 
     def __init__(self, build, directory, config):
         conf = os.path.join(directory, "hostile.conf")
@@ -207,7 +207,7 @@ class Worker:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         effective = os.open(conf, os.O_RDONLY)
         self.process = subprocess.Popen(
-            [build.rptfs, "--runner", f"{theirs.fileno()},{effective}"],
+            [build.rptfs, "--helper", f"{theirs.fileno()},{effective}"],
             pass_fds=(theirs.fileno(), effective),
             env=build.environment(directory),
             stdin=subprocess.DEVNULL,
@@ -230,7 +230,7 @@ class Worker:
         return self.process.wait(10)
 
 
-def test_the_runner_gives_what_the_configuration_names(build, directory, closed):
+def test_the_helper_gives_what_the_configuration_names(build, directory, closed):
     named, other = os.path.join(closed, "named"), os.path.join(closed, "other")
     write(named, NEW)
     write(other, b"secret")

@@ -13,7 +13,7 @@ from rptmount import comm, open_paths
 
 FUSE_READ, FUSE_RENAME = 15, 12
 
-# src/mount/slots.c
+# src/mount/connection/slots.c
 SLOTS_MAGIC = 0x73746F6C73667072
 SLOTS_HEAD = struct.Struct("=QIIII")  # magic, layout, size of the head, number and size of slots
 SLOTS_AT = 65536

@@ -31,10 +31,10 @@
 #include "base/build.h"
 #include "base/cancel.h"
 #include "base/err.h"
-#include "fetch/http.h"
+#include "http/http.h"
 #include "fetch/refresher.h"
-#include "mount/fs.h"
-#include "term/store.h"
+#include "mount/view/fs.h"
+#include "store/store.h"
 #include "term/term.h"
 
 /* What there is to tell. All borrowed; refresher and fs are set before the server starts. */
@@ -66,7 +66,7 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 struct control;
 
 /*
- * Serves a listening socket (control/listener.h; borrowed) in threads of its own until cancel.
+ * Serves a listening socket (keeper/listener.h; borrowed) in threads of its own until cancel.
  * Everybody who can reach the socket may look; root and `owner` may also give commands that change
  * something. view and cancel are borrowed.
  */

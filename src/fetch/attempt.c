@@ -323,7 +323,7 @@ enum step attempt_source(struct attempt *a)
 	struct fetch_ctx ctx = {
 		.cancel = a->env->cancel,
 		.http = a->env->http,
-		.runner = a->env->runner,
+		.helper = a->env->helper,
 	};
 	struct fetched fetched = {
 		.last_modified_ms = FETCHED_UNKNOWN,

@@ -18,8 +18,8 @@
 
 #include "base/cancel.h"
 #include "base/err.h"
-#include "term/option.h"
-#include "term/source.h"
+#include "config/option.h"
+#include "config/source.h"
 
 /* Bytes of a version token with its NUL; a source's token that is longer must be left out. */
 #define VERSION_SIZE 512
@@ -79,13 +79,13 @@ uint64_t sink_offset(const struct sink *sink, const char **ret_validator);
 int sink_restart(struct sink *sink, struct err *err);
 
 struct http;
-struct runner;
+struct helper;
 
 /* What the engine lends to a fetcher for one call. */
 struct fetch_ctx {
 	struct cancel *cancel;
 	struct http *http;     /* the one HTTP engine */
-	struct runner *runner; /* fetch/runner.h; NULL: no programs can be run */
+	struct helper *helper; /* base/helper.h; NULL: no programs can be run */
 };
 
 struct fetcher_ops {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "base/digest.h"
-#include "term/config.h"
+#include "config/config.h"
 
 enum forward_verdict {
 	FORWARD_TAKE,

@@ -13,8 +13,8 @@
 
 #include "base/err.h"
 #include "fetch/pipeline.h"
-#include "term/config.h"
-#include "term/store.h"
+#include "config/config.h"
+#include "store/store.h"
 
 enum memory_meaning {
 	MEMORY_NOTHING,

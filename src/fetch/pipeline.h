@@ -19,7 +19,7 @@
 #include "base/err.h"
 #include "base/util.h"
 #include "fetch/fetcher.h"
-#include "term/store.h"
+#include "store/store.h"
 
 #define PIPELINE_KEEP_MIN_BYTES	  65536 /* less is sooner fetched again */
 #define PIPELINE_KEEP_MAX_SINKS	  32

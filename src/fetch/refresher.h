@@ -14,7 +14,7 @@
 #include "base/cancel.h"
 #include "base/err.h"
 #include "fetch/update.h"
-#include "term/store.h"
+#include "store/store.h"
 #include "term/term.h"
 
 #define REFRESHER_THREADS_MAX	     256

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "term/config.h"
+#include "config/config.h"
 
 #define RETRY_NEVER		  (-1)
 #define RETRY_BACKOFF_FIRST_MS	  1000

@@ -13,7 +13,7 @@
 #include "base/cancel.h"
 #include "base/err.h"
 #include "fetch/fetcher.h"
-#include "term/store.h"
+#include "store/store.h"
 #include "term/term.h"
 
 enum update_outcome { UPDATE_UPDATED, UPDATE_UNCHANGED, UPDATE_FAILED, UPDATE_CANCELED };
@@ -25,7 +25,7 @@ const char *update_outcome_name(enum update_outcome outcome);
 struct update_env {
 	struct store *store;
 	struct http *http;
-	struct runner *runner; /* for fetchers; NULL: none */
+	struct helper *helper; /* for fetchers; NULL: none */
 	struct cancel *cancel;
 
 	/* Makes the snapshot (takes the reference; NULL: none, the name goes away) what the term's

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "fetch/files.h"
+#include "base/files.h"
 
 struct directory;
 

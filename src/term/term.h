@@ -19,8 +19,8 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "term/config.h"
-#include "term/snapshot.h"
+#include "config/config.h"
+#include "store/snapshot.h"
 
 enum term_state {
 	TERM_ABSENT, /* no snapshot yet (or removed) */

@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 #include "fetch/update.h"
-#include "term/store.h"
+#include "store/store.h"
 #include "tap.h"
 
 struct fake {

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "term/store.h"
+#include "store/store.h"
 
 #define UNUSED	   __attribute__((unused))
 #define MAX_NAMES  8

@@ -1,7 +1,7 @@
 /*
  * fake_s3: a service with one object, behind s3_perform(), and a sink in memory.
  *
- * Takes the place of fetchers/s3_request.c, of the HTTP engine's responses and of the pipeline. It
+ * Takes the place of fetchers/s3/s3_request.c, of the HTTP engine's responses and of the pipeline. It
  * does what a test tells it: answers, breaks off, changes the object, ignores headers; and takes
  * note of what it was asked.
  */
@@ -14,8 +14,8 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "fetchers/s3_object.h"
-#include "fetchers/s3_request.h"
+#include "fetchers/s3/s3_object.h"
+#include "fetchers/s3/s3_request.h"
 #include "tap.h"
 
 #define UNUSED __attribute__((unused))

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client/rpt.h"
+#include "librpt/rpt.h"
 #include "tap.h"
 
 static inline void write_file(const char *path, const char *text)

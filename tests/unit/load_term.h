@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "term/store.h"
+#include "store/store.h"
 
 struct load_term_pick {
 	const char *name;

@@ -16,7 +16,7 @@
 
 #include "base/util.h"
 #include "tap.h"
-#include "term/store.h"
+#include "store/store.h"
 #include "load_term.h"
 
 #define UNUSED __attribute__((unused))

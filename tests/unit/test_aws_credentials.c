@@ -7,10 +7,10 @@
 #include "aws_server.h"
 #include "base/clock.h"
 #include "base/util.h"
-#include "fetch/http.h"
-#include "fetch/runner.h"
-#include "fetchers/aws_credentials.h"
-#include "fetchers/aws_keys.h"
+#include "http/http.h"
+#include "base/helper.h"
+#include "fetchers/aws/aws_credentials.h"
+#include "fetchers/aws/aws_keys.h"
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
 static char config_path[64], credentials_path[64], token_path[64], other_path[64];
@@ -490,15 +490,15 @@ static void test_web_identity(struct aws_server *server)
 
 static char asked_file[64], asked_profile[64];
 
-static int run_process(struct runner *runner, struct cancel *unused, const char *credentials_file,
+static int run_process(struct helper *helper, struct cancel *unused, const char *credentials_file,
 		       const char *profile, char *ret_output, size_t *ret_len, struct err *err)
 {
-	(void)runner, (void)unused;
+	(void)helper, (void)unused;
 	snprintf(asked_file, sizeof(asked_file), "%s", credentials_file ? credentials_file : "-");
 	snprintf(asked_profile, sizeof(asked_profile), "%s", profile);
 	if (status != 200)
 		return err_set(err, ERR_DENIED, "it ended with exit code 1");
-	*ret_len = (size_t)snprintf(ret_output, RUNNER_OUTPUT_MAX,
+	*ret_len = (size_t)snprintf(ret_output, HELPER_OUTPUT_MAX,
 				    "{\"Version\":1,\"AccessKeyId\":\"P%d\","
 				    "\"SecretAccessKey\":\"SECRET\"}",
 				    ++serial);
@@ -507,7 +507,7 @@ static int run_process(struct runner *runner, struct cancel *unused, const char 
 
 static void test_process(void)
 {
-	struct runner runner = { .credential_process = run_process };
+	struct helper helper = { .credential_process = run_process };
 	struct aws_chain *chain;
 	char *command = NULL;
 
@@ -517,7 +517,7 @@ static void test_process(void)
 	put(config_path, "[profile p]\ncredential_process = /bin/keys \"a b\"\n");
 	put(other_path, "[default]\ncredential_process = other\n");
 	is_str(ask("p", NULL), "failed: internal", "nobody to run it: %s", failure.msg);
-	ctx.runner = &runner;
+	ctx.helper = &helper;
 	is_str(ask("p", NULL), "P1 SECRET -", "a program: %s", failure.msg);
 	is_str(asked_profile, "p", "named by its profile");
 	is_str(asked_file, "-", "in the files of the environment");
@@ -525,10 +525,10 @@ static void test_process(void)
 	is_str(asked_file, other_path, "in that file");
 	status = 1;
 	is_str(ask("p", NULL), "failed: denied", "%s", failure.msg);
-	ctx.runner = NULL;
+	ctx.helper = NULL;
 
 	ok(aws_credential_process(NULL, "p", &command, &failure) < 0,
-	   "the runner refuses files that no chain names: %s", failure.msg);
+	   "the helper refuses files that no chain names: %s", failure.msg);
 	chain = chain_for("x", NULL);
 	ok(aws_credential_process(other_path, "default", &command, &failure) < 0, "each: %s",
 	   failure.msg);
@@ -540,7 +540,7 @@ static void test_process(void)
 	aws_chain_put(chain);
 }
 
-/* What the runner opens for others. */
+/* What the helper opens for others. */
 static void test_named_files(void)
 {
 	clear();

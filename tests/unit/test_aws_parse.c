@@ -5,10 +5,10 @@
 
 #include "base/secret.h"
 #include "base/util.h"
-#include "fetchers/aws_document.h"
-#include "fetchers/aws_keys.h"
-#include "fetchers/aws_profile.h"
-#include "fetchers/aws_sts_answer.h"
+#include "fetchers/aws/aws_document.h"
+#include "fetchers/aws/aws_keys.h"
+#include "fetchers/aws/aws_profile.h"
+#include "fetchers/aws/aws_sts_answer.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";

@@ -4,14 +4,14 @@
  *
  * `unit-config FILE…` loads each file instead and writes its problems, or what it comes to.
  */
-#include "term/config.h"
+#include "config/config.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include "base/util.h"
 #include "tap.h"
-#include "term/config_name.h"
+#include "config/config_name.h"
 
 static int states;
 

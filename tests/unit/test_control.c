@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "control/listener.h"
+#include "keeper/listener.h"
 #include "control_fixture.h"
 #include "tap.h"
 

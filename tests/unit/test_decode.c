@@ -4,7 +4,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "fetch/decode.h"
+#include "http/decode.h"
 #include "tap.h"
 
 #define PLAIN_SIZE 300000

@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "fake_fetcher.h"
 #include "fetch/pipeline.h"
-#include "fetchers/media_type.h"
+#include "fetchers/http/media_type.h"
 #include "fetchers/registry.h"
 
 static struct temp_store temp;

@@ -1,16 +1,16 @@
-/* files: by itself where that is possible, else with the help of a runner, played by the test. */
+/* files: by itself where that is possible, else with the help of a helper, played by the test. */
 #include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/util.h"
-#include "fetch/files.h"
-#include "fetch/runner.h"
+#include "base/files.h"
+#include "base/helper.h"
 #include "tap.h"
 
 #define NOBODY 65534
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
-static int own; /* what the runner opens */
+static int own; /* what the helper opens */
 static unsigned n_asked;
 static char asked[128];
 
@@ -24,7 +24,7 @@ static const char *at(const char *name)
 	return path;
 }
 
-/* ---- the runner: helps with "closed/known" alone ---- */
+/* ---- the helper: helps with "closed/known" alone ---- */
 
 static int note(const char *path, struct err *err)
 {
@@ -35,27 +35,27 @@ static int note(const char *path, struct err *err)
 	return err_set(err, ERR_DENIED, "the configuration does not name it");
 }
 
-static int open_file(struct runner *runner, const char *path, struct err *err)
+static int open_file(struct helper *helper, const char *path, struct err *err)
 {
-	(void)runner;
+	(void)helper;
 	return note(path, err) < 0 ? -1 : fcntl(own, F_DUPFD_CLOEXEC, 0);
 }
 
-static int look(struct runner *runner, const char *path, bool follow, struct stat *ret,
+static int look(struct helper *helper, const char *path, bool follow, struct stat *ret,
 		struct err *err)
 {
-	(void)runner;
+	(void)helper;
 	ret->st_size = follow ? 1 : 2;
 	return note(path, err);
 }
 
-static int watch(struct runner *runner, int inotify, const char *directory, struct err *err)
+static int watch(struct helper *helper, int inotify, const char *directory, struct err *err)
 {
-	(void)runner, (void)inotify;
+	(void)helper, (void)inotify;
 	return note(directory, err) < 0 ? -1 : 77;
 }
 
-static struct runner runner = { .open_file = open_file, .look = look, .watch = watch };
+static struct helper helper = { .open_file = open_file, .look = look, .watch = watch };
 
 /* ---- what is there ---- */
 
@@ -127,9 +127,9 @@ static void test_helped(void)
 	char text[16] = "";
 	struct stat st;
 
-	files_set_runner(&runner);
+	files_set_helper(&helper);
 	ok(opens("public", &err) && !opens("missing", &err) && n_asked == 0,
-	   "the runner is not asked for what goes without it");
+	   "the helper is not asked for what goes without it");
 	is_int(files_read(at("closed/known"), text, sizeof(text), &err), 7, "closed: %s", err.msg);
 	is_str(asked, at("closed/known"), "it is asked for just that");
 	ok(!opens("closed/other", &err) && err.kind == ERR_DENIED &&
@@ -145,7 +145,7 @@ static void test_helped(void)
 	ok(files_watch(inotify, "", &err) > 0 && n_asked == 0, "the root: %s", err.msg);
 	ok(files_watch(inotify, at("closed"), &err) < 0 && err.kind == ERR_DENIED, "refused: %s",
 	   err.msg);
-	files_set_runner(NULL);
+	files_set_helper(NULL);
 }
 
 int main(void)

@@ -9,9 +9,9 @@
 
 #include "base/clock.h"
 #include "fetch/fetcher.h"
-#include "fetch/http.h"
-#include "fetch/http_ca.h"
-#include "fetch/http_host.h"
+#include "http/http.h"
+#include "http/http_ca.h"
+#include "http/http_host.h"
 #include "tap.h"
 
 /* ---- URLs ---- */

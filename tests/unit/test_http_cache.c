@@ -1,5 +1,5 @@
 /* http_cache: dates, Retry-After, Cache-Control, freshness. */
-#include "fetchers/http_cache.h"
+#include "fetchers/http/http_cache.h"
 
 #include "tap.h"
 

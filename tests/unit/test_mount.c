@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "mount/nodes.h"
-#include "mount/tree.h"
-#include "mount/virtual.h"
+#include "mount/view/nodes.h"
+#include "mount/view/tree.h"
+#include "mount/view/virtual.h"
 #include "tap.h"
 
 /* In the place of the store: a number for each path, in the order of asking. */

@@ -1,7 +1,7 @@
 /*
  * Unit tests of term/option: tables, texts and their types.
  */
-#include "term/option.h"
+#include "config/option.h"
 
 #include "base/util.h"
 #include "tap.h"

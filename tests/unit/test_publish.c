@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mount/generations.h"
-#include "mount/headroom.h"
-#include "mount/stage.h"
-#include "mount/visitor.h"
+#include "mount/view/generations.h"
+#include "mount/publish/headroom.h"
+#include "mount/publish/stage.h"
+#include "mount/publish/visitor.h"
 #include "tap.h"
 
 /* ------------------------------------------------------------------ stage */

@@ -7,10 +7,10 @@
 
 #include "base/util.h"
 #include "fetchers/registry.h"
-#include "fetchers/s3_address.h"
-#include "fetchers/s3_name.h"
-#include "fetchers/s3_source.h"
-#include "fetchers/s3_sse.h"
+#include "fetchers/s3/s3_address.h"
+#include "fetchers/s3/s3_name.h"
+#include "fetchers/s3/s3_source.h"
+#include "fetchers/s3/s3_sse.h"
 #include "tap.h"
 
 DEFINE_CLEANUP(struct options, options_free)

@@ -1,5 +1,5 @@
 /* s3_checksum: published vectors, composites, any piece length, going on from a text. */
-#include "fetchers/s3_checksum.h"
+#include "fetchers/s3/s3_checksum.h"
 
 #include <string.h>
 

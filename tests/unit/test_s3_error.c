@@ -1,5 +1,5 @@
 /* Unit tests of fetchers/s3_error: what is read of XML, what it means, and what is said of it. */
-#include "fetchers/s3_error.h"
+#include "fetchers/s3/s3_error.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* s3_object: whole objects, ranges side by side, changes, interruptions. */
 #include "fake_s3.h"
-#include "fetchers/s3_parts.h"
+#include "fetchers/s3/s3_parts.h"
 
 /* ---- one transfer ---- */
 

@@ -28,9 +28,9 @@
 #include <seccomp.h>
 
 #include "base/util.h"
-#include "daemon/sandbox.h"
+#include "worker/sandbox.h"
 #include "tap.h"
-#include "term/store.h"
+#include "store/store.h"
 
 #define NOBODY 65534
 

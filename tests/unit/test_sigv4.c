@@ -2,7 +2,7 @@
  * Unit tests of fetchers/sigv4: AWS's published vectors and botocore's (tests/vectors/sigv4.txt, of
  * make_sigv4.py), and a fuzzer that compares the encoder with a table of its own.
  */
-#include "fetchers/sigv4.h"
+#include "fetchers/aws/sigv4.h"
 
 #include <stdlib.h>
 

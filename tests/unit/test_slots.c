@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "mount/slots.h"
+#include "mount/connection/slots.h"
 #include "tap.h"
 
 /* As the kernel writes it. */

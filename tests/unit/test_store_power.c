@@ -17,8 +17,8 @@
 
 #include "base/cancel.h"
 #include "base/log.h"
-#include "term/catalog_internal.h"
-#include "term/store_internal.h"
+#include "store/catalog_internal.h"
+#include "store/store_internal.h"
 
 #define N_TERMS	    3
 #define N_STEPS	    13

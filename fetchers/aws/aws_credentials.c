@@ -1,0 +1,448 @@
+/*
+ * The chains of the process, and what each of them keeps.
+ *
+ *	          ┌── an error ───────────────────────────────┐
+ *	none ─► renewing ─► known ─► about to expire ─► renewing (others go on with what is known)
+ *	          ▲            │
+ *	          └────────────┴── expired, a file has changed, the service said no (others wait)
+ *
+ * At most one caller of a chain renews; it holds no lock meanwhile. What our clock says of an
+ * expiration is a reason to renew, never one to refuse: the service decides.
+ */
+#include "fetchers/aws/aws_credentials.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "fetchers/aws/aws_document.h"
+#include "fetchers/aws/aws_keys.h"
+#include "fetchers/aws/aws_lookup.h"
+#include "fetchers/aws/aws_profile.h"
+
+/* So long before the end keys are renewed, or a quarter of their life before it, if that is later.
+ */
+#define RENEW_BEFORE_MS (INT64_C(10) * 60 * MS_PER_S)
+
+/* The pause between two attempts to renew what still lasts. */
+#define RENEW_PAUSE_MIN_MS (INT64_C(1) * MS_PER_S)
+#define RENEW_PAUSE_MAX_MS (INT64_C(60) * MS_PER_S)
+
+/* An error is given to everybody who asks so soon again: thousands of terms may share a chain. */
+#define FAILURE_LASTS_MS (INT64_C(2) * MS_PER_S)
+
+/* The pause between two renewals because the service said no. */
+#define EXPIRED_PAUSE_MS (INT64_C(5) * MS_PER_S)
+
+struct aws_chain {
+	struct aws_chain *next; /* guarded by registry */
+	size_t refs;		/* guarded by registry */
+	char *profile, *credentials_file;
+	bool is_anonymous;
+	struct aws_paths paths;
+
+	pthread_mutex_t lock; /* a leaf */
+	pthread_cond_t renewed;
+	/* All below guarded by lock. */
+	struct aws_keys *keys; /* a reference; NULL: none */
+	uint64_t serial;
+	bool from_files;	/* the files that stamp is of decide what the keys are */
+	struct aws_stamp stamp; /* before the last search */
+	bool is_renewing;
+	uint64_t round;		  /* searches that are over */
+	bool is_refused;	  /* by the service */
+	int64_t may_refuse_at_ms; /* boot clock, as the following; 0: at any time */
+	int64_t expire_at_ms, renew_at_ms, retry_at_ms;
+	struct err failure; /* of the last search; ERR_NONE: it succeeded */
+	int64_t failure_until_ms;
+};
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+static struct aws_chain *chains;			     /* guarded by registry */
+
+/* ---- the chains of the process ---- */
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool is_chain_of(const struct aws_chain *chain, const struct aws_chain_setup *setup)
+{
+	return chain->is_anonymous == setup->anonymous &&
+	       is_same_text(chain->profile, setup->profile) &&
+	       is_same_text(chain->credentials_file, setup->credentials_file);
+}
+
+static void chain_free(struct aws_chain *chain)
+{
+	aws_keys_free(chain->keys);
+	aws_paths_release(&chain->paths);
+	pthread_cond_destroy(&chain->renewed);
+	pthread_mutex_destroy(&chain->lock);
+	free(chain->credentials_file);
+	free(chain->profile);
+	free(chain);
+}
+
+DEFINE_CLEANUP(struct aws_chain, chain_free)
+
+static int chain_new(struct aws_chain **ret, const struct aws_chain_setup *setup, struct err *err)
+{
+	_cleanup_(chain_free_cleanup) struct aws_chain *chain = calloc(1, sizeof(*chain));
+
+	if (!chain)
+		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
+	pthread_mutex_init(&chain->lock, NULL);
+	pthread_cond_init(&chain->renewed, NULL);
+	chain->refs = 1;
+	chain->is_anonymous = setup->anonymous;
+	chain->profile = setup->profile ? strdup(setup->profile) : NULL;
+	chain->credentials_file = setup->credentials_file ? strdup(setup->credentials_file) : NULL;
+	if ((setup->profile && !chain->profile) ||
+	    (setup->credentials_file && !chain->credentials_file))
+		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
+	if (aws_paths_init(&chain->paths, setup->credentials_file, err) < 0)
+		return -1;
+	*ret = steal_ptr(&chain);
+	return 0;
+}
+
+int aws_chain_get(struct aws_chain **ret, const struct aws_chain_setup *setup, struct err *err)
+{
+	struct aws_chain *chain = NULL;
+	int rc = 0;
+
+	aws_document_prepare();
+	pthread_mutex_lock(&registry);
+	for (chain = chains; chain && !is_chain_of(chain, setup); chain = chain->next)
+		;
+	if (chain) {
+		chain->refs++;
+	} else if ((rc = chain_new(&chain, setup, err)) == 0) {
+		chain->next = chains;
+		chains = chain;
+	}
+	pthread_mutex_unlock(&registry);
+	if (rc < 0)
+		return -1;
+	*ret = chain;
+	return 0;
+}
+
+void aws_chain_put(struct aws_chain *chain)
+{
+	struct aws_chain **place = &chains;
+	bool is_last = false;
+
+	if (!chain)
+		return;
+	pthread_mutex_lock(&registry);
+	if (--chain->refs == 0) {
+		while (*place != chain)
+			place = &(*place)->next;
+		*place = chain->next;
+		is_last = true;
+	}
+	pthread_mutex_unlock(&registry);
+	if (is_last)
+		chain_free(chain);
+}
+
+static struct aws_lookup lookup_of(const struct aws_chain *chain)
+{
+	return (struct aws_lookup){
+		.profile = chain->profile,
+		.credentials_file = chain->credentials_file,
+		.paths = &chain->paths,
+	};
+}
+
+int aws_chain_region(struct aws_chain *chain, char *ret, size_t size)
+{
+	struct aws_lookup lookup = lookup_of(chain);
+
+	return aws_lookup_region(&lookup, ret, size);
+}
+
+/* ---- keys ---- */
+
+enum need { NEED_NONE, NEED_SOON, NEED_NOW };
+
+static enum need judge(const struct aws_chain *chain, const struct aws_stamp *stamp, int64_t now_ms)
+{
+	if (!chain->keys || chain->is_refused)
+		return NEED_NOW;
+	if (chain->from_files && !aws_stamp_is_same(&chain->stamp, stamp))
+		return NEED_NOW;
+	if (now_ms < chain->renew_at_ms || now_ms < chain->retry_at_ms)
+		return NEED_NONE;
+	return now_ms < chain->expire_at_ms ? NEED_SOON : NEED_NOW;
+}
+
+static bool failure_lasts(const struct aws_chain *chain, const struct aws_stamp *stamp,
+			  int64_t now_ms)
+{
+	return chain->failure.kind != ERR_NONE && now_ms < chain->failure_until_ms &&
+	       aws_stamp_is_same(&chain->stamp, stamp);
+}
+
+static int64_t clamp(int64_t value, int64_t min, int64_t max)
+{
+	return value < min ? min : value > max ? max : value;
+}
+
+/* Sets when the keys are renewed, on the clock that nobody sets. */
+static void plan(struct aws_chain *chain, int64_t now_ms)
+{
+	int64_t expire_ms = aws_keys_expire_ms(chain->keys);
+
+	if (expire_ms == AWS_NEVER) {
+		chain->expire_at_ms = chain->renew_at_ms = AWS_NEVER;
+		return;
+	}
+	int64_t life_ms = expire_ms - clock_wall_ms();
+	int64_t before_ms = life_ms / 4 < RENEW_BEFORE_MS ? life_ms / 4 : RENEW_BEFORE_MS;
+	chain->expire_at_ms = now_ms + life_ms;
+	chain->renew_at_ms = now_ms + life_ms - before_ms;
+	chain->retry_at_ms = now_ms + clamp(life_ms / 4, RENEW_PAUSE_MIN_MS, RENEW_PAUSE_MAX_MS);
+}
+
+/* What one search found: keys (taken over), or NULL and failure. */
+struct found {
+	struct aws_keys *keys;
+	bool from_files;
+	struct err failure;
+};
+
+static void search(struct aws_chain *chain, struct fetch_ctx *ctx, struct found *ret)
+{
+	struct aws_lookup lookup = lookup_of(chain);
+
+	*ret = (struct found){ .keys = NULL };
+	if (aws_lookup_keys(&lookup, ctx, &ret->keys, &ret->from_files, &ret->failure) < 0)
+		log_event(LOG_LEVEL_DEBUG, "credentials_failed",
+			  LOG_STR("kind", err_kind_name(ret->failure.kind)),
+			  LOG_STR("error", ret->failure.msg));
+	else
+		log_event(LOG_LEVEL_DEBUG, "credentials_renewed",
+			  LOG_STR("profile", chain->profile));
+}
+
+/* Of keys that still last a failure costs nothing. Returns the keys that are dropped, the caller's
+ * now. */
+static struct aws_keys *take_over(struct aws_chain *chain, struct found *found,
+				  const struct aws_stamp *stamp, bool may_fail)
+{
+	int64_t now_ms = clock_boot_ms();
+
+	chain->is_renewing = false;
+	chain->round++;
+	chain->failure = found->failure;
+	pthread_cond_broadcast(&chain->renewed);
+	if (found->failure.kind == ERR_CANCELED)
+		return NULL;
+	chain->from_files = found->from_files;
+	chain->stamp = *stamp;
+	if (!found->keys) {
+		chain->failure_until_ms = now_ms + FAILURE_LASTS_MS;
+		chain->retry_at_ms = now_ms + clamp((chain->expire_at_ms - now_ms) / 4,
+						    RENEW_PAUSE_MIN_MS, RENEW_PAUSE_MAX_MS);
+		return may_fail ? NULL : steal_ptr(&chain->keys);
+	}
+	struct aws_keys *old = chain->keys;
+	aws_keys_number(found->keys, ++chain->serial);
+	chain->keys = steal_ptr(&found->keys);
+	chain->is_refused = false;
+	plan(chain, now_ms);
+	return old;
+}
+
+static int renew(struct aws_chain *chain, struct fetch_ctx *ctx, const struct aws_stamp *stamp,
+		 bool may_fail, struct aws_keys **ret, struct err *err)
+{
+	_cleanup_(aws_keys_free_cleanup) struct aws_keys *old = NULL;
+	struct aws_keys *keys = NULL;
+	struct found found;
+
+	search(chain, ctx, &found);
+	pthread_mutex_lock(&chain->lock);
+	old = take_over(chain, &found, stamp, may_fail);
+	if (chain->failure.kind == ERR_NONE || may_fail)
+		keys = aws_keys_ref(chain->keys);
+	pthread_mutex_unlock(&chain->lock);
+	if (!keys) {
+		*err = found.failure;
+		return -1;
+	}
+	*ret = keys;
+	return 0;
+}
+
+/* Waits for the search that is under way; its failure is ours. */
+static bool wait_for_renewal(struct aws_chain *chain, struct err *err)
+{
+	uint64_t round = chain->round;
+
+	while (chain->round == round)
+		pthread_cond_wait(&chain->renewed, &chain->lock);
+	if (chain->failure.kind == ERR_NONE)
+		return true;
+	*err = chain->failure;
+	return false;
+}
+
+enum way { WAY_READY, WAY_RENEW, WAY_RENEW_SOON, WAY_FAILED };
+
+/* What this caller has to do. READY: *ret is set. FAILED: *err is. */
+static enum way choose(struct aws_chain *chain, const struct aws_stamp *stamp,
+		       struct aws_keys **ret, struct err *err)
+{
+	for (;;) {
+		int64_t now_ms = clock_boot_ms();
+		enum need need = judge(chain, stamp, now_ms);
+		if (need == NEED_NONE || (need == NEED_SOON && chain->is_renewing)) {
+			*ret = aws_keys_ref(chain->keys);
+			return WAY_READY;
+		}
+		if (!chain->is_renewing && need == NEED_NOW &&
+		    failure_lasts(chain, stamp, now_ms)) {
+			*err = chain->failure;
+			return WAY_FAILED;
+		}
+		if (!chain->is_renewing) {
+			chain->is_renewing = true;
+			return need == NEED_SOON ? WAY_RENEW_SOON : WAY_RENEW;
+		}
+		if (!wait_for_renewal(chain, err))
+			return WAY_FAILED;
+	}
+}
+
+int aws_chain_keys(struct aws_chain *chain, struct fetch_ctx *ctx, struct aws_keys **ret,
+		   struct err *err)
+{
+	struct aws_stamp stamp;
+
+	if (chain->is_anonymous) {
+		*ret = NULL;
+		return 0;
+	}
+	aws_stamp_take(&chain->paths, &stamp);
+	pthread_mutex_lock(&chain->lock);
+	enum way way = choose(chain, &stamp, ret, err);
+	pthread_mutex_unlock(&chain->lock);
+	switch (way) {
+	case WAY_READY:
+		return 0;
+	case WAY_RENEW:
+	case WAY_RENEW_SOON:
+		return renew(chain, ctx, &stamp, way == WAY_RENEW_SOON, ret, err);
+	case WAY_FAILED:
+		break;
+	}
+	return -1;
+}
+
+void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys)
+{
+	int64_t now_ms = clock_boot_ms();
+
+	pthread_mutex_lock(&chain->lock);
+	if (chain->keys && chain->keys->serial == keys->serial &&
+	    now_ms >= chain->may_refuse_at_ms) {
+		chain->is_refused = true;
+		chain->may_refuse_at_ms = now_ms + EXPIRED_PAUSE_MS;
+	}
+	pthread_mutex_unlock(&chain->lock);
+}
+
+/* ---- for the helper ---- */
+
+/* Are these the files of a chain of this process? */
+static bool is_used(const char *credentials_file)
+{
+	bool is_found = false;
+
+	pthread_mutex_lock(&registry);
+	for (struct aws_chain *chain = chains; chain && !is_found; chain = chain->next)
+		is_found = !chain->is_anonymous &&
+			   is_same_text(chain->credentials_file, credentials_file);
+	pthread_mutex_unlock(&registry);
+	return is_found;
+}
+
+/* The chain after this one, NULL for the first; what is given is put, what is returned a reference.
+ */
+static struct aws_chain *next_chain(struct aws_chain *chain)
+{
+	pthread_mutex_lock(&registry);
+	struct aws_chain *next = chain ? chain->next : chains;
+	if (next)
+		next->refs++;
+	pthread_mutex_unlock(&registry);
+	aws_chain_put(chain);
+	return next;
+}
+
+static bool names_file(const struct aws_chain *chain, const char *path)
+{
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	struct err ignored = ERR_INIT;
+
+	if (chain->is_anonymous)
+		return false;
+	return is_same_text(chain->paths.credentials, path) ||
+	       is_same_text(chain->paths.config, path) ||
+	       (aws_profiles_load(&profiles, &chain->paths, &ignored) == 0 &&
+		aws_profiles_name(profiles, "web_identity_token_file", path));
+}
+
+static bool environment_names_file(const char *path)
+{
+	static const char *const variables[] = {
+		"AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+		"AWS_CA_BUNDLE",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
+		if (is_same_text(aws_env(variables[i]), path))
+			return true;
+	}
+	return false;
+}
+
+bool aws_names_file(const char *path)
+{
+	struct aws_chain *chain = next_chain(NULL);
+	bool is_named = chain && environment_names_file(path);
+
+	while (chain && !is_named) {
+		is_named = names_file(chain, path);
+		chain = next_chain(chain);
+	}
+	aws_chain_put(chain);
+	return is_named;
+}
+
+int aws_credential_process(const char *credentials_file, const char *profile, char **ret,
+			   struct err *err)
+{
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	_cleanup_(aws_paths_release) struct aws_paths paths = { .config = NULL };
+
+	if (!is_used(credentials_file))
+		return err_set(err, ERR_DENIED, "the configuration does not name %s",
+			       credentials_file ? credentials_file : "the files of ~/.aws");
+	if (aws_paths_init(&paths, credentials_file, err) < 0 ||
+	    aws_profiles_load(&profiles, &paths, err) < 0)
+		return -1;
+	const char *command = aws_profiles_get(profiles, profile, "credential_process");
+	if (!command)
+		return err_set(err, ERR_DENIED, "profile \"%.128s\" has no credential_process",
+			       profile);
+	*ret = strdup(command);
+	return *ret ? 0 : err_set(err, ERR_INTERNAL, "credential_process: out of memory");
+}

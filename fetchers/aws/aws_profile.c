@@ -1,0 +1,248 @@
+#include "fetchers/aws/aws_profile.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/secret.h"
+
+/* A section has one entry without name, and one for each setting. Points into the texts. */
+struct entry {
+	const char *profile;
+	const char *name; /* NULL: the section itself */
+	const char *value;
+};
+
+struct aws_profiles {
+	char *texts[2]; /* owned; locked memory */
+	struct entry *entries;
+	size_t n_entries;
+	size_t n_allocated;
+	char problem[ERR_MSG_SIZE];
+};
+
+/* One file while it is being read. */
+struct reader {
+	struct aws_profiles *profiles;
+	const char *path;
+	bool is_config;
+	unsigned line;
+	const char *profile; /* NULL: before the first section, or in one that is no profile */
+	bool in_section;
+	bool in_setting;
+	size_t indent; /* of the last section or setting */
+};
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Cuts the white space at the end off, and returns where the text begins. */
+static char *trim(char *text)
+{
+	text += strspn(text, " \t");
+	size_t len = strlen(text);
+	while (len && is_space(text[len - 1]))
+		text[--len] = '\0';
+	return text;
+}
+
+static int add(struct aws_profiles *profiles, struct entry entry, struct err *err)
+{
+	if (profiles->n_entries == profiles->n_allocated) {
+		size_t n = profiles->n_allocated ? 2 * profiles->n_allocated : 32;
+		struct entry *grown = reallocarray(profiles->entries, n, sizeof(*grown));
+		if (!grown)
+			return err_set(err, ERR_INTERNAL, "credentials: out of memory");
+		profiles->entries = grown;
+		profiles->n_allocated = n;
+	}
+	profiles->entries[profiles->n_entries++] = entry;
+	return 0;
+}
+
+static int fail(const struct reader *reader, const char *what, struct err *err)
+{
+	return err_set(err, ERR_DENIED, "%s:%u: %s", reader->path, reader->line, what);
+}
+
+/* "x" and 'x' are x. */
+static char *unquote(char *name)
+{
+	size_t len = strlen(name);
+
+	if (len >= 2 && (name[0] == '"' || name[0] == '\'') && name[len - 1] == name[0]) {
+		name[len - 1] = '\0';
+		name++;
+	}
+	return name;
+}
+
+/* The profile that a section is of; NULL: of none. */
+static const char *profile_of(const struct reader *reader, char *title)
+{
+	static const char prefix[] = "profile";
+	size_t len = strlen(prefix);
+
+	if (strncmp(title, prefix, len) == 0 && is_space(title[len]))
+		return unquote(trim(title + len));
+	return !reader->is_config || strcmp(title, "default") == 0 ? title : NULL;
+}
+
+static int read_section(struct reader *reader, char *text, struct err *err)
+{
+	char *end = strchr(text, ']');
+
+	if (!end)
+		return fail(reader, "a section without \"]\"", err);
+	*end = '\0';
+	reader->profile = profile_of(reader, trim(text + 1));
+	reader->in_section = true;
+	reader->in_setting = false;
+	if (!reader->profile)
+		return 0;
+	return add(reader->profiles, (struct entry){ .profile = reader->profile }, err);
+}
+
+/* A comment may follow a value, but not a command line, where it may be part of it. */
+static void cut_comment(const char *name, char *value)
+{
+	if (strcasecmp(name, "credential_process") == 0)
+		return;
+	for (char *at = value; *at; at++) {
+		if ((*at == '#' || *at == ';') && at > value && is_space(at[-1])) {
+			*at = '\0';
+			return;
+		}
+	}
+}
+
+static int read_setting(struct reader *reader, char *text, struct err *err)
+{
+	char *equals = text + strcspn(text, "=:");
+
+	if (!*equals || equals == text)
+		return fail(reader, "neither \"[section]\" nor \"setting = value\"", err);
+	if (!reader->in_section)
+		return fail(reader, "a setting before the first section", err);
+	*equals = '\0';
+	char *name = trim(text);
+	cut_comment(name, equals + 1);
+	reader->in_setting = true;
+	if (!reader->profile)
+		return 0;
+	return add(reader->profiles,
+		   (struct entry){
+			   .profile = reader->profile, .name = name, .value = trim(equals + 1) },
+		   err);
+}
+
+static int read_line(struct reader *reader, char *line, struct err *err)
+{
+	size_t indent = strspn(line, " \t");
+	char *text = trim(line);
+
+	if (!*text || *text == '#' || *text == ';')
+		return 0;
+	if (reader->in_setting && indent > reader->indent)
+		return 0; /* nested */
+	reader->indent = indent;
+	return *text == '[' ? read_section(reader, text, err) : read_setting(reader, text, err);
+}
+
+static int read_text(struct reader *reader, char *text, struct err *err)
+{
+	char *line;
+
+	while ((line = strsep(&text, "\n"))) {
+		size_t len = strlen(line);
+		if (len && line[len - 1] == '\r')
+			line[len - 1] = '\0';
+		reader->line++;
+		if (read_line(reader, line, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int read_file(struct aws_profiles *profiles, size_t i, const char *path, bool is_config,
+		     bool is_required, struct err *err)
+{
+	struct reader reader = { .profiles = profiles, .path = path, .is_config = is_config };
+	struct err why = ERR_INIT;
+	size_t len;
+
+	if (!path)
+		return 0;
+	if (aws_file_read(path, AWS_FILE_MAX, &profiles->texts[i], &len, &why) < 0) {
+		bool is_missing = why.kind == ERR_NOT_FOUND;
+		if (is_required || (!is_missing && why.kind != ERR_DENIED))
+			return err_set(err, is_missing ? ERR_DENIED : why.kind, "%s", why.msg);
+		if (!is_missing)
+			memcpy(profiles->problem, why.msg, sizeof(profiles->problem));
+		return 0;
+	}
+	return read_text(&reader, profiles->texts[i], err);
+}
+
+int aws_profiles_load(struct aws_profiles **ret, const struct aws_paths *paths, struct err *err)
+{
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = calloc(
+		1, sizeof(*profiles));
+	bool is_only = !paths->config;
+
+	if (!profiles)
+		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
+	if (read_file(profiles, 0, paths->config, true, false, err) < 0 ||
+	    read_file(profiles, 1, paths->credentials, false, is_only, err) < 0)
+		return -1;
+	*ret = steal_ptr(&profiles);
+	return 0;
+}
+
+void aws_profiles_free(struct aws_profiles *profiles)
+{
+	if (!profiles)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(profiles->texts); i++)
+		secret_free(profiles->texts[i]);
+	free(profiles->entries);
+	free(profiles);
+}
+
+bool aws_profiles_have(const struct aws_profiles *profiles, const char *profile)
+{
+	for (size_t i = 0; i < profiles->n_entries; i++) {
+		if (strcmp(profiles->entries[i].profile, profile) == 0)
+			return true;
+	}
+	return false;
+}
+
+const char *aws_profiles_get(const struct aws_profiles *profiles, const char *profile,
+			     const char *setting)
+{
+	for (size_t i = profiles->n_entries; i-- > 0;) {
+		const struct entry *entry = &profiles->entries[i];
+		if (entry->name && strcasecmp(entry->name, setting) == 0 &&
+		    strcmp(entry->profile, profile) == 0)
+			return *entry->value ? entry->value : NULL;
+	}
+	return NULL;
+}
+
+bool aws_profiles_name(const struct aws_profiles *profiles, const char *setting, const char *value)
+{
+	for (size_t i = 0; i < profiles->n_entries; i++) {
+		const struct entry *entry = &profiles->entries[i];
+		if (entry->name && strcasecmp(entry->name, setting) == 0 &&
+		    strcmp(entry->value, value) == 0)
+			return true;
+	}
+	return false;
+}
+
+const char *aws_profiles_problem(const struct aws_profiles *profiles)
+{
+	return profiles->problem;
+}

@@ -1,0 +1,274 @@
+/*
+ * The security token service: keys of a role, from keys of somebody who may take it on, or from a
+ * token of an identity provider.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/secret.h"
+#include "http/http.h"
+#include "fetchers/aws/aws_file.h"
+#include "fetchers/aws/aws_http.h"
+#include "fetchers/aws/aws_place.h"
+#include "fetchers/aws/aws_sts_answer.h"
+#include "fetchers/s3/s3_error.h"
+#include "fetchers/aws/sigv4.h"
+
+#define CONNECT_TIMEOUT_MS 5000
+#define STALL_TIMEOUT_MS   10000
+#define FORM_SIZE	   (64 * 1024)
+#define SESSION_NAME	   "rptfs"
+#define WHERE_SIZE	   200
+
+/* So far a clock may be off before a signature is refused for it, less a minute. */
+#define CLOCK_TOLERANCE_MS (INT64_C(4) * 60 * MS_PER_S)
+
+/* One call. */
+struct call {
+	struct fetch_ctx *ctx;
+	const struct aws_role *role;
+	const struct aws_keys *base; /* NULL: not signed */
+	char where[WHERE_SIZE];	     /* for messages */
+	const char *region;
+	char *origin; /* owned; "https://host:443" */
+	char *host;   /* owned; as in the Host header */
+	char *form;   /* owned; locked memory */
+	size_t form_bytes;
+};
+
+static void call_release(struct call *call)
+{
+	free(call->origin);
+	free(call->host);
+	secret_free(call->form);
+}
+
+static int out_of_memory(const struct call *call, struct err *err)
+{
+	return err_set(err, ERR_INTERNAL, "%s: out of memory", call->where);
+}
+
+/* ---- the form ---- */
+
+/* Leaves a parameter out whose value is NULL. */
+static int add(struct call *call, const char *name, const char *value, struct err *err)
+{
+	size_t used = call->form_bytes;
+
+	if (!value)
+		return 0;
+	size_t len = strlen(value);
+	if (len > FORM_SIZE || used + strlen(name) + 2 + SIGV4_ENCODED_SIZE(len) > FORM_SIZE)
+		return err_set(err, ERR_DENIED, "%s: %s is too long", call->where, name);
+	used += (size_t)sprintf(call->form + used, "%s%s=", used ? "&" : "", name);
+	call->form_bytes = (size_t)(sigv4_encode(value, false, call->form + used) - call->form);
+	return 0;
+}
+
+static int make_form(struct call *call, struct err *err)
+{
+	const struct aws_role *role = call->role;
+	_cleanup_secret_ char *token = NULL;
+
+	if (!call->base &&
+	    aws_file_token(role->token_file, "web_identity_token_file", &token, err) < 0)
+		return -1;
+	call->form = secret_new(FORM_SIZE);
+	if (!call->form)
+		return out_of_memory(call, err);
+	if (add(call, "Action", token ? "AssumeRoleWithWebIdentity" : "AssumeRole", err) < 0 ||
+	    add(call, "Version", "2011-06-15", err) < 0 ||
+	    add(call, "RoleArn", role->arn, err) < 0 ||
+	    add(call, "RoleSessionName", role->session_name ? role->session_name : SESSION_NAME,
+		err) < 0 ||
+	    add(call, "DurationSeconds", role->duration_seconds, err) < 0)
+		return -1;
+	if (token)
+		return add(call, "WebIdentityToken", token, err);
+	return add(call, "ExternalId", role->external_id, err);
+}
+
+/* ---- where to ----
+ *
+ * The endpoint of the region, or of a region that each account of the partition has. */
+
+struct partition {
+	const char *arn_prefix, *region_prefix, *region, *suffix;
+};
+
+static const struct partition partitions[] = {
+	{ "arn:aws-cn:", "cn-", "cn-north-1", "amazonaws.com.cn" },
+	{ "arn:aws-us-gov:", "us-gov-", "us-gov-west-1", "amazonaws.com" },
+	{ "arn:", "", "us-east-1", "amazonaws.com" },
+};
+
+static const struct partition *partition_of(const struct aws_role *role)
+{
+	size_t i = 0;
+
+	for (; i < ARRAY_SIZE(partitions) - 1; i++) {
+		const struct partition *partition = &partitions[i];
+		const char *prefix = role->region ? partition->region_prefix
+						  : partition->arn_prefix;
+		if (strncmp(role->region ? role->region : role->arn, prefix, strlen(prefix)) == 0)
+			break;
+	}
+	return &partitions[i];
+}
+
+/* "host" or "host:port", without the port that the scheme has anyway. */
+static int find_host(struct call *call, struct err *err)
+{
+	bool is_tls = strncmp(call->origin, "https:", 6) == 0;
+	const char *standard = is_tls ? ":443" : ":80";
+
+	call->host = strdup(strstr(call->origin, "://") + 3);
+	if (!call->host)
+		return out_of_memory(call, err);
+	char *port = strrchr(call->host, ':');
+	if (port && strcmp(port, standard) == 0)
+		*port = '\0';
+	return 0;
+}
+
+static bool is_region(const char *text)
+{
+	size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+	return len && len < 64 && !text[len];
+}
+
+static int find_endpoint(struct call *call, struct err *err)
+{
+	const struct partition *partition = partition_of(call->role);
+	const char *endpoint = aws_env("AWS_ENDPOINT_URL_STS");
+	char standard[128];
+
+	if (!endpoint)
+		endpoint = aws_env("AWS_ENDPOINT_URL");
+	call->region = call->role->region ? call->role->region : partition->region;
+	if (!is_region(call->region))
+		return err_set(err, ERR_DENIED, "%s: \"%.64s\" is not a region", call->where,
+			       call->region);
+	if (!endpoint) {
+		snprintf(standard, sizeof(standard), "https://sts.%s.%s", call->region,
+			 partition->suffix);
+		endpoint = standard;
+	}
+	if (http_url_origin(endpoint, &call->origin, err) < 0)
+		return err_prefix(err, "AWS_ENDPOINT_URL_STS");
+	return find_host(call, err);
+}
+
+/* ---- the request ---- */
+
+static int sign(const struct call *call, int64_t now_ms, struct sigv4_signed *ret, struct err *err)
+{
+	static const struct sigv4_pair type = { "content-type",
+						"application/x-www-form-urlencoded" };
+	uint8_t sum[DIGEST_SIZE];
+	char hex[DIGEST_HEX_SIZE];
+
+	if (digest_of(call->form, call->form_bytes, sum, err) < 0)
+		return -1;
+	struct sigv4_request request = {
+		.method = "POST",
+		.host = call->host,
+		.path = "/",
+		.region = call->region,
+		.service = "sts",
+		.headers = &type,
+		.n_headers = 1,
+		.payload_sha256_hex = digest_hex(sum, hex),
+		.time_ms = now_ms,
+		.access_key = call->base ? call->base->access_key : NULL,
+		.secret_key = call->base ? call->base->secret_key : NULL,
+		.session_token = call->base ? call->base->session_token : NULL,
+	};
+	return sigv4_sign(&request, ret, err);
+}
+
+static int ask(const struct call *call, int64_t now_ms, struct aws_reply *ret, struct err *err)
+{
+	_cleanup_(sigv4_signed_release) struct sigv4_signed made = SIGV4_SIGNED_INIT;
+	_cleanup_free_ char *url = NULL;
+
+	if (sign(call, now_ms, &made, err) < 0)
+		return -1;
+	if (asprintf(&url, "%s%s", call->origin, made.target) < 0) {
+		url = NULL;
+		return out_of_memory(call, err);
+	}
+	struct aws_http_ask request = {
+		.method = "POST",
+		.url = url,
+		.headers = (const char *const *)made.headers,
+		.body = call->form,
+		.body_bytes = call->form_bytes,
+		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
+		.stall_timeout_ms = STALL_TIMEOUT_MS,
+	};
+	if (aws_http(call->ctx, &request, ret, err) < 0)
+		return err_prefix(err, "%s", call->where);
+	return 0;
+}
+
+/* How far the service's clock is ahead, if that is a reason to refuse a signature; else 0. */
+static int64_t clock_ahead_ms(const struct call *call, const struct aws_reply *reply)
+{
+	int64_t ahead_ms = reply->date_ms - clock_wall_ms();
+
+	if (!call->base || reply->date_ms < 0 || reply->status / 100 != 4)
+		return 0;
+	return ahead_ms > CLOCK_TOLERANCE_MS || ahead_ms < -CLOCK_TOLERANCE_MS ? ahead_ms : 0;
+}
+
+static bool is_busy(const struct s3_error *error)
+{
+	return strncmp(error->code, "Throttl", 7) == 0 ||
+	       strcmp(error->code, "IDPCommunicationError") == 0;
+}
+
+static int refuse(const struct call *call, const struct aws_reply *reply, struct err *err)
+{
+	struct s3_error error;
+
+	s3_error_read(reply->body, reply->body_bytes, &error);
+	enum err_kind kind = is_busy(&error) ? ERR_BUSY : aws_status_kind(reply->status);
+	if (!*error.code)
+		return err_set(err, kind, "%s: %d", call->where, reply->status);
+	return err_set(err, kind, "%s: %d %s: %s", call->where, reply->status, error.code,
+		       error.message);
+}
+
+static int perform(struct call *call, struct aws_keys **ret, struct err *err)
+{
+	_cleanup_(aws_reply_release) struct aws_reply first = { .body = NULL };
+	_cleanup_(aws_reply_release) struct aws_reply second = { .body = NULL };
+	const struct aws_reply *reply = &first;
+
+	if (ask(call, clock_wall_ms(), &first, err) < 0)
+		return -1;
+	int64_t ahead_ms = clock_ahead_ms(call, &first);
+	if (ahead_ms) {
+		reply = &second;
+		if (ask(call, clock_wall_ms() + ahead_ms, &second, err) < 0)
+			return -1;
+	}
+	if (reply->status != 200)
+		return refuse(call, reply, err);
+	return aws_sts_answer_keys(reply->body, reply->body_bytes, call->where, ret, err);
+}
+
+int aws_role_keys(struct fetch_ctx *ctx, const struct aws_role *role, const struct aws_keys *base,
+		  struct aws_keys **ret, struct err *err)
+{
+	_cleanup_(call_release) struct call call = { .ctx = ctx, .role = role, .base = base };
+
+	snprintf(call.where, sizeof(call.where), "%s %.128s",
+		 base ? "AssumeRole" : "AssumeRoleWithWebIdentity", role->arn);
+	if (make_form(&call, err) < 0 || find_endpoint(&call, err) < 0)
+		return -1;
+	return perform(&call, ret, err);
+}

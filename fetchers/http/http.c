@@ -1,0 +1,377 @@
+/*
+ * http: content behind an http or https URL.
+ *
+ * The version token is the ETag as it was sent, else the Last-Modified text as it was sent; which
+ * of the two it is can be seen from its form. Only a complete 200 is content, or a 206 that goes on
+ * exactly where an interrupted download of the same version ended; what does not fit is thrown away
+ * and asked for once more as a whole, in the same call.
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "fetch/fetcher.h"
+#include "http/http.h"
+#include "fetchers/http/http_cache.h"
+#include "fetchers/http/http_source.h"
+#include "fetchers/http/media_type.h"
+#include "fetchers/registry.h"
+
+/* RFC 9110, 8.8.2.2: from when on a Last-Modified is a strong validator. */
+#define STRONG_AFTER_MS 60000
+
+#define LINE_SIZE (VERSION_SIZE + 64)
+
+/* One call of download or download_if_changed. */
+struct download {
+	const struct http_source *source;
+	const struct version *have; /* NULL: none */
+	struct sink *sink;
+	struct fetched *ret;
+
+	char validator[VERSION_SIZE]; /* of the bytes that are in the sink already */
+	uint64_t offset;	      /* how many; 0: none */
+	uint64_t end;		      /* where the content ends; 0: not known */
+	uint64_t written;
+	bool is_unchanged;
+	bool is_misfit; /* the answer to a Range that cannot be used */
+};
+
+/* ---- tokens ---- */
+
+static bool is_date(const char *token)
+{
+	return http_date_ms(token) >= 0;
+}
+
+static const char *token_of(const struct http_response *response)
+{
+	const char *etag = http_header(response, "ETag");
+	const char *date = http_header(response, "Last-Modified");
+
+	if (version_is_usable(etag))
+		return etag;
+	return version_is_usable(date) && is_date(date) ? date : "";
+}
+
+/* May bytes be put together by this token? */
+static bool is_strong(const struct http_response *response, const char *token)
+{
+	int64_t date_ms = http_date_ms(http_header(response, "Date"));
+
+	if (is_date(token))
+		return date_ms >= 0 && date_ms - http_date_ms(token) >= STRONG_AFTER_MS;
+	return token[0] == '"';
+}
+
+/* ---- what a response says about itself ---- */
+
+static int64_t fresh_for_ms(const struct http_source *source, const struct http_response *response)
+{
+	struct cache_control control = CACHE_CONTROL_INIT;
+	struct cache_times times = {
+		.age = http_header(response, "Age"),
+		.date = http_header(response, "Date"),
+		.expires = http_header(response, "Expires"),
+	};
+	const char *line;
+
+	if (!source->http_cache)
+		return FETCHED_UNKNOWN;
+	for (size_t i = 0; (line = http_header_at(response, "Cache-Control", i)); i++)
+		cache_control_add(&control, line);
+	return http_fresh_for_ms(&control, &times, clock_wall_ms(), source->min_refresh_ms);
+}
+
+static void describe_response(struct download *download, const struct http_response *response)
+{
+	struct fetched *ret = download->ret;
+	const char *type = http_header(response, "Content-Type");
+	/* A 304 confirms what was asked about, whatever token it names. */
+	const char *token = download->is_unchanged ? download->have->token : token_of(response);
+
+	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
+	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
+	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
+	ret->fresh_for_ms = fresh_for_ms(download->source, response);
+}
+
+/* ---- statuses ---- */
+
+static enum err_kind kind_of_status(int status)
+{
+	if (status >= 500 || status == 408 || status == 425 || status == 429)
+		return ERR_BUSY;
+	if (status == 401 || status == 403 || status == 407)
+		return ERR_DENIED;
+	if (status == 404 || status == 410)
+		return ERR_NOT_FOUND;
+	return ERR_BAD_DATA;
+}
+
+static int fail(const struct download *download, enum err_kind kind, const char *what,
+		struct err *err)
+{
+	return err_set(err, kind, "GET %s: %s", http_source_shown(download->source), what);
+}
+
+static int fail_status(struct download *download, const struct http_response *response,
+		       struct err *err)
+{
+	int status = http_status(response);
+	enum err_kind kind = kind_of_status(status);
+	char what[96];
+
+	if (kind == ERR_BUSY)
+		download->ret->retry_after_ms = http_retry_after_ms(
+			http_header(response, "Retry-After"),
+			http_date_ms(http_header(response, "Date")), clock_wall_ms());
+	if (status == 304)
+		snprintf(what, sizeof(what), "304 to an unconditional request");
+	else if (status >= 300 && status < 400 && http_header(response, "Location"))
+		snprintf(what, sizeof(what), "%d after %" PRIu32 " redirects", status,
+			 download->source->max_redirects);
+	else if (status < 300)
+		snprintf(what, sizeof(what), "%d is not content", status);
+	else
+		snprintf(what, sizeof(what), "%d", status);
+	return fail(download, kind, what, err);
+}
+
+/* ---- content ---- */
+
+static int take_whole(struct download *download, const struct http_response *response,
+		      struct err *err)
+{
+	bool is_plain = !http_is_coded(response);
+	const char *token = token_of(response);
+	int64_t length = http_length(response);
+
+	/* First of all: a body that is refused is refused under its token. */
+	describe_response(download, response);
+	if (!http_is_framed(response) && !download->source->accept_unframed)
+		return fail(download, ERR_BAD_DATA,
+			    "the response does not say where it ends (see accept_unframed)", err);
+	if (media_type_take(download->source->content_types, download->ret->content_type,
+			    http_source_shown(download->source), err) < 0)
+		return -1;
+	if (download->offset && sink_restart(download->sink, err) < 0)
+		return -1;
+	download->offset = 0;
+	if (is_plain && length >= 0 && sink_expect(download->sink, (uint64_t)length, err) < 0)
+		return -1;
+	if (is_plain && http_is_framed(response) && is_strong(response, token))
+		sink_resumable(download->sink, token);
+	return 0;
+}
+
+/* "bytes FIRST-LAST/SIZE" that goes from offset to the end. */
+static bool goes_on_at(const char *range, uint64_t offset, uint64_t *ret_size)
+{
+	uint64_t first, last, size;
+	int end = -1;
+
+	if (!range || strncasecmp(range, "bytes ", 6) != 0 || !isdigit((unsigned char)range[6]) ||
+	    strlen(range) > 80 ||
+	    sscanf(range + 6, "%" SCNu64 "-%" SCNu64 "/%" SCNu64 "%n", &first, &last, &size,
+		   &end) != 3 ||
+	    range[6 + end])
+		return false;
+	if (first != offset || last < first || size == 0 || last != size - 1)
+		return false;
+	*ret_size = size;
+	return true;
+}
+
+static bool has_validator(const struct http_response *response, const char *validator)
+{
+	const char *header = is_date(validator) ? "Last-Modified" : "ETag";
+	const char *token = http_header(response, header);
+
+	return token && strcmp(token, validator) == 0;
+}
+
+static int take_rest(struct download *download, const struct http_response *response,
+		     struct err *err)
+{
+	int64_t length = http_length(response);
+	uint64_t size;
+
+	if (!goes_on_at(http_header(response, "Content-Range"), download->offset, &size) ||
+	    !has_validator(response, download->validator) || http_is_coded(response) ||
+	    !http_is_framed(response) ||
+	    (length >= 0 && (uint64_t)length != size - download->offset)) {
+		download->is_misfit = true;
+		return fail(download, ERR_BAD_DATA, "206 with another range than was asked for",
+			    err);
+	}
+	describe_response(download, response);
+	if (sink_expect(download->sink, size, err) < 0)
+		return -1;
+	sink_resumable(download->sink, download->validator);
+	download->end = size;
+	return 0;
+}
+
+static int on_headers(void *arg, const struct http_response *response, struct err *err)
+{
+	struct download *download = arg;
+	int status = http_status(response);
+
+	if (status == 200)
+		return take_whole(download, response, err);
+	if (status == 206 && download->offset)
+		return take_rest(download, response, err);
+	if (status == 304 && download->have) {
+		download->is_unchanged = true;
+		describe_response(download, response);
+		return 0;
+	}
+	download->is_misfit = status == 416 && download->offset;
+	return fail_status(download, response, err);
+}
+
+static int on_body(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct download *download = arg;
+
+	download->written += len;
+	/* Before the sink sees them: more bytes than the range has must not get there. */
+	if (download->end && download->written > download->end - download->offset)
+		return fail(download, ERR_BAD_DATA, "206 with more bytes than its range", err);
+	return sink_write(download->sink, data, len, err);
+}
+
+/* ---- one request ---- */
+
+static void add_line(char line[LINE_SIZE], const char *name, const char *value, const char **lines,
+		     size_t *n)
+{
+	snprintf(line, LINE_SIZE, "%s: %s", name, value);
+	lines[(*n)++] = line;
+}
+
+static int ask(struct download *download, struct fetch_ctx *ctx, const struct http_secrets *secrets,
+	       struct err *err)
+{
+	const struct http_source *source = download->source;
+	char condition[LINE_SIZE], if_range[LINE_SIZE], range[64];
+	const char *lines[5] = { NULL };
+	size_t n = 0;
+
+	if (download->have)
+		add_line(condition,
+			 is_date(download->have->token) ? "If-Modified-Since" : "If-None-Match",
+			 download->have->token, lines, &n);
+	if (download->offset) {
+		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", download->offset);
+		lines[n++] = range;
+		lines[n++] = "Accept-Encoding: identity";
+		add_line(if_range, "If-Range", download->validator, lines, &n);
+	}
+
+	const struct http_request request = {
+		.url = source->url,
+		.headers = source->headers,
+		.public_headers = lines,
+		.user_agent = source->user_agent,
+		.user_password = secrets->user_password,
+		.bearer_token = secrets->bearer_token,
+		.client_cert_file = source->client_cert,
+		.client_key_file = source->client_key,
+		.ca_file = source->ca_file,
+		.proxy = source->proxy,
+		.unix_socket = source->unix_socket,
+		.connect_timeout_ms = source->connect_timeout_ms,
+		.stall_timeout_ms = source->stall_timeout_ms,
+		.max_redirects = source->max_redirects,
+		.accept_encoding = download->offset == 0,
+	};
+	const struct http_callbacks callbacks = {
+		.on_headers = on_headers,
+		.on_body = on_body,
+		.arg = download,
+	};
+	return http_perform(ctx->http, &request, &callbacks, err);
+}
+
+/* What an interrupted download has left in the sink is used only with a token to be sure by. */
+static int find_offset(struct download *download, struct err *err)
+{
+	const char *validator = NULL;
+	uint64_t offset = sink_offset(download->sink, &validator);
+
+	if (!offset)
+		return 0;
+	if (!version_is_usable(validator))
+		return sink_restart(download->sink, err);
+	snprintf(download->validator, sizeof(download->validator), "%s", validator);
+	download->offset = offset;
+	return 0;
+}
+
+static int run(struct download *download, struct fetch_ctx *ctx, struct err *err)
+{
+	_cleanup_(http_secrets_release) struct http_secrets secrets = { .bearer_token = NULL };
+
+	if (http_secrets_read(download->source, &secrets, err) < 0 ||
+	    find_offset(download, err) < 0)
+		return -1;
+	int rc = ask(download, ctx, &secrets, err);
+	if (download->is_misfit) {
+		if (sink_restart(download->sink, err) < 0)
+			return -1;
+		download->offset = download->end = download->written = 0;
+		download->is_misfit = false;
+		*err = (struct err)ERR_INIT;
+		rc = ask(download, ctx, &secrets, err);
+	}
+	if (rc < 0)
+		return -1;
+	if (download->end && download->offset + download->written != download->end)
+		return fail(download, ERR_UNREACHABLE, "the rest of the content was cut", err);
+	return 0;
+}
+
+static enum fetch_result http_download_if_changed(void *state, struct fetch_ctx *ctx,
+						  const struct version *have, struct sink *sink,
+						  struct fetched *ret, struct err *err)
+{
+	struct download download = {
+		.source = state,
+		.have = have && version_is_usable(have->token) ? have : NULL,
+		.sink = sink,
+		.ret = ret,
+	};
+
+	if (run(&download, ctx, err) < 0)
+		return FETCH_FAILED;
+	return download.is_unchanged ? FETCH_UNCHANGED : FETCH_UPDATED;
+}
+
+static int http_download(void *state, struct fetch_ctx *ctx, struct sink *sink, struct fetched *ret,
+			 struct err *err)
+{
+	return http_download_if_changed(state, ctx, NULL, sink, ret, err) == FETCH_FAILED ? -1 : 0;
+}
+
+static const char *const url_schemes[] = { "http", "https", NULL };
+
+const struct fetcher_ops fetcher_http = {
+	.type = {
+		.name = "http",
+		.help = "content behind an http or https URL",
+		.options = http_source_options,
+		.init = http_source_init,
+		.free = http_source_free,
+		.describe = http_source_describe,
+		.url_schemes = url_schemes,
+		.from_url = http_source_from_url,
+	},
+	.download = http_download,
+	.download_if_changed = http_download_if_changed,
+	.origin = http_source_origin,
+};

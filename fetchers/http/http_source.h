@@ -1,0 +1,59 @@
+/*
+ * http_source: the options of the http fetcher, checked, and what is read from the files that they
+ * name. Immutable once made.
+ */
+#ifndef FETCHERS_HTTP_HTTP_SOURCE_H
+#define FETCHERS_HTTP_HTTP_SOURCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "config/option.h"
+
+/* Strings are borrowed from the options; NULL: not set. */
+struct http_source {
+	const char *url;
+	const char *const *headers;
+	const char *const *content_types;
+	const char *user_agent;
+	const char *user, *password, *password_file, *bearer_token_file;
+	const char *client_cert, *client_key, *ca_file;
+	const char *proxy;
+	const char *unix_socket;
+	char *shown_url; /* owned; NULL: url holds nothing to hide */
+	char *origin;	 /* owned */
+	int64_t connect_timeout_ms, stall_timeout_ms, min_refresh_ms;
+	uint32_t max_redirects;
+	bool http_cache, accept_unframed;
+};
+
+extern const struct option_spec http_source_options[];
+
+/* The URL for people. */
+static inline const char *http_source_shown(const struct http_source *source)
+{
+	return source->shown_url ? source->shown_url : source->url;
+}
+
+/* The functions of struct source_type and struct fetcher_ops; state is a struct http_source. */
+int http_source_init(void **ret_state, const struct options *options, struct err *err);
+void http_source_free(void *state);
+const char *http_source_describe(void *state);
+const char *http_source_origin(void *state);
+int http_source_from_url(struct options *options, const char *url, struct err *err);
+
+/*
+ * The secrets of one request, read from their files each time: a token that was changed counts from
+ * the next request on. ERR_DENIED if a file cannot be read or holds no secret, which another
+ * attempt may find mended. NULL: none is configured.
+ */
+struct http_secrets {
+	char *user_password; /* owned */
+	char *bearer_token;  /* owned */
+};
+
+int http_secrets_read(const struct http_source *source, struct http_secrets *ret, struct err *err);
+void http_secrets_release(struct http_secrets *secrets);
+
+#endif

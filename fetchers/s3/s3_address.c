@@ -1,0 +1,198 @@
+#include "fetchers/s3/s3_address.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/util.h"
+#include "http/http.h"
+
+static int no_memory(struct err *err)
+{
+	return err_set(err, ERR_INTERNAL, "s3: out of memory");
+}
+
+/* ---- the option endpoint ---- */
+
+static bool is_path(const char *path)
+{
+	for (; *path; path++) {
+		if (!(*path >= 'a' && *path <= 'z') && !(*path >= 'A' && *path <= 'Z') &&
+		    !(*path >= '0' && *path <= '9') && !strchr("-._~/", *path))
+			return false;
+	}
+	return true;
+}
+
+static int check_host(const char *host, const char *bucket, struct err *err)
+{
+	size_t len = strlen(bucket);
+
+	if (strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_:[]") != strlen(host))
+		return err_set(err, ERR_CONFIG, "endpoint: \"%.200s\" is no host's name", host);
+	if (s3_is_aws_host(host) && strncmp(host, bucket, len) == 0 && host[len] == '.')
+		return err_set(err, ERR_CONFIG,
+			       "endpoint: without the bucket before the host (addressing = virtual "
+			       "puts it there)");
+	return 0;
+}
+
+static int take_prefix(struct s3_source *source, const char *endpoint, struct err *err)
+{
+	const char *path = strstr(endpoint, "://") + 3;
+
+	path += strcspn(path, "/?#");
+	if (strpbrk(path, "?#"))
+		return err_set(err, ERR_CONFIG, "endpoint: without a query (\"?…\", \"#…\")");
+	if (!is_path(path))
+		return err_set(err, ERR_CONFIG,
+			       "endpoint: its path holds something else than letters, digits and "
+			       "-._~/");
+	source->prefix = strdup(path);
+	if (!source->prefix)
+		return no_memory(err);
+	for (size_t len = strlen(path); len && source->prefix[len - 1] == '/'; len--)
+		source->prefix[len - 1] = '\0';
+	return 0;
+}
+
+int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err *err)
+{
+	_cleanup_free_ char *origin = NULL;
+
+	source->is_tls = true;
+	if (!endpoint) {
+		source->prefix = strdup("");
+		return source->prefix ? 0 : no_memory(err);
+	}
+	if (strncasecmp(endpoint, "http://", 7) != 0 && strncasecmp(endpoint, "https://", 8) != 0)
+		return err_set(err, ERR_CONFIG,
+			       "endpoint: does not begin with http:// or https://");
+	if (strchr(endpoint, '@'))
+		return err_set(
+			err, ERR_CONFIG,
+			"endpoint: without user and password: keys come from the environment "
+			"or credentials_file");
+	if (http_url_origin(endpoint, &origin, err) < 0)
+		return err_prefix(err, "endpoint");
+	source->is_tls = strncmp(origin, "https:", 6) == 0;
+	char *host = strstr(origin, "://") + 3, *port = strrchr(host, ':');
+	/* The Host header does not say it, and is signed. */
+	if (strcmp(port, source->is_tls ? ":443" : ":80") == 0)
+		*port = '\0';
+	if (check_host(host, source->bucket, err) < 0 || take_prefix(source, endpoint, err) < 0)
+		return -1;
+	source->endpoint_host = strdup(host);
+	return source->endpoint_host ? 0 : no_memory(err);
+}
+
+/* ---- the bucket ---- */
+
+static int check_virtual(const struct s3_source *source, struct err *err)
+{
+	if (!s3_is_dns_bucket(source->bucket))
+		return err_set(err, ERR_CONFIG,
+			       "addressing: the bucket \"%.64s\" cannot stand in a host's name: "
+			       "\"path\" is needed",
+			       source->bucket);
+	if (source->endpoint_host && s3_is_address(source->endpoint_host))
+		return err_set(err, ERR_CONFIG,
+			       "addressing: the endpoint has no name before which the bucket could "
+			       "stand: \"path\" is needed");
+	if (!source->endpoint_host && strchr(source->bucket, '.'))
+		return err_set(err, ERR_CONFIG,
+			       "addressing: the certificates of AWS do not cover buckets with a "
+			       "\".\": \"path\" is needed");
+	return 0;
+}
+
+/* At AWS as AWS wants it; elsewhere as works everywhere. */
+static bool is_virtual_by_itself(const struct s3_source *source)
+{
+	return (!source->endpoint_host || s3_is_aws_host(source->endpoint_host)) &&
+	       s3_is_dns_bucket(source->bucket) && !strchr(source->bucket, '.');
+}
+
+int s3_addressing_choose(struct s3_source *source, enum s3_addressing addressing, struct err *err)
+{
+	switch (addressing) {
+	case S3_ADDRESSING_AUTO:
+		source->is_virtual = is_virtual_by_itself(source);
+		return 0;
+	case S3_ADDRESSING_PATH:
+		source->is_virtual = false;
+		return 0;
+	case S3_ADDRESSING_VIRTUAL:
+		source->is_virtual = true;
+		return check_virtual(source, err);
+	}
+	return 0;
+}
+
+/* ---- a request's address ---- */
+
+/* The place of region as a part of its own in a host's name; NULL: it is not there. */
+static const char *find_region(const char *host, const char *region)
+{
+	size_t len = strlen(region);
+
+	for (const char *at = host; (at = strstr(at, region)); at++) {
+		if ((at == host || strchr(".-", at[-1])) && strchr(".:", at[len]))
+			return at;
+	}
+	return NULL;
+}
+
+/* The endpoint of another region has another name, where the name holds the region at all. */
+static char *host_elsewhere(const struct s3_source *source, const char *region)
+{
+	const char *host = source->endpoint_host, *home = source->home_region;
+	const char *at = find_region(host, home);
+	char *ret;
+
+	if (!at)
+		return strdup(host);
+	if (asprintf(&ret, "%.*s%s%s", (int)(at - host), host, region, at + strlen(home)) < 0)
+		return NULL;
+	return ret;
+}
+
+static char *host_of(const struct s3_source *source, const char *region)
+{
+	char *ret;
+
+	if (source->endpoint_host)
+		return host_elsewhere(source, region);
+	if (asprintf(&ret, "s3.%s.%s", region, s3_aws_domain(region)) < 0)
+		return NULL;
+	return ret;
+}
+
+void s3_address_release(struct s3_address *address)
+{
+	free(steal_ptr(&address->host));
+	free(steal_ptr(&address->path));
+}
+
+int s3_address_make(const struct s3_source *source, const char *region, struct s3_address *ret,
+		    struct err *err)
+{
+	_cleanup_free_ char *host = host_of(source, region);
+	_cleanup_(s3_address_release) struct s3_address made = S3_ADDRESS_INIT;
+	bool is_virtual = source->is_virtual;
+
+	if (!host)
+		return no_memory(err);
+	if (asprintf(&made.host, "%s%s%s", is_virtual ? source->bucket : "", is_virtual ? "." : "",
+		     host) < 0) {
+		made.host = NULL;
+		return no_memory(err);
+	}
+	if (asprintf(&made.path, "%s%s%s/%s", source->prefix, is_virtual ? "" : "/",
+		     is_virtual ? "" : source->bucket, source->key) < 0) {
+		made.path = NULL;
+		return no_memory(err);
+	}
+	*ret = made;
+	made = (struct s3_address)S3_ADDRESS_INIT;
+	return 0;
+}

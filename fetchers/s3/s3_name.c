@@ -1,0 +1,214 @@
+#include "fetchers/s3/s3_name.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/util.h"
+
+static bool is_lower_or_digit(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool has_prefix(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static bool has_suffix(const char *text, size_t len, const char *suffix)
+{
+	size_t suffix_len = strlen(suffix);
+
+	return len >= suffix_len && memcmp(text + len - suffix_len, suffix, suffix_len) == 0;
+}
+
+/* ---- regions and hosts ---- */
+
+bool s3_is_region(const char *region)
+{
+	size_t len = strlen(region);
+
+	if (len == 0 || len >= S3_REGION_SIZE || region[0] == '-' || region[len - 1] == '-')
+		return false;
+	for (; *region; region++) {
+		if (!is_lower_or_digit(*region) && *region != '-')
+			return false;
+	}
+	return true;
+}
+
+/* The last one is for all others. */
+static const struct {
+	const char *prefix, *domain;
+} partitions[] = {
+	{ "cn-", "amazonaws.com.cn" },	  { "us-iso-", "c2s.ic.gov" },
+	{ "us-isob-", "sc2s.sgov.gov" },  { "us-isof-", "csp.hci.ic.gov" },
+	{ "eu-isoe-", "cloud.adc-e.uk" }, { "eusc-", "amazonaws.eu" },
+	{ "", "amazonaws.com" },
+};
+
+const char *s3_aws_domain(const char *region)
+{
+	size_t i = 0;
+
+	while (!has_prefix(region, partitions[i].prefix))
+		i++;
+	return partitions[i].domain;
+}
+
+bool s3_is_aws_host(const char *host)
+{
+	size_t len = strcspn(host, ":");
+
+	for (size_t i = 0; i < ARRAY_SIZE(partitions); i++) {
+		size_t domain_len = strlen(partitions[i].domain);
+		if (len > domain_len && host[len - domain_len - 1] == '.' &&
+		    has_suffix(host, len, partitions[i].domain))
+			return true;
+	}
+	return false;
+}
+
+bool s3_is_address(const char *host)
+{
+	return host[0] == '[' || strspn(host, "0123456789.") == strcspn(host, ":");
+}
+
+bool s3_host_region(const char *host, const char *bucket, char ret[S3_REGION_SIZE])
+{
+	static const char *const forms[] = { "s3.dualstack.", "s3-fips.dualstack.", "s3-fips.",
+					     "s3.", "s3-" };
+	size_t bucket_len = strlen(bucket);
+	char region[S3_REGION_SIZE];
+
+	if (has_prefix(host, bucket) && host[bucket_len] == '.')
+		host += bucket_len + 1;
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+		if (!has_prefix(host, forms[i]))
+			continue;
+		const char *start = host + strlen(forms[i]);
+		size_t len = strcspn(start, ".:/?");
+		/* "s3.example.com": of three labels the middle one is no region. */
+		if (start[len] != '.' || len >= sizeof(region) ||
+		    !memchr(start + len + 1, '.', strcspn(start + len + 1, ":/?")))
+			return false;
+		memcpy(region, start, len);
+		region[len] = '\0';
+		if (!s3_is_region(region))
+			return false;
+		memcpy(ret, region, len + 1);
+		return true;
+	}
+	return false;
+}
+
+/* ---- buckets ---- */
+
+bool s3_is_dns_bucket(const char *bucket)
+{
+	size_t len = strlen(bucket);
+
+	if (len < 3 || len > 63 || !is_lower_or_digit(bucket[0]) ||
+	    !is_lower_or_digit(bucket[len - 1]) || strstr(bucket, "..") ||
+	    strspn(bucket, "0123456789.") == len)
+		return false;
+	for (; *bucket; bucket++) {
+		if (!is_lower_or_digit(*bucket) && *bucket != '.' && *bucket != '-')
+			return false;
+	}
+	return true;
+}
+
+/* As AWS took them once, and other services still do. */
+static bool is_old_bucket(const char *bucket)
+{
+	size_t len = strlen(bucket);
+
+	return len >= 3 && len <= 255 && bucket[0] != '.' &&
+	       strspn(bucket, "abcdefghijklmnopqrstuvwxyz0123456789"
+			      "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-") == len;
+}
+
+/* Ceph's "TENANT:BUCKET". */
+static bool is_tenant_bucket(const char *bucket)
+{
+	const char *colon = strchr(bucket, ':');
+
+	return colon && colon > bucket && is_old_bucket(colon + 1);
+}
+
+int s3_bucket_check(const char *bucket, bool is_elsewhere, struct err *err)
+{
+	size_t len = strlen(bucket);
+
+	if (has_prefix(bucket, "arn:"))
+		return err_set(err, ERR_CONFIG,
+			       "bucket: an ARN is not taken; of an access point write the alias "
+			       "(…-s3alias)");
+	if (has_prefix(bucket, "s3:"))
+		return err_set(err, ERR_CONFIG, "bucket: the name only, without \"s3://\"");
+	if (strchr(bucket, '/'))
+		return err_set(err, ERR_CONFIG,
+			       "bucket: \"%.64s\" has a \"/\" in it; what comes behind it belongs "
+			       "to key",
+			       bucket);
+	if (!is_elsewhere && has_suffix(bucket, len, "--x-s3"))
+		return err_set(err, ERR_CONFIG,
+			       "bucket: directory buckets (S3 Express, --x-s3) are not supported");
+	if (s3_is_dns_bucket(bucket) || is_old_bucket(bucket) ||
+	    (is_elsewhere && is_tenant_bucket(bucket)))
+		return 0;
+	return err_set(err, ERR_CONFIG,
+		       "bucket: \"%.64s\" is no bucket's name: 3 to 63 of a-z, 0-9, \"-\" and "
+		       "\".\", beginning and ending with a letter or digit",
+		       bucket);
+}
+
+/* ---- keys ---- */
+
+/* The length of the UTF-8 sequence that text begins with (RFC 3629), 0: there is none. */
+static size_t sequence(const unsigned char *text)
+{
+	static const struct {
+		unsigned char first, last; /* of the first byte */
+		unsigned char low, high;   /* of the second */
+		uint8_t len;
+	} forms[] = {
+		{ 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
+		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 },
+		{ 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
+		{ 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
+	};
+
+	if (text[0] < 0x80)
+		return 1;
+	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+		if (text[0] < forms[i].first || text[0] > forms[i].last)
+			continue;
+		if (text[1] < forms[i].low || text[1] > forms[i].high)
+			return 0;
+		for (size_t at = 2; at < forms[i].len; at++) {
+			if ((text[at] & 0xc0) != 0x80)
+				return 0;
+		}
+		return forms[i].len;
+	}
+	return 0;
+}
+
+int s3_key_check(const char *key, struct err *err)
+{
+	size_t len = strlen(key), step;
+
+	if (len == 0)
+		return err_set(err, ERR_CONFIG, "key: must not be empty");
+	if (len > S3_KEY_MAX)
+		return err_set(err, ERR_CONFIG, "key: %zu bytes, and S3 takes no more than %d", len,
+			       S3_KEY_MAX);
+	for (const unsigned char *at = (const unsigned char *)key; *at; at += step) {
+		step = sequence(at);
+		if (!step)
+			return err_set(err, ERR_CONFIG, "key: is not UTF-8");
+	}
+	return 0;
+}

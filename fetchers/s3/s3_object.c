@@ -1,0 +1,516 @@
+/*
+ * The life of a download:
+ *
+ *	GET ─┬─ 304 ────────────────────────────────────────────────────────────► unchanged
+ *	     └─ 200 ── all of it, or its beginning while workers fetch the rest
+ *	               in ranges (s3_parts.h) ── checksum ─┬─ right, or none ───► updated
+ *	                                                   └─ wrong ── once more, then refused
+ *
+ * Version, size and checksum are what the one 200 (or the 206 that goes on with an interrupted
+ * download) says; every other request of the try has If-Match on its ETag. When the object changes
+ * meanwhile, the bytes are thrown away and the try begins again; the third one is a single
+ * transfer, which no overwriting can disturb. What is computed of a checksum is part of the
+ * validator, so that a download that was interrupted is checked as a whole all the same.
+ */
+#include "fetchers/http/media_type.h"
+#include "fetchers/s3/s3_object.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "fetchers/http/http_cache.h"
+#include "fetchers/s3/s3_parts.h"
+#include "fetchers/s3/s3_request.h"
+#include "fetchers/s3/s3_verify.h"
+
+/* What one transfer has to bring for ranges to be of no use: the network, not the service, would be
+ * shared among them. */
+#define FAST_BYTES_PER_MS (200 * 1024)
+
+#define TRIES	     6
+#define TRIES_RANGES 2 /* of these, with ranges */
+#define SIZE_UNKNOWN UINT64_MAX
+#define LINE_SIZE    (VERSION_SIZE + 32)
+
+/* One call of download or download_if_changed. */
+struct download {
+	struct s3_source *source;
+	struct fetch_ctx *ctx;
+	const struct version *have; /* NULL: none */
+	struct sink *sink;
+	struct fetched *ret;
+
+	struct s3_verify verify;
+	unsigned tries;
+	bool is_one_transfer; /* no ranges any more */
+	bool was_wrong;	      /* the checksum */
+
+	/* Of the try under way. */
+	char etag[VERSION_SIZE]; /* of the bytes in the sink; empty: none that is strong */
+	uint64_t offset;	 /* at which it began */
+	uint64_t at;		 /* bytes in the sink */
+	uint64_t size;		 /* of the object */
+	uint64_t stop_at;	 /* where the first transfer ends */
+	uint64_t judge_at;	 /* where it is known whether that is fast; SIZE_UNKNOWN: never */
+	int64_t began_ms;	 /* when the first byte was due */
+	struct s3_parts *parts;	 /* owned; what stands behind stop_at; NULL: nothing */
+	bool is_unchanged;
+	bool is_stopped; /* the first transfer, at stop_at */
+	bool is_misfit;	 /* the answer to a Range that cannot be used */
+};
+
+enum step { STEP_DONE, STEP_AGAIN, STEP_FAILED };
+
+static int fail(const struct download *download, enum err_kind kind, const char *what,
+		struct err *err)
+{
+	char shown[S3_SHOWN_SIZE];
+
+	return err_set(err, kind, "GET %s: %s", s3_source_shown(download->source, shown), what);
+}
+
+/* ---- what a response says about itself ---- */
+
+/* Decimal digits only. */
+static int64_t order_key_of(const char *version)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)version[0]))
+		return FETCHED_UNKNOWN;
+	errno = 0;
+	long long key = strtoll(version, &end, 10);
+	return errno || *end ? FETCHED_UNKNOWN : key;
+}
+
+static void describe_version(const struct download *download, const struct http_response *response)
+{
+	struct fetched *ret = download->ret;
+	const char *name = download->source->version_header;
+	const char *version = name ? http_header(response, name) : NULL;
+
+	ret->shown_version[0] = '\0';
+	ret->order_key = FETCHED_UNKNOWN;
+	if (!version_is_usable(version))
+		return;
+	snprintf(ret->shown_version, sizeof(ret->shown_version), "%s", version);
+	ret->order_key = order_key_of(version);
+}
+
+static void describe_response(struct download *download, const struct http_response *response)
+{
+	struct fetched *ret = download->ret;
+	const char *etag = http_header(response, "ETag");
+	const char *type = http_header(response, "Content-Type");
+	/* A 304 confirms what was asked about, and need not say what that is. */
+	const char *token = download->is_unchanged ? download->have->token : etag;
+
+	snprintf(ret->version.token, sizeof(ret->version.token), "%s",
+		 version_is_usable(token) ? token : "");
+	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
+	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
+	describe_version(download, response);
+}
+
+/* A service that does not know If-None-Match: the engine finds by the digest that nothing has
+ * changed, but somebody pays for the traffic. */
+static void warn_unconditional(const struct download *download)
+{
+	struct s3_source *source = download->source;
+
+	pthread_mutex_lock(&source->lock);
+	bool is_first = !source->warned_unconditional;
+	source->warned_unconditional = true;
+	pthread_mutex_unlock(&source->lock);
+	if (is_first)
+		log_event(LOG_LEVEL_WARNING, "if_none_match_ignored",
+			  LOG_STR("source", s3_source_describe(source)),
+			  LOG_STR("error", "the service sends the object although it has not "
+					   "changed: each check downloads it"));
+}
+
+/* ---- bytes ---- */
+
+static int take_bytes(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct download *download = arg;
+
+	if (sink_write(download->sink, data, len, err) < 0)
+		return -1;
+	download->at += len;
+	return s3_verify_add(&download->verify, data, len, err);
+}
+
+static void start_parts(struct download *download)
+{
+	struct s3_source *source = download->source;
+	struct s3_range rest = {
+		.etag = download->etag,
+		.first = download->at + s3_parts_range_bytes(source),
+		.end = download->size,
+		.size = download->size,
+	};
+
+	if (download->is_one_transfer || !download->etag[0] || download->size == SIZE_UNKNOWN ||
+	    download->size - download->at <= source->part_size_bytes || rest.first >= rest.end)
+		return;
+	download->parts = s3_parts_new(source, download->ctx, &rest);
+	if (download->parts)
+		download->stop_at = rest.first;
+}
+
+/* Ranges at once where the configuration wants them, else once one transfer has shown that it is
+ * not fast by itself. */
+static void plan_parts(struct download *download)
+{
+	download->stop_at = download->size;
+	download->judge_at = SIZE_UNKNOWN;
+	if (download->source->is_parallel) {
+		start_parts(download);
+		return;
+	}
+	download->judge_at = download->at + s3_parts_range_bytes(download->source);
+	download->began_ms = clock_boot_ms();
+}
+
+static void judge_speed(struct download *download)
+{
+	int64_t took_ms = clock_boot_ms() - download->began_ms;
+
+	download->judge_at = SIZE_UNKNOWN;
+	if (s3_parts_range_bytes(download->source) < (uint64_t)took_ms * FAST_BYTES_PER_MS)
+		start_parts(download);
+}
+
+static void keep_etag(struct download *download)
+{
+	const char *token = download->ret->version.token;
+
+	snprintf(download->etag, sizeof(download->etag), "%s",
+		 strncmp(token, "W/", 2) == 0 ? "" : token);
+}
+
+static int take_whole(struct download *download, const struct http_response *response,
+		      struct err *err)
+{
+	int64_t length = http_length(response);
+	char shown[S3_SHOWN_SIZE];
+
+	/* First of all: a body that is refused is refused under its token. */
+	describe_response(download, response);
+	if (!http_is_framed(response))
+		return fail(download, ERR_BAD_DATA, "the response does not say where it ends", err);
+	if (media_type_take(download->source->content_types, download->ret->content_type,
+			    s3_source_shown(download->source, shown), err) < 0)
+		return -1;
+	if (download->have && strcmp(download->have->token, download->ret->version.token) == 0)
+		warn_unconditional(download);
+	if (download->offset && sink_restart(download->sink, err) < 0)
+		return -1;
+	download->offset = download->at = 0;
+	download->size = length >= 0 ? (uint64_t)length : SIZE_UNKNOWN;
+	keep_etag(download);
+	if (length >= 0 && sink_expect(download->sink, (uint64_t)length, err) < 0)
+		return -1;
+	if (s3_verify_start(&download->verify, response, download->etag, download->tries < TRIES,
+			    err) < 0)
+		return -1;
+	if (download->etag[0])
+		sink_resumable(download->sink, download->etag);
+	plan_parts(download);
+	return 0;
+}
+
+static int take_rest(struct download *download, const struct http_response *response,
+		     struct err *err)
+{
+	const char *etag = http_header(response, "ETag");
+	struct s3_range range;
+
+	if (!s3_range_parse(http_header(response, "Content-Range"), &range) ||
+	    range.first != download->offset || range.end != range.size || !etag ||
+	    strcmp(etag, download->etag) != 0) {
+		download->is_misfit = true;
+		return fail(download, ERR_BAD_DATA, "206 with another range than was asked for",
+			    err);
+	}
+	describe_response(download, response);
+	download->size = range.size;
+	if (sink_expect(download->sink, range.size, err) < 0)
+		return -1;
+	sink_resumable(download->sink, download->etag);
+	plan_parts(download);
+	return 0;
+}
+
+static int on_headers(void *arg, const struct http_response *response, struct err *err)
+{
+	struct download *download = arg;
+	int status = http_status(response);
+
+	if (status == 200)
+		return take_whole(download, response, err);
+	if (status == 206 && download->offset)
+		return take_rest(download, response, err);
+	if (status == 304 && download->have && !download->offset) {
+		download->is_unchanged = true;
+		describe_response(download, response);
+		return 0;
+	}
+	return fail(download, ERR_BAD_DATA,
+		    status == 304 ? "304 to an unconditional request" : "206 to a whole request",
+		    err);
+}
+
+static int on_body(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct download *download = arg;
+	uint64_t wanted = download->stop_at - download->at;
+
+	if (len > wanted && !download->parts)
+		return fail(download, ERR_BAD_DATA, "more bytes than were announced", err);
+	if (take_bytes(download, data, len < wanted ? len : wanted, err) < 0)
+		return -1;
+	if (download->at >= download->judge_at)
+		judge_speed(download);
+	download->is_stopped = download->parts && download->at == download->stop_at;
+	return download->is_stopped ? fail(download, ERR_CANCELED, "the rest comes in ranges", err)
+				    : 0;
+}
+
+/* ---- one try ---- */
+
+static int ask(struct download *download, struct s3_failure *ret_failure, struct err *err)
+{
+	char condition[LINE_SIZE], range[64];
+	const char *lines[3] = { NULL };
+	const struct s3_ask request = { .headers = lines, .ret_failure = ret_failure };
+	const struct http_callbacks callbacks = { on_headers, on_body, download };
+
+	if (download->offset) {
+		snprintf(condition, sizeof(condition), "If-Match: %s", download->etag);
+		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", download->offset);
+		lines[0] = condition;
+		lines[1] = range;
+	} else if (download->have) {
+		snprintf(condition, sizeof(condition), "If-None-Match: %s", download->have->token);
+		lines[0] = condition;
+	}
+	return s3_perform(download->source, download->ctx, &request, &callbacks, err);
+}
+
+static enum step take_range(struct download *download, enum s3_range_result result)
+{
+	switch (result) {
+	case S3_RANGE_OK:
+		return STEP_DONE;
+	case S3_RANGE_UNFIT:
+		download->is_one_transfer = true;
+		return STEP_AGAIN;
+	case S3_RANGE_CHANGED:
+		return STEP_AGAIN;
+	case S3_RANGE_FAILED:
+		break;
+	}
+	return STEP_FAILED;
+}
+
+static enum step take_verified(struct download *download, enum s3_verify_result result)
+{
+	switch (result) {
+	case S3_VERIFY_OK:
+		return STEP_DONE;
+	case S3_VERIFY_WRONG:
+		if (download->was_wrong)
+			break;
+		download->was_wrong = download->is_one_transfer = true;
+		return STEP_AGAIN;
+	case S3_VERIFY_CHANGED:
+		return STEP_AGAIN;
+	case S3_VERIFY_FAILED:
+		break;
+	}
+	return STEP_FAILED;
+}
+
+/* What is known afterwards is of use to another try only. */
+static enum step ask_parts(struct download *download, struct err *err)
+{
+	enum step step = take_verified(download,
+				       s3_verify_ask(&download->verify, download->size, err));
+
+	return step == STEP_FAILED ? STEP_FAILED : STEP_AGAIN;
+}
+
+/* What is missing of the first transfer, which broke off while the workers go on. */
+static enum step mend_first(struct download *download, struct err *err)
+{
+	const struct s3_range range = {
+		.etag = download->etag,
+		.first = download->at,
+		.end = download->stop_at,
+		.size = download->size,
+	};
+
+	return take_range(download,
+			  s3_range_fetch(download->source, download->ctx, &range, take_bytes,
+					 download, &download->ret->retry_after_ms, err));
+}
+
+static enum step first_transfer(struct download *download, struct err *err)
+{
+	struct s3_failure failure = { .retry_after_ms = FETCHED_UNKNOWN };
+
+	if (ask(download, &failure, err) == 0)
+		return STEP_DONE;
+	bool is_broken = download->parts && err->kind == ERR_UNREACHABLE;
+	if (download->is_stopped || download->verify.is_asking || is_broken)
+		*err = (struct err)ERR_INIT;
+	if (download->is_stopped)
+		return STEP_DONE;
+	if (download->verify.is_asking)
+		return ask_parts(download, err);
+	if (is_broken)
+		return mend_first(download, err);
+	if (download->is_misfit ||
+	    (download->offset && (failure.status == 412 || failure.status == 416)))
+		return STEP_AGAIN;
+	download->ret->retry_after_ms = failure.retry_after_ms;
+	return STEP_FAILED;
+}
+
+static enum step take_parts(struct download *download, struct err *err)
+{
+	const void *data = NULL;
+	size_t len = 0;
+
+	while (download->parts) {
+		enum step step = take_range(download,
+					    s3_parts_next(download->parts, &data, &len,
+							  &download->ret->retry_after_ms, err));
+		if (step != STEP_DONE || len == 0)
+			return step;
+		if (take_bytes(download, data, len, err) < 0)
+			return STEP_FAILED;
+	}
+	return STEP_DONE;
+}
+
+static enum step try(struct download *download, struct err *err)
+{
+	enum step step = first_transfer(download, err);
+
+	if (step != STEP_DONE || download->is_unchanged)
+		return step;
+	step = take_parts(download, err);
+	if (step != STEP_DONE)
+		return step;
+	if (download->size != SIZE_UNKNOWN && download->at != download->size) {
+		fail(download, ERR_UNREACHABLE, "the content was cut", err);
+		return STEP_FAILED;
+	}
+	return take_verified(download, s3_verify_end(&download->verify, err));
+}
+
+/* ---- from try to try ---- */
+
+static void release_try(struct download *download)
+{
+	s3_parts_free(steal_ptr(&download->parts));
+	s3_verify_reset(&download->verify);
+}
+
+static int start_over(struct download *download, struct err *err)
+{
+	release_try(download);
+	download->etag[0] = '\0';
+	download->offset = download->at = 0;
+	download->size = SIZE_UNKNOWN;
+	download->is_misfit = download->is_stopped = false;
+	download->ret->version.token[0] = '\0';
+	*err = (struct err)ERR_INIT;
+	return sink_restart(download->sink, err);
+}
+
+/* The validator is the ETag, and on a second line the state of the checksum. */
+static void keep_state(struct download *download)
+{
+	char text[VERSION_SIZE + S3_CHECKSUM_TEXT_SIZE], state[S3_CHECKSUM_TEXT_SIZE];
+
+	if (!download->etag[0] || !s3_verify_save(&download->verify, state))
+		return;
+	snprintf(text, sizeof(text), "%s\n%s", download->etag, state);
+	sink_resumable(download->sink, text);
+}
+
+/* What an interrupted download has left in the sink. */
+static int find_offset(struct download *download, struct err *err)
+{
+	const char *validator = NULL;
+	uint64_t offset = sink_offset(download->sink, &validator);
+
+	if (!offset)
+		return 0;
+	size_t len = validator ? strcspn(validator, "\n") : 0;
+	if (len > 0 && len < sizeof(download->etag)) {
+		memcpy(download->etag, validator, len);
+		download->etag[len] = '\0';
+		download->offset = download->at = offset;
+		if (s3_verify_restore(&download->verify, validator[len] ? validator + len + 1 : "",
+				      offset))
+			return 0;
+	}
+	return start_over(download, err);
+}
+
+static enum step run(struct download *download, struct err *err)
+{
+	enum step step = STEP_FAILED;
+
+	if (find_offset(download, err) < 0)
+		return STEP_FAILED;
+	for (download->tries = 1; download->tries <= TRIES; download->tries++) {
+		if (download->tries > TRIES_RANGES)
+			download->is_one_transfer = true;
+		step = try(download, err);
+		if (step == STEP_FAILED)
+			keep_state(download);
+		if (step != STEP_AGAIN)
+			return step;
+		if (start_over(download, err) < 0)
+			return STEP_FAILED;
+	}
+	fail(download, ERR_BUSY, "the object changes while it is downloaded", err);
+	return STEP_FAILED;
+}
+
+enum fetch_result s3_object_download_if_changed(void *state, struct fetch_ctx *ctx,
+						const struct version *have, struct sink *sink,
+						struct fetched *ret, struct err *err)
+{
+	struct download download = {
+		.source = state,
+		.ctx = ctx,
+		.have = have && version_is_usable(have->token) ? have : NULL,
+		.sink = sink,
+		.ret = ret,
+		.verify = { .source = state, .ctx = ctx },
+		.size = SIZE_UNKNOWN,
+	};
+	enum step step = run(&download, err);
+	release_try(&download);
+	if (step != STEP_DONE)
+		return FETCH_FAILED;
+	return download.is_unchanged ? FETCH_UNCHANGED : FETCH_UPDATED;
+}
+
+int s3_object_download(void *state, struct fetch_ctx *ctx, struct sink *sink, struct fetched *ret,
+		       struct err *err)
+{
+	return s3_object_download_if_changed(state, ctx, NULL, sink, ret, err) == FETCH_FAILED ? -1
+											       : 0;
+}

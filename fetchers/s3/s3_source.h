@@ -1,0 +1,74 @@
+/*
+ * s3_source: the options of the s3 fetcher, checked, and what was learned about the service.
+ *
+ * Everything is constant once made but what lock guards: the region that the service names and how
+ * far its clock is from ours. A source may be asked by several threads at once (the parts of one
+ * object).
+ */
+#ifndef FETCHERS_S3_S3_SOURCE_H
+#define FETCHERS_S3_S3_SOURCE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "fetchers/aws/aws_credentials.h"
+#include "fetchers/s3/s3_name.h"
+#include "config/option.h"
+
+/* For people in messages: what is longer is shortened in the middle. */
+#define S3_SHOWN_SIZE 160
+
+enum s3_checksum_mode {
+	S3_CHECKSUM_AUTO,    /* checked where the service sends one */
+	S3_CHECKSUM_REQUIRE, /* an object without one is refused */
+	S3_CHECKSUM_OFF,     /* not asked for */
+};
+
+enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
+
+/* Strings are borrowed from the options, where nothing else is said; NULL: not set. */
+struct s3_source {
+	const char *bucket, *key;
+	const char *version_id;
+	const char *version_header; /* its value is the version that people see */
+	const char *const *content_types;
+	const char *sse_c_key_file;
+	const char *ca_file, *proxy;
+	bool is_virtual; /* the bucket stands in the host, not in the path */
+	bool requester_pays, anonymous;
+	enum s3_checksum_mode checksum;
+	uint64_t part_size_bytes; /* larger objects come in parts of this size */
+	uint32_t parallel_parts;  /* so many at once, at least 1 */
+	bool is_parallel;	  /* from the start; else only where one transfer is not fast */
+	int64_t connect_timeout_ms, stall_timeout_ms;
+
+	/* Where; see s3_address.h. */
+	bool is_tls;
+	char *endpoint_host;		  /* owned; "host[:port]", lower case; NULL: AWS */
+	char *prefix;			  /* owned; the path before the bucket: "", "/storage/s3" */
+	char home_region[S3_REGION_SIZE]; /* as configured */
+	char *origin;			  /* owned */
+	char *url;			  /* owned; for people: "s3://bucket/key[?endpoint=…]" */
+	struct aws_chain *chain;	  /* counted */
+
+	pthread_mutex_t lock;	     /* a leaf */
+	char region[S3_REGION_SIZE]; /* guarded by lock; in use: home_region, or what was learned */
+	int64_t clock_ahead_ms;	     /* guarded by lock; the service's clock minus ours */
+	bool warned_unconditional;   /* guarded by lock; free for the use of s3_object.c */
+};
+
+extern const struct option_spec s3_source_options[];
+
+/* "s3://bucket/key" for messages; returns ret. */
+const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE]);
+
+/* The functions of struct source_type and struct fetcher_ops; state is a struct s3_source. */
+int s3_source_init(void **ret_state, const struct options *options, struct err *err);
+void s3_source_free(void *state);
+const char *s3_source_describe(void *state);
+const char *s3_source_origin(void *state);
+int s3_source_from_url(struct options *options, const char *url, struct err *err);
+
+#endif

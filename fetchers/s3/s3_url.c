@@ -1,0 +1,77 @@
+/*
+ * s3_url: "s3://bucket/key?region=…&endpoint=…", as terms on the command line are written. What is
+ * special in an URL is percent-encoded in the key; behind "?" stand further options of the fetcher.
+ */
+#include <string.h>
+
+#include "base/util.h"
+#include "fetchers/s3/s3_source.h"
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* In place; "+" stands for itself. */
+static int decode(char *text, struct err *err)
+{
+	char *end = text;
+
+	for (; *text; text++) {
+		if (*text != '%') {
+			*end++ = *text;
+			continue;
+		}
+		int high = hex_digit(text[1]), low = high < 0 ? -1 : hex_digit(text[2]);
+		if (low < 0 || high + low == 0)
+			return err_set(err, ERR_CONFIG,
+				       "URL: a \"%%\" that is not followed by the two hexadecimal "
+				       "digits of a byte (a \"%%\" itself is written %%25)");
+		*end++ = (char)(high << 4 | low);
+		text += 2;
+	}
+	*end = '\0';
+	return 0;
+}
+
+static int take_pair(struct options *options, char *pair, struct err *err)
+{
+	char *value = strchr(pair, '=');
+
+	if (!value)
+		return err_set(err, ERR_CONFIG, "URL: \"%.64s\" is not of the form OPTION=VALUE",
+			       pair);
+	*value++ = '\0';
+	if (decode(pair, err) < 0 || decode(value, err) < 0)
+		return -1;
+	if (strcmp(pair, "bucket") == 0 || strcmp(pair, "key") == 0)
+		return err_set(err, ERR_CONFIG, "URL: %s stands before the \"?\"", pair);
+	return options_set(options, pair, value, err);
+}
+
+int s3_source_from_url(struct options *options, const char *url, struct err *err)
+{
+	_cleanup_free_ char *text = strdup(url + strlen("s3://"));
+
+	if (!text)
+		return err_set(err, ERR_INTERNAL, "s3: out of memory");
+	char *query = strchr(text, '?'), *bucket = text;
+	if (query)
+		*query++ = '\0';
+	char *key = strchr(bucket, '/');
+	if (!key || !key[1])
+		return err_set(err, ERR_CONFIG, "URL: is not of the form s3://BUCKET/KEY");
+	*key++ = '\0';
+	if (decode(bucket, err) < 0 || decode(key, err) < 0 ||
+	    options_set(options, "bucket", bucket, err) < 0 ||
+	    options_set(options, "key", key, err) < 0)
+		return -1;
+	for (char *pair; (pair = strsep(&query, "&"));) {
+		if (*pair && take_pair(options, pair, err) < 0)
+			return -1;
+	}
+	return 0;
+}

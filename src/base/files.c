@@ -1,0 +1,108 @@
+#include "base/files.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/read.h"
+#include "base/util.h"
+#include "base/helper.h"
+
+static struct helper *opener;
+
+void files_set_helper(struct helper *helper)
+{
+	opener = helper;
+}
+
+static enum err_kind kind_of(int number)
+{
+	switch (number) {
+	case ENOENT:
+	case ENOTDIR:
+		return ERR_NOT_FOUND;
+	case EACCES:
+	case EPERM:
+		return ERR_DENIED;
+	case EISDIR:
+	case ELOOP:
+	case ENAMETOOLONG:
+	case ENXIO:
+		return ERR_BAD_DATA;
+	case ENOSPC:
+		return ERR_BUSY;
+	default:
+		return ERR_INTERNAL;
+	}
+}
+
+int files_fail(struct err *err)
+{
+	enum err_kind kind = kind_of(errno);
+	char reason[128];
+
+	const char *text = strerror_r(errno, reason, sizeof(reason));
+	if (kind == ERR_DENIED)
+		return err_set(err, kind, "%s (to uid %u)", text, (unsigned)geteuid());
+	if (kind == ERR_BUSY) /* what inotify_add_watch(2) means by it */
+		return err_set(
+			err, kind,
+			"no more inotify watches (fs.inotify.max_user_watches): terms follow "
+			"at their refresh_interval");
+	return err_set(err, kind, "%s", text);
+}
+
+static bool helper_may(void)
+{
+	return opener && (errno == EACCES || errno == EPERM);
+}
+
+int files_open(const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		fd = helper_may() ? opener->open_file(opener, path, err) : files_fail(err);
+	return fd < 0 ? err_prefix(err, "opening %s", path) : fd;
+}
+
+ssize_t files_read(const char *path, void *ret, size_t size, struct err *err)
+{
+	_cleanup_close_ int fd = files_open(path, err);
+
+	if (fd < 0)
+		return -1;
+	ssize_t len = read_full(fd, ret, size);
+	if (len < 0) {
+		files_fail(err);
+		return err_prefix(err, "reading %s", path);
+	}
+	return len;
+}
+
+int files_stat(const char *path, struct stat *ret, struct err *err)
+{
+	if (stat(path, ret) == 0)
+		return 0;
+	int rc = helper_may() ? opener->look(opener, path, true, ret, err) : files_fail(err);
+	return rc < 0 ? err_prefix(err, "looking at %s", path) : 0;
+}
+
+int files_lstat(const char *path, struct stat *ret, struct err *err)
+{
+	if (lstat(path, ret) == 0)
+		return 0;
+	int rc = helper_may() ? opener->look(opener, path, false, ret, err) : files_fail(err);
+	return rc < 0 ? err_prefix(err, "looking at %s", path) : 0;
+}
+
+int files_watch(int inotify, const char *directory, struct err *err)
+{
+	const char *shown = *directory ? directory : "/";
+	int wd = inotify_add_watch(inotify, shown, FILES_WATCH_EVENTS);
+
+	if (wd < 0)
+		wd = helper_may() ? opener->watch(opener, inotify, directory, err)
+				  : files_fail(err);
+	return wd < 0 ? err_prefix(err, "watching %s", shown) : wd;
+}

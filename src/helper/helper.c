@@ -1,0 +1,329 @@
+/* The worker's side of the helper; any thread. */
+#include "helper/helper.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/util.h"
+#include "keeper/channel.h"
+
+/* The helper's own limit comes first, with a better message. */
+#define PROGRAM_TIMEOUT_MS (HELPER_TIMEOUT_MS + 5 * MS_PER_S)
+
+struct worker_helper {
+	struct helper helper;
+	int channel;	       /* borrowed; to the keeper */
+	struct cancel *cancel; /* borrowed; NULL: none */
+
+	/* A leaf. Nothing that may block happens under it: what is sent over the sockets is one
+	 * small packet, or an error. */
+	pthread_mutex_t lock;
+	int socket; /* owned; guarded by lock; -1: no helper is known */
+};
+
+struct request {
+	char text[HELPER_REQUEST_MAX];
+	size_t len;
+	int inotify;   /* borrowed; -1: none */
+	int wait_ms;   /* -1: as long as it takes */
+	int cancel_fd; /* borrowed; -1: none */
+};
+
+struct answer {
+	char *output; /* HELPER_OUTPUT_MAX bytes; NULL: none is expected */
+	size_t used;
+	void *result; /* result_bytes; NULL: none is expected */
+	size_t result_bytes;
+	int fd; /* owned; -1: none came */
+	bool is_done;
+};
+
+/* ---- asking ---- */
+
+/* The keeper starts a helper at the other end, or closes it. */
+static int ask_keeper(struct worker_helper *helper, struct err *err)
+{
+	int pair[2];
+
+	if (channel_new(pair, err) < 0)
+		return -1;
+	_cleanup_close_ int ours = pair[0];
+	_cleanup_close_ int theirs = pair[1];
+	if (channel_send(helper->channel, CHANNEL_HELPER, theirs) < 0)
+		return err_set(err, ERR_UNREACHABLE, "the keeper is gone");
+	helper->socket = steal_fd(&ours);
+	return 0;
+}
+
+/* 0 or errno. */
+static int send_packet(int socket, const struct request *request, int reply)
+{
+	int fds[HELPER_FDS_MAX] = { reply, request->inotify };
+	size_t n_bytes = (request->inotify < 0 ? 1 : HELPER_FDS_MAX) * sizeof(int);
+	char control[CMSG_SPACE(sizeof(fds))] = { 0 };
+	struct iovec iov = { .iov_base = (void *)request->text, .iov_len = request->len };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = CMSG_SPACE(n_bytes),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(n_bytes);
+	memcpy(CMSG_DATA(cmsg), fds, n_bytes);
+	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
+}
+
+static bool is_gone(int failure)
+{
+	return failure == EPIPE || failure == ECONNRESET || failure == ENOTCONN;
+}
+
+/* To the helper that there is, or to a new one if that has died. */
+static int send_request(struct worker_helper *helper, const struct request *request, int reply,
+			struct err *err)
+{
+	int failure = ENOTCONN;
+
+	pthread_mutex_lock(&helper->lock);
+	if (helper->socket >= 0)
+		failure = send_packet(helper->socket, request, reply);
+	int rc = 0;
+	if (is_gone(failure)) {
+		close_cleanup(&helper->socket);
+		helper->socket = -1;
+		rc = ask_keeper(helper, err);
+		if (rc == 0)
+			failure = send_packet(helper->socket, request, reply);
+	}
+	pthread_mutex_unlock(&helper->lock);
+	if (rc < 0)
+		return -1;
+	if (is_gone(failure))
+		return err_set(err, ERR_UNREACHABLE, "there is no helper");
+	if (failure == EAGAIN)
+		return err_set(err, ERR_BUSY, "too many requests are waiting for the helper");
+	errno = failure;
+	return failure ? err_errno(err, "the helper") : 0;
+}
+
+/* ---- the answer ---- */
+
+static int take_error(const char *packet, size_t len, struct err *err)
+{
+	enum err_kind kind = len ? (enum err_kind)packet[0] : ERR_INTERNAL;
+	bool is_known = kind == ERR_DENIED || kind == ERR_UNREACHABLE || kind == ERR_BUSY ||
+			kind == ERR_NOT_FOUND || kind == ERR_BAD_DATA;
+
+	return err_set(err, is_known ? kind : ERR_INTERNAL, "%.*s", len ? (int)len - 1 : 0,
+		       packet + 1);
+}
+
+static int take_packet(struct answer *answer, const char *packet, size_t len, struct err *err)
+{
+	switch (packet[0]) {
+	case HELPER_OUTPUT:
+		if (!answer->output || len - 1 > HELPER_OUTPUT_MAX - answer->used)
+			return err_set(err, ERR_DENIED, "more than %d KiB of output",
+				       HELPER_OUTPUT_MAX / 1024);
+		memcpy(answer->output + answer->used, packet + 1, len - 1);
+		answer->used += len - 1;
+		return 0;
+	case HELPER_DONE:
+		if (len - 1 != answer->result_bytes)
+			return err_set(err, ERR_INTERNAL, "the helper is of another version");
+		if (answer->result)
+			memcpy(answer->result, packet + 1, len - 1);
+		answer->is_done = true;
+		return 0;
+	default:
+		return take_error(packet + 1, len - 1, err);
+	}
+}
+
+static void take_fd(struct answer *answer, struct msghdr *msg)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)) && answer->fd < 0)
+		memcpy(&answer->fd, CMSG_DATA(cmsg), sizeof(int));
+}
+
+static int receive(int reply, struct answer *answer, struct err *err)
+{
+	char packet[1 + HELPER_PACKET_MAX];
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = packet, .iov_len = sizeof(packet) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t len = recvmsg(reply, &msg, MSG_CMSG_CLOEXEC);
+
+	if (len < 0)
+		return errno == EINTR ? 0 : err_errno(err, "the helper");
+	if (len == 0)
+		return err_set(err, ERR_UNREACHABLE, "there is no helper, or it died");
+	take_fd(answer, &msg);
+	int rc = take_packet(answer, packet, (size_t)len, err);
+	secret_wipe(packet, (size_t)len);
+	return rc;
+}
+
+static int wait_for_answer(const struct request *request, int reply, struct answer *answer,
+			   struct err *err)
+{
+	int64_t deadline_ms = clock_boot_ms() + request->wait_ms;
+	struct pollfd pfds[] = {
+		{ .fd = reply, .events = POLLIN },
+		{ .fd = request->cancel_fd, .events = POLLIN },
+	};
+	int64_t left_ms = -1;
+
+	while (!answer->is_done) {
+		if (request->wait_ms >= 0)
+			left_ms = deadline_ms - clock_boot_ms();
+		if (request->wait_ms >= 0 && left_ms <= 0)
+			return err_set(err, ERR_UNREACHABLE, "the helper does not answer");
+		if (poll(pfds, ARRAY_SIZE(pfds), (int)left_ms) <= 0)
+			continue;
+		if (pfds[1].revents)
+			return err_set(err, ERR_CANCELED, "canceled");
+		if (receive(reply, answer, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int ask(struct worker_helper *helper, const struct request *request, struct answer *answer,
+	       struct err *err)
+{
+	int pair[2];
+
+	if (channel_new(pair, err) < 0)
+		return -1;
+	_cleanup_close_ int ours = pair[0];
+	_cleanup_close_ int theirs = pair[1];
+	if (send_request(helper, request, theirs, err) < 0)
+		return -1;
+	close(steal_fd(&theirs));
+	return wait_for_answer(request, ours, answer, err);
+}
+
+/* ---- what can be asked ---- */
+
+static int credential_process(struct helper *base, struct cancel *cancel,
+			      const char *credentials_file, const char *profile, char *ret_output,
+			      size_t *ret_len, struct err *err)
+{
+	struct worker_helper *helper = container_of(base, struct worker_helper, helper);
+	struct answer answer = { .output = ret_output, .fd = -1 };
+	struct request request = {
+		.inotify = -1,
+		.wait_ms = PROGRAM_TIMEOUT_MS,
+		.cancel_fd = cancel->fd,
+	};
+
+	int len = snprintf(request.text, sizeof(request.text), "%c%s%c%s", HELPER_PROGRAM,
+			   credentials_file ? credentials_file : "", '\0', profile);
+	if (len < 0 || (size_t)len >= sizeof(request.text))
+		return err_set(err, ERR_DENIED, "the names of file and profile are too long");
+	request.len = (size_t)len + 1;
+	int rc = ask(helper, &request, &answer, err);
+	close_cleanup(&answer.fd);
+	if (rc == 0)
+		*ret_len = answer.used;
+	return rc;
+}
+
+/* One whose answer takes as long as the file system does, as open(2) would. */
+static int ask_of_path(struct helper *base, char kind, const char *path, int inotify,
+		       struct answer *answer, struct err *err)
+{
+	struct worker_helper *helper = container_of(base, struct worker_helper, helper);
+	struct request request = {
+		.inotify = inotify,
+		.wait_ms = -1,
+		.cancel_fd = helper->cancel ? helper->cancel->fd : -1,
+	};
+
+	int len = snprintf(request.text, sizeof(request.text), "%c%s", kind, path);
+	if (len < 0 || (size_t)len >= sizeof(request.text))
+		return err_set(err, ERR_BAD_DATA, "the name is too long");
+	request.len = (size_t)len + 1;
+	return ask(helper, &request, answer, err);
+}
+
+static int open_file(struct helper *base, const char *path, struct err *err)
+{
+	struct answer answer = { .fd = -1 };
+
+	int rc = ask_of_path(base, HELPER_OPEN, path, -1, &answer, err);
+	_cleanup_close_ int fd = answer.fd;
+	if (rc == 0 && fd < 0)
+		return err_set(err, ERR_INTERNAL, "no descriptor came");
+	return rc < 0 ? -1 : steal_fd(&fd);
+}
+
+static int look(struct helper *base, const char *path, bool follow, struct stat *ret,
+		struct err *err)
+{
+	struct stat st;
+	struct answer answer = { .result = &st, .result_bytes = sizeof(st), .fd = -1 };
+
+	int rc = ask_of_path(base, follow ? HELPER_STAT : HELPER_LSTAT, path, -1, &answer, err);
+	close_cleanup(&answer.fd);
+	if (rc == 0)
+		*ret = st;
+	return rc;
+}
+
+static int watch(struct helper *base, int inotify, const char *directory, struct err *err)
+{
+	int wd = -1;
+	struct answer answer = { .result = &wd, .result_bytes = sizeof(wd), .fd = -1 };
+
+	int rc = ask_of_path(base, HELPER_WATCH, directory, inotify, &answer, err);
+	close_cleanup(&answer.fd);
+	return rc < 0 ? -1 : wd;
+}
+
+/* ---- life ---- */
+
+int helper_new(struct helper **ret, int channel, struct cancel *cancel, struct err *err)
+{
+	struct worker_helper *helper = calloc(1, sizeof(*helper));
+
+	if (!helper)
+		return err_set(err, ERR_INTERNAL, "helper: out of memory");
+	helper->helper.credential_process = credential_process;
+	helper->helper.open_file = open_file;
+	helper->helper.look = look;
+	helper->helper.watch = watch;
+	helper->channel = channel;
+	helper->cancel = cancel;
+	helper->socket = -1;
+	pthread_mutex_init(&helper->lock, NULL);
+	*ret = &helper->helper;
+	return 0;
+}
+
+void helper_free(struct helper *base)
+{
+	if (!base)
+		return;
+	struct worker_helper *helper = container_of(base, struct worker_helper, helper);
+	close_cleanup(&helper->socket);
+	pthread_mutex_destroy(&helper->lock);
+	free(helper);
+}

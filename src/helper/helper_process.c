@@ -1,0 +1,309 @@
+/*
+ * The helper itself: one thread that receives requests, and one for each of them.
+ *
+ * What a request's thread needs is immutable, or its own. Threads are detached; programs are waited
+ * for at the end, as their threads kill them, files are not.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "helper/helper.h"
+#include "base/files.h"
+
+#define STACK_BYTES ((size_t)256 * 1024)
+
+/* Programs are killed as soon as the worker's sockets are closed. */
+#define END_MS 150
+
+struct server {
+	struct helper_setup setup;
+	struct helper_names *names; /* for good */
+	pthread_attr_t attributes;
+
+	pthread_mutex_t lock; /* a leaf */
+	pthread_cond_t ended;
+	unsigned n_programs; /* guarded by lock */
+	unsigned n_files;    /* guarded by lock */
+};
+
+struct request {
+	struct server *server;
+	char text[HELPER_REQUEST_MAX + 1]; /* with a NUL behind it */
+	size_t len;
+	int fds[HELPER_FDS_MAX]; /* owned: for the answer, inotify; -1: none */
+};
+
+static void request_free(struct request *request)
+{
+	for (size_t i = 0; i < HELPER_FDS_MAX; i++)
+		close_cleanup(&request->fds[i]);
+	free(request);
+}
+
+DEFINE_CLEANUP(struct request, request_free)
+
+/* ---- one request ---- */
+
+/* "cFILE\0PROFILE\0" */
+static int run_program(const struct request *request, struct err *err)
+{
+	_cleanup_free_ char *command = NULL;
+	const char *file = request->text + 1;
+	const char *profile = memchr(file, '\0', request->len - 1);
+
+	if (!profile++ || profile == request->text + request->len)
+		return err_set(err, ERR_DENIED, "no profile is named");
+	if (request->server->setup.command(*file ? file : NULL, profile, &command, err) < 0)
+		return -1;
+	helper_run(command, request->fds[0]);
+	return 0;
+}
+
+static int check_path(const struct request *request, const char *path, struct err *err)
+{
+	const struct server *server = request->server;
+	bool (*names_file)(const char *path) = server->setup.names_file;
+
+	if (helper_names_file(server->names, path) || (names_file && names_file(path)))
+		return 0;
+	return err_set(err, ERR_DENIED, "the configuration does not name it");
+}
+
+static int open_file(const struct request *request, struct err *err)
+{
+	const char *path = request->text + 1;
+
+	if (check_path(request, path, err) < 0)
+		return -1;
+	_cleanup_close_ int fd = helper_open(path, err);
+	if (fd < 0)
+		return -1;
+	helper_reply_done(request->fds[0], "", 0, fd);
+	return 0;
+}
+
+static int look(const struct request *request, struct err *err)
+{
+	const char *path = request->text + 1;
+	struct stat st;
+
+	if (check_path(request, path, err) < 0)
+		return -1;
+	int rc = request->text[0] == HELPER_STAT ? stat(path, &st) : lstat(path, &st);
+	if (rc < 0)
+		return files_fail(err);
+	helper_reply_done(request->fds[0], &st, sizeof(st), -1);
+	return 0;
+}
+
+static int watch(const struct request *request, struct err *err)
+{
+	const char *directory = request->text + 1;
+
+	if (!helper_names_directory(request->server->names, directory))
+		return err_set(err, ERR_DENIED, "the configuration names no file in it");
+	int wd = inotify_add_watch(request->fds[1], *directory ? directory : "/",
+				   FILES_WATCH_EVENTS);
+	if (wd < 0)
+		return files_fail(err);
+	helper_reply_done(request->fds[0], &wd, sizeof(wd), -1);
+	return 0;
+}
+
+static int serve_request(const struct request *request, struct err *err)
+{
+	switch (request->text[0]) {
+	case HELPER_PROGRAM:
+		return run_program(request, err);
+	case HELPER_OPEN:
+		return open_file(request, err);
+	case HELPER_STAT:
+	case HELPER_LSTAT:
+		return look(request, err);
+	case HELPER_WATCH:
+		return watch(request, err);
+	default:
+		return err_set(err, ERR_DENIED, "no such request");
+	}
+}
+
+/* ---- its thread ---- */
+
+static unsigned *count_of(struct server *server, const struct request *request)
+{
+	return request->text[0] == HELPER_PROGRAM ? &server->n_programs : &server->n_files;
+}
+
+static bool enter(struct server *server, const struct request *request, struct err *err)
+{
+	bool is_program = request->text[0] == HELPER_PROGRAM;
+	unsigned max = is_program ? HELPER_PROGRAMS_MAX : HELPER_FILES_MAX;
+	unsigned *count = count_of(server, request);
+
+	pthread_mutex_lock(&server->lock);
+	bool is_free = *count < max;
+	*count += is_free;
+	pthread_mutex_unlock(&server->lock);
+	if (!is_free)
+		err_set(err, ERR_BUSY,
+			is_program ? "%u programs are running already"
+				   : "%u files are being opened already",
+			max);
+	return is_free;
+}
+
+static void leave(struct server *server, unsigned *count)
+{
+	pthread_mutex_lock(&server->lock);
+	(*count)--;
+	pthread_cond_signal(&server->ended);
+	pthread_mutex_unlock(&server->lock);
+}
+
+static void *thread_main(void *arg)
+{
+	struct request *request = arg;
+	struct server *server = request->server;
+	unsigned *count = count_of(server, request);
+	struct err err = ERR_INIT;
+
+	if (serve_request(request, &err) < 0)
+		helper_reply_error(request->fds[0], &err);
+	request_free(request);
+	leave(server, count);
+	return NULL;
+}
+
+/* Takes the request. */
+static void handle(struct server *server, struct request *taken)
+{
+	_cleanup_(request_free_cleanup) struct request *request = taken;
+	struct err err = ERR_INIT;
+	pthread_t thread;
+
+	if (!enter(server, request, &err)) {
+		helper_reply_error(request->fds[0], &err);
+		return;
+	}
+	int failure = pthread_create(&thread, &server->attributes, thread_main, request);
+	if (failure == 0) {
+		steal_ptr(&request);
+		return;
+	}
+	leave(server, count_of(server, request));
+	err_set(&err, ERR_INTERNAL, "the helper has no thread: %s", strerror(failure));
+	helper_reply_error(request->fds[0], &err);
+}
+
+/* ---- receiving ---- */
+
+static void take_fds(struct request *request, struct msghdr *msg)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len <= CMSG_LEN(sizeof(request->fds)))
+		memcpy(request->fds, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
+}
+
+/* 0: the worker is gone. */
+static ssize_t receive(const struct server *server, struct request *request)
+{
+	char control[CMSG_SPACE(sizeof(request->fds))] = { 0 };
+	struct iovec iov = { .iov_base = request->text, .iov_len = HELPER_REQUEST_MAX };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t len;
+
+	do
+		len = recvmsg(server->setup.socket, &msg, MSG_CMSG_CLOEXEC);
+	while (len < 0 && errno == EINTR);
+	if (len > 0) {
+		take_fds(request, &msg);
+		request->len = (size_t)len;
+	}
+	return len;
+}
+
+static void serve(struct server *server)
+{
+	for (;;) {
+		_cleanup_(request_free_cleanup) struct request *request = calloc(1,
+										 sizeof(*request));
+		if (!request)
+			return;
+		request->server = server;
+		memset(request->fds, 0xff, sizeof(request->fds));
+		if (receive(server, request) <= 0)
+			return;
+		if (request->fds[0] >= 0)
+			handle(server, steal_ptr(&request));
+	}
+}
+
+static void wait_for_programs(struct server *server)
+{
+	struct timespec deadline = clock_after(END_MS);
+	int result = 0;
+
+	pthread_mutex_lock(&server->lock);
+	while (server->n_programs && result == 0)
+		result = pthread_cond_clockwait(&server->ended, &server->lock, CLOCK_MONOTONIC,
+						&deadline);
+	pthread_mutex_unlock(&server->lock);
+}
+
+/* ---- life ---- */
+
+/* Programs find nothing of ours: neither who waits to be told that the service is ready, nor
+ * descriptors, which are all close-on-exec. */
+static void prepare_process(void)
+{
+	static const char *const ours[] = {
+		"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
+		"LISTEN_PID",	 "LISTEN_FDS",	 "LISTEN_FDNAMES",
+	};
+
+	prctl(PR_SET_NAME, "rptfs-helper");
+	/* SIGINT and SIGHUP reach the whole foreground group: we end when the worker does. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		unsetenv(ours[i]);
+}
+
+int helper_serve(const struct helper_setup *setup)
+{
+	/* Not on the stack: threads that are stuck in a file system outlive this function. */
+	static struct server server = {
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.ended = PTHREAD_COND_INITIALIZER,
+	};
+	struct err err = ERR_INIT;
+
+	prepare_process();
+	server.setup = *setup;
+	if (helper_names_new(&server.names, setup->config, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "helper_failed", LOG_STR("error", err.msg));
+		return 1;
+	}
+	pthread_attr_init(&server.attributes);
+	pthread_attr_setdetachstate(&server.attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&server.attributes, STACK_BYTES);
+	serve(&server);
+	wait_for_programs(&server);
+	close(setup->socket);
+	return 0;
+}

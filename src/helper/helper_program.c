@@ -1,0 +1,262 @@
+#include "helper/helper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/util.h"
+
+/* What execvp() failing looks like, as in a shell. */
+#define EXIT_NOT_RUN 127
+
+/* ---- the command line ---- */
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Copies one word without its quotes. Returns where it ends in the command; NULL: within a quote.
+ */
+static const char *copy_word(const char *at, char **out)
+{
+	char quote = 0;
+
+	for (; *at && (quote || !is_blank(*at)); at++) {
+		bool is_quote = *at == '"' || *at == '\'';
+		if (is_quote && (!quote || quote == *at)) {
+			quote = quote ? 0 : *at;
+			continue;
+		}
+		/* Between double quotes, a backslash stands for itself before most characters. */
+		if (*at == '\\' && quote != '\'' &&
+		    (!quote || (at[1] && strchr("\"\\$`", at[1])))) {
+			if (!*++at)
+				return NULL;
+		}
+		*(*out)++ = *at;
+	}
+	*(*out)++ = '\0';
+	return quote ? NULL : at;
+}
+
+int helper_split(const char *command, char ***ret, struct err *err)
+{
+	/* A word takes at least two characters of the command but for the last. */
+	size_t max_words = strlen(command) / 2 + 2;
+	_cleanup_free_ char **words = calloc(1, max_words * sizeof(*words) + strlen(command) + 1);
+	size_t n = 0;
+
+	if (!words)
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	char *out = (char *)&words[max_words];
+	for (;;) {
+		while (is_blank(*command))
+			command++;
+		if (!*command)
+			break;
+		words[n++] = out;
+		command = copy_word(command, &out);
+		if (!command)
+			return err_set(err, ERR_DENIED, "the command has a quote without its end");
+	}
+	if (!n)
+		return err_set(err, ERR_DENIED, "the command is empty");
+	*ret = steal_ptr(&words);
+	return 0;
+}
+
+/* ---- answers ---- */
+
+static int reply_packet(int reply, char type, const void *data, size_t len, int fd)
+{
+	char packet[1 + HELPER_PACKET_MAX];
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = packet, .iov_len = 1 + len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	packet[0] = type;
+	memcpy(packet + 1, data, len);
+	if (fd >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	}
+	ssize_t sent = sendmsg(reply, &msg, MSG_NOSIGNAL);
+	secret_wipe(packet, 1 + len);
+	return sent < 0 ? -1 : 0;
+}
+
+void helper_reply_done(int reply, const void *result, size_t len, int fd)
+{
+	reply_packet(reply, HELPER_DONE, result, len, fd);
+}
+
+void helper_reply_error(int reply, const struct err *err)
+{
+	char text[1 + sizeof(err->msg)];
+
+	text[0] = (char)err->kind;
+	size_t len = strlen(err->msg);
+	memcpy(text + 1, err->msg, len);
+	reply_packet(reply, HELPER_ERROR, text, 1 + len, -1);
+}
+
+/* ---- the program ---- */
+
+struct program {
+	pid_t pid;
+	int output; /* owned */
+	int reply;
+	size_t output_bytes;
+};
+
+__attribute__((noreturn)) static void exec_program(char **words, int output)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	sigset_t none;
+
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0) {
+		close_range(STDERR_FILENO + 1, ~0U, 0);
+		execvp(words[0], words);
+	}
+	_exit(EXIT_NOT_RUN);
+}
+
+static int start(struct program *program, char **words, struct err *err)
+{
+	int pair[2];
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_errno(err, "pipe");
+	program->output = pair[0];
+	_cleanup_close_ int writer = pair[1];
+	program->pid = fork();
+	if (program->pid < 0)
+		return err_errno(err, "fork");
+	if (program->pid == 0)
+		exec_program(words, writer);
+	setpgid(program->pid, program->pid); /* whoever comes first */
+	return 0;
+}
+
+/* 1: there is more to come; 0: the program closed its output. */
+static int pass_on(struct program *program, struct err *err)
+{
+	char chunk[HELPER_PACKET_MAX];
+	ssize_t n = read(program->output, chunk, sizeof(chunk));
+
+	if (n < 0)
+		return errno == EINTR ? 1 : err_errno(err, "its output");
+	if (n == 0)
+		return 0;
+	program->output_bytes += (size_t)n;
+	if (program->output_bytes > HELPER_OUTPUT_MAX) {
+		err_set(err, ERR_DENIED, "more than %d KiB of output", HELPER_OUTPUT_MAX / 1024);
+		n = 0;
+	}
+	int rc = n ? reply_packet(program->reply, HELPER_OUTPUT, chunk, (size_t)n, -1) : -1;
+	secret_wipe(chunk, sizeof(chunk));
+	if (rc < 0 && n)
+		return err_set(err, ERR_CANCELED, "nobody waits for it");
+	return rc < 0 ? -1 : 1;
+}
+
+/* Until the output's end: then the program is expected to end, too. */
+static int pump(struct program *program, int64_t deadline_ms, struct err *err)
+{
+	struct pollfd pfds[] = {
+		{ .fd = program->output, .events = POLLIN },
+		{ .fd = program->reply, .events = 0 },
+	};
+	int64_t left_ms;
+	int more = 1;
+
+	while (more > 0) {
+		left_ms = deadline_ms - clock_boot_ms();
+		if (left_ms <= 0)
+			return err_set(err, ERR_UNREACHABLE, "it took more than %d s",
+				       HELPER_TIMEOUT_MS / MS_PER_S);
+		if (poll(pfds, ARRAY_SIZE(pfds), (int)left_ms) <= 0)
+			continue;
+		if (pfds[1].revents)
+			return err_set(err, ERR_CANCELED, "nobody waits for it");
+		more = pass_on(program, err);
+	}
+	return more;
+}
+
+/* A program that closes its output and goes on is given no more time than this. */
+#define END_STEP_MS 5
+#define END_MS	    2000
+
+static int wait_for_end(struct program *program, struct err *err)
+{
+	int status;
+
+	for (int waited_ms = 0; waitpid(program->pid, &status, WNOHANG) == 0;
+	     waited_ms += END_STEP_MS) {
+		if (waited_ms >= END_MS)
+			return err_set(err, ERR_UNREACHABLE,
+				       "it closed its output and did not end");
+		poll(NULL, 0, END_STEP_MS);
+	}
+	program->pid = 0;
+	if (WIFSIGNALED(status))
+		return err_set(err, ERR_DENIED, "it was killed by signal %d", WTERMSIG(status));
+	if (WEXITSTATUS(status) == EXIT_NOT_RUN)
+		return err_set(err, ERR_DENIED, "the program cannot be executed");
+	if (WEXITSTATUS(status))
+		return err_set(err, ERR_DENIED, "it ended with exit code %d", WEXITSTATUS(status));
+	return 0;
+}
+
+static void program_release(struct program *program)
+{
+	if (program->pid > 0) {
+		kill(-program->pid, SIGKILL);
+		waitpid(program->pid, NULL, 0);
+	}
+	close_cleanup(&program->output);
+}
+
+static int run(const char *command, int reply, struct err *err)
+{
+	_cleanup_free_ char **words = NULL;
+	_cleanup_(program_release) struct program program = { .output = -1, .reply = reply };
+	int64_t deadline_ms = clock_boot_ms() + HELPER_TIMEOUT_MS;
+
+	if (helper_split(command, &words, err) < 0 || start(&program, words, err) < 0 ||
+	    pump(&program, deadline_ms, err) < 0)
+		return -1;
+	return wait_for_end(&program, err);
+}
+
+void helper_run(const char *command, int reply)
+{
+	struct err err = ERR_INIT;
+
+	if (run(command, reply, &err) < 0)
+		helper_reply_error(reply, &err);
+	else
+		helper_reply_done(reply, "", 0, -1);
+}

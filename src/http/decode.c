@@ -1,0 +1,210 @@
+#include "http/decode.h"
+
+#include <brotli/decode.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "base/util.h"
+
+#define OUTPUT_SIZE (64 * 1024)
+
+/* RFC 9659: what a decoder of the content coding zstd has to support. */
+#define ZSTD_WINDOW_LOG_MAX 23
+
+struct coding {
+	const char *name;
+	int (*start)(struct decoder *decoder);
+	void (*end)(struct decoder *decoder);
+	int (*feed)(struct decoder *decoder, const void *data, size_t len, struct err *err);
+};
+
+struct decoder {
+	const struct coding *coding;
+	decoder_output *output;
+	void *arg;
+	bool is_complete; /* the input may end here */
+	union {
+		z_stream gzip;
+		BrotliDecoderState *brotli;
+		ZSTD_DStream *zstd;
+	};
+	uint8_t out[OUTPUT_SIZE];
+};
+
+static int broken(const struct decoder *decoder, const char *why, struct err *err)
+{
+	return err_set(err, ERR_BAD_DATA, "content coding %s is broken: %s", decoder->coding->name,
+		       why);
+}
+
+/* ---- gzip (RFC 1952): one member or several ---- */
+
+static int gzip_start(struct decoder *decoder)
+{
+	return inflateInit2(&decoder->gzip, 16 + MAX_WBITS) == Z_OK ? 0 : -1;
+}
+
+static void gzip_end(struct decoder *decoder)
+{
+	inflateEnd(&decoder->gzip);
+}
+
+static int gzip_feed(struct decoder *decoder, const void *data, size_t len, struct err *err)
+{
+	z_stream *z = &decoder->gzip;
+
+	z->next_in = (Bytef *)(uintptr_t)data;
+	z->avail_in = (uInt)len;
+	do {
+		if (decoder->is_complete && z->avail_in) {
+			inflateReset(z);
+			decoder->is_complete = false;
+		}
+		z->next_out = decoder->out;
+		z->avail_out = sizeof(decoder->out);
+		int code = inflate(z, Z_NO_FLUSH);
+		if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR)
+			return broken(decoder, z->msg ? z->msg : "not gzip", err);
+		decoder->is_complete = code == Z_STREAM_END;
+		size_t n = sizeof(decoder->out) - z->avail_out;
+		if (n && decoder->output(decoder->arg, decoder->out, n, err) < 0)
+			return -1;
+	} while (z->avail_in || (!z->avail_out && !decoder->is_complete));
+	return 0;
+}
+
+/* ---- br (RFC 7932) ---- */
+
+static int brotli_start(struct decoder *decoder)
+{
+	decoder->brotli = BrotliDecoderCreateInstance(NULL, NULL, NULL);
+	return decoder->brotli ? 0 : -1;
+}
+
+static void brotli_end(struct decoder *decoder)
+{
+	BrotliDecoderDestroyInstance(decoder->brotli);
+}
+
+static int brotli_feed(struct decoder *decoder, const void *data, size_t len, struct err *err)
+{
+	const uint8_t *in = data;
+	BrotliDecoderResult result;
+
+	if (decoder->is_complete && len)
+		return broken(decoder, "bytes behind its end", err);
+	do {
+		uint8_t *out = decoder->out;
+		size_t space = sizeof(decoder->out);
+		result = BrotliDecoderDecompressStream(decoder->brotli, &len, &in, &space, &out,
+						       NULL);
+		if (result == BROTLI_DECODER_RESULT_ERROR)
+			return broken(decoder,
+				      BrotliDecoderErrorString(
+					      BrotliDecoderGetErrorCode(decoder->brotli)),
+				      err);
+		size_t n = sizeof(decoder->out) - space;
+		if (n && decoder->output(decoder->arg, decoder->out, n, err) < 0)
+			return -1;
+	} while (result == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT);
+	decoder->is_complete = result == BROTLI_DECODER_RESULT_SUCCESS;
+	if (decoder->is_complete && len)
+		return broken(decoder, "bytes behind its end", err);
+	return 0;
+}
+
+/* ---- zstd (RFC 8878): one frame or several ---- */
+
+static int zstd_start(struct decoder *decoder)
+{
+	decoder->zstd = ZSTD_createDStream();
+	if (!decoder->zstd)
+		return -1;
+	ZSTD_DCtx_setParameter(decoder->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
+	return 0;
+}
+
+static void zstd_end(struct decoder *decoder)
+{
+	ZSTD_freeDStream(decoder->zstd);
+}
+
+static int zstd_feed(struct decoder *decoder, const void *data, size_t len, struct err *err)
+{
+	ZSTD_inBuffer in = { .src = data, .size = len };
+	ZSTD_outBuffer out;
+
+	do {
+		out = (ZSTD_outBuffer){ .dst = decoder->out, .size = sizeof(decoder->out) };
+		size_t left = ZSTD_decompressStream(decoder->zstd, &out, &in);
+		if (ZSTD_isError(left))
+			return broken(decoder, ZSTD_getErrorName(left), err);
+		decoder->is_complete = left == 0;
+		if (out.pos && decoder->output(decoder->arg, decoder->out, out.pos, err) < 0)
+			return -1;
+	} while (in.pos < in.size || (out.pos == out.size && !decoder->is_complete));
+	return 0;
+}
+
+/* ---- all of them ---- */
+
+static const struct coding codings[] = {
+	{ "gzip", gzip_start, gzip_end, gzip_feed },
+	{ "x-gzip", gzip_start, gzip_end, gzip_feed },
+	{ "br", brotli_start, brotli_end, brotli_feed },
+	{ "zstd", zstd_start, zstd_end, zstd_feed },
+};
+
+static const struct coding *coding_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(codings); i++) {
+		if (strcasecmp(codings[i].name, name) == 0)
+			return &codings[i];
+	}
+	return NULL;
+}
+
+int decoder_new(struct decoder **ret, const char *coding, decoder_output *output, void *arg,
+		struct err *err)
+{
+	_cleanup_free_ struct decoder *decoder = NULL;
+	const struct coding *found = coding_find(coding);
+
+	if (!found)
+		return err_set(err, ERR_BAD_DATA, "unknown content coding \"%.64s\"", coding);
+	decoder = malloc(sizeof(*decoder));
+	if (!decoder)
+		return err_set(err, ERR_INTERNAL, "content coding: out of memory");
+	memset(decoder, 0, offsetof(struct decoder, out));
+	decoder->coding = found;
+	decoder->output = output;
+	decoder->arg = arg;
+	if (found->start(decoder) < 0)
+		return err_set(err, ERR_INTERNAL, "content coding: out of memory");
+	*ret = steal_ptr(&decoder);
+	return 0;
+}
+
+void decoder_free(struct decoder *decoder)
+{
+	if (!decoder)
+		return;
+	decoder->coding->end(decoder);
+	free(decoder);
+}
+
+int decoder_feed(struct decoder *decoder, const void *data, size_t len, struct err *err)
+{
+	return len ? decoder->coding->feed(decoder, data, len, err) : 0;
+}
+
+int decoder_finish(const struct decoder *decoder, struct err *err)
+{
+	if (!decoder->is_complete)
+		return broken(decoder, "it ends too early", err);
+	return 0;
+}

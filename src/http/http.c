@@ -1,0 +1,370 @@
+/*
+ * http_perform(): the caller's side of the engine. A call is one transfer, one more for each
+ * redirect that is followed, and one more where a body is too large for HTTP/2. Secrets go along
+ * only as long as scheme, host and port stay the same.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "http/decode.h"
+#include "http/http_engine.h"
+#include "http/http_setup.h"
+
+#define URL_SHOWN_SIZE	  300
+#define REDIRECT_BODY_MAX (1024 * 1024)
+
+struct call {
+	const struct http_request *request;
+	const struct http_callbacks *callbacks;
+	struct http_hop hop;
+	unsigned redirects_left;
+
+	/* Of the transfer under way. */
+	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1 } step;
+	uint64_t body_bytes;	 /* on the wire */
+	struct decoder *decoder; /* owned; NULL: the body is not coded */
+	bool refused;		 /* by a callback, whose error is handed up as it is */
+};
+
+DEFINE_CLEANUP(struct transfer, transfer_free)
+DEFINE_CLEANUP(CURLU, curl_url_cleanup)
+
+static int prefix(const struct call *call, struct err *err)
+{
+	const char *method = call->request->method;
+	char shown[URL_SHOWN_SIZE];
+
+	return err_prefix(err, "%s %s", method ? method : "GET",
+			  http_url_mask(call->hop.url, shown, sizeof(shown)));
+}
+
+/* ---- what went wrong ---- */
+
+static enum err_kind kind_of(CURLcode code)
+{
+	static const struct {
+		CURLcode code;
+		enum err_kind kind;
+	} kinds[] = {
+		{ CURLE_OUT_OF_MEMORY, ERR_INTERNAL },
+		{ CURLE_FAILED_INIT, ERR_INTERNAL },
+		{ CURLE_URL_MALFORMAT, ERR_CONFIG },
+		{ CURLE_SSL_CERTPROBLEM, ERR_CONFIG },
+		{ CURLE_SSL_CACERT_BADFILE, ERR_CONFIG },
+		{ CURLE_UNSUPPORTED_PROTOCOL, ERR_BAD_DATA }, /* HTTP/0.9 */
+		{ CURLE_WEIRD_SERVER_REPLY, ERR_BAD_DATA },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].code == code)
+			return kinds[i].kind;
+	}
+	return ERR_UNREACHABLE;
+}
+
+static int fail_headers(struct err *err)
+{
+	return err_set(err, ERR_BAD_DATA, "headers of more than %d KiB", HTTP_HEADERS_MAX / 1024);
+}
+
+static int fail_curl(const struct call *call, const struct transfer *transfer, struct err *err)
+{
+	const char *text = transfer->error[0] ? transfer->error
+					      : curl_easy_strerror(transfer->code);
+	enum err_kind kind = kind_of(transfer->code);
+	long connect_status = 0;
+
+	/* What curl says to a header line that is too long for it. */
+	if (transfer->code == CURLE_OUT_OF_MEMORY && transfer->is_requested &&
+	    !transfer->has_headers)
+		return fail_headers(err);
+	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
+	if (connect_status == 403 || connect_status == 407)
+		kind = ERR_DENIED;
+	if ((transfer->code == CURLE_PEER_FAILED_VERIFICATION ||
+	     transfer->code == CURLE_SSL_CACERT_BADFILE) &&
+	    call->request->ca_file)
+		return err_set(err, kind, "%s (CA file %s)", text, call->request->ca_file);
+	if (transfer->code == CURLE_SSL_CERTPROBLEM && call->request->client_cert_file)
+		return err_set(err, kind, "%s (client certificate %s)", text,
+			       call->request->client_cert_file);
+	return err_set(err, kind, "%s", text);
+}
+
+/* How the transfer ended: 0 when it is complete. */
+static int judge_end(const struct call *call, const struct transfer *transfer, struct err *err)
+{
+	char human[CLOCK_HUMAN_SIZE];
+
+	switch (transfer->end) {
+	case END_CURL:
+		return transfer->code == CURLE_OK ? 0 : fail_curl(call, transfer, err);
+	case END_STALLED:
+		return err_set(err, ERR_UNREACHABLE, "stalled: %llu bytes in %s",
+			       (unsigned long long)transfer->stalled_bytes,
+			       clock_human(transfer->stall_timeout_ms, human));
+	case END_CROWDED:
+		return err_set(err, ERR_UNREACHABLE, "no connection to the host became free in %s",
+			       clock_human(transfer->wait_timeout_ms, human));
+	case END_CANCELED:
+		return err_set(err, ERR_CANCELED, "canceled");
+	case END_HEADERS:
+		return fail_headers(err);
+	case END_NO_MEMORY:
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	case END_NONE:
+	case END_STOPPED:
+		break;
+	}
+	return err_set(err, ERR_INTERNAL, "the transfer was stopped");
+}
+
+/* ---- the response ---- */
+
+bool http_is_coded(const struct http_response *response)
+{
+	const char *value;
+
+	for (size_t i = 0; (value = http_header_at(response, "Content-Encoding", i)); i++) {
+		if (*value && strcasecmp(value, "identity") != 0)
+			return true;
+	}
+	return false;
+}
+
+static int pass_on(void *arg, const void *data, size_t len, struct err *err)
+{
+	struct call *call = arg;
+
+	if (call->callbacks->on_body &&
+	    call->callbacks->on_body(call->callbacks->arg, data, len, err) < 0) {
+		call->refused = true;
+		return -1;
+	}
+	return 0;
+}
+
+static bool is_head(const struct call *call)
+{
+	return call->request->method && strcmp(call->request->method, "HEAD") == 0;
+}
+
+/* Only content is decoded: an error page may be as broken as it likes. */
+static int start_decoder(struct call *call, const struct http_response *response, struct err *err)
+{
+	if (!call->request->accept_encoding || response->status != 200 || is_head(call) ||
+	    !http_is_coded(response))
+		return 0;
+	if (http_header_count(response, "Content-Encoding") > 1)
+		return err_set(err, ERR_BAD_DATA, "more than one content coding");
+	return decoder_new(&call->decoder, http_header(response, "Content-Encoding"), pass_on, call,
+			   err);
+}
+
+static bool is_redirect(const struct call *call, const struct http_response *response)
+{
+	const char *method = call->request->method;
+	int status = response->status;
+
+	if (method && strcmp(method, "GET") != 0 && !is_head(call))
+		return false;
+	return call->redirects_left && http_header(response, "Location") &&
+	       (status == 301 || status == 302 || status == 303 || status == 307 || status == 308);
+}
+
+/* See TRANSFER_BUFFER_HTTP2_MAX. */
+static bool is_too_large_for_http2(const struct http_response *response)
+{
+	return response->is_http2 && response->length > TRANSFER_BUFFER_HTTP2_MAX;
+}
+
+/* Every Content-Length must be what curl goes by: of several it takes the last, and of one that is
+ * too large none. */
+static int check_length(const struct http_response *response, struct err *err)
+{
+	const char *value;
+	char expected[24];
+
+	if (http_header(response, "Transfer-Encoding"))
+		return 0;
+	snprintf(expected, sizeof(expected), "%lld", (long long)response->length);
+	for (size_t i = 0; (value = http_header_at(response, "Content-Length", i)); i++) {
+		size_t zeros = strspn(value, "0");
+		if (zeros && !value[zeros])
+			zeros--;
+		if (strcmp(value + zeros, expected) != 0)
+			return err_set(err, ERR_BAD_DATA, "unusable Content-Length \"%.64s\"",
+				       value);
+	}
+	return 0;
+}
+
+static int take_headers(struct call *call, const struct http_response *response, struct err *err)
+{
+	if (http_header(response, "Transfer-Encoding") && !response->is_framed)
+		return err_set(err, ERR_BAD_DATA, "unknown transfer coding \"%.64s\"",
+			       http_header(response, "Transfer-Encoding"));
+	if (response->status == 200 && check_length(response, err) < 0)
+		return -1;
+	if (is_redirect(call, response))
+		call->step = STEP_REDIRECT;
+	else if (is_too_large_for_http2(response))
+		call->step = STEP_HTTP1;
+	if (call->step != STEP_LAST)
+		return 0;
+	if (start_decoder(call, response, err) < 0)
+		return -1;
+	if (call->callbacks->on_headers &&
+	    call->callbacks->on_headers(call->callbacks->arg, response, err) < 0) {
+		call->refused = true;
+		return -1;
+	}
+	return 0;
+}
+
+static int take_body(struct call *call, const void *data, size_t len, struct err *err)
+{
+	call->body_bytes += len;
+	if (call->step == STEP_REDIRECT) {
+		if (call->body_bytes > REDIRECT_BODY_MAX)
+			return err_set(err, ERR_BAD_DATA,
+				       "a redirect with a body of more than %d MiB",
+				       REDIRECT_BODY_MAX / 1024 / 1024);
+		return 0;
+	}
+	if (call->decoder)
+		return decoder_feed(call->decoder, data, len, err);
+	return pass_on(call, data, len, err);
+}
+
+/* Is all of the content there? curl should have seen to the length; it has not always. */
+static int judge_content(const struct call *call, const struct http_response *response,
+			 struct err *err)
+{
+	bool is_content = response->status == 200 || response->status == 206;
+
+	if (is_content && !is_head(call) && response->length >= 0 &&
+	    call->body_bytes != (uint64_t)response->length)
+		return err_set(err, ERR_UNREACHABLE, "%llu bytes of content instead of %lld",
+			       (unsigned long long)call->body_bytes, (long long)response->length);
+	return call->decoder ? decoder_finish(call->decoder, err) : 0;
+}
+
+static int receive(struct call *call, struct transfer *transfer, struct err *err)
+{
+	const void *data;
+	size_t len;
+
+	for (;;) {
+		switch (transfer_wait(transfer, &data, &len)) {
+		case TRANSFER_HEADERS:
+			if (take_headers(call, &transfer->response, err) < 0)
+				return -1;
+			if (call->step == STEP_HTTP1)
+				return 0;
+			break;
+		case TRANSFER_BODY:
+			if (take_body(call, data, len, err) < 0)
+				return -1;
+			break;
+		case TRANSFER_END:
+			if (judge_end(call, transfer, err) < 0)
+				return -1;
+			return judge_content(call, &transfer->response, err);
+		}
+	}
+}
+
+/* ---- redirects ---- */
+
+/* Where a redirect leads to, without what may be in there as user and password. */
+static int clean_url(const char *url, char **ret, struct err *err)
+{
+	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = curl_url();
+	char *clean = NULL;
+
+	if (!parts)
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	if (curl_url_set(parts, CURLUPART_URL, url, 0) != CURLUE_OK ||
+	    curl_url_set(parts, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
+	    curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK ||
+	    curl_url_set(parts, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
+	    curl_url_get(parts, CURLUPART_URL, &clean, 0) != CURLUE_OK)
+		return err_set(err, ERR_BAD_DATA, "a redirect to what is no URL");
+	*ret = strdup(clean);
+	curl_free(clean);
+	return *ret ? 0 : err_set(err, ERR_INTERNAL, "out of memory");
+}
+
+static int follow(struct call *call, const struct transfer *transfer, struct err *err)
+{
+	_cleanup_free_ char *next = NULL;
+	_cleanup_free_ char *origin = NULL;
+	char *location = NULL;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_URL, &location);
+	if (!location)
+		return err_set(err, ERR_BAD_DATA, "a redirect to what is no URL");
+	if (clean_url(location, &next, err) < 0)
+		return -1;
+	if (http_url_origin(next, &origin, err) < 0) {
+		err->kind = ERR_BAD_DATA;
+		return err_prefix(err, "a redirect");
+	}
+	if (strncmp(call->hop.url, "https:", 6) == 0 && strncmp(next, "https:", 6) != 0)
+		return err_set(err, ERR_BAD_DATA, "a redirect from https to http is not followed");
+	if (strcmp(transfer->origin, origin) != 0)
+		call->hop.is_trusted = false;
+	free(call->hop.url);
+	call->hop.url = steal_ptr(&next);
+	call->hop.is_http1 = false;
+	call->redirects_left--;
+	return 0;
+}
+
+/* ---- one call ---- */
+
+/* The next hop is in call->hop, unless this was STEP_LAST. */
+static int perform_step(struct http *http, struct call *call, struct err *err)
+{
+	_cleanup_(transfer_free_cleanup) struct transfer *transfer = NULL;
+
+	call->step = STEP_LAST;
+	call->body_bytes = 0;
+	if (transfer_new(http, &transfer, err) < 0 ||
+	    http_setup(transfer, call->request, &call->hop, err) < 0)
+		return -1;
+	transfer_start(transfer);
+	int rc = receive(call, transfer, err);
+	transfer_stop(transfer);
+	if (rc < 0)
+		return -1;
+	if (call->step == STEP_HTTP1)
+		call->hop.is_http1 = true;
+	return call->step == STEP_REDIRECT ? follow(call, transfer, err) : 0;
+}
+
+int http_perform(struct http *http, const struct http_request *request,
+		 const struct http_callbacks *callbacks, struct err *err)
+{
+	struct call call = {
+		.request = request,
+		.callbacks = callbacks,
+		.hop = { .url = strdup(request->url), .is_trusted = true },
+		.redirects_left = request->max_redirects,
+	};
+	int rc;
+
+	if (!call.hop.url)
+		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
+	do
+		rc = perform_step(http, &call, err);
+	while (rc == 0 && call.step != STEP_LAST);
+	if (rc < 0 && !call.refused)
+		prefix(&call, err);
+	decoder_free(call.decoder);
+	free(call.hop.url);
+	return rc;
+}

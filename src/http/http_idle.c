@@ -1,0 +1,47 @@
+#include "http/http_idle.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+void http_idle_remove(struct http_idle *idle, int fd)
+{
+	for (size_t i = 0; i < idle->n; i++) {
+		if (idle->connections[i].fd == fd) {
+			idle->connections[i] = idle->connections[--idle->n];
+			return;
+		}
+	}
+}
+
+static void end(int fd)
+{
+	char unasked[4096];
+	ssize_t got;
+
+	/* What has arrived would still be read after the shutdown. */
+	shutdown(fd, SHUT_RDWR);
+	do {
+		got = recv(fd, unasked, sizeof(unasked), MSG_DONTWAIT);
+	} while (got > 0 || (got < 0 && errno == EINTR));
+}
+
+void http_idle_add(struct http_idle *idle, int fd)
+{
+	http_idle_remove(idle, fd);
+	if (idle->n == HTTP_IDLE_MAX)
+		end(fd);
+	else
+		idle->connections[idle->n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+}
+
+void http_idle_purge(struct http_idle *idle)
+{
+	if (!idle->n || poll(idle->connections, idle->n, 0) <= 0)
+		return;
+	for (size_t i = idle->n; i-- > 0;) {
+		if (!idle->connections[i].revents)
+			continue;
+		end(idle->connections[i].fd);
+		idle->connections[i] = idle->connections[--idle->n];
+	}
+}

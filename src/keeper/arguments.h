@@ -1,0 +1,51 @@
+/*
+ * arguments: the command line of rptfs, and those that its other processes get.
+ */
+#ifndef KEEPER_ARGUMENTS_H
+#define KEEPER_ARGUMENTS_H
+
+#include <stdbool.h>
+
+#include "keeper/keeper.h"
+
+/* What this process is, and which descriptors it inherits for that. */
+enum arguments_role {
+	ROLE_COMMAND, /* what people start */
+	ROLE_KEEPER,  /* after an upgrade: the state of the one before */
+	ROLE_RENDER,  /* during one: where the new configuration goes; the old one */
+	ROLE_WORKER,  /* the channel to the keeper */
+	ROLE_HELPER,  /* the socket of requests; the configuration */
+	ROLE_VISITOR, /* the socket of requests; a handle of the mount, or -1 */
+};
+
+struct arguments {
+	char *file;		   /* owned; absolute; NULL: none */
+	char *mountpoint;	   /* owned; absolute; NULL: the file's */
+	const char **terms;	   /* NAME=URL, NULL-terminated; the array is owned */
+	char **options;		   /* of -o, one by one, NULL-terminated; owned */
+	const char **option_texts; /* of -o, as given, NULL-terminated; the array is owned */
+	bool foreground;
+	bool debug;
+	bool check_config;
+	bool show_config;
+	bool help;
+	bool version;
+	enum arguments_role role;
+	int descriptors[2]; /* what a role other than the command inherits; see above */
+};
+
+/* Writes what is wrong to standard error and returns -1. */
+int arguments_parse(struct arguments *ret, int argc, char **argv);
+void arguments_release(struct arguments *arguments);
+void arguments_usage(void);
+
+/*
+ * The command line of a process in that role, from the command's own: descriptors (at least
+ * KEEPER_DESCRIPTORS_SIZE bytes) becomes the value of the option that says so. Those who load the
+ * configuration get everything that goes into it, with paths made absolute. NULL-terminated,
+ * malloc'ed; the elements are borrowed. NULL when memory is short.
+ */
+char **arguments_for(const struct arguments *arguments, enum arguments_role role,
+		     char *descriptors);
+
+#endif

@@ -1,0 +1,401 @@
+#include "keeper/device.h"
+
+#define FUSE_USE_VERSION 312
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse.h>
+#include <mntent.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+#define USER_OPTIONS "ro,nosuid,nodev,default_permissions,fsname=rptfs,subtype=rptfs"
+
+/* Initial read-ahead is 128 KiB, and INIT can only lower it. */
+#define READ_AHEAD_KIB "1024"
+
+/* How long a mount may take to say that it lives. */
+#define ANSWER_MAX_MS 2000
+
+#ifndef MOVE_MOUNT_BENEATH
+#	define MOVE_MOUNT_BENEATH 0x200
+#endif
+
+extern char **environ;
+
+/* ------------------------------------------------------------------ what is there */
+
+/* From the kernel's table, for a statfs() would ask its daemon. */
+static bool is_mounted_already(const char *mountpoint)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+	bool found = false;
+
+	if (!mounts)
+		return false;
+	/* The last one at a place is the one that is seen. */
+	while ((entry = getmntent(mounts))) {
+		if (strcmp(entry->mnt_dir, mountpoint) == 0)
+			found = strcmp(entry->mnt_type, "fuse.rptfs") == 0;
+	}
+	endmntent(mounts);
+	return found;
+}
+
+/* Must not ask a file system that hangs, hence no synchronisation. */
+static int look_at(const char *path, struct statx *ret)
+{
+	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, ret);
+}
+
+dev_t device_number(const char *mountpoint)
+{
+	struct statx stx;
+
+	if (look_at(mountpoint, &stx) < 0)
+		return 0;
+	return makedev(stx.stx_dev_major, stx.stx_dev_minor);
+}
+
+/* What tells mounts apart that lie upon each other. */
+static uint64_t mount_id(const char *mountpoint)
+{
+	struct statx stx;
+
+	return statx(AT_FDCWD, mountpoint, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_MNT_ID,
+		     &stx) < 0
+		       ? 0
+		       : stx.stx_mnt_id;
+}
+
+static void detach(const char *mountpoint)
+{
+	char *argv[] = { (char *)"fusermount3", (char *)"-u",	    (char *)"-z", (char *)"-q",
+			 (char *)"--",		(char *)mountpoint, NULL };
+	pid_t pid;
+	int status;
+
+	if (geteuid() == 0)
+		umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
+	else if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+		waitpid(pid, &status, 0);
+}
+
+/* Whoever waits for an answer gets an error instead, also while some process of ours that cannot be
+ * killed holds the device. */
+static void abort_connection(const char *mountpoint, dev_t number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(number));
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool is_done = fd >= 0 && write(fd, "1", 1) == 1;
+	if (!is_done && geteuid() == 0 && device_number(mountpoint) == number)
+		umount2(mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+void device_unmount(const char *mountpoint, dev_t number)
+{
+	if (number && device_number(mountpoint) == number)
+		detach(mountpoint);
+}
+
+void device_unmount_number(dev_t number)
+{
+	FILE *mounts = number ? setmntent("/proc/self/mounts", "re") : NULL;
+	const struct mntent *entry;
+
+	if (!mounts)
+		return;
+	while ((entry = getmntent(mounts))) {
+		if (strcmp(entry->mnt_type, "fuse.rptfs") == 0)
+			device_unmount(entry->mnt_dir, number);
+	}
+	endmntent(mounts);
+}
+
+/* ------------------------------------------------------------------ before mounting */
+
+/* What the kernel has cached of a mount outlives its daemon: whether that is gone is only told by a
+ * question that it would have to answer. One that hangs must not hold us up. */
+static bool is_dead(const char *path)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		struct statx stx;
+		int result = statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT,
+				   STATX_TYPE, &stx);
+		_exit(result < 0 && errno == ENOTCONN);
+	}
+	if (pid < 0)
+		return false;
+	for (int waited_ms = 0; waited_ms < ANSWER_MAX_MS; waited_ms += 5) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+		usleep(5000);
+	}
+	kill(pid, SIGKILL); /* it ends when its question does */
+	return false;
+}
+
+/* Mounts of ours whose daemon is gone. Several may lie upon each other. */
+static int remove_dead_mounts(const char *mountpoint, struct err *err)
+{
+	uint64_t id = 0;
+
+	while (is_mounted_already(mountpoint) && is_dead(mountpoint)) {
+		uint64_t before = id;
+
+		id = mount_id(mountpoint);
+		if (id && id == before)
+			return err_set(err, ERR_INTERNAL,
+				       "%s is a mount whose daemon is gone, and it cannot be "
+				       "removed; try: umount -l %s",
+				       mountpoint, mountpoint);
+		detach(mountpoint);
+		log_event(LOG_LEVEL_WARNING, "dead_mount_replaced",
+			  LOG_STR("mountpoint", mountpoint));
+	}
+	return 0;
+}
+
+static int check_directory(const char *mountpoint, struct err *err)
+{
+	struct statx stx;
+
+	if (look_at(mountpoint, &stx) < 0) {
+		if (errno == ENOTCONN)
+			return err_set(err, ERR_INTERNAL,
+				       "%s is the mount of another program that has died; remove "
+				       "it with: umount -l %s",
+				       mountpoint, mountpoint);
+		return err_errno(err, "mountpoint %s", mountpoint);
+	}
+	return S_ISDIR(stx.stx_mode)
+		       ? 0
+		       : err_set(err, ERR_INTERNAL, "mountpoint %s: not a directory", mountpoint);
+}
+
+static int mounted_already(const char *mountpoint, struct err *err)
+{
+	return err_set(err, ERR_INTERNAL, "an rptfs is mounted at %s already", mountpoint);
+}
+
+int device_prepare(const char *mountpoint, int *ret_lock, struct err *err)
+{
+	struct stat stat_buf;
+
+	if (stat("/dev/fuse", &stat_buf) < 0)
+		return err_errno(err,
+				 "/dev/fuse is needed to mount (modprobe fuse; in a container: "
+				 "--device /dev/fuse)");
+	if (remove_dead_mounts(mountpoint, err) < 0 || check_directory(mountpoint, err) < 0)
+		return -1;
+	if (is_mounted_already(mountpoint))
+		return mounted_already(mountpoint, err);
+	/* The directory beneath, which two who start at the same moment both find. */
+	_cleanup_close_ int lock = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return err_set(err, ERR_INTERNAL, "an rptfs is just being mounted at %s",
+			       mountpoint);
+	if (is_mounted_already(mountpoint))
+		return mounted_already(mountpoint, err);
+	*ret_lock = steal_fd(&lock);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ mounting as root */
+
+/* What the kernel says in the file system's context, after the errno of the call. */
+static int refused(int context, const char *mountpoint, struct err *err)
+{
+	char said[256] = "";
+	int number = errno;
+	ssize_t n = context < 0 ? -1 : read(context, said, sizeof(said) - 1);
+
+	said[n < 0 ? 0 : n] = '\0';
+	said[strcspn(said, "\n")] = '\0';
+	errno = number;
+	if (number == EPERM)
+		return err_set(err, ERR_INTERNAL,
+			       "%s could not be mounted: not permitted (in a container: "
+			       "--cap-add SYS_ADMIN)",
+			       mountpoint);
+	return err_errno(err, "%s could not be mounted%s%s", mountpoint, *said ? ": " : "", said);
+}
+
+static int configure(int context, int device, bool allow_other, bool is_writable)
+{
+	char device_text[16], uid[16], gid[16];
+
+	snprintf(device_text, sizeof(device_text), "%d", device);
+	snprintf(uid, sizeof(uid), "%u", (unsigned)getuid());
+	snprintf(gid, sizeof(gid), "%u", (unsigned)getgid());
+	const struct {
+		const char *key, *value;
+	} strings[] = {
+		{ "source", "rptfs" },	 { "subtype", "rptfs" }, { "fd", device_text },
+		{ "rootmode", "40000" }, { "user_id", uid },	 { "group_id", gid },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(strings); i++) {
+		if (fsconfig(context, FSCONFIG_SET_STRING, strings[i].key, strings[i].value, 0) < 0)
+			return -1;
+	}
+	if ((!is_writable && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
+	    fsconfig(context, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0 ||
+	    (allow_other && fsconfig(context, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0))
+		return -1;
+	return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+}
+
+/* move_flags: MOVE_MOUNT_BENEATH or 0. */
+static int mount_as_root(const char *mountpoint, bool allow_other, bool is_writable,
+			 unsigned move_flags, struct err *err)
+{
+	_cleanup_close_ int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (device < 0)
+		return err_errno(err, "/dev/fuse");
+	_cleanup_close_ int context = fsopen("fuse", FSOPEN_CLOEXEC);
+	if (context < 0 || configure(context, device, allow_other, is_writable) < 0)
+		return refused(context, mountpoint, err);
+	_cleanup_close_ int mount = fsmount(
+		context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (mount < 0 ||
+	    move_mount(mount, "", AT_FDCWD, mountpoint, MOVE_MOUNT_F_EMPTY_PATH | move_flags) < 0)
+		return refused(context, mountpoint, err);
+	return steal_fd(&device);
+}
+
+/* ------------------------------------------------------------------ mounting as a user */
+
+/* What libfuse said last; mounting happens while there are no threads. */
+static char libfuse_said[256];
+
+__attribute__((format(printf, 2, 0))) static void remember(enum fuse_log_level level,
+							   const char *fmt, va_list args)
+{
+	(void)level;
+	vsnprintf(libfuse_said, sizeof(libfuse_said), fmt, args);
+	libfuse_said[strcspn(libfuse_said, "\n")] = '\0';
+}
+
+static int mount_as_user(const char *mountpoint, bool allow_other, struct err *err)
+{
+	fuse_set_log_func(remember);
+	_cleanup_close_ int fd = fuse_open_channel(
+		mountpoint, allow_other ? USER_OPTIONS ",allow_other" : USER_OPTIONS);
+	fuse_set_log_func(NULL);
+	if (fd < 0)
+		return err_set(err, ERR_INTERNAL, "%s could not be mounted%s%s", mountpoint,
+			       *libfuse_said ? ": " : "", libfuse_said);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return steal_fd(&fd);
+}
+
+/* ------------------------------------------------------------------ both */
+
+static void set_read_ahead(dev_t number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(number),
+		 minor(number));
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, READ_AHEAD_KIB, strlen(READ_AHEAD_KIB)) < 0) {
+		/* A user's mount may not; it reads with 128 KiB then. */
+	}
+}
+
+int device_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err)
+{
+	int device = geteuid() == 0 ? mount_as_root(mountpoint, allow_other, is_writable, 0, err)
+				    : mount_as_user(mountpoint, allow_other, err);
+
+	if (device >= 0)
+		set_read_ahead(device_number(mountpoint));
+	return device;
+}
+
+int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
+		       struct err *err)
+{
+	_cleanup_close_ int device = -1;
+
+	if (geteuid() == 0)
+		device = mount_as_root(mountpoint, allow_other, is_writable, MOVE_MOUNT_BENEATH,
+				       err);
+	abort_connection(mountpoint, number);
+	device_unmount(mountpoint, number);
+	if (device < 0)
+		return device_mount(mountpoint, allow_other, is_writable, err);
+	set_read_ahead(device_number(mountpoint));
+	return steal_fd(&device);
+}
+
+/* ------------------------------------------------------------------ handles */
+
+int device_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSYMFOLLOW | (is_writable ? 0 : MOUNT_ATTR_RDONLY),
+		.attr_clr = is_writable ? MOUNT_ATTR_RDONLY : 0,
+	};
+
+	if (geteuid() != 0)
+		return err_set(err, ERR_INTERNAL, "%s: only root can have a handle of it",
+			       mountpoint);
+	_cleanup_close_ int handle = open_tree(AT_FDCWD, mountpoint,
+					       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (handle < 0 || mount_setattr(handle, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_errno(err, "%s: a handle of it", mountpoint);
+	struct statx stx;
+	if (statx(handle, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0 ||
+	    makedev(stx.stx_dev_major, stx.stx_dev_minor) != number)
+		return err_set(err, ERR_INTERNAL, "%s: something else is mounted there",
+			       mountpoint);
+	return steal_fd(&handle);
+}
+
+/* Does a line of mountinfo say so? "36 35 98:0 /mnt1 …": the third field. */
+static bool says_number(const char *line, dev_t number)
+{
+	unsigned device_major, device_minor;
+
+	return sscanf(line, "%*u %*u %u:%u", &device_major, &device_minor) == 2 &&
+	       makedev(device_major, device_minor) == number;
+}
+
+bool device_is_mounted(int mounts, dev_t number)
+{
+	static char text[65536]; /* the keeper has one thread */
+	size_t len = 0;
+	ssize_t got;
+
+	if (mounts < 0 || lseek(mounts, 0, SEEK_SET) < 0)
+		return true;
+	while ((got = read(mounts, text + len, sizeof(text) - 1 - len)) > 0) {
+		char *line = text, *end;
+
+		len += (size_t)got;
+		text[len] = '\0';
+		for (; (end = strchr(line, '\n')); line = end + 1) {
+			if (says_number(line, number))
+				return true;
+		}
+		len = strlen(line);
+		memmove(text, line, len);
+	}
+	return got < 0;
+}

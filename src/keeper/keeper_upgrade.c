@@ -1,0 +1,391 @@
+/*
+ * Upgrading while the mount stands.
+ *
+ *	rendering   the program that is at the path now loads the configuration files, as root, and
+ *	            writes what is in effect: also a check that it runs at all
+ *	standby     its worker, beside the old one: configuration loaded, catalog looked at, INIT
+ *	            replayed, sandbox on
+ *	handover    the old worker takes no more requests, answers those that it has, and ends
+ *	takeover    the new one opens the store and serves; then the keeper executes the new program
+ *
+ * Up to the handover whatever fails changes nothing. A new worker that dies before it serves is
+ * followed by one of the old program.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "keeper/keeper_internal.h"
+
+#define RENDER_MS   30000
+#define STANDBY_MS  30000
+#define HANDOVER_MS 5000
+
+static void enter(struct keeper_upgrade *upgrade, enum upgrade_step step, int64_t limit_ms)
+{
+	upgrade->step = step;
+	upgrade->deadline_ms = clock_awake_ms() + limit_ms;
+}
+
+/* It is reaped when it ends, which may take as long as a disk that does not answer. */
+static void end_process(pid_t *pid)
+{
+	if (*pid)
+		kill(*pid, SIGKILL);
+	*pid = 0;
+}
+
+static void release(struct keeper_upgrade *upgrade)
+{
+	end_process(&upgrade->renderer);
+	end_process(&upgrade->standby.pid);
+	keeper_forget_worker(&upgrade->standby);
+	close_cleanup(&upgrade->asker);
+	close_cleanup(&upgrade->exe);
+	close_cleanup(&upgrade->config);
+	close_cleanup(&upgrade->said);
+	*upgrade = (struct keeper_upgrade){
+		.asker = -1,
+		.exe = -1,
+		.config = -1,
+		.said = -1,
+		.standby = { .channel = -1 },
+	};
+}
+
+void keeper_upgrade_refuse(struct keeper *keeper, const char *reason)
+{
+	log_event(LOG_LEVEL_WARNING, "upgrade_refused", LOG_STR("reason", reason));
+	if (keeper->upgrade.asker >= 0 && keeper->worker.channel >= 0)
+		channel_send_text(keeper->worker.channel, CHANNEL_REFUSED, keeper->upgrade.asker,
+				  reason);
+	release(&keeper->upgrade);
+}
+
+/* ------------------------------------------------------------------ rendering */
+
+static int start_rendering(struct keeper *keeper, struct err *err)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+
+	upgrade->exe = open(keeper->state->program, O_PATH | O_CLOEXEC);
+	if (upgrade->exe < 0)
+		return err_errno(err, "%s", keeper->state->program);
+	upgrade->config = memfd_create("rptfs-configuration", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	upgrade->said = memfd_create("rptfs-upgrade", MFD_CLOEXEC);
+	if (upgrade->config < 0 || upgrade->said < 0)
+		return err_errno(err, "memfd");
+	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", upgrade->config,
+		 keeper->state->config);
+	struct process_start start = {
+		.program = upgrade->exe,
+		.argv = keeper->commands->render,
+		.inherited = { upgrade->config, keeper->state->config },
+		.errors = upgrade->said,
+	};
+	upgrade->renderer = process_start(&start, err);
+	if (upgrade->renderer < 0) {
+		upgrade->renderer = 0;
+		return -1;
+	}
+	enter(upgrade, UPGRADE_RENDERING, RENDER_MS);
+	return 0;
+}
+
+void keeper_upgrade_begin(struct keeper *keeper, int asker)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+	struct err err = ERR_INIT;
+	const char *reason = NULL;
+
+	if (upgrade->step != UPGRADE_NONE)
+		reason = "an upgrade is under way already";
+	else if (keeper->stopping || keeper->worker.serving_ms == NEVER)
+		reason = "there is no worker that serves";
+	if (reason) {
+		if (asker >= 0 && keeper->worker.channel >= 0)
+			channel_send_text(keeper->worker.channel, CHANNEL_REFUSED, asker, reason);
+		close_cleanup(&asker);
+		return;
+	}
+	upgrade->asker = asker;
+	if (start_rendering(keeper, &err) < 0)
+		keeper_upgrade_refuse(keeper, err.msg);
+}
+
+/* The first line of what it wrote, which says best what is wrong. */
+static void read_reason(int said, int wait_status, char ret[ERR_MSG_SIZE])
+{
+	char how[PROCESS_END_SIZE];
+	ssize_t n = pread(said, ret, ERR_MSG_SIZE - 1, 0);
+
+	ret[n < 0 ? 0 : n] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+	if (!*ret)
+		snprintf(ret, ERR_MSG_SIZE, "the new program ended with %s",
+			 process_end(wait_status, how));
+}
+
+void keeper_upgrade_rendered(struct keeper *keeper, int wait_status)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+	char reason[ERR_MSG_SIZE];
+	struct err err = ERR_INIT;
+
+	upgrade->renderer = 0;
+	if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0) {
+		read_reason(upgrade->said, wait_status, reason);
+		keeper_upgrade_refuse(keeper, reason);
+		return;
+	}
+	if (keeper_start_worker(keeper, &upgrade->standby, upgrade->exe, upgrade->config, true,
+				&err) < 0) {
+		keeper_upgrade_refuse(keeper, err.msg);
+		return;
+	}
+	enter(upgrade, UPGRADE_STANDBY, STANDBY_MS);
+}
+
+/* ------------------------------------------------------------------ standby, handover, takeover */
+
+/* The old worker ends; what it holds is on its way to the new one. */
+static void hand_over(struct keeper *keeper)
+{
+	if (channel_send(keeper->worker.channel, CHANNEL_HANDOVER, -1) < 0) {
+		keeper_upgrade_refuse(keeper, "the old worker has just died");
+		return;
+	}
+	keeper->worker.is_leaving = true;
+	enter(&keeper->upgrade, UPGRADE_HANDOVER, HANDOVER_MS);
+}
+
+bool keeper_upgrade_read_standby(struct keeper *keeper)
+{
+	_cleanup_(channel_message_release) struct channel_message message;
+	struct keeper_worker *standby = &keeper->upgrade.standby;
+	char kind[KEEPER_KIND_SIZE];
+
+	channel_receive(standby->channel, CHANNEL_DOES_NOT_WAIT, &message);
+	switch (message.type) {
+	case CHANNEL_STANDBY:
+		keeper->upgrade.is_of_our_kind = strcmp(message.text, keeper_kind(kind)) == 0;
+		if (keeper->upgrade.step == UPGRADE_STANDBY)
+			hand_over(keeper);
+		break;
+	case CHANNEL_ALIVE:
+		standby->alive_ms = clock_awake_ms();
+		break;
+	case CHANNEL_HELPER:
+		keeper_start_helper(keeper, standby, message.fds[0]);
+		break;
+	case CHANNEL_VISITOR:
+		keeper_start_visitor(keeper, standby, message.fds[0]);
+		break;
+	case CHANNEL_UNFIT:
+	case CHANNEL_FAILED:
+		memcpy(standby->reason, message.text, sizeof(standby->reason));
+		break;
+	case CHANNEL_END:
+		close(steal_fd(&standby->channel)); /* SIGCHLD follows */
+		break;
+	case CHANNEL_HELLO:
+	case CHANNEL_PREPARED:
+	case CHANNEL_DEVICE:
+	case CHANNEL_SERVING:
+	case CHANNEL_READY:
+	case CHANNEL_GO:
+	case CHANNEL_UPGRADE:
+	case CHANNEL_UNMOUNTED:
+	case CHANNEL_REFUSED:
+	case CHANNEL_REPORT:
+	case CHANNEL_HANDOVER:
+	case CHANNEL_DETACHED:
+		break;
+	case CHANNEL_NOTHING:
+		return false;
+	}
+	return true;
+}
+
+void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+	char reason[ERR_MSG_SIZE], how[PROCESS_END_SIZE];
+
+	while (upgrade->standby.channel >= 0 && keeper_upgrade_read_standby(keeper))
+		;
+	upgrade->standby.pid = 0;
+	memcpy(reason, upgrade->standby.reason, sizeof(reason));
+	if (!*reason)
+		snprintf(reason, sizeof(reason), "the new worker ended with %s",
+			 process_end(wait_status, how));
+	/* In the handover the old worker is told to end: it is then started again as it was. */
+	keeper_upgrade_refuse(keeper, reason);
+}
+
+static void swap_fds(int *a, int *b)
+{
+	int kept = *a;
+
+	*a = *b;
+	*b = kept;
+}
+
+bool keeper_upgrade_handed_over(struct keeper *keeper)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+
+	if (upgrade->step != UPGRADE_HANDOVER)
+		return false;
+	keeper_forget_worker(&keeper->worker);
+	keeper->worker = upgrade->standby;
+	upgrade->standby = (struct keeper_worker){ .channel = -1 };
+	swap_fds(&keeper->state->exe, &upgrade->exe);
+	swap_fds(&keeper->state->config, &upgrade->config);
+	channel_send(keeper->worker.channel, CHANNEL_GO, -1);
+	upgrade->step = UPGRADE_TAKEOVER;
+	upgrade->deadline_ms = NEVER; /* it is watched as any worker is */
+	return true;
+}
+
+bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+	char how[PROCESS_END_SIZE];
+	const char *said = keeper->worker.reason;
+	const char *reason = *said ? said : process_end(wait_status, how);
+
+	if (upgrade->step != UPGRADE_TAKEOVER)
+		return false;
+	log_event(LOG_LEVEL_ERROR, "upgrade_failed", LOG_STR("reason", reason),
+		  LOG_STR("next", "the old program"));
+	swap_fds(&keeper->state->exe, &upgrade->exe);
+	swap_fds(&keeper->state->config, &upgrade->config);
+	keeper->start_ms = clock_awake_ms();
+	release(upgrade);
+	return true;
+}
+
+/* ------------------------------------------------------------------ the keeper itself */
+
+static int keep_open(const int *fds, size_t n, struct err *err)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] >= 0 && fcntl(fds[i], F_SETFD, 0) < 0)
+			return err_errno(err, "descriptor %d", fds[i]);
+	}
+	return 0;
+}
+
+static void close_again(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] >= 0)
+			fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+	}
+}
+
+/* Returns only if it fails. */
+static int become(struct keeper *keeper, struct err *err)
+{
+	struct keeper_state *state = keeper->state;
+	_cleanup_close_ int fd = memfd_create("rptfs-keeper", MFD_CLOEXEC);
+	const int fds[] = {
+		state->config, state->store, state->control,
+		state->lock,   state->slots, state->device,
+		state->handle, state->exe,   state->channel,
+		state->asker,  fd,
+	};
+
+	if (fd < 0 || write(fd, state, sizeof(*state)) != sizeof(*state) ||
+	    lseek(fd, 0, SEEK_SET) < 0)
+		return err_errno(err, "memfd");
+	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d", fd);
+	if (keep_open(fds, ARRAY_SIZE(fds), err) == 0)
+		process_become(state->exe, keeper->commands->keeper, err);
+	close_again(fds, ARRAY_SIZE(fds));
+	return -1;
+}
+
+void keeper_upgrade_report(struct keeper *keeper)
+{
+	struct keeper_state *state = keeper->state;
+	struct channel_report report;
+
+	memcpy(report.previous, state->previous, sizeof(report.previous));
+	build_version(report.keeper_version);
+	log_event(LOG_LEVEL_INFO, "upgraded", LOG_STR("from", report.previous),
+		  LOG_STR("keeper", report.keeper_version),
+		  LOG_INT("worker_pid", keeper->worker.pid));
+	channel_send_report(keeper->worker.channel, state->asker, &report);
+	close_cleanup(&state->asker);
+	state->asker = -1;
+	state->is_upgrade = false;
+}
+
+void keeper_upgrade_finish(struct keeper *keeper)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+	struct keeper_state *state = keeper->state;
+	struct err err = ERR_INIT;
+
+	if (upgrade->step != UPGRADE_TAKEOVER)
+		return;
+	state->is_upgrade = true;
+	state->asker = steal_fd(&upgrade->asker);
+	state->worker = keeper->worker.pid;
+	state->channel = keeper->worker.channel;
+	state->helper = keeper->worker.helper;
+	state->visitor = keeper->worker.visitor;
+	build_version(state->previous);
+	bool is_of_our_kind = upgrade->is_of_our_kind;
+	release(upgrade);
+	if (is_of_our_kind)
+		become(keeper, &err);
+	else
+		err_set(&err, ERR_CONFIG, "the new one cannot take over; a restart replaces it");
+	keeper_fail("keeper_not_replaced", err.msg);
+	keeper_upgrade_report(keeper);
+}
+
+const char *keeper_kind(char ret[KEEPER_KIND_SIZE])
+{
+	snprintf(ret, KEEPER_KIND_SIZE, "%d of %zu bytes", KEEPER_STATE_VERSION,
+		 sizeof(struct keeper_state));
+	return ret;
+}
+
+bool keeper_inherit(int fd, struct keeper_state *ret)
+{
+	_cleanup_close_ int owned = fd;
+
+	return read(owned, ret, sizeof(*ret)) == sizeof(*ret) &&
+	       ret->version == KEEPER_STATE_VERSION && ret->size_bytes == sizeof(*ret);
+}
+
+/* ------------------------------------------------------------------ what is due */
+
+void keeper_tend_upgrade(struct keeper *keeper)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+
+	if (upgrade->step == UPGRADE_NONE || clock_awake_ms() < upgrade->deadline_ms)
+		return;
+	if (upgrade->step == UPGRADE_HANDOVER) {
+		/* What it has not answered, the new one finds in the slots. */
+		upgrade->deadline_ms = NEVER;
+		kill(keeper->worker.pid, SIGKILL);
+		return;
+	}
+	keeper_upgrade_refuse(keeper,
+			      upgrade->step == UPGRADE_RENDERING
+				      ? "the new program does not load the configuration in "
+					"time"
+				      : "the new worker is not ready in time");
+}

@@ -1,0 +1,314 @@
+#include "keeper/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "keeper/listener.h"
+#include "keeper/notify.h"
+#include "keeper/runtime_dir.h"
+#include "keeper/device.h"
+#include "mount/connection/slots.h"
+#include "store/store.h"
+
+#define DEFAULT_USER "rptfs"
+#define SEALS	     (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+/* ------------------------------------------------------------------ who the worker is */
+
+static void take_user(struct process_identity *identity, const struct passwd *user)
+{
+	identity->is_set = true;
+	identity->user = user->pw_uid;
+	identity->group = user->pw_gid;
+	identity->n_groups = PROCESS_GROUPS_MAX;
+	if (getgrouplist(user->pw_name, user->pw_gid, identity->groups, &identity->n_groups) < 0)
+		identity->n_groups = PROCESS_GROUPS_MAX; /* as many as fit */
+}
+
+static int choose_identity(struct process_identity *ret, const struct config *config,
+			   struct err *err)
+{
+	const char *name = config->user ? config->user : DEFAULT_USER;
+	const struct passwd *user = NULL;
+	bool is_root = geteuid() == 0;
+
+	if (!is_root && !config->user)
+		return 0;
+	errno = 0;
+	user = getpwnam(name);
+	if (user && (is_root || user->pw_uid == geteuid())) {
+		if (is_root)
+			take_user(ret, user);
+		return 0;
+	}
+	if (!is_root)
+		return err_set(err, ERR_CONFIG,
+			       "user = \"%s\": only root can have its worker run as another user",
+			       name);
+	if (config->user)
+		return err_set(err, ERR_CONFIG, "user = \"%s\": there is no such user", name);
+	log_event(LOG_LEVEL_WARNING, "no_user", LOG_STR("user", name),
+		  LOG_STR("consequence", "the worker runs as root, without capabilities"),
+		  LOG_STR("remedy", "useradd --system --user-group --no-create-home "
+				    "--shell /usr/sbin/nologin " DEFAULT_USER));
+	return 0;
+}
+
+/* ------------------------------------------------------------------ the configuration */
+
+int launch_render(const struct config *config, int memfd, struct err *err)
+{
+	_cleanup_close_ int fd = fcntl(memfd, F_DUPFD_CLOEXEC, 0);
+	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (!out)
+		return err_errno(err, "configuration in memory");
+	steal_fd(&fd);
+	config_show(config, CONFIG_SECRETS_SHOWN, out);
+	if (fclose(out) != 0 || fcntl(memfd, F_ADD_SEALS, SEALS) < 0)
+		return err_errno(err, "configuration in memory");
+	return 0;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+int launch_compare(const struct config *old, const struct config *new, struct err *err)
+{
+	static const char fmt[] = "%s: \"%s\" cannot become \"%s\" while it is mounted";
+
+	if (!is_same(old->mountpoint, new->mountpoint))
+		return err_set(err, ERR_CONFIG, fmt, "mountpoint", old->mountpoint,
+			       new->mountpoint);
+	if (!is_same(old->store, new->store))
+		return err_set(err, ERR_CONFIG, fmt, "store", old->store, new->store);
+	if (!is_same(old->user, new->user))
+		return err_set(err, ERR_CONFIG, fmt, "user", old->user ? old->user : "",
+			       new->user ? new->user : "");
+	if (old->publish_mode != new->publish_mode)
+		return err_set(err, ERR_CONFIG, fmt, "publish_mode",
+			       config_publish_mode_name(old->publish_mode),
+			       config_publish_mode_name(new->publish_mode));
+	if (old->allow_other != new->allow_other)
+		return err_set(err, ERR_CONFIG, fmt, "allow_other",
+			       old->allow_other ? "true" : "false",
+			       new->allow_other ? "true" : "false");
+	return 0;
+}
+
+static int make_config(const struct config *config, struct err *err)
+{
+	_cleanup_close_ int memfd = memfd_create("rptfs-configuration",
+						 MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (memfd < 0)
+		return err_errno(err, "memfd");
+	if (launch_render(config, memfd, err) < 0)
+		return -1;
+	return steal_fd(&memfd);
+}
+
+/* ------------------------------------------------------------------ the rest */
+
+static int copy_path(char *ret, size_t size, const char *path, const char *what, struct err *err)
+{
+	if (snprintf(ret, size, "%s", path) >= (int)size)
+		return err_set(err, ERR_CONFIG, "%s: %s is longer than %zu bytes", what, path,
+			       size - 1);
+	return 0;
+}
+
+/* As the kernel's table of mounts has it: without links. One that is not there is found out later.
+ */
+static int resolve_mountpoint(struct keeper_state *state, const char *path, struct err *err)
+{
+	_cleanup_free_ char *resolved = realpath(path, NULL);
+
+	return copy_path(state->mountpoint, sizeof(state->mountpoint), resolved ? resolved : path,
+			 "mountpoint", err);
+}
+
+/* A store in memory that was kept for us, if it is what is wanted now. */
+static int take_store(struct keeper_state *state, const struct config *config, uid_t user)
+{
+	_cleanup_close_ int store = steal_fd(&state->store);
+	struct stat st;
+	char path[PATH_MAX];
+	char link[32];
+
+	if (store < 0 || strcmp(config->store, "memory") != 0 || fstat(store, &st) < 0 ||
+	    st.st_uid != user)
+		return -1;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", store);
+	ssize_t len = readlink(link, path, sizeof(path) - 1);
+	/* What is attached nowhere has no name, and goes by itself. */
+	if (len > 1) {
+		path[len] = '\0';
+		strcpy(state->memory_dir, path);
+	}
+	return steal_fd(&store);
+}
+
+static int make_store(struct keeper_state *state, const struct config *config, struct err *err)
+{
+	const struct process_identity *identity = &state->worker_identity;
+	uid_t user = identity->is_set ? identity->user : geteuid();
+	gid_t group = identity->is_set ? identity->group : getegid();
+	_cleanup_free_ char *memory_dir = NULL;
+
+	state->store = take_store(state, config, user);
+	if (strcmp(config->store, "memory") != 0) {
+		notify_forget_store();
+		state->store = store_make_directory(config->store, user, group, err);
+		return state->store < 0 ? -1 : 0;
+	}
+	if (state->store < 0)
+		state->store = store_make_memory(user, group, &memory_dir, err);
+	if (state->store < 0)
+		return -1;
+	notify_keep_store(state->store);
+	return memory_dir ? copy_path(state->memory_dir, sizeof(state->memory_dir), memory_dir,
+				      "store", err)
+			  : 0;
+}
+
+static int make_control(struct keeper_state *state, struct err *err)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (runtime_dir_socket(state->mountpoint, &path, err) < 0 ||
+	    copy_path(state->control_path, sizeof(state->control_path), path, "control socket",
+		      err) < 0)
+		return -1;
+	state->control = listener_new(path, err);
+	return state->control < 0 ? -1 : 0;
+}
+
+static int find_program(struct keeper_state *state, struct err *err)
+{
+	ssize_t len = readlink("/proc/self/exe", state->program, sizeof(state->program) - 1);
+
+	state->exe = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	if (len < 0 || state->exe < 0)
+		return err_errno(err, "/proc/self/exe");
+	return 0;
+}
+
+/* Does the kept connection still serve what is mounted where it is wanted? */
+static bool stands(const struct notify_kept *kept, const char *mountpoint)
+{
+	struct pollfd pfd = { .fd = kept->device };
+
+	return kept->device >= 0 && kept->slots >= 0 && kept->number &&
+	       device_number(mountpoint) == kept->number && poll(&pfd, 1, 0) >= 0 &&
+	       !(pfd.revents & (POLLERR | POLLNVAL));
+}
+
+/* What the service manager kept of the keeper before us. */
+static void take_kept(struct keeper_state *state, struct notify_kept *kept)
+{
+	state->store = kept->store;
+	if (stands(kept, state->mountpoint)) {
+		state->device = kept->device;
+		state->slots = kept->slots;
+		state->number = kept->number;
+		return;
+	}
+	device_unmount_number(kept->number); /* the configuration named another place */
+	notify_forget_mount();
+	close_cleanup(&kept->device);
+	close_cleanup(&kept->slots);
+}
+
+/* Services have no HOME; workers, who may be other users, look for files in that of the user who
+ * started rptfs. */
+static void set_home(void)
+{
+	const struct passwd *user = getenv("HOME") ? NULL : getpwuid(geteuid());
+
+	if (user)
+		setenv("HOME", user->pw_dir, 0);
+}
+
+/* The usual soft limit is for programs that use select(2). */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int make_slots(struct keeper_state *state, struct err *err)
+{
+	if (state->slots < 0)
+		state->slots = slots_make(err);
+	return state->slots < 0 ? -1 : 0;
+}
+
+void launch_undo(struct keeper_state *state)
+{
+	const int fds[] = { state->config, state->store,  state->control, state->lock,
+			    state->slots,  state->device, state->exe };
+
+	if (state->control >= 0)
+		unlink(state->control_path);
+	if (*state->memory_dir && state->device < 0)
+		store_remove_memory(state->memory_dir);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+}
+
+int launch(struct keeper_state *ret, const struct config *config, struct notify_kept *kept,
+	   bool is_debugged, struct err *err)
+{
+	*ret = (struct keeper_state){
+		.version = KEEPER_STATE_VERSION,
+		.size_bytes = sizeof(*ret),
+		.allow_other = config->allow_other,
+		.is_confined = config->sandbox,
+		.renames = config->publish_mode == PUBLISH_AUTO && geteuid() == 0,
+		.is_debugged = is_debugged,
+		.config = -1,
+		.store = -1,
+		.control = -1,
+		.lock = -1,
+		.slots = -1,
+		.device = -1,
+		.handle = -1,
+		.exe = -1,
+		.channel = -1,
+		.asker = -1,
+	};
+	int code = KEEPER_FAILED;
+
+	if (resolve_mountpoint(ret, config->mountpoint, err) < 0)
+		return code;
+	take_kept(ret, kept);
+	set_home();
+	raise_descriptor_limit();
+	if (ret->device < 0 && device_prepare(ret->mountpoint, &ret->lock, err) < 0)
+		code = KEEPER_MOUNT_FAILED;
+	else if (choose_identity(&ret->worker_identity, config, err) == 0 &&
+		 find_program(ret, err) == 0 && make_store(ret, config, err) == 0 &&
+		 make_slots(ret, err) == 0 && make_control(ret, err) == 0 &&
+		 (ret->config = make_config(config, err)) >= 0)
+		return 0;
+	launch_undo(ret);
+	return code;
+}

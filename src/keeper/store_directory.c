@@ -1,0 +1,162 @@
+/*
+ * The directory of a store, as the launcher makes it for the user that will use it.
+ *
+ * The launcher may be root, and the directory may have belonged to somebody who is not: what is
+ * made over is opened first, without following links, and changed by descriptor; only names that a
+ * store has, only on the directory's own file system, only what belonged to the directory's owner
+ * (a hard link to a file of somebody else is not his to give), and only in a directory that is a
+ * store or empty: store = "/var/lib" is a mistake. The directory itself comes last, so that what
+ * was cut off is done again.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "store/store_internal.h"
+
+static void sync_parent(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *parent = slash ? strndup(path, (size_t)(slash - path) + 1)
+					    : strdup(".");
+	_cleanup_close_ int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	/* Best effort: one may write to a directory that one may not open. */
+	if (fd >= 0)
+		fsync(fd);
+}
+
+/* Makes what is missing of the path. */
+static int make_path(const char *dir, struct err *err)
+{
+	_cleanup_free_ char *path = strdup(dir);
+
+	if (!path)
+		return err_set(err, ERR_INTERNAL, "store %s: out of memory", dir);
+	for (size_t len = strlen(path); len > 1 && path[len - 1] == '/'; len--)
+		path[len - 1] = '\0';
+	for (char *slash = path; slash;) {
+		slash = strchr(slash + 1, '/');
+		if (slash)
+			*slash = '\0';
+		if (mkdir(path, slash ? 0755 : 0700) == 0)
+			sync_parent(path);
+		else if (errno != EEXIST)
+			return err_errno(err, "store %s: making %s", dir, path);
+		if (slash)
+			*slash = '/';
+	}
+	return 0;
+}
+
+static int open_or_make(const char *dir, struct err *err)
+{
+	int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	int fd = open(dir, flags);
+
+	if (fd < 0 && errno == ENOENT) {
+		if (make_path(dir, err) < 0)
+			return -1;
+		fd = open(dir, flags);
+	}
+	if (fd < 0)
+		return err_errno(err, "store %s", dir);
+	return fd;
+}
+
+#define MAX_DEPTH 4 /* aside-TIME/snapshots/XX/ID */
+
+struct hand_over {
+	uid_t user;
+	gid_t group;
+	uid_t from;
+	dev_t device;
+	int depth; /* 0: only the names of a store; below, everything, down to MAX_DEPTH */
+	bool is_store;
+	bool is_strange;
+};
+
+static bool begins_with(const char *name, const char *prefix)
+{
+	return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static int look_at(void *arg, int dir_fd, const char *name)
+{
+	struct hand_over *over = arg;
+
+	(void)dir_fd;
+	if (strcmp(name, "lock") == 0 || begins_with(name, "catalog.db"))
+		over->is_store = true;
+	else if (strcmp(name, "lost+found") != 0)
+		over->is_strange = true;
+	return 0;
+}
+
+static bool is_ours(const char *name)
+{
+	return strcmp(name, "lock") == 0 || strcmp(name, "snapshots") == 0 ||
+	       begins_with(name, "catalog.db") || begins_with(name, "aside-");
+}
+
+static int make_over(void *arg, int dir_fd, const char *name)
+{
+	struct hand_over *over = arg;
+	_cleanup_close_ int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (over->depth == 0 && !is_ours(name))
+		return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return errno == ENOENT ? 0 : -1;
+	if (st.st_dev != over->device || st.st_uid != over->from)
+		return 0;
+	if (S_ISDIR(st.st_mode) && over->depth < MAX_DEPTH) {
+		over->depth++;
+		int result = store_list_names(fd, ".", make_over, over);
+		over->depth--;
+		if (result < 0)
+			return -1;
+	}
+	return fchownat(fd, "", over->user, over->group, AT_EMPTY_PATH);
+}
+
+/* From the user that has it; as root. */
+static int hand_over(int fd, const char *dir, const struct stat *st, uid_t user, gid_t group,
+		     struct err *err)
+{
+	struct hand_over over = {
+		.user = user,
+		.group = group,
+		.from = st->st_uid,
+		.device = st->st_dev,
+	};
+
+	if (store_list_names(fd, ".", look_at, &over) < 0)
+		return err_errno(err, "store %s", dir);
+	if (over.is_strange && !over.is_store)
+		return err_set(err, ERR_CONFIG,
+			       "store %s: belongs to user %u and is neither a store nor empty", dir,
+			       (unsigned)st->st_uid);
+	if (store_list_names(fd, ".", make_over, &over) < 0 || fchown(fd, user, group) < 0)
+		return err_errno(err, "store %s: making it over to user %u", dir, (unsigned)user);
+	if (over.is_store)
+		log_event(LOG_LEVEL_INFO, "store_made_over", LOG_STR("store", dir),
+			  LOG_INT("from", st->st_uid), LOG_INT("to", user));
+	return 0;
+}
+
+int store_make_directory(const char *dir, uid_t user, gid_t group, struct err *err)
+{
+	_cleanup_close_ int fd = open_or_make(dir, err);
+	struct stat st;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) < 0)
+		return err_errno(err, "store %s", dir);
+	if (st.st_uid != user && geteuid() == 0 && hand_over(fd, dir, &st, user, group, err) < 0)
+		return -1;
+	return steal_fd(&fd);
+}

@@ -1,0 +1,252 @@
+#include "mount/connection/notifier.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "base/log.h"
+
+/* Shared by both: the notification as it is to be written ends somewhere in the data. */
+struct area {
+	char head[NOTIFIER_HEAD_MAX];
+	char data[NOTIFIER_DATA_MAX];
+};
+
+struct notifier {
+	int socket;	   /* owned; -1: it has died */
+	struct area *area; /* mapped */
+};
+
+/* Which bytes of the area to write. */
+struct order {
+	uint32_t start, len;
+};
+
+/* What writev(2) returned, or the negative errno. */
+typedef int64_t outcome;
+
+/* ------------------------------------------------------------------ the process */
+
+#define SOCKET 3
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+/* The sanitizer's own threads and calls. */
+static void confine(void)
+{
+}
+
+__attribute__((noreturn)) static void leave(void)
+{
+	_exit(0);
+}
+#else
+/* From here on read, write and exit are all that it can do. */
+static void confine(void)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
+}
+
+__attribute__((noreturn)) static void leave(void)
+{
+	for (;;)
+		syscall(SYS_exit, 0);
+}
+#endif
+
+/* Only the end of the worker ends it. */
+static void ignore_signals(void)
+{
+	static const int ignored[] = {
+		SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+/* Nothing but the socket may be kept from being closed with the worker. */
+static void let_go(int socket)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; fd < SOCKET; fd++)
+		dup2(null, fd);
+	if (socket != SOCKET)
+		dup2(socket, SOCKET);
+	close_range(SOCKET + 1, ~0U, 0);
+}
+
+/* -1 when the worker has ended. */
+static int receive_device(void)
+{
+	char byte;
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	int device = -1;
+
+	if (recvmsg(SOCKET, &msg, MSG_CMSG_CLOEXEC) != 1)
+		return -1;
+	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&device, CMSG_DATA(cmsg), sizeof(int));
+	return device;
+}
+
+__attribute__((noreturn)) static void notify_for_ever(int socket, const struct area *area)
+{
+	struct order order;
+
+	prctl(PR_SET_NAME, "rptfs-notifier");
+	ignore_signals();
+	let_go(socket);
+	int device = receive_device();
+	if (device < 0)
+		_exit(0);
+	confine();
+	while (read(SOCKET, &order, sizeof(order)) == sizeof(order)) {
+		if (order.start > sizeof(*area) || order.len > sizeof(*area) - order.start)
+			break;
+		outcome result = write(device, (const char *)area + order.start, order.len);
+		if (result < 0)
+			result = -errno;
+		if (write(SOCKET, &result, sizeof(result)) != sizeof(result))
+			break;
+	}
+	leave();
+}
+
+/* ------------------------------------------------------------------ the worker's side */
+
+int notifier_new(struct notifier **ret, struct err *err)
+{
+	_cleanup_(notifier_free_cleanup) struct notifier *notifier = calloc(1, sizeof(*notifier));
+	int pair[2];
+
+	if (!notifier)
+		return err_set(err, ERR_INTERNAL, "notifier: out of memory");
+	void *area = mmap(NULL, sizeof(struct area), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (area == MAP_FAILED)
+		return err_errno(err, "notifier: mmap");
+	notifier->area = area;
+	notifier->socket = -1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(err, "notifier: socketpair");
+	_cleanup_close_ int ours = pair[0], theirs = pair[1];
+	pid_t pid = fork();
+	if (pid < 0)
+		return err_errno(err, "notifier: fork");
+	if (pid == 0)
+		notify_for_ever(theirs, area);
+	notifier->socket = steal_fd(&ours);
+	*ret = steal_ptr(&notifier);
+	return 0;
+}
+
+void notifier_free(struct notifier *notifier)
+{
+	if (!notifier)
+		return;
+	close_cleanup(&notifier->socket);
+	if (notifier->area)
+		munmap(notifier->area, sizeof(*notifier->area));
+	free(notifier);
+}
+
+int notifier_give_device(struct notifier *notifier, int device, struct err *err)
+{
+	char byte = 0;
+	char control[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &device, sizeof(int));
+	if (sendmsg(notifier->socket, &msg, MSG_NOSIGNAL) != 1)
+		return err_errno(err, "notifier: send");
+	return 0;
+}
+
+char *notifier_data(struct notifier *notifier)
+{
+	return notifier->area->data;
+}
+
+/* Makes one piece of it that ends with the data, if that is in its place. False if it is too long.
+ */
+static bool assemble(struct area *area, const struct iovec *iov, int count, struct order *ret)
+{
+	bool has_data = count > 0 && iov[count - 1].iov_base == area->data;
+	int n_head = has_data ? count - 1 : count;
+	size_t data_len = has_data ? iov[count - 1].iov_len : 0, head_len = 0;
+
+	for (int i = 0; i < n_head; i++)
+		head_len += iov[i].iov_len;
+	if (head_len > sizeof(area->head) || data_len > sizeof(area->data))
+		return false;
+	char *at = area->head + sizeof(area->head) - head_len;
+	ret->start = (uint32_t)(at - (char *)area);
+	ret->len = (uint32_t)(head_len + data_len);
+	for (int i = 0; i < n_head; i++) {
+		memcpy(at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	return true;
+}
+
+/* False if it has died. */
+static bool ask(const struct notifier *notifier, const struct order *order, outcome *ret)
+{
+	ssize_t got;
+
+	if (send(notifier->socket, order, sizeof(*order), MSG_NOSIGNAL) < 0)
+		return false;
+	do {
+		got = recv(notifier->socket, ret, sizeof(*ret), 0);
+	} while (got < 0 && errno == EINTR);
+	return got == sizeof(*ret);
+}
+
+ssize_t notifier_writev(struct notifier *notifier, int device, const struct iovec *iov, int count)
+{
+	struct order order;
+	outcome result;
+
+	if (!assemble(notifier->area, iov, count, &order)) {
+		errno = EMSGSIZE;
+		return -1;
+	}
+	if (notifier->socket >= 0 && !ask(notifier, &order, &result)) {
+		log_event(LOG_LEVEL_ERROR, "notifier_died");
+		close(steal_fd(&notifier->socket));
+	}
+	if (notifier->socket < 0)
+		return writev(device, iov, count); /* again, if it had: that does no harm */
+	if (result >= 0)
+		return (ssize_t)result;
+	errno = (int)-result;
+	return -1;
+}

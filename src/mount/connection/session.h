@@ -1,0 +1,94 @@
+/*
+ * session: the FUSE connection of this worker, over a device that somebody else mounted.
+ *
+ * Wraps a libfuse session whose reads and writes pass through hooks of our own. There each request
+ * is received in a slot that outlives this process (mount/connection/slots.h) and counted by opcode, and the
+ * reply to INIT is made independent of libfuse's version. Serving runs in libfuse's threads,
+ * started by one of ours.
+ *
+ * Taking over: when the slots hold a finished negotiation, INIT is replayed to libfuse, its reply
+ * compared with the one that the kernel knows, and dropped. Then the requests that a predecessor
+ * had taken are handed to libfuse's threads as if they had just been read, before any new one.
+ *
+ * Stopping leaves each request that was read either answered or in its slot.
+ */
+#ifndef MOUNT_CONNECTION_SESSION_H
+#define MOUNT_CONNECTION_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct fuse_conn_info;
+struct fuse_lowlevel_ops;
+struct notifier;
+struct session;
+struct slots;
+
+#define SESSION_NO_DEVICE (-1)
+
+struct session_setup {
+	const struct fuse_lowlevel_ops *ops; /* ops->init calls session_negotiate() */
+	size_t ops_size;
+	/* *userdata begins with a pointer to the session, which the caller stores there before
+	 * session_replay() or session_start(). */
+	void *userdata;
+	int device; /* borrowed: a duplicate is made; or SESSION_NO_DEVICE, for a rehearsal */
+	struct slots *slots;	   /* borrowed */
+	struct notifier *notifier; /* borrowed; NULL for a rehearsal */
+	bool debug;
+};
+
+int session_new(struct session **ret, const struct session_setup *setup, struct err *err);
+
+/* For ops->init: what is asked of the kernel. */
+void session_negotiate(struct fuse_conn_info *conn);
+
+/* Ends serving if it still runs, then frees. No notify may be under way. */
+void session_free(struct session *session);
+
+/* Negotiates as the predecessor did, without a word to the kernel; 0 when nothing was negotiated
+ * yet. ERR_BAD_DATA when something else came out: the message names it and both values. Needs no
+ * device; does nothing the second time. */
+int session_replay(struct session *session, struct err *err);
+
+/* Replays, then serves. */
+int session_start(struct session *session, struct err *err);
+
+/* Readable once serving has ended: unmounted, stopped, or impossible. */
+int session_over_fd(const struct session *session);
+/* The kernel has ended the connection. */
+bool session_was_unmounted(const struct session *session);
+
+/* Waits until the threads have ended, which it makes them do. */
+void session_stop(struct session *session);
+
+/*
+ * Told to the kernel by the publisher, and by nobody else. Each returns 0 or a negative errno:
+ * -ENOENT when the kernel does not know the node or name.
+ */
+int session_notify_delete(struct session *session, uint64_t parent, uint64_t child,
+			  const char *name);
+/* The kernel forgets the name, and nothing else; a directory's with all below it. */
+int session_notify_inval_entry(struct session *session, uint64_t parent, const char *name);
+int session_notify_inval_dir(struct session *session, uint64_t dir);
+/* Returns when the kernel has read every reply to a LOOKUP, READDIR or READDIRPLUS of the directory
+ * that is on its way now. Requests must be answered meanwhile. */
+void session_wait_for_dir(struct session *session, uint64_t dir);
+int session_notify_inval_attributes(struct session *session, uint64_t id);
+/* Puts bytes into the kernel's pages of a file that it knows: whole pages, or to the file's end;
+ * or words of a page that may not be there. data: session_store_data(), or short. */
+int session_notify_store(struct session *session, uint64_t id, uint64_t offset, const char *data,
+			 size_t len);
+/* Where NOTIFIER_DATA_MAX bytes may stand for session_notify_store(). */
+char *session_store_data(struct session *session);
+/* Does the kernel still hold this node? */
+bool session_kernel_holds(struct session *session, uint64_t id);
+
+/* How often each operation was received. */
+void session_request_counts(struct session *session,
+			    void (*each)(void *arg, const char *op, uint64_t count), void *arg);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * visitor_internal: what worker and visitor say to each other, a packet each way.
+ */
+#ifndef MOUNT_PUBLISH_VISITOR_INTERNAL_H
+#define MOUNT_PUBLISH_VISITOR_INTERNAL_H
+
+#include <limits.h>
+#include <stdint.h>
+
+enum visitor_verb { VISITOR_LOOK = 'l', VISITOR_MOVE = 'm', VISITOR_REMOVE = 'r' };
+
+/* Two paths, each with its NUL, of which only MOVE has the second. */
+#define VISITOR_PATHS_SIZE (2 * PATH_MAX)
+
+struct visitor_request {
+	char verb;
+	char paths[VISITOR_PATHS_SIZE];
+};
+
+/* 0 or a negative errno. */
+typedef int32_t visitor_reply;
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * The visitor's process: one call on the mount after the other.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mount/publish/visitor.h"
+#include "mount/publish/visitor_internal.h"
+
+/* The caller's, or a negative errno. */
+static int open_directory(int at, const char *name, int flags)
+{
+	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC | flags);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* A component that leads nowhere else. */
+static bool is_plain(const char *name)
+{
+	return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* Walks down to the directory of the path, which is cut into its components: the caller's, or a
+ * negative errno. Not with openat2(2), which service managers forbid that cannot look into it. */
+static int open_parent(int root, char *path, const char **ret_name)
+{
+	_cleanup_close_ int dir = open_directory(root, ".", 0);
+	char *slash;
+
+	for (; dir >= 0 && (slash = strchr(path, '/')); path = slash + 1) {
+		*slash = '\0';
+		int below = is_plain(path) ? open_directory(dir, path, O_NOFOLLOW) : -EINVAL;
+		close(dir);
+		dir = below;
+	}
+	*ret_name = path;
+	if (dir >= 0 && !is_plain(path))
+		return -EINVAL;
+	return dir < 0 ? dir : steal_fd(&dir);
+}
+
+static int negative(int result)
+{
+	return result < 0 ? -errno : 0;
+}
+
+static int look_in(int dir, const char *name)
+{
+	struct stat stat;
+
+	return negative(fstatat(dir, name, &stat, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT));
+}
+
+static int look(int root, char *path)
+{
+	const char *name;
+	_cleanup_close_ int dir = open_parent(root, path, &name);
+
+	return dir < 0 ? dir : look_in(dir, name);
+}
+
+static int move(int root, char *from, char *to)
+{
+	const char *from_name, *to_name;
+	_cleanup_close_ int from_dir = open_parent(root, from, &from_name);
+	_cleanup_close_ int to_dir = open_parent(root, to, &to_name);
+
+	if (from_dir < 0 || to_dir < 0)
+		return from_dir < 0 ? from_dir : to_dir;
+	if (renameat(from_dir, from_name, to_dir, to_name) < 0)
+		return -errno;
+	look_in(to_dir, to_name); /* whatever comes of it: it has moved */
+	return 0;
+}
+
+static int remove_name(int root, char *path)
+{
+	const char *name;
+	_cleanup_close_ int dir = open_parent(root, path, &name);
+
+	return dir < 0 ? dir : negative(unlinkat(dir, name, 0));
+}
+
+static int perform(int root, struct visitor_request *request, bool is_writable)
+{
+	char *to = request->paths + strlen(request->paths) + 1;
+
+	switch (request->verb) {
+	case VISITOR_LOOK:
+		return look(root, request->paths);
+	case VISITOR_MOVE:
+		return is_writable ? move(root, request->paths, to) : -EROFS;
+	case VISITOR_REMOVE:
+		return is_writable ? remove_name(root, request->paths) : -EROFS;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* What is opened here is closed before anybody hears of it. */
+static int perform_at(int handle, const char *mountpoint, struct visitor_request *request)
+{
+	if (handle >= 0)
+		return perform(handle, request, true);
+	if (handle == VISITOR_NO_MOUNT)
+		return -ENODEV;
+	_cleanup_close_ int opened = open_directory(AT_FDCWD, mountpoint, 0);
+	return opened < 0 ? opened : perform(opened, request, false);
+}
+
+/* Two texts that end. */
+static bool is_complete(const struct visitor_request *request, size_t len)
+{
+	const size_t head = offsetof(struct visitor_request, paths);
+
+	if (len <= head || request->paths[len - head - 1] != '\0')
+		return false;
+	return strlen(request->paths) + 1 < len - head;
+}
+
+int visitor_serve(int socket, int root, const char *mountpoint)
+{
+	_cleanup_close_ int peer = socket;
+	_cleanup_close_ int handle = root;
+	static struct visitor_request request;
+	ssize_t len;
+
+	while ((len = recv(peer, &request, sizeof(request), 0)) > 0) {
+		visitor_reply reply = -EINVAL;
+
+		if (is_complete(&request, (size_t)len))
+			reply = perform_at(handle, mountpoint, &request);
+		if (send(peer, &reply, sizeof(reply), MSG_NOSIGNAL) < 0)
+			break;
+	}
+	return 0;
+}

@@ -1,0 +1,500 @@
+#include "mount/view/fs.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "mount/view/fs_state.h"
+#include "mount/view/xattr.h"
+
+#define STATFS_BLOCK 4096
+
+static void lookup_virtual(struct fs *fs, fuse_req_t req, const char *name)
+{
+	struct err err = ERR_INIT;
+	const struct rendering *rendering;
+
+	if (virtual_lookup(fs->virtual, name, &rendering, &err) < 0) {
+		if (err.kind != ERR_NOT_FOUND)
+			log_event(LOG_LEVEL_ERROR, "render_failed", LOG_STR("file", name),
+				  LOG_STR("error", err.msg));
+		fuse_reply_err(req, err.kind == ERR_NOT_FOUND ? ENOENT : EIO);
+		return;
+	}
+	struct stat stat = fs_rendering_stat(fs, rendering);
+	struct fuse_entry_param entry = fs_entry(&stat);
+	entry.entry_timeout = 0; /* the next look-up gets a rendering of its own */
+	if (fuse_reply_entry(req, &entry) < 0)
+		virtual_forget(fs->virtual, stat.st_ino, 1);
+}
+
+static void reply_entry(fuse_req_t req, struct stat stat)
+{
+	struct fuse_entry_param entry = fs_entry(&stat);
+
+	fuse_reply_entry(req, &entry);
+}
+
+/* Below .rpt/; false: renderings, and what is not there. */
+static bool fixed_stat(struct fs *fs, const char *name, struct stat *ret)
+{
+	if (strcmp(name, GENERATIONS_NAME) == 0)
+		*ret = fs_generations_stat(fs);
+	else if (strcmp(name, STAGE_NAME) == 0)
+		*ret = fs_stage_stat(fs);
+	else
+		return false;
+	return true;
+}
+
+static void lookup_staged(struct fs *fs, fuse_req_t req, const char *name)
+{
+	struct term *term;
+	struct snapshot *snapshot = stage_find(fs->stage, name, &term);
+
+	if (snapshot)
+		reply_entry(req, fs_snapshot_stat(snapshot, term, false));
+	else
+		fuse_reply_err(req, ENOENT);
+	snapshot_unref(snapshot);
+}
+
+static void lookup_child(struct fs *fs, fuse_req_t req, const struct tree_dir *dir,
+			 const char *name)
+{
+	const struct tree_child *child = tree_child(dir, name);
+	struct fuse_entry_param entry;
+
+	if (dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0)
+		reply_entry(req, fs_virtual_dir_stat(fs));
+	else if (child && fs_child_entry(fs, child, &entry))
+		fuse_reply_entry(req, &entry);
+	else
+		fuse_reply_err(req, ENOENT);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	const struct tree_dir *dir = tree_dir(fs->tree, parent);
+	struct stat stat;
+
+	if (strlen(name) > NAME_MAX)
+		fuse_reply_err(req, ENAMETOOLONG);
+	else if (dir)
+		lookup_child(fs, req, dir, name);
+	else if (parent == fs->stage_id)
+		lookup_staged(fs, req, name);
+	else if (parent != fs->virtual_dir_id)
+		fuse_reply_err(req, ENOENT);
+	else if (fixed_stat(fs, name, &stat))
+		reply_entry(req, stat);
+	else
+		lookup_virtual(fs, req, name);
+}
+
+static void forget(struct fs *fs, uint64_t id, uint64_t count)
+{
+	struct term *term;
+	bool superseded = false;
+
+	if (id & VIRTUAL_ID_BIT) {
+		virtual_forget(fs->virtual, id, count);
+		return;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (superseded)
+		publisher_forgotten(fs->publisher, id);
+	snapshot_unref(snapshot);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t count)
+{
+	forget(fuse_req_userdata(req), id, count);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		forget(fuse_req_userdata(req), forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static bool stat_of(struct fs *fs, uint64_t id, struct stat *ret)
+{
+	const struct tree_dir *dir = tree_dir(fs->tree, id);
+	struct term *term;
+	bool superseded;
+
+	if (dir) {
+		*ret = fs_dir_stat(fs, dir);
+		return true;
+	}
+	if (id == fs->virtual_dir_id) {
+		*ret = fs_virtual_dir_stat(fs);
+		return true;
+	}
+	if (id == fs->stage_id) {
+		*ret = fs_stage_stat(fs);
+		return true;
+	}
+	if (id == fs->generations_id) {
+		*ret = fs_generations_stat(fs);
+		return true;
+	}
+	if (id & VIRTUAL_ID_BIT) {
+		const struct rendering *rendering = virtual_get(fs->virtual, id);
+		if (!rendering)
+			return false;
+		*ret = fs_rendering_stat(fs, rendering);
+		virtual_forget(fs->virtual, id, 1);
+		return true;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (!snapshot)
+		return false;
+	*ret = fs_snapshot_stat(snapshot, term, superseded);
+	snapshot_unref(snapshot);
+	return true;
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *info)
+{
+	struct stat stat;
+
+	(void)info;
+	if (stat_of(fuse_req_userdata(req), id, &stat))
+		fuse_reply_attr(req, &stat, FS_FOREVER_S);
+	else
+		fuse_reply_err(req, EIO);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t id)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	uint64_t snapshots, bytes;
+
+	(void)id;
+	store_usage(fs->setup.store, &snapshots, &bytes);
+	struct statvfs statvfs = {
+		.f_bsize = STATFS_BLOCK,
+		.f_frsize = STATFS_BLOCK,
+		.f_blocks = (bytes + STATFS_BLOCK - 1) / STATFS_BLOCK,
+		.f_files = fs->setup.n_terms,
+		.f_namemax = NAME_MAX,
+	};
+	fuse_reply_statfs(req, &statvfs);
+}
+
+/* ENOSYS tells the kernel never to ask again: opening then costs no request. */
+static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *info)
+{
+	(void)id;
+	(void)info;
+	fuse_reply_err(req, ENOSYS);
+}
+
+static void reply_value(fuse_req_t req, const char *value, size_t len, size_t size)
+{
+	if (size == 0)
+		fuse_reply_xattr(req, len);
+	else if (size < len)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, value, len);
+}
+
+static const char *root_value(const struct fs *fs, const char *name)
+{
+	if (strcmp(name, XATTR_CONTROL) == 0)
+		return fs->setup.control_path;
+	return strcmp(name, XATTR_PUBLISH_MODE) == 0 ? fs_publish_mode(fs) : NULL;
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	_cleanup_free_ char *value = NULL;
+	int failure = ENODATA;
+	struct term *term;
+	bool superseded;
+
+	const char *of_root = id == TREE_ROOT_ID ? root_value(fs, name) : NULL;
+	if (of_root) {
+		reply_value(req, of_root, strlen(of_root), size);
+		return;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (snapshot)
+		failure = xattr_get(name, snapshot, term, &value);
+	snapshot_unref(snapshot);
+	if (failure)
+		fuse_reply_err(req, failure);
+	else
+		reply_value(req, value, strlen(value), size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct term *term;
+	bool superseded;
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+
+	reply_value(req, xattr_list, snapshot ? xattr_list_size : 0, size);
+	snapshot_unref(snapshot);
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	(void)userdata;
+	session_negotiate(conn);
+}
+
+/* Nobody writes: where the mount is, it is read-only, and the kernel answers EROFS by itself. */
+static const struct fuse_lowlevel_ops operations = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.rename = fs_op_rename,
+	.unlink = fs_op_unlink,
+	.open = op_open,
+	.opendir = op_open,
+	.read = fs_op_read,
+	.readdir = fs_op_readdir,
+	.readdirplus = fs_op_readdirplus,
+	.statfs = op_statfs,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+};
+
+/* What the store had is visible from the first look-up on. */
+static int enter_current(struct fs *fs, struct err *err)
+{
+	for (size_t i = 0; i < fs->setup.n_terms; i++) {
+		struct term *term = &fs->setup.terms[i];
+		struct snapshot *snapshot = term_current(term);
+		int result = snapshot ? nodes_add(fs->nodes, snapshot, term, err) : 0;
+		snapshot_unref(snapshot);
+		if (result < 0)
+			return -1;
+	}
+	return 0;
+}
+
+DEFINE_CLEANUP(struct fs, fs_free)
+
+int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
+{
+	_cleanup_(fs_free_cleanup) struct fs *fs = calloc(1, sizeof(*fs));
+
+	if (!fs)
+		return err_set(err, ERR_INTERNAL, "file system: out of memory");
+	fs->setup = *setup;
+	fs->attributes = fs_attributes(setup);
+	fs->started_ns = clock_wall_ns();
+	if (tree_new(&fs->tree, setup->terms, setup->n_terms, setup->store, err) < 0 ||
+	    reserve_new(&fs->reserve, err) < 0 || nodes_new(&fs->nodes, err) < 0 ||
+	    enter_current(fs, err) < 0 || fs_enter_held(fs, err) < 0 ||
+	    virtual_new(&fs->virtual, setup->virtuals, setup->n_virtuals, store_life(setup->store),
+			err) < 0 ||
+	    generations_new(&fs->generations, err) < 0 || stage_new(&fs->stage, err) < 0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" STAGE_NAME, &fs->stage_id, err) <
+		    0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0 ||
+	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" GENERATIONS_NAME,
+			       &fs->generations_id, err) < 0)
+		return -1;
+	*ret = steal_ptr(&fs);
+	return 0;
+}
+
+int fs_rehearse(struct slots *slots, struct err *err)
+{
+	struct {
+		struct session *session;
+	} userdata = { NULL };
+	struct session_setup setup = {
+		.ops = &operations,
+		.ops_size = sizeof(operations),
+		.userdata = &userdata,
+		.device = SESSION_NO_DEVICE,
+		.slots = slots,
+	};
+
+	if (session_new(&userdata.session, &setup, err) < 0)
+		return -1;
+	int result = session_replay(userdata.session, err);
+	session_free(userdata.session);
+	return result;
+}
+
+static int start_publisher(struct fs *fs, struct err *err)
+{
+	struct publisher_setup setup = {
+		.mover = {
+			.tree = fs->tree,
+			.nodes = fs->nodes,
+			.store = fs->setup.store,
+			.session = fs->session,
+			.slots = fs->slots,
+			.generations = fs->generations,
+			.stage = fs->stage,
+			.visitor = fs->setup.visitor,
+			.headroom = fs->setup.headroom,
+			.terms = fs->setup.terms,
+			.n_terms = fs->setup.n_terms,
+			.generations_id = fs->generations_id,
+			.virtual_dir_id = fs->virtual_dir_id,
+			.stage_id = fs->stage_id,
+			.prewarm_total_bytes = fs->setup.prewarm_total_bytes,
+			.renames = fs->setup.renames,
+		},
+		.lost = fs->setup.lost,
+		.lost_arg = fs->setup.lost_arg,
+	};
+
+	return publisher_new(&fs->publisher, &setup, err);
+}
+
+static int start_verifier(struct fs *fs, struct err *err)
+{
+	struct verifier_setup setup = {
+		.terms = fs->setup.terms,
+		.n_terms = fs->setup.n_terms,
+		.store = fs->setup.store,
+		.publisher = fs->publisher,
+		.cancel = fs->setup.cancel,
+	};
+
+	return verifier_new(&fs->verifier, &setup, err);
+}
+
+static void all_announced(void *arg)
+{
+	struct fs *fs = arg;
+
+	slots_set_attributes(fs->slots, fs->attributes);
+}
+
+/* Of what is there before anything is published. */
+static uint64_t largest_id(const struct fs *fs)
+{
+	uint64_t largest = 0;
+
+	for (size_t i = 0; i < fs->setup.n_terms; i++) {
+		struct snapshot *current = term_current(&fs->setup.terms[i]);
+		if (current && current->id > largest)
+			largest = current->id;
+		snapshot_unref(current);
+	}
+	return largest;
+}
+
+int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err)
+{
+	bool is_successor = slots_negotiated(slots);
+	bool others = slots_attributes(slots) != fs->attributes;
+	struct session_setup setup = {
+		.ops = &operations,
+		.ops_size = sizeof(operations),
+		.userdata = fs,
+		.device = device,
+		.slots = slots,
+		.notifier = fs->setup.notifier,
+		.debug = debug,
+	};
+
+	fs->slots = slots;
+	/* What fails, fails before a thread runs whose notifications might wait for an answer. */
+	if (session_new(&fs->session, &setup, err) < 0 || session_replay(fs->session, err) < 0 ||
+	    start_publisher(fs, err) < 0 || start_verifier(fs, err) < 0)
+		return -1;
+	if (!is_successor)
+		slots_set_first(slots, largest_id(fs));
+	if (fs_hold_back(fs, err) < 0 || fs_enter_generations(fs, err) < 0)
+		return -1;
+	/* From the first reply on the kernel knows some of these, until it has been told all. */
+	slots_set_attributes(slots, is_successor && others ? 0 : fs->attributes);
+	if (session_start(fs->session, err) < 0)
+		return -1;
+	if (is_successor)
+		publisher_take_over(fs->publisher, others, steal_ptr(&fs->held_back),
+				    fs->n_held_back, all_announced, fs);
+	fs->is_successor = is_successor;
+	return 0;
+}
+
+bool fs_was_unmounted(const struct fs *fs)
+{
+	return session_was_unmounted(fs->session);
+}
+
+int fs_over_fd(const struct fs *fs)
+{
+	return session_over_fd(fs->session);
+}
+
+/* The publisher ends while requests are still answered, for its notifications may wait for them;
+ * what it uses ends after it. */
+void fs_free(struct fs *fs)
+{
+	if (!fs)
+		return;
+	if (fs->verifier)
+		verifier_stop(fs->verifier);
+	if (fs->publisher)
+		publisher_stop(fs->publisher);
+	session_free(fs->session);
+	verifier_free(fs->verifier);
+	publisher_free(fs->publisher);
+	virtual_free(fs->virtual);
+	generations_free(fs->generations);
+	fs_free_held_back(fs);
+	stage_free(fs->stage);
+	nodes_free(fs->nodes);
+	reserve_free(fs->reserve);
+	fs_free_strays(fs);
+	tree_free(fs->tree);
+	free(fs);
+}
+
+void fs_wait_taken_over(struct fs *fs, int64_t limit_ms)
+{
+	if (fs->is_successor)
+		publisher_wait_taken_over(fs->publisher, limit_ms);
+}
+
+const char *fs_publish_mode(const struct fs *fs)
+{
+	return publisher_mode(fs->publisher);
+}
+
+void fs_publish_counts(struct fs *fs, struct fs_publish_counts *ret)
+{
+	publisher_counts(fs->publisher, ret);
+}
+
+void fs_announce_end(struct fs *fs)
+{
+	publisher_announce_end(fs->publisher);
+}
+
+void fs_publish(void *arg, struct term *term, struct snapshot *snapshot)
+{
+	struct fs *fs = arg;
+
+	publisher_publish(fs->publisher, term, snapshot);
+}
+
+void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),
+		       void *arg)
+{
+	session_request_counts(fs->session, each, arg);
+}

@@ -1,0 +1,51 @@
+/*
+ * fs_move: RENAME and UNLINK, which the visitor causes for the publisher.
+ *
+ * The kernel holds the locks of the directories and waits for the answer: no I/O, and no waiting.
+ * Before it is answered everything is as it will be, for a successor may have to answer again.
+ */
+#include "mount/view/fs_state.h"
+
+#include <errno.h>
+
+/* The name leads elsewhere now: the kernel is about to hear of it. */
+static void note_moved(void *arg, struct term *term, uint64_t id)
+{
+	struct fs *fs = arg;
+	const char *name;
+
+	tree_touch(tree_place(fs->tree, term, &name));
+	if (id)
+		slots_note_announced(fs->slots, id);
+}
+
+static struct term *term_at(struct fs *fs, uint64_t parent, const char *name)
+{
+	const struct tree_dir *dir = tree_dir(fs->tree, parent);
+	const struct tree_child *child = dir ? tree_child(dir, name) : NULL;
+
+	return child ? child->term : NULL;
+}
+
+void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		  const char *new_name, unsigned flags)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct term *term = term_at(fs, new_parent, new_name);
+
+	if (flags || parent != fs->stage_id || !term)
+		fuse_reply_err(req, EROFS);
+	else
+		fuse_reply_err(req, stage_move(fs->stage, name, term, note_moved, fs) ? 0 : EAGAIN);
+}
+
+void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct term *term = term_at(fs, parent, name);
+
+	if (!term)
+		fuse_reply_err(req, EROFS);
+	else
+		fuse_reply_err(req, stage_remove(fs->stage, term, note_moved, fs) ? 0 : EAGAIN);
+}

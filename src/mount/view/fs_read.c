@@ -1,0 +1,179 @@
+/*
+ * fs_read: READ, from the store's files and from renderings.
+ *
+ * A READ that is answered short would truncate the file for every reader: it is all of it, or EIO.
+ * Bytes of an earlier boot are answered by the verifier's thread once they are checked.
+ */
+#include "mount/view/fs_state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+static void read_virtual(struct fs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset)
+{
+	const struct rendering *rendering = virtual_get(fs->virtual, id);
+
+	if (!rendering) {
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	size_t start = (size_t)offset < rendering->len ? (size_t)offset : rendering->len;
+	size_t len = rendering->len - start < size ? rendering->len - start : size;
+	fuse_reply_buf(req, rendering->text + start, len);
+	virtual_forget(fs->virtual, id, 1);
+}
+
+static void read_generations(struct fs *fs, fuse_req_t req, size_t size, off_t offset)
+{
+	_cleanup_free_ char *buf = malloc(size);
+
+	if (!buf)
+		fuse_reply_err(req, ENOMEM);
+	else
+		fuse_reply_buf(req, buf,
+			       generations_read(fs->generations, buf, size, (uint64_t)offset));
+}
+
+static int read_descriptor(int fd, const struct snapshot *snapshot, char *buf, size_t len,
+			   off_t offset, struct err *err)
+{
+	while (len > 0) {
+		ssize_t got = pread(fd, buf, len, offset);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_errno(err, "snapshot %" PRIu64 ": read", snapshot->id);
+		if (got == 0)
+			return err_set(err, ERR_BAD_DATA,
+				       "snapshot %" PRIu64 ": its file was cut off", snapshot->id);
+		buf += got;
+		offset += got;
+		len -= (size_t)got;
+	}
+	return 0;
+}
+
+static int read_fully(struct fs *fs, const struct snapshot *snapshot, char *buf, size_t len,
+		      off_t offset, struct err *err)
+{
+	int fd = reserve_open(fs->reserve, fs->setup.store, snapshot, err);
+	int result = fd < 0 ? -1 : read_descriptor(fd, snapshot, buf, len, offset, err);
+
+	reserve_close(fs->reserve, fd);
+	return result;
+}
+
+static void read_snapshot(struct fs *fs, fuse_req_t req, struct snapshot *snapshot,
+			  struct term *term, size_t size, off_t offset)
+{
+	struct err err = ERR_INIT;
+	uint64_t start = (uint64_t)offset;
+
+	if (start >= snapshot->size_bytes) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	if (size > snapshot->size_bytes - start)
+		size = snapshot->size_bytes - start;
+	_cleanup_free_ char *buf = malloc(size);
+	if (!buf) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (read_fully(fs, snapshot, buf, size, offset, &err) < 0) {
+		if (err.kind == ERR_BAD_DATA)
+			verifier_report(fs->verifier, term, snapshot, &err);
+		else
+			log_event(LOG_LEVEL_ERROR, "read_failed",
+				  LOG_STR("term", term->config->name), LOG_STR("error", err.msg));
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	fuse_reply_buf(req, buf, size);
+}
+
+struct parked {
+	struct verifier_read read;
+	struct fs *fs;
+	fuse_req_t req;
+	size_t size;
+	off_t offset;
+};
+
+static void answer_parked(struct verifier_read *read, enum verifier_verdict verdict)
+{
+	_cleanup_free_ struct parked *parked = container_of(read, struct parked, read);
+
+	switch (verdict) {
+	case VERIFIER_GOOD:
+		read_snapshot(parked->fs, parked->req, read->snapshot, read->term, parked->size,
+			      parked->offset);
+		break;
+	case VERIFIER_BAD:
+		fuse_reply_err(parked->req, EIO);
+		break;
+	case VERIFIER_STOPPED:
+		fuse_reply_none(parked->req);
+		break;
+	}
+	snapshot_unref(read->snapshot);
+}
+
+/* Takes the reference `snapshot`. */
+static void park(struct fs *fs, fuse_req_t req, struct snapshot *snapshot, struct term *term,
+		 size_t size, off_t offset)
+{
+	struct parked *parked = calloc(1, sizeof(*parked));
+
+	if (!parked) {
+		snapshot_unref(snapshot);
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*parked = (struct parked){
+		.read = { .snapshot = snapshot, .term = term, .answer = answer_parked },
+		.fs = fs,
+		.req = req,
+		.size = size,
+		.offset = offset,
+	};
+	verifier_park(fs->verifier, &parked->read);
+}
+
+void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		struct fuse_file_info *info)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct term *term;
+	bool superseded;
+
+	(void)info;
+	if (id == fs->generations_id) {
+		read_generations(fs, req, size, offset);
+		return;
+	}
+	if (id & VIRTUAL_ID_BIT) {
+		read_virtual(fs, req, id, size, offset);
+		return;
+	}
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
+	if (!snapshot) {
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	switch (atomic_load(&snapshot->integrity)) {
+	case SNAPSHOT_VERIFIED:
+		read_snapshot(fs, req, snapshot, term, size, offset);
+		break;
+	case SNAPSHOT_UNVERIFIED:
+		park(fs, req, snapshot, term, size, offset);
+		return;
+	case SNAPSHOT_CORRUPT:
+		fuse_reply_err(req, EIO);
+		break;
+	}
+	snapshot_unref(snapshot);
+}

@@ -1,0 +1,99 @@
+/*
+ * fs_state: what the FUSE handlers share; known to the fs*.c files only.
+ */
+#ifndef MOUNT_VIEW_FS_STATE_H
+#define MOUNT_VIEW_FS_STATE_H
+
+#ifndef FUSE_USE_VERSION
+#	define FUSE_USE_VERSION 312
+#endif
+#include <fuse_lowlevel.h>
+
+#include "mount/view/fs.h"
+#include "mount/view/generations.h"
+#include "mount/view/nodes.h"
+#include "mount/publish/publisher.h"
+#include "mount/view/reserve.h"
+#include "mount/connection/session.h"
+#include "mount/connection/slots.h"
+#include "mount/publish/stage.h"
+#include "mount/view/tree.h"
+#include "mount/view/verifier.h"
+#include "mount/view/virtual.h"
+
+/* Content never changes under a node id, and what changes is announced. */
+#define FS_FOREVER_S 1e9
+
+/* Everything is set by fs_new() and fs_start(), and constant while requests are served. */
+struct fs {
+	struct session *session; /* first: session.c finds it through the user data */
+	struct fs_setup setup;
+	struct tree *tree;
+	struct nodes *nodes;
+	struct virtual *virtual;
+	struct publisher *publisher;
+	struct verifier *verifier;
+	struct reserve *reserve;
+	uint64_t virtual_dir_id;
+	struct generations *generations;
+	uint64_t generations_id;
+	struct stage *stage;
+	uint64_t stage_id;
+	struct mover_held_back *held_back; /* owned, until it is the publisher's */
+	size_t n_held_back;
+	bool is_successor;  /* on this mount; set by fs_start() */
+	int64_t started_ns; /* wall clock; times of .rpt */
+	struct stray *strays;
+	struct slots *slots; /* borrowed; set by fs_start() */
+	uint64_t attributes; /* a number for what stat(2) shows of owners and modes */
+};
+
+/* fs_stray.c: terms that are no longer configured, of which the kernel may hold nodes, so that
+ * these are served like all others. No name leads to them. */
+struct stray;
+int fs_enter_held(struct fs *fs, struct err *err);
+void fs_free_strays(struct fs *fs);
+
+/* fs_attr.c: what stat(2) shows. */
+struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
+struct stat fs_virtual_dir_stat(const struct fs *fs);
+struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
+			     bool superseded);
+struct stat fs_stage_stat(const struct fs *fs);
+struct stat fs_generations_stat(const struct fs *fs);
+struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
+struct fuse_entry_param fs_entry(const struct stat *stat);
+
+/* A number for owners and modes; never 0. */
+uint64_t fs_attributes(const struct fs_setup *setup);
+
+/* The entry of a child that is there: a directory, or a term that has a snapshot. */
+bool fs_child_entry(const struct fs *fs, const struct tree_child *child,
+		    struct fuse_entry_param *ret);
+
+/* fs_forward.c: what a predecessor committed and nobody was shown is held back until the publisher
+ * gets to it: meanwhile names lead where they did. */
+int fs_hold_back(struct fs *fs, struct err *err);
+void fs_free_held_back(struct fs *fs);
+
+/* fs_move.c: names move as the publisher wants, and not otherwise. */
+void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		  const char *new_name, unsigned flags);
+void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+
+/* fs_generations.c: what the words are when serving begins. Nobody who sees one and opens may get
+ * something older, so those of names that the kernel may not know to have moved are the old ones,
+ * until the publisher has announced it. */
+int fs_enter_generations(struct fs *fs, struct err *err);
+
+/* fs_read.c */
+void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		struct fuse_file_info *info);
+
+/* fs_list.c */
+void fs_op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		   struct fuse_file_info *info);
+void fs_op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
+		       struct fuse_file_info *info);
+
+#endif

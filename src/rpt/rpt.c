@@ -1,0 +1,140 @@
+/*
+ * rpt: controls a running mount. Arguments and wiring only; rpt/ask.c does the work.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <string.h>
+
+#include "base/build.h"
+#include "base/util.h"
+#include "rpt/ask.h"
+
+#define MOUNT_DEFAULT "/mnt/rpt"
+#define TRY_HELP      "Try \"rpt --help\".\n"
+
+struct command {
+	const char *name;
+	const char *arguments;
+	const char *help;
+	bool takes_terms;
+	bool takes_wait;
+	enum ask_exit (*run)(const struct ask *ask);
+};
+
+static const struct command commands[] = {
+	{ "status", "[--json] [TERM...]", "what is served of each term, and how refreshing it goes",
+	  true, false, ask_status },
+	{ "refresh", "[--wait] [--json] [TERM...]",
+	  "ask the sources now; all terms if none is named", true, true, ask_refresh },
+	{ "upgrade", "[--json]", "go on with the rptfs that is installed now; nobody notices",
+	  false, false, ask_upgrade },
+};
+
+static const struct option long_options[] = {
+	{ "mount", required_argument, NULL, 'm' }, { "json", no_argument, NULL, 'j' },
+	{ "wait", no_argument, NULL, 'w' },	   { "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },	   { 0 },
+};
+
+static void print_help(void)
+{
+	printf("Usage: rpt [-m DIR] COMMAND [OPTION...] [TERM...]\n\n"
+	       "Controls the rptfs mounted at DIR (default: $RPT_MOUNT, else " MOUNT_DEFAULT ").\n"
+	       "A TERM is a name, an alias, or a path below DIR.\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("  %-8s %-28s %s\n", commands[i].name, commands[i].arguments,
+		       commands[i].help);
+	printf("\nOptions:\n"
+	       "  -m, --mount DIR  the mount to talk to\n"
+	       "      --json       print the answer as JSON, one object a line\n"
+	       "      --wait       wait until each attempt has ended\n"
+	       "  -h, --help       show this text\n"
+	       "  -V, --version    show the version\n"
+	       "\nExit code: 0 done, 1 wrong usage, refused, or an attempt failed, 2 the mount "
+	       "could "
+	       "not be asked.\n");
+}
+
+static enum ask_exit usage(const char *problem, const char *what)
+{
+	fprintf(stderr, "rpt: %s%s\n" TRY_HELP, problem, what);
+	return ASK_NO;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* Fills *ret from the options. Returns true when there is nothing else to do: exit with *ret_code.
+ */
+static bool take_options(int argc, char **argv, struct ask *ret, enum ask_exit *ret_code)
+{
+	char version[BUILD_VERSION_SIZE];
+	int option;
+
+	while ((option = getopt_long(argc, argv, "m:hV", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'm':
+			ret->mount = optarg;
+			break;
+		case 'j':
+			ret->json = true;
+			break;
+		case 'w':
+			ret->wait = true;
+			break;
+		case 'h':
+			print_help();
+			*ret_code = ASK_OK;
+			return true;
+		case 'V':
+			printf("rpt %s\n", build_version(version));
+			*ret_code = ASK_OK;
+			return true;
+		default:
+			fprintf(stderr, TRY_HELP);
+			*ret_code = ASK_NO;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What was printed may still be lost: a full disk, a closed pipe. */
+static enum ask_exit finish(enum ask_exit code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	fprintf(stderr, "rpt: standard output: %s\n", strerror(errno));
+	return ASK_TROUBLE;
+}
+
+int main(int argc, char **argv)
+{
+	const char *mount = getenv("RPT_MOUNT");
+	struct ask ask = { .mount = mount && *mount ? mount : MOUNT_DEFAULT };
+	enum ask_exit code;
+
+	setlocale(LC_CTYPE, "");
+	if (take_options(argc, argv, &ask, &code))
+		return finish(code);
+	if (optind == argc)
+		return usage("which command?", "");
+
+	const struct command *command = find_command(argv[optind]);
+	if (!command)
+		return usage("unknown command: ", argv[optind]);
+	if (ask.wait && !command->takes_wait)
+		return usage("--wait means nothing to ", command->name);
+	if (argc > optind + 1 && !command->takes_terms)
+		return usage("no terms are named to ", command->name);
+	ask.terms = (const char *const *)argv + optind + 1;
+	ask.n_terms = (size_t)(argc - optind - 1);
+	return finish(command->run(&ask));
+}

@@ -1,0 +1,360 @@
+/*
+ * What the store changes in its catalog, run by run.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "store/catalog_internal.h"
+
+#define MISSED_TERM_KEPT_MS (INT64_C(7) * 86400 * MS_PER_S)
+
+/* The run deletes snapshots and returns id and size of each. */
+static int run_deletion(struct run *run, struct catalog_files *deleted, struct err *err)
+{
+	int more;
+
+	while ((more = run_step(run, err)) > 0) {
+		if (catalog_files_add(deleted, (uint64_t)sqlite3_column_int64(run->stmt, 0),
+				      (uint64_t)sqlite3_column_int64(run->stmt, 1), err) < 0)
+			return -1;
+	}
+	return more;
+}
+
+/* For statements whose only parameters are numbers. */
+static int run_numbers(struct catalog *catalog, enum query query, const int64_t *numbers, int n,
+		       struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, query);
+
+	for (int i = 0; i < n; i++)
+		run_int(&run, numbers[i]);
+	return run_all(&run, err);
+}
+
+#define NUMBERS(...) \
+	(const int64_t[]){ __VA_ARGS__ }, (int)ARRAY_SIZE(((const int64_t[]){ __VA_ARGS__ }))
+
+/* The term's row; 1, or 0 if there is none. */
+static int find_term(struct catalog *catalog, const char *name, int64_t *ret_term,
+		     int64_t *ret_published_at_ms, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_TERM);
+
+	run_text(&run, name);
+	int found = run_step(&run, err);
+	if (found > 0) {
+		*ret_term = sqlite3_column_int64(run.stmt, 0);
+		*ret_published_at_ms = sqlite3_column_int64(run.stmt, 1);
+	}
+	return found;
+}
+
+/* row: 0: any. */
+static int add_term(struct catalog *catalog, const char *name, int64_t row, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_ADD_TERM);
+
+	run_text(&run, name);
+	if (row)
+		run_int(&run, row);
+	return run_all(&run, err);
+}
+
+static int find_or_add_term(struct catalog *catalog, const char *name, int64_t *ret_term,
+			    int64_t *ret_published_at_ms, struct err *err)
+{
+	int found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
+
+	if (found == 0 && add_term(catalog, name, 0, err) == 0)
+		found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
+	return found > 0 ? 0 : -1;
+}
+
+static int insert_snapshot(struct catalog *catalog, int64_t term, const struct snapshot *snapshot,
+			   const char *token, uint64_t fingerprint, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_INSERT);
+
+	run_int(&run, (int64_t)snapshot->id);
+	run_int(&run, term);
+	run_int(&run, (int64_t)snapshot->size_bytes);
+	run_int(&run, snapshot->mtime_ms);
+	run_int(&run, snapshot->fetched_at_ms);
+	run_int(&run, snapshot->published_at_ms);
+	run_int(&run, snapshot->order_key);
+	run_blob(&run, snapshot->sha256, sizeof(snapshot->sha256));
+	run_text(&run, snapshot->version);
+	run_text(&run, snapshot->source);
+	run_text(&run, token);
+	run_int(&run, (int64_t)fingerprint);
+	run_int(&run, atomic_load(&snapshot->integrity) == SNAPSHOT_VERIFIED ? catalog->boot : 0);
+	return run_all(&run, err);
+}
+
+static int prune(struct catalog *catalog, int64_t term, struct catalog_files *deleted,
+		 struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_PRUNE);
+
+	run_int(&run, term);
+	run_int(&run, (int64_t)catalog->mount);
+	return run_deletion(&run, deleted, err);
+}
+
+int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_PRUNE_ALL);
+
+	return run_deletion(&run, deleted, err);
+}
+
+static int set_current(struct catalog *catalog, int64_t term, const struct snapshot *snapshot,
+		       unsigned history, bool is_confirmed, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_CURRENT);
+
+	run_int(&run, term);
+	run_int(&run, (int64_t)snapshot->id);
+	run_int(&run, snapshot->published_at_ms);
+	run_int(&run, history);
+	if (is_confirmed)
+		run_int(&run, snapshot->fetched_at_ms);
+	return run_all(&run, err);
+}
+
+int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
+		   const char *token, uint64_t fingerprint, unsigned history, bool is_confirmed,
+		   struct catalog_files *deleted, struct err *err)
+{
+	int64_t row, last_ms, now_ms = clock_wall_ms();
+
+	if (find_or_add_term(catalog, term, &row, &last_ms, err) < 0)
+		return -1;
+	snapshot->published_at_ms = now_ms > last_ms ? now_ms : last_ms + 1;
+	if (insert_snapshot(catalog, row, snapshot, token, fingerprint, err) < 0 ||
+	    run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, (int64_t)catalog->mount), err) <
+		    0 ||
+	    set_current(catalog, row, snapshot, history, is_confirmed, err) < 0)
+		return -1;
+	return prune(catalog, row, deleted, err);
+}
+
+int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
+		      uint64_t fingerprint, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_TOKEN);
+
+	run_text(&run, term);
+	run_text(&run, token);
+	run_int(&run, (int64_t)fingerprint);
+	return run_all(&run, err);
+}
+
+int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err)
+{
+	return run_numbers(catalog, QUERY_SET_VERIFIED, NUMBERS((int64_t)id, catalog->boot), err);
+}
+
+int catalog_set_confirmed(struct catalog *catalog, const char *term, int64_t wall_ms,
+			  struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_CONFIRMED);
+
+	run_text(&run, term);
+	run_int(&run, wall_ms);
+	return run_all(&run, err);
+}
+
+int catalog_remove_current(struct catalog *catalog, const char *term, struct err *err)
+{
+	int64_t row, published_at_ms;
+	int found = find_term(catalog, term, &row, &published_at_ms, err);
+
+	if (found <= 0)
+		return found;
+	if (run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, (int64_t)catalog->mount), err) <
+	    0)
+		return -1;
+	return run_numbers(catalog, QUERY_CLEAR_CURRENT, NUMBERS(row), err);
+}
+
+int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
+		    struct err *err)
+{
+	int64_t row = 0;
+	{
+		_cleanup_run_ struct run run = run_start(catalog, QUERY_RELEASE);
+
+		run_int(&run, (int64_t)id);
+		int found = run_step(&run, err);
+		if (found <= 0)
+			return found;
+		row = sqlite3_column_int64(run.stmt, 0);
+		if (run_all(&run, err) < 0)
+			return -1;
+	}
+	return prune(catalog, row, deleted, err);
+}
+
+int catalog_condemn(struct catalog *catalog, uint64_t id, struct err *err)
+{
+	if (run_numbers(catalog, QUERY_UNSET_CURRENT, NUMBERS((int64_t)id), err) < 0)
+		return -1;
+	return run_numbers(catalog, QUERY_CONDEMN, NUMBERS((int64_t)id, (int64_t)catalog->mount),
+			   err);
+}
+
+int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
+		   struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_DELETE);
+
+	if (run_numbers(catalog, QUERY_UNSET_CURRENT, NUMBERS((int64_t)id), err) < 0)
+		return -1;
+	run_int(&run, (int64_t)id);
+	return run_deletion(&run, deleted, err);
+}
+
+int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,
+		   const char *token, const char *reason, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog,
+						 token ? QUERY_REFUSE : QUERY_FORGET_REFUSED);
+	int64_t row, published_at_ms;
+
+	if (!token) {
+		run_text(&run, term);
+		run_int(&run, (int64_t)fingerprint);
+		return run_all(&run, err);
+	}
+	if (find_or_add_term(catalog, term, &row, &published_at_ms, err) < 0)
+		return -1;
+	run_int(&run, row);
+	run_int(&run, (int64_t)fingerprint);
+	run_text(&run, token);
+	run_text(&run, reason);
+	return run_all(&run, err);
+}
+
+int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t id,
+			     struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_INSERT_DIRECTORY);
+
+	run_text(&run, path);
+	run_int(&run, (int64_t)id);
+	return run_all(&run, err);
+}
+
+/* What catalog_retain() finds out in one pass over all terms. */
+struct retention {
+	size_t *unknown; /* owned; indices of names that have no row */
+	size_t n_unknown;
+	uint64_t *slots; /* owned; a bit for each that is taken */
+};
+
+static void retention_release(struct retention *retention)
+{
+	free(retention->unknown);
+	free(retention->slots);
+}
+
+static int retention_init(struct retention *ret, size_t n_terms, struct err *err)
+{
+	ret->unknown = calloc(n_terms + 1, sizeof(*ret->unknown));
+	ret->slots = calloc(STORE_SLOTS / 64, sizeof(*ret->slots));
+	return ret->unknown && ret->slots ? 0
+					  : err_set(err, ERR_INTERNAL, "catalog: out of memory");
+}
+
+static void take_slot(struct retention *retention, int64_t row)
+{
+	if (row > 0 && row < STORE_SLOTS)
+		retention->slots[row / 64] |= UINT64_C(1) << row % 64;
+}
+
+/* Notes which terms are missed now and were not before, and the other way round. */
+static int mark_missed(struct catalog *catalog, const char *const *terms, size_t n_terms,
+		       int64_t now_ms, struct retention *retention, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_TERMS);
+	size_t i = 0;
+	int more;
+
+	while ((more = run_step(&run, err)) > 0) {
+		int64_t row = sqlite3_column_int64(run.stmt, 0);
+		const char *name = (const char *)sqlite3_column_text(run.stmt, 1);
+		bool was_missed = sqlite3_column_int(run.stmt, 2);
+
+		if (!name)
+			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
+		take_slot(retention, row);
+		while (i < n_terms && strcmp(terms[i], name) < 0)
+			retention->unknown[retention->n_unknown++] = i++;
+		bool is_missed = i == n_terms || strcmp(terms[i], name) != 0;
+		if (!is_missed)
+			i++;
+		if (is_missed == was_missed)
+			continue;
+		if ((is_missed ? run_numbers(catalog, QUERY_SET_MISSED,
+					     NUMBERS(row, now_ms, (int64_t)catalog->mount), err)
+			       : run_numbers(catalog, QUERY_UNSET_MISSED, NUMBERS(row), err)) < 0)
+			return -1;
+	}
+	while (i < n_terms)
+		retention->unknown[retention->n_unknown++] = i++;
+	return more;
+}
+
+/* Each gets the lowest row that is free, for rows are slots; behind the last slot any will do. */
+static int add_unknown(struct catalog *catalog, const char *const *terms,
+		       const struct retention *retention, struct err *err)
+{
+	int64_t row = 1;
+
+	for (size_t i = 0; i < retention->n_unknown; i++) {
+		while (row < STORE_SLOTS && retention->slots[row / 64] & UINT64_C(1) << row % 64)
+			row++;
+		if (add_term(catalog, terms[retention->unknown[i]], row < STORE_SLOTS ? row++ : 0,
+			     err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int delete_term(struct catalog *catalog, int64_t row, struct catalog_files *deleted,
+		       struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_DELETE_SNAPSHOTS);
+
+	run_int(&run, row);
+	if (run_deletion(&run, deleted, err) < 0 ||
+	    run_numbers(catalog, QUERY_DELETE_REFUSED, NUMBERS(row), err) < 0)
+		return -1;
+	return run_numbers(catalog, QUERY_DELETE_TERM, NUMBERS(row), err);
+}
+
+int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_terms,
+		   struct catalog_files *deleted, struct err *err)
+{
+	_cleanup_(retention_release) struct retention retention = { .n_unknown = 0 };
+	int64_t now_ms = clock_wall_ms();
+	int more;
+
+	if (retention_init(&retention, n_terms, err) < 0 ||
+	    mark_missed(catalog, terms, n_terms, now_ms, &retention, err) < 0 ||
+	    add_unknown(catalog, terms, &retention, err) < 0)
+		return -1;
+
+	/* A term that was missed in this mount may still be held by a kernel. */
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_MISSED);
+
+	run_int(&run, now_ms - MISSED_TERM_KEPT_MS);
+	run_int(&run, (int64_t)catalog->mount);
+	while ((more = run_step(&run, err)) > 0) {
+		if (delete_term(catalog, sqlite3_column_int64(run.stmt, 0), deleted, err) < 0)
+			return -1;
+	}
+	return more;
+}

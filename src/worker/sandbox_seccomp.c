@@ -1,0 +1,291 @@
+/*
+ * seccomp: the system calls that are left.
+ *
+ *	in the list      allowed, some of them with certain arguments only
+ *	not in the list  ENOSYS: a library that tries what is newer than this list goes on with what
+ *	                 it did before
+ *	refused          EPERM, or what the kernel says of its own accord: calls that libraries make
+ *	                 to find out whether they may
+ *	hostile          the process is killed (SIGSYS), and with it whoever has taken it over:
+ *calls that nothing which runs here makes
+ *
+ * There is no fork: threads are made with clone(2) alone, since the flags of clone3(2) are in
+ *memory where a filter cannot look; libc takes its ENOSYS for an older kernel.
+ *
+ * What may be written to a descriptor is no business of this filter. That includes the memory of
+ * others in /proc, which Landlock and the permissions see to.
+ */
+#include "worker/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <seccomp.h>
+
+#include "base/util.h"
+
+#define ERRNO(number) SCMP_ACT_ERRNO((uint32_t)(number)&0xffff)
+
+/* Names that libseccomp does not know, or the architecture has not, are left out. */
+static const char allowed[] =
+	/* files */
+	"access chdir close close_range copy_file_range creat dup dup2 dup3 faccessat "
+	"faccessat2 fadvise64 fadvise64_64 arm_fadvise64_64 fallocate fchdir fchmod fchown "
+	"fchown32 fcntl fcntl64 fdatasync flock fstat fstat64 fstatat64 fstatfs fstatfs64 fsync "
+	"ftruncate ftruncate64 getcwd getdents getdents64 link linkat _llseek lseek lstat "
+	"lstat64 mkdir mkdirat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 "
+	"pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv rename renameat "
+	"renameat2 rmdir splice stat stat64 statfs statfs64 statx sync_file_range "
+	"sync_file_range2 tee umask unlink unlinkat utimensat vmsplice write writev "
+	/* memory */
+	"brk madvise membarrier mincore mlock mlock2 mmap mmap2 mprotect mremap msync munlock "
+	"munmap "
+	/* threads, and who we are */
+	"arch_prctl capget exit exit_group futex futex_time64 futex_waitv get_robust_list "
+	"getcpu getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 "
+	"getpgid getpgrp getpid getppid getpriority getresgid getresgid32 getresuid getresuid32 "
+	"getrlimit getrusage getsid gettid getuid getuid32 prctl rseq sched_get_priority_max "
+	"sched_get_priority_min sched_getaffinity sched_getattr sched_getparam "
+	"sched_getscheduler sched_setaffinity sched_setattr sched_setparam sched_setscheduler "
+	"sched_yield set_robust_list set_thread_area set_tid_address set_tls setpriority "
+	"sysinfo ugetrlimit uname "
+	/* signals and time */
+	"clock_getres clock_getres_time64 clock_gettime clock_gettime64 clock_nanosleep "
+	"clock_nanosleep_time64 getitimer gettimeofday nanosleep pause restart_syscall "
+	"rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait "
+	"rt_sigtimedwait_time64 setitimer sigaltstack signalfd signalfd4 sigreturn time "
+	"timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime "
+	"timer_settime64 timerfd_create timerfd_gettime timerfd_gettime64 timerfd_settime "
+	"timerfd_settime64 times "
+	/* waiting */
+	"epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd "
+	"eventfd2 inotify_add_watch inotify_init inotify_init1 inotify_rm_watch _newselect poll "
+	"ppoll ppoll_time64 pselect6 pselect6_time64 select "
+	/* network; nobody connects to us but through what is listened on already */
+	"accept accept4 bind connect getpeername getsockname getsockopt recv recvfrom recvmmsg "
+	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socketpair "
+	/* luck */
+	"getrandom "
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	/* LeakSanitizer stops the others at the end with a process of its own. */
+	"clone fork kill personality prlimit64 ptrace tgkill wait4 tkill process_vm_readv "
+#endif
+	"";
+
+static const char refused[] =
+	"add_key capset fork io_uring_enter io_uring_register io_uring_setup keyctl listen "
+	"open_by_handle_at perf_event_open personality request_key setfsgid setfsgid32 setfsuid "
+	"setfsuid32 setgid setgid32 setgroups setgroups32 setregid setregid32 setresgid "
+	"setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit setuid setuid32 syslog "
+	"userfaultfd vfork ";
+
+static const char hostile[] =
+	"acct bpf chroot clock_adjtime clock_settime clock_settime64 delete_module execve "
+	"execveat finit_module fsconfig fsmount fsopen fspick init_module ioperm iopl "
+	"kexec_file_load kexec_load mount mount_setattr move_mount open_tree pidfd_getfd "
+	"pivot_root process_madvise process_vm_readv process_vm_writev ptrace quotactl reboot "
+	"setdomainname sethostname setns settimeofday stime swapoff swapon umount umount2 "
+	"unshare ";
+
+static int add_list(scmp_filter_ctx filter, uint32_t action, const char *names)
+{
+	char name[64];
+	int rc = 0, len;
+
+	for (; rc == 0 && sscanf(names, "%63s%n", name, &len) == 1; names += len) {
+		int call = seccomp_syscall_resolve_name(name);
+		if (call != __NR_SCMP_ERROR)
+			rc = seccomp_rule_add_array(filter, action, call, 0, NULL);
+	}
+	return rc;
+}
+
+/* A call whose argument decides. */
+struct rule {
+	uint32_t action;
+	const char *name;
+	unsigned n;
+	struct scmp_arg_cmp arguments[2];
+};
+
+static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t n)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		int call = seccomp_syscall_resolve_name(rules[i].name);
+		if (call != __NR_SCMP_ERROR)
+			rc = seccomp_rule_add_array(filter, rules[i].action, call, rules[i].n,
+						    rules[i].arguments);
+	}
+	return rc;
+}
+
+#define IS(argument, value) SCMP_CMP64(argument, SCMP_CMP_EQ, (scmp_datum_t)(value))
+#define IS_MASKED(argument, mask, value) \
+	SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value))
+
+static int add_sockets(scmp_filter_ctx filter)
+{
+	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_UNIX) } },
+		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_INET) } },
+		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_INET6) } },
+		/* libc: which addresses there are; we: whether they change */
+		{ SCMP_ACT_ALLOW, "socket", 2, { IS(0, AF_NETLINK), IS(2, NETLINK_ROUTE) } },
+	};
+
+	return add_rules(filter, rules, ARRAY_SIZE(rules));
+}
+
+/* Of all that drivers offer only what libc, libcurl and OpenSSL ask of sockets and terminals; among
+ * the rest is what types at the terminal of whoever started us. */
+static int add_ioctls(scmp_filter_ctx filter)
+{
+	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, TCGETS) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, TIOCGWINSZ) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, FIONREAD) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, FIONBIO) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, FIOCLEX) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, SIOCGIFNAME) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, SIOCGIFINDEX) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, SIOCGIFADDR) } },
+		{ SCMP_ACT_ALLOW, "ioctl", 1, { IS(1, SIOCGIFCONF) } },
+	};
+
+	return add_rules(filter, rules, ARRAY_SIZE(rules));
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static int add_processes(scmp_filter_ctx filter)
+{
+	(void)filter; /* all of it is in the list */
+	return 0;
+}
+#else
+/* All that clone(2) takes. */
+#	define CLONE_NAMESPACES                                                              \
+		(CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | \
+		 CLONE_NEWUSER | CLONE_NEWUTS)
+
+/* Threads, signals and limits of ourselves, not of others. */
+static int add_processes(scmp_filter_ctx filter)
+{
+#	if defined(__s390x__)
+	const unsigned flags = 1; /* CONFIG_CLONE_BACKWARDS2 */
+#	else
+	const unsigned flags = 0;
+#	endif
+	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW,
+		  "clone",
+		  1,
+		  { IS_MASKED(flags, CLONE_THREAD | CLONE_NAMESPACES, CLONE_THREAD) } },
+		{ ERRNO(EPERM), "clone", 1, { IS_MASKED(flags, CLONE_THREAD, 0) } },
+		{ SCMP_ACT_ALLOW, "tgkill", 1, { IS(0, getpid()) } },
+		{ SCMP_ACT_ALLOW, "kill", 1, { IS(0, getpid()) } },
+		{ SCMP_ACT_ALLOW, "prlimit64", 1, { IS(0, 0) } },
+	};
+
+	return add_rules(filter, rules, ARRAY_SIZE(rules));
+}
+#endif
+
+static int set_attributes(scmp_filter_ctx filter)
+{
+	int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+
+	/* Threads that sanitizers started before main(). */
+	if (rc == 0)
+		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+	/* Kernels before 5.16 make every program with a filter pay for those that run the code of
+	 * others; this one does not. */
+	if (rc == 0)
+		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
+	/* A tree instead of a list of two hundred comparisons. */
+	if (rc == 0)
+		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	return rc;
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static const char visitors[] =
+	"brk close close_range exit exit_group fstatat64 futex futex_time64 newfstatat "
+	"read recv recvfrom recvmsg renameat renameat2 restart_syscall rt_sigprocmask "
+	"rt_sigreturn send sendmsg sendto sigreturn unlinkat write writev ";
+#else
+static const char visitors[] = "";
+#endif
+
+/* It opens nothing to read or write it. */
+static int build_for_visitor(scmp_filter_ctx filter)
+{
+	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW, "openat", 1, { IS_MASKED(2, O_PATH, O_PATH) } },
+	};
+	int rc = set_attributes(filter);
+
+	if (rc == 0)
+		rc = add_list(filter, SCMP_ACT_ALLOW, visitors);
+	return rc == 0 ? add_rules(filter, rules, ARRAY_SIZE(rules)) : rc;
+}
+
+static int build(scmp_filter_ctx filter)
+{
+	int rc = set_attributes(filter);
+
+	if (rc == 0)
+		rc = add_list(filter, SCMP_ACT_ALLOW, allowed);
+	if (rc == 0)
+		rc = add_list(filter, ERRNO(EPERM), refused);
+	if (rc == 0)
+		rc = add_list(filter, SCMP_ACT_KILL_PROCESS, hostile);
+	if (rc == 0)
+		rc = add_sockets(filter);
+	if (rc == 0)
+		rc = add_ioctls(filter);
+	if (rc == 0)
+		rc = add_processes(filter);
+	return rc;
+}
+
+static void filter_cleanup(scmp_filter_ctx *filter)
+{
+	if (*filter)
+		seccomp_release(*filter);
+}
+
+static int restrict_calls(int (*build_it)(scmp_filter_ctx filter), struct err *err)
+{
+	_cleanup_(filter_cleanup) scmp_filter_ctx filter = seccomp_init(ERRNO(ENOSYS));
+
+	if (!filter)
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	int rc = build_it(filter);
+	errno = -rc;
+	if (rc < 0)
+		return err_errno(err, "the filter");
+	rc = seccomp_load(filter);
+	errno = -rc;
+	return rc < 0 ? err_errno(err, "this kernel does not filter system calls") : 0;
+}
+
+int sandbox_restrict_calls(struct err *err)
+{
+	return restrict_calls(build, err) < 0 ? 1 : 0;
+}
+
+int sandbox_restrict_visitor(struct err *err)
+{
+	/* Sanitizers make calls of their own. */
+	return *visitors && restrict_calls(build_for_visitor, err) < 0 ? 1 : 0;
+}

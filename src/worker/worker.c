@@ -1,0 +1,411 @@
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "keeper/daemonize.h"
+#include "keeper/keeper.h"
+#include "worker/sandbox.h"
+#include "worker/worker_internal.h"
+#include "base/files.h"
+
+/* How long the first attempts wait until what a predecessor has begun is done. */
+#define TAKE_OVER_MAX_MS 5000
+
+/* ------------------------------------------------------------------ what others call */
+
+/* Corrupt bytes were dropped: they are fetched again at once, or with the first attempts. */
+static void fetch_again(void *arg, struct term *term)
+{
+	struct worker *worker = arg;
+
+	pthread_mutex_lock(&worker->lock);
+	bool is_furnished = worker->is_furnished;
+	pthread_mutex_unlock(&worker->lock);
+	if (is_furnished && !cancel_requested(&worker->cancel))
+		refresher_request(worker->refresher, (size_t)(term - worker->terms));
+}
+
+static void set_furnished(struct worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	worker->is_furnished = true;
+	pthread_cond_broadcast(&worker->furnished_cond);
+	pthread_mutex_unlock(&worker->lock);
+}
+
+int worker_wait_for_view(struct worker *worker, struct err *err)
+{
+	pthread_mutex_lock(&worker->lock);
+	while (!worker->is_furnished)
+		pthread_cond_wait(&worker->furnished_cond, &worker->lock);
+	pthread_mutex_unlock(&worker->lock);
+	/* Or it ends before it is built. */
+	return worker->view.refresher ? 0 : err_set(err, ERR_CANCELED, "rptfs is being stopped");
+}
+
+static int render_metrics(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	struct worker *worker = arg;
+
+	if (worker_wait_for_view(worker, err) < 0)
+		return -1;
+	return metrics_render(&worker->view, ret, ret_len, err);
+}
+
+static int render_status(void *arg, char **ret, size_t *ret_len, struct err *err)
+{
+	struct worker *worker = arg;
+
+	if (worker_wait_for_view(worker, err) < 0)
+		return -1;
+	return status_render(&worker->view, ret, ret_len, err);
+}
+
+/* ------------------------------------------------------------------ building */
+
+/* From here on this process can do little harm, and less good: see worker/sandbox.h. */
+static int confine(struct worker *worker, struct err *err)
+{
+	struct sandbox_setup setup = { .store_fd = worker->hello.fds[CHANNEL_FD_STORE] };
+
+	return worker->hello.hello.is_confined ? sandbox_enter(&setup, err) : 0;
+}
+
+/* What the keeper hands over; nothing of the outside has been looked at yet. */
+static int inherit(struct worker *worker, struct err *err)
+{
+	const struct channel_hello *hello = &worker->hello.hello;
+
+	channel_receive(worker->setup->channel, CHANNEL_WAITS, &worker->hello);
+	if (worker->hello.type != CHANNEL_HELLO)
+		return err_set(err, ERR_CANCELED, "the keeper is gone");
+	if (hello->protocol != CHANNEL_PROTOCOL)
+		return err_set(err, ERR_CONFIG,
+			       "the keeper speaks protocol %u, this program %u: restart rptfs",
+			       hello->protocol, CHANNEL_PROTOCOL);
+	if (hello->is_detached && !worker->setup->foreground)
+		daemonize_detach();
+	return slots_map(&worker->slots, worker->hello.fds[CHANNEL_FD_SLOTS], err);
+}
+
+static int load_config(struct worker *worker, struct err *err)
+{
+	files_set_helper(worker->helper);
+	if (worker->setup->load(worker->hello.fds[CHANNEL_FD_CONFIG], &worker->config) < 0)
+		return err_set(err, ERR_CONFIG, "the configuration cannot be loaded any more");
+	return 0;
+}
+
+/* As start of visitor_new(). */
+static int start_visitor(void *arg, int socket)
+{
+	const struct worker *worker = arg;
+
+	return channel_send(worker->setup->channel, CHANNEL_VISITOR, socket);
+}
+
+static int make_fs(struct worker *worker, struct err *err)
+{
+	struct fs_setup setup = {
+		.terms = worker->terms,
+		.n_terms = worker->n_terms,
+		.last_slot = worker->last_slot,
+		.store = worker->store,
+		.cancel = &worker->cancel,
+		.notifier = worker->notifier,
+		.visitor = worker->visitor,
+		.renames = worker->hello.hello.renames,
+		.headroom = worker->headroom,
+		.prewarm_total_bytes = worker->config->prewarm_total_bytes,
+		.owner = worker->hello.hello.owner,
+		.owner_group = worker->hello.hello.owner_group,
+		.control_path = worker->hello.hello.control_path,
+		.virtuals = worker->virtuals,
+		.n_virtuals = ARRAY_SIZE(worker->virtuals),
+		.lost = fetch_again,
+		.lost_arg = worker,
+	};
+
+	worker->virtuals[0] = (struct fs_virtual){ "metrics", render_metrics, worker };
+	worker->virtuals[1] = (struct fs_virtual){ "status.json", render_status, worker };
+	return fs_new(&worker->fs, &setup, err);
+}
+
+static int make_refresher(struct worker *worker, struct err *err)
+{
+	struct refresher_setup setup = {
+		.terms = worker->terms,
+		.tokens = (const char *const *)worker->tokens,
+		.fingerprints = worker->fingerprints,
+		.n_terms = worker->n_terms,
+		.env = {
+			.store = worker->store,
+			.http = worker->http,
+			.helper = worker->helper,
+			.cancel = &worker->cancel,
+			.publish = fs_publish,
+			.publish_arg = worker->fs,
+		},
+	};
+
+	return refresher_new(&worker->refresher, &setup, err);
+}
+
+static void fill_view(struct worker *worker)
+{
+	worker->view = (struct control_view){
+		.mountpoint = worker->config->mountpoint,
+		.terms = worker->terms,
+		.n_terms = worker->n_terms,
+		.store = worker->store,
+		.refresher = worker->refresher,
+		.fs = worker->fs,
+		.http = worker->http,
+		.started_at_ms = clock_wall_ms(),
+		.keeper = worker->hello.hello.keeper,
+		.keeper_version = worker->hello.hello.keeper_version,
+		.restarts = worker->hello.hello.restarts,
+		.upgrade = worker_ask_upgrade,
+		.upgrade_arg = worker,
+	};
+}
+
+/* All that serving what is there needs. */
+static int prepare_to_serve(struct worker *worker, struct err *err)
+{
+	if (worker_open_store(worker, err) < 0 || worker_load_terms(worker, err) < 0)
+		return -1;
+	return make_fs(worker, err);
+}
+
+/* And what fetching needs. Nothing is asked of a source yet. */
+static int prepare_to_fetch(struct worker *worker, struct err *err)
+{
+	if (http_new(&worker->http, &worker->cancel, err) < 0 || make_refresher(worker, err) < 0)
+		return -1;
+	worker_drop_tokens(worker);
+	fill_view(worker);
+	return 0;
+}
+
+static int begin(struct worker *worker, struct err *err)
+{
+	if (inherit(worker, err) < 0 || headroom_new(&worker->headroom, err) < 0 ||
+	    confine(worker, err) < 0 || cancel_init(&worker->cancel, err) < 0 ||
+	    worker_block_signals(worker, err) < 0 || worker_start_pulse(worker, err) < 0 ||
+	    helper_new(&worker->helper, worker->setup->channel, &worker->cancel, err) < 0 ||
+	    visitor_new(&worker->visitor, start_visitor, worker, err) < 0)
+		return -1;
+	return load_config(worker, err);
+}
+
+/* ------------------------------------------------------------------ serving */
+
+static int send_to_keeper(struct worker *worker, enum channel_type type, struct err *err)
+{
+	if (channel_send(worker->setup->channel, type, -1) < 0)
+		return err_set(err, ERR_CANCELED, "the keeper is gone");
+	return 0;
+}
+
+/* Waits for the one message that can come now. */
+static int expect(struct worker *worker, enum channel_type type, struct channel_message *ret,
+		  struct err *err)
+{
+	channel_receive(worker->setup->channel, CHANNEL_WAITS, ret);
+	if (ret->type == type)
+		return 0;
+	channel_message_release(ret);
+	return err_set(err, ERR_CANCELED, "the keeper is gone, or changed its mind");
+}
+
+static int start_serving(struct worker *worker, int device, struct err *err)
+{
+	if (fs_start(worker->fs, device, worker->slots, worker->setup->debug, err) < 0 ||
+	    worker_start_watcher(worker, err) < 0)
+		return -1;
+	atomic_store(&worker->serving_ms, clock_boot_ms());
+	return send_to_keeper(worker, CHANNEL_SERVING, err);
+}
+
+/* The first worker: everything that can fail comes before the mount is made. */
+static int start_first(struct worker *worker, struct err *err)
+{
+	struct channel_message message;
+
+	if (prepare_to_serve(worker, err) < 0 || prepare_to_fetch(worker, err) < 0 ||
+	    send_to_keeper(worker, CHANNEL_PREPARED, err) < 0 ||
+	    expect(worker, CHANNEL_DEVICE, &message, err) < 0)
+		return -1;
+	int result = start_serving(worker, message.fds[0], err);
+	channel_message_release(&message);
+	return result;
+}
+
+/* A successor: readers wait for it. */
+static int start_next(struct worker *worker, struct err *err)
+{
+	if (prepare_to_serve(worker, err) < 0 ||
+	    start_serving(worker, worker->hello.fds[CHANNEL_FD_DEVICE], err) < 0)
+		return -1;
+	return prepare_to_fetch(worker, err);
+}
+
+/* Beside the one that serves, as far as one can get there. */
+static int stand_by(struct worker *worker, struct err *err)
+{
+	struct channel_message message;
+	char kind[KEEPER_KIND_SIZE];
+
+	if (store_peek(worker->hello.fds[CHANNEL_FD_STORE], worker->config->store, err) < 0 ||
+	    fs_rehearse(worker->slots, err) < 0)
+		return -1;
+	if (channel_send_text(worker->setup->channel, CHANNEL_STANDBY, -1, keeper_kind(kind)) < 0)
+		return err_set(err, ERR_CANCELED, "the keeper is gone");
+	if (expect(worker, CHANNEL_GO, &message, err) < 0)
+		return -1;
+	channel_message_release(&message);
+	return 0;
+}
+
+/* What a predecessor was writing when it died. */
+static void tidy_up(struct worker *worker)
+{
+	struct err err = ERR_INIT;
+
+	if (store_tidy_up(worker->store, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "tidy_up_failed",
+			  LOG_STR("store", worker->config->store), LOG_STR("error", err.msg));
+}
+
+static int start(struct worker *worker, struct err *err)
+{
+	const struct channel_hello *hello = &worker->hello.hello;
+
+	if (hello->is_standby && stand_by(worker, err) < 0)
+		return -1;
+	int result = worker->hello.fds[CHANNEL_FD_DEVICE] < 0 ? start_first(worker, err)
+							      : start_next(worker, err);
+	if (result < 0)
+		return -1;
+	set_furnished(worker);
+	fs_wait_taken_over(worker->fs, TAKE_OVER_MAX_MS);
+	if (control_new(&worker->control, &worker->view, worker->hello.fds[CHANNEL_FD_CONTROL],
+			hello->owner, &worker->cancel, err) < 0 ||
+	    refresher_start(worker->refresher, err) < 0)
+		return -1;
+	if (worker->hello.fds[CHANNEL_FD_DEVICE] >= 0)
+		tidy_up(worker);
+	return 0;
+}
+
+/* The first attempts are waited for by whoever started rptfs. */
+static int get_ready(struct worker *worker, struct err *err)
+{
+	const struct config *config = worker->config;
+	int64_t deadline = clock_boot_ms() + config->start_timeout_ms;
+	char version[BUILD_VERSION_SIZE];
+
+	log_event(LOG_LEVEL_INFO,
+		  worker->hello.fds[CHANNEL_FD_DEVICE] < 0 ? "mounted" : "taken_over",
+		  LOG_STR("mountpoint", config->mountpoint),
+		  LOG_INT("terms", (int64_t)worker->n_terms), LOG_STR("store", config->store),
+		  LOG_STR("publish_mode", fs_publish_mode(worker->fs)),
+		  LOG_STR("version", build_version(version)));
+	if (worker->hello.hello.is_detached)
+		return send_to_keeper(worker, CHANNEL_READY, err);
+	size_t waiting = refresher_wait_first(worker->refresher, deadline);
+	if (waiting && !cancel_requested(&worker->cancel))
+		log_event(LOG_LEVEL_WARNING, "start_timeout",
+			  LOG_INT("terms_waiting", (int64_t)waiting));
+	if (!worker->setup->foreground)
+		daemonize_detach();
+	return send_to_keeper(worker, CHANNEL_READY, err);
+}
+
+/* ------------------------------------------------------------------ the end */
+
+/* Whoever uses a thing ends before the thing does; takes a half-built worker. */
+static void tear_down(struct worker *worker)
+{
+	cancel_request(&worker->cancel);
+	set_furnished(worker); /* or never: nobody waits any more */
+	if (worker->watcher_started)
+		pthread_join(worker->watcher, NULL);
+	if (worker->refresher)
+		refresher_stop(worker->refresher);
+	control_free(worker->control);
+	fs_free(worker->fs);
+	refresher_free(worker->refresher);
+	http_free(worker->http);
+	for (size_t i = 0; i < worker->n_terms; i++)
+		term_release(&worker->terms[i]);
+	free(worker->terms);
+	worker_drop_tokens(worker);
+	store_close(worker->store);
+	config_free(worker->config);
+	files_set_helper(NULL);
+	helper_free(worker->helper);
+	if (worker->pulse_started)
+		pthread_join(worker->pulse, NULL);
+	slots_unmap(worker->slots);
+	visitor_free(worker->visitor);
+	headroom_free(worker->headroom);
+	notifier_free(worker->notifier);
+	channel_message_release(&worker->hello);
+	close_cleanup(&worker->signals);
+	cancel_release(&worker->cancel);
+	pthread_cond_destroy(&worker->furnished_cond);
+	pthread_mutex_destroy(&worker->lock);
+}
+
+/* Says why, to people and to the keeper. */
+static void explain(struct worker *worker, const struct err *err)
+{
+	bool is_successor = worker->hello.fds[CHANNEL_FD_DEVICE] >= 0;
+	bool is_unfit = is_successor && !worker->watcher_started && err->kind == ERR_BAD_DATA;
+
+	if (err->kind == ERR_CANCELED)
+		return;
+	if (!is_successor)
+		log_event(LOG_LEVEL_ERROR, "start_failed", LOG_STR("error", err->msg));
+	channel_send_text(worker->setup->channel, is_unfit ? CHANNEL_UNFIT : CHANNEL_FAILED, -1,
+			  err->msg);
+}
+
+int worker_run(const struct worker_setup *setup)
+{
+	struct worker worker = {
+		.setup = setup,
+		.cancel = { .fd = -1 },
+		.hello = { .fds = { -1, -1, -1, -1, -1 } },
+		.signals = -1,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.furnished_cond = PTHREAD_COND_INITIALIZER,
+	};
+	struct err err = ERR_INIT;
+	int code = 0;
+
+	prctl(PR_SET_NAME, "rptfs-worker");
+	/* Hundreds of update threads share two heaps instead of having one each. */
+	mallopt(M_ARENA_MAX, 2);
+	if (notifier_new(&worker.notifier, &err) < 0 || begin(&worker, &err) < 0 ||
+	    start(&worker, &err) < 0 || get_ready(&worker, &err) < 0) {
+		explain(&worker, &err);
+		code = 1;
+	} else {
+		pthread_join(worker.watcher, NULL);
+		worker.watcher_started = false;
+		log_event(LOG_LEVEL_INFO, "ending",
+			  LOG_STR("mountpoint", worker.config->mountpoint));
+	}
+	tear_down(&worker);
+	close(setup->channel);
+	return code;
+}

@@ -1,0 +1,111 @@
+/*
+ * What there is when a worker starts: the store, and the terms with their last good versions.
+ */
+#include <string.h>
+
+#include "base/util.h"
+#include "worker/worker_internal.h"
+
+int worker_open_store(struct worker *worker, struct err *err)
+{
+	const char *dir = worker->config->store;
+	struct store_setup setup = {
+		.dir_fd = worker->hello.fds[CHANNEL_FD_STORE],
+		.dir = dir,
+		.in_memory = strcmp(dir, "memory") == 0,
+		.mount = slots_negotiated(worker->slots) ? slots_mount(worker->slots) : 0,
+		.set_aside = worker->hello.hello.set_aside,
+	};
+
+	if (store_open(&worker->store, &setup, err) < 0)
+		return -1;
+	/* Before anything that the kernel is told depends on it. */
+	slots_set_mount(worker->slots, store_mount(worker->store));
+	return 0;
+}
+
+/* The next term of the configuration, with what the store has of it. Takes what `has` owns. */
+static int add_term(struct worker *worker, struct store_term *has, struct err *err)
+{
+	size_t i = worker->n_terms;
+	const struct term_config *config = &worker->config->terms[i];
+	char shown[VERSION_SIZE];
+	const char *called = has->token	     ? version_display(has->token, shown)
+			     : has->snapshot ? has->snapshot->version
+					     : NULL;
+
+	worker->tokens[i] = steal_ptr(&has->token);
+	worker->fingerprints[i] = has->fingerprint;
+	if (term_init(&worker->terms[i], config, steal_ptr(&has->snapshot), called, err) < 0)
+		return err_prefix(err, "term \"%s\"", config->name);
+	worker->terms[i].slot = has->slot;
+	worker->n_terms++;
+	term_set_confirmed(&worker->terms[i], has->confirmed_at_ms);
+	return 0;
+}
+
+/* Those before `name` (NULL: all that are left) are unknown to the store. */
+static int add_unknown_terms(struct worker *worker, const char *name, struct err *err)
+{
+	const struct config *config = worker->config;
+	struct store_term nothing = { .snapshot = NULL };
+
+	while (worker->n_terms < config->n_terms &&
+	       (!name || strcmp(config->terms[worker->n_terms].name, name) < 0)) {
+		if (add_term(worker, &nothing, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int on_known_term(void *arg, const char *name, struct store_term *has, struct err *err)
+{
+	struct worker *worker = arg;
+	const struct config *config = worker->config;
+	int result = add_unknown_terms(worker, name, err);
+
+	if (has->slot > worker->last_slot)
+		worker->last_slot = has->slot;
+	if (result == 0 && worker->n_terms < config->n_terms &&
+	    strcmp(config->terms[worker->n_terms].name, name) == 0)
+		result = add_term(worker, has, err);
+	store_term_release(has);
+	return result;
+}
+
+static int retain_terms(struct worker *worker, struct err *err)
+{
+	const struct config *config = worker->config;
+	_cleanup_free_ const char **names = calloc(config->n_terms + 1, sizeof(*names));
+
+	if (!names)
+		return err_set(err, ERR_INTERNAL, "terms: out of memory");
+	for (size_t i = 0; i < config->n_terms; i++)
+		names[i] = config->terms[i].name;
+	store_retain(worker->store, names, config->n_terms);
+	return 0;
+}
+
+/* Both are sorted by name. */
+int worker_load_terms(struct worker *worker, struct err *err)
+{
+	const struct config *config = worker->config;
+
+	worker->terms = calloc(config->n_terms + 1, sizeof(*worker->terms));
+	worker->tokens = calloc(config->n_terms + 1, sizeof(*worker->tokens));
+	worker->fingerprints = calloc(config->n_terms + 1, sizeof(*worker->fingerprints));
+	if (!worker->terms || !worker->tokens || !worker->fingerprints)
+		return err_set(err, ERR_INTERNAL, "terms: out of memory");
+	if (retain_terms(worker, err) < 0 ||
+	    store_load_all(worker->store, on_known_term, worker, err) < 0)
+		return -1;
+	return add_unknown_terms(worker, NULL, err);
+}
+
+void worker_drop_tokens(struct worker *worker)
+{
+	for (size_t i = 0; worker->tokens && i < worker->config->n_terms; i++)
+		free(worker->tokens[i]);
+	free(steal_ptr(&worker->tokens));
+	free(steal_ptr(&worker->fingerprints));
+}

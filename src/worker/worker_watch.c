@@ -1,0 +1,178 @@
+/*
+ * What the worker is told, and that it lives.
+ *
+ * Two threads: `watcher` waits for a reason to end and for what the keeper says; `pulse` tells the
+ * keeper every second that the worker lives, as long as it answers the kernel.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "worker/worker_internal.h"
+
+/* A request that is no READ, and so waits for nothing but memory, has to be answered by then. */
+#define ANSWER_MAX_MS 10000
+
+int worker_block_signals(struct worker *worker, struct err *err)
+{
+	sigset_t set;
+
+	/* SIGINT reaches the whole foreground group: the keeper acts on it, and tells us. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	worker->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (worker->signals < 0)
+		return err_errno(err, "signalfd");
+	return 0;
+}
+
+/* ------------------------------------------------------------------ pulse */
+
+/* What a predecessor left unanswered may be old: it counts from when there is somebody to answer.
+ */
+static bool answers(struct worker *worker)
+{
+	int64_t now_ms = clock_boot_ms(), serving_ms = atomic_load(&worker->serving_ms);
+
+	return !serving_ms || now_ms - serving_ms < ANSWER_MAX_MS ||
+	       slots_oldest_ms(worker->slots, now_ms) < ANSWER_MAX_MS;
+}
+
+static void *pulse(void *arg)
+{
+	struct worker *worker = arg;
+	struct pollfd pfd = { .fd = worker->cancel.fd, .events = POLLIN };
+
+	pthread_setname_np(pthread_self(), "pulse");
+	while (!cancel_requested(&worker->cancel)) {
+		if (answers(worker))
+			channel_send(worker->setup->channel, CHANNEL_ALIVE, -1);
+		poll(&pfd, 1, CHANNEL_ALIVE_MS);
+	}
+	return NULL;
+}
+
+int worker_start_pulse(struct worker *worker, struct err *err)
+{
+	int failure = pthread_create(&worker->pulse, NULL, pulse, worker);
+
+	if (failure)
+		return err_set(err, ERR_INTERNAL, "pulse: thread: %s", strerror(failure));
+	worker->pulse_started = true;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ watcher */
+
+/* The keeper is another one now. */
+static void report_upgrade(struct worker *worker, const struct channel_message *message)
+{
+	struct err err = ERR_INIT;
+
+	if (worker_wait_for_view(worker, &err) < 0)
+		return;
+	memcpy(worker->keeper_version, message->report.keeper_version,
+	       sizeof(worker->keeper_version));
+	worker->keeper_version[sizeof(worker->keeper_version) - 1] = '\0';
+	worker->view.keeper_version = worker->keeper_version;
+	if (message->fds[0] >= 0)
+		control_report_upgrade(message->fds[0], &worker->view, message->report.previous);
+}
+
+/* False when it is time to end. */
+static bool read_channel(struct worker *worker)
+{
+	_cleanup_(channel_message_release) struct channel_message message;
+
+	channel_receive(worker->setup->channel, CHANNEL_WAITS, &message);
+	switch (message.type) {
+	case CHANNEL_REFUSED:
+		if (message.fds[0] >= 0)
+			control_refuse_upgrade(message.fds[0], message.text);
+		return true;
+	case CHANNEL_REPORT:
+		report_upgrade(worker, &message);
+		return true;
+	case CHANNEL_HANDOVER:
+		log_event(LOG_LEVEL_INFO, "handing_over");
+		return false;
+	case CHANNEL_DETACHED:
+		fs_announce_end(worker->fs);
+		return true;
+	case CHANNEL_END:
+		log_event(LOG_LEVEL_ERROR, "keeper_died");
+		return false;
+	case CHANNEL_NOTHING:
+	case CHANNEL_HELLO:
+	case CHANNEL_PREPARED:
+	case CHANNEL_DEVICE:
+	case CHANNEL_SERVING:
+	case CHANNEL_READY:
+	case CHANNEL_ALIVE:
+	case CHANNEL_STANDBY:
+	case CHANNEL_GO:
+	case CHANNEL_HELPER:
+	case CHANNEL_VISITOR:
+	case CHANNEL_UPGRADE:
+	case CHANNEL_UNMOUNTED:
+	case CHANNEL_UNFIT:
+	case CHANNEL_FAILED:
+		break;
+	}
+	return true;
+}
+
+static void *watch(void *arg)
+{
+	struct worker *worker = arg;
+	struct pollfd pfds[] = {
+		{ .fd = worker->signals, .events = POLLIN },
+		{ .fd = fs_over_fd(worker->fs), .events = POLLIN },
+		{ .fd = worker->cancel.fd, .events = POLLIN },
+		{ .fd = worker->setup->channel, .events = POLLIN },
+	};
+	bool goes_on = true;
+
+	pthread_setname_np(pthread_self(), "watcher");
+	while (goes_on) {
+		if (poll(pfds, ARRAY_SIZE(pfds), -1) < 0)
+			continue;
+		goes_on = !pfds[0].revents && !pfds[1].revents && !pfds[2].revents;
+		if (pfds[1].revents && fs_was_unmounted(worker->fs))
+			channel_send(worker->setup->channel, CHANNEL_UNMOUNTED, -1);
+		/* Also when the end has come: what was said before it is heard. */
+		if (pfds[3].revents)
+			goes_on = read_channel(worker) && goes_on;
+	}
+	cancel_request(&worker->cancel);
+	return NULL;
+}
+
+int worker_start_watcher(struct worker *worker, struct err *err)
+{
+	int failure = pthread_create(&worker->watcher, NULL, watch, worker);
+
+	if (failure)
+		return err_set(err, ERR_INTERNAL, "watcher: thread: %s", strerror(failure));
+	worker->watcher_started = true;
+	return 0;
+}
+
+int worker_ask_upgrade(void *arg, int connection, struct err *err)
+{
+	struct worker *worker = arg;
+
+	if (channel_send(worker->setup->channel, CHANNEL_UPGRADE, connection) < 0)
+		return err_set(err, ERR_INTERNAL, "the keeper does not listen");
+	close(connection);
+	return 0;
+}

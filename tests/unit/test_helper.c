@@ -1,0 +1,541 @@
+/* helper: both sides of it, with a keeper that is played by the test, and a worker that was taken
+ * over. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/cancel.h"
+#include "base/clock.h"
+#include "base/util.h"
+#include "keeper/channel.h"
+#include "helper/helper.h"
+#include "tap.h"
+
+#define HELPER_SOCKET (STDERR_FILENO + 1)
+
+static struct cancel cancel;
+static const char *command;
+static int channel[2];
+static pid_t helper_pid;
+
+/* What stands in the configuration. */
+static int find_command(const char *credentials_file, const char *profile, char **ret,
+			struct err *err)
+{
+	if (strcmp(profile, "unknown") == 0)
+		return err_set(err, ERR_DENIED, "there is no such profile");
+	if (asprintf(ret, "%s %s %s", command, credentials_file ? credentials_file : "none",
+		     profile) < 0)
+		abort();
+	return 0;
+}
+
+/* ---- the configuration: a term with one file, "dir/named" ---- */
+
+static char dir[] = "/tmp/rptfs-unit-XXXXXX";
+
+static const struct option_spec specs[] = {
+	{ .name = "path", .type = OPTION_STRING, .names_file = true },
+	{ .name = "unset", .type = OPTION_STRING, .names_file = true },
+	{ .name = "text", .type = OPTION_STRING },
+	{ .name = NULL },
+};
+static const struct source_type type = { .name = "test", .options = specs };
+static struct source source = { .type = &type };
+static struct term_config term = { .name = (char *)"t", .sources = &source, .n_sources = 1 };
+static const struct config config = { .terms = &term, .n_terms = 1 };
+
+static const char *at(const char *name)
+{
+	static char paths[4][128];
+	static unsigned next;
+	char *path = paths[next++ % ARRAY_SIZE(paths)];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
+	return path;
+}
+
+static void write_file(const char *name, const char *text)
+{
+	_cleanup_fclose_ FILE *file = fopen(at(name), "we");
+
+	if (!file || fputs(text, file) < 0)
+		abort();
+}
+
+static void set_options(void)
+{
+	struct err err = ERR_INIT;
+
+	if (options_new(&source.options, specs, &err) < 0 ||
+	    options_set(source.options, "path", at("named"), &err) < 0 ||
+	    options_set(source.options, "text", at("mentioned"), &err) < 0)
+		abort();
+}
+
+static void make_config(void)
+{
+	if (!mkdtemp(dir))
+		abort();
+	set_options();
+	write_file("named", "content");
+	write_file("mentioned", "secret");
+	write_file("other", "secret");
+	write_file("extra", "of the environment");
+}
+
+static void drop_config(void)
+{
+	static const char *const names[] = { "named", "mentioned", "other", "extra", "link" };
+
+	options_free(source.options);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		unlink(at(names[i]));
+	rmdir(dir);
+}
+
+/* What only the environment names. */
+static bool names_file(const char *path)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && strcmp(path + len, "/extra") == 0;
+}
+
+/* What the keeper does. */
+static void start_helper(void)
+{
+	_cleanup_(channel_message_release) struct channel_message message;
+
+	channel_receive(channel[0], CHANNEL_WAITS, &message);
+	if (message.type != CHANNEL_HELPER || message.fds[0] < 0)
+		abort();
+	helper_pid = fork();
+	if (helper_pid == 0) {
+		dup2(message.fds[0], HELPER_SOCKET);
+		execl("/proc/self/exe", "unit-helper", dir, command, NULL);
+		_exit(1);
+	}
+}
+
+/* This program again, with the directory and the command that the configuration names. */
+static int be_helper(char **argv)
+{
+	struct helper_setup setup = {
+		.socket = HELPER_SOCKET,
+		.config = &config,
+		.command = find_command,
+		.names_file = names_file,
+	};
+
+	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
+	snprintf(dir, sizeof(dir), "%s", argv[1]);
+	command = argv[2];
+	set_options();
+	return helper_serve(&setup);
+}
+
+/* ---- splitting ---- */
+
+static void test_split(void)
+{
+	static const struct {
+		const char *command;
+		const char *words[5];
+	} good[] = {
+		{ "a", { "a" } },
+		{ " a\tb  c ", { "a", "b", "c" } },
+		{ "\"/a b/c\" d", { "/a b/c", "d" } },
+		{ "a'b c'\"d e\"f", { "ab cd ef" } },
+		{ "a '' \"\"", { "a", "", "" } },
+		{ "a\\ b \\\"", { "a b", "\"" } },
+		{ "\"a\\b\\\"c\" '\\'", { "a\\b\"c", "\\" } },
+		{ "a $HOME ~ `b` *", { "a", "$HOME", "~", "`b`", "*" } },
+	};
+	static const char *const bad[] = { "", "  ", "a \"b", "a 'b", "a\\" };
+	struct err err = ERR_INIT;
+	char **words = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		bool is_same = helper_split(good[i].command, &words, &err) == 0;
+		size_t n = 0;
+		for (; is_same && n < 5 && good[i].words[n]; n++)
+			is_same = words[n] && strcmp(words[n], good[i].words[n]) == 0;
+		ok(is_same && !words[n], "%s", good[i].command);
+		free(words);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ok(helper_split(bad[i], &words, &err) < 0 && err.kind == ERR_DENIED, "\"%s\": %s",
+		   bad[i], err.msg);
+}
+
+/* ---- running ---- */
+
+static char output[HELPER_OUTPUT_MAX + 1];
+static struct err failure;
+
+static int ask(struct helper *helper, const char *file, const char *profile)
+{
+	size_t len = 0;
+
+	failure = (struct err)ERR_INIT;
+	int rc = helper->credential_process(helper, &cancel, file, profile, output, &len, &failure);
+	output[rc == 0 ? len : 0] = '\0';
+	return rc;
+}
+
+struct asker {
+	struct helper *helper;
+	pthread_t thread;
+	int rc;
+	struct err err;
+	char output[HELPER_OUTPUT_MAX];
+};
+
+static void *ask_aside(void *arg)
+{
+	struct asker *asker = arg;
+	size_t len;
+
+	asker->rc = asker->helper->credential_process(asker->helper, &cancel, NULL, "p",
+						      asker->output, &len, &asker->err);
+	return NULL;
+}
+
+static void *keep(void *arg)
+{
+	(void)arg;
+	start_helper();
+	return NULL;
+}
+
+static bool is_gone(pid_t pid)
+{
+	int64_t deadline = clock_boot_ms() + 5000;
+
+	while (kill(pid, 0) == 0 && clock_boot_ms() < deadline)
+		poll(NULL, 0, 5);
+	return kill(pid, 0) < 0;
+}
+
+static void test_run(struct helper *helper)
+{
+	pthread_t keeper;
+
+	pthread_create(&keeper, NULL, keep, NULL);
+	is_int(ask(helper, NULL, "p"), 0, "a program is run: %s", failure.msg);
+	pthread_join(keeper, NULL);
+	is_str(output, "none p\n", "its output");
+	is_int(ask(helper, "/a/b", "q r"), 0, "another one, by the same helper");
+	is_str(output, "/a/b q r\n", "with its own arguments");
+	ok(ask(helper, NULL, "unknown") < 0 && failure.kind == ERR_DENIED, "refused");
+	is_str(failure.msg, "there is no such profile", "in the words of who knows");
+}
+
+static void restart(struct helper **helper, const char *new_command)
+{
+	struct err err = ERR_INIT;
+	pthread_t keeper;
+
+	helper_free(*helper);
+	if (helper_pid)
+		waitpid(helper_pid, NULL, 0);
+	command = new_command;
+	if (helper_new(helper, channel[1], &cancel, &err) < 0)
+		abort();
+	pthread_create(&keeper, NULL, keep, NULL);
+	ask(*helper, NULL, "unknown");
+	pthread_join(keeper, NULL);
+}
+
+static void test_failures(struct helper **helper)
+{
+	restart(helper, "sh -c 'echo said; exit 3'");
+	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "exit code: %s", failure.msg);
+	ok(strstr(failure.msg, "exit code 3") && !strstr(failure.msg, "said"), "in words");
+	restart(helper, "/nowhere/at-all");
+	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "executed"), "no program: %s",
+	   failure.msg);
+	restart(helper, "head -c 70000 /dev/zero #");
+	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "too much: %s", failure.msg);
+	restart(helper, "sh -c 'kill -9 $$'");
+	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "signal 9"), "killed: %s",
+	   failure.msg);
+	restart(helper, "sh -c 'head -c 65536 /dev/zero'");
+	is_int(ask(*helper, NULL, "p"), 0, "just not too much: %s", failure.msg);
+	restart(helper, "sh -c 'cat; ls /proc/self/fd | tr \"\\n\" ,'");
+	is_int(ask(*helper, NULL, "p"), 0, "nothing to read: %s", failure.msg);
+	is_str(output, "0,1,2,3,", "and no descriptors of ours (3: the directory)");
+}
+
+/* A helper that dies is replaced, and one that never comes is an error. */
+static void test_death(struct helper **helper)
+{
+	pthread_t keeper;
+
+	restart(helper, "echo");
+	kill(helper_pid, SIGKILL);
+	waitpid(helper_pid, NULL, 0);
+	pthread_create(&keeper, NULL, keep, NULL);
+	is_int(ask(*helper, NULL, "p"), 0, "a new one: %s", failure.msg);
+	pthread_join(keeper, NULL);
+	kill(helper_pid, SIGKILL);
+	waitpid(helper_pid, NULL, 0);
+	helper_pid = 0;
+
+	struct asker asker = { .helper = *helper, .err = ERR_INIT };
+	pthread_create(&asker.thread, NULL, ask_aside, &asker);
+	struct channel_message unwanted;
+	channel_receive(channel[0], CHANNEL_WAITS, &unwanted);
+	channel_message_release(&unwanted);
+	pthread_join(asker.thread, NULL);
+	ok(asker.rc < 0 && asker.err.kind == ERR_UNREACHABLE, "none: %s", asker.err.msg);
+}
+
+/* ---- files ---- */
+
+static bool holds(int fd, const char *text)
+{
+	char content[64] = "";
+
+	return fd >= 0 && read(fd, content, sizeof(content) - 1) >= 0 && strcmp(content, text) == 0;
+}
+
+static bool is_refused(struct helper *helper, const char *path)
+{
+	struct err err = ERR_INIT;
+	struct stat st;
+	_cleanup_close_ int fd = helper->open_file(helper, path, &err);
+
+	bool is_closed = fd < 0 && err.kind == ERR_DENIED && strstr(err.msg, "does not name");
+	err = (struct err)ERR_INIT;
+	return is_closed && helper->look(helper, path, true, &st, &err) < 0 &&
+	       err.kind == ERR_DENIED && helper->look(helper, path, false, &st, &err) < 0;
+}
+
+static void test_open(struct helper *helper)
+{
+	struct err err = ERR_INIT;
+	_cleanup_close_ int fd = helper->open_file(helper, at("named"), &err);
+	_cleanup_close_ int extra = helper->open_file(helper, at("extra"), &err);
+
+	ok(holds(fd, "content"), "a configured file is opened: %s", err.msg);
+	ok(write(fd, "x", 1) < 0 && errno == EBADF, "for reading alone");
+	is_int(fcntl(fd, F_GETFD), FD_CLOEXEC, "close-on-exec");
+	ok(holds(extra, "of the environment"), "and one that the environment names: %s", err.msg);
+	ok(is_refused(helper, at("mentioned")), "not one that an option of another kind has");
+	ok(is_refused(helper, at("other")) && is_refused(helper, "/etc/passwd"), "nor any other");
+	ok(is_refused(helper, "") && is_refused(helper, dir), "nor its directory");
+	ok(is_refused(helper, at("./named")) && is_refused(helper, at("named/")) &&
+		   is_refused(helper, at("named/../other")),
+	   "nor one by way of a configured one");
+}
+
+/* Something else has the name of the configured file now. */
+static void test_other_things(struct helper *helper)
+{
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	rename(at("named"), at("aside"));
+	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_NOT_FOUND,
+	   "missing: %s", err.msg);
+	mkdir(at("named"), 0700);
+	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "no directory is handed out: %s", err.msg);
+	rmdir(at("named"));
+	is_int(symlink("/dev/zero", at("named")), 0, "a link to a device");
+	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "nor a device: %s", err.msg);
+	is_int(helper->look(helper, at("named"), false, &st, &err), 0, "but it is looked at: %s",
+	       err.msg);
+	ok(S_ISLNK(st.st_mode), "the link itself");
+	is_int(helper->look(helper, at("named"), true, &st, &err), 0, "and what it leads to: %s",
+	       err.msg);
+	ok(S_ISCHR(st.st_mode), "the device");
+	unlink(at("named"));
+	rename(at("aside"), at("named"));
+}
+
+static void test_watch(struct helper *helper)
+{
+	_cleanup_close_ int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	_cleanup_close_ int wrong = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	struct pollfd pfd = { .fd = inotify, .events = POLLIN };
+	struct err err = ERR_INIT;
+
+	ok(helper->watch(helper, inotify, "/etc", &err) < 0 && err.kind == ERR_DENIED,
+	   "a directory that is not configured is not watched: %s", err.msg);
+	ok(helper->watch(helper, wrong, dir, &err) < 0 && err.kind == ERR_INTERNAL,
+	   "not with any descriptor: %s", err.msg);
+	ok(helper->watch(helper, inotify, dir, &err) >= 0, "one that is, is: %s", err.msg);
+	write_file("named", "content");
+	ok(poll(&pfd, 1, 5000) == 1, "and changes show");
+}
+
+/* ---- a worker that was taken over ---- */
+
+/* Sends any bytes with any descriptors, and says what came back first; 0: nothing but the end. */
+static char send_anything(int helper, const void *bytes, size_t len, const int *fds, size_t n_fds)
+{
+	char control[CMSG_SPACE(8 * sizeof(int))] = { 0 }, answer[1024];
+	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int pair[2], all[8];
+
+	if (channel_new(pair, &failure) < 0)
+		abort();
+	all[0] = pair[1];
+	for (size_t i = 0; i < n_fds; i++)
+		all[i + 1] = fds[i];
+	msg.msg_control = control;
+	msg.msg_controllen = CMSG_SPACE((n_fds + 1) * sizeof(int));
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN((n_fds + 1) * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), all, (n_fds + 1) * sizeof(int));
+	if (sendmsg(helper, &msg, MSG_NOSIGNAL) < 0)
+		abort();
+	close(pair[1]);
+	ssize_t got = recv(pair[0], answer, sizeof(answer), 0);
+	close(pair[0]);
+	return got > 0 ? answer[0] : 0;
+}
+
+static size_t count_fds_now(pid_t pid)
+{
+	char path[32];
+	size_t n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	DIR *list = opendir(path);
+	while (list && readdir(list))
+		n++;
+	closedir(list);
+	return n;
+}
+
+/* Once nothing changes any more: an answer comes before its request is forgotten. */
+static size_t count_fds(pid_t pid)
+{
+	size_t before, now = count_fds_now(pid);
+
+	do {
+		before = now;
+		poll(NULL, 0, 30);
+		now = count_fds_now(pid);
+	} while (now != before);
+	return now;
+}
+
+static void test_hostile(void)
+{
+	static char longest[HELPER_REQUEST_MAX];
+	struct {
+		const char *bytes;
+		size_t len;
+	} requests[] = {
+		{ "r", 1 },
+		{ "r/etc/shadow", 12 }, /* without a NUL */
+		{ "r/etc/shadow\0/tmp", 17 },
+		{ "l/etc/shadow", 13 },
+		{ "w/etc", 6 },
+		{ "x/etc/shadow", 13 },
+		{ "\0", 1 },
+		{ "c", 1 },
+		{ "c\0", 2 },
+		{ "c/etc/shadow", 13 },
+		{ "c\0unknown", 10 },
+		{ longest, sizeof(longest) },
+	};
+	pthread_t keeper;
+	int pair[2], fds[7];
+
+	if (channel_new(pair, &failure) < 0)
+		abort();
+	pthread_create(&keeper, NULL, keep, NULL);
+	channel_send(channel[1], CHANNEL_HELPER, pair[1]);
+	close(pair[1]);
+	pthread_join(keeper, NULL);
+	memset(longest, 'r', sizeof(longest));
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = pair[0];
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+		is_int(send_anything(pair[0], requests[i].bytes, requests[i].len, NULL, 0),
+		       HELPER_ERROR, "nonsense %zu is refused", i);
+	size_t before = count_fds(helper_pid);
+	for (size_t n = 1; n <= ARRAY_SIZE(fds); n++)
+		send_anything(pair[0], "r/etc/shadow", 13, fds, n);
+	send(pair[0], "r/etc/shadow", 13, MSG_NOSIGNAL);
+	is_int(send_anything(pair[0], "r/etc/shadow", 13, NULL, 0), HELPER_ERROR,
+	       "too many descriptors, and none at all");
+	is_int(count_fds(helper_pid), before, "and it keeps none of them");
+	close(pair[0]);
+	int status = -1;
+	waitpid(helper_pid, &status, 0);
+	is_int(status, 0, "it ends well");
+	helper_pid = 0;
+}
+
+/* Whoever is told to end does not wait, and its program is killed. */
+static void test_cancel(struct helper **helper)
+{
+	char pid_file[] = "/tmp/rptfs-unit-XXXXXX";
+	_cleanup_close_ int fd = mkstemp(pid_file);
+	_cleanup_free_ char *slow = NULL;
+	int64_t began_ms = clock_boot_ms();
+	char text[16] = "";
+
+	if (fd < 0 || asprintf(&slow, "sh -c 'echo $$ >%s; sleep 30; echo x'", pid_file) < 0)
+		abort();
+	restart(helper, slow);
+	struct asker asker = { .helper = *helper, .err = ERR_INIT };
+	pthread_create(&asker.thread, NULL, ask_aside, &asker);
+	while (pread(fd, text, sizeof(text) - 1, 0) < 2)
+		poll(NULL, 0, 5);
+	cancel_request(&cancel);
+	pthread_join(asker.thread, NULL);
+	ok(asker.rc < 0 && asker.err.kind == ERR_CANCELED, "canceled");
+	ok(is_gone((pid_t)atoi(text)), "the program is killed");
+	helper_free(*helper);
+	*helper = NULL;
+	waitpid(helper_pid, NULL, 0);
+	ok(clock_boot_ms() - began_ms < 10000, "the helper ends with its worker");
+	unlink(pid_file);
+}
+
+int main(int argc, char **argv)
+{
+	struct helper *helper = NULL;
+	struct err err = ERR_INIT;
+
+	if (argc == 3)
+		return be_helper(argv);
+
+	test_split();
+	command = "echo";
+	if (cancel_init(&cancel, &err) < 0 || channel_new(channel, &err) < 0 ||
+	    helper_new(&helper, channel[1], &cancel, &err) < 0)
+		abort();
+	make_config();
+	test_run(helper);
+	test_open(helper);
+	test_other_things(helper);
+	test_watch(helper);
+	test_failures(&helper);
+	test_death(&helper);
+	test_hostile();
+	test_cancel(&helper);
+	drop_config();
+	cancel_release(&cancel);
+	close(channel[0]);
+	close(channel[1]);
+	return tap_done();
+}
