@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "base/hex.h"
 #include "base/util.h"
 
 static EVP_MD *found;
@@ -78,12 +79,6 @@ int digest_of(const void *data, size_t len, uint8_t ret[DIGEST_SIZE], struct err
 
 const char *digest_hex(const uint8_t digest[DIGEST_SIZE], char ret[DIGEST_HEX_SIZE])
 {
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < DIGEST_SIZE; i++) {
-		ret[2 * i] = digits[digest[i] >> 4];
-		ret[2 * i + 1] = digits[digest[i] & 15];
-	}
-	ret[2 * DIGEST_SIZE] = '\0';
+	hex_encode(digest, DIGEST_SIZE, ret);
 	return ret;
 }

@@ -1,4 +1,5 @@
-/* err, clock, digest, cancel, log. */
+/* The small modules of src/base: err, clock, hex, digest, cancel. */
+#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 
@@ -6,6 +7,8 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/hex.h"
+#include "base/util.h"
 #include "tap.h"
 
 static void test_err(void)
@@ -42,6 +45,45 @@ static void test_clock(void)
 	is_str(clock_human(750000, human), "12m30s", "minutes");
 	is_str(clock_human(90061000, human), "1d1h", "days");
 	ok(clock_boot_ms() <= clock_boot_ms(), "the monotonic clock does not go back");
+}
+
+static void test_hex(void)
+{
+	char text[16];
+
+	for (int c = 0; c < 256; c++) {
+		const char *at = c ? strchr("0123456789abcdef", tolower(c)) : NULL;
+		if (hex_digit((char)c) != (at ? (int)(at - "0123456789abcdef") : -1))
+			ok(false, "hex_digit of byte %d", c);
+	}
+	ok(hex_encode("\x00\x7f\xff", 3, text) == text + 6, "hex_encode returns the end");
+	is_str(text, "007fff", "two lower-case digits for each byte");
+	ok(percent_encode(0xaf, text) == text + 3, "percent_encode returns the end");
+	ok(memcmp(text, "%AF", 3) == 0, "upper-case digits behind a percent sign");
+}
+
+static void test_percent_decode(void)
+{
+	const struct {
+		const char *text, *decoded;
+	} rows[] = {
+		{ "", "" },	      { "a+b", "a+b" },
+		{ "%41%62c", "Abc" }, { "%c3%BC", "\xc3\xbc" },
+		{ "%2541", "%41" },   { "%", NULL },
+		{ "a%4", NULL },      { "%4g", NULL },
+		{ "%g4", NULL },      { "%00", NULL },
+		{ "a%%41", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char text[16];
+		snprintf(text, sizeof(text), "%s", rows[i].text);
+		bool valid = percent_decode(text);
+		ok(valid == (rows[i].decoded != NULL), "\"%s\" is %s", rows[i].text,
+		   rows[i].decoded ? "valid" : "refused");
+		if (valid && rows[i].decoded)
+			is_str(text, rows[i].decoded, "decoded \"%s\"", rows[i].text);
+	}
 }
 
 static void test_digest(void)
@@ -85,6 +127,8 @@ int main(void)
 {
 	test_err();
 	test_clock();
+	test_hex();
+	test_percent_decode();
 	test_digest();
 	test_cancel();
 	return tap_done();
