@@ -20,8 +20,13 @@ SCALES = {
     "": [(1, "")],
 }
 
+BY_PAGE = "native, 4 KiB folios"  # a column of the rows of large files
+YARDSTICKS = ("native", "tmpfs", BY_PAGE)
+
 NOTES = (
     "Each file is at a path of the same depth. Warm rows: after a warm-up right before each measurement.",
+    "The native large file was written in order right before, in pieces of 1 MiB, which gives it the "
+    "largest folios; its copy beside it was read into the page cache page by page.",
     "Page cache dropped: the native file comes from its disk, rptfs reads its store, and the peers "
     "their cache directory, all on the same disk.",
     "Messages are what the kernel asked the daemon for one operation, counted by its tracepoint "
@@ -56,7 +61,7 @@ def compared(took):
     cells = {}
     for name, samples in took.items():
         cells[name] = summary(samples)
-        for yardstick in ("native", "tmpfs"):
+        for yardstick in YARDSTICKS:
             if yardstick in took and name not in ("native", yardstick):
                 ratios = [own / other for own, other in zip(samples, took[yardstick])]
                 cells[name]["ratio" if yardstick == "native" else f"ratio to {yardstick}"] = summary(ratios)
