@@ -88,9 +88,27 @@ struct fetch_ctx {
 	struct helper *helper; /* base/helper.h; NULL: no programs can be run */
 };
 
+/*
+ * What the helper, which keeps the rights that rptfs was started with, may do for sources of this
+ * fetcher, besides opening the files that options name (names_file in their rows). The functions
+ * run in the helper's process, after it has loaded the configuration, from any thread. They decide
+ * from the configuration and the environment alone, because the worker that asks may have been
+ * taken over.
+ */
+struct fetcher_helper {
+	/* The command line of the program that `entry` of `file` names; *ret is the caller's.
+	 * file: NULL for the one that the environment names. ERR_DENIED if the configuration does
+	 * not lead there or there is no such entry. */
+	int (*program)(const char *file, const char *entry, char **ret, struct err *err);
+	/* May this path be opened, although no option names it? */
+	bool (*names_file)(const char *path);
+};
+
 struct fetcher_ops {
 	/* Name, help, options, init, free, describe. */
 	struct source_type type;
+
+	const struct fetcher_helper *helper; /* NULL: only files that options name */
 
 	int (*current_version)(void *state, struct fetch_ctx *ctx, struct version *ret,
 			       struct err *err);
@@ -112,11 +130,16 @@ struct fetcher_ops {
 	const char *(*origin)(void *state);
 };
 
-/* The ops that a source's type is part of. */
+/* The ops that a type, or the type of a source, is part of. */
+static inline const struct fetcher_ops *fetcher_of_type(const struct source_type *type)
+{
+	return (const struct fetcher_ops *)(const void *)((const char *)type -
+							  offsetof(struct fetcher_ops, type));
+}
+
 static inline const struct fetcher_ops *fetcher_of(const struct source *source)
 {
-	return (const struct fetcher_ops *)(const void *)((const char *)source->type -
-							  offsetof(struct fetcher_ops, type));
+	return fetcher_of_type(source->type);
 }
 
 #endif
