@@ -1,8 +1,8 @@
 """tests/bench/run --peers: rptfs, the native file system and every peer, all in one run.
 
 What is read warm is measured in rounds over all of them (micro), so that all see the same weather;
-a ratio is that of one round. Messages are counted apart from that. What updates cost is in
-updates.py, what a program pays that keeps a value at hand in values.py; report.py shows it all.
+a ratio is that of one round. Messages are counted separately. updates.py measures updates, values.py
+measures a value that a program keeps in memory, and report.py shows the results.
 """
 
 import collections
@@ -31,8 +31,8 @@ XATTR = "user.rpt.version"
 
 
 class System:
-    """One column: .at(name) is a file of it; .update(name, body) replaces one, and .fresh(name) is
-    where that shows (None: it never does); .origin is the kind of its data."""
+    """One column: .at(name) is the path of a file, .update(name, body) replaces it, .fresh(name) is the
+    path where the new version shows (None: it never does), .origin is the kind of its data."""
 
     def __init__(self, at, update, fresh, origin):
         self.at, self.update, self.fresh, self.origin = at, update, fresh, origin
@@ -175,7 +175,7 @@ class Comparison:
 
     @contextlib.contextmanager
     def _guard(self):
-        """Who waits for a peer that hangs cannot be killed: the peer can."""
+        """Kills the peers after STEP_LIMIT_S: a process that waits for a hanging peer cannot be killed."""
 
         def kill():
             print(f"bench: no end after {STEP_LIMIT_S} s: the peers are killed", flush=True)
@@ -208,14 +208,14 @@ class Comparison:
         return cells
 
     def expect(self, what, limit, measured, good):
-        """good: None if it was not measured; measured then says why."""
+        """good is None if it was not measured; measured then says why."""
         verdict = {True: "ok", False: "**short**", None: "not measured"}[good]
         self.expected.append({"what": what, "limit": limit, "measured": measured, "verdict": verdict})
         if good is False:
             self.bench.table.short.append(what)
 
     def expect_speed(self, what, cells, least):
-        """Of the native file systems' speed; each of them counts."""
+        """rptfs must reach `least` of the speed of every native file system."""
         for name in report.YARDSTICKS:
             if name not in cells:
                 continue
@@ -244,7 +244,7 @@ class Comparison:
             self.expect_speed(what, self.timed(what, operation, rounds, large), 0.95)
         what = f"read {size}, warm"
         self.expect_speed(what, self.timed(what, "warm", rounds, large, size=self.large), 0.95)
-        del large[report.BY_PAGE]  # a native file that comes from its disk is read in order in both cases
+        del large[report.BY_PAGE]  # both native files are read from disk in the same way
         self.timed(f"read {size}, page cache dropped", "cold", rounds, large, size=self.large)
 
     def _by_page(self, native):
@@ -259,7 +259,7 @@ class Comparison:
         return path
 
     def timed(self, what, operation, rounds, paths, others=None, size=None):
-        """A row of micro's; others: cells of what cannot do it; size: bytes that are read."""
+        """Adds a row that micro measures. others: cells of columns that cannot do it; size: bytes read."""
         line = [self.program("micro"), operation, str(rounds), *paths.values()]
         out = subprocess.run(line, stdout=subprocess.PIPE, text=True).stdout
         lines = [[float(word) for word in line.split()] for line in out.splitlines()]
@@ -325,7 +325,7 @@ class Comparison:
         return not self.messages.missing or system is self.systems["rptfs"]
 
     def counting(self, system, path, pid=None):
-        """As Messages.count(); where that cannot be had, rptfs counts itself."""
+        """Like Messages.count(); without tracepoints, uses the counters of rptfs."""
         if not self.messages.missing:
             return self.messages.count(path, pid)
         return counting_itself(self.rptfs)

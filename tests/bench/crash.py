@@ -1,4 +1,4 @@
-"""tests/bench/run crash: what a death, an upgrade and a long life cost those who read."""
+"""tests/bench/run crash: what a crash, an upgrade and a long uptime cost a reader."""
 
 import glob
 import os
@@ -24,7 +24,7 @@ def megabytes(size):
 
 
 class Readers:
-    """torture pause in the background: who reads one file after the other, and how long each took."""
+    """`torture pause` in the background: it reads one file after the other and records the times."""
 
     def __init__(self, build, paths, cold=False):
         line = [build.torture, "pause", "-r", "500", "-s", "600", "-o", "300"]
@@ -33,7 +33,7 @@ class Readers:
         )
 
     def finish(self):
-        """(its end, seconds) of each that took longer than 0.3 ms, and the longest of all."""
+        """Returns (end, seconds) of each read that took longer than 0.3 ms, and the longest of all."""
         self.process.terminate()
         out, _ = self.process.communicate(timeout=60)
         if " failed=0 " not in out:
@@ -44,7 +44,7 @@ class Readers:
 
 
 def longest_after(moments, pauses):
-    """Of each moment, the longest pause that ends between it and the next one: (end, seconds)."""
+    """For each moment, the longest pause (end, seconds) that ends before the next moment."""
     ends = [*moments[1:], float("inf")]
     return [
         max(((at, pause) for at, pause in pauses if start <= at < end), key=lambda p: p[1], default=(0, 0))
@@ -53,7 +53,7 @@ def longest_after(moments, pauses):
 
 
 def begun_within(spans, pauses):
-    """The longest pause of those that begin in one of the spans (end, seconds)."""
+    """The longest pause that begins in one of the spans (end, seconds)."""
     return max(
         (
             pause
@@ -69,7 +69,7 @@ class Crash:
         self.bench, self.build, self.table = bench, bench.build, bench.table
 
     def spread(self, what, seconds, limit=None):
-        """The median, and whether the worst is within the limit."""
+        """Shows the median, and whether the worst is within the limit."""
         seconds = sorted(seconds)
         expected = ""
         if limit is not None:
@@ -117,7 +117,7 @@ class Crash:
         ]
         moments = []
         for _ in range(5 if self.bench.quick else 15):
-            time.sleep(1.5)  # it has settled: the next one is started at once
+            time.sleep(1.5)  # long enough that the next worker starts without a delay
             (worker,) = children(m.keeper, "worker")
             moments.append(time.monotonic())
             os.kill(worker, 9)
@@ -185,7 +185,7 @@ class Crash:
         )  # fmt: skip
 
     def publishes(self):
-        """Of small files, as fast as it goes, into a store in memory."""
+        """Publishes small files as fast as possible into a store in memory."""
         few, many = (2000, 20_000) if self.bench.quick else (10_000, 100_000)
         source = os.path.join(self.bench.place, "publishes")
         os.mkdir(source)
@@ -212,7 +212,7 @@ class Crash:
         m.stop()
 
     def lookups(self):
-        """Of names that are there, which the kernel forgets in between, and of names that are not."""
+        """Looks up existing names, which the kernel forgets in between, and names that do not exist."""
         n = 1000
         few, many = (20_000, 100_000) if self.bench.quick else (100_000, 1_000_000)
         config = 'defaults { refresh_interval = "never" }\n'
@@ -247,7 +247,7 @@ def updated(m):
 
 
 def own_memory(m):
-    """Of keeper and worker: resident, and not mapped from files."""
+    """Anonymous resident memory of keeper and worker."""
     total = 0
     for pid in (m.keeper, *children(m.keeper, "worker")):
         with open(f"/proc/{pid}/status", encoding="utf-8") as file:

@@ -1,5 +1,5 @@
 /*
- * get: what it costs a program to learn that nothing has changed.
+ * get: the cost of checking that nothing has changed.
  *
  *	get ROUNDS TERM GENERATIONS
  *

@@ -1,12 +1,12 @@
 /*
- * look: what one look at a file costs somebody who was asleep until now.
+ * look: the cost of one look at a file for a process that was asleep.
  *
  *	look [OTHER]
  *
  * For each line of its input, which is the path of a file: open, fstat, read all of it, close.
  * Prints "NANOSECONDS INODE BYTES BEGINNING", the last being up to eight bytes in hexadecimal, or
- * "- ERRNO". It sleeps until it is told the next path, as a program does that waits for an event;
- * if OTHER is given, it then looks at that file first, many times, as a program does that is busy.
+ * "- ERRNO". It sleeps until it reads the next path, like a program that waits for an event. If
+ * OTHER is given, it first looks at that file many times, like a program that is busy.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 {
 	char path[4096];
 
-	memset(buf, 1, sizeof(buf)); /* the pages are there */
+	memset(buf, 1, sizeof(buf)); /* fault the pages in */
 	while (fgets(path, sizeof(path), stdin)) {
 		struct stat st = { 0 };
 		path[strcspn(path, "\n")] = '\0';

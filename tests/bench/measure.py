@@ -1,4 +1,4 @@
-"""What the benchmarks ask of a mount, and how figures are shown."""
+"""Requests that the benchmarks send to a mount, and the formatting of figures."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def ask(m, request):
 
 
 def cpu_seconds(m):
-    """Of all threads, also those that have ended, of the mount's processes."""
+    """CPU time of all processes of the mount, including threads that have ended."""
     total = 0
     for pid in session_processes(m.process.pid):
         try:
@@ -39,8 +39,8 @@ def cpu_seconds(m):
 
 
 def terms_config(origin, n, refresh_interval='"never"', more=""):
-    """n terms in 100 directories, each from the origin's path of the same name; more: options of
-    their sources."""
+    """n terms in 100 directories, each fetched from the same path of the origin; more: further
+    options of their sources."""
     lines = [f"defaults {{ refresh_interval = {refresh_interval} }}\n"]
     for name in map(term_name, range(n)):
         lines.append(f'term "{name}" {{ http {{ url = "{origin.url("/" + name)}" {more} }} }}\n')
@@ -52,7 +52,7 @@ def term_name(i):
 
 
 def make_terms(origin, n):
-    """What terms_config() names."""
+    """Creates the files that terms_config() names."""
     for i in range(n):
         path = os.path.join(origin.root, term_name(i))
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -1,4 +1,4 @@
-"""Counts what the kernel asks a FUSE daemon, of any file system, by the kernel's own tracepoint.
+"""Counts the requests that the kernel sends to any FUSE daemon, with a kernel tracepoint.
 
 FORGET is none of these: it has no answer and nobody waits for it.
 """
@@ -14,8 +14,8 @@ EVENT = "events/fuse/fuse_request_send"
 
 
 class Messages:
-    """A ring buffer of our own, so that nobody else's tracing is disturbed. missing: why it cannot
-    be had, or None."""
+    """A trace instance of its own, so that other tracing is not disturbed. missing: why there is
+    none, or None."""
 
     def __init__(self):
         self.mounted = self.directory = None
@@ -36,7 +36,7 @@ class Messages:
     @contextlib.contextmanager
     def count(self, path, pid=None):
         """Yields a Counter, filled at the end: {"LOOKUP": 1, ...} for the file system of that path;
-        pid: only what that process caused."""
+        pid: count only requests caused by that process."""
         counted = collections.Counter()
         self._write(f"{EVENT}/filter", f"connection == {os.minor(os.stat(path).st_dev)}")
         self._write("trace", "")

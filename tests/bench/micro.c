@@ -1,13 +1,13 @@
 /*
- * micro: what one operation on a file costs, here and there.
+ * micro: the cost of one operation, compared between files.
  *
  *	micro OPERATION ROUNDS FILE…
  *
- * Measures an operation on the files in turn, ROUNDS times, so that all see the same weather, and
- * prints a line for each round: for each file, the nanoseconds of one operation, or "nan" if it
- * failed, which makes the exit code 1 as well. What is slow is repeated less often, for a quarter
- *of a second at most. Each measurement begins with a short one that does not count and makes the
- *file warm. "cold" drops the page cache instead: it needs root.
+ * Measures an operation on the files in turn, ROUNDS times, so that load on the machine affects all
+ * of them alike. Prints a line for each round: for each file, the nanoseconds of one operation, or
+ * "nan" if it failed, which also makes the exit code 1. A measurement takes at most a quarter of a
+ * second; slow operations are repeated less often. It begins with a short run that does not count
+ * and warms the file up. "cold" drops the page cache instead, which needs root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -135,8 +135,8 @@ static double now_ns(void)
 }
 
 /*
- * Up to so many times; the clock is looked at only now and then. Returns the nanoseconds of one, or
- * NAN with errno.
+ * Runs the operation up to `iterations` times and reads the clock only now and then. Returns the
+ * nanoseconds of one operation, or NAN with errno.
  */
 static double repeat(const struct operation *operation, unsigned iterations, const char *path,
 		     int fd, uint64_t size)
@@ -154,7 +154,7 @@ static double repeat(const struct operation *operation, unsigned iterations, con
 	return took / done;
 }
 
-/* Returns what repeat() does. */
+/* Returns the nanoseconds of one operation, or NAN with errno. */
 static double measure(const struct operation *operation, const char *path)
 {
 	struct stat st;
@@ -178,7 +178,7 @@ static double measure(const struct operation *operation, const char *path)
 	return took;
 }
 
-/* Returns whether all could be measured. */
+/* Returns whether every file could be measured. */
 static bool run_round(const struct operation *operation, char *files[], int n)
 {
 	bool all = true;

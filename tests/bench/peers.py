@@ -1,6 +1,6 @@
-"""What rptfs is compared with: other programs that mount remote data, each told to cache as well as
-it can ("warm"), and, for what an update costs, to look for something new as often as it can
-("fresh"). Everything on loopback; each is ended by its own unmount, else by its pid.
+"""The programs that rptfs is compared with. Each mounts remote data, with the best caching that it
+offers ("warm") and, to measure updates, with the most frequent checks that it offers ("fresh").
+Everything runs on loopback. Each peer is stopped by its unmount, or else by its pid.
 """
 
 import json
@@ -44,7 +44,7 @@ class HttpOrigin:
         self.second = 1_000_000_000
 
     def put(self, name, body):
-        """With a time of its own: nginx tells versions apart by size and second."""
+        """Sets a different mtime: nginx tells versions apart by size and second."""
         path = f"{self.nginx.root}/{name}"
         with open(path + ".new", "wb") as file:
             file.write(body)
@@ -61,7 +61,7 @@ class S3Origin:
         self.service, self.bucket = service, service.bucket()
 
     def put(self, name, body):
-        """With an xattr, as s3fs keeps it."""
+        """With an xattr in the form that s3fs stores."""
         xattr = quote(json.dumps({"user.rpt.version": b64encode(b"0123456789abcdef").decode()}))
         self.bucket.put(name, body, Metadata={"xattr": xattr})
 
@@ -70,15 +70,15 @@ class S3Origin:
 
 
 class Peer:
-    """label: as in tables; program: what is needed; origin: the kind of its data; modes: what it can
-    be told. One object is one mount."""
+    """label: the name in tables; program: the executable; origin: the kind of its data; modes: the
+    ways to mount it. One object is one mount."""
 
     label = program = origin = None
     modes = ("warm", "fresh")
 
     @classmethod
     def missing(cls):
-        """Why it cannot be measured here; None if it can."""
+        """Returns why it cannot be measured here, or None."""
         return None if shutil.which(cls.program) else f"no program {cls.program}"
 
     @classmethod
@@ -95,11 +95,11 @@ class Peer:
         self.process = None
 
     def options(self):
-        """Of the command line, those that decide how it caches."""
+        """The options on the command line that control caching."""
         raise NotImplementedError
 
     def command(self):
-        """Of a process that stays in the foreground."""
+        """The command line of a process that stays in the foreground."""
         raise NotImplementedError
 
     def environment(self):
@@ -132,7 +132,7 @@ class Peer:
             return log.read()[-2000:]
 
     def kill(self):
-        """Whoever waits for it gets an error."""
+        """Aborts the connection: pending requests fail with an error."""
         if self.process and self.process.poll() is None:
             self.process.kill()
 
@@ -153,7 +153,7 @@ class Peer:
 
 
 class Bindfs(Peer):
-    """What FUSE costs that does nothing."""
+    """The cost of a FUSE file system that only passes requests on."""
 
     label, program, origin = "bindfs", "bindfs", "local"
 
@@ -230,7 +230,7 @@ class S3fs(Peer):
 
 
 class Httpdirfs(Peer):
-    """It lists a directory once in its life, and takes sizes from there. Closing a file of more than
+    """Lists a directory once, and takes sizes from that listing. Closing a file of more than
     one segment, while the next one is being fetched, ends it with a fatal error: hence the size."""
 
     label, program, origin = "httpdirfs", "httpdirfs", "http"
@@ -249,5 +249,5 @@ PEERS = (Bindfs, RcloneHttp, RcloneS3, S3fs, Httpdirfs)
 
 
 def shown(peer):
-    """Its options for people: without the places of this run."""
+    """Its options without the paths of this run."""
     return " ".join(peer.options()).replace(peer.dir + "/", "")

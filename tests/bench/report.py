@@ -1,8 +1,8 @@
-"""What tests/bench/run --peers measured, as JSON, as a page of Markdown, and as a plot (SVG).
+"""Writes what tests/bench/run --peers measured as JSON, as a page of Markdown, and as a plot (SVG).
 
-A cell is {"median", "low", "high"} (quartiles) in its row's unit, perhaps with "ratio", the same
-three of the time relative to the native file's in the same round; {"value"} if there is but one; or
-{"none"}: why there is none. "bytes" says how many were read in that time, "text" explains.
+A cell is {"median", "low", "high"} (quartiles) in the unit of its row, optionally with "ratio", the
+same three for the time relative to the native file in the same round; or {"value"} for a single
+value; or {"none"} with the reason. "bytes" is the number of bytes read in that time, "text" a remark.
 """
 
 import json
@@ -29,22 +29,21 @@ NOTES = (
     "largest folios; its copy beside it was read into the page cache page by page.",
     "Page cache dropped: the native file comes from its disk, rptfs reads its store, and the peers "
     "their cache directory, all on the same disk.",
-    "Messages are what the kernel asked the daemon for one operation, counted by its tracepoint "
-    "fuse_request_send; FORGET, which nobody waits for, is not among them.",
-    "First read after an update: open, fstat, read all, close, by a process that had read the old "
-    "version and slept, on a core of its own, until the new one was there, 15 ms at least; busy: it had "
-    "read another file in a loop right before. Native and tmpfs: another process had written and synced "
-    "the new one and renamed it over the name; rptfs: a refresh was asked for and is done; peers: the "
-    "first look that shows it.",
-    "Update to reader: from the moment at which the origin has it to the end of the first look that "
-    "shows it, of a reader that looks all the time. rptfs is asked at that moment to refresh, else "
-    "refresh_interval decides; a local file it watches. For the peers each look asks the origin.",
+    "Messages are the requests that the kernel sent to the daemon for one operation, counted with the "
+    "tracepoint fuse_request_send; FORGET, which no process waits for, is not counted.",
+    "First read after an update: open, fstat, read all, close, by a process on a core of its own that "
+    "had read the old version and then slept for at least 15 ms. Busy: it had read another file in a "
+    "loop right before. Native and tmpfs: another process wrote and synced the new version and renamed "
+    "it over the name. rptfs: a refresh reported success. Peers: the first look that shows the version.",
+    "Update to reader: from the moment when the origin has the version to the end of the first look that "
+    "shows it; the reader looks all the time. rptfs is asked to refresh at that moment (otherwise "
+    "refresh_interval decides), and watches a local file. Each look at a peer asks the origin.",
     "The origins are nginx and Ceph radosgw on the same machine.",
 )
 
 
 def summary(samples):
-    """Of measured values."""
+    """The median and the quartiles of samples."""
     low, median, high = quartiles(samples)
     return {"median": median, "low": low, "high": high}
 
@@ -57,7 +56,7 @@ def quartiles(samples):
 
 
 def compared(took):
-    """Cells: of each column's samples, and of what they are relative to the native ones'."""
+    """Returns a cell for each column: its samples, and their ratios to the native ones."""
     cells = {}
     for name, samples in took.items():
         cells[name] = summary(samples)
@@ -69,13 +68,13 @@ def compared(took):
 
 
 def messages(counted, times):
-    """A cell: how many of them one operation caused, and which."""
+    """Returns a cell: how many messages one operation caused, and their names."""
     each = {name: n / times for name, n in sorted(counted.items()) if n / times >= 0.05}
     return {"value": round(sum(each.values()), 1), "text": ", ".join(each)}
 
 
 def memory_bytes(pids, what):
-    """Of processes together; what: "Rss", or "Pss", which counts what they share only once."""
+    """Sum over the processes. what: "Rss", or "Pss", which counts shared pages only once."""
     total = 0
     for pid in pids:
         with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
@@ -221,7 +220,7 @@ PEER_COLOR = 0xD98C3F
 
 
 def panel(n, results, row):
-    """Bars from the top down, as the columns of the table."""
+    """One bar for each column of the table, from top to bottom."""
     data, values = [], []
     for name, cell in row["cells"].items():
         if "median" not in cell:
@@ -246,7 +245,7 @@ def panel(n, results, row):
 
 
 def plot(results, path):
-    """False if gnuplot is not there."""
+    """Returns False if gnuplot is not installed."""
     rows = [row for row in results["rows"] if row["what"] in PLOTTED]
     if not shutil.which("gnuplot") or not rows:
         return False
@@ -258,7 +257,7 @@ def plot(results, path):
 
 
 def write(results, directory):
-    """Returns the files that were written."""
+    """Writes the files and returns their paths."""
     os.makedirs(directory, exist_ok=True)
     files = [os.path.join(directory, f"peers.{ending}") for ending in ("md", "json", "svg")]
     with open(files[0], "w", encoding="utf-8") as file:

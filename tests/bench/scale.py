@@ -44,7 +44,7 @@ class Scale:
         self.memory_per_term()
 
     def expect(self, what, value, show, least):
-        """What is short of at least so much."""
+        """Adds a row whose value should be at least `least`."""
         good = value >= least
         if not good:
             self.table.short.append(what)
@@ -64,7 +64,7 @@ class Scale:
         return m
 
     def restart(self, m, n):
-        """From the command to the first read of a term."""
+        """Time from the command to the first read of a term."""
         took = []
         for _ in range(5):
             m.stop()
@@ -80,13 +80,13 @@ class Scale:
         return m
 
     def rest(self, m):
-        """Until no term has been asked for a while: the threads of the rush have ended."""
+        """Waits until no source has been asked for a while and the extra update threads have ended."""
         asked = -1
         while asked != (asked := m.metrics()["rptfs_http_requests_total"]):
             time.sleep(REST_S)
 
     def resident(self, m):
-        forget()  # the last rendering of .rpt/metrics, which stays as long as the kernel knows it
+        forget()  # so that the last rendering of .rpt/metrics is freed
         return report.memory_bytes(session_processes(m.process.pid), "Rss")
 
     def memory_per_term(self):
@@ -102,10 +102,10 @@ class Scale:
         took = time.perf_counter() - start
         self.table.single(f"{self.many} terms: the configuration is read", took, milliseconds, 1)
 
-    # Who looks around
+    # Look-ups and listings
 
     def look_around(self, m, origin):
-        """The same tree as ordinary files and as terms, while the kernel knows neither."""
+        """The same tree as ordinary files and as terms, with cold dentry and inode caches."""
         pairs = {"first ls -R": [], "first stat of each": [], "first read of each": []}
         names = [term_name(i) for i in range(self.many)]
         for _ in range(3):
@@ -127,8 +127,7 @@ class Scale:
     # Refreshing
 
     def checks(self, m, protocol):
-        """Conditional requests for all at once, each answered with 304, with the origin on the same
-        processors."""
+        """Checks all terms at once, each answered with 304. The origin runs on the same processors."""
         n, rates, costs = self.many, [], []
         before = file_size(m.store + "/catalog.db-wal")
         for _ in range(3):
@@ -144,7 +143,7 @@ class Scale:
         self.table.single("  descriptors of the worker", len(os.listdir(f"/proc/{m.worker}/fd")), str)
 
     def publish(self, m, origin):
-        """One new version among so many."""
+        """Updates single terms among many."""
         took = []
         for i in range(20):
             name = term_name(i * 7)
@@ -164,7 +163,8 @@ class Scale:
         self.table.single("idle CPU, never", used, lambda percent: f"{percent:.3f} %", 0.2)
 
     def every_minute(self, m, origin):
-        """From the middle of an interval to that of the next, for a check comes up to a tenth early."""
+        """Measures from the middle of one interval to the middle of the next, because a check may come
+        up to a tenth of an interval early."""
         m.stop()
         m.configure(terms_config(origin, self.many, f"{INTERVAL_S}s"))
         m.start(wait=False)
@@ -193,12 +193,12 @@ class Scale:
 
 
 def shown(m):
-    """How many terms have a file."""
+    """Returns how many terms have a file."""
     return len(glob.glob(m.path + "/*/*"))
 
 
 def forget():
-    """The kernel's dentries and inodes, and the pages of those."""
+    """Drops the kernel's dentry, inode and page caches."""
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
         file.write("3")
 

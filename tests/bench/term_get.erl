@@ -1,4 +1,4 @@
-%% What persistent_term:get/1 costs, which librpt is to be for C: of a large term that never changes.
+%% The cost of persistent_term:get/1 for a large term that never changes; librpt is the equivalent for C.
 %%
 %%     erl -noshell -pa DIR -s term_get main ROUNDS
 %%

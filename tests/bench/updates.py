@@ -1,12 +1,12 @@
-"""What an update costs its first reader, and how long it takes to come there.
+"""What an update costs its first reader, and how long it takes to reach it.
 
-The reader (look) has the old version warm, sleeps until it is told that the new one is there, and
-looks once: open, fstat, read, close. On the native file systems the update is a write, fsync and
-rename(2) by another process; rptfs, whose updates are as durable, has been told to refresh, and has
-answered that it is done; of a peer it is the first look that shows the new version, when it has been
-told to look for one as often as it can. Where there are two cores, the reader has one of its own: a
-version that has just been written by the same core is in that core's cache. How long it has slept
-decides as well: so all sleep as long, and another reader is busy with another file meanwhile.
+The reader (look) has read the old version, sleeps until the new one is published, and looks once:
+open, fstat, read, close. On the native file systems the update is write, fsync and rename(2) by
+another process. On rptfs, whose updates are as durable, it is a refresh that has reported success.
+On a peer, which checks for new versions as often as it can, it is the first look that shows the new
+version. With two cores, the reader has one of its own, because a version that the same core has just
+written is in that core's cache. The time asleep matters as well, so all readers sleep equally long,
+and a second reader is busy with another file meanwhile.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ SLEEP_S = 0.015  # longer than any of these updates takes
 
 
 class Reader:
-    """Asleep until it is asked, or busy with another file."""
+    """A reader that sleeps until it is asked, or is busy with another file."""
 
     def __init__(self, program, *other):
         self.is_busy = bool(other)
@@ -35,7 +35,7 @@ class Reader:
         )
 
     def look(self, path):
-        """(nanoseconds, the first eight bytes)"""
+        """Returns (nanoseconds, the first eight bytes)."""
         self.process.stdin.write(path + "\n")
         words = self.process.stdout.readline().split()
         if len(words) != 4:
@@ -68,14 +68,14 @@ class Updates:
         self.publish()
 
     def body(self, size):
-        """Other bytes each time: (all, the first eight)"""
+        """Returns new bytes each time: (all, the first eight)."""
         self.mark += 1
         beginning = struct.pack(">Q", self.mark)
         return beginning + bytes(size - len(beginning)), beginning
 
     @contextlib.contextmanager
     def apart(self, reader):
-        """The reader on one core; who writes, and rptfs, on the others."""
+        """Pins the reader to one core, and the writer and rptfs to the others."""
         all_cores = sorted(os.sched_getaffinity(0))
         others = [os.getpid(), *session_processes(self.comparison.rptfs.process.pid)]
         if len(all_cores) > 1:
@@ -106,7 +106,7 @@ class Updates:
         self.comparison.expect(what, "0", report.show_cell(own, "", " "), good)
 
     def timed(self, reader, name, size):
-        """A sample is the median of some updates; a peer, which takes milliseconds, has one each."""
+        """A sample is the median of several updates; of a peer, which takes milliseconds, of one."""
         batches, batch = (5, 10) if self.quick else (15, 20)
         took = {column: [] for column in self.systems}
         for _ in range(batches):
@@ -120,7 +120,7 @@ class Updates:
         return report.compared(took)
 
     def first(self, reader, system, name, size):
-        """Nanoseconds."""
+        """Returns nanoseconds."""
         path = system.fresh(name)
         for _ in range(3):
             reader.look(path)
@@ -154,8 +154,8 @@ class Updates:
     # From the origin to the reader
 
     def latency(self, reader, origin):
-        """From the moment at which the origin has the new version to the end of the first look that
-        shows it; who waits looks all the time. rptfs is asked at that moment to refresh (HTTP, S3),
+        """Time from the moment when the origin has the new version to the end of the first look that
+        shows it. The reader looks all the time. rptfs is asked to refresh at that moment (HTTP, S3)
         or notices by itself (a local file)."""
         source = self.comparison.origins.get(origin)
         if not source:
@@ -179,7 +179,7 @@ class Updates:
         self.comparison.row(f"update to reader, {where}", "ns", cells)
 
     def arrival(self, reader, source, name, size, path, asked):
-        """Nanoseconds."""
+        """Returns nanoseconds."""
         reader.look(path)
         body, expected = self.body(size)
         source.put(name, body)
@@ -192,7 +192,7 @@ class Updates:
         return time.perf_counter_ns() - start
 
     def publish(self):
-        """From the commit to the moment at which the name shows it, as rptfs itself says."""
+        """Time from the commit until the name shows the new version, as rptfs reports it."""
         what = "publish of 4 KiB, commit to visible"
         rptfs, total = self.comparison.rptfs, "rptfs_publish_seconds_sum"
         if total not in rptfs.metrics():
@@ -202,7 +202,7 @@ class Updates:
         for _ in range(20 if self.quick else 100):
             before = rptfs.metrics()[total]
             self.systems["rptfs"].update("update4k", self.body(4096)[0])
-            time.sleep(0.11)  # the next rendering is another one
+            time.sleep(0.11)  # a rendering is cached for 0.1 s
             took.append((rptfs.metrics()[total] - before) * 1e9)
         cells = self.comparison.row(what, "ns", {"rptfs": report.summary(took)})
         median = cells["rptfs"]["median"]
@@ -210,7 +210,7 @@ class Updates:
 
 
 def run_on(pid, cores):
-    """All threads of that process, on these cores only."""
+    """Pins all threads of the process to these cores."""
     for task in os.listdir(f"/proc/{pid}/task"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(task), cores)

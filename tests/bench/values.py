@@ -1,5 +1,5 @@
-"""What a program pays to look at a value that it keeps at hand, when nothing has changed: librpt, and
-what Erlang's persistent_term:get/1 costs, which librpt is to be for C."""
+"""What it costs a program to check a value in memory when nothing has changed: with librpt, and for
+comparison with Erlang's persistent_term:get/1."""
 
 import os
 import shutil
