@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/pass_fds.h"
 #include "base/secret.h"
 #include "base/util.h"
 #include "keeper/channel.h"
@@ -49,7 +50,7 @@ static int ask_keeper(struct worker_helper *helper, struct err *err)
 {
 	int pair[2];
 
-	if (channel_new(pair, err) < 0)
+	if (pass_fds_pair(pair, err) < 0)
 		return -1;
 	_cleanup_close_ int ours = pair[0];
 	_cleanup_close_ int theirs = pair[1];
@@ -62,23 +63,12 @@ static int ask_keeper(struct worker_helper *helper, struct err *err)
 /* 0 or errno. */
 static int send_packet(int socket, const struct request *request, int reply)
 {
-	int fds[HELPER_FDS_MAX] = { reply, request->inotify };
-	size_t n_bytes = (request->inotify < 0 ? 1 : HELPER_FDS_MAX) * sizeof(int);
-	char control[CMSG_SPACE(sizeof(fds))] = { 0 };
-	struct iovec iov = { .iov_base = (void *)request->text, .iov_len = request->len };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = CMSG_SPACE(n_bytes),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	const int fds[HELPER_FDS_MAX] = { reply, request->inotify };
 
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(n_bytes);
-	memcpy(CMSG_DATA(cmsg), fds, n_bytes);
-	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
+	return pass_fds_send(socket, request->text, request->len, fds, HELPER_FDS_MAX,
+			     MSG_DONTWAIT) < 0
+		       ? errno
+		       : 0;
 }
 
 static bool is_gone(int failure)
@@ -148,33 +138,19 @@ static int take_packet(struct answer *answer, const char *packet, size_t len, st
 	}
 }
 
-static void take_fd(struct answer *answer, struct msghdr *msg)
-{
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)) && answer->fd < 0)
-		memcpy(&answer->fd, CMSG_DATA(cmsg), sizeof(int));
-}
-
 static int receive(int reply, struct answer *answer, struct err *err)
 {
 	char packet[1 + HELPER_PACKET_MAX];
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = packet, .iov_len = sizeof(packet) };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t len = recvmsg(reply, &msg, MSG_CMSG_CLOEXEC);
+	int fd;
 
+	ssize_t len = pass_fds_receive(reply, packet, sizeof(packet), &fd, 1, 0);
+	_cleanup_close_ int received = fd;
 	if (len < 0)
-		return errno == EINTR ? 0 : err_errno(err, "the helper");
+		return err_errno(err, "the helper");
 	if (len == 0)
 		return err_set(err, ERR_UNREACHABLE, "there is no helper, or it died");
-	take_fd(answer, &msg);
+	if (answer->fd < 0)
+		answer->fd = steal_fd(&received);
 	int rc = take_packet(answer, packet, (size_t)len, err);
 	secret_wipe(packet, (size_t)len);
 	return rc;
@@ -210,7 +186,7 @@ static int ask(struct worker_helper *helper, const struct request *request, stru
 {
 	int pair[2];
 
-	if (channel_new(pair, err) < 0)
+	if (pass_fds_pair(pair, err) < 0)
 		return -1;
 	_cleanup_close_ int ours = pair[0];
 	_cleanup_close_ int theirs = pair[1];

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pass_fds.h"
 #include "base/util.h"
 #include "helper/helper.h"
 #include "base/files.h"
@@ -204,35 +205,13 @@ static void handle(struct server *server, struct request *taken)
 
 /* ---- receiving ---- */
 
-static void take_fds(struct request *request, struct msghdr *msg)
-{
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len <= CMSG_LEN(sizeof(request->fds)))
-		memcpy(request->fds, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
-}
-
 /* 0: the worker is gone. */
 static ssize_t receive(const struct server *server, struct request *request)
 {
-	char control[CMSG_SPACE(sizeof(request->fds))] = { 0 };
-	struct iovec iov = { .iov_base = request->text, .iov_len = HELPER_REQUEST_MAX };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	ssize_t len;
+	ssize_t len = pass_fds_receive(server->setup.socket, request->text, HELPER_REQUEST_MAX,
+				       request->fds, HELPER_FDS_MAX, 0);
 
-	do
-		len = recvmsg(server->setup.socket, &msg, MSG_CMSG_CLOEXEC);
-	while (len < 0 && errno == EINTR);
-	if (len > 0) {
-		take_fds(request, &msg);
-		request->len = (size_t)len;
-	}
+	request->len = len > 0 ? (size_t)len : 0;
 	return len;
 }
 
@@ -244,7 +223,6 @@ static void serve(struct server *server)
 		if (!request)
 			return;
 		request->server = server;
-		memset(request->fds, 0xff, sizeof(request->fds));
 		if (receive(server, request) <= 0)
 			return;
 		if (request->fds[0] >= 0)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/pass_fds.h"
 #include "base/secret.h"
 #include "base/util.h"
 
@@ -79,22 +80,10 @@ int helper_split(const char *command, char ***ret, struct err *err)
 static int reply_packet(int reply, char type, const void *data, size_t len, int fd)
 {
 	char packet[1 + HELPER_PACKET_MAX];
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = packet, .iov_len = 1 + len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	packet[0] = type;
 	memcpy(packet + 1, data, len);
-	if (fd >= 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-	}
-	ssize_t sent = sendmsg(reply, &msg, MSG_NOSIGNAL);
+	ssize_t sent = pass_fds_send(reply, packet, 1 + len, &fd, 1, 0);
 	secret_wipe(packet, 1 + len);
 	return sent < 0 ? -1 : 0;
 }

@@ -106,9 +106,6 @@ struct channel_message {
 	int fds[CHANNEL_FDS_MAX]; /* -1 where there is none */
 };
 
-/* A pair of sockets, both close-on-exec. */
-int channel_new(int ret_fds[2], struct err *err);
-
 /* Neither blocks. The descriptors that are passed stay the caller's. Return -1 if the other side is
  * gone, or so far behind that it might as well be. */
 int channel_send(int channel, enum channel_type type, int fd);

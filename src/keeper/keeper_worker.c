@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pass_fds.h"
 #include "base/util.h"
 #include "keeper/daemonize.h"
 #include "keeper/keeper_internal.h"
@@ -79,7 +80,7 @@ int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int
 {
 	int pair[2];
 
-	if (channel_new(pair, err) < 0)
+	if (pass_fds_pair(pair, err) < 0)
 		return -1;
 	_cleanup_close_ int ours = pair[0];
 	_cleanup_close_ int theirs = pair[1];

@@ -12,6 +12,7 @@
 
 #include "base/cancel.h"
 #include "base/clock.h"
+#include "base/pass_fds.h"
 #include "base/util.h"
 #include "keeper/channel.h"
 #include "helper/helper.h"
@@ -384,24 +385,15 @@ static void test_watch(struct helper *helper)
 /* Sends any bytes with any descriptors, and says what came back first; 0: nothing but the end. */
 static char send_anything(int helper, const void *bytes, size_t len, const int *fds, size_t n_fds)
 {
-	char control[CMSG_SPACE(8 * sizeof(int))] = { 0 }, answer[1024];
-	struct iovec iov = { .iov_base = (void *)bytes, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	char answer[1024];
 	int pair[2], all[8];
 
-	if (channel_new(pair, &failure) < 0)
+	if (pass_fds_pair(pair, &failure) < 0)
 		abort();
 	all[0] = pair[1];
 	for (size_t i = 0; i < n_fds; i++)
 		all[i + 1] = fds[i];
-	msg.msg_control = control;
-	msg.msg_controllen = CMSG_SPACE((n_fds + 1) * sizeof(int));
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN((n_fds + 1) * sizeof(int));
-	memcpy(CMSG_DATA(cmsg), all, (n_fds + 1) * sizeof(int));
-	if (sendmsg(helper, &msg, MSG_NOSIGNAL) < 0)
+	if (pass_fds_send(helper, bytes, len, all, n_fds + 1, 0) < 0)
 		abort();
 	close(pair[1]);
 	ssize_t got = recv(pair[0], answer, sizeof(answer), 0);
@@ -458,7 +450,7 @@ static void test_hostile(void)
 	pthread_t keeper;
 	int pair[2], fds[7];
 
-	if (channel_new(pair, &failure) < 0)
+	if (pass_fds_pair(pair, &failure) < 0)
 		abort();
 	pthread_create(&keeper, NULL, keep, NULL);
 	channel_send(channel[1], CHANNEL_HELPER, pair[1]);
@@ -521,7 +513,7 @@ int main(int argc, char **argv)
 
 	test_split();
 	command = "echo";
-	if (cancel_init(&cancel, &err) < 0 || channel_new(channel, &err) < 0 ||
+	if (cancel_init(&cancel, &err) < 0 || pass_fds_pair(channel, &err) < 0 ||
 	    helper_new(&helper, channel[1], &cancel, &err) < 0)
 		abort();
 	make_config();

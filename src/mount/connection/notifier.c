@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "base/log.h"
+#include "base/pass_fds.h"
 
 /* Shared by both: the notification as it is to be written ends somewhere in the data. */
 struct area {
@@ -89,22 +90,9 @@ static void let_go(int socket)
 static int receive_device(void)
 {
 	char byte;
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	int device = -1;
+	int device;
 
-	if (recvmsg(SOCKET, &msg, MSG_CMSG_CLOEXEC) != 1)
-		return -1;
-	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&device, CMSG_DATA(cmsg), sizeof(int));
-	return device;
+	return pass_fds_receive(SOCKET, &byte, 1, &device, 1, 0) == 1 ? device : -1;
 }
 
 __attribute__((noreturn)) static void notify_for_ever(int socket, const struct area *area)
@@ -145,8 +133,8 @@ int notifier_new(struct notifier **ret, struct err *err)
 		return err_errno(err, "notifier: mmap");
 	notifier->area = area;
 	notifier->socket = -1;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_errno(err, "notifier: socketpair");
+	if (pass_fds_pair(pair, err) < 0)
+		return err_prefix(err, "notifier");
 	_cleanup_close_ int ours = pair[0], theirs = pair[1];
 	pid_t pid = fork();
 	if (pid < 0)
@@ -170,22 +158,7 @@ void notifier_free(struct notifier *notifier)
 
 int notifier_give_device(struct notifier *notifier, int device, struct err *err)
 {
-	char byte = 0;
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(cmsg), &device, sizeof(int));
-	if (sendmsg(notifier->socket, &msg, MSG_NOSIGNAL) != 1)
+	if (pass_fds_send(notifier->socket, "", 1, &device, 1, 0) != 1)
 		return err_errno(err, "notifier: send");
 	return 0;
 }
