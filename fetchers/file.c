@@ -1,14 +1,14 @@
 /*
- * file: a term from a file of this machine.
+ * file: a local file.
  *
  *	file { path = "/etc/motd" }
  *
- * The token is made of size, mtime, ctime and inode number: it changes when the file is replaced,
- * written to, or written to with its mtime set back. A file whose mtime lies within the last tick
- * of the clock might be written to once more without any of them changing, so that its token is
- * made one that does not match the next time: then it is read once more.
+ * The token consists of size, mtime, ctime and inode number. It changes when the file is replaced or
+ * written to, even if its mtime is set back afterwards. If the mtime lies within the last tick of
+ * the clock, another write might change none of these, so the token then gets a suffix that never
+ * matches, and the file is read once more the next time.
  *
- * What is read counts only if the file did not change meanwhile.
+ * A download fails if the file changes while it is read.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,12 +17,13 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/util.h"
 #include "base/files.h"
+#include "base/hex.h"
+#include "base/util.h"
 #include "fetchers/registry.h"
 
 #define BUFFER_BYTES 131072
-#define TICK_NS	     INT64_C(10000000) /* the coarsest that Linux keeps file times with */
+#define TICK_NS	     INT64_C(10000000) /* the coarsest resolution of file times in Linux */
 
 static const struct option_spec option_specs[] = {
 	{ .name = "path",
@@ -83,7 +84,7 @@ static void make_token(const struct stat *st, struct version *ret)
 		 (uint64_t)st->st_ino);
 }
 
-/* looked_at_ns: before the first byte was read. */
+/* looked_at_ns is a time before the first byte was read. */
 static void describe_content(const struct stat *st, int64_t looked_at_ns, struct fetched *ret)
 {
 	int64_t age_ns = looked_at_ns - to_ns(&st->st_mtim);
@@ -99,8 +100,8 @@ static void describe_content(const struct stat *st, int64_t looked_at_ns, struct
 		ret->last_modified_ms = ret->order_key = mtime_ms;
 }
 
-/* A change of ctime alone is harmless if the file only lost or got a name, or has none any more:
- * the count of names and the time of the change do not change at the same moment. */
+/* A change of ctime alone is harmless if only the number of links changed. The kernel updates the
+ * two at different moments, so a file without any link counts as unchanged too. */
 static bool has_changed(const struct stat *before, const struct stat *after)
 {
 	return before->st_size != after->st_size ||
@@ -160,7 +161,7 @@ static int download(const struct file *file, struct fetch_ctx *ctx, struct sink 
 	return 0;
 }
 
-/* Looks before it opens: opening a device may have effects. */
+/* Checks the type before the file is opened, because opening a device may have side effects. */
 static int look(const struct file *file, struct version *ret, struct err *err)
 {
 	struct stat st;
@@ -194,34 +195,6 @@ static enum fetch_result file_download_if_changed(void *state, struct fetch_ctx 
 	return download(state, ctx, sink, ret, err) < 0 ? FETCH_FAILED : FETCH_UPDATED;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static int decode_percent(char *text)
-{
-	char *to = text;
-
-	for (const char *from = text; *from; from++) {
-		if (*from != '%') {
-			*to++ = *from;
-			continue;
-		}
-		int high = hex_digit(from[1]);
-		int low = high < 0 ? -1 : hex_digit(from[2]);
-		if (low < 0 || high * 16 + low == 0)
-			return -1;
-		*to++ = (char)(high * 16 + low);
-		from += 2;
-	}
-	*to = '\0';
-	return 0;
-}
-
 static const char *const url_schemes[] = { "file", NULL };
 
 /* file:///path, file:/path, file://localhost/path (RFC 8089) */
@@ -241,8 +214,9 @@ static int from_url(struct options *options, const char *url, struct err *err)
 	_cleanup_free_ char *decoded = strdup(path);
 	if (!decoded)
 		return err_set(err, ERR_CONFIG, "%s: out of memory", url);
-	if (decode_percent(decoded) < 0)
-		return err_set(err, ERR_CONFIG, "%s: \"%%\" is not followed by two digits", url);
+	if (!percent_decode(decoded))
+		return err_set(err, ERR_CONFIG,
+			       "%s: a \"%%\" must be followed by two hexadecimal digits", url);
 	return options_set(options, "path", decoded, err);
 }
 

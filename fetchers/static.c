@@ -1,18 +1,17 @@
 /*
- * static: a term whose content stands in the configuration.
+ * static: content written in the configuration.
  *
  *	static { data = "hello\n" version = "1" }
  *	static { base64 = "AAECAw==" }
  *
- * Without a version the digest of the content tells it apart.
+ * The version is the option of that name, or part of the digest.
  */
-#include <limits.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/digest.h"
 #include "base/util.h"
 #include "fetchers/registry.h"
+#include "fetchers/shared/base64.h"
 
 #define DIGEST_SHOWN 16 /* hexadecimal digits */
 
@@ -25,9 +24,9 @@ static const struct option_spec option_specs[] = {
 	{ .name = NULL },
 };
 
-/* "static" is a word of the language. */
+/* "static" is a keyword of C. */
 struct fixed {
-	uint8_t *decoded; /* owned; what base64 stood for; NULL: data is borrowed */
+	uint8_t *decoded; /* owned; the decoded base64; NULL: data is borrowed */
 	const void *data;
 	size_t len;
 	struct version version;
@@ -45,34 +44,25 @@ static void static_free(void *state)
 
 DEFINE_CLEANUP(struct fixed, static_free)
 
-/* Line breaks are allowed. OpenSSL's own reading of the text is too lenient to be trusted with a
- * slip of the pen, so that what is left is checked first. */
-static int decode_base64(const char *text, uint8_t **ret, size_t *ret_len, struct err *err)
+/* White space is allowed. */
+static int decode(const char *text, uint8_t **ret, size_t *ret_len, struct err *err)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t size = strlen(text);
-	_cleanup_free_ char *packed = malloc(size + 1);
+	_cleanup_free_ char *packed = malloc(strlen(text) + 1);
 	size_t len = 0;
 
-	if (!packed || size > INT_MAX)
+	if (!packed)
 		return err_set(err, ERR_CONFIG, "base64: out of memory");
 	for (; *text; text++) {
 		if (!strchr(" \t\r\n", *text))
 			packed[len++] = *text;
 	}
-	packed[len] = '\0';
-	size_t n_digits = strspn(packed, digits);
-	size_t padding = len - n_digits;
-	if (len % 4 != 0 || padding > 2 || strspn(packed + n_digits, "=") != padding)
-		return err_set(err, ERR_CONFIG, "base64: not valid base64");
-	/* One byte more: no content is not no memory. */
-	_cleanup_free_ uint8_t *decoded = malloc(len / 4 * 3 + 1);
+	_cleanup_free_ uint8_t *decoded = malloc(BASE64_DECODED_SIZE(len));
 	if (!decoded)
 		return err_set(err, ERR_CONFIG, "base64: out of memory");
-	if (len > 0 && EVP_DecodeBlock(decoded, (const uint8_t *)packed, (int)len) < 0)
+	ssize_t n = base64_decode(packed, len, decoded);
+	if (n < 0)
 		return err_set(err, ERR_CONFIG, "base64: not valid base64");
-	*ret_len = len / 4 * 3 - padding;
+	*ret_len = (size_t)n;
 	*ret = steal_ptr(&decoded);
 	return 0;
 }
@@ -112,7 +102,7 @@ static int static_init(void **ret_state, const struct options *options, struct e
 		fixed->data = data;
 		fixed->len = strlen(data);
 	} else {
-		if (decode_base64(base64, &fixed->decoded, &fixed->len, err) < 0)
+		if (decode(base64, &fixed->decoded, &fixed->len, err) < 0)
 			return -1;
 		fixed->data = fixed->decoded;
 	}

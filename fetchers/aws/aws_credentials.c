@@ -1,13 +1,13 @@
 /*
- * The chains of the process, and what each of them keeps.
+ * The chains of the process and their state.
  *
  *	          ┌── an error ───────────────────────────────┐
- *	none ─► renewing ─► known ─► about to expire ─► renewing (others go on with what is known)
+ *	none ─► renewing ─► known ─► about to expire ─► renewing (others use the known keys)
  *	          ▲            │
- *	          └────────────┴── expired, a file has changed, the service said no (others wait)
+ *	          └────────────┴── expired, a file changed, the service refused them (others wait)
  *
- * At most one caller of a chain renews; it holds no lock meanwhile. What our clock says of an
- * expiration is a reason to renew, never one to refuse: the service decides.
+ * At most one caller of a chain renews, and holds no lock meanwhile. When our clock says that keys
+ * have expired we renew them, but we never refuse to use them: the service decides.
  */
 #include "fetchers/aws/aws_credentials.h"
 
@@ -16,23 +16,23 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "fetchers/aws/aws_document.h"
-#include "fetchers/aws/aws_keys.h"
+#include "fetchers/aws/aws_env.h"
+#include "fetchers/aws/aws_files.h"
+#include "fetchers/aws/aws_keys_json.h"
 #include "fetchers/aws/aws_lookup.h"
 #include "fetchers/aws/aws_profile.h"
 
-/* So long before the end keys are renewed, or a quarter of their life before it, if that is later.
- */
+/* How long before they expire keys are renewed; at most a quarter of their lifetime. */
 #define RENEW_BEFORE_MS (INT64_C(10) * 60 * MS_PER_S)
 
-/* The pause between two attempts to renew what still lasts. */
+/* The pause between two attempts to renew keys that are still valid. */
 #define RENEW_PAUSE_MIN_MS (INT64_C(1) * MS_PER_S)
 #define RENEW_PAUSE_MAX_MS (INT64_C(60) * MS_PER_S)
 
-/* An error is given to everybody who asks so soon again: thousands of terms may share a chain. */
+/* How long an error answers further calls: thousands of terms may share a chain. */
 #define FAILURE_LASTS_MS (INT64_C(2) * MS_PER_S)
 
-/* The pause between two renewals because the service said no. */
+/* The pause between two renewals because the service refused the keys. */
 #define EXPIRED_PAUSE_MS (INT64_C(5) * MS_PER_S)
 
 struct aws_chain {
@@ -47,12 +47,12 @@ struct aws_chain {
 	/* All below guarded by lock. */
 	struct aws_keys *keys; /* a reference; NULL: none */
 	uint64_t serial;
-	bool from_files;	/* the files that stamp is of decide what the keys are */
-	struct aws_stamp stamp; /* before the last search */
+	bool from_files;	/* a change of the files may change the keys */
+	struct aws_stamp stamp; /* of the files, before the last search */
 	bool is_renewing;
-	uint64_t round;		  /* searches that are over */
+	uint64_t round;		  /* counts finished searches */
 	bool is_refused;	  /* by the service */
-	int64_t may_refuse_at_ms; /* boot clock, as the following; 0: at any time */
+	int64_t may_refuse_at_ms; /* boot clock, as the next three; 0: at any time */
 	int64_t expire_at_ms, renew_at_ms, retry_at_ms;
 	struct err failure; /* of the last search; ERR_NONE: it succeeded */
 	int64_t failure_until_ms;
@@ -114,7 +114,7 @@ int aws_chain_get(struct aws_chain **ret, const struct aws_chain_setup *setup, s
 	struct aws_chain *chain = NULL;
 	int rc = 0;
 
-	aws_document_prepare();
+	aws_keys_json_prepare();
 	pthread_mutex_lock(&registry);
 	for (chain = chains; chain && !is_chain_of(chain, setup); chain = chain->next)
 		;
@@ -193,7 +193,7 @@ static int64_t clamp(int64_t value, int64_t min, int64_t max)
 	return value < min ? min : value > max ? max : value;
 }
 
-/* Sets when the keys are renewed, on the clock that nobody sets. */
+/* Sets the times of renewal, on the boot clock. */
 static void plan(struct aws_chain *chain, int64_t now_ms)
 {
 	int64_t expire_ms = aws_keys_expire_ms(chain->keys);
@@ -209,7 +209,7 @@ static void plan(struct aws_chain *chain, int64_t now_ms)
 	chain->retry_at_ms = now_ms + clamp(life_ms / 4, RENEW_PAUSE_MIN_MS, RENEW_PAUSE_MAX_MS);
 }
 
-/* What one search found: keys (taken over), or NULL and failure. */
+/* The result of one search: keys (owned), or NULL and failure. */
 struct found {
 	struct aws_keys *keys;
 	bool from_files;
@@ -230,8 +230,8 @@ static void search(struct aws_chain *chain, struct fetch_ctx *ctx, struct found 
 			  LOG_STR("profile", chain->profile));
 }
 
-/* Of keys that still last a failure costs nothing. Returns the keys that are dropped, the caller's
- * now. */
+/* Stores the result of a search. may_fail: the old keys are still valid, so a failure keeps them.
+ * Returns the keys that were replaced; the caller frees them. The caller holds the lock. */
 static struct aws_keys *take_over(struct aws_chain *chain, struct found *found,
 				  const struct aws_stamp *stamp, bool may_fail)
 {
@@ -280,7 +280,7 @@ static int renew(struct aws_chain *chain, struct fetch_ctx *ctx, const struct aw
 	return 0;
 }
 
-/* Waits for the search that is under way; its failure is ours. */
+/* Waits for the search that is under way and returns its failure. The caller holds the lock. */
 static bool wait_for_renewal(struct aws_chain *chain, struct err *err)
 {
 	uint64_t round = chain->round;
@@ -295,7 +295,7 @@ static bool wait_for_renewal(struct aws_chain *chain, struct err *err)
 
 enum way { WAY_READY, WAY_RENEW, WAY_RENEW_SOON, WAY_FAILED };
 
-/* What this caller has to do. READY: *ret is set. FAILED: *err is. */
+/* Decides what this caller does. WAY_READY sets *ret, WAY_FAILED *err. The caller holds the lock. */
 static enum way choose(struct aws_chain *chain, const struct aws_stamp *stamp,
 		       struct aws_keys **ret, struct err *err)
 {
@@ -358,9 +358,9 @@ void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys)
 	pthread_mutex_unlock(&chain->lock);
 }
 
-/* ---- for the helper ---- */
+/* ---- struct fetcher_helper ---- */
 
-/* Are these the files of a chain of this process? */
+/* Does a chain of this process use these files? */
 static bool is_used(const char *credentials_file)
 {
 	bool is_found = false;
@@ -373,8 +373,8 @@ static bool is_used(const char *credentials_file)
 	return is_found;
 }
 
-/* The chain after this one, NULL for the first; what is given is put, what is returned a reference.
- */
+/* Walks over the chains. Drops the reference that it is given (NULL: start) and returns a reference
+ * to the next chain, or NULL. */
 static struct aws_chain *next_chain(struct aws_chain *chain)
 {
 	pthread_mutex_lock(&registry);

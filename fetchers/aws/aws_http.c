@@ -4,8 +4,8 @@
 
 #include "base/secret.h"
 #include "http/http.h"
-#include "fetchers/aws/aws_file.h"
-#include "fetchers/http/http_cache.h"
+#include "http/http_field.h"
+#include "fetchers/aws/aws_env.h"
 
 static int take_headers(void *arg, const struct http_response *response, struct err *err)
 {
@@ -29,7 +29,7 @@ static int take_body(void *arg, const void *data, size_t len, struct err *err)
 	return 0;
 }
 
-int aws_http(struct fetch_ctx *ctx, const struct aws_http_ask *ask, struct aws_reply *ret,
+int aws_http(struct fetch_ctx *ctx, const struct aws_http_request *ask, struct aws_reply *ret,
 	     struct err *err)
 {
 	struct http_request request = {
@@ -56,7 +56,7 @@ int aws_http(struct fetch_ctx *ctx, const struct aws_http_ask *ask, struct aws_r
 		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
 	if (http_perform(ctx->http, &request, &callbacks, err) == 0)
 		return 0;
-	/* To the engine above, bad data is a bad version of the term. */
+	/* ERR_BAD_DATA would blame the version of the term. */
 	if (err->kind == ERR_BAD_DATA)
 		err->kind = ERR_UNREACHABLE;
 	return -1;

@@ -1,6 +1,6 @@
 /*
- * aws_http: one small request to a service that hands out credentials. Nothing of the answer is
- * left in ordinary memory.
+ * aws_http: one small request to a service that hands out credentials. The answer is kept in locked
+ * memory only.
  */
 #ifndef FETCHERS_AWS_AWS_HTTP_H
 #define FETCHERS_AWS_AWS_HTTP_H
@@ -14,30 +14,30 @@
 
 #define AWS_BODY_MAX (64 * 1024)
 
-struct aws_http_ask {
+struct aws_http_request {
 	const char *method; /* NULL: GET */
 	const char *url;
 	const char *const *headers; /* NULL-terminated; NULL: none */
 	const void *body;
 	size_t body_bytes;
 	int64_t connect_timeout_ms, stall_timeout_ms;
-	bool is_local; /* a service of this machine or network: never through a proxy */
+	bool is_local; /* a service of this machine or network: no proxy */
 };
 
 struct aws_reply {
 	int status;
-	char *body; /* owned, locked memory; with a NUL behind it */
+	char *body; /* owned, locked memory; NUL-terminated */
 	size_t body_bytes;
-	int64_t date_ms; /* the service's clock, or -1 */
+	int64_t date_ms; /* the service's clock; -1: unknown */
 };
 
-/* *ret must be zeroed; aws_reply_release() takes it after a failure too. The status is not judged.
+/* *ret must be zeroed; call aws_reply_release() after a failure too. Any status is a success.
  * Redirects are not followed. ERR_UNREACHABLE, ERR_CONFIG, ERR_INTERNAL, ERR_CANCELED. */
-int aws_http(struct fetch_ctx *ctx, const struct aws_http_ask *ask, struct aws_reply *ret,
+int aws_http(struct fetch_ctx *ctx, const struct aws_http_request *ask, struct aws_reply *ret,
 	     struct err *err);
 void aws_reply_release(struct aws_reply *reply);
 
-/* What a status that is no success says of the next attempt: BUSY (429, 5xx) or DENIED. */
+/* The kind of error of a status other than 200: ERR_BUSY (429, 5xx) or ERR_DENIED. */
 enum err_kind aws_status_kind(int status);
 
 #endif

@@ -9,7 +9,7 @@
 
 #define TEXT_MAX 16384
 
-/* Lies in locked memory, the texts behind it. */
+/* In locked memory, followed by the texts. */
 struct held_keys {
 	struct aws_keys keys;
 	atomic_uint refs;
@@ -22,7 +22,7 @@ static struct held_keys *held(const struct aws_keys *keys)
 	return container_of(keys, struct held_keys, keys);
 }
 
-/* They become part of header lines. */
+/* The texts become part of header lines. */
 static bool is_usable(const char *text)
 {
 	size_t len = 0;
@@ -47,14 +47,14 @@ static int check(const struct aws_key_texts *texts, const char *where, struct er
 	bool has_token = texts->session_token && *texts->session_token;
 
 	if (!texts->access_key || !*texts->access_key)
-		return err_set(err, ERR_DENIED, "%s: there is no access key id", where);
+		return err_set(err, ERR_DENIED, "%s: no access key id", where);
 	if (!texts->secret_key || !*texts->secret_key)
-		return err_set(err, ERR_DENIED, "%s: there is no secret access key", where);
+		return err_set(err, ERR_DENIED, "%s: no secret access key", where);
 	if (!is_usable(texts->access_key) || !is_usable(texts->secret_key) ||
 	    (has_token && !is_usable(texts->session_token)))
 		return err_set(err, ERR_DENIED,
-			       "%s: not usable as keys: space, control or "
-			       "non-ASCII characters in them, or too long",
+			       "%s: the keys are too long or contain a space, a control "
+			       "character or a non-ASCII character",
 			       where);
 	return 0;
 }
@@ -115,7 +115,7 @@ static int two_digits(const char *text)
 	return (text[0] - '0') * 10 + text[1] - '0';
 }
 
-/* "Z", "+00:00" or "-0130"; -1: something else. */
+/* Parses "Z", "+00:00" or "-0130". Returns -1 for any other text. */
 static int parse_offset(const char *text, int *ret_s)
 {
 	if (strcmp(text, "Z") == 0 || strcmp(text, "z") == 0) {

@@ -1,19 +1,21 @@
 /*
- * The order of places stands in aws_credentials.h. The order within a profile is that of the AWS
- * SDK for Go v2: a role with web identity, a role with a source, static keys, credential_process.
- * A place that is there but fails ends the search: going on would sign as somebody else.
+ * aws_credentials.h has the order of providers. The order within a profile is that of the AWS SDK
+ * for Go v2: a role with web identity, a role with a source, static keys, credential_process. A
+ * provider that exists but fails ends the search: to go on would be to sign as somebody else.
  */
 #include "fetchers/aws/aws_lookup.h"
 
 #include <string.h>
 
-#include "base/secret.h"
 #include "base/helper.h"
-#include "fetchers/aws/aws_document.h"
-#include "fetchers/aws/aws_place.h"
+#include "base/secret.h"
+#include "fetchers/aws/aws_env.h"
+#include "fetchers/aws/aws_keys_json.h"
+#include "fetchers/aws/aws_metadata.h"
 #include "fetchers/aws/aws_profile.h"
+#include "fetchers/aws/aws_sts.h"
 
-#define CHAIN_MAX  8 /* roles, each the source of the next */
+#define ROLES_MAX  8 /* of which each is the source of the next */
 #define WHERE_SIZE 160
 
 /* One search. */
@@ -22,7 +24,7 @@ struct search {
 	struct fetch_ctx *ctx;
 	const struct aws_profiles *profiles; /* NULL: not read yet */
 	const char *region;		     /* for STS; NULL: none */
-	const char *visited[CHAIN_MAX];	     /* profiles whose role waits for its source */
+	const char *visited[ROLES_MAX];	     /* profiles whose role needs its source first */
 	size_t n_visited;
 };
 
@@ -124,12 +126,12 @@ static int run_process(struct search *search, const char *profile, struct aws_ke
 	if (!output)
 		return err_set(err, ERR_INTERNAL, "%s: out of memory", where);
 	if (!helper)
-		return err_set(err, ERR_INTERNAL, "%s: nobody can run it here", where);
+		return err_set(err, ERR_INTERNAL, "%s: no helper can run it", where);
 	if (helper->credential_process(helper, search->ctx->cancel,
 				       search->lookup->credentials_file, profile, output, &len,
 				       err) < 0)
 		return err_prefix(err, "%s", where);
-	return aws_document_keys(AWS_DOCUMENT_PROCESS, output, len, where, ret, err);
+	return aws_keys_from_json(ret, AWS_JSON_PROCESS, output, len, where, err);
 }
 
 /* ---- roles ---- */
@@ -163,7 +165,7 @@ static bool is_visited(const struct search *search, const char *profile)
 	return false;
 }
 
-/* A profile may be the source of its own role with static keys, which then come first. */
+/* A profile may be the source of its own role if it has static keys, which then come first. */
 static enum aws_found find_source_profile(struct search *search, const char *profile,
 					  const char *source, struct aws_keys **ret,
 					  struct err *err)
@@ -171,16 +173,16 @@ static enum aws_found find_source_profile(struct search *search, const char *pro
 	if (strcmp(source, profile) == 0) {
 		if (has_static(search, source))
 			return found_if(find_static(search, source, ret, err));
-		fail_profile(profile, "it is its own source_profile, and has no keys", err);
+		fail_profile(profile, "it is its own source_profile but has no keys", err);
 		return AWS_FAILED;
 	}
-	if (is_visited(search, source) || search->n_visited == CHAIN_MAX) {
-		fail_profile(profile, "source_profile leads round in a circle", err);
+	if (is_visited(search, source) || search->n_visited == ROLES_MAX) {
+		fail_profile(profile, "source_profile forms a circle", err);
 		return AWS_FAILED;
 	}
 	if (!aws_profiles_have(search->profiles, source)) {
 		err_set(err, ERR_DENIED,
-			"profile \"%.100s\": there is no source_profile \"%.100s\"", profile,
+			"profile \"%.100s\": its source_profile \"%.100s\" does not exist", profile,
 			source);
 		return AWS_FAILED;
 	}
@@ -197,7 +199,7 @@ static int find_base(struct search *search, const char *profile, struct aws_keys
 		return fail_profile(
 			profile, "role_arn needs one of source_profile and credential_source", err);
 	if (setting(search, profile, "mfa_serial"))
-		return fail_profile(profile, "mfa_serial: nobody is here to enter a code", err);
+		return fail_profile(profile, "mfa_serial: rptfs cannot enter a code", err);
 	search->visited[search->n_visited++] = profile;
 	enum aws_found found =
 		source_profile ? find_source_profile(search, profile, source_profile, ret, err)
@@ -239,8 +241,8 @@ static enum aws_found find_in_profile(struct search *search, const char *profile
 	if (setting(search, profile, "sso_start_url") || setting(search, profile, "sso_session") ||
 	    setting(search, profile, "login_session")) {
 		fail_profile(profile,
-			     "needs a person to log in; credential_process = aws configure "
-			     "export-credentials --profile NAME can stand in for it",
+			     "needs an interactive login; use credential_process = aws configure "
+			     "export-credentials --profile NAME instead",
 			     err);
 		return AWS_FAILED;
 	}
@@ -284,7 +286,7 @@ static const char *region_of(const struct aws_lookup *lookup, const struct aws_p
 	return region;
 }
 
-/* Nobody has keys: says so once, with what the profile and the last place said. */
+/* No provider has keys: one error with the reasons of the profile and of the last provider. */
 static int fail_chain(const struct err *profile, const struct err *last, struct err *err)
 {
 	return err_set(err, last->kind,
@@ -300,7 +302,7 @@ static int find_in_files(struct search *search, struct aws_keys **ret, struct er
 	struct err in_profile = ERR_INIT, last = ERR_INIT;
 
 	enum aws_found found = find_in_profile(search, profile, ret, &in_profile);
-	/* A profile of the environment may leave the keys to the machine, but has to be there. */
+	/* A profile that the environment names must exist, but may leave the keys to the machine. */
 	bool goes_on = !is_restricted(search->lookup) &&
 		       (!is_named || aws_profiles_have(search->profiles, profile));
 	if (found == AWS_ABSENT && goes_on) {

@@ -1,5 +1,5 @@
 /*
- * aws_lookup: goes through the places of a chain in order, once. Keeps nothing.
+ * aws_lookup: asks the providers of a chain for keys, in order, once. Keeps nothing.
  */
 #ifndef FETCHERS_AWS_AWS_LOOKUP_H
 #define FETCHERS_AWS_AWS_LOOKUP_H
@@ -9,22 +9,22 @@
 
 #include "base/err.h"
 #include "fetch/fetcher.h"
-#include "fetchers/aws/aws_file.h"
+#include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_keys.h"
 
-/* What a chain is made of; borrowed. NULL: the source does not say. */
+/* The setup of a chain; borrowed. NULL: not set. */
 struct aws_lookup {
 	const char *profile;
 	const char *credentials_file;
 	const struct aws_paths *paths;
 };
 
-/* Where the keys were found: from_files is false if the profile's files could not have made a
- * difference. */
+/* *ret_from_files says whether a change of the profile's files could change the result. Errors as
+ * aws_chain_keys(). */
 int aws_lookup_keys(const struct aws_lookup *lookup, struct fetch_ctx *ctx, struct aws_keys **ret,
 		    bool *ret_from_files, struct err *err);
 
-/* Of the environment, else of the profile; -1: none. */
+/* The environment's region, else the profile's. Returns -1 if none is set. */
 int aws_lookup_region(const struct aws_lookup *lookup, char *ret, size_t size);
 
 #endif

@@ -1,36 +1,34 @@
-/*
- * The services of a container or a machine that hand out the keys of its role: plain HTTP on an
- * address of the machine itself.
- */
+#include "fetchers/aws/aws_metadata.h"
+
 #include <string.h>
 #include <strings.h>
 
 #include "base/clock.h"
 #include "base/secret.h"
 #include "http/http.h"
-#include "fetchers/aws/aws_document.h"
-#include "fetchers/aws/aws_file.h"
+#include "fetchers/aws/aws_env.h"
+#include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_http.h"
-#include "fetchers/aws/aws_place.h"
+#include "fetchers/aws/aws_keys_json.h"
 #include "fetchers/check.h"
 
-#define CONTAINER_HOST	   "http://169.254.170.2"
-#define CONTAINER_WAIT_MS  2000
-#define INSTANCE_HOST	   "http://169.254.169.254"
-#define INSTANCE_HOST_IPV6 "http://[fd00:ec2::254]"
-#define INSTANCE_WAIT_MS   1000
-#define INSTANCE_WAIT_MAX  (30 * MS_PER_S)
-#define INSTANCE_ROLES	   "latest/meta-data/iam/security-credentials/"
-#define TOKEN_TTL_HEADER   "X-aws-ec2-metadata-token-ttl-seconds: 21600"
-#define TOKEN_HEADER	   "X-aws-ec2-metadata-token: "
-#define ROLE_NAME_MAX	   128
+#define CONTAINER_HOST	     "http://169.254.170.2"
+#define CONTAINER_TIMEOUT_MS 2000
+#define INSTANCE_HOST	     "http://169.254.169.254"
+#define INSTANCE_HOST_IPV6   "http://[fd00:ec2::254]"
+#define INSTANCE_TIMEOUT_MS  1000
+#define INSTANCE_TIMEOUT_MAX (30 * MS_PER_S)
+#define INSTANCE_ROLES	     "latest/meta-data/iam/security-credentials/"
+#define TOKEN_TTL_HEADER     "X-aws-ec2-metadata-token-ttl-seconds: 21600"
+#define TOKEN_HEADER	     "X-aws-ec2-metadata-token: "
+#define ROLE_NAME_MAX	     128
 
 static int out_of_memory(struct err *err)
 {
 	return err_set(err, ERR_INTERNAL, "credentials: out of memory");
 }
 
-/* "Name: secret" in locked memory; NULL: out of memory. */
+/* The line "Name: secret" in locked memory; NULL: out of memory. */
 static char *header_line(const char *prefix, const char *secret)
 {
 	size_t size = strlen(prefix) + strlen(secret) + 1;
@@ -55,7 +53,7 @@ static bool is_trusted_address(const char *host)
 	return check_is_loopback(host);
 }
 
-/* Over plain HTTP only to addresses that are this machine's or the container service's. */
+/* Plain HTTP is allowed only to this machine and to the container service. */
 static int check_full_uri(const char *url, struct err *err)
 {
 	_cleanup_free_ char *origin = NULL;
@@ -76,7 +74,7 @@ static int check_full_uri(const char *url, struct err *err)
 		       host);
 }
 
-/* *ret is the caller's; NULL: the environment names no endpoint. */
+/* The caller frees *ret; it stays NULL if the environment names no endpoint. */
 static int container_url(char **ret, struct err *err)
 {
 	const char *relative = aws_env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
@@ -84,7 +82,7 @@ static int container_url(char **ret, struct err *err)
 
 	if (!relative && !full)
 		return 0;
-	if (relative && *relative != '/') /* it would become part of the host */
+	if (relative && *relative != '/') /* else it would become part of the host */
 		return err_set(err, ERR_DENIED,
 			       "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI does not begin with \"/\"");
 	if (!relative && check_full_uri(full, err) < 0)
@@ -96,18 +94,19 @@ static int container_url(char **ret, struct err *err)
 	return 0;
 }
 
-/* In locked memory; NULL: none is asked for. Read anew each time, for it is rotated. */
+/* The header line, in locked memory; *ret stays NULL if no token is set. Read each time because
+ * the token is rotated. */
 static int container_token(char **ret, struct err *err)
 {
 	const char *file = aws_env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
 	const char *plain = aws_env("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 	_cleanup_secret_ char *read = NULL;
 
-	if (file && aws_file_token(file, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &read, err) < 0)
+	if (file && aws_token_read(file, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &read, err) < 0)
 		return -1;
 	if (!file && plain && strpbrk(plain, "\r\n"))
 		return err_set(err, ERR_DENIED,
-			       "AWS_CONTAINER_AUTHORIZATION_TOKEN holds more than one line");
+			       "AWS_CONTAINER_AUTHORIZATION_TOKEN has more than one line");
 	if (!file && !plain)
 		return 0;
 	*ret = header_line("Authorization: ", file ? read : plain);
@@ -122,14 +121,14 @@ static int ask_container(struct fetch_ctx *ctx, const char *url, struct aws_repl
 	if (container_token(&token, err) < 0)
 		return -1;
 	const char *headers[] = { "Accept: application/json", token, NULL };
-	struct aws_http_ask ask = {
+	struct aws_http_request request = {
 		.url = url,
 		.headers = headers,
-		.connect_timeout_ms = CONTAINER_WAIT_MS,
-		.stall_timeout_ms = CONTAINER_WAIT_MS,
+		.connect_timeout_ms = CONTAINER_TIMEOUT_MS,
+		.stall_timeout_ms = CONTAINER_TIMEOUT_MS,
 		.is_local = true,
 	};
-	return aws_http(ctx, &ask, ret, err);
+	return aws_http(ctx, &request, ret, err);
 }
 
 enum aws_found aws_container_keys(struct fetch_ctx *ctx, struct aws_keys **ret, struct err *err)
@@ -153,8 +152,7 @@ enum aws_found aws_container_keys(struct fetch_ctx *ctx, struct aws_keys **ret, 
 			reply.status);
 		return AWS_FAILED;
 	}
-	if (aws_document_keys(AWS_DOCUMENT_SERVICE, reply.body, reply.body_bytes, where, ret, err) <
-	    0)
+	if (aws_keys_from_json(ret, AWS_JSON_SERVICE, reply.body, reply.body_bytes, where, err) < 0)
 		return AWS_FAILED;
 	return AWS_FOUND;
 }
@@ -175,15 +173,15 @@ static const char *instance_host(const struct aws_instance_setup *setup)
 	return mode && strcasecmp(mode, "ipv6") == 0 ? INSTANCE_HOST_IPV6 : INSTANCE_HOST;
 }
 
-static int64_t instance_wait_ms(void)
+static int64_t instance_timeout_ms(void)
 {
 	const char *text = aws_env("AWS_METADATA_SERVICE_TIMEOUT");
 	double wait_s = text ? strtod(text, NULL) : 0;
 
 	if (!(wait_s > 0))
-		return INSTANCE_WAIT_MS;
-	return wait_s * MS_PER_S < INSTANCE_WAIT_MAX ? (int64_t)(wait_s * MS_PER_S) + 1
-						     : INSTANCE_WAIT_MAX;
+		return INSTANCE_TIMEOUT_MS;
+	return wait_s * MS_PER_S < INSTANCE_TIMEOUT_MAX ? (int64_t)(wait_s * MS_PER_S) + 1
+							: INSTANCE_TIMEOUT_MAX;
 }
 
 static int ask_instance(struct fetch_ctx *ctx, const char *host, const char *method,
@@ -199,28 +197,28 @@ static int ask_instance(struct fetch_ctx *ctx, const char *host, const char *met
 		url = NULL;
 		return out_of_memory(err);
 	}
-	struct aws_http_ask ask = {
+	struct aws_http_request request = {
 		.method = method,
 		.url = url,
 		.headers = headers,
 		.body = is_put ? "" : NULL,
-		.connect_timeout_ms = instance_wait_ms(),
-		.stall_timeout_ms = instance_wait_ms(),
+		.connect_timeout_ms = instance_timeout_ms(),
+		.stall_timeout_ms = instance_timeout_ms(),
 		.is_local = true,
 	};
-	return aws_http(ctx, &ask, ret, err);
+	return aws_http(ctx, &request, ret, err);
 }
 
 static enum aws_found refuse(const struct aws_reply *reply, const char *what, struct err *err)
 {
-	/* 403: switched off; 404: no role; what is busy may have one a moment later. */
+	/* 403: switched off; 404: no role. A busy service may have one a moment later. */
 	enum err_kind kind = aws_status_kind(reply->status);
 
 	err_set(err, kind, "metadata service: %d for the %s", reply->status, what);
 	return kind == ERR_BUSY ? AWS_FAILED : AWS_ABSENT;
 }
 
-/* *ret: the header line with the token, in locked memory. */
+/* The header line with the session token, in locked memory. */
 static enum aws_found instance_token(struct fetch_ctx *ctx, const char *host, char **ret,
 				     struct err *err)
 {
@@ -239,7 +237,7 @@ static enum aws_found instance_token(struct fetch_ctx *ctx, const char *host, ch
 	return AWS_FAILED;
 }
 
-/* ret_path holds ROLE_NAME_MAX more bytes than the path has. */
+/* ret_path needs room for INSTANCE_ROLES and ROLE_NAME_MAX more bytes. */
 static enum aws_found instance_role(struct fetch_ctx *ctx, const char *host, const char *token,
 				    char *ret_path, size_t size, struct err *err)
 {
@@ -270,8 +268,7 @@ static enum aws_found instance_document(struct fetch_ctx *ctx, const char *host,
 	}
 	if (reply.status != 200)
 		return refuse(&reply, "keys of the role", err);
-	if (aws_document_keys(AWS_DOCUMENT_SERVICE, reply.body, reply.body_bytes, where, ret, err) <
-	    0)
+	if (aws_keys_from_json(ret, AWS_JSON_SERVICE, reply.body, reply.body_bytes, where, err) < 0)
 		return AWS_FAILED;
 	return AWS_FOUND;
 }

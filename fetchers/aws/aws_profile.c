@@ -4,8 +4,11 @@
 #include <strings.h>
 
 #include "base/secret.h"
+#include "fetchers/shared/secret_file.h"
 
-/* A section has one entry without name, and one for each setting. Points into the texts. */
+#define FILE_MAX_BYTES (1024 * 1024)
+
+/* Each section has one entry without a name, and one for each setting. Points into the texts. */
 struct entry {
 	const char *profile;
 	const char *name; /* NULL: the section itself */
@@ -26,7 +29,7 @@ struct reader {
 	const char *path;
 	bool is_config;
 	unsigned line;
-	const char *profile; /* NULL: before the first section, or in one that is no profile */
+	const char *profile; /* NULL: before the first section, or in one that is not a profile */
 	bool in_section;
 	bool in_setting;
 	size_t indent; /* of the last section or setting */
@@ -37,7 +40,7 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Cuts the white space at the end off, and returns where the text begins. */
+/* Removes trailing blanks in place and skips leading ones. */
 static char *trim(char *text)
 {
 	text += strspn(text, " \t");
@@ -66,7 +69,7 @@ static int fail(const struct reader *reader, const char *what, struct err *err)
 	return err_set(err, ERR_DENIED, "%s:%u: %s", reader->path, reader->line, what);
 }
 
-/* "x" and 'x' are x. */
+/* Removes a pair of quotes. */
 static char *unquote(char *name)
 {
 	size_t len = strlen(name);
@@ -78,7 +81,7 @@ static char *unquote(char *name)
 	return name;
 }
 
-/* The profile that a section is of; NULL: of none. */
+/* The profile that a section defines; NULL: none. */
 static const char *profile_of(const struct reader *reader, char *title)
 {
 	static const char prefix[] = "profile";
@@ -94,7 +97,7 @@ static int read_section(struct reader *reader, char *text, struct err *err)
 	char *end = strchr(text, ']');
 
 	if (!end)
-		return fail(reader, "a section without \"]\"", err);
+		return fail(reader, "the section has no \"]\"", err);
 	*end = '\0';
 	reader->profile = profile_of(reader, trim(text + 1));
 	reader->in_section = true;
@@ -104,7 +107,7 @@ static int read_section(struct reader *reader, char *text, struct err *err)
 	return add(reader->profiles, (struct entry){ .profile = reader->profile }, err);
 }
 
-/* A comment may follow a value, but not a command line, where it may be part of it. */
+/* A comment may follow any value except a command line, where "#" may be part of it. */
 static void cut_comment(const char *name, char *value)
 {
 	if (strcasecmp(name, "credential_process") == 0)
@@ -165,16 +168,26 @@ static int read_text(struct reader *reader, char *text, struct err *err)
 	return 0;
 }
 
-static int read_file(struct aws_profiles *profiles, size_t i, const char *path, bool is_config,
-		     bool is_required, struct err *err)
+static int read_text_file(const char *path, char **ret, struct err *err)
+{
+	size_t len;
+
+	if (secret_file_read(path, FILE_MAX_BYTES, ret, &len, err) < 0)
+		return -1;
+	if (memchr(*ret, '\0', len))
+		return err_set(err, ERR_DENIED, "%s: not a text file", path);
+	return 0;
+}
+
+static int read_profiles(struct aws_profiles *profiles, size_t i, const char *path, bool is_config,
+			 bool is_required, struct err *err)
 {
 	struct reader reader = { .profiles = profiles, .path = path, .is_config = is_config };
 	struct err why = ERR_INIT;
-	size_t len;
 
 	if (!path)
 		return 0;
-	if (aws_file_read(path, AWS_FILE_MAX, &profiles->texts[i], &len, &why) < 0) {
+	if (read_text_file(path, &profiles->texts[i], &why) < 0) {
 		bool is_missing = why.kind == ERR_NOT_FOUND;
 		if (is_required || (!is_missing && why.kind != ERR_DENIED))
 			return err_set(err, is_missing ? ERR_DENIED : why.kind, "%s", why.msg);
@@ -193,8 +206,8 @@ int aws_profiles_load(struct aws_profiles **ret, const struct aws_paths *paths, 
 
 	if (!profiles)
 		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
-	if (read_file(profiles, 0, paths->config, true, false, err) < 0 ||
-	    read_file(profiles, 1, paths->credentials, false, is_only, err) < 0)
+	if (read_profiles(profiles, 0, paths->config, true, false, err) < 0 ||
+	    read_profiles(profiles, 1, paths->credentials, false, is_only, err) < 0)
 		return -1;
 	*ret = steal_ptr(&profiles);
 	return 0;

@@ -1,5 +1,5 @@
 /*
- * aws_profile: the shared config and credentials files of the AWS tools, read and merged.
+ * aws_profile: parses and merges the shared config and credentials files of the AWS tools.
  *
  *	~/.aws/config                        ~/.aws/credentials
  *	[default]                            [default]
@@ -8,12 +8,12 @@
  *	role_arn = arn:aws:iam::1:role/r
  *	source_profile = default
  *
- * As the tools do it, a setting of the credentials file wins over the same one of the config file,
- * the names of settings are without case, and of a setting given twice the last one counts.
- * "[profile x]" is taken in both files; other sections of the config file are no profiles. Nested
- * settings (indented, below a setting) are left out. The texts stay in locked memory; immutable.
+ * As in the AWS tools, a setting in the credentials file wins over the same one in the config file,
+ * names of settings are case-insensitive, and the last of several equal settings counts.
+ * "[profile x]" is a profile in both files; other sections of the config file are not. Nested
+ * settings (indented below a setting) are ignored. Immutable; the texts are in locked memory.
  *
- * Not read with libinih, whose build in Debian takes lines of up to 200 bytes: a session token is
+ * libinih does not fit: Debian builds it for lines of at most 200 bytes, and a session token is
  * longer.
  */
 #ifndef FETCHERS_AWS_AWS_PROFILE_H
@@ -23,29 +23,29 @@
 
 #include "base/err.h"
 #include "base/util.h"
-#include "fetchers/aws/aws_file.h"
+#include "fetchers/aws/aws_files.h"
 
 struct aws_profiles;
 
-/* A missing file is an empty one, and so is one that may not be read (see below); but where there
- * is only one (paths->config is NULL) both are ERR_DENIED. So is "FILE:LINE: …", a line that cannot
- * be understood. */
+/* A missing or unreadable file counts as empty (see aws_profiles_problem()), except when it is the
+ * only one (paths->config is NULL): then it is ERR_DENIED. So is a malformed line, which the message
+ * names as "FILE:LINE: …". */
 int aws_profiles_load(struct aws_profiles **ret, const struct aws_paths *paths, struct err *err);
 void aws_profiles_free(struct aws_profiles *profiles);
 
 DEFINE_CLEANUP(struct aws_profiles, aws_profiles_free)
 
-/* Is there a section of that name? */
+/* Is there such a profile? */
 bool aws_profiles_have(const struct aws_profiles *profiles, const char *profile);
 
-/* The setting's value, never empty, or NULL. Lives as long as profiles. */
+/* The setting's value, or NULL if it is missing or empty. Lives as long as profiles. */
 const char *aws_profiles_get(const struct aws_profiles *profiles, const char *profile,
 			     const char *setting);
 
-/* Does any profile have this setting with this value? */
+/* Does any profile have this value for this setting? */
 bool aws_profiles_name(const struct aws_profiles *profiles, const char *setting, const char *value);
 
-/* Why a file that is there could not be read; "": all could. */
+/* Why a file that exists could not be read; "" if all could be read. */
 const char *aws_profiles_problem(const struct aws_profiles *profiles);
 
 #endif

@@ -1,18 +1,17 @@
-/*
- * The security token service: keys of a role, from keys of somebody who may take it on, or from a
- * token of an identity provider.
- */
+#include "fetchers/aws/aws_sts.h"
+
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/secret.h"
 #include "http/http.h"
-#include "fetchers/aws/aws_file.h"
+#include "fetchers/aws/aws_env.h"
+#include "fetchers/aws/aws_error.h"
+#include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_http.h"
-#include "fetchers/aws/aws_place.h"
-#include "fetchers/aws/aws_sts_answer.h"
-#include "fetchers/s3/s3_error.h"
+#include "fetchers/aws/aws_keys_xml.h"
+#include "fetchers/aws/aws_region.h"
 #include "fetchers/aws/sigv4.h"
 
 #define CONNECT_TIMEOUT_MS 5000
@@ -21,14 +20,14 @@
 #define SESSION_NAME	   "rptfs"
 #define WHERE_SIZE	   200
 
-/* So far a clock may be off before a signature is refused for it, less a minute. */
+/* AWS refuses a signature if the clock is off by 5 minutes; this leaves a minute of margin. */
 #define CLOCK_TOLERANCE_MS (INT64_C(4) * 60 * MS_PER_S)
 
 /* One call. */
 struct call {
 	struct fetch_ctx *ctx;
 	const struct aws_role *role;
-	const struct aws_keys *base; /* NULL: not signed */
+	const struct aws_keys *base; /* NULL: the request is not signed */
 	char where[WHERE_SIZE];	     /* for messages */
 	const char *region;
 	char *origin; /* owned; "https://host:443" */
@@ -51,7 +50,7 @@ static int out_of_memory(const struct call *call, struct err *err)
 
 /* ---- the form ---- */
 
-/* Leaves a parameter out whose value is NULL. */
+/* Adds a parameter unless its value is NULL. */
 static int add(struct call *call, const char *name, const char *value, struct err *err)
 {
 	size_t used = call->form_bytes;
@@ -59,10 +58,10 @@ static int add(struct call *call, const char *name, const char *value, struct er
 	if (!value)
 		return 0;
 	size_t len = strlen(value);
-	if (len > FORM_SIZE || used + strlen(name) + 2 + SIGV4_ENCODED_SIZE(len) > FORM_SIZE)
+	if (len > FORM_SIZE || used + strlen(name) + 2 + URI_ENCODED_SIZE(len) > FORM_SIZE)
 		return err_set(err, ERR_DENIED, "%s: %s is too long", call->where, name);
 	used += (size_t)sprintf(call->form + used, "%s%s=", used ? "&" : "", name);
-	call->form_bytes = (size_t)(sigv4_encode(value, false, call->form + used) - call->form);
+	call->form_bytes = (size_t)(uri_encode(value, false, call->form + used) - call->form);
 	return 0;
 }
 
@@ -72,7 +71,7 @@ static int make_form(struct call *call, struct err *err)
 	_cleanup_secret_ char *token = NULL;
 
 	if (!call->base &&
-	    aws_file_token(role->token_file, "web_identity_token_file", &token, err) < 0)
+	    aws_token_read(role->token_file, "web_identity_token_file", &token, err) < 0)
 		return -1;
 	call->form = secret_new(FORM_SIZE);
 	if (!call->form)
@@ -89,84 +88,35 @@ static int make_form(struct call *call, struct err *err)
 	return add(call, "ExternalId", role->external_id, err);
 }
 
-/* ---- where to ----
- *
- * The endpoint of the region, or of a region that each account of the partition has. */
-
-struct partition {
-	const char *arn_prefix, *region_prefix, *region, *suffix;
-};
-
-static const struct partition partitions[] = {
-	{ "arn:aws-cn:", "cn-", "cn-north-1", "amazonaws.com.cn" },
-	{ "arn:aws-us-gov:", "us-gov-", "us-gov-west-1", "amazonaws.com" },
-	{ "arn:", "", "us-east-1", "amazonaws.com" },
-};
-
-static const struct partition *partition_of(const struct aws_role *role)
-{
-	size_t i = 0;
-
-	for (; i < ARRAY_SIZE(partitions) - 1; i++) {
-		const struct partition *partition = &partitions[i];
-		const char *prefix = role->region ? partition->region_prefix
-						  : partition->arn_prefix;
-		if (strncmp(role->region ? role->region : role->arn, prefix, strlen(prefix)) == 0)
-			break;
-	}
-	return &partitions[i];
-}
-
-/* "host" or "host:port", without the port that the scheme has anyway. */
-static int find_host(struct call *call, struct err *err)
-{
-	bool is_tls = strncmp(call->origin, "https:", 6) == 0;
-	const char *standard = is_tls ? ":443" : ":80";
-
-	call->host = strdup(strstr(call->origin, "://") + 3);
-	if (!call->host)
-		return out_of_memory(call, err);
-	char *port = strrchr(call->host, ':');
-	if (port && strcmp(port, standard) == 0)
-		*port = '\0';
-	return 0;
-}
-
-static bool is_region(const char *text)
-{
-	size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-");
-
-	return len && len < 64 && !text[len];
-}
+/* ---- the endpoint ---- */
 
 static int find_endpoint(struct call *call, struct err *err)
 {
-	const struct partition *partition = partition_of(call->role);
 	const char *endpoint = aws_env("AWS_ENDPOINT_URL_STS");
 	char standard[128];
 
 	if (!endpoint)
 		endpoint = aws_env("AWS_ENDPOINT_URL");
-	call->region = call->role->region ? call->role->region : partition->region;
-	if (!is_region(call->region))
+	call->region = call->role->region ? call->role->region : aws_region_of_arn(call->role->arn);
+	if (!aws_is_region(call->region))
 		return err_set(err, ERR_DENIED, "%s: \"%.64s\" is not a region", call->where,
 			       call->region);
 	if (!endpoint) {
 		snprintf(standard, sizeof(standard), "https://sts.%s.%s", call->region,
-			 partition->suffix);
+			 aws_domain(call->region));
 		endpoint = standard;
 	}
 	if (http_url_origin(endpoint, &call->origin, err) < 0)
 		return err_prefix(err, "AWS_ENDPOINT_URL_STS");
-	return find_host(call, err);
+	call->host = sigv4_host(call->origin);
+	return call->host ? 0 : out_of_memory(call, err);
 }
 
 /* ---- the request ---- */
 
 static int sign(const struct call *call, int64_t now_ms, struct sigv4_signed *ret, struct err *err)
 {
-	static const struct sigv4_pair type = { "content-type",
-						"application/x-www-form-urlencoded" };
+	static const struct uri_pair type = { "content-type", "application/x-www-form-urlencoded" };
 	uint8_t sum[DIGEST_SIZE];
 	char hex[DIGEST_HEX_SIZE];
 
@@ -200,7 +150,7 @@ static int ask(const struct call *call, int64_t now_ms, struct aws_reply *ret, s
 		url = NULL;
 		return out_of_memory(call, err);
 	}
-	struct aws_http_ask request = {
+	struct aws_http_request request = {
 		.method = "POST",
 		.url = url,
 		.headers = (const char *const *)made.headers,
@@ -214,7 +164,7 @@ static int ask(const struct call *call, int64_t now_ms, struct aws_reply *ret, s
 	return 0;
 }
 
-/* How far the service's clock is ahead, if that is a reason to refuse a signature; else 0. */
+/* How far the service's clock is ahead if that explains the refusal, else 0. */
 static int64_t clock_ahead_ms(const struct call *call, const struct aws_reply *reply)
 {
 	int64_t ahead_ms = reply->date_ms - clock_wall_ms();
@@ -224,7 +174,7 @@ static int64_t clock_ahead_ms(const struct call *call, const struct aws_reply *r
 	return ahead_ms > CLOCK_TOLERANCE_MS || ahead_ms < -CLOCK_TOLERANCE_MS ? ahead_ms : 0;
 }
 
-static bool is_busy(const struct s3_error *error)
+static bool is_busy(const struct aws_error *error)
 {
 	return strncmp(error->code, "Throttl", 7) == 0 ||
 	       strcmp(error->code, "IDPCommunicationError") == 0;
@@ -232,9 +182,9 @@ static bool is_busy(const struct s3_error *error)
 
 static int refuse(const struct call *call, const struct aws_reply *reply, struct err *err)
 {
-	struct s3_error error;
+	struct aws_error error;
 
-	s3_error_read(reply->body, reply->body_bytes, &error);
+	aws_error_read(reply->body, reply->body_bytes, &error);
 	enum err_kind kind = is_busy(&error) ? ERR_BUSY : aws_status_kind(reply->status);
 	if (!*error.code)
 		return err_set(err, kind, "%s: %d", call->where, reply->status);
@@ -258,7 +208,7 @@ static int perform(struct call *call, struct aws_keys **ret, struct err *err)
 	}
 	if (reply->status != 200)
 		return refuse(call, reply, err);
-	return aws_sts_answer_keys(reply->body, reply->body_bytes, call->where, ret, err);
+	return aws_keys_from_xml(ret, reply->body, reply->body_bytes, call->where, err);
 }
 
 int aws_role_keys(struct fetch_ctx *ctx, const struct aws_role *role, const struct aws_keys *base,

@@ -13,16 +13,16 @@
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
 
-/* From the secret to the signature: date, region, service, "aws4_request", what is signed. */
+/* Of the signature: date, region, service, "aws4_request", string to sign. */
 #define N_STEPS 5
 
 /* A header as it is sent and as it is signed; both owned. */
 struct header {
 	char *name;  /* lower case */
-	char *value; /* without blanks at the ends, one between words */
+	char *value; /* trimmed; one space between words */
 };
 
-/* Everything of one signature that has to be freed. */
+/* One signature. */
 struct work {
 	const struct sigv4_request *request;
 	bool is_s3;
@@ -47,8 +47,8 @@ static void wipe_free(char *text)
 	free(text);
 }
 
-/* All texts up to a NULL as one, allocated at once: growing would leave pieces of secrets behind.
- */
+/* Concatenates the texts up to NULL. Allocates once, since growing would leave copies of secrets in
+ * freed memory. */
 __attribute__((sentinel)) static char *joined(const char *first, ...)
 {
 	size_t size = 1;
@@ -91,10 +91,10 @@ void sigv4_signed_release(struct sigv4_signed *signed_request)
 
 static char *encoded_path(const char *path)
 {
-	char *ret = malloc(SIGV4_ENCODED_SIZE(strlen(path)));
+	char *ret = malloc(URI_ENCODED_SIZE(strlen(path)));
 
 	if (ret)
-		sigv4_encode(path, true, ret);
+		uri_encode(path, true, ret);
 	return ret;
 }
 
@@ -159,7 +159,7 @@ static int make_headers(struct work *work, struct err *err)
 {
 	const struct sigv4_request *request = work->request;
 
-	/* And host, date, payload, token. */
+	/* Four more: host, date, payload and token. */
 	work->headers = calloc(request->n_headers + 4, sizeof(*work->headers));
 	if (!work->headers)
 		return no_memory(err);
@@ -182,7 +182,7 @@ static int make_headers(struct work *work, struct err *err)
 
 /* ---- the signature ---- */
 
-/* Every step's output is the next one's key. */
+/* The output of each step is the key of the next one. */
 static bool hmac(EVP_MAC_CTX *ctx, const void *key, size_t key_len, const char *text,
 		 uint8_t ret[DIGEST_SIZE])
 {
@@ -234,7 +234,7 @@ static int compute(const struct work *work, const char *to_sign, char ret[DIGEST
 	return made ? 0 : err_set(err, ERR_INTERNAL, "signature: OpenSSL failed (HMAC-SHA256)");
 }
 
-/* "name:value\n" of each header; it holds the session token. */
+/* "name:value\n" for each header. Contains the session token. */
 static char *canonical_headers(const struct work *work)
 {
 	size_t size = 1;
@@ -249,7 +249,7 @@ static char *canonical_headers(const struct work *work)
 	return ret;
 }
 
-/* The canonical request, of which only the digest is signed. */
+/* The digest of the canonical request. */
 static int digest_request(const struct work *work, char ret[DIGEST_HEX_SIZE], struct err *err)
 {
 	_cleanup_free_ char *path = work->is_s3 ? strdup(work->path) : encoded_path(work->path);
@@ -290,7 +290,7 @@ static int authorize(const struct work *work, char **ret, struct err *err)
 	return *ret ? 0 : no_memory(err);
 }
 
-/* ---- all of it ---- */
+/* ---- the signed request ---- */
 
 static int write_headers(const struct work *work, struct sigv4_signed *ret, struct err *err)
 {
@@ -323,7 +323,7 @@ static int make_stamp(struct work *work, struct err *err)
 	if (!gmtime_r(&seconds, &tm) ||
 	    !strftime(work->stamp, sizeof(work->stamp), "%Y%m%dT%H%M%SZ", &tm) ||
 	    !strftime(work->date, sizeof(work->date), "%Y%m%d", &tm))
-		return err_set(err, ERR_INTERNAL, "signature: the clock is not set");
+		return err_set(err, ERR_INTERNAL, "signature: the time is out of range");
 	return 0;
 }
 
@@ -336,7 +336,7 @@ int sigv4_sign(const struct sigv4_request *request, struct sigv4_signed *ret, st
 	_cleanup_(sigv4_signed_release) struct sigv4_signed made = SIGV4_SIGNED_INIT;
 
 	work.path = encoded_path(request->path);
-	work.query = sigv4_query(request->query, request->n_query);
+	work.query = uri_query(request->query, request->n_query);
 	if (!work.path || !work.query)
 		return no_memory(err);
 	if (make_stamp(&work, err) < 0 || make_headers(&work, err) < 0 ||
@@ -345,4 +345,15 @@ int sigv4_sign(const struct sigv4_request *request, struct sigv4_signed *ret, st
 	*ret = made;
 	made = (struct sigv4_signed)SIGV4_SIGNED_INIT;
 	return 0;
+}
+
+char *sigv4_host(const char *origin)
+{
+	const char *standard_port = strncmp(origin, "https:", 6) == 0 ? ":443" : ":80";
+	char *host = strdup(strstr(origin, "://") + 3);
+	char *port = host ? strrchr(host, ':') : NULL;
+
+	if (port && strcmp(port, standard_port) == 0)
+		*port = '\0';
+	return host;
 }

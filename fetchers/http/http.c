@@ -1,26 +1,26 @@
 /*
  * http: content behind an http or https URL.
  *
- * The version token is the ETag as it was sent, else the Last-Modified text as it was sent; which
- * of the two it is can be seen from its form. Only a complete 200 is content, or a 206 that goes on
- * exactly where an interrupted download of the same version ended; what does not fit is thrown away
- * and asked for once more as a whole, in the same call.
+ * The version token is the ETag exactly as sent, else the Last-Modified text exactly as sent; its
+ * form shows which of the two it is. Content is a complete 200, or a 206 that continues an
+ * interrupted download of the same version at the right byte. If the 206 does not fit, the bytes are
+ * dropped and the whole is requested once more, in the same call.
  */
-#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
 #include "base/util.h"
 #include "fetch/fetcher.h"
 #include "http/http.h"
-#include "fetchers/http/http_cache.h"
+#include "http/http_field.h"
+#include "fetchers/http/freshness.h"
+#include "fetchers/http/http_secrets.h"
 #include "fetchers/http/http_source.h"
-#include "fetchers/http/media_type.h"
 #include "fetchers/registry.h"
+#include "fetchers/shared/media_type.h"
 
-/* RFC 9110, 8.8.2.2: from when on a Last-Modified is a strong validator. */
+/* RFC 9110, 8.8.2.2: how old a Last-Modified must be to be a strong validator. */
 #define STRONG_AFTER_MS 60000
 
 #define LINE_SIZE (VERSION_SIZE + 64)
@@ -32,12 +32,12 @@ struct download {
 	struct sink *sink;
 	struct fetched *ret;
 
-	char validator[VERSION_SIZE]; /* of the bytes that are in the sink already */
-	uint64_t offset;	      /* how many; 0: none */
-	uint64_t end;		      /* where the content ends; 0: not known */
+	char validator[VERSION_SIZE]; /* of the bytes that are already in the sink */
+	uint64_t offset;	      /* their number */
+	uint64_t end;		      /* where the content ends; 0: unknown */
 	uint64_t written;
 	bool is_unchanged;
-	bool is_misfit; /* the answer to a Range that cannot be used */
+	bool is_misfit; /* the answer to a Range cannot be used */
 };
 
 /* ---- tokens ---- */
@@ -57,7 +57,7 @@ static const char *token_of(const struct http_response *response)
 	return version_is_usable(date) && is_date(date) ? date : "";
 }
 
-/* May bytes be put together by this token? */
+/* Is the token a strong validator, by which a download may be resumed? */
 static bool is_strong(const struct http_response *response, const char *token)
 {
 	int64_t date_ms = http_date_ms(http_header(response, "Date"));
@@ -67,12 +67,12 @@ static bool is_strong(const struct http_response *response, const char *token)
 	return token[0] == '"';
 }
 
-/* ---- what a response says about itself ---- */
+/* ---- the response ---- */
 
 static int64_t fresh_for_ms(const struct http_source *source, const struct http_response *response)
 {
 	struct cache_control control = CACHE_CONTROL_INIT;
-	struct cache_times times = {
+	struct freshness_fields fields = {
 		.age = http_header(response, "Age"),
 		.date = http_header(response, "Date"),
 		.expires = http_header(response, "Expires"),
@@ -83,14 +83,14 @@ static int64_t fresh_for_ms(const struct http_source *source, const struct http_
 		return FETCHED_UNKNOWN;
 	for (size_t i = 0; (line = http_header_at(response, "Cache-Control", i)); i++)
 		cache_control_add(&control, line);
-	return http_fresh_for_ms(&control, &times, clock_wall_ms(), source->min_refresh_ms);
+	return freshness_ms(&control, &fields, clock_wall_ms(), source->min_refresh_ms);
 }
 
 static void describe_response(struct download *download, const struct http_response *response)
 {
 	struct fetched *ret = download->ret;
 	const char *type = http_header(response, "Content-Type");
-	/* A 304 confirms what was asked about, whatever token it names. */
+	/* A 304 confirms the token that was sent, whatever it contains itself. */
 	const char *token = download->is_unchanged ? download->have->token : token_of(response);
 
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
@@ -150,11 +150,12 @@ static int take_whole(struct download *download, const struct http_response *res
 	const char *token = token_of(response);
 	int64_t length = http_length(response);
 
-	/* First of all: a body that is refused is refused under its token. */
+	/* Must be first, so that a refused body is remembered by its token. */
 	describe_response(download, response);
 	if (!http_is_framed(response) && !download->source->accept_unframed)
 		return fail(download, ERR_BAD_DATA,
-			    "the response does not say where it ends (see accept_unframed)", err);
+			    "the response does not say where its body ends (see accept_unframed)",
+			    err);
 	if (media_type_take(download->source->content_types, download->ret->content_type,
 			    http_source_shown(download->source), err) < 0)
 		return -1;
@@ -166,24 +167,6 @@ static int take_whole(struct download *download, const struct http_response *res
 	if (is_plain && http_is_framed(response) && is_strong(response, token))
 		sink_resumable(download->sink, token);
 	return 0;
-}
-
-/* "bytes FIRST-LAST/SIZE" that goes from offset to the end. */
-static bool goes_on_at(const char *range, uint64_t offset, uint64_t *ret_size)
-{
-	uint64_t first, last, size;
-	int end = -1;
-
-	if (!range || strncasecmp(range, "bytes ", 6) != 0 || !isdigit((unsigned char)range[6]) ||
-	    strlen(range) > 80 ||
-	    sscanf(range + 6, "%" SCNu64 "-%" SCNu64 "/%" SCNu64 "%n", &first, &last, &size,
-		   &end) != 3 ||
-	    range[6 + end])
-		return false;
-	if (first != offset || last < first || size == 0 || last != size - 1)
-		return false;
-	*ret_size = size;
-	return true;
 }
 
 static bool has_validator(const struct http_response *response, const char *validator)
@@ -198,21 +181,21 @@ static int take_rest(struct download *download, const struct http_response *resp
 		     struct err *err)
 {
 	int64_t length = http_length(response);
-	uint64_t size;
+	struct http_content_range range;
 
-	if (!goes_on_at(http_header(response, "Content-Range"), download->offset, &size) ||
+	if (!http_content_range_parse(http_header(response, "Content-Range"), &range) ||
+	    range.first != download->offset || range.end != range.size ||
 	    !has_validator(response, download->validator) || http_is_coded(response) ||
 	    !http_is_framed(response) ||
-	    (length >= 0 && (uint64_t)length != size - download->offset)) {
+	    (length >= 0 && (uint64_t)length != range.size - download->offset)) {
 		download->is_misfit = true;
-		return fail(download, ERR_BAD_DATA, "206 with another range than was asked for",
-			    err);
+		return fail(download, ERR_BAD_DATA, "206 with another range than requested", err);
 	}
 	describe_response(download, response);
-	if (sink_expect(download->sink, size, err) < 0)
+	if (sink_expect(download->sink, range.size, err) < 0)
 		return -1;
 	sink_resumable(download->sink, download->validator);
-	download->end = size;
+	download->end = range.size;
 	return 0;
 }
 
@@ -239,9 +222,9 @@ static int on_body(void *arg, const void *data, size_t len, struct err *err)
 	struct download *download = arg;
 
 	download->written += len;
-	/* Before the sink sees them: more bytes than the range has must not get there. */
+	/* Bytes beyond the range must not reach the sink. */
 	if (download->end && download->written > download->end - download->offset)
-		return fail(download, ERR_BAD_DATA, "206 with more bytes than its range", err);
+		return fail(download, ERR_BAD_DATA, "206 is longer than its range", err);
 	return sink_write(download->sink, data, len, err);
 }
 
@@ -254,8 +237,8 @@ static void add_line(char line[LINE_SIZE], const char *name, const char *value, 
 	lines[(*n)++] = line;
 }
 
-static int ask(struct download *download, struct fetch_ctx *ctx, const struct http_secrets *secrets,
-	       struct err *err)
+static int request(struct download *download, struct fetch_ctx *ctx,
+		   const struct http_secrets *secrets, struct err *err)
 {
 	const struct http_source *source = download->source;
 	char condition[LINE_SIZE], if_range[LINE_SIZE], range[64];
@@ -273,7 +256,7 @@ static int ask(struct download *download, struct fetch_ctx *ctx, const struct ht
 		add_line(if_range, "If-Range", download->validator, lines, &n);
 	}
 
-	const struct http_request request = {
+	const struct http_request asked = {
 		.url = source->url,
 		.headers = source->headers,
 		.public_headers = lines,
@@ -295,10 +278,10 @@ static int ask(struct download *download, struct fetch_ctx *ctx, const struct ht
 		.on_body = on_body,
 		.arg = download,
 	};
-	return http_perform(ctx->http, &request, &callbacks, err);
+	return http_perform(ctx->http, &asked, &callbacks, err);
 }
 
-/* What an interrupted download has left in the sink is used only with a token to be sure by. */
+/* Resumes an interrupted download if its validator is known. */
 static int find_offset(struct download *download, struct err *err)
 {
 	const char *validator = NULL;
@@ -320,19 +303,19 @@ static int run(struct download *download, struct fetch_ctx *ctx, struct err *err
 	if (http_secrets_read(download->source, &secrets, err) < 0 ||
 	    find_offset(download, err) < 0)
 		return -1;
-	int rc = ask(download, ctx, &secrets, err);
+	int rc = request(download, ctx, &secrets, err);
 	if (download->is_misfit) {
 		if (sink_restart(download->sink, err) < 0)
 			return -1;
 		download->offset = download->end = download->written = 0;
 		download->is_misfit = false;
 		*err = (struct err)ERR_INIT;
-		rc = ask(download, ctx, &secrets, err);
+		rc = request(download, ctx, &secrets, err);
 	}
 	if (rc < 0)
 		return -1;
 	if (download->end && download->offset + download->written != download->end)
-		return fail(download, ERR_UNREACHABLE, "the rest of the content was cut", err);
+		return fail(download, ERR_UNREACHABLE, "the transfer of the rest ended early", err);
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "http/http.h"
 #include "fetchers/check.h"
-#include "fetchers/http/media_type.h"
+#include "fetchers/shared/media_type.h"
 
 #define MAX_REDIRECTS_MAX 50
 

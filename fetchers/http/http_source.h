@@ -1,6 +1,5 @@
 /*
- * http_source: the options of the http fetcher, checked, and what is read from the files that they
- * name. Immutable once made.
+ * http_source: the checked options of the http fetcher. Immutable.
  */
 #ifndef FETCHERS_HTTP_HTTP_SOURCE_H
 #define FETCHERS_HTTP_HTTP_SOURCE_H
@@ -42,18 +41,5 @@ void http_source_free(void *state);
 const char *http_source_describe(void *state);
 const char *http_source_origin(void *state);
 int http_source_from_url(struct options *options, const char *url, struct err *err);
-
-/*
- * The secrets of one request, read from their files each time: a token that was changed counts from
- * the next request on. ERR_DENIED if a file cannot be read or holds no secret, which another
- * attempt may find mended. NULL: none is configured.
- */
-struct http_secrets {
-	char *user_password; /* owned */
-	char *bearer_token;  /* owned */
-};
-
-int http_secrets_read(const struct http_source *source, struct http_secrets *ret, struct err *err);
-void http_secrets_release(struct http_secrets *secrets);
 
 #endif

@@ -1,10 +1,18 @@
 /*
- * s3: an object of S3, or of a service that speaks like it.
+ * s3: an object of S3, or of a compatible service.
  *
- * The version token is the ETag as it was sent, of the very response that carried the bytes. From
- * the bottom: s3_name (what things may be called), s3_source (options, and what was learned),
- * s3_address (host and path), aws_credentials and sigv4 (keys and signature), s3_request (one
- * request, mended where it can be), s3_error (what a "no" means), s3_object (the bytes).
+ * The version token is the ETag, exactly as sent with the response that carried the bytes. The
+ * modules, from the bottom:
+ *
+ *	s3_bucket      valid names of buckets, keys and hosts
+ *	s3_source      the options, and what was learned about the service
+ *	s3_address     host and path
+ *	s3_error       error responses
+ *	s3_request     one signed request, with corrections
+ *	s3_range       one range, with retries
+ *	s3_parallel    several ranges at once
+ *	s3_checksum, s3_verify   checksums
+ *	s3_object      the download
  */
 #include "fetchers/aws/aws_credentials.h"
 #include "fetchers/registry.h"

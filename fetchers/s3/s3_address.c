@@ -5,6 +5,8 @@
 
 #include "base/util.h"
 #include "http/http.h"
+#include "fetchers/aws/aws_region.h"
+#include "fetchers/aws/sigv4.h"
 
 static int no_memory(struct err *err)
 {
@@ -28,11 +30,11 @@ static int check_host(const char *host, const char *bucket, struct err *err)
 	size_t len = strlen(bucket);
 
 	if (strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_:[]") != strlen(host))
-		return err_set(err, ERR_CONFIG, "endpoint: \"%.200s\" is no host's name", host);
-	if (s3_is_aws_host(host) && strncmp(host, bucket, len) == 0 && host[len] == '.')
+		return err_set(err, ERR_CONFIG, "endpoint: \"%.200s\" is not a host name", host);
+	if (aws_is_host(host) && strncmp(host, bucket, len) == 0 && host[len] == '.')
 		return err_set(err, ERR_CONFIG,
-			       "endpoint: without the bucket before the host (addressing = virtual "
-			       "puts it there)");
+			       "endpoint: write the host without the bucket (addressing = virtual "
+			       "adds it)");
 	return 0;
 }
 
@@ -42,11 +44,11 @@ static int take_prefix(struct s3_source *source, const char *endpoint, struct er
 
 	path += strcspn(path, "/?#");
 	if (strpbrk(path, "?#"))
-		return err_set(err, ERR_CONFIG, "endpoint: without a query (\"?…\", \"#…\")");
+		return err_set(err, ERR_CONFIG,
+			       "endpoint: must not have a query or fragment (\"?…\", \"#…\")");
 	if (!is_path(path))
 		return err_set(err, ERR_CONFIG,
-			       "endpoint: its path holds something else than letters, digits and "
-			       "-._~/");
+			       "endpoint: its path may contain only letters, digits and -._~/");
 	source->prefix = strdup(path);
 	if (!source->prefix)
 		return no_memory(err);
@@ -65,24 +67,20 @@ int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err
 		return source->prefix ? 0 : no_memory(err);
 	}
 	if (strncasecmp(endpoint, "http://", 7) != 0 && strncasecmp(endpoint, "https://", 8) != 0)
-		return err_set(err, ERR_CONFIG,
-			       "endpoint: does not begin with http:// or https://");
+		return err_set(err, ERR_CONFIG, "endpoint: must begin with http:// or https://");
 	if (strchr(endpoint, '@'))
-		return err_set(
-			err, ERR_CONFIG,
-			"endpoint: without user and password: keys come from the environment "
-			"or credentials_file");
+		return err_set(err, ERR_CONFIG,
+			       "endpoint: must not contain user and password; keys come from the "
+			       "environment or credentials_file");
 	if (http_url_origin(endpoint, &origin, err) < 0)
 		return err_prefix(err, "endpoint");
 	source->is_tls = strncmp(origin, "https:", 6) == 0;
-	char *host = strstr(origin, "://") + 3, *port = strrchr(host, ':');
-	/* The Host header does not say it, and is signed. */
-	if (strcmp(port, source->is_tls ? ":443" : ":80") == 0)
-		*port = '\0';
-	if (check_host(host, source->bucket, err) < 0 || take_prefix(source, endpoint, err) < 0)
+	source->endpoint_host = sigv4_host(origin);
+	if (!source->endpoint_host)
+		return no_memory(err);
+	if (check_host(source->endpoint_host, source->bucket, err) < 0)
 		return -1;
-	source->endpoint_host = strdup(host);
-	return source->endpoint_host ? 0 : no_memory(err);
+	return take_prefix(source, endpoint, err);
 }
 
 /* ---- the bucket ---- */
@@ -90,25 +88,28 @@ int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err
 static int check_virtual(const struct s3_source *source, struct err *err)
 {
 	if (!s3_is_dns_bucket(source->bucket))
-		return err_set(err, ERR_CONFIG,
-			       "addressing: the bucket \"%.64s\" cannot stand in a host's name: "
-			       "\"path\" is needed",
-			       source->bucket);
+		return err_set(
+			err, ERR_CONFIG,
+			"addressing: the bucket \"%.64s\" cannot be part of a host name: use "
+			"\"path\"",
+			source->bucket);
 	if (source->endpoint_host && s3_is_address(source->endpoint_host))
-		return err_set(err, ERR_CONFIG,
-			       "addressing: the endpoint has no name before which the bucket could "
-			       "stand: \"path\" is needed");
+		return err_set(
+			err, ERR_CONFIG,
+			"addressing: the endpoint is an IP address, so the bucket cannot be part "
+			"of its name: use \"path\"");
 	if (!source->endpoint_host && strchr(source->bucket, '.'))
-		return err_set(err, ERR_CONFIG,
-			       "addressing: the certificates of AWS do not cover buckets with a "
-			       "\".\": \"path\" is needed");
+		return err_set(
+			err, ERR_CONFIG,
+			"addressing: AWS's certificates do not cover buckets with a \".\": use "
+			"\"path\"");
 	return 0;
 }
 
-/* At AWS as AWS wants it; elsewhere as works everywhere. */
+/* AWS wants virtual addressing; the path works with every other service. */
 static bool is_virtual_by_itself(const struct s3_source *source)
 {
-	return (!source->endpoint_host || s3_is_aws_host(source->endpoint_host)) &&
+	return (!source->endpoint_host || aws_is_host(source->endpoint_host)) &&
 	       s3_is_dns_bucket(source->bucket) && !strchr(source->bucket, '.');
 }
 
@@ -130,7 +131,7 @@ int s3_addressing_choose(struct s3_source *source, enum s3_addressing addressing
 
 /* ---- a request's address ---- */
 
-/* The place of region as a part of its own in a host's name; NULL: it is not there. */
+/* Where the region is a component of the host name; NULL: nowhere. */
 static const char *find_region(const char *host, const char *region)
 {
 	size_t len = strlen(region);
@@ -142,7 +143,7 @@ static const char *find_region(const char *host, const char *region)
 	return NULL;
 }
 
-/* The endpoint of another region has another name, where the name holds the region at all. */
+/* The endpoint with its region replaced, if its name contains one. */
 static char *host_elsewhere(const struct s3_source *source, const char *region)
 {
 	const char *host = source->endpoint_host, *home = source->home_region;
@@ -162,7 +163,7 @@ static char *host_of(const struct s3_source *source, const char *region)
 
 	if (source->endpoint_host)
 		return host_elsewhere(source, region);
-	if (asprintf(&ret, "s3.%s.%s", region, s3_aws_domain(region)) < 0)
+	if (asprintf(&ret, "s3.%s.%s", region, aws_domain(region)) < 0)
 		return NULL;
 	return ret;
 }

@@ -1,8 +1,8 @@
 /*
- * s3_address: which host and path a request for the object of a source goes to.
+ * s3_address: the host and path of requests for the object of a source.
  *
- * A host is only ever made of what the configuration says and of a region's name, never of what a
- * service answers: credentials go nowhere else.
+ * A host is composed of the configuration and the name of a region, and of nothing else that a
+ * service answers, so that credentials never go elsewhere.
  */
 #ifndef FETCHERS_S3_S3_ADDRESS_H
 #define FETCHERS_S3_S3_ADDRESS_H
@@ -10,14 +10,14 @@
 #include "base/err.h"
 #include "fetchers/s3/s3_source.h"
 
-/* Takes the option endpoint apart into is_tls, endpoint_host and prefix; NULL: AWS. ERR_CONFIG. */
+/* Splits the option endpoint into is_tls, endpoint_host and prefix; NULL: AWS. ERR_CONFIG. */
 int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err *err);
 
-/* Decides where the bucket stands. ERR_CONFIG if it cannot stand where addressing wants it. */
+/* Sets is_virtual. ERR_CONFIG if the bucket does not allow this addressing. */
 int s3_addressing_choose(struct s3_source *source, enum s3_addressing addressing, struct err *err);
 
 struct s3_address {
-	char *host; /* owned; as the Host header says it */
+	char *host; /* owned; as in the Host header */
 	char *path; /* owned; not encoded */
 };
 

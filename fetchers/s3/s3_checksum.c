@@ -7,14 +7,16 @@
 #include <openssl/evp.h>
 #include <zlib.h>
 
-#define PARTS_MAX 10000 /* of one upload, as S3 has it */
+#include "fetchers/shared/base64.h"
+
+#define PARTS_MAX 10000 /* of one upload, by S3's rules */
 #define NAME_SIZE 16
 
 struct s3_algorithm {
 	const char *name, *header;
 	size_t bytes;
 	const EVP_MD *(*md)(void); /* NULL: a CRC */
-	uint64_t polynomial;	   /* reflected; 0: zlib has it */
+	uint64_t polynomial;	   /* reflected; 0: zlib computes it */
 };
 
 static const struct s3_algorithm algorithms[] = {
@@ -28,17 +30,17 @@ static const struct s3_algorithm algorithms[] = {
 /* One running checksum. */
 struct state {
 	EVP_MD_CTX *md; /* owned; NULL: a CRC */
-	uint64_t crc;	/* of the bytes so far, final */
+	uint64_t crc;	/* of the bytes so far */
 };
 
 struct s3_checksum {
 	struct s3_claim claim;
-	uint64_t part_bytes; /* 0: there is only one */
+	uint64_t part_bytes; /* 0: there is only one part */
 	uint64_t bytes;	     /* so far */
-	struct state inner;  /* of the part that is under way, or of the object */
+	struct state inner;  /* of the current part, or of the object */
 	struct state outer;  /* of the checksums of the parts before it */
-	/* A CRC of ours, eight bytes at a time: table[n][b] is what b does to it from n bytes
-	 * ahead. */
+	/* For CRCs that are computed here, eight bytes at a time: table[n][b] is the effect of
+	 * byte b followed by n more bytes. */
 	uint64_t table[8][256];
 };
 
@@ -54,22 +56,19 @@ const char *s3_claim_name(const struct s3_claim *claim)
 	return claim->algorithm->name;
 }
 
-/* Base64 of n bytes, and what stands behind it. */
+/* Decodes the base64 of n bytes at the beginning of text. Returns its end; NULL: invalid. */
 static const char *decode(const char *text, size_t n, uint8_t *ret)
 {
-	static const char alphabet[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t len = (n + 2) / 3 * 4, pad = (3 - n % 3) % 3;
-	uint8_t bytes[S3_CHECKSUM_BYTES_MAX + 3];
+	uint8_t bytes[S3_CHECKSUM_BYTES_MAX + 4];
+	size_t len = (n + 2) / 3 * 4;
 
-	if (strspn(text, alphabet) != len - pad || strncmp(text + len - pad, "==", pad) != 0 ||
-	    EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len) < (int)n)
+	if (strnlen(text, len) != len || base64_decode(text, len, bytes) != (ssize_t)n)
 		return NULL;
 	memcpy(ret, bytes, n);
 	return text + len;
 }
 
-/* Nothing, or "-PARTS". */
+/* Parses "" or "-PARTS". */
 static bool read_parts(const char *text, uint32_t *ret)
 {
 	char *end;
@@ -115,7 +114,7 @@ static void make_table(struct s3_checksum *checksum)
 	}
 }
 
-/* All of them begin with ones and end inverted. */
+/* All of these CRCs begin with all ones and are inverted at the end. */
 static uint64_t crc_add(const struct s3_checksum *checksum, uint64_t crc, const uint8_t *data,
 			size_t len)
 {
@@ -235,7 +234,7 @@ int s3_checksum_add(struct s3_checksum *checksum, const void *data, size_t len, 
 
 	while (len > 0) {
 		uint64_t part = checksum->part_bytes, n = len;
-		/* A part ends when the next one begins: the last one has no other end either. */
+		/* A part ends when the next one begins; s3_checksum_check() ends the last one. */
 		if (part && checksum->bytes && checksum->bytes % part == 0 &&
 		    end_part(checksum, err) < 0)
 			return -1;

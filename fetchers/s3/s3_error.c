@@ -3,29 +3,6 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "fetchers/aws/xml_fields.h"
-
-/* ---- XML ---- */
-
-void s3_error_read(const char *body, size_t len, struct s3_error *ret)
-{
-	const struct xml_field texts[] = {
-		{ "Code", ret->code, sizeof(ret->code) },
-		{ "Message", ret->message, sizeof(ret->message) },
-		{ "Region", ret->region, sizeof(ret->region) },
-		{ "Endpoint", ret->endpoint, sizeof(ret->endpoint) },
-	};
-	struct xml_fields fields = {
-		.parent = "Error",
-		.fields = texts,
-		.n_fields = ARRAY_SIZE(texts),
-	};
-
-	*ret = (struct s3_error){ .is_s3 = false };
-	/* What was read until something is wrong counts. */
-	if (xml_fields_read(&fields, body, len < S3_ERROR_BODY_MAX ? len : S3_ERROR_BODY_MAX) == 0)
-		ret->is_s3 = fields.has_parent;
-}
 
 /* ---- what codes mean ---- */
 
@@ -33,7 +10,7 @@ static const struct meaning {
 	const char *code;
 	enum err_kind kind;
 	enum s3_repair repair;
-	const char *advice; /* NULL: it depends; see advise() */
+	const char *advice; /* NULL: see advise() */
 } meanings[] = {
 	{ "NoSuchKey", ERR_NOT_FOUND, S3_REPAIR_NONE, NULL },
 	{ "NoSuchVersion", ERR_NOT_FOUND, S3_REPAIR_NONE,
@@ -42,9 +19,9 @@ static const struct meaning {
 	{ "InvalidBucketName", ERR_DENIED, S3_REPAIR_NONE, "check bucket" },
 	{ "AccessDenied", ERR_DENIED, S3_REPAIR_NONE, NULL },
 	{ "AllAccessDisabled", ERR_DENIED, S3_REPAIR_NONE,
-	  "the bucket's owner or the service has closed it" },
+	  "the bucket's owner or the service has disabled access" },
 	{ "AccountProblem", ERR_DENIED, S3_REPAIR_NONE,
-	  "the account has a problem that the service's support can name" },
+	  "ask the service's support about the account" },
 	{ "UserSuspended", ERR_DENIED, S3_REPAIR_NONE, "the user is suspended at the service" },
 	{ "ExpiredToken", ERR_DENIED, S3_REPAIR_KEYS,
 	  "renew the session token where the credentials come from" },
@@ -82,21 +59,20 @@ static const struct meaning *find_meaning(const char *code)
 	return NULL;
 }
 
-enum s3_repair s3_error_repair(const struct s3_error *error)
+enum s3_repair s3_error_repair(const struct aws_error *error)
 {
 	const struct meaning *meaning = find_meaning(error->code);
 
 	return meaning ? meaning->repair : S3_REPAIR_NONE;
 }
 
-/* An error page of somebody in between, or of a server that is not S3, says nothing about the
- * object. */
-static bool is_foreign(const struct s3_error_about *about, const struct s3_error *error)
+/* The error page of a proxy, or of a server that is not S3, says nothing about the object. */
+static bool is_foreign(const struct s3_error_about *about, const struct aws_error *error)
 {
-	return about->has_body && !error->is_s3;
+	return about->has_body && !error->is_found;
 }
 
-static enum err_kind kind_of(const struct s3_error_about *about, const struct s3_error *error)
+static enum err_kind kind_of(const struct s3_error_about *about, const struct aws_error *error)
 {
 	const struct meaning *meaning = find_meaning(error->code);
 	int status = about->status;
@@ -105,7 +81,7 @@ static enum err_kind kind_of(const struct s3_error_about *about, const struct s3
 		return meaning->kind;
 	if (status == 404 || status == 410 || (status == 405 && about->is_deleted))
 		return is_foreign(about, error) ? ERR_UNREACHABLE : ERR_NOT_FOUND;
-	/* 412 and 416: the object is no longer the one that was asked about. */
+	/* 412 and 416: the object has changed. */
 	if (status >= 500 || status == 408 || status == 412 || status == 416 || status == 425 ||
 	    status == 429)
 		return ERR_BUSY;
@@ -115,8 +91,8 @@ static enum err_kind kind_of(const struct s3_error_about *about, const struct s3
 static const char *advise_denied(const struct s3_error_about *about)
 {
 	if (about->is_anonymous)
-		return "only a bucket policy that allows s3:GetObject to everybody lets anonymous "
-		       "readers in; or set anonymous = false";
+		return "anonymous readers need a bucket policy that allows s3:GetObject to "
+		       "everybody; or set anonymous = false";
 	if (about->has_sse_key)
 		return "allow s3:GetObject on it, and check that sse_c_key_file holds its key";
 	if (about->has_version_id)
@@ -129,7 +105,7 @@ static const char *advise_denied(const struct s3_error_about *about)
 	       "requester_pays is needed";
 }
 
-/* What is wrong with a request for an object is most often its encryption. */
+/* The usual reason is the encryption. */
 static const char *advise_request(const struct s3_error_about *about)
 {
 	return about->has_sse_key ? "if the object is not encrypted with a key of yours, leave out "
@@ -160,13 +136,13 @@ static const char *advise_status(const struct s3_error_about *about)
 					 : "check bucket and key";
 	case 412:
 	case 416:
-		return "it has changed meanwhile";
+		return "it has changed in the meantime";
 	}
 	return about->status >= 500 || about->status == 429 ? "it is tried again"
 							    : "is endpoint an S3 service?";
 }
 
-static const char *advise(const struct s3_error_about *about, const struct s3_error *error)
+static const char *advise(const struct s3_error_about *about, const struct aws_error *error)
 {
 	const struct meaning *meaning = find_meaning(error->code);
 
@@ -181,18 +157,18 @@ static const char *advise(const struct s3_error_about *about, const struct s3_er
 	if (strncmp(error->code, "KMS.", 4) == 0)
 		return "check the KMS key: enabled, in the bucket's region, kms:Decrypt allowed";
 	if (is_foreign(about, error) && kind_of(about, error) != ERR_BUSY)
-		return "this is no answer of S3: check endpoint and proxy";
+		return "the answer is not from S3: check endpoint and proxy";
 	return advise_status(about);
 }
 
-int s3_error_set(struct err *err, const struct s3_error_about *about, const struct s3_error *error)
+int s3_error_set(struct err *err, const struct s3_error_about *about, const struct aws_error *error)
 {
 	bool is_elsewhere = *about->bucket_region &&
 			    strcmp(about->bucket_region, about->region) != 0;
 	char region[128];
 
 	snprintf(region, sizeof(region),
-		 "it was signed for %s, and the bucket is in %s: set region", about->region,
+		 "it was signed for %s, but the bucket is in %s: set region", about->region,
 		 about->bucket_region);
 	return err_set(err, kind_of(about, error), "%s: %d%s%s%s%s%s: %s", about->what,
 		       about->status, *error->code ? " " : "", error->code,

@@ -2,17 +2,16 @@
  * The life of a download:
  *
  *	GET ─┬─ 304 ────────────────────────────────────────────────────────────► unchanged
- *	     └─ 200 ── all of it, or its beginning while workers fetch the rest
- *	               in ranges (s3_parts.h) ── checksum ─┬─ right, or none ───► updated
+ *	     └─ 200 ── all of it, or its beginning while workers fetch the rest in
+ *	               ranges (s3_parallel.h) ── checksum ─┬─ right, or none ───► updated
  *	                                                   └─ wrong ── once more, then refused
  *
- * Version, size and checksum are what the one 200 (or the 206 that goes on with an interrupted
- * download) says; every other request of the try has If-Match on its ETag. When the object changes
- * meanwhile, the bytes are thrown away and the try begins again; the third one is a single
- * transfer, which no overwriting can disturb. What is computed of a checksum is part of the
- * validator, so that a download that was interrupted is checked as a whole all the same.
+ * Version, size and checksum come from the one 200 response, or from the 206 that resumes an
+ * interrupted download. Every other request of the try has If-Match with its ETag. If the object
+ * changes meanwhile, the bytes are dropped and the next try begins. From the third one on there are
+ * no ranges: a single transfer is not disturbed when the object is overwritten. The state of the
+ * checksum is part of the validator, so that a resumed download is checked as a whole.
  */
-#include "fetchers/http/media_type.h"
 #include "fetchers/s3/s3_object.h"
 
 #include <ctype.h>
@@ -22,17 +21,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "fetchers/http/http_cache.h"
-#include "fetchers/s3/s3_parts.h"
+#include "http/http_field.h"
+#include "fetchers/s3/s3_parallel.h"
 #include "fetchers/s3/s3_request.h"
 #include "fetchers/s3/s3_verify.h"
+#include "fetchers/shared/media_type.h"
 
-/* What one transfer has to bring for ranges to be of no use: the network, not the service, would be
- * shared among them. */
+/* When one transfer is this fast, ranges gain nothing: the network is the limit, not the service. */
 #define FAST_BYTES_PER_MS (200 * 1024)
 
 #define TRIES	     6
-#define TRIES_RANGES 2 /* of these, with ranges */
+#define TRIES_RANGES 2 /* the first ones, which may use ranges */
 #define SIZE_UNKNOWN UINT64_MAX
 #define LINE_SIZE    (VERSION_SIZE + 32)
 
@@ -46,21 +45,21 @@ struct download {
 
 	struct s3_verify verify;
 	unsigned tries;
-	bool is_one_transfer; /* no ranges any more */
-	bool was_wrong;	      /* the checksum */
+	bool is_one_transfer; /* ranges are not used any more */
+	bool was_wrong;	      /* the checksum of an earlier try */
 
-	/* Of the try under way. */
-	char etag[VERSION_SIZE]; /* of the bytes in the sink; empty: none that is strong */
-	uint64_t offset;	 /* at which it began */
-	uint64_t at;		 /* bytes in the sink */
-	uint64_t size;		 /* of the object */
-	uint64_t stop_at;	 /* where the first transfer ends */
-	uint64_t judge_at;	 /* where it is known whether that is fast; SIZE_UNKNOWN: never */
-	int64_t began_ms;	 /* when the first byte was due */
-	struct s3_parts *parts;	 /* owned; what stands behind stop_at; NULL: nothing */
+	/* The current try. */
+	char etag[VERSION_SIZE];  /* of the bytes in the sink; empty: no strong one */
+	uint64_t offset;	  /* where it began */
+	uint64_t at;		  /* bytes in the sink */
+	uint64_t size;		  /* of the object */
+	uint64_t stop_at;	  /* where the first transfer ends */
+	uint64_t judge_at;	  /* where its speed is measured; SIZE_UNKNOWN: never */
+	int64_t began_ms;	  /* when the body began; boot clock */
+	struct s3_parallel *rest; /* owned; the bytes from stop_at on; NULL: none */
 	bool is_unchanged;
-	bool is_stopped; /* the first transfer, at stop_at */
-	bool is_misfit;	 /* the answer to a Range that cannot be used */
+	bool is_stopped; /* the first transfer was ended at stop_at */
+	bool is_misfit;	 /* the answer to a Range cannot be used */
 };
 
 enum step { STEP_DONE, STEP_AGAIN, STEP_FAILED };
@@ -73,7 +72,7 @@ static int fail(const struct download *download, enum err_kind kind, const char 
 	return err_set(err, kind, "GET %s: %s", s3_source_shown(download->source, shown), what);
 }
 
-/* ---- what a response says about itself ---- */
+/* ---- the response ---- */
 
 /* Decimal digits only. */
 static int64_t order_key_of(const char *version)
@@ -106,7 +105,7 @@ static void describe_response(struct download *download, const struct http_respo
 	struct fetched *ret = download->ret;
 	const char *etag = http_header(response, "ETag");
 	const char *type = http_header(response, "Content-Type");
-	/* A 304 confirms what was asked about, and need not say what that is. */
+	/* A 304 confirms the token that was sent, and need not repeat it. */
 	const char *token = download->is_unchanged ? download->have->token : etag;
 
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s",
@@ -116,8 +115,8 @@ static void describe_response(struct download *download, const struct http_respo
 	describe_version(download, response);
 }
 
-/* A service that does not know If-None-Match: the engine finds by the digest that nothing has
- * changed, but somebody pays for the traffic. */
+/* The service ignores If-None-Match. The digest shows that nothing has changed, but the traffic may
+ * cost money. */
 static void warn_unconditional(const struct download *download)
 {
 	struct s3_source *source = download->source;
@@ -129,7 +128,7 @@ static void warn_unconditional(const struct download *download)
 	if (is_first)
 		log_event(LOG_LEVEL_WARNING, "if_none_match_ignored",
 			  LOG_STR("source", s3_source_describe(source)),
-			  LOG_STR("error", "the service sends the object although it has not "
+			  LOG_STR("error", "the service sends the object even if it has not "
 					   "changed: each check downloads it"));
 }
 
@@ -145,35 +144,35 @@ static int take_bytes(void *arg, const void *data, size_t len, struct err *err)
 	return s3_verify_add(&download->verify, data, len, err);
 }
 
-static void start_parts(struct download *download)
+static void start_ranges(struct download *download)
 {
 	struct s3_source *source = download->source;
-	struct s3_range rest = {
+	struct s3_range behind = {
 		.etag = download->etag,
-		.first = download->at + s3_parts_range_bytes(source),
+		.first = download->at + s3_parallel_range_bytes(source),
 		.end = download->size,
 		.size = download->size,
 	};
 
 	if (download->is_one_transfer || !download->etag[0] || download->size == SIZE_UNKNOWN ||
-	    download->size - download->at <= source->part_size_bytes || rest.first >= rest.end)
+	    download->size - download->at <= source->part_size_bytes || behind.first >= behind.end)
 		return;
-	download->parts = s3_parts_new(source, download->ctx, &rest);
-	if (download->parts)
-		download->stop_at = rest.first;
+	download->rest = s3_parallel_new(source, download->ctx, &behind);
+	if (download->rest)
+		download->stop_at = behind.first;
 }
 
-/* Ranges at once where the configuration wants them, else once one transfer has shown that it is
- * not fast by itself. */
-static void plan_parts(struct download *download)
+/* Uses ranges from the start if the configuration says so, otherwise when the first transfer turns
+ * out to be slow. */
+static void plan_ranges(struct download *download)
 {
 	download->stop_at = download->size;
 	download->judge_at = SIZE_UNKNOWN;
 	if (download->source->is_parallel) {
-		start_parts(download);
+		start_ranges(download);
 		return;
 	}
-	download->judge_at = download->at + s3_parts_range_bytes(download->source);
+	download->judge_at = download->at + s3_parallel_range_bytes(download->source);
 	download->began_ms = clock_boot_ms();
 }
 
@@ -182,8 +181,8 @@ static void judge_speed(struct download *download)
 	int64_t took_ms = clock_boot_ms() - download->began_ms;
 
 	download->judge_at = SIZE_UNKNOWN;
-	if (s3_parts_range_bytes(download->source) < (uint64_t)took_ms * FAST_BYTES_PER_MS)
-		start_parts(download);
+	if (s3_parallel_range_bytes(download->source) < (uint64_t)took_ms * FAST_BYTES_PER_MS)
+		start_ranges(download);
 }
 
 static void keep_etag(struct download *download)
@@ -200,10 +199,11 @@ static int take_whole(struct download *download, const struct http_response *res
 	int64_t length = http_length(response);
 	char shown[S3_SHOWN_SIZE];
 
-	/* First of all: a body that is refused is refused under its token. */
+	/* Must be first, so that a refused body is remembered by its token. */
 	describe_response(download, response);
 	if (!http_is_framed(response))
-		return fail(download, ERR_BAD_DATA, "the response does not say where it ends", err);
+		return fail(download, ERR_BAD_DATA, "the response does not say where its body ends",
+			    err);
 	if (media_type_take(download->source->content_types, download->ret->content_type,
 			    s3_source_shown(download->source, shown), err) < 0)
 		return -1;
@@ -221,7 +221,7 @@ static int take_whole(struct download *download, const struct http_response *res
 		return -1;
 	if (download->etag[0])
 		sink_resumable(download->sink, download->etag);
-	plan_parts(download);
+	plan_ranges(download);
 	return 0;
 }
 
@@ -229,21 +229,20 @@ static int take_rest(struct download *download, const struct http_response *resp
 		     struct err *err)
 {
 	const char *etag = http_header(response, "ETag");
-	struct s3_range range;
+	struct http_content_range range;
 
-	if (!s3_range_parse(http_header(response, "Content-Range"), &range) ||
+	if (!http_content_range_parse(http_header(response, "Content-Range"), &range) ||
 	    range.first != download->offset || range.end != range.size || !etag ||
 	    strcmp(etag, download->etag) != 0) {
 		download->is_misfit = true;
-		return fail(download, ERR_BAD_DATA, "206 with another range than was asked for",
-			    err);
+		return fail(download, ERR_BAD_DATA, "206 with another range than requested", err);
 	}
 	describe_response(download, response);
 	download->size = range.size;
 	if (sink_expect(download->sink, range.size, err) < 0)
 		return -1;
 	sink_resumable(download->sink, download->etag);
-	plan_parts(download);
+	plan_ranges(download);
 	return 0;
 }
 
@@ -262,7 +261,8 @@ static int on_headers(void *arg, const struct http_response *response, struct er
 		return 0;
 	}
 	return fail(download, ERR_BAD_DATA,
-		    status == 304 ? "304 to an unconditional request" : "206 to a whole request",
+		    status == 304 ? "304 to an unconditional request"
+				  : "206 to a request without Range",
 		    err);
 }
 
@@ -271,24 +271,25 @@ static int on_body(void *arg, const void *data, size_t len, struct err *err)
 	struct download *download = arg;
 	uint64_t wanted = download->stop_at - download->at;
 
-	if (len > wanted && !download->parts)
-		return fail(download, ERR_BAD_DATA, "more bytes than were announced", err);
+	if (len > wanted && !download->rest)
+		return fail(download, ERR_BAD_DATA, "the body is longer than announced", err);
 	if (take_bytes(download, data, len < wanted ? len : wanted, err) < 0)
 		return -1;
 	if (download->at >= download->judge_at)
 		judge_speed(download);
-	download->is_stopped = download->parts && download->at == download->stop_at;
-	return download->is_stopped ? fail(download, ERR_CANCELED, "the rest comes in ranges", err)
-				    : 0;
+	download->is_stopped = download->rest && download->at == download->stop_at;
+	return download->is_stopped
+		       ? fail(download, ERR_CANCELED, "the rest is fetched in ranges", err)
+		       : 0;
 }
 
 /* ---- one try ---- */
 
-static int ask(struct download *download, struct s3_failure *ret_failure, struct err *err)
+static int request(struct download *download, struct s3_failure *ret_failure, struct err *err)
 {
 	char condition[LINE_SIZE], range[64];
 	const char *lines[3] = { NULL };
-	const struct s3_ask request = { .headers = lines, .ret_failure = ret_failure };
+	const struct s3_request asked = { .headers = lines, .ret_failure = ret_failure };
 	const struct http_callbacks callbacks = { on_headers, on_body, download };
 
 	if (download->offset) {
@@ -300,7 +301,7 @@ static int ask(struct download *download, struct s3_failure *ret_failure, struct
 		snprintf(condition, sizeof(condition), "If-None-Match: %s", download->have->token);
 		lines[0] = condition;
 	}
-	return s3_perform(download->source, download->ctx, &request, &callbacks, err);
+	return s3_perform(download->source, download->ctx, &asked, &callbacks, err);
 }
 
 static enum step take_range(struct download *download, enum s3_range_result result)
@@ -337,8 +338,8 @@ static enum step take_verified(struct download *download, enum s3_verify_result 
 	return STEP_FAILED;
 }
 
-/* What is known afterwards is of use to another try only. */
-static enum step ask_parts(struct download *download, struct err *err)
+/* The answer can only be used by the next try. */
+static enum step ask_part_sizes(struct download *download, struct err *err)
 {
 	enum step step = take_verified(download,
 				       s3_verify_ask(&download->verify, download->size, err));
@@ -346,8 +347,8 @@ static enum step ask_parts(struct download *download, struct err *err)
 	return step == STEP_FAILED ? STEP_FAILED : STEP_AGAIN;
 }
 
-/* What is missing of the first transfer, which broke off while the workers go on. */
-static enum step mend_first(struct download *download, struct err *err)
+/* Fetches the rest of the first transfer, which broke off while the workers go on. */
+static enum step finish_first(struct download *download, struct err *err)
 {
 	const struct s3_range range = {
 		.etag = download->etag,
@@ -365,17 +366,17 @@ static enum step first_transfer(struct download *download, struct err *err)
 {
 	struct s3_failure failure = { .retry_after_ms = FETCHED_UNKNOWN };
 
-	if (ask(download, &failure, err) == 0)
+	if (request(download, &failure, err) == 0)
 		return STEP_DONE;
-	bool is_broken = download->parts && err->kind == ERR_UNREACHABLE;
+	bool is_broken = download->rest && err->kind == ERR_UNREACHABLE;
 	if (download->is_stopped || download->verify.is_asking || is_broken)
 		*err = (struct err)ERR_INIT;
 	if (download->is_stopped)
 		return STEP_DONE;
 	if (download->verify.is_asking)
-		return ask_parts(download, err);
+		return ask_part_sizes(download, err);
 	if (is_broken)
-		return mend_first(download, err);
+		return finish_first(download, err);
 	if (download->is_misfit ||
 	    (download->offset && (failure.status == 412 || failure.status == 416)))
 		return STEP_AGAIN;
@@ -383,15 +384,15 @@ static enum step first_transfer(struct download *download, struct err *err)
 	return STEP_FAILED;
 }
 
-static enum step take_parts(struct download *download, struct err *err)
+static enum step take_ranges(struct download *download, struct err *err)
 {
 	const void *data = NULL;
 	size_t len = 0;
 
-	while (download->parts) {
+	while (download->rest) {
 		enum step step = take_range(download,
-					    s3_parts_next(download->parts, &data, &len,
-							  &download->ret->retry_after_ms, err));
+					    s3_parallel_next(download->rest, &data, &len,
+							     &download->ret->retry_after_ms, err));
 		if (step != STEP_DONE || len == 0)
 			return step;
 		if (take_bytes(download, data, len, err) < 0)
@@ -406,21 +407,21 @@ static enum step try(struct download *download, struct err *err)
 
 	if (step != STEP_DONE || download->is_unchanged)
 		return step;
-	step = take_parts(download, err);
+	step = take_ranges(download, err);
 	if (step != STEP_DONE)
 		return step;
 	if (download->size != SIZE_UNKNOWN && download->at != download->size) {
-		fail(download, ERR_UNREACHABLE, "the content was cut", err);
+		fail(download, ERR_UNREACHABLE, "the transfer ended early", err);
 		return STEP_FAILED;
 	}
 	return take_verified(download, s3_verify_end(&download->verify, err));
 }
 
-/* ---- from try to try ---- */
+/* ---- tries ---- */
 
 static void release_try(struct download *download)
 {
-	s3_parts_free(steal_ptr(&download->parts));
+	s3_parallel_free(steal_ptr(&download->rest));
 	s3_verify_reset(&download->verify);
 }
 
@@ -436,7 +437,7 @@ static int start_over(struct download *download, struct err *err)
 	return sink_restart(download->sink, err);
 }
 
-/* The validator is the ETag, and on a second line the state of the checksum. */
+/* The validator is the ETag, followed by a line with the state of the checksum. */
 static void keep_state(struct download *download)
 {
 	char text[VERSION_SIZE + S3_CHECKSUM_TEXT_SIZE], state[S3_CHECKSUM_TEXT_SIZE];
@@ -447,7 +448,7 @@ static void keep_state(struct download *download)
 	sink_resumable(download->sink, text);
 }
 
-/* What an interrupted download has left in the sink. */
+/* Looks for the bytes of an interrupted download in the sink. */
 static int find_offset(struct download *download, struct err *err)
 {
 	const char *validator = NULL;
@@ -484,7 +485,7 @@ static enum step run(struct download *download, struct err *err)
 		if (start_over(download, err) < 0)
 			return STEP_FAILED;
 	}
-	fail(download, ERR_BUSY, "the object changes while it is downloaded", err);
+	fail(download, ERR_BUSY, "the object keeps changing while it is downloaded", err);
 	return STEP_FAILED;
 }
 

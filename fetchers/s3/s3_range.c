@@ -1,54 +1,34 @@
 #include "fetchers/s3/s3_range.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
+
+#include "http/http_field.h"
 
 #define TRIES	       4
-#define FIRST_PAUSE_MS 100 /* each is three times the one before */
-#define LONG_PAUSE_MS  2000
+#define FIRST_PAUSE_MS 100  /* tripled each time */
+#define LONG_PAUSE_MS  2000 /* a longer Retry-After is left to the engine */
 
 /* One call of s3_range_fetch(). */
 struct call {
 	const struct s3_range *range;
-	uint64_t at; /* so far the bytes have come */
+	uint64_t at; /* the next byte that is missing */
 	int (*take)(void *arg, const void *data, size_t len, struct err *err);
 	void *arg;
 	bool is_changed, is_unfit;
-	bool is_refused; /* by take() */
+	bool is_refused; /* take() failed */
 };
-
-bool s3_range_parse(const char *content_range, struct s3_range *ret)
-{
-	struct s3_range range = { .etag = NULL };
-	uint64_t last;
-	int end = -1;
-
-	if (!content_range || strlen(content_range) > 80 ||
-	    strncasecmp(content_range, "bytes ", 6) != 0 ||
-	    !isdigit((unsigned char)content_range[6]) ||
-	    sscanf(content_range + 6, "%" SCNu64 "-%" SCNu64 "/%" SCNu64 "%n", &range.first, &last,
-		   &range.size, &end) != 3 ||
-	    content_range[6 + end])
-		return false;
-	if (last < range.first || last >= range.size)
-		return false;
-	range.end = last + 1;
-	*ret = range;
-	return true;
-}
 
 static int on_headers(void *arg, const struct http_response *response, struct err *err)
 {
 	struct call *call = arg;
 	const char *etag = http_header(response, "ETag");
-	struct s3_range got;
+	struct http_content_range got;
 
 	if (http_status(response) == 206 && etag &&
-	    s3_range_parse(http_header(response, "Content-Range"), &got)) {
+	    http_content_range_parse(http_header(response, "Content-Range"), &got)) {
 		call->is_changed = strcmp(etag, call->range->etag) != 0 ||
 				   got.size != call->range->size;
 		call->is_unfit = got.first != call->at || got.end != call->range->end;
@@ -56,7 +36,7 @@ static int on_headers(void *arg, const struct http_response *response, struct er
 		call->is_unfit = true;
 	}
 	if (call->is_changed || call->is_unfit)
-		return err_set(err, ERR_BUSY, "another range than was asked for");
+		return err_set(err, ERR_BUSY, "the answer is another range than requested");
 	return 0;
 }
 
@@ -66,7 +46,7 @@ static int on_body(void *arg, const void *data, size_t len, struct err *err)
 
 	if (len > call->range->end - call->at) {
 		call->is_unfit = true;
-		return err_set(err, ERR_BUSY, "more bytes than the range has");
+		return err_set(err, ERR_BUSY, "the answer is longer than the range");
 	}
 	if (call->take(call->arg, data, len, err) < 0) {
 		call->is_refused = true;
@@ -76,22 +56,22 @@ static int on_body(void *arg, const void *data, size_t len, struct err *err)
 	return 0;
 }
 
-/* Asks for what is missing. */
+/* Requests the missing bytes. */
 static int ask(struct call *call, struct s3_source *source, struct fetch_ctx *ctx,
 	       struct s3_failure *ret_failure, struct err *err)
 {
 	char range[64], if_match[VERSION_SIZE + 16];
 	const char *const lines[] = { range, if_match, NULL };
-	const struct s3_ask request = { .headers = lines, .ret_failure = ret_failure };
+	const struct s3_request asked = { .headers = lines, .ret_failure = ret_failure };
 	const struct http_callbacks callbacks = { on_headers, on_body, call };
 
 	snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, call->at,
 		 call->range->end - 1);
 	snprintf(if_match, sizeof(if_match), "If-Match: %s", call->range->etag);
-	if (s3_perform(source, ctx, &request, &callbacks, err) < 0)
+	if (s3_perform(source, ctx, &asked, &callbacks, err) < 0)
 		return -1;
 	if (call->at != call->range->end)
-		return err_set(err, ERR_UNREACHABLE, "a range of the object was cut");
+		return err_set(err, ERR_UNREACHABLE, "the transfer of a range ended early");
 	return 0;
 }
 
@@ -126,7 +106,7 @@ enum s3_range_result s3_range_fetch(struct s3_source *source, struct fetch_ctx *
 			return S3_RANGE_OK;
 		if (call.is_changed || failure.status == 412 || failure.status == 416)
 			return S3_RANGE_CHANGED;
-		/* What is wrong with this answer is not wrong with the object. */
+		/* The answer is wrong, not the object. */
 		if (call.is_unfit || (err->kind == ERR_BAD_DATA && !call.is_refused))
 			return S3_RANGE_UNFIT;
 		if (i == TRIES || !may_retry(&call, &failure, err))

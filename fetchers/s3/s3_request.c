@@ -4,48 +4,50 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/secret.h"
 #include "base/util.h"
-#include "fetchers/http/http_cache.h"
+#include "http/http_field.h"
+#include "fetchers/aws/aws_region.h"
+#include "fetchers/aws/sigv4.h"
 #include "fetchers/s3/s3_address.h"
-#include "fetchers/s3/s3_sse.h"
+#include "fetchers/s3/s3_error.h"
+#include "fetchers/s3/s3_sse_key.h"
 
-/* A clock that is less off than this is none of the reasons for which S3 refuses a request. */
+/* S3 does not refuse a request for a smaller difference of the clocks. */
 #define SKEW_MIN_MS (INT64_C(60) * 1000)
 
 /* checksum mode, payer, three of SSE-C */
 #define N_HEADERS_MAX 5
 
-/* The answer that said no. */
+/* An error response. */
 struct refusal {
-	int status;		     /* 0: there is none */
-	char region[S3_REGION_SIZE]; /* that the service named; empty: none */
+	int status;		      /* 0: none */
+	char region[AWS_REGION_SIZE]; /* as named by the service; empty: not named */
 	int64_t date_ms, retry_after_ms;
 	bool is_deleted;
 	char *body; /* owned */
 	size_t body_len;
-	struct s3_error error;
+	struct aws_error error;
 };
 
 struct call {
 	struct s3_source *source;
 	struct fetch_ctx *ctx;
-	const struct s3_ask *ask;
+	const struct s3_request *asked;
 	const struct http_callbacks *callbacks;
 
-	/* What the next attempt signs with. */
-	char region[S3_REGION_SIZE];
+	/* For the signature of the next request. */
+	char region[AWS_REGION_SIZE];
 	int64_t clock_ahead_ms;
-	struct aws_keys *keys; /* a reference; NULL: not asked for yet, or anonymous */
+	struct aws_keys *keys; /* a reference; NULL: not known yet, or anonymous */
 
 	bool has_tried_region, has_tried_clock, has_tried_keys;
 	struct refusal refusal;
 };
 
-DEFINE_CLEANUP(struct aws_keys, aws_keys_free)
-
 static const char *method_of(const struct call *call)
 {
-	return call->ask->method ? call->ask->method : "GET";
+	return call->asked->method ? call->asked->method : "GET";
 }
 
 static const char *what_of(const struct call *call, char ret[S3_SHOWN_SIZE + 16])
@@ -64,11 +66,11 @@ static int prefix(const struct call *call, struct err *err)
 	return err_prefix(err, "%s", what_of(call, what));
 }
 
-/* ---- the answer ---- */
+/* ---- the response ---- */
 
 static bool take_region(struct refusal *refusal, const char *region)
 {
-	if (!region || !s3_is_region(region))
+	if (!region || !aws_is_region(region))
 		return false;
 	strcpy(refusal->region, region);
 	return true;
@@ -97,8 +99,8 @@ static void take_refusal(struct call *call, const struct http_response *response
 		take_location(call, refusal, http_header(response, "Location"));
 }
 
-/* With the answer, since a region that is none would be asked for ever; before its body, since the
- * other parts of the object may be asked for meanwhile. */
+/* Stores what was learned. Not before an answer came, because a wrong region would stick; not after
+ * the body, because other ranges of the object may be requested meanwhile. */
 static void remember(const struct call *call)
 {
 	struct s3_source *source = call->source;
@@ -133,14 +135,14 @@ static int on_body(void *arg, const void *data, size_t len, struct err *err)
 
 	if (!refusal->status)
 		return callbacks->on_body ? callbacks->on_body(callbacks->arg, data, len, err) : 0;
-	if (!refusal->body && !(refusal->body = malloc(S3_ERROR_BODY_MAX)))
+	if (!refusal->body && !(refusal->body = malloc(AWS_ERROR_BODY_MAX)))
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
-	if (len > S3_ERROR_BODY_MAX - refusal->body_len)
-		len = S3_ERROR_BODY_MAX - refusal->body_len;
+	if (len > AWS_ERROR_BODY_MAX - refusal->body_len)
+		len = AWS_ERROR_BODY_MAX - refusal->body_len;
 	memcpy(refusal->body + refusal->body_len, data, len);
 	refusal->body_len += len;
-	/* The rest is not waited for; of a refusal no error but this one matters. */
-	if (refusal->body_len == S3_ERROR_BODY_MAX)
+	/* Ends the transfer; run() ignores this error. */
+	if (refusal->body_len == AWS_ERROR_BODY_MAX)
 		return err_set(err, ERR_BAD_DATA, "the body of an error is too long");
 	return 0;
 }
@@ -148,9 +150,9 @@ static int on_body(void *arg, const void *data, size_t len, struct err *err)
 static void read_refusal(struct call *call)
 {
 	struct refusal *refusal = &call->refusal;
-	const struct s3_error *error = &refusal->error;
+	const struct aws_error *error = &refusal->error;
 
-	s3_error_read(refusal->body, refusal->body_len, &refusal->error);
+	aws_error_read(refusal->body, refusal->body_len, &refusal->error);
 	if (!refusal->region[0] && !take_region(refusal, error->region))
 		s3_host_region(error->endpoint, call->source->bucket, refusal->region);
 }
@@ -161,41 +163,41 @@ static void forget_refusal(struct refusal *refusal)
 	*refusal = (struct refusal){ .retry_after_ms = FETCHED_UNKNOWN };
 }
 
-/* ---- one attempt ---- */
+/* ---- one request ---- */
 
-static size_t list_headers(const struct s3_source *source, const struct s3_sse *sse,
-			   struct sigv4_pair ret[N_HEADERS_MAX])
+static size_t list_headers(const struct s3_source *source, const struct s3_sse_key *sse,
+			   struct uri_pair ret[N_HEADERS_MAX])
 {
 	static const char customer[] = "x-amz-server-side-encryption-customer-algorithm";
 	size_t n = 0;
 
 	if (source->checksum != S3_CHECKSUM_OFF)
-		ret[n++] = (struct sigv4_pair){ "x-amz-checksum-mode", "ENABLED" };
+		ret[n++] = (struct uri_pair){ "x-amz-checksum-mode", "ENABLED" };
 	if (source->requester_pays)
-		ret[n++] = (struct sigv4_pair){ "x-amz-request-payer", "requester" };
+		ret[n++] = (struct uri_pair){ "x-amz-request-payer", "requester" };
 	if (!source->sse_c_key_file)
 		return n;
-	ret[n++] = (struct sigv4_pair){ customer, "AES256" };
-	ret[n++] = (struct sigv4_pair){ "x-amz-server-side-encryption-customer-key", sse->key };
-	ret[n++] = (struct sigv4_pair){ "x-amz-server-side-encryption-customer-key-MD5", sse->md5 };
+	ret[n++] = (struct uri_pair){ customer, "AES256" };
+	ret[n++] = (struct uri_pair){ "x-amz-server-side-encryption-customer-key", sse->key };
+	ret[n++] = (struct uri_pair){ "x-amz-server-side-encryption-customer-key-MD5", sse->md5 };
 	return n;
 }
 
-static int sign(const struct call *call, const struct s3_address *address, const struct s3_sse *sse,
-		struct sigv4_signed *ret, struct err *err)
+static int sign(const struct call *call, const struct s3_address *address,
+		const struct s3_sse_key *sse, struct sigv4_signed *ret, struct err *err)
 {
 	const struct s3_source *source = call->source;
-	const struct s3_ask *ask = call->ask;
-	struct sigv4_pair headers[N_HEADERS_MAX];
-	_cleanup_free_ struct sigv4_pair *query = calloc(ask->n_query + 1, sizeof(*query));
-	size_t n_query = ask->n_query;
+	const struct s3_request *asked = call->asked;
+	struct uri_pair headers[N_HEADERS_MAX];
+	_cleanup_free_ struct uri_pair *query = calloc(asked->n_query + 1, sizeof(*query));
+	size_t n_query = asked->n_query;
 
 	if (!query)
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
 	if (n_query)
-		memcpy(query, ask->query, n_query * sizeof(*query));
+		memcpy(query, asked->query, n_query * sizeof(*query));
 	if (source->version_id)
-		query[n_query++] = (struct sigv4_pair){ "versionId", source->version_id };
+		query[n_query++] = (struct uri_pair){ "versionId", source->version_id };
 
 	const struct sigv4_request request = {
 		.method = method_of(call),
@@ -224,7 +226,7 @@ static int perform(struct call *call, const char *url, const struct sigv4_signed
 		.method = method_of(call),
 		.url = url,
 		.headers = (const char *const *)signed_request->headers,
-		.public_headers = call->ask->headers,
+		.public_headers = call->asked->headers,
 		.user_agent = "rptfs/" RPTFS_VERSION,
 		.ca_file = source->ca_file,
 		.proxy = source->proxy,
@@ -241,20 +243,20 @@ static int perform(struct call *call, const char *url, const struct sigv4_signed
 	return http_perform(call->ctx->http, &request, &callbacks, err);
 }
 
-static int attempt(struct call *call, struct err *err)
+static int request_once(struct call *call, struct err *err)
 {
 	_cleanup_(s3_address_release) struct s3_address address = S3_ADDRESS_INIT;
 	_cleanup_(sigv4_signed_release) struct sigv4_signed signed_request = SIGV4_SIGNED_INIT;
-	_cleanup_(s3_sse_wipe) struct s3_sse sse = { .key = "" };
+	_cleanup_secret_ struct s3_sse_key *sse = NULL;
 	_cleanup_free_ char *url = NULL;
 	const struct s3_source *source = call->source;
 
 	if (!call->keys && aws_chain_keys(source->chain, call->ctx, &call->keys, err) < 0)
 		return prefix(call, err);
-	if (source->sse_c_key_file && s3_sse_read(source->sse_c_key_file, &sse, err) < 0)
+	if (source->sse_c_key_file && s3_sse_key_read(&sse, source->sse_c_key_file, err) < 0)
 		return prefix(call, err);
 	if (s3_address_make(source, call->region, &address, err) < 0 ||
-	    sign(call, &address, &sse, &signed_request, err) < 0)
+	    sign(call, &address, sse, &signed_request, err) < 0)
 		return prefix(call, err);
 	if (asprintf(&url, "%s%s%s", s3_scheme(source), address.host, signed_request.target) < 0) {
 		url = NULL;
@@ -263,9 +265,9 @@ static int attempt(struct call *call, struct err *err)
 	return perform(call, url, &signed_request, err);
 }
 
-/* ---- what can be mended ---- */
+/* ---- corrections ---- */
 
-static bool mend_region(struct call *call)
+static bool correct_region(struct call *call)
 {
 	const struct refusal *refusal = &call->refusal;
 	int status = refusal->status;
@@ -279,7 +281,7 @@ static bool mend_region(struct call *call)
 	return true;
 }
 
-static bool mend_clock(struct call *call)
+static bool correct_clock(struct call *call)
 {
 	const struct refusal *refusal = &call->refusal;
 
@@ -303,9 +305,9 @@ static bool is_same_key(const struct aws_keys *a, const struct aws_keys *b)
 	       strcmp(a->secret_key, b->secret_key) == 0;
 }
 
-/* Only other keys make another attempt worth while. A HEAD with keys that have expired is a 400
- * without a reason. */
-static bool mend_keys(struct call *call)
+/* A second request makes sense only with other keys. S3 answers a HEAD with expired keys with a 400
+ * that names no reason. */
+static bool correct_keys(struct call *call)
 {
 	const struct refusal *refusal = &call->refusal;
 	_cleanup_(aws_keys_free_cleanup) struct aws_keys *old = NULL;
@@ -322,9 +324,9 @@ static bool mend_keys(struct call *call)
 	       call->keys && !is_same_key(call->keys, old);
 }
 
-static bool mend(struct call *call)
+static bool correct(struct call *call)
 {
-	return mend_region(call) || mend_clock(call) || mend_keys(call);
+	return correct_region(call) || correct_clock(call) || correct_keys(call);
 }
 
 /* ---- a call ---- */
@@ -344,7 +346,7 @@ static int refuse(const struct call *call, struct err *err)
 		.has_version_id = call->source->version_id,
 		.has_sse_key = call->source->sse_c_key_file,
 		.is_elsewhere = call->source->endpoint_host &&
-				!s3_is_aws_host(call->source->endpoint_host),
+				!aws_is_host(call->source->endpoint_host),
 	};
 
 	return s3_error_set(err, &about, &refusal->error);
@@ -354,12 +356,12 @@ static int run(struct call *call, struct err *err)
 {
 	for (;;) {
 		forget_refusal(&call->refusal);
-		int rc = attempt(call, err);
+		int rc = request_once(call, err);
 		if (!call->refusal.status || err->kind == ERR_CANCELED)
 			return rc;
 		*err = (struct err)ERR_INIT;
 		read_refusal(call);
-		if (mend(call))
+		if (correct(call))
 			continue;
 		if (cancel_requested(call->ctx->cancel))
 			return err_set(err, ERR_CANCELED, "canceled");
@@ -367,9 +369,9 @@ static int run(struct call *call, struct err *err)
 	}
 }
 
-static void tell_failure(const struct call *call)
+static void report_failure(const struct call *call)
 {
-	struct s3_failure *ret = call->ask->ret_failure;
+	struct s3_failure *ret = call->asked->ret_failure;
 	const struct refusal *refusal = &call->refusal;
 
 	if (!ret)
@@ -381,10 +383,10 @@ static void tell_failure(const struct call *call)
 	memcpy(ret->code, refusal->error.code, sizeof(ret->code));
 }
 
-int s3_perform(struct s3_source *source, struct fetch_ctx *ctx, const struct s3_ask *ask,
+int s3_perform(struct s3_source *source, struct fetch_ctx *ctx, const struct s3_request *asked,
 	       const struct http_callbacks *callbacks, struct err *err)
 {
-	struct call call = { .source = source, .ctx = ctx, .ask = ask, .callbacks = callbacks };
+	struct call call = { .source = source, .ctx = ctx, .asked = asked, .callbacks = callbacks };
 
 	pthread_mutex_lock(&source->lock);
 	strcpy(call.region, source->region);
@@ -392,7 +394,7 @@ int s3_perform(struct s3_source *source, struct fetch_ctx *ctx, const struct s3_
 	pthread_mutex_unlock(&source->lock);
 	int rc = run(&call, err);
 	if (rc < 0)
-		tell_failure(&call);
+		report_failure(&call);
 	free(call.refusal.body);
 	aws_keys_free(call.keys);
 	return rc;

@@ -4,7 +4,7 @@
 
 #include "base/util.h"
 #include "fetchers/check.h"
-#include "fetchers/http/media_type.h"
+#include "fetchers/shared/media_type.h"
 #include "fetchers/s3/s3_address.h"
 
 #define PART_SIZE_MIN	   (UINT64_C(64) << 10)
@@ -186,14 +186,14 @@ static int check(const struct s3_source *source, const struct options *options, 
 
 /* ---- where ---- */
 
-static int find_region(const struct s3_source *source, char ret[S3_REGION_SIZE], struct err *err)
+static int find_region(const struct s3_source *source, char ret[AWS_REGION_SIZE], struct err *err)
 {
 	const char *host = source->endpoint_host;
 
 	if (host && s3_host_region(host, source->bucket, ret))
 		return 0;
-	if (aws_chain_region(source->chain, ret, S3_REGION_SIZE) == 0)
-		return s3_is_region(ret)
+	if (aws_chain_region(source->chain, ret, AWS_REGION_SIZE) == 0)
+		return aws_is_region(ret)
 			       ? 0
 			       : err_set(err, ERR_CONFIG,
 					 "region: \"%s\", of the environment or the profile, is no "
@@ -209,7 +209,7 @@ static int find_region(const struct s3_source *source, char ret[S3_REGION_SIZE],
 
 static int take_region(struct s3_source *source, const char *region, struct err *err)
 {
-	if (region && !s3_is_region(region))
+	if (region && !aws_is_region(region))
 		return err_set(err, ERR_CONFIG,
 			       "region: \"%.64s\" is no region's name, such as eu-west-1", region);
 	if (region)

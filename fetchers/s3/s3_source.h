@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 #include "fetchers/aws/aws_credentials.h"
-#include "fetchers/s3/s3_name.h"
+#include "fetchers/s3/s3_bucket.h"
 #include "config/option.h"
 
 /* For people in messages: what is longer is shortened in the middle. */
@@ -46,17 +46,18 @@ struct s3_source {
 
 	/* Where; see s3_address.h. */
 	bool is_tls;
-	char *endpoint_host;		  /* owned; "host[:port]", lower case; NULL: AWS */
-	char *prefix;			  /* owned; the path before the bucket: "", "/storage/s3" */
-	char home_region[S3_REGION_SIZE]; /* as configured */
-	char *origin;			  /* owned */
-	char *url;			  /* owned; for people: "s3://bucket/key[?endpoint=…]" */
-	struct aws_chain *chain;	  /* counted */
+	char *endpoint_host; /* owned; "host[:port]", lower case; NULL: AWS */
+	char *prefix;	     /* owned; the path before the bucket: "", "/storage/s3" */
+	char home_region[AWS_REGION_SIZE]; /* as configured */
+	char *origin;			   /* owned */
+	char *url;			   /* owned; for people: "s3://bucket/key[?endpoint=…]" */
+	struct aws_chain *chain;	   /* counted */
 
-	pthread_mutex_t lock;	     /* a leaf */
-	char region[S3_REGION_SIZE]; /* guarded by lock; in use: home_region, or what was learned */
-	int64_t clock_ahead_ms;	     /* guarded by lock; the service's clock minus ours */
-	bool warned_unconditional;   /* guarded by lock; free for the use of s3_object.c */
+	pthread_mutex_t lock; /* a leaf */
+	char region
+		[AWS_REGION_SIZE]; /* guarded by lock; in use: home_region, or what was learned */
+	int64_t clock_ahead_ms;	   /* guarded by lock; the service's clock minus ours */
+	bool warned_unconditional; /* guarded by lock; free for the use of s3_object.c */
 };
 
 extern const struct option_spec s3_source_options[];

@@ -4,37 +4,18 @@
  */
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/util.h"
 #include "fetchers/s3/s3_source.h"
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* In place; "+" stands for itself. */
 static int decode(char *text, struct err *err)
 {
-	char *end = text;
-
-	for (; *text; text++) {
-		if (*text != '%') {
-			*end++ = *text;
-			continue;
-		}
-		int high = hex_digit(text[1]), low = high < 0 ? -1 : hex_digit(text[2]);
-		if (low < 0 || high + low == 0)
-			return err_set(err, ERR_CONFIG,
-				       "URL: a \"%%\" that is not followed by the two hexadecimal "
-				       "digits of a byte (a \"%%\" itself is written %%25)");
-		*end++ = (char)(high << 4 | low);
-		text += 2;
-	}
-	*end = '\0';
-	return 0;
+	if (percent_decode(text))
+		return 0;
+	return err_set(
+		err, ERR_CONFIG,
+		"URL: a \"%%\" that is not followed by the two hexadecimal digits of a byte (a "
+		"\"%%\" itself is written %%25)");
 }
 
 static int take_pair(struct options *options, char *pair, struct err *err)

@@ -5,9 +5,9 @@
 
 /* ---- parts ---- */
 
-/* What HEAD says about one part. */
+/* The answer to HEAD for one part. */
 struct part {
-	uint32_t n_parts; /* of the upload; 0: not said */
+	uint32_t n_parts; /* of the upload; 0: unknown */
 	uint64_t bytes;
 };
 
@@ -23,15 +23,15 @@ static int on_part(void *arg, const struct http_response *response, struct err *
 	return 0;
 }
 
-/* A service that refuses the question as such leaves *ret empty. */
+/* *ret stays empty if the service does not support the request. */
 static enum s3_verify_result ask_part(struct s3_verify *verify, uint32_t number, struct part *ret,
 				      struct err *err)
 {
 	char text[16], if_match[VERSION_SIZE + 16];
 	const char *const lines[] = { if_match, NULL };
-	const struct sigv4_pair query = { "partNumber", text };
+	const struct uri_pair query = { "partNumber", text };
 	struct s3_failure failure = { .status = 0 };
-	const struct s3_ask ask = {
+	const struct s3_request request = {
 		.method = "HEAD",
 		.query = &query,
 		.n_query = 1,
@@ -43,7 +43,7 @@ static enum s3_verify_result ask_part(struct s3_verify *verify, uint32_t number,
 	snprintf(text, sizeof(text), "%" PRIu32, number);
 	snprintf(if_match, sizeof(if_match), "If-Match: %s", verify->etag);
 	*ret = (struct part){ .bytes = 0 };
-	if (s3_perform(verify->source, verify->ctx, &ask, &callbacks, err) == 0)
+	if (s3_perform(verify->source, verify->ctx, &request, &callbacks, err) == 0)
 		return S3_VERIFY_OK;
 	if (failure.status == 412)
 		return S3_VERIFY_CHANGED;
@@ -67,7 +67,7 @@ enum s3_verify_result s3_verify_ask(struct s3_verify *verify, uint64_t size, str
 	return result;
 }
 
-/* Have all parts but the last the length of the first? Asks about each, until one has not. */
+/* Do all parts except the last have the length of the first? Asks for each, until one differs. */
 static enum s3_verify_result ask_others(struct s3_verify *verify, bool *ret_is_even,
 					struct err *err)
 {
@@ -122,19 +122,20 @@ int s3_verify_start(struct s3_verify *verify, const struct http_response *respon
 	if (verify->source->checksum == S3_CHECKSUM_OFF)
 		return 0;
 	if (!find_claim(response, &claim))
-		return leave_unchecked(verify, "it has no checksum (checksum = require)", err);
+		return leave_unchecked(verify, "the service sends no checksum (checksum = require)",
+				       err);
 	if (claim.n_parts > 1 && strcmp(verify->etag, etag) != 0) {
 		snprintf(verify->etag, sizeof(verify->etag), "%s", etag);
 		verify->n_parts = claim.n_parts;
 		verify->part_bytes = 0;
 		verify->is_asking = may_ask && *etag;
 		if (verify->is_asking)
-			return err_set(err, ERR_BUSY, "the parts must be known first");
+			return err_set(err, ERR_BUSY, "the size of the parts is needed first");
 	}
 	if (claim.n_parts > 1 && !verify->part_bytes)
 		return leave_unchecked(verify,
-				       "where the parts end that its checksum is about is not "
-				       "known (checksum = require)",
+				       "its checksum cannot be verified, because the size of its "
+				       "parts is unknown (checksum = require)",
 				       err);
 	return s3_checksum_new(&verify->checksum, &claim, verify->part_bytes, err);
 }
@@ -163,8 +164,8 @@ enum s3_verify_result s3_verify_end(struct s3_verify *verify, struct err *err)
 		return result;
 	if (!is_even)
 		return leave_unchecked(verify,
-				       "the parts that its checksum is about have more than one "
-				       "length (checksum = require)",
+				       "its checksum cannot be verified, because its parts differ "
+				       "in length (checksum = require)",
 				       err) < 0
 			       ? S3_VERIFY_FAILED
 			       : S3_VERIFY_OK;

@@ -1,11 +1,11 @@
 /*
- * s3_verify: is what was downloaded what the service has?
+ * s3_verify: checks a downloaded object against the checksum that the service sends.
  *
- * A composite checksum is one of the checksums of an upload's parts, but no answer to a plain GET
- * says where a part ends; HEAD with partNumber does, for one part at a time. Uploads have parts of
- * one length, with few exceptions. So the first part is asked about before the bytes come, and the
- * others only when the checksum comes out wrong, for a good object must not be refused for a wrong
- * guess. What cannot be checked is taken as it is, but with checksum = require.
+ * A composite checksum is a checksum of the checksums of an upload's parts. A plain GET does not say
+ * where a part ends; HEAD with partNumber does, for one part. Nearly all uploads have parts of equal
+ * length. So the size of the first part is requested before the download, and those of the others
+ * only if the checksum turns out wrong, because a wrong guess must not refuse a good object. An
+ * object that cannot be checked is accepted unless checksum = require.
  */
 #ifndef FETCHERS_S3_S3_VERIFY_H
 #define FETCHERS_S3_S3_VERIFY_H
@@ -20,40 +20,40 @@ struct s3_verify {
 	struct s3_source *source; /* borrowed, as ctx */
 	struct fetch_ctx *ctx;
 
-	/* Of the version that was asked about last. */
+	/* The version whose parts were last asked for. */
 	char etag[VERSION_SIZE]; /* empty: none */
 	uint32_t n_parts;
-	uint64_t part_bytes; /* the first part's; 0: the service does not say, or it cannot be */
+	uint64_t part_bytes; /* of the first part; 0: unknown, or not plausible */
 
-	struct s3_checksum *checksum; /* owned; NULL: there is nothing to check by */
-	bool is_asking;		      /* s3_verify_ask() must come first */
+	struct s3_checksum *checksum; /* owned; NULL: the object cannot be checked */
+	bool is_asking;		      /* s3_verify_ask() must be called first */
 };
 
 enum s3_verify_result {
-	S3_VERIFY_OK,	   /* right, or unchecked and taken */
-	S3_VERIFY_WRONG,   /* *err says what a second one would be refused with */
-	S3_VERIFY_CHANGED, /* the object has another version now */
-	S3_VERIFY_FAILED,  /* *err says why */
+	S3_VERIFY_OK,	   /* right, or accepted unchecked */
+	S3_VERIFY_WRONG,   /* the checksum differs; see *err */
+	S3_VERIFY_CHANGED, /* the object now has another version */
+	S3_VERIFY_FAILED,  /* see *err */
 };
 
 /*
- * To be called with the whole object's headers. -1 with is_asking: this transfer must end, and
- * another one begin after s3_verify_ask(); else the object is refused. etag is empty if it has none
- * that is strong. may_ask: there will be another one.
+ * Call it with the headers of the whole object. If it returns -1 and is_asking is set, end the
+ * transfer, call s3_verify_ask() and begin another one; without is_asking the object is refused.
+ * etag is empty if it is weak or missing. may_ask: the caller can begin another transfer.
  */
 int s3_verify_start(struct s3_verify *verify, const struct http_response *response,
 		    const char *etag, bool may_ask, struct err *err);
-/* S3_VERIFY_OK: what could be learned is known. size: of the object. */
+/* Asks for the size of the first part. size is that of the object. */
 enum s3_verify_result s3_verify_ask(struct s3_verify *verify, uint64_t size, struct err *err);
 
 int s3_verify_add(struct s3_verify *verify, const void *data, size_t len, struct err *err);
 enum s3_verify_result s3_verify_end(struct s3_verify *verify, struct err *err);
 
-/* Forgets the bytes, not the parts. */
+/* Forgets the bytes, but not the part sizes. */
 void s3_verify_reset(struct s3_verify *verify);
 
-/* Going on behind so many bytes: the state as text, and back. False: it cannot be written down; the
- * rest alone must not be taken. */
+/* Saves the state as text, and restores it after `bytes` bytes. Returns false if that is impossible;
+ * then the download cannot be resumed. */
 bool s3_verify_save(const struct s3_verify *verify, char ret[S3_CHECKSUM_TEXT_SIZE]);
 bool s3_verify_restore(struct s3_verify *verify, const char *text, uint64_t bytes);
 

@@ -173,7 +173,7 @@ const char *s3_source_describe(void *state)
 	return "s3://bucket/key";
 }
 
-static const char *fake_line(const struct s3_ask *ask, const char *name)
+static const char *fake_line(const struct s3_request *ask, const char *name)
 {
 	size_t len = strlen(name);
 
@@ -184,7 +184,7 @@ static const char *fake_line(const struct s3_ask *ask, const char *name)
 	return NULL;
 }
 
-static int fake_say(const struct s3_ask *ask, int status, enum err_kind kind, struct err *err)
+static int fake_say(const struct s3_request *ask, int status, enum err_kind kind, struct err *err)
 {
 	if (ask->ret_failure)
 		*ask->ret_failure = (struct s3_failure){
@@ -195,7 +195,8 @@ static int fake_say(const struct s3_ask *ask, int status, enum err_kind kind, st
 }
 
 /* Takes note of a request; returns the object that it is about, and what goes wrong with it. */
-static struct object fake_see(const struct s3_ask *ask, struct seen *ret, struct fault *ret_fault)
+static struct object fake_see(const struct s3_request *ask, struct seen *ret,
+			      struct fault *ret_fault)
 {
 	const char *range = fake_line(ask, "Range: bytes=");
 	struct seen seen = {
@@ -263,8 +264,9 @@ static int fake_body(const struct object *object, const struct seen *seen,
 	return 0;
 }
 
-static int fake_head(const struct object *object, const struct s3_ask *ask, const struct seen *seen,
-		     const struct http_callbacks *callbacks, struct err *err)
+static int fake_head(const struct object *object, const struct s3_request *ask,
+		     const struct seen *seen, const struct http_callbacks *callbacks,
+		     struct err *err)
 {
 	struct http_response response = { .status = 206, .object = object };
 	unsigned n = 0;
@@ -278,7 +280,7 @@ static int fake_head(const struct object *object, const struct s3_ask *ask, cons
 	return callbacks->on_headers(callbacks->arg, &response, err);
 }
 
-static int fake_answer(const struct object *object, const struct s3_ask *ask,
+static int fake_answer(const struct object *object, const struct s3_request *ask,
 		       const struct seen *seen, const struct fault *fault,
 		       const struct http_callbacks *callbacks, struct err *err)
 {
@@ -317,7 +319,7 @@ static int fake_answer(const struct object *object, const struct s3_ask *ask,
 	return fake_body(object, seen, fault, callbacks, err);
 }
 
-int s3_perform(struct s3_source *source, struct fetch_ctx *ctx, const struct s3_ask *ask,
+int s3_perform(struct s3_source *source, struct fetch_ctx *ctx, const struct s3_request *ask,
 	       const struct http_callbacks *callbacks, struct err *err)
 {
 	struct fault fault = { .kind = FAULT_NONE };

@@ -5,10 +5,10 @@
 
 #include "base/secret.h"
 #include "base/util.h"
-#include "fetchers/aws/aws_document.h"
+#include "fetchers/aws/aws_keys_json.h"
 #include "fetchers/aws/aws_keys.h"
 #include "fetchers/aws/aws_profile.h"
-#include "fetchers/aws/aws_sts_answer.h"
+#include "fetchers/aws/aws_keys_xml.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
@@ -152,15 +152,15 @@ static void test_tokens(void)
 	char *token = NULL;
 
 	put(credentials_path, "abc.def\r\n\n");
-	ok(aws_file_token(credentials_path, "token", &token, &err) == 0, "a token");
+	ok(aws_token_read(credentials_path, "token", &token, &err) == 0, "a token");
 	is_str(token, "abc.def", "without its line's end");
 	secret_free(token);
 	put(credentials_path, "abc\ndef\n");
-	ok(aws_file_token(credentials_path, "token", &token, &err) < 0, "two lines: %s", err.msg);
+	ok(aws_token_read(credentials_path, "token", &token, &err) < 0, "two lines: %s", err.msg);
 	put(credentials_path, "\n");
-	ok(aws_file_token(credentials_path, "token", &token, &err) < 0, "none: %s", err.msg);
+	ok(aws_token_read(credentials_path, "token", &token, &err) < 0, "none: %s", err.msg);
 	unlink(credentials_path);
-	ok(aws_file_token(credentials_path, "token", &token, &err) < 0 && err.kind == ERR_DENIED,
+	ok(aws_token_read(credentials_path, "token", &token, &err) < 0 && err.kind == ERR_DENIED,
 	   "no file: %s", err.msg);
 }
 
@@ -222,32 +222,32 @@ static void test_keys(void)
 static void test_documents(void)
 {
 	static const struct {
-		enum aws_document kind;
+		enum aws_json_kind kind;
 		const char *json;
 		bool is_good;
 	} cases[] = {
-		{ AWS_DOCUMENT_SERVICE,
+		{ AWS_JSON_SERVICE,
 		  "{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\","
 		  "\"Token\":\"T\",\"Expiration\":\"2040-01-01T00:00:00Z\"}",
 		  true },
-		{ AWS_DOCUMENT_PROCESS,
+		{ AWS_JSON_PROCESS,
 		  "{\"Version\":1,\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\","
 		  "\"SessionToken\":\"T\"}\n",
 		  true },
-		{ AWS_DOCUMENT_PROCESS, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\"}",
+		{ AWS_JSON_PROCESS, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"SECRET\"}",
 		  false },
-		{ AWS_DOCUMENT_SERVICE, "{\"Code\":\"Failed\",\"Message\":\"no trust\"}", false },
-		{ AWS_DOCUMENT_SERVICE, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":7}", false },
-		{ AWS_DOCUMENT_SERVICE, "{\"AccessKeyId\":\"SECRET", false },
-		{ AWS_DOCUMENT_SERVICE, "[]", false },
-		{ AWS_DOCUMENT_SERVICE, "", false },
+		{ AWS_JSON_SERVICE, "{\"Code\":\"Failed\",\"Message\":\"no trust\"}", false },
+		{ AWS_JSON_SERVICE, "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":7}", false },
+		{ AWS_JSON_SERVICE, "{\"AccessKeyId\":\"SECRET", false },
+		{ AWS_JSON_SERVICE, "[]", false },
+		{ AWS_JSON_SERVICE, "", false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct aws_keys *keys = NULL;
 		struct err err = ERR_INIT;
-		int rc = aws_document_keys(cases[i].kind, cases[i].json, strlen(cases[i].json),
-					   "document", &keys, &err);
+		int rc = aws_keys_from_json(&keys, cases[i].kind, cases[i].json,
+					    strlen(cases[i].json), "document", &err);
 		ok((rc == 0) == cases[i].is_good, "document %zu: %s", i, err.msg);
 		ok(!strstr(err.msg, "SECRET"), "no secret is said");
 		if (rc == 0)
@@ -272,14 +272,14 @@ static void test_answers(void)
 	struct aws_keys *keys = NULL;
 	struct err err = ERR_INIT;
 
-	ok(aws_sts_answer_keys(good, strlen(good), "sts", &keys, &err) == 0, "an answer: %s",
+	ok(aws_keys_from_xml(&keys, good, strlen(good), "sts", &err) == 0, "an answer: %s",
 	   err.msg);
 	is_str(keys->access_key, "ASIA", "its keys");
 	is_str(keys->secret_key, "S&ECRET", "decoded");
 	is_int(aws_keys_expire_ms(keys), INT64_C(2208988800000), "its end");
 	aws_keys_free(keys);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		ok(aws_sts_answer_keys(bad[i], strlen(bad[i]), "sts", &keys, &err) < 0 &&
+		ok(aws_keys_from_xml(&keys, bad[i], strlen(bad[i]), "sts", &err) < 0 &&
 			   err.kind == ERR_DENIED,
 		   "bad answer %zu: %s", i, err.msg);
 }
@@ -306,7 +306,7 @@ int main(void)
 		abort();
 	snprintf(config_path, sizeof(config_path), "%s/config", dir);
 	snprintf(credentials_path, sizeof(credentials_path), "%s/credentials", dir);
-	aws_document_prepare();
+	aws_keys_json_prepare();
 	test_memory();
 	test_profiles();
 	test_profile_files();

@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "fake_fetcher.h"
 #include "fetch/pipeline.h"
-#include "fetchers/http/media_type.h"
+#include "fetchers/shared/media_type.h"
 #include "fetchers/registry.h"
 
 static struct temp_store temp;
@@ -365,7 +365,7 @@ static void test_media_types(void)
 	is_int((media_type_take(good, "image/png", "http://x", &err), err.kind), ERR_BAD_DATA,
 	       "is bad data");
 	is_str(err.msg,
-	       "GET http://x: the content is of type image/png, wanted is text/*, "
+	       "GET http://x: the content type is image/png, expected text/*, "
 	       "application/vnd.x+json (content_type)",
 	       "and says what came and what was wanted");
 }

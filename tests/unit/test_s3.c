@@ -8,9 +8,10 @@
 #include "base/util.h"
 #include "fetchers/registry.h"
 #include "fetchers/s3/s3_address.h"
-#include "fetchers/s3/s3_name.h"
+#include "fetchers/s3/s3_bucket.h"
 #include "fetchers/s3/s3_source.h"
-#include "fetchers/s3/s3_sse.h"
+#include "base/secret.h"
+#include "fetchers/s3/s3_sse_key.h"
 #include "tap.h"
 
 DEFINE_CLEANUP(struct options, options_free)
@@ -99,15 +100,15 @@ static void test_refused(void)
 	       "region", "EU (Ireland)");
 	EXPECT("addressing: \"dns\" is not one of auto, path, virtual", NULL, ONE, "addressing",
 	       "dns");
-	EXPECT("addressing: the endpoint has no name before which the bucket could stand: \"path\" "
-	       "is needed",
+	EXPECT("addressing: the endpoint is an IP address, so the bucket cannot be part of "
+	       "its name: use \"path\"",
 	       NULL, ONE, "endpoint", "http://10.0.0.1:80", "addressing", "virtual");
-	EXPECT("endpoint: does not begin with http:// or https://", NULL, ONE, "endpoint",
+	EXPECT("endpoint: must begin with http:// or https://", NULL, ONE, "endpoint",
 	       "minio:9000");
-	EXPECT("endpoint: without the bucket before the host (addressing = virtual puts it there)",
-	       NULL, ONE, "endpoint", "https://one.s3.eu-west-1.amazonaws.com");
-	EXPECT("endpoint: without a query (\"?…\", \"#…\")", NULL, ONE, "endpoint",
-	       "https://localhost/?x");
+	EXPECT("endpoint: write the host without the bucket (addressing = virtual adds it)", NULL,
+	       ONE, "endpoint", "https://one.s3.eu-west-1.amazonaws.com");
+	EXPECT("endpoint: must not have a query or fragment (\"?…\", \"#…\")", NULL, ONE,
+	       "endpoint", "https://localhost/?x");
 }
 
 static void test_regions(void)
@@ -169,7 +170,7 @@ static void test_urls(void)
 	expect_url("s3://one/k?regio=r", "unknown option \"regio\"", NULL);
 	expect_url("s3://one/k?key=r", "URL: key stands before the \"?\"", NULL);
 	expect_url("s3:///k?region=r",
-		   "bucket: \"\" is no bucket's name: 3 to 63 of a-z, 0-9, \"-\" and \".\", "
+		   "bucket: \"\" is not a valid name: 3 to 63 of a-z, 0-9, \"-\" and \".\", "
 		   "beginning and ending with a letter or digit",
 		   NULL);
 }
@@ -194,7 +195,7 @@ static void test_shown(void)
 
 static void test_names(void)
 {
-	char region[S3_REGION_SIZE] = "old";
+	char region[AWS_REGION_SIZE] = "old";
 
 	ok(s3_host_region("b.s3.eu-west-1.amazonaws.com", "b", region), "virtual");
 	is_str(region, "eu-west-1", "its region");
@@ -207,12 +208,12 @@ static void test_names(void)
 		   !s3_host_region("s3..x.y", "b", region),
 	   "none at all");
 	is_str(region, "r-1", "and left alone");
-	ok(!s3_is_region("") && !s3_is_region("-a") && !s3_is_region("a.b") &&
-		   !s3_is_region("a/b") && !s3_is_region("0123456789012345678901234567890123"),
+	ok(!aws_is_region("") && !aws_is_region("-a") && !aws_is_region("a.b") &&
+		   !aws_is_region("a/b") && !aws_is_region("0123456789012345678901234567890123"),
 	   "no regions");
-	ok(s3_is_aws_host("s3.cn-north-1.amazonaws.com.cn:443") &&
-		   !s3_is_aws_host("amazonaws.com") && !s3_is_aws_host("s3.notamazonaws.com") &&
-		   !s3_is_aws_host("s3.amazonaws.com.evil.example"),
+	ok(aws_is_host("s3.cn-north-1.amazonaws.com.cn:443") && !aws_is_host("amazonaws.com") &&
+		   !aws_is_host("s3.notamazonaws.com") &&
+		   !aws_is_host("s3.amazonaws.com.evil.example"),
 	   "hosts of AWS");
 }
 
@@ -256,26 +257,28 @@ static void test_sse(void)
 					   "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDEy",
 					   "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5M*E=" };
 	struct err err = ERR_INIT;
-	struct s3_sse sse = { .key = "" };
+	struct s3_sse_key *key = NULL;
 
-	is_int(s3_sse_read(key_file(raw, 32), &sse, &err), 0, "32 bytes");
-	is_str(sse.key, base64, "in base64");
-	is_str(sse.md5, "KYvwGXoFFJ42a2u2GDWhwQ==", "and their MD5");
-	s3_sse_wipe(&sse);
-	is_int(s3_sse_read(key_file(base64, 44), &sse, &err), 0, "base64");
-	is_str(sse.key, base64, "as it is");
+	is_int(s3_sse_key_read(&key, key_file(raw, 32), &err), 0, "32 bytes");
+	is_str(key->key, base64, "in base64");
+	is_str(key->md5, "KYvwGXoFFJ42a2u2GDWhwQ==", "and their MD5");
+	secret_free(steal_ptr(&key));
+	is_int(s3_sse_key_read(&key, key_file(base64, 44), &err), 0, "base64");
+	is_str(key->key, base64, "unchanged");
+	secret_free(steal_ptr(&key));
 	_cleanup_free_ char *line = NULL;
 	if (asprintf(&line, "%s\r\n", base64) < 0)
 		abort();
-	is_int(s3_sse_read(key_file(line, 46), &sse, &err), 0, "a line of base64");
+	is_int(s3_sse_key_read(&key, key_file(line, 46), &err), 0, "a line of base64");
+	secret_free(steal_ptr(&key));
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		err = (struct err)ERR_INIT;
-		ok(s3_sse_read(key_file(bad[i], strlen(bad[i])), &sse, &err) < 0 &&
-			   err.kind == ERR_DENIED,
-		   "no key %zu: %s", i, err.msg);
+		ok(s3_sse_key_read(&key, key_file(bad[i], strlen(bad[i])), &err) < 0 &&
+			   err.kind == ERR_DENIED && !key,
+		   "invalid key %zu: %s", i, err.msg);
 	}
 	unlink(key_file("", 0));
-	ok(s3_sse_read("/nonexistent/key", &sse, &err) < 0 && err.kind == ERR_DENIED, "%s",
+	ok(s3_sse_key_read(&key, "/nonexistent/key", &err) < 0 && err.kind == ERR_DENIED, "%s",
 	   err.msg);
 }
 

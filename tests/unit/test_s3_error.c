@@ -6,17 +6,17 @@
 #include "base/util.h"
 #include "tap.h"
 
-static struct s3_error read_text(const char *body)
+static struct aws_error read_text(const char *body)
 {
-	struct s3_error error;
+	struct aws_error error;
 
-	s3_error_read(body, strlen(body), &error);
+	aws_error_read(body, strlen(body), &error);
 	return error;
 }
 
 static void test_aws(void)
 {
-	struct s3_error error = read_text(
+	struct aws_error error = read_text(
 		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 		"<Error><Code>PermanentRedirect</Code><Message>The bucket &quot;a&amp;b&#x22; must "
 		"be <![CDATA[<addressed>]]></Message><Endpoint>b.s3-eu-west-1.amazonaws.com"
@@ -26,14 +26,14 @@ static void test_aws(void)
 	is_str(error.message, "The bucket \"a&b\" must be <addressed>", "message, with entities");
 	is_str(error.endpoint, "b.s3-eu-west-1.amazonaws.com", "endpoint");
 	is_str(error.region, "", "no region");
-	ok(error.is_s3, "an error of S3");
+	ok(error.is_found, "an error of S3");
 }
 
 static void test_forms(void)
 {
-	struct s3_error error = read_text("<Error xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
-					  "<Region>eu</Region><Nested><Code>no</Code></Nested>"
-					  "<Code>A</Code><Code>B</Code></Error>trailing");
+	struct aws_error error = read_text("<Error xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
+					   "<Region>eu</Region><Nested><Code>no</Code></Nested>"
+					   "<Code>A</Code><Code>B</Code></Error>trailing");
 
 	is_str(error.code, "A", "the first of its own children");
 	is_str(error.region, "eu", "region");
@@ -41,22 +41,23 @@ static void test_forms(void)
 			  "<Error><Code>X</Code></Error></ErrorResponse>");
 	is_str(error.code, "Throttling", "wrapped, as others do");
 	error = read_text("<Error><Code>SlowDown</Code><Mess");
-	ok(error.is_s3 && strcmp(error.code, "SlowDown") == 0, "what was read of a cut one counts");
+	ok(error.is_found && strcmp(error.code, "SlowDown") == 0,
+	   "what was read of a cut one counts");
 	error = read_text("<html><body><h1>404</h1></body></html>");
-	ok(!error.is_s3 && !*error.code, "a page is none");
+	ok(!error.is_found && !*error.code, "a page is none");
 	error = read_text("not XML");
-	ok(!error.is_s3, "text is none");
+	ok(!error.is_found, "text is none");
 	error = read_text("");
-	ok(!error.is_s3, "nothing is none");
+	ok(!error.is_found, "nothing is none");
 	error = read_text("<!DOCTYPE Error [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>"
 			  "<Error><Code>&b;</Code></Error>");
-	ok(!error.is_s3, "entities of its own are not read");
+	ok(!error.is_found, "entities of its own are not read");
 }
 
 static void test_long(void)
 {
 	char body[1200] = "<Error><Code>";
-	struct s3_error error;
+	struct aws_error error;
 
 	memset(body + strlen(body), 'c', 300);
 	strcat(body, "</Code><Message>");
@@ -67,18 +68,18 @@ static void test_long(void)
 	is_int(strlen(error.code), sizeof(error.code) - 1, "a long code is cut");
 	is_int(strlen(error.message), sizeof(error.message) - 2, "between two characters");
 
-	_cleanup_free_ char *deep = calloc(1, 2 * S3_ERROR_BODY_MAX);
-	for (int i = 0; i < S3_ERROR_BODY_MAX / 2; i++)
+	_cleanup_free_ char *deep = calloc(1, 2 * AWS_ERROR_BODY_MAX);
+	for (int i = 0; i < AWS_ERROR_BODY_MAX / 2; i++)
 		strcpy(deep + 3 * i, "<a>");
 	error = read_text(deep);
-	ok(!error.is_s3, "a deep one is read no further than allowed");
+	ok(!error.is_found, "a deep one is read no further than allowed");
 }
 
 /* Broken bytes: nothing is to be found but that nothing breaks. */
 static void test_random(void)
 {
 	static const char good[] = "<Error><Code>NoSuchKey</Code><Message>m&amp;</Message></Error>";
-	struct s3_error error;
+	struct aws_error error;
 	char body[sizeof(good)];
 	unsigned seed = 3;
 	size_t longest = 0;
@@ -87,11 +88,11 @@ static void test_random(void)
 		memcpy(body, good, sizeof(good));
 		for (int n = rand_r(&seed) % 4; n >= 0; n--)
 			body[(size_t)rand_r(&seed) % sizeof(good)] = (char)rand_r(&seed);
-		s3_error_read(body, (size_t)rand_r(&seed) % sizeof(good), &error);
+		aws_error_read(body, (size_t)rand_r(&seed) % sizeof(good), &error);
 		if (strnlen(error.code, sizeof(error.code)) > longest)
 			longest = strlen(error.code);
 	}
-	ok(longest < S3_CODE_SIZE, "20,000 broken bodies");
+	ok(longest < AWS_ERROR_CODE_SIZE, "20,000 broken bodies");
 }
 
 /* ---- what is said ---- */
@@ -105,7 +106,7 @@ static const struct s3_error_about get = {
 
 static struct err say(int status, const char *code, struct s3_error_about about)
 {
-	struct s3_error error = { .is_s3 = *code };
+	struct aws_error error = { .is_found = *code };
 	struct err err = ERR_INIT;
 
 	about.status = status;
@@ -145,10 +146,10 @@ static void test_kinds(void)
 		{ 501, "NotImplemented", ERR_DENIED, "endpoint" },
 		{ 412, "PreconditionFailed", ERR_BUSY, "changed" },
 		{ 416, "InvalidRange", ERR_BUSY, "changed" },
-		{ 401, "", ERR_DENIED, "no answer of S3" },
-		{ 404, "", ERR_UNREACHABLE, "no answer of S3: check endpoint" },
-		{ 403, "", ERR_DENIED, "no answer of S3" },
-		{ 204, "", ERR_BAD_DATA, "no answer of S3" },
+		{ 401, "", ERR_DENIED, "the answer is not from S3" },
+		{ 404, "", ERR_UNREACHABLE, "the answer is not from S3: check endpoint" },
+		{ 403, "", ERR_DENIED, "the answer is not from S3" },
+		{ 204, "", ERR_BAD_DATA, "the answer is not from S3" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -192,7 +193,7 @@ static void test_about(void)
 	about.bucket_region = "us-west-2";
 	err = say(301, "PermanentRedirect", about);
 	is_str(err.msg,
-	       "GET s3://b/k: 301 PermanentRedirect: it was signed for eu-west-1, and the bucket "
+	       "GET s3://b/k: 301 PermanentRedirect: it was signed for eu-west-1, but the bucket "
 	       "is "
 	       "in us-west-2: set region",
 	       "another region");
@@ -200,7 +201,7 @@ static void test_about(void)
 
 static void test_repair(void)
 {
-	struct s3_error error = { .code = "RequestTimeTooSkewed" };
+	struct aws_error error = { .code = "RequestTimeTooSkewed" };
 
 	is_int(s3_error_repair(&error), S3_REPAIR_CLOCK, "the clock");
 	strcpy(error.code, "ExpiredToken");

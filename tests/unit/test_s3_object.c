@@ -1,6 +1,6 @@
 /* s3_object: whole objects, ranges side by side, changes, interruptions. */
 #include "fake_s3.h"
-#include "fetchers/s3/s3_parts.h"
+#include "fetchers/s3/s3_parallel.h"
 
 /* ---- one transfer ---- */
 
@@ -299,31 +299,6 @@ static void test_resume(void)
 	ok(holds(&large) && sink.restarts == 1, "bytes of no version");
 }
 
-static void test_content_range(void)
-{
-	static const char *const wrong[] = {
-		"",
-		"bytes",
-		"bytes 1-2",
-		"bytes */5",
-		"bytes 2-1/5",
-		"bytes 0-5/5",
-		"bytes 0-1/5 ",
-		"bytes 0-1/5x",
-		"bytes -1-2/5",
-		"0-1/5",
-		"bytes 0-1/*",
-	};
-	struct s3_range range = { .size = 9 };
-
-	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-		ok(!s3_range_parse(wrong[i], &range), "no range: \"%s\"", wrong[i]);
-	ok(!s3_range_parse(NULL, &range) && range.size == 9, "none at all");
-	ok(s3_range_parse("bytes 0-4/5", &range) && range.first == 0 && range.end == 5 &&
-		   range.size == 5,
-	   "a range");
-}
-
 int main(void)
 {
 	fixture_begin();
@@ -335,7 +310,6 @@ int main(void)
 	test_change();
 	test_unfit();
 	test_resume();
-	test_content_range();
 	fixture_end();
 	return tap_done();
 }

@@ -21,7 +21,7 @@
 struct vector {
 	char *name, *service, *method, *host, *region, *path, *token, *sha256;
 	char *target, *signed_names, *signature;
-	struct sigv4_pair query[PAIRS_MAX], headers[PAIRS_MAX];
+	struct uri_pair query[PAIRS_MAX], headers[PAIRS_MAX];
 	size_t n_query, n_headers;
 };
 
@@ -53,7 +53,7 @@ static char *unhex(const char *text)
 	return ret;
 }
 
-static void take_pair(struct sigv4_pair *pairs, size_t *n, char *text, bool is_hex)
+static void take_pair(struct uri_pair *pairs, size_t *n, char *text, bool is_hex)
 {
 	char *value = strchr(text, ' ');
 
@@ -175,8 +175,8 @@ static void test_vectors(void)
 static void test_unsigned(void)
 {
 	_cleanup_(sigv4_signed_release) struct sigv4_signed done = SIGV4_SIGNED_INIT;
-	const struct sigv4_pair header = { "X-Amz-Checksum-Mode", "  ENABLED " };
-	const struct sigv4_pair query = { "versionId", "+" };
+	const struct uri_pair header = { "X-Amz-Checksum-Mode", "  ENABLED " };
+	const struct uri_pair query = { "versionId", "+" };
 	const struct sigv4_request request = {
 		.method = "GET",
 		.host = "localhost",
@@ -287,8 +287,8 @@ static bool decodes_to(const char *encoded, const char *text)
 
 static bool encodes(const char *text, bool keep_slash)
 {
-	_cleanup_free_ char *encoded = malloc(SIGV4_ENCODED_SIZE(strlen(text)));
-	char *end = sigv4_encode(text, keep_slash, encoded);
+	_cleanup_free_ char *encoded = malloc(URI_ENCODED_SIZE(strlen(text)));
+	char *end = uri_encode(text, keep_slash, encoded);
 
 	return *end == '\0' && end == encoded + strlen(encoded) &&
 	       is_encoded(text, keep_slash, encoded) && decodes_to(encoded, text);
@@ -349,7 +349,7 @@ static bool signs(const struct sigv4_request *request)
 static void fuzz_requests(void)
 {
 	char path[300] = "/", texts[2 * PAIRS_MAX][40];
-	struct sigv4_pair query[PAIRS_MAX];
+	struct uri_pair query[PAIRS_MAX];
 	struct sigv4_request request = {
 		.method = "GET",
 		.host = "localhost",
@@ -371,7 +371,7 @@ static void fuzz_requests(void)
 			/* Short names come twice. */
 			random_text(texts[2 * n], next(2) ? 3 : 40);
 			random_text(texts[2 * n + 1], next(2) ? 3 : 40);
-			query[n] = (struct sigv4_pair){ texts[2 * n], texts[2 * n + 1] };
+			query[n] = (struct uri_pair){ texts[2 * n], texts[2 * n + 1] };
 		}
 		request.session_token = next(2) ? texts[0] : NULL;
 		if (!request.n_query)

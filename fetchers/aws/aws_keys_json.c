@@ -1,4 +1,4 @@
-#include "fetchers/aws/aws_document.h"
+#include "fetchers/aws/aws_keys_json.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static void wipe_in_jansson(void)
 	json_set_alloc_funcs(secret_heap_malloc, secret_heap_free);
 }
 
-void aws_document_prepare(void)
+void aws_keys_json_prepare(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -29,7 +29,7 @@ static const char *text_of(const json_t *object, const char *name)
 	return json_string_value(json_object_get(object, name));
 }
 
-/* The parser's own message may quote the text, and is left out. */
+/* Leaves out jansson's message, which may quote the text. */
 static int parse(const char *text, size_t len, const char *where, json_t **ret, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *json = json_loadb(text, len, 0, NULL);
@@ -40,7 +40,7 @@ static int parse(const char *text, size_t len, const char *where, json_t **ret, 
 	return 0;
 }
 
-/* "Code" is "Success", or says why there are no keys. */
+/* "Code" is missing, "Success", or the reason why there are no keys. */
 static int check_service(const json_t *json, const char *where, struct err *err)
 {
 	const char *code = text_of(json, "Code");
@@ -58,19 +58,19 @@ static int check_process(const json_t *json, const char *where, struct err *err)
 	return 0;
 }
 
-static int check(enum aws_document kind, const json_t *json, const char *where, struct err *err)
+static int check(enum aws_json_kind kind, const json_t *json, const char *where, struct err *err)
 {
 	switch (kind) {
-	case AWS_DOCUMENT_SERVICE:
+	case AWS_JSON_SERVICE:
 		return check_service(json, where, err);
-	case AWS_DOCUMENT_PROCESS:
+	case AWS_JSON_PROCESS:
 		break;
 	}
 	return check_process(json, where, err);
 }
 
-int aws_document_keys(enum aws_document kind, const char *json, size_t len, const char *where,
-		      struct aws_keys **ret, struct err *err)
+int aws_keys_from_json(struct aws_keys **ret, enum aws_json_kind kind, const char *json, size_t len,
+		       const char *where, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
 
@@ -80,7 +80,7 @@ int aws_document_keys(enum aws_document kind, const char *json, size_t len, cons
 		.access_key = text_of(object, "AccessKeyId"),
 		.secret_key = text_of(object, "SecretAccessKey"),
 		.session_token = text_of(object,
-					 kind == AWS_DOCUMENT_PROCESS ? "SessionToken" : "Token"),
+					 kind == AWS_JSON_PROCESS ? "SessionToken" : "Token"),
 		.expiration = text_of(object, "Expiration"),
 	};
 	return aws_keys_new(ret, &texts, where, err);

@@ -1,28 +1,22 @@
-#include "fetchers/aws/aws_file.h"
+#include "fetchers/aws/aws_files.h"
 
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/read.h"
-#include "base/secret.h"
 #include "base/files.h"
+#include "base/secret.h"
+#include "base/util.h"
+#include "fetchers/aws/aws_env.h"
+#include "fetchers/shared/secret_file.h"
 
-/* The coarsest that Linux keeps file times with. */
-#define TICK_NS	  INT64_C(10000000)
-#define TOKEN_MAX 16384
+/* The coarsest resolution in which Linux keeps file times. */
+#define TICK_NS INT64_C(10000000)
 
-const char *aws_env(const char *name)
-{
-	const char *value = getenv(name);
+/* ---- paths ---- */
 
-	return value && *value ? value : NULL;
-}
-
-/* ---- where ---- */
-
-/* *ret is the caller's, NULL if there is no home directory. */
+/* The caller frees *ret; it stays NULL if there is no home directory. */
 static int home(char **ret, struct err *err)
 {
 	const char *dir = aws_env("HOME");
@@ -37,7 +31,7 @@ static int home(char **ret, struct err *err)
 	return *ret ? 0 : err_set(err, ERR_INTERNAL, "credentials: out of memory");
 }
 
-/* *ret stays NULL if the path is in a home directory that there is not. */
+/* Expands "~/". *ret stays NULL if there is no home directory. */
 static int expand(const char *path, char **ret, struct err *err)
 {
 	_cleanup_free_ char *dir = NULL;
@@ -81,13 +75,14 @@ void aws_paths_release(struct aws_paths *paths)
 	free(steal_ptr(&paths->config));
 }
 
-/* ---- whether it has changed ---- */
+/* ---- stamps ---- */
 
 static int64_t to_ns(const struct timespec *ts)
 {
 	return (int64_t)ts->tv_sec * NS_PER_S + ts->tv_nsec;
 }
 
+/* Returns whether the file is so young that another write might leave the same stamp. */
 static bool take_one(const char *path, int64_t now_ns, struct aws_file_stamp *ret)
 {
 	struct err ignored = ERR_INIT;
@@ -126,61 +121,17 @@ bool aws_stamp_is_same(const struct aws_stamp *then, const struct aws_stamp *now
 	       is_same(&then->config, &now->config);
 }
 
-/* ---- what is in it ---- */
+/* ---- tokens ---- */
 
-static int fail(const char *path, struct err *err)
+int aws_token_read(const char *path, const char *what, char **ret, struct err *err)
 {
-	err_errno(err, "%s", path);
-	err->kind = ERR_DENIED;
-	return -1;
-}
-
-int aws_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_len, struct err *err)
-{
-	_cleanup_close_ int fd = files_open(path, err);
 	_cleanup_secret_ char *text = NULL;
-	struct stat st;
 
-	if (fd < 0) {
-		if (err->kind == ERR_BAD_DATA)
-			err->kind = ERR_DENIED;
+	if (secret_file_line(path, what, &text, err) < 0)
 		return -1;
-	}
-	if (fstat(fd, &st) < 0)
-		return fail(path, err);
-	size_t size = S_ISREG(st.st_mode) ? (size_t)st.st_size : max_bytes;
-	if (size > max_bytes)
-		return err_set(err, ERR_DENIED, "%s: more than %zu bytes", path, max_bytes);
-	text = secret_new(size + 1);
-	if (!text)
-		return err_set(err, ERR_INTERNAL, "%s: out of memory", path);
-	ssize_t len = read_full(fd, text, size);
-	if (len < 0)
-		return fail(path, err);
-	if (memchr(text, '\0', (size_t)len))
-		return err_set(err, ERR_DENIED, "%s: not a text file", path);
-	*ret_len = (size_t)len;
-	*ret = steal_ptr(&text);
-	return 0;
-}
-
-int aws_file_token(const char *path, const char *what, char **ret, struct err *err)
-{
-	_cleanup_secret_ char *text = NULL;
-	size_t len;
-
-	if (aws_file_read(path, TOKEN_MAX, &text, &len, err) < 0) {
-		if (err->kind == ERR_NOT_FOUND)
-			err->kind = ERR_DENIED;
-		return err_prefix(err, "%s", what);
-	}
-	while (len && strchr(" \t\r\n", text[len - 1]))
+	size_t len = strlen(text);
+	while (len && strchr(" \t", text[len - 1]))
 		text[--len] = '\0';
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
-			return err_set(err, ERR_DENIED, "%s: %s holds more than one line", what,
-				       path);
-	}
 	if (!len)
 		return err_set(err, ERR_DENIED, "%s: %s is empty", what, path);
 	*ret = steal_ptr(&text);

@@ -1,12 +1,10 @@
-/*
- * sigv4_encode: paths and queries as they are signed and sent. What is encoded here is encoded
- * once.
- */
+#include "fetchers/aws/uri_encode.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/util.h"
-#include "fetchers/aws/sigv4.h"
 
 static bool is_unreserved(unsigned char c)
 {
@@ -14,25 +12,20 @@ static bool is_unreserved(unsigned char c)
 	       c == '-' || c == '.' || c == '_' || c == '~';
 }
 
-char *sigv4_encode(const char *text, bool keep_slash, char *ret)
+char *uri_encode(const char *text, bool keep_slash, char *ret)
 {
-	static const char digits[] = "0123456789ABCDEF";
-
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
-		if (is_unreserved(c) || (c == '/' && keep_slash)) {
+		if (is_unreserved(c) || (c == '/' && keep_slash))
 			*ret++ = (char)c;
-			continue;
-		}
-		*ret++ = '%';
-		*ret++ = digits[c >> 4];
-		*ret++ = digits[c & 15];
+		else
+			ret = percent_encode(c, ret);
 	}
 	*ret = '\0';
 	return ret;
 }
 
-/* A pair's two encoded texts in one piece of memory. */
+/* Both encoded texts are in one allocation. */
 struct encoded_pair {
 	char *name; /* owned */
 	char *value;
@@ -46,14 +39,14 @@ static int compare_pairs(const void *a, const void *b)
 	return order ? order : strcmp(left->value, right->value);
 }
 
-static bool encode_pair(const struct sigv4_pair *pair, struct encoded_pair *ret)
+static bool encode_pair(const struct uri_pair *pair, struct encoded_pair *ret)
 {
-	ret->name = malloc(SIGV4_ENCODED_SIZE(strlen(pair->name)) +
-			   SIGV4_ENCODED_SIZE(strlen(pair->value)));
+	ret->name = malloc(URI_ENCODED_SIZE(strlen(pair->name)) +
+			   URI_ENCODED_SIZE(strlen(pair->value)));
 	if (!ret->name)
 		return false;
-	ret->value = sigv4_encode(pair->name, false, ret->name) + 1;
-	sigv4_encode(pair->value, false, ret->value);
+	ret->value = uri_encode(pair->name, false, ret->name) + 1;
+	uri_encode(pair->value, false, ret->value);
 	return true;
 }
 
@@ -75,7 +68,7 @@ static char *join_pairs(const struct encoded_pair *pairs, size_t n)
 	return ret;
 }
 
-char *sigv4_query(const struct sigv4_pair *pairs, size_t n)
+char *uri_query(const struct uri_pair *pairs, size_t n)
 {
 	_cleanup_free_ struct encoded_pair *encoded = calloc(n + 1, sizeof(*encoded));
 	char *ret = NULL;

@@ -1,4 +1,4 @@
-#include "fetchers/http/media_type.h"
+#include "fetchers/shared/media_type.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ int media_type_check(const char *const *wanted, struct err *err)
 	return 0;
 }
 
-/* The answer without its parameters. */
+/* The length of the type without parameters. */
 static size_t type_length(const char *answered)
 {
 	size_t len = strcspn(answered, ";");
@@ -65,10 +65,11 @@ int media_type_take(const char *const *wanted, const char *answered, const char 
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
 					 type == wanted ? "" : ", ", *type);
 	if (len == 0)
-		return err_set(err, ERR_BAD_DATA,
-			       "GET %s: the content has no type, wanted is %s (content_type)",
-			       shown, list);
+		return err_set(
+			err, ERR_BAD_DATA,
+			"GET %s: the response has no content type, expected %s (content_type)",
+			shown, list);
 	return err_set(err, ERR_BAD_DATA,
-		       "GET %s: the content is of type %.*s, wanted is %s (content_type)", shown,
+		       "GET %s: the content type is %.*s, expected %s (content_type)", shown,
 		       len < 64 ? (int)len : 64, answered, list);
 }

@@ -1,4 +1,4 @@
-#include "fetchers/s3/s3_name.h"
+#include "fetchers/s3/s3_bucket.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -22,64 +22,19 @@ static bool has_suffix(const char *text, size_t len, const char *suffix)
 	return len >= suffix_len && memcmp(text + len - suffix_len, suffix, suffix_len) == 0;
 }
 
-/* ---- regions and hosts ---- */
-
-bool s3_is_region(const char *region)
-{
-	size_t len = strlen(region);
-
-	if (len == 0 || len >= S3_REGION_SIZE || region[0] == '-' || region[len - 1] == '-')
-		return false;
-	for (; *region; region++) {
-		if (!is_lower_or_digit(*region) && *region != '-')
-			return false;
-	}
-	return true;
-}
-
-/* The last one is for all others. */
-static const struct {
-	const char *prefix, *domain;
-} partitions[] = {
-	{ "cn-", "amazonaws.com.cn" },	  { "us-iso-", "c2s.ic.gov" },
-	{ "us-isob-", "sc2s.sgov.gov" },  { "us-isof-", "csp.hci.ic.gov" },
-	{ "eu-isoe-", "cloud.adc-e.uk" }, { "eusc-", "amazonaws.eu" },
-	{ "", "amazonaws.com" },
-};
-
-const char *s3_aws_domain(const char *region)
-{
-	size_t i = 0;
-
-	while (!has_prefix(region, partitions[i].prefix))
-		i++;
-	return partitions[i].domain;
-}
-
-bool s3_is_aws_host(const char *host)
-{
-	size_t len = strcspn(host, ":");
-
-	for (size_t i = 0; i < ARRAY_SIZE(partitions); i++) {
-		size_t domain_len = strlen(partitions[i].domain);
-		if (len > domain_len && host[len - domain_len - 1] == '.' &&
-		    has_suffix(host, len, partitions[i].domain))
-			return true;
-	}
-	return false;
-}
+/* ---- hosts ---- */
 
 bool s3_is_address(const char *host)
 {
 	return host[0] == '[' || strspn(host, "0123456789.") == strcspn(host, ":");
 }
 
-bool s3_host_region(const char *host, const char *bucket, char ret[S3_REGION_SIZE])
+bool s3_host_region(const char *host, const char *bucket, char ret[AWS_REGION_SIZE])
 {
 	static const char *const forms[] = { "s3.dualstack.", "s3-fips.dualstack.", "s3-fips.",
 					     "s3.", "s3-" };
 	size_t bucket_len = strlen(bucket);
-	char region[S3_REGION_SIZE];
+	char region[AWS_REGION_SIZE];
 
 	if (has_prefix(host, bucket) && host[bucket_len] == '.')
 		host += bucket_len + 1;
@@ -88,13 +43,13 @@ bool s3_host_region(const char *host, const char *bucket, char ret[S3_REGION_SIZ
 			continue;
 		const char *start = host + strlen(forms[i]);
 		size_t len = strcspn(start, ".:/?");
-		/* "s3.example.com": of three labels the middle one is no region. */
+		/* The middle one of only three labels is not a region: "s3.example.com". */
 		if (start[len] != '.' || len >= sizeof(region) ||
 		    !memchr(start + len + 1, '.', strcspn(start + len + 1, ":/?")))
 			return false;
 		memcpy(region, start, len);
 		region[len] = '\0';
-		if (!s3_is_region(region))
+		if (!aws_is_region(region))
 			return false;
 		memcpy(ret, region, len + 1);
 		return true;
@@ -119,7 +74,7 @@ bool s3_is_dns_bucket(const char *bucket)
 	return true;
 }
 
-/* As AWS took them once, and other services still do. */
+/* Names that AWS once accepted, and that other services still accept. */
 static bool is_old_bucket(const char *bucket)
 {
 	size_t len = strlen(bucket);
@@ -143,14 +98,14 @@ int s3_bucket_check(const char *bucket, bool is_elsewhere, struct err *err)
 
 	if (has_prefix(bucket, "arn:"))
 		return err_set(err, ERR_CONFIG,
-			       "bucket: an ARN is not taken; of an access point write the alias "
-			       "(…-s3alias)");
+			       "bucket: ARNs are not supported; write the alias of an access "
+			       "point (…-s3alias)");
 	if (has_prefix(bucket, "s3:"))
-		return err_set(err, ERR_CONFIG, "bucket: the name only, without \"s3://\"");
+		return err_set(err, ERR_CONFIG, "bucket: write the name only, without \"s3://\"");
 	if (strchr(bucket, '/'))
 		return err_set(err, ERR_CONFIG,
-			       "bucket: \"%.64s\" has a \"/\" in it; what comes behind it belongs "
-			       "to key",
+			       "bucket: \"%.64s\" contains a \"/\"; the part behind it belongs "
+			       "in key",
 			       bucket);
 	if (!is_elsewhere && has_suffix(bucket, len, "--x-s3"))
 		return err_set(err, ERR_CONFIG,
@@ -159,14 +114,14 @@ int s3_bucket_check(const char *bucket, bool is_elsewhere, struct err *err)
 	    (is_elsewhere && is_tenant_bucket(bucket)))
 		return 0;
 	return err_set(err, ERR_CONFIG,
-		       "bucket: \"%.64s\" is no bucket's name: 3 to 63 of a-z, 0-9, \"-\" and "
+		       "bucket: \"%.64s\" is not a valid name: 3 to 63 of a-z, 0-9, \"-\" and "
 		       "\".\", beginning and ending with a letter or digit",
 		       bucket);
 }
 
 /* ---- keys ---- */
 
-/* The length of the UTF-8 sequence that text begins with (RFC 3629), 0: there is none. */
+/* The length of the UTF-8 sequence at the beginning of text (RFC 3629); 0: not UTF-8. */
 static size_t sequence(const unsigned char *text)
 {
 	static const struct {
@@ -203,8 +158,8 @@ int s3_key_check(const char *key, struct err *err)
 	if (len == 0)
 		return err_set(err, ERR_CONFIG, "key: must not be empty");
 	if (len > S3_KEY_MAX)
-		return err_set(err, ERR_CONFIG, "key: %zu bytes, and S3 takes no more than %d", len,
-			       S3_KEY_MAX);
+		return err_set(err, ERR_CONFIG, "key: %zu bytes, but S3 allows no more than %d",
+			       len, S3_KEY_MAX);
 	for (const unsigned char *at = (const unsigned char *)key; *at; at += step) {
 		step = sequence(at);
 		if (!step)

@@ -1,4 +1,4 @@
-#include "fetchers/aws/aws_sts_answer.h"
+#include "fetchers/aws/aws_keys_xml.h"
 
 #include "base/secret.h"
 #include "base/util.h"
@@ -12,7 +12,8 @@ struct answer {
 	char expiration[64];
 };
 
-/* -1: out of memory. Not whole: it is not well-formed, or a field is too long. */
+/* Returns -1 if out of memory. *ret_whole is false if the document is malformed or a field is too
+ * long. */
 static int read_answer(const char *xml, size_t len, struct answer *ret, bool *ret_whole)
 {
 	static const XML_Memory_Handling_Suite heap = {
@@ -39,8 +40,8 @@ static int read_answer(const char *xml, size_t len, struct answer *ret, bool *re
 	return 0;
 }
 
-int aws_sts_answer_keys(const char *xml, size_t len, const char *where, struct aws_keys **ret,
-			struct err *err)
+int aws_keys_from_xml(struct aws_keys **ret, const char *xml, size_t len, const char *where,
+		      struct err *err)
 {
 	_cleanup_secret_ struct answer *answer = secret_new(sizeof(*answer));
 	bool is_whole = false;
@@ -48,7 +49,8 @@ int aws_sts_answer_keys(const char *xml, size_t len, const char *where, struct a
 	if (!answer || read_answer(xml, len, answer, &is_whole) < 0)
 		return err_set(err, ERR_INTERNAL, "%s: out of memory", where);
 	if (!is_whole)
-		return err_set(err, ERR_DENIED, "%s: the answer is not what STS answers", where);
+		return err_set(err, ERR_DENIED, "%s: the answer is not a valid STS response",
+			       where);
 	struct aws_key_texts texts = {
 		.access_key = answer->access_key,
 		.secret_key = answer->secret_key,

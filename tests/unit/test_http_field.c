@@ -1,0 +1,104 @@
+/* http_field: dates, Retry-After, Content-Range. */
+#include "http/http_field.h"
+
+#include <inttypes.h>
+
+#include "tap.h"
+
+#define UNKNOWN HTTP_TIME_UNKNOWN
+
+/* Sun, 06 Nov 1994 08:49:37 GMT */
+#define NOV_1994 INT64_C(784111777000)
+
+static void test_dates(void)
+{
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} dates[] = {
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", NOV_1994 },
+		{ "Sunday, 06-Nov-94 08:49:37 GMT", NOV_1994 },
+		{ "Sun Nov  6 08:49:37 1994", NOV_1994 },
+		{ "Sun, 6 Nov 1994 08:49:37 GMT", NOV_1994 },
+		{ "  Sun, 06 Nov 1994 08:49:37 GMT  ", NOV_1994 },
+		{ "Thu, 01 Jan 1970 00:00:00 GMT", 0 },
+		{ "Fri, 31 Dec 2100 23:59:59 GMT", INT64_C(4133980799000) },
+		{ "Sun, 06 Nov 1994 08:49:37", UNKNOWN },
+		{ "Sun, 06 Nov 1994 08:49:37 CET", UNKNOWN },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT and more", UNKNOWN },
+		{ "Sun, 06 Foo 1994 08:49:37 GMT", UNKNOWN },
+		{ "Sun, 32 Nov 1994 08:49:37 GMT", UNKNOWN },
+		{ "Sun, 06 Nov 1994 24:49:37 GMT", UNKNOWN },
+		{ "Sun, 06 Nov 1900 08:49:37 GMT", UNKNOWN },
+		{ "Sun, -6 Nov 1994 08:49:37 GMT", UNKNOWN },
+		{ "1994-11-06T08:49:37Z", UNKNOWN },
+		{ "0", UNKNOWN },
+		{ "", UNKNOWN },
+		{ NULL, UNKNOWN },
+	};
+
+	for (size_t i = 0; i < sizeof(dates) / sizeof(*dates); i++)
+		is_int(http_date_ms(dates[i].text), dates[i].ms, "date \"%s\"",
+		       dates[i].text ? dates[i].text : "(none)");
+}
+
+static void test_retry_after(void)
+{
+	const char *later = "Sun, 06 Nov 1994 08:50:37 GMT";
+
+	is_int(http_retry_after_ms("120", UNKNOWN, 0), 120000, "seconds");
+	is_int(http_retry_after_ms(" 120 ", UNKNOWN, 0), 120000, "with spaces");
+	is_int(http_retry_after_ms("0", UNKNOWN, 0), 0, "zero");
+	is_int(http_retry_after_ms(later, NOV_1994, 0), 60000, "a date, from Date");
+	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 + 1000), 59000, "a date, from now");
+	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 * 2), 0, "a date in the past");
+	is_int(http_retry_after_ms("99999999999999999999999", UNKNOWN, 0), HTTP_RETRY_AFTER_MAX_MS,
+	       "not longer than a day");
+	is_int(http_retry_after_ms("-5", UNKNOWN, 0), UNKNOWN, "negative");
+	is_int(http_retry_after_ms("soon", UNKNOWN, 0), UNKNOWN, "malformed");
+	is_int(http_retry_after_ms("", UNKNOWN, 0), UNKNOWN, "empty");
+	is_int(http_retry_after_ms(NULL, UNKNOWN, 0), UNKNOWN, "missing");
+}
+
+static void test_content_range(void)
+{
+	static const char *const bad[] = {
+		"bytes 5-4/10",
+		"bytes 0-10/10",
+		"bytes 0-0/0",
+		"bytes */10",
+		"bytes 0-4/*",
+		"bytes 0-4/10 ",
+		"bytes 0-4/10x",
+		"bytes -4/10",
+		"bytes  0-4/10",
+		"items 0-4/10",
+		"bytes 0-4",
+		"bytes",
+		"bytes "
+		"0-00000000000000000000000000000000000000000000000000000000000000000000004/10",
+		"",
+		NULL,
+	};
+	struct http_content_range range = { .size = 7 };
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		ok(!http_content_range_parse(bad[i], &range) && range.size == 7,
+		   "not a range: \"%s\"", bad[i] ? bad[i] : "(none)");
+	ok(http_content_range_parse("bytes 2-5/10", &range) && range.first == 2 && range.end == 6 &&
+		   range.size == 10,
+	   "a range");
+	ok(http_content_range_parse("Bytes 0-0/1", &range) && range.first == 0 && range.end == 1,
+	   "one byte, and the unit in another case");
+	ok(http_content_range_parse("bytes 0-18446744073709551613/18446744073709551614", &range) &&
+		   range.end == UINT64_MAX - 1,
+	   "the largest numbers");
+}
+
+int main(void)
+{
+	test_dates();
+	test_retry_after();
+	test_content_range();
+	return tap_done();
+}
