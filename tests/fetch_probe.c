@@ -1,13 +1,17 @@
 /*
- * fetch_probe: runs one fetcher without anything around it, and says what came of it.
+ * fetch_probe: runs one fetcher with nothing around it and prints the result.
  *
  *	fetch_probe [-b] [-h HAVE] [-p FILE] [-v VALIDATOR] [-c MS] [-n TIMES] [-j CALLERS]
  *	            FETCHER OPTION=VALUE …
  *
- * -h asks with a version token, -p begins with the bytes of FILE in the sink (of an interrupted
- * download with VALIDATOR), -c cancels after MS milliseconds, -n asks so often, and -j by so many
- * threads (the outcome is then the last one's), -b leaves the bytes uncounted by SHA-256. Prints
- * key=value lines: result, kind, message, bytes, sha256, version, …
+ *	-h  the version token that is already known
+ *	-p  resume: FILE holds the bytes that are already in the sink, VALIDATOR is its validator
+ *	-c  cancel after MS milliseconds
+ *	-n  how often each thread fetches
+ *	-j  how many threads fetch; the printed result is that of the last fetch
+ *	-b  do not compute SHA-256
+ *
+ * Prints key=value lines: result, kind, message, bytes, sha256, version, …
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,7 +29,7 @@
 #include "http/http.h"
 #include "fetchers/registry.h"
 
-/* A sink of its own: nothing is stored. */
+/* A sink that stores nothing. */
 struct sink {
 	struct digest *digest;
 	uint64_t bytes, expected;

@@ -1,4 +1,4 @@
-/* aws_server: a small HTTP server in this process, which answers as a test's function says. */
+/* aws_server: a small HTTP server in this process; a function of the test writes the answers. */
 #ifndef TESTS_UNIT_AWS_SERVER_H
 #define TESTS_UNIT_AWS_SERVER_H
 
@@ -14,7 +14,8 @@
 #define AWS_SERVER_SIZE 65536
 
 struct aws_server {
-	/* request: head and body as they came; writes status line, headers and body. */
+	/* Gets the head and body of a request; writes status line, headers and body. An empty
+	 * answer closes the connection. */
 	void (*answer)(const char *request, char *ret, size_t size);
 	int listener;
 	uint16_t port;
@@ -95,7 +96,7 @@ __attribute__((unused)) static void aws_server_stop(struct aws_server *server)
 	close(server->listener);
 }
 
-/* A whole answer with a body. */
+/* Writes a complete answer. */
 __attribute__((unused, format(printf, 4, 5))) static void aws_server_put(char *ret, size_t size,
 									 const char *status,
 									 const char *fmt, ...)

@@ -1,9 +1,8 @@
 /*
  * fake_s3: a service with one object, behind s3_perform(), and a sink in memory.
  *
- * Takes the place of fetchers/s3/s3_request.c, of the HTTP engine's responses and of the pipeline. It
- * does what a test tells it: answers, breaks off, changes the object, ignores headers; and takes
- * note of what it was asked.
+ * Replaces fetchers/s3/s3_request.c, the responses of the HTTP engine, and the pipeline. A test
+ * scripts it: it can break off, change the object or ignore headers. It records all requests.
  */
 #ifndef TESTS_UNIT_FAKE_S3_H
 #define TESTS_UNIT_FAKE_S3_H
@@ -75,20 +74,19 @@ struct object {
 	const char *etag; /* NULL: none */
 	const uint8_t *bytes;
 	size_t size;
-	const char *header, *value; /* a further one */
+	const char *header, *value; /* another header; NULL: none */
 	const char *checksum_name, *checksum;
-	const uint32_t
-		*part_bytes; /* of the upload, 0 behind the last; NULL: partNumber is refused */
+	const uint32_t *part_bytes; /* of the upload, then 0; NULL: partNumber is refused */
 };
 
-/* What goes wrong with requests that begin at `first`. */
+/* An error for requests that begin at `first`. */
 struct fault {
 	enum { FAULT_NONE, FAULT_CUT, FAULT_BUSY, FAULT_DENIED, FAULT_FLIP, FAULT_SLOW_BUSY } kind;
 	bool of_ranges;
 	uint64_t first;
-	size_t after; /* bytes that still come */
+	size_t after; /* bytes before the error */
 	unsigned times;
-	unsigned from; /* request number so and so */
+	unsigned from; /* not before this request */
 };
 
 struct seen {
@@ -100,14 +98,14 @@ struct seen {
 #define SEEN_MAX 512
 
 static struct fake_s3 {
-	/* What it does; set while nobody asks. */
+	/* The script; set it only between downloads. */
 	struct object *object;
-	struct object *next; /* that takes its place … */
-	unsigned change_at;  /* … before request number so and so, from 1 */
+	struct object *next; /* replaces object … */
+	unsigned change_at;  /* … before this request, counted from 1 */
 	bool flips;	     /* the object changes before each range */
 	bool ignores_range, ignores_if_match, ignores_if_none_match, shifts_ranges, is_unframed;
 	int64_t retry_after_ms;
-	useconds_t takes_us; /* each body */
+	useconds_t takes_us; /* for each body */
 	struct fault faults[4];
 
 	pthread_mutex_t lock;
@@ -184,7 +182,8 @@ static const char *fake_line(const struct s3_request *ask, const char *name)
 	return NULL;
 }
 
-static int fake_say(const struct s3_request *ask, int status, enum err_kind kind, struct err *err)
+static int fake_refuse(const struct s3_request *ask, int status, enum err_kind kind,
+		       struct err *err)
 {
 	if (ask->ret_failure)
 		*ask->ret_failure = (struct s3_failure){
@@ -194,7 +193,7 @@ static int fake_say(const struct s3_request *ask, int status, enum err_kind kind
 	return err_set(err, kind, "GET s3://bucket/key: %d", status);
 }
 
-/* Takes note of a request; returns the object that it is about, and what goes wrong with it. */
+/* Records a request. Returns the object and the fault that apply to it. */
 static struct object fake_see(const struct s3_request *ask, struct seen *ret,
 			      struct fault *ret_fault)
 {
@@ -274,7 +273,7 @@ static int fake_head(const struct object *object, const struct s3_request *ask,
 	while (object->part_bytes && object->part_bytes[n])
 		n++;
 	if (seen->part_number < 1 || seen->part_number > n)
-		return fake_say(ask, 400, ERR_BAD_DATA, err);
+		return fake_refuse(ask, 400, ERR_BAD_DATA, err);
 	response.length = object->part_bytes[seen->part_number - 1];
 	snprintf(response.parts_count, sizeof(response.parts_count), "%u", n);
 	return callbacks->on_headers(callbacks->arg, &response, err);
@@ -291,12 +290,12 @@ static int fake_answer(const struct object *object, const struct s3_request *ask
 	if (fault->kind == FAULT_SLOW_BUSY)
 		usleep(100000);
 	if (fault->kind == FAULT_BUSY || fault->kind == FAULT_SLOW_BUSY)
-		return fake_say(ask, 503, ERR_BUSY, err);
+		return fake_refuse(ask, 503, ERR_BUSY, err);
 	if (fault->kind == FAULT_DENIED)
-		return fake_say(ask, 403, ERR_DENIED, err);
+		return fake_refuse(ask, 403, ERR_DENIED, err);
 	if (if_match && !fake.ignores_if_match &&
 	    (!object->etag || strcmp(if_match, object->etag) != 0))
-		return fake_say(ask, 412, ERR_BUSY, err);
+		return fake_refuse(ask, 412, ERR_BUSY, err);
 	if (if_none_match && !fake.ignores_if_none_match && object->etag &&
 	    strcmp(if_none_match, object->etag) == 0) {
 		response.status = 304;
@@ -305,7 +304,7 @@ static int fake_answer(const struct object *object, const struct s3_request *ask
 	if (seen->is_head)
 		return fake_head(object, ask, seen, callbacks, err);
 	if (seen->first >= seen->end && seen->is_range)
-		return fake_say(ask, 416, ERR_BUSY, err);
+		return fake_refuse(ask, 416, ERR_BUSY, err);
 	response.length = fake.is_unframed ? -1 : (int64_t)(seen->end - seen->first);
 	if (seen->is_range) {
 		unsigned shift = fake.shifts_ranges ? 1 : 0;
@@ -339,7 +338,7 @@ int s3_perform(struct s3_source *source, struct fetch_ctx *ctx, const struct s3_
 	return rc;
 }
 
-/* How many of the requests that were seen satisfy a condition on `s`. */
+/* The number of recorded requests that satisfy a condition on `s`. */
 #define fake_count(condition)                                   \
 	({                                                      \
 		int64_t n_ = 0;                                 \
@@ -362,7 +361,7 @@ static struct cancel cancel;
 static struct s3_source source;
 static struct sink sink;
 
-/* One call's result. */
+/* The result of the last call. */
 static enum fetch_result result;
 static struct fetched fetched;
 static struct err err;
@@ -423,13 +422,13 @@ static bool has_failed(enum err_kind kind)
 	return result == FETCH_FAILED && err.kind == kind;
 }
 
-/* What is in the sink is the beginning of the object. */
+/* Does the sink hold the beginning of the object? */
 UNUSED static bool holds_beginning(const struct object *object)
 {
 	return sink.size <= object->size && memcmp(sink.bytes, object->bytes, sink.size) == 0;
 }
 
-/* So many bytes are in the sink already. */
+/* Puts the first bytes of the object into the sink. */
 static void begin(const struct object *object, size_t bytes, const char *validator)
 {
 	memcpy(sink.bytes, object->bytes, bytes);

@@ -1,4 +1,4 @@
-/* aws_credentials: chains against scripted services in this process. */
+/* aws_credentials: chains, with scripted services in this process. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -25,7 +25,7 @@ static void put(const char *path, const char *text)
 		abort();
 }
 
-/* Written long enough ago for its times to tell it from what it was. */
+/* Waits until the file is old enough for its stamp to be reliable. */
 static void put_old(const char *path, const char *text)
 {
 	put(path, text);
@@ -86,7 +86,7 @@ static struct aws_chain *chain_for(const char *profile, const char *file)
 	return chain;
 }
 
-/* The access key that a chain gives, or the kind of its failure; of the last call. */
+/* The result of the last call: the keys, or the kind of error. */
 static char given[300];
 static struct err failure;
 
@@ -106,7 +106,7 @@ static const char *keys_of(struct aws_chain *chain)
 	return given;
 }
 
-/* Of a chain that lives for this one question. */
+/* Asks a new chain. */
 static const char *ask(const char *profile, const char *file)
 {
 	struct aws_chain *chain = chain_for(profile, file);
@@ -135,12 +135,12 @@ static void test_environment(void)
 	setenv("AWS_SECRET_ACCESS_KEY", "SECRET1", 1);
 	is_str(ask(NULL, NULL), "ENV SECRET1 -", "the environment comes first");
 	setenv("AWS_SESSION_TOKEN", "T", 1);
-	is_str(ask(NULL, NULL), "ENV SECRET1 T", "with its token");
-	is_str(ask("default", NULL), "FILE S -", "a profile that was asked for does not ask it");
+	is_str(ask(NULL, NULL), "ENV SECRET1 T", "with a session token");
+	is_str(ask("default", NULL), "FILE S -", "a named profile ignores it");
 	unsetenv("AWS_SECRET_ACCESS_KEY");
-	is_str(ask(NULL, NULL), "failed: denied", "half of it is an error");
+	is_str(ask(NULL, NULL), "failed: denied", "an access key without its secret is an error");
 	setenv("AWS_ACCESS_KEY_ID", "", 1);
-	is_str(ask(NULL, NULL), "FILE S -", "empty is not set");
+	is_str(ask(NULL, NULL), "FILE S -", "an empty variable is not set");
 }
 
 static void test_files(void)
@@ -157,24 +157,24 @@ static void test_files(void)
 	put(other_path, "[default]\naws_access_key_id = O\naws_secret_access_key = SO\n"
 			"region = r\n");
 	is_str(ask("a", NULL), "A SA -", "a profile");
-	is_str(ask("b", NULL), "failed: denied", "half a profile: %s", failure.msg);
-	is_str(ask("c", NULL), "failed: denied", "no profile: %s", failure.msg);
-	is_str(ask(NULL, NULL), "failed: denied", "no keys at all: %s", failure.msg);
-	is_str(ask(NULL, other_path), "O SO -", "a file that was asked for");
-	is_str(ask("a", other_path), "failed: denied", "is the only one: %s", failure.msg);
+	is_str(ask("b", NULL), "failed: denied", "half a pair of keys: %s", failure.msg);
+	is_str(ask("c", NULL), "failed: denied", "a missing profile: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "no keys anywhere: %s", failure.msg);
+	is_str(ask(NULL, other_path), "O SO -", "a named file");
+	is_str(ask("a", other_path), "failed: denied", "only that file is read: %s", failure.msg);
 	setenv("AWS_PROFILE", "a", 1);
 	is_str(ask(NULL, NULL), "A SA -", "AWS_PROFILE");
-	is_str(ask(NULL, other_path), "O SO -", "is not for that file");
+	is_str(ask(NULL, other_path), "O SO -", "AWS_PROFILE does not apply to a named file");
 	setenv("AWS_PROFILE", "nobody", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "has to be there: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "its profile must exist: %s", failure.msg);
 
 	chain = chain_for("a", NULL);
 	ok(aws_chain_region(chain, region, sizeof(region)) == 0, "a region");
-	is_str(region, "us-east-2", "of the profile");
+	is_str(region, "us-east-2", "the region of the profile");
 	setenv("AWS_REGION", "eu-north-1", 1);
 	aws_chain_region(chain, region, sizeof(region));
-	is_str(region, "eu-north-1", "of the environment");
-	ok(aws_chain_region(chain, region, 4) < 0, "too long for the caller");
+	is_str(region, "eu-north-1", "the region of the environment");
+	ok(aws_chain_region(chain, region, 4) < 0, "a region that does not fit the buffer");
 	aws_chain_put(chain);
 
 	if (aws_chain_get(&chain, &anonymous, &failure) < 0)
@@ -193,27 +193,27 @@ static void test_rotation(void)
 	same = chain_for(NULL, other_path);
 	ok(chain == same, "one chain for one setup");
 	aws_chain_put(same);
-	is_str(keys_of(chain), "failed: denied", "there is no file: %s", failure.msg);
+	is_str(keys_of(chain), "failed: denied", "a missing file: %s", failure.msg);
 	put(other_path, "[default]\naws_access_key_id = A\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "A S -", "a file appears: no error is remembered");
+	is_str(keys_of(chain), "A S -", "a new file is read at once");
 	put(other_path, "[default]\naws_access_key_id = B\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "B S -", "it is rewritten at once");
+	is_str(keys_of(chain), "B S -", "and when it is rewritten immediately");
 	put_old(other_path, "[default]\naws_access_key_id = C\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "C S -", "and again");
+	is_str(keys_of(chain), "C S -", "and later");
 	put_old(other_path, "[defau");
-	is_str(keys_of(chain), "failed: denied", "half written: %s", failure.msg);
-	is_str(keys_of(chain), "failed: denied", "the old keys are not used any more");
+	is_str(keys_of(chain), "failed: denied", "a half-written file: %s", failure.msg);
+	is_str(keys_of(chain), "failed: denied", "invalidates the old keys");
 	put_old(other_path, "[default]\naws_access_key_id = D\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "D S -", "whole");
+	is_str(keys_of(chain), "D S -", "until it is complete");
 	aws_chain_put(chain);
 }
 
 /* ---- services ---- */
 
-static atomic_int serial;      /* in the keys that are given */
-static atomic_int lifetime_s;  /* of what is given */
-static atomic_int status;      /* of the next answers; 200 */
-static atomic_int clock_off_s; /* of the service */
+static atomic_int serial;      /* part of the access key */
+static atomic_int lifetime_s;  /* of the keys */
+static atomic_int status;      /* of the answers; 0: no answer */
+static atomic_int clock_off_s; /* how far the service's clock is ahead */
 static char last_request[AWS_SERVER_SIZE];
 
 enum { STAMP_RFC3339, STAMP_HTTP, STAMP_HOUR };
@@ -280,9 +280,9 @@ static void test_metadata(struct aws_server *server)
 	lifetime_s = 3600;
 	status = 200;
 	is_str(ask(NULL, NULL), "A1 SECRET T", "the metadata service: %s", failure.msg);
-	is_str(ask("x", NULL), "failed: denied", "not for a profile that was asked for");
+	is_str(ask("x", NULL), "failed: denied", "is not asked for a named profile");
 	put(config_path, "[default]\nrole_arn = arn:aws:iam::1:role/x\n");
-	is_str(ask(NULL, NULL), "failed: denied", "a broken profile is not passed over: %s",
+	is_str(ask(NULL, NULL), "failed: denied", "a broken profile ends the search: %s",
 	       failure.msg);
 	unlink(config_path);
 	status = 503;
@@ -294,21 +294,23 @@ static void test_metadata(struct aws_server *server)
 	setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
 	is_str(ask(NULL, NULL), "failed: denied", "switched off: %s", failure.msg);
 	set_url("AWS_CONTAINER_CREDENTIALS_FULL_URI", server->port, "/container");
-	is_str(ask(NULL, NULL), "failed: denied", "a container endpoint that wants a token: %s",
+	is_str(ask(NULL, NULL), "failed: denied", "a container endpoint that needs a token: %s",
 	       failure.msg);
 	setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer x", 1);
-	is_str(ask(NULL, NULL), "A2 SECRET T", "that gets it");
+	is_str(ask(NULL, NULL), "A2 SECRET T", "with the token");
 	put(token_path, "Bearer y\n");
 	setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_path, 1);
-	is_str(ask(NULL, NULL), "failed: denied", "the file wins");
+	is_str(ask(NULL, NULL), "failed: denied", "the token file wins");
 	put(token_path, "Bearer x\n");
 	is_str(ask(NULL, NULL), "A3 SECRET T", "and is read each time");
 	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/x", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "another host: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "plain HTTP to another host: %s", failure.msg);
 	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1.example.com/x", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "that looks like ours: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "to a host that only looks local: %s",
+	       failure.msg);
 	setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "@example.com/x", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "a path that is a host: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "a relative URI that would extend the host: %s",
+	       failure.msg);
 }
 
 static void wait_ms(int64_t ms)
@@ -328,30 +330,31 @@ static void test_renewal(struct aws_server *server)
 	lifetime_s = 3600;
 	status = 200;
 	chain = chain_for(NULL, NULL);
-	is_str(keys_of(chain), "A1 SECRET T", "first keys: %s", failure.msg);
+	is_str(keys_of(chain), "A1 SECRET T", "the first keys: %s", failure.msg);
 	is_str(keys_of(chain), "A1 SECRET T", "are kept");
 	if (aws_chain_keys(chain, &ctx, &old, &failure) < 0)
 		abort();
 	lifetime_s = 4;
 	refuse(chain);
-	is_str(keys_of(chain), "A2 SECRET T", "refused by the service: renewed at once");
+	is_str(keys_of(chain), "A2 SECRET T", "keys refused by the service are renewed at once");
 	aws_chain_expired(chain, old);
-	is_str(keys_of(chain), "A2 SECRET T", "earlier keys say nothing of these");
-	is_str(old->access_key, "A1", "and live as long as they are used");
+	is_str(keys_of(chain), "A2 SECRET T", "a refusal of older keys does not matter");
+	is_str(old->access_key, "A1", "older keys live until they are released");
 	aws_keys_free(old);
 	refuse(chain);
-	is_str(keys_of(chain), "A2 SECRET T", "refused again: not in a loop");
+	is_str(keys_of(chain), "A2 SECRET T", "a second refusal does not renew at once");
 	wait_ms(3400); /* more than 3/4 of 4 s */
 	status = 0;
-	is_str(keys_of(chain), "A2 SECRET T", "soon over, but nobody answers: they still last");
+	is_str(keys_of(chain), "A2 SECRET T",
+	       "while the service does not answer, the old keys are used");
 	wait_ms(1500);
-	is_str(keys_of(chain), "failed: unreachable", "over");
+	is_str(keys_of(chain), "failed: unreachable", "until they expire");
 	int asked = server->requests;
-	is_str(keys_of(chain), "failed: unreachable", "an error is remembered");
-	is_int(server->requests, asked, "for a moment");
+	is_str(keys_of(chain), "failed: unreachable", "an error is kept");
+	is_int(server->requests, asked, "without asking again");
 	status = 200;
 	wait_ms(2100);
-	is_str(keys_of(chain), "A3 SECRET T", "back");
+	is_str(keys_of(chain), "A3 SECRET T", "then the service is asked again");
 	aws_chain_put(chain);
 }
 
@@ -384,7 +387,7 @@ static void test_sharing(struct aws_server *server)
 		pthread_create(&threads[i], NULL, ask_often, chain);
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
-	is_int(server->requests - asked, 3, "many callers, one search");
+	is_int(server->requests - asked, 3, "many callers cause one search");
 	aws_chain_put(chain);
 }
 
@@ -439,18 +442,19 @@ static void test_roles(struct aws_server *server)
 			 "[profile sso]\nsso_start_url = https://x\n");
 	put(credentials_path, "[base]\naws_access_key_id = BASE\naws_secret_access_key = S\n");
 	is_str(ask("role", NULL), "ASIA1 SECRET T", "a role: %s", failure.msg);
-	ok(has("POST / HTTP/1.1\r\n"), "is asked for with POST");
+	ok(has("POST / HTTP/1.1\r\n"), "uses POST");
 	ok(has("\r\n\r\nAction=AssumeRole&Version=2011-06-15&"
 	       "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr%2B1&RoleSessionName=rptfs&"
 	       "DurationSeconds=900&ExternalId=e%2F1"),
-	   "with all it needs");
-	ok(has("Credential=BASE/") && has("/us-east-1/sts/aws4_request"), "signed by its source");
+	   "with all parameters");
+	ok(has("Credential=BASE/") && has("/us-east-1/sts/aws4_request"),
+	   "signed with the keys of the source");
 	setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
 	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
 	is_str(ask("env", NULL), "ASIA2 SECRET T", "credential_source");
-	ok(has("Credential=ENV/") && has("/eu-west-3/sts/"), "in the region of the profile");
-	is_str(ask("chained", NULL), "ASIA4 SECRET T", "a role by a role");
-	ok(has("Credential=ASIA3/") && has("/cn-north-1/sts/"), "in the partition of its ARN");
+	ok(has("Credential=ENV/") && has("/eu-west-3/sts/"), "uses the region of the profile");
+	is_str(ask("chained", NULL), "ASIA4 SECRET T", "a role as the source of a role");
+	ok(has("Credential=ASIA3/") && has("/cn-north-1/sts/"), "uses the partition of the ARN");
 	is_str(ask("self", NULL), "failed: denied", "%s", failure.msg);
 	is_str(ask("a", NULL), "failed: denied", "%s", failure.msg);
 	is_str(ask("both", NULL), "failed: denied", "%s", failure.msg);
@@ -459,11 +463,12 @@ static void test_roles(struct aws_server *server)
 	is_str(ask("sso", NULL), "failed: denied", "%s", failure.msg);
 
 	clock_off_s = 7 * 3600;
-	is_str(ask("role", NULL), "ASIA5 SECRET T", "a clock that is off: %s", failure.msg);
+	is_str(ask("role", NULL), "ASIA5 SECRET T", "a wrong clock is corrected: %s", failure.msg);
 	clock_off_s = 0;
 	status = 403;
-	is_str(ask("role", NULL), "failed: denied", "refused");
-	ok(strstr(failure.msg, "AccessDenied: not you"), "in its words: %s", failure.msg);
+	is_str(ask("role", NULL), "failed: denied", "a refusal");
+	ok(strstr(failure.msg, "AccessDenied: not you"), "has the reason of the service: %s",
+	   failure.msg);
 	status = 200;
 }
 
@@ -481,9 +486,9 @@ static void test_web_identity(struct aws_server *server)
 	is_str(ask(NULL, NULL), "ASIA1 SECRET T", "web identity: %s", failure.msg);
 	ok(has("Action=AssumeRoleWithWebIdentity&") && has("&RoleSessionName=pod&") &&
 		   has("&WebIdentityToken=eyJ.SECRET"),
-	   "with its token");
-	ok(!strcasestr(last_request, "\r\nauthorization:"), "not signed");
-	is_str(ask("web", NULL), "failed: denied", "no token file: %s", failure.msg);
+	   "with the token");
+	ok(!strcasestr(last_request, "\r\nauthorization:"), "and is not signed");
+	is_str(ask("web", NULL), "failed: denied", "a missing token file: %s", failure.msg);
 }
 
 /* ---- programs ---- */
@@ -516,42 +521,43 @@ static void test_process(void)
 	status = 200;
 	put(config_path, "[profile p]\ncredential_process = /bin/keys \"a b\"\n");
 	put(other_path, "[default]\ncredential_process = other\n");
-	is_str(ask("p", NULL), "failed: internal", "nobody to run it: %s", failure.msg);
+	is_str(ask("p", NULL), "failed: internal", "without a helper: %s", failure.msg);
 	ctx.helper = &helper;
 	is_str(ask("p", NULL), "P1 SECRET -", "a program: %s", failure.msg);
 	is_str(asked_profile, "p", "named by its profile");
-	is_str(asked_file, "-", "in the files of the environment");
-	is_str(ask(NULL, other_path), "P2 SECRET -", "another");
+	is_str(asked_file, "-", "in the files that the environment names");
+	is_str(ask(NULL, other_path), "P2 SECRET -", "a program of a named file");
 	is_str(asked_file, other_path, "in that file");
 	status = 1;
 	is_str(ask("p", NULL), "failed: denied", "%s", failure.msg);
 	ctx.helper = NULL;
 
 	ok(aws_credential_process(NULL, "p", &command, &failure) < 0,
-	   "the helper refuses files that no chain names: %s", failure.msg);
+	   "no chain uses the default files: %s", failure.msg);
 	chain = chain_for("x", NULL);
-	ok(aws_credential_process(other_path, "default", &command, &failure) < 0, "each: %s",
+	ok(aws_credential_process(other_path, "default", &command, &failure) < 0,
+	   "no chain uses a named file: %s", failure.msg);
+	ok(aws_credential_process(NULL, "default", &command, &failure) < 0, "no such profile: %s",
 	   failure.msg);
-	ok(aws_credential_process(NULL, "default", &command, &failure) < 0, "no entry: %s",
-	   failure.msg);
-	ok(aws_credential_process(NULL, "p", &command, &failure) == 0, "and finds the others");
-	is_str(command, "/bin/keys \"a b\"", "whole");
+	ok(aws_credential_process(NULL, "p", &command, &failure) == 0,
+	   "a profile of a chain in use");
+	is_str(command, "/bin/keys \"a b\"", "its complete command line");
 	free(command);
 	aws_chain_put(chain);
 }
 
-/* What the helper opens for others. */
 static void test_named_files(void)
 {
 	clear();
 	put(config_path, "[profile p]\nweb_identity_token_file = /nowhere/web\n");
 	setenv("AWS_CA_BUNDLE", "/nowhere/ca", 1);
-	ok(!aws_names_file(config_path) && !aws_names_file("/nowhere/ca"), "no chain, no files");
+	ok(!aws_names_file(config_path) && !aws_names_file("/nowhere/ca"),
+	   "without a chain no file is named");
 	struct aws_chain *chain = chain_for("p", NULL);
 	ok(aws_names_file(config_path) && aws_names_file(credentials_path), "the chain's files");
-	ok(aws_names_file("/nowhere/web"), "what a profile names");
-	ok(aws_names_file("/nowhere/ca"), "what the environment names");
-	ok(!aws_names_file(other_path) && !aws_names_file("/etc/shadow"), "nothing else");
+	ok(aws_names_file("/nowhere/web"), "a file that a profile names");
+	ok(aws_names_file("/nowhere/ca"), "a file that the environment names");
+	ok(!aws_names_file(other_path) && !aws_names_file("/etc/shadow"), "no other file");
 	aws_chain_put(chain);
 	unsetenv("AWS_CA_BUNDLE");
 }

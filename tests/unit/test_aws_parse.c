@@ -1,14 +1,16 @@
-/* aws_parse: what keys are read from: profiles, JSON, XML, times. */
+/* aws_parse: profiles, token files, keys in JSON and XML, times, regions. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/secret.h"
 #include "base/util.h"
-#include "fetchers/aws/aws_keys_json.h"
+#include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_keys.h"
-#include "fetchers/aws/aws_profile.h"
+#include "fetchers/aws/aws_keys_json.h"
 #include "fetchers/aws/aws_keys_xml.h"
+#include "fetchers/aws/aws_profile.h"
+#include "fetchers/aws/aws_region.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
@@ -67,20 +69,22 @@ static void test_profiles(void)
 	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "both files: %s", err.msg);
 #define get(profile, name) aws_profiles_get(profiles, profile, name)
 	is_str(get("default", "region"), "eu-west-1", "a setting");
-	is_str(get("default", "output"), "json", "a comment behind it is cut off");
-	is_str(get("default", "aws_access_key_id"), "AKIA1", "of the other file");
+	is_str(get("default", "output"), "json", "a trailing comment is removed");
+	is_str(get("default", "aws_access_key_id"), "AKIA1", "a setting of the other file");
 	is_str(get("default", "aws_secret_access_key"), "a+b/c=d", "\"=\" in a value");
-	is_str(get("prod", "role_arn"), "arn:aws:iam::1:role/r", "names are without case");
+	is_str(get("prod", "role_arn"), "arn:aws:iam::1:role/r", "names are case-insensitive");
 	is_str(get("prod", "region"), "from-credentials", "the credentials file wins");
-	is_str(get("prod", "aws_access_key_id"), "AKIA2", "a colon");
-	ok(!get("prod", "addressing_style"), "nested settings are left out");
-	is_str(get("two words", "region"), "quoted", "a quoted name, an indented section");
-	is_str(get("two words", "output"), "text", "all of it");
-	ok(!get("two words", "aws_access_key_id"), "empty is not set");
-	is_str(get("p", "credential_process"), "sh -c \"a ; b # c\"", "a command line is whole");
+	is_str(get("prod", "aws_access_key_id"), "AKIA2", "a colon as separator");
+	ok(!get("prod", "addressing_style"), "nested settings are ignored");
+	is_str(get("two words", "region"), "quoted", "a quoted name, and an indented section");
+	is_str(get("two words", "output"), "text", "the indented section continues");
+	ok(!get("two words", "aws_access_key_id"), "an empty value is not set");
+	is_str(get("p", "credential_process"), "sh -c \"a ; b # c\"",
+	       "a command line keeps its \"#\"");
 	ok(!get("s", "sso_region") && !get("nothing", "region"), "not every section is a profile");
-	ok(aws_profiles_have(profiles, "p") && !aws_profiles_have(profiles, "nothing"), "have");
-	is_str(aws_profiles_problem(profiles), "", "no problem");
+	ok(aws_profiles_have(profiles, "p") && !aws_profiles_have(profiles, "nothing"),
+	   "a profile that exists, and one that does not");
+	is_str(aws_profiles_problem(profiles), "", "both files could be read");
 #undef get
 	aws_profiles_free(profiles);
 }
@@ -99,24 +103,24 @@ static void test_profile_files(void)
 		ok(aws_profiles_load(&profiles, &paths, &err) < 0 && err.kind == ERR_DENIED &&
 			   strstr(err.msg, credentials_path),
 		   "bad file %zu: %s", i, err.msg);
-		ok(!strstr(err.msg, "SECRET"), "of which nothing is shown");
+		ok(!strstr(err.msg, "SECRET"), "the message shows nothing of the file");
 	}
 	put(credentials_path, "[profile x]\nregion = r\n[y]\nregion = s\n");
 	ok(aws_profiles_load(&profiles, &only, &err) == 0, "the only file");
 	ok(aws_profiles_get(profiles, "x", "region") && aws_profiles_get(profiles, "y", "region"),
-	   "may name sections either way");
+	   "accepts both forms of section names");
 	aws_profiles_free(profiles);
 
 	unlink(credentials_path);
 	ok(aws_profiles_load(&profiles, &only, &err) < 0 && err.kind == ERR_DENIED,
-	   "has to be there: %s", err.msg);
+	   "the only file must exist: %s", err.msg);
 	unlink(config_path);
-	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "of two, none has to be there");
-	ok(!aws_profiles_have(profiles, "default"), "and nothing is there");
+	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "both files may be missing");
+	ok(!aws_profiles_have(profiles, "default"), "then there is no profile");
 	aws_profiles_free(profiles);
 	mkdir(credentials_path, 0700);
-	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "one that cannot be read");
-	ok(strstr(aws_profiles_problem(profiles), credentials_path), "is noted: %s",
+	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "an unreadable file is not an error");
+	ok(strstr(aws_profiles_problem(profiles), credentials_path), "but is reported: %s",
 	   aws_profiles_problem(profiles));
 	aws_profiles_free(profiles);
 	rmdir(credentials_path);
@@ -130,18 +134,18 @@ static void test_stamps(void)
 	put(credentials_path, "[a]\n");
 	aws_stamp_take(&paths, &first);
 	ok(first.is_young && !aws_stamp_is_same(&first, &first),
-	   "what was just written may be written to again");
+	   "a file that was just written is young");
 	usleep(30000);
 	aws_stamp_take(&paths, &first);
 	aws_stamp_take(&paths, &second);
-	ok(aws_stamp_is_same(&first, &second), "the same file");
+	ok(aws_stamp_is_same(&first, &second), "an unchanged file has the same stamp");
 	put(credentials_path, "[b]\n");
 	aws_stamp_take(&paths, &second);
-	ok(!aws_stamp_is_same(&first, &second), "of the same size, but later");
+	ok(!aws_stamp_is_same(&first, &second), "a later write of the same size changes it");
 	put(config_path, "");
 	usleep(30000);
 	aws_stamp_take(&paths, &first);
-	ok(!aws_stamp_is_same(&second, &first), "one that was not there");
+	ok(!aws_stamp_is_same(&second, &first), "so does a new file");
 	unlink(credentials_path);
 	unlink(config_path);
 }
@@ -152,16 +156,18 @@ static void test_tokens(void)
 	char *token = NULL;
 
 	put(credentials_path, "abc.def\r\n\n");
-	ok(aws_token_read(credentials_path, "token", &token, &err) == 0, "a token");
-	is_str(token, "abc.def", "without its line's end");
+	ok(aws_token_read(credentials_path, "token", &token, &err) == 0, "a token file");
+	is_str(token, "abc.def", "its line break is removed");
 	secret_free(token);
 	put(credentials_path, "abc\ndef\n");
-	ok(aws_token_read(credentials_path, "token", &token, &err) < 0, "two lines: %s", err.msg);
+	ok(aws_token_read(credentials_path, "token", &token, &err) < 0, "two lines are refused: %s",
+	   err.msg);
 	put(credentials_path, "\n");
-	ok(aws_token_read(credentials_path, "token", &token, &err) < 0, "none: %s", err.msg);
+	ok(aws_token_read(credentials_path, "token", &token, &err) < 0,
+	   "an empty file is refused: %s", err.msg);
 	unlink(credentials_path);
 	ok(aws_token_read(credentials_path, "token", &token, &err) < 0 && err.kind == ERR_DENIED,
-	   "no file: %s", err.msg);
+	   "a missing file is refused: %s", err.msg);
 }
 
 /* ---- keys ---- */
@@ -188,10 +194,10 @@ static void test_times(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		ok(aws_time_ms(good[i].text, &ms) == 0, "%s is a time", good[i].text);
-		is_int(ms, good[i].ms, "the right one");
+		is_int(ms, good[i].ms, "and has the right value");
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		ok(aws_time_ms(bad[i], &ms) < 0, "\"%s\" is none", bad[i]);
+		ok(aws_time_ms(bad[i], &ms) < 0, "\"%s\" is not a time", bad[i]);
 }
 
 static void test_keys(void)
@@ -200,23 +206,25 @@ static void test_keys(void)
 	struct aws_keys *keys = NULL;
 	struct err err = ERR_INIT;
 
-	ok(aws_keys_new(&keys, &texts, "here", &err) == 0, "two keys");
-	ok(!keys->session_token && aws_keys_expire_ms(keys) == AWS_NEVER, "and nothing else");
+	ok(aws_keys_new(&keys, &texts, "here", &err) == 0, "a pair of keys");
+	ok(!keys->session_token && aws_keys_expire_ms(keys) == AWS_NEVER,
+	   "without a session token, never expiring");
 	aws_keys_ref(keys);
 	aws_keys_free(keys);
-	is_str(keys->secret_key, "SECRET", "counted");
+	is_str(keys->secret_key, "SECRET", "a reference keeps the keys");
 	aws_keys_free(keys);
 	aws_keys_free(NULL);
 
 	texts.session_token = "TOK\nEN";
 	ok(aws_keys_new(&keys, &texts, "here", &err) < 0 && !strstr(err.msg, "TOK"),
-	   "a line break: %s", err.msg);
+	   "a line break is refused: %s", err.msg);
 	texts.session_token = NULL;
 	texts.expiration = "soon";
-	ok(aws_keys_new(&keys, &texts, "here", &err) < 0, "no time: %s", err.msg);
+	ok(aws_keys_new(&keys, &texts, "here", &err) < 0, "an invalid expiration is refused: %s",
+	   err.msg);
 	texts.secret_key = NULL;
 	ok(aws_keys_new(&keys, &texts, "here", &err) < 0 && err.kind == ERR_DENIED,
-	   "half of them: %s", err.msg);
+	   "a missing secret key is refused: %s", err.msg);
 }
 
 static void test_documents(void)
@@ -249,9 +257,9 @@ static void test_documents(void)
 		int rc = aws_keys_from_json(&keys, cases[i].kind, cases[i].json,
 					    strlen(cases[i].json), "document", &err);
 		ok((rc == 0) == cases[i].is_good, "document %zu: %s", i, err.msg);
-		ok(!strstr(err.msg, "SECRET"), "no secret is said");
+		ok(!strstr(err.msg, "SECRET"), "the message contains no secret");
 		if (rc == 0)
-			is_str(keys->session_token, "T", "with its token");
+			is_str(keys->session_token, "T", "it has a session token");
 		aws_keys_free(keys);
 	}
 }
@@ -272,16 +280,37 @@ static void test_answers(void)
 	struct aws_keys *keys = NULL;
 	struct err err = ERR_INIT;
 
-	ok(aws_keys_from_xml(&keys, good, strlen(good), "sts", &err) == 0, "an answer: %s",
+	ok(aws_keys_from_xml(&keys, good, strlen(good), "sts", &err) == 0, "an STS answer: %s",
 	   err.msg);
-	is_str(keys->access_key, "ASIA", "its keys");
-	is_str(keys->secret_key, "S&ECRET", "decoded");
-	is_int(aws_keys_expire_ms(keys), INT64_C(2208988800000), "its end");
+	is_str(keys->access_key, "ASIA", "its access key");
+	is_str(keys->secret_key, "S&ECRET", "its secret key, decoded");
+	is_int(aws_keys_expire_ms(keys), INT64_C(2208988800000), "its expiration");
 	aws_keys_free(keys);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ok(aws_keys_from_xml(&keys, bad[i], strlen(bad[i]), "sts", &err) < 0 &&
 			   err.kind == ERR_DENIED,
 		   "bad answer %zu: %s", i, err.msg);
+}
+
+static void test_regions(void)
+{
+	ok(aws_is_region("eu-west-1") && aws_is_region("r"), "regions");
+	ok(!aws_is_region("") && !aws_is_region("-a") && !aws_is_region("a-") &&
+		   !aws_is_region("a.b") && !aws_is_region("a/b") && !aws_is_region("EU") &&
+		   !aws_is_region("012345678901234567890123456789012"),
+	   "invalid regions");
+	is_str(aws_domain("eu-west-1"), "amazonaws.com", "the usual domain");
+	is_str(aws_domain("cn-north-1"), "amazonaws.com.cn", "the domain in China");
+	is_str(aws_region_of_arn("arn:aws:iam::1:role/r"), "us-east-1", "the usual partition");
+	is_str(aws_region_of_arn("arn:aws-us-gov:iam::1:role/r"), "us-gov-west-1", "GovCloud");
+	is_str(aws_domain(aws_region_of_arn("arn:aws-iso-b:iam::1:role/r")), "sc2s.sgov.gov",
+	       "an isolated partition");
+	ok(aws_is_host("s3.cn-north-1.amazonaws.com.cn:443") &&
+		   aws_is_host("b.s3.eu-west-1.amazonaws.com"),
+	   "hosts of AWS");
+	ok(!aws_is_host("amazonaws.com") && !aws_is_host("s3.notamazonaws.com") &&
+		   !aws_is_host("s3.amazonaws.com.evil.example"),
+	   "other hosts");
 }
 
 static void test_memory(void)
@@ -295,7 +324,7 @@ static void test_memory(void)
 	secret_free(NULL);
 	memcpy(text, "012345678", 10);
 	text = secret_heap_realloc(text, 5000);
-	is_str(text, "012345678", "what is moved stays");
+	is_str(text, "012345678", "realloc keeps the content");
 	secret_heap_free(text);
 	secret_heap_free(secret_heap_realloc(NULL, 1));
 }
@@ -316,6 +345,7 @@ int main(void)
 	test_keys();
 	test_documents();
 	test_answers();
+	test_regions();
 	rmdir(dir);
 	return tap_done();
 }

@@ -1,18 +1,21 @@
-/* fetchers: static and file, through the contract that the engine uses. */
+/* fetchers: static and file, through their contract, and the shared modules. */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/secret.h"
 #include "base/util.h"
 #include "fake_fetcher.h"
 #include "fetch/pipeline.h"
-#include "fetchers/shared/media_type.h"
 #include "fetchers/registry.h"
+#include "fetchers/shared/base64.h"
+#include "fetchers/shared/media_type.h"
+#include "fetchers/shared/secret_file.h"
 
 static struct temp_store temp;
 static struct cancel cancel;
 
-/* One call's result. */
+/* The result of one call. */
 struct answer {
 	enum fetch_result result;
 	struct fetched fetched;
@@ -60,7 +63,7 @@ static bool is_text(const struct answer *answer, const char *text)
 	       strcmp(answer->bytes_hex, digest_hex(sha256, hex)) == 0;
 }
 
-/* Options from name, text, …, NULL. state stays NULL if they are refused. */
+/* Made from options name, text, …, NULL. state stays NULL if they are refused. */
 struct made {
 	struct options *options;
 	void *state;
@@ -97,27 +100,27 @@ static void test_static(void)
 	struct answer answer = ask(&fetcher_static, made.state, NULL, 100);
 	ok(is_text(&answer, "abc"), "static: data");
 	is_str(answer.fetched.version.token, "sha256:ba7816bf8f01cfea",
-	       "the digest is its version");
-	is_str(fetcher_static.type.describe(made.state), "static", "named");
+	       "the digest is the version");
+	is_str(fetcher_static.type.describe(made.state), "static", "its description");
 	answer = ask(&fetcher_static, made.state, NULL, 2);
-	is_int(answer.err.kind, ERR_BAD_DATA, "max_size holds");
+	is_int(answer.err.kind, ERR_BAD_DATA, "max_size is enforced");
 	unmake(&fetcher_static, &made);
 
 	made = MAKE(&fetcher_static, "base64", "AAEC\n Aw==", "version", "7");
 	answer = ask(&fetcher_static, made.state, NULL, 100);
 	is_int(answer.size, 4, "base64, with a line break");
 	is_str(answer.bytes_hex, "054edec1d0211f624fed0cbca9d4f9400b0e491c43742af2c5b0abebf0c990d8",
-	       "is decoded without its padding");
+	       "is decoded without padding");
 	fetcher_static.current_version(made.state, NULL, &version, &made.err);
-	is_str(version.token, "7", "a version");
+	is_str(version.token, "7", "the option version");
 	unmake(&fetcher_static, &made);
 
 	made = MAKE(&fetcher_static, "data", "");
 	answer = ask(&fetcher_static, made.state, NULL, 100);
-	ok(answer.result == FETCH_UPDATED && answer.size == 0, "no bytes are data");
+	ok(answer.result == FETCH_UPDATED && answer.size == 0, "empty data");
 	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "base64", "");
-	ok(made.state != NULL, "in base64 too");
+	ok(made.state != NULL, "empty base64");
 	unmake(&fetcher_static, &made);
 }
 
@@ -130,7 +133,7 @@ static void test_static_refused(void)
 	ok(!made.state && made.err.kind == ERR_CONFIG, "static without data: %s", made.err.msg);
 	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "data", "a", "base64", "YQ==");
-	ok(!made.state && made.err.kind == ERR_CONFIG, "or with two: %s", made.err.msg);
+	ok(!made.state && made.err.kind == ERR_CONFIG, "data and base64: %s", made.err.msg);
 	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "data", "a", "version", "");
 	ok(!made.state && made.err.kind == ERR_CONFIG, "an empty version: %s", made.err.msg);
@@ -160,33 +163,33 @@ static void test_file(const char *dir)
 	struct made made = MAKE(&fetcher_file, "path", path);
 	struct answer answer = ask(&fetcher_file, made.state, NULL, 100);
 	is_int(answer.err.kind, ERR_NOT_FOUND, "file: missing: %s", answer.err.msg);
-	is_str(fetcher_file.type.describe(made.state), path, "named by its path");
+	is_str(fetcher_file.type.describe(made.state), path, "described by its path");
 	is_str(fetcher_file.watched_path(made.state), path, "which is watched");
 
 	put(path, "one", 1000000000);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
-	ok(is_text(&answer, "one"), "read");
-	is_int(answer.fetched.last_modified_ms, 1000000000000, "mtime");
-	is_int(answer.fetched.order_key, 1000000000000, "orders versions");
+	ok(is_text(&answer, "one"), "an existing file");
+	is_int(answer.fetched.last_modified_ms, 1000000000000, "its mtime");
+	is_int(answer.fetched.order_key, 1000000000000, "is the ordering key");
 	struct version have = answer.fetched.version;
 	ok(strncmp(have.token, "3-1000000000.000000000-", 23) == 0, "the token: %s", have.token);
 	answer = ask(&fetcher_file, made.state, &have, 100);
 	is_int(answer.result, FETCH_UNCHANGED, "unchanged");
 	put(path, "two", 1000000000);
 	answer = ask(&fetcher_file, made.state, &have, 100);
-	ok(is_text(&answer, "two"), "written to with mtime set back: noticed");
+	ok(is_text(&answer, "two"), "a write with mtime set back is noticed");
 	have = answer.fetched.version;
 	put(other, "two", 1000000000);
 	rename(other, path);
 	answer = ask(&fetcher_file, made.state, &have, 100);
-	ok(is_text(&answer, "two"), "replaced by rename: noticed");
+	ok(is_text(&answer, "two"), "a replacement by rename is noticed");
 	answer = ask(&fetcher_file, made.state, NULL, 2);
-	is_int(answer.err.kind, ERR_BAD_DATA, "max_size holds");
+	is_int(answer.err.kind, ERR_BAD_DATA, "max_size is enforced");
 	put(path, "", 1000000000);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
-	ok(is_text(&answer, ""), "no bytes");
+	ok(is_text(&answer, ""), "an empty file");
 
-	/* Written within the tick of the clock: it might be written to again unseen. */
+	/* Another write within the same tick might go unnoticed. */
 	put(path, "now", 0);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
 	have = answer.fetched.version;
@@ -195,7 +198,8 @@ static void test_file(const char *dir)
 			 clock_wall_ns() - (st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec) <
 				 10000000;
 	answer = ask(&fetcher_file, made.state, &have, 100);
-	ok(!was_fresh || answer.result == FETCH_UPDATED, "one just written is read once more");
+	ok(!was_fresh || answer.result == FETCH_UPDATED,
+	   "a file that was just written is read once more");
 	unmake(&fetcher_file, &made);
 }
 
@@ -210,7 +214,7 @@ static void test_file_types(const char *dir)
 	struct answer answer = ask(&fetcher_file, made.state, NULL, 100);
 	ok(answer.err.kind == ERR_BAD_DATA && strstr(answer.err.msg, "is a directory"), "%s",
 	   answer.err.msg);
-	is_str(answer.fetched.version.token, "", "no token, nothing to remember as refused");
+	is_str(answer.fetched.version.token, "", "no token");
 	rmdir(path);
 	mkfifo(path, 0600);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
@@ -246,7 +250,7 @@ static void test_file_types(const char *dir)
 	unmake(&fetcher_file, &made);
 }
 
-/* A file that is written to while it is read. */
+/* A thread that writes to a file while it is read. */
 struct writer {
 	const char *path;
 	bool truncates;
@@ -284,7 +288,7 @@ static void test_file_changing(const char *dir, bool truncates)
 	int64_t give_up_ms = clock_boot_ms() + 20000;
 	while (answer.err.kind != ERR_BUSY && clock_boot_ms() < give_up_ms)
 		answer = ask(&fetcher_file, made.state, NULL, 1 << 30);
-	is_int(answer.err.kind, ERR_BUSY, "changing meanwhile: %s", answer.err.msg);
+	is_int(answer.err.kind, ERR_BUSY, "a change while it is read: %s", answer.err.msg);
 	atomic_store(&writer.stop, true);
 	pthread_join(thread, NULL);
 	unmake(&fetcher_file, &made);
@@ -329,7 +333,7 @@ static void test_registry(void)
 
 	for (; fetcher_types[n]; n++)
 		ok(fetcher_types[n]->name && fetcher_types[n]->help && fetcher_types[n]->options,
-		   "%s is described", fetcher_types[n]->name);
+		   "%s has name, help and options", fetcher_types[n]->name);
 	is_int(n, 4, "four fetchers");
 }
 
@@ -352,10 +356,11 @@ static void test_media_types(void)
 		const char *const one[] = { bad[i], NULL };
 		ok(media_type_check(one, &err) < 0, "not a media type: %s", bad[i]);
 	}
-	ok(takes(none, "x/y") && takes(none, "") && takes(NULL, ""), "none wanted: any is taken");
-	ok(takes(good, "text/html"), "of a kind");
-	ok(takes(good, "TEXT/HTML ; charset=utf-8"), "whatever its case and parameters");
-	ok(takes(good, "application/vnd.X+JSON"), "the very one");
+	ok(takes(none, "x/y") && takes(none, "") && takes(NULL, ""),
+	   "an empty list accepts everything");
+	ok(takes(good, "text/html"), "a type with any subtype");
+	ok(takes(good, "TEXT/HTML ; charset=utf-8"), "case and parameters are ignored");
+	ok(takes(good, "application/vnd.X+JSON"), "an exact type");
 	ok(!takes(good, "application/vnd.x+jsonp"), "not a longer one");
 	ok(!takes(good, "application/vnd.x"), "nor a shorter one");
 	ok(!takes(good, "text/"), "nor half of one");
@@ -363,11 +368,68 @@ static void test_media_types(void)
 	ok(!takes(good, ""), "nor none");
 	ok(!takes(good, "image/png; text/html"), "nor a parameter");
 	is_int((media_type_take(good, "image/png", "http://x", &err), err.kind), ERR_BAD_DATA,
-	       "is bad data");
+	       "another type is bad data");
 	is_str(err.msg,
 	       "GET http://x: the content type is image/png, expected text/*, "
 	       "application/vnd.x+json (content_type)",
-	       "and says what came and what was wanted");
+	       "the message names both");
+}
+
+static void test_base64(void)
+{
+	static const char *const bad[] = { "A",	   "AB=",  "=AAA",  "AA=A", "A===",
+					   "====", " AAA", "AAA\n", "AA-_", "AAAA=" };
+	uint8_t bytes[BASE64_DECODED_SIZE(8)];
+
+	is_int(base64_decode("", 0, bytes), 0, "base64: nothing");
+	is_int(base64_decode("AAECAw==", 8, bytes), 4, "with padding");
+	ok(memcmp(bytes, "\0\1\2\3", 4) == 0, "decoded");
+	is_int(base64_decode("AAECAwQ=", 8, bytes), 5, "with less padding");
+	is_int(base64_decode("AAEC!", 4, bytes), 3, "len counts, not the NUL");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		is_int(base64_decode(bad[i], strlen(bad[i]), bytes), -1, "invalid: \"%s\"", bad[i]);
+}
+
+static const char *read_line(const char *path, const char *text, struct err *err)
+{
+	static char line[16];
+	_cleanup_secret_ char *secret = NULL;
+
+	put(path, text, 0);
+	*err = (struct err)ERR_INIT;
+	if (secret_file_line(path, "option", &secret, err) < 0)
+		return err_kind_name(err->kind);
+	snprintf(line, sizeof(line), "%s", secret);
+	return line;
+}
+
+static void test_secret_file(const char *dir)
+{
+	char path[96], *secret = NULL;
+	struct err err = ERR_INIT;
+	size_t len = 0;
+
+	snprintf(path, sizeof(path), "%s/secret", dir);
+	is_str(read_line(path, "a b ", &err), "a b ", "a line; blanks are part of it");
+	is_str(read_line(path, "x\r\n\n", &err), "x", "without its line break");
+	is_str(read_line(path, "x\ny\n", &err), "denied", "two lines: %s", err.msg);
+	is_str(read_line(path, "\n", &err), "denied", "an empty line: %s", err.msg);
+	is_str(read_line(path, "a\tb", &err), "denied", "a control character: %s", err.msg);
+	put(path, "12345", 0);
+	ok(secret_file_read(path, 5, &secret, &len, &err) == 0 && len == 5, "up to max_bytes");
+	is_str(secret, "12345", "followed by a NUL");
+	secret_free(steal_ptr(&secret));
+	ok(secret_file_read(path, 4, &secret, &len, &err) < 0 && err.kind == ERR_DENIED, "%s",
+	   err.msg);
+	unlink(path);
+	ok(secret_file_read(path, 4, &secret, &len, &err) < 0 && err.kind == ERR_NOT_FOUND,
+	   "a missing file");
+	ok(secret_file_line(path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
+	   "a missing line: %s", err.msg);
+	mkfifo(path, 0600);
+	ok(secret_file_line(path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
+	   "an empty FIFO does not block: %s", err.msg);
+	unlink(path);
 }
 
 int main(void)
@@ -385,6 +447,8 @@ int main(void)
 	test_file_changing(temp.dir, false);
 	test_file_changing(temp.dir, true);
 	test_file_url();
+	test_base64();
+	test_secret_file(temp.dir);
 	cancel_request(&cancel);
 	struct made made = MAKE(&fetcher_file, "path", "/etc/passwd");
 	struct answer answer = ask(&fetcher_file, made.state, NULL, 1 << 20);

@@ -72,21 +72,21 @@ static void test_freshness(void)
 	const char *later = "Sun, 06 Nov 1994 08:50:37 GMT";
 
 	is_int(fresh("max-age=100", "40", NULL, NULL), 60000, "Age counts");
-	is_int(fresh("max-age=100", "1000", NULL, NULL), MIN, "older than it may be");
-	is_int(fresh("max-age=100", "x", NULL, NULL), 100000, "a malformed Age does not");
-	is_int(fresh("max-age=100", "-40", NULL, NULL), 100000, "nor a negative one");
+	is_int(fresh("max-age=100", "1000", NULL, NULL), MIN, "an Age above max-age");
+	is_int(fresh("max-age=100", "x", NULL, NULL), 100000, "a malformed Age is ignored");
+	is_int(fresh("max-age=100", "-40", NULL, NULL), 100000, "so is a negative one");
 	is_int(fresh("max-age=100", "99999999999999999999999", NULL, NULL), MIN, "a huge Age");
-	is_int(fresh(NULL, NULL, date, later), 60000, "Expires - Date");
-	is_int(fresh(NULL, "20", date, later), 40000, "less Age");
-	is_int(fresh(NULL, NULL, NULL, later), 60000, "without Date from now");
-	is_int(fresh(NULL, NULL, "yesterday", later), 60000, "with a malformed one too");
-	is_int(fresh(NULL, NULL, later, date), MIN, "expired");
+	is_int(fresh(NULL, NULL, date, later), 60000, "Expires minus Date");
+	is_int(fresh(NULL, "20", date, later), 40000, "minus Age");
+	is_int(fresh(NULL, NULL, NULL, later), 60000, "without Date, counted from now");
+	is_int(fresh(NULL, NULL, "yesterday", later), 60000, "with a malformed Date too");
+	is_int(fresh(NULL, NULL, later, date), MIN, "already expired");
 	is_int(fresh(NULL, NULL, date, "0"), MIN, "Expires: 0 is expired");
-	is_int(fresh(NULL, NULL, date, "-1"), MIN, "and -1");
-	is_int(fresh(NULL, NULL, date, "tomorrow"), UNKNOWN, "malformed Expires");
+	is_int(fresh(NULL, NULL, date, "-1"), MIN, "so is -1");
+	is_int(fresh(NULL, NULL, date, "tomorrow"), UNKNOWN, "a malformed Expires");
 	is_int(fresh("max-age=100", NULL, date, later), 100000, "max-age before Expires");
-	is_int(fresh("max-age=x", NULL, date, later), 60000, "unless it is malformed");
-	is_int(fresh(NULL, NULL, date, NULL), UNKNOWN, "nothing said");
+	is_int(fresh("max-age=x", NULL, date, later), 60000, "unless max-age is malformed");
+	is_int(fresh(NULL, NULL, date, NULL), UNKNOWN, "no field");
 }
 
 int main(void)

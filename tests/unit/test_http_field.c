@@ -49,11 +49,12 @@ static void test_retry_after(void)
 	is_int(http_retry_after_ms("120", UNKNOWN, 0), 120000, "seconds");
 	is_int(http_retry_after_ms(" 120 ", UNKNOWN, 0), 120000, "with spaces");
 	is_int(http_retry_after_ms("0", UNKNOWN, 0), 0, "zero");
-	is_int(http_retry_after_ms(later, NOV_1994, 0), 60000, "a date, from Date");
-	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 + 1000), 59000, "a date, from now");
+	is_int(http_retry_after_ms(later, NOV_1994, 0), 60000, "a date, relative to Date");
+	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 + 1000), 59000,
+	       "a date, relative to now");
 	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 * 2), 0, "a date in the past");
 	is_int(http_retry_after_ms("99999999999999999999999", UNKNOWN, 0), HTTP_RETRY_AFTER_MAX_MS,
-	       "not longer than a day");
+	       "at most a day");
 	is_int(http_retry_after_ms("-5", UNKNOWN, 0), UNKNOWN, "negative");
 	is_int(http_retry_after_ms("soon", UNKNOWN, 0), UNKNOWN, "malformed");
 	is_int(http_retry_after_ms("", UNKNOWN, 0), UNKNOWN, "empty");

@@ -1,4 +1,4 @@
-/* s3_checksum: published vectors, composites, any piece length, going on from a text. */
+/* s3_checksum: published vectors, composites, pieces of any length, save and restore. */
 #include "fetchers/s3/s3_checksum.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ static size_t index_of(const char *algorithm)
 	return i;
 }
 
-/* In pieces of so many bytes; 0: at once. -1: the claim is no claim. */
+/* Adds the data in pieces (0: in one). Returns whether the checksum matches, or < 0 for an error. */
 static int check(const char *algorithm, const char *value, uint64_t part_bytes, const void *data,
 		 size_t len, size_t piece)
 {
@@ -45,7 +45,7 @@ static int check(const char *algorithm, const char *value, uint64_t part_bytes, 
 
 static void test_published(void)
 {
-	/* The check values of the catalogue of CRCs, RFC 3720 B.4, NVM Command Set 5.2.1.3.4. */
+	/* Check values: the catalogue of CRCs, RFC 3720 B.4, NVM Command Set 5.2.1.3.4. */
 	static const struct {
 		const char *algorithm, *value;
 		enum { DIGITS, NOTHING, ZEROS, ONES, RISING } what;
@@ -81,7 +81,7 @@ static void test_published(void)
 	}
 }
 
-/* Of body: as a whole, as parts of 30000 bytes, of 50000, as one part. */
+/* Checksums of body: whole, in parts of 30000 bytes, of 50000 bytes, as one part. */
 static const struct {
 	const char *algorithm, *whole, *parts, *halves, *one;
 } bodies[] = {
@@ -113,11 +113,15 @@ static void test_pieces(void)
 		}
 		ok(are_right, "%s, whole and composite, in pieces of any length", name);
 		body[77777] ^= 4;
-		is_int(check(name, bodies[i].whole, 0, body, BODY_BYTES, 0), 0, "one bit, whole");
-		is_int(check(name, bodies[i].parts, 30000, body, BODY_BYTES, 0), 0, "in a part");
+		is_int(check(name, bodies[i].whole, 0, body, BODY_BYTES, 0), 0,
+		       "a wrong bit, whole");
+		is_int(check(name, bodies[i].parts, 30000, body, BODY_BYTES, 0), 0,
+		       "a wrong bit in a part");
 		body[77777] ^= 4;
-		is_int(check(name, bodies[i].parts, 30000, body, BODY_BYTES - 1, 0), 0, "short");
-		is_int(check(name, bodies[i].parts, 25000, body, BODY_BYTES, 0), 0, "other parts");
+		is_int(check(name, bodies[i].parts, 30000, body, BODY_BYTES - 1, 0), 0,
+		       "one byte is missing");
+		is_int(check(name, bodies[i].parts, 25000, body, BODY_BYTES, 0), 0,
+		       "parts of another length");
 	}
 }
 
@@ -147,16 +151,16 @@ static void test_claims(void)
 	struct s3_claim claim = { .n_parts = 7 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-		ok(!s3_claim_parse(index_of("crc32"), wrong[i], &claim), "no claim: \"%s\"",
+		ok(!s3_claim_parse(index_of("crc32"), wrong[i], &claim), "invalid: \"%s\"",
 		   wrong[i]);
-	is_int(claim.n_parts, 7, "and nothing was touched");
+	is_int(claim.n_parts, 7, "ret is left alone");
 	ok(s3_claim_parse(index_of("crc32"), "AAAAAA==-10000", &claim) && claim.n_parts == 10000,
-	   "as many parts as S3 allows");
+	   "the largest number of parts");
 	is_str(s3_claim_name(&claim), "crc32", "its name");
-	ok(!s3_checksum_header(index_of("md5")), "no MD5");
+	ok(!s3_checksum_header(index_of("md5")), "MD5 is not supported");
 }
 
-/* Interrupted at `at`, written down, taken up again. */
+/* Interrupts at `at`, saves, restores and goes on. */
 static int resume(const char *algorithm, const char *value, uint64_t part_bytes, size_t at)
 {
 	_cleanup_(s3_checksum_free_cleanup) struct s3_checksum *first = NULL;
@@ -192,19 +196,19 @@ static void test_resume(void)
 			are_right &= resume(bodies[i].algorithm, bodies[i].parts, 30000,
 					    places[j]) == 1;
 		}
-		ok(are_right, "%s goes on from anywhere", bodies[i].algorithm);
+		ok(are_right, "%s resumes anywhere", bodies[i].algorithm);
 	}
 	is_int(resume("sha1", bodies[3].whole, 0, 5), -2, "the state of SHA-1 cannot be saved");
-	is_int(resume("sha256", bodies[4].whole, 0, 5), -2, "nor of SHA-256");
+	is_int(resume("sha256", bodies[4].whole, 0, 5), -2, "nor that of SHA-256");
 
 	checksum = s3_checksum_restore("crc32 cq/AhQ== 0 0 5 deadbeef 0", 5);
-	ok(checksum, "a text");
+	ok(checksum, "a saved state");
 	s3_checksum_free(checksum);
-	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5 deadbeef 0", 6), "of another length");
-	ok(!s3_checksum_restore("sha1 cq/AhQ== 0 0 5 deadbeef 0", 5), "no CRC");
-	ok(!s3_checksum_restore("crc32 cq/A 0 0 5 deadbeef 0", 5), "no checksum");
-	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5", 5), "half a text");
-	ok(!s3_checksum_restore("", 0), "none");
+	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5 deadbeef 0", 6), "for another offset");
+	ok(!s3_checksum_restore("sha1 cq/AhQ== 0 0 5 deadbeef 0", 5), "not a CRC");
+	ok(!s3_checksum_restore("crc32 cq/A 0 0 5 deadbeef 0", 5), "an invalid checksum");
+	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5", 5), "an incomplete text");
+	ok(!s3_checksum_restore("", 0), "an empty text");
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* Unit tests of fetchers/s3_error: what is read of XML, what it means, and what is said of it. */
+/* aws_error and s3_error: the XML document, its meaning, the message. */
 #include "fetchers/s3/s3_error.h"
 
 #include <stdlib.h>
@@ -35,23 +35,23 @@ static void test_forms(void)
 					   "<Region>eu</Region><Nested><Code>no</Code></Nested>"
 					   "<Code>A</Code><Code>B</Code></Error>trailing");
 
-	is_str(error.code, "A", "the first of its own children");
+	is_str(error.code, "A", "the first direct child");
 	is_str(error.region, "eu", "region");
 	error = read_text("<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error>"
 			  "<Error><Code>X</Code></Error></ErrorResponse>");
-	is_str(error.code, "Throttling", "wrapped, as others do");
+	is_str(error.code, "Throttling", "an <Error> inside another element");
 	error = read_text("<Error><Code>SlowDown</Code><Mess");
 	ok(error.is_found && strcmp(error.code, "SlowDown") == 0,
-	   "what was read of a cut one counts");
+	   "a cut document counts as far as it goes");
 	error = read_text("<html><body><h1>404</h1></body></html>");
-	ok(!error.is_found && !*error.code, "a page is none");
+	ok(!error.is_found && !*error.code, "an HTML page is not an error document");
 	error = read_text("not XML");
-	ok(!error.is_found, "text is none");
+	ok(!error.is_found, "text is not one either");
 	error = read_text("");
-	ok(!error.is_found, "nothing is none");
+	ok(!error.is_found, "nor is an empty body");
 	error = read_text("<!DOCTYPE Error [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>"
 			  "<Error><Code>&b;</Code></Error>");
-	ok(!error.is_found, "entities of its own are not read");
+	ok(!error.is_found, "entity declarations end the parsing");
 }
 
 static void test_long(void)
@@ -66,16 +66,17 @@ static void test_long(void)
 	strcat(body, "</Message></Error>");
 	error = read_text(body);
 	is_int(strlen(error.code), sizeof(error.code) - 1, "a long code is cut");
-	is_int(strlen(error.message), sizeof(error.message) - 2, "between two characters");
+	is_int(strlen(error.message), sizeof(error.message) - 2,
+	       "a long message is cut between characters");
 
 	_cleanup_free_ char *deep = calloc(1, 2 * AWS_ERROR_BODY_MAX);
 	for (int i = 0; i < AWS_ERROR_BODY_MAX / 2; i++)
 		strcpy(deep + 3 * i, "<a>");
 	error = read_text(deep);
-	ok(!error.is_found, "a deep one is read no further than allowed");
+	ok(!error.is_found, "deep nesting is read up to the limit");
 }
 
-/* Broken bytes: nothing is to be found but that nothing breaks. */
+/* Damaged documents must not break the parser. */
 static void test_random(void)
 {
 	static const char good[] = "<Error><Code>NoSuchKey</Code><Message>m&amp;</Message></Error>";
@@ -92,10 +93,10 @@ static void test_random(void)
 		if (strnlen(error.code, sizeof(error.code)) > longest)
 			longest = strlen(error.code);
 	}
-	ok(longest < AWS_ERROR_CODE_SIZE, "20,000 broken bodies");
+	ok(longest < AWS_ERROR_CODE_SIZE, "20,000 damaged documents");
 }
 
-/* ---- what is said ---- */
+/* ---- messages ---- */
 
 static const struct s3_error_about get = {
 	.what = "GET s3://b/k",
@@ -121,7 +122,7 @@ static void test_kinds(void)
 		int status;
 		const char *code;
 		enum err_kind kind;
-		const char *advice; /* a part of it */
+		const char *advice; /* part of the message */
 	} rows[] = {
 		{ 403, "AccessDenied", ERR_DENIED, "allow s3:GetObject" },
 		{ 404, "NoSuchKey", ERR_NOT_FOUND, "check key" },
@@ -167,7 +168,7 @@ static void test_about(void)
 	about.has_body = false;
 	err = say(404, "", about);
 	is_int(err.kind, ERR_NOT_FOUND, "a HEAD has no body");
-	is_str(err.msg, "GET s3://b/k: 404: check bucket and key", "and no code");
+	is_str(err.msg, "GET s3://b/k: 404: check bucket and key", "and so no code");
 	err = say(403, "", about);
 	ok(strstr(err.msg, "s3:ListBucket"), "%s", err.msg);
 	about.is_deleted = true;
@@ -181,7 +182,8 @@ static void test_about(void)
 	about = get;
 	about.has_version_id = true;
 	ok(strstr(say(403, "AccessDenied", about).msg, "GetObjectVersion"), "version_id");
-	ok(strstr(say(404, "NoSuchKey", about).msg, "check key and version_id"), "of a version");
+	ok(strstr(say(404, "NoSuchKey", about).msg, "check key and version_id"),
+	   "a missing key with version_id");
 	about = get;
 	about.has_sse_key = true;
 	ok(strstr(say(403, "AccessDenied", about).msg, "sse_c_key_file holds"), "SSE-C denied");
@@ -194,8 +196,7 @@ static void test_about(void)
 	err = say(301, "PermanentRedirect", about);
 	is_str(err.msg,
 	       "GET s3://b/k: 301 PermanentRedirect: it was signed for eu-west-1, but the bucket "
-	       "is "
-	       "in us-west-2: set region",
+	       "is in us-west-2: set region",
 	       "another region");
 }
 
@@ -207,9 +208,9 @@ static void test_repair(void)
 	strcpy(error.code, "ExpiredToken");
 	is_int(s3_error_repair(&error), S3_REPAIR_KEYS, "the keys");
 	strcpy(error.code, "AccessDenied");
-	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "nothing");
+	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "no correction");
 	error.code[0] = '\0';
-	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "nothing is known");
+	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "no code");
 }
 
 int main(void)

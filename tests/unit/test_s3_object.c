@@ -1,4 +1,4 @@
-/* s3_object: whole objects, ranges side by side, changes, interruptions. */
+/* s3_object: whole objects, parallel ranges, changes, interruptions. */
 #include "fake_s3.h"
 #include "fetchers/s3/s3_parallel.h"
 
@@ -11,44 +11,45 @@ static void test_whole(void)
 	ok(holds(&small), "an object");
 	is_int(fetched.last_modified_ms, INT64_C(784111777000), "its time");
 	is_str(fetched.content_type, "text/plain", "its type");
-	is_str(fetched.shown_version, "", "nothing else to show");
+	is_str(fetched.shown_version, "", "no version header");
 	is_int(fake.n_seen, 1, "one request");
-	is_int(fake_count(s->is_range || s->has_if_match || s->has_if_none_match), 0, "plain");
+	is_int(fake_count(s->is_range || s->has_if_match || s->has_if_none_match), 0,
+	       "without conditions");
 
 	reset(&small);
 	fetch("\"old\"");
-	ok(holds(&small) && fake_count(s->has_if_none_match) == 1, "newer than what there is");
+	ok(holds(&small) && fake_count(s->has_if_none_match) == 1, "a newer version");
 	sink.size = 0;
 	fetch(small.etag);
 	is_int(result, FETCH_UNCHANGED, "unchanged");
-	is_str(fetched.version.token, small.etag, "which is confirmed");
+	is_str(fetched.version.token, small.etag, "with the token that was sent");
 	is_int(fake.n_seen, 1, "one request");
 
 	reset(&small);
 	small.etag = NULL;
 	fetch(NULL);
-	ok(holds(&small) && !sink.validator, "no ETag: the digest decides");
+	ok(holds(&small) && !sink.validator, "without ETag: no token, no validator");
 	small.etag = "\"bad\001\"";
 	sink.size = 0;
 	fetch(NULL);
-	is_str(fetched.version.token, "", "an ETag that is none");
+	is_str(fetched.version.token, "", "an unusable ETag is ignored");
 	small.etag = "\"small\"";
 
 	reset(&small);
 	sink.max_bytes = 10;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && strcmp(fetched.version.token, small.etag) == 0,
-	   "too large: refused under its token");
+	   "too large: refused with its token");
 	reset(&small);
 	fake.is_unframed = true;
 	fetch(NULL);
-	ok(has_failed(ERR_BAD_DATA), "without an end: refused");
+	ok(has_failed(ERR_BAD_DATA), "a body without a known end is refused");
 	reset(&small);
 	fake.faults[0] = (struct fault){ .kind = FAULT_BUSY, .times = 9 };
 	fake.retry_after_ms = 7000;
 	fetch(NULL);
 	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 7000 && fake.n_seen == 1,
-	   "busy: left to the engine, with what the service wants");
+	   "busy: passed to the engine with Retry-After");
 }
 
 static void test_unconditional(void)
@@ -56,10 +57,11 @@ static void test_unconditional(void)
 	reset(&small);
 	fake.ignores_if_none_match = true;
 	fetch("\"old\"");
-	ok(holds(&small) && !source.warned_unconditional, "another version: no reason to warn");
+	ok(holds(&small) && !source.warned_unconditional, "another version: no warning");
 	sink.size = 0;
 	fetch(small.etag);
-	ok(holds(&small) && source.warned_unconditional, "the same: warned, and downloaded");
+	ok(holds(&small) && source.warned_unconditional,
+	   "the same version: a warning and a download");
 }
 
 static void test_version_header(void)
@@ -92,39 +94,40 @@ static void test_version_header(void)
 	reset(&small);
 	source.version_header = "x-amz-meta-version";
 	fetch(NULL);
-	ok(holds(&small) && !*fetched.shown_version, "an object without it");
+	ok(holds(&small) && !*fetched.shown_version, "an object without that header");
 }
 
 /* ---- ranges ---- */
 
-static void test_parts(void)
+static void test_ranges(void)
 {
 	reset(&large);
 	fake.takes_us = 1000;
 	fetch(NULL);
 	ok(holds(&large), "a large object");
-	is_int(fake_count(!s->is_range), 1, "one request for its beginning");
-	is_int(fake_count(s->is_range && s->has_if_match), 40, "and one for each range");
-	is_int(fake_count(s->end - s->first > PART && s->is_range), 0, "none is larger");
+	is_int(fake_count(!s->is_range), 1, "one request for the beginning");
+	is_int(fake_count(s->is_range && s->has_if_match), 40, "one for each range");
+	is_int(fake_count(s->end - s->first > PART && s->is_range), 0, "no range is too large");
 	is_int(fake.most_running, 4, "four at once");
-	ok(sink.restarts == 0 && fake.sent <= LARGE + 1000, "no byte twice");
+	ok(sink.restarts == 0 && fake.sent <= LARGE + 1000, "no byte is fetched twice");
 
 	reset(&large);
 	source.is_parallel = false;
 	fake.takes_us = 50000;
 	fetch(NULL);
-	ok(holds(&large), "not asked for, but the first transfer is slow");
+	ok(holds(&large), "parallel_parts not set, but the first transfer is slow");
 	is_int(fake_count(s->is_range && s->has_if_match), 38, "ranges from the third part on");
-	is_int(fake_count(s->is_range && s->first < 2 * PART), 0, "none of what it brings itself");
+	is_int(fake_count(s->is_range && s->first < 2 * PART), 0,
+	       "no range overlaps the first transfer");
 
 	reset(&large);
 	source.parallel_parts = 1;
 	fetch(NULL);
-	ok(holds(&large) && fake.n_seen == 1, "not side by side: one transfer");
+	ok(holds(&large) && fake.n_seen == 1, "parallel_parts = 1: one transfer");
 	reset(&large);
 	large.etag = "W/\"weak\"";
 	fetch(NULL);
-	ok(holds(&large) && fake.n_seen == 1, "weak ETag: one transfer");
+	ok(holds(&large) && fake.n_seen == 1, "a weak ETag: one transfer");
 	large.etag = "\"large\"";
 	reset(&large);
 	source.part_size_bytes = LARGE;
@@ -136,58 +139,59 @@ static void test_parts(void)
 	ok(holds(&large) && fake.n_seen == 2, "two halves");
 }
 
-static void test_part_fails(void)
+static void test_range_fails(void)
 {
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)3 * PART, 5000, 1 };
 	fake.faults[1] = (struct fault){ FAULT_BUSY, true, (uint64_t)5 * PART, 0, 1 };
 	fetch(NULL);
 	ok(holds(&large) && sink.restarts == 0, "two ranges fail once");
-	is_int(fake_count(s->is_range), 42, "they are asked for again");
+	is_int(fake_count(s->is_range), 42, "they are requested again");
 	is_int(fake_count(s->first == 3 * PART + 5000 && s->end == 4 * PART), 1,
-	       "only what is missing");
+	       "only the missing bytes");
 
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, false, 0, 3000, 1 };
 	fetch(NULL);
 	ok(holds(&large) && fake_count(s->first == 3000 && s->end == PART) == 1,
-	   "the beginning breaks off");
+	   "the first transfer breaks off");
 
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)7 * PART, 0, 99 };
 	fetch(NULL);
-	ok(has_failed(ERR_UNREACHABLE), "one fails for ever");
-	ok(fake_count(s->first == 7 * PART) == 4, "it is asked for %d times",
+	ok(has_failed(ERR_UNREACHABLE), "a range always fails");
+	ok(fake_count(s->first == 7 * PART) == 4, "it is requested %d times",
 	   (int)fake_count(s->first == 7 * PART));
-	ok(sink.size == 7 * PART && holds_beginning(&large), "what came before is kept");
+	ok(sink.size == 7 * PART && holds_beginning(&large), "the bytes before it are kept");
 	fake.faults[0].times = 0;
 	fake.sent = 0;
 	fetch(NULL);
-	ok(holds(&large) && fake.sent <= LARGE - 7 * PART + 1000, "and goes on from there");
+	ok(holds(&large) && fake.sent <= LARGE - 7 * PART + 1000,
+	   "the next attempt goes on from there");
 	ok(fake.seen[0].first == 7 * PART && fake.seen[0].has_if_match, "with If-Match");
 
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_BUSY, true, (uint64_t)2 * PART, 0, 99 };
 	fake.retry_after_ms = 60000;
 	fetch(NULL);
-	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 60000, "busy for long");
-	is_int(fake_count(s->first == 2 * PART), 1, "is not asked again");
+	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 60000, "a long Retry-After");
+	is_int(fake_count(s->first == 2 * PART), 1, "no retry");
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)2 * PART, 0, 99 };
 	fetch(NULL);
 	ok(has_failed(ERR_DENIED), "denied");
-	is_int(fake_count(s->first == 2 * PART), 1, "neither");
+	is_int(fake_count(s->first == 2 * PART), 1, "no retry");
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)3 * PART, 0, 99 };
 	fake.faults[1] = (struct fault){ FAULT_SLOW_BUSY, true, (uint64_t)2 * PART, 0, 1 };
 	fetch(NULL);
-	ok(has_failed(ERR_DENIED) && sink.size == 3 * PART, "what comes before it is waited for");
+	ok(has_failed(ERR_DENIED) && sink.size == 3 * PART, "earlier ranges are still delivered");
 	reset(&large);
 	fake.retry_after_ms = 60000;
 	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)3 * PART, 0, 99 };
 	fake.faults[1] = (struct fault){ FAULT_SLOW_BUSY, true, (uint64_t)2 * PART, 0, 1 };
 	fetch(NULL);
-	ok(has_failed(ERR_BUSY) && sink.size == 2 * PART, "of two failures the first one counts");
+	ok(has_failed(ERR_BUSY) && sink.size == 2 * PART, "the first of two failed ranges counts");
 	reset(&large);
 	sink.breaks_at = (uint64_t)4 * PART;
 	fetch(NULL);
@@ -206,33 +210,33 @@ static void test_change(void)
 	fake.next = &other;
 	fake.change_at = 12;
 	fetch("\"old\"");
-	ok(holds(&other) && sink.restarts == 1, "the object changes: starts over");
+	ok(holds(&other) && sink.restarts == 1, "the object changes: start over");
 
 	reset(&large);
 	fake.next = &other;
 	fake.flips = true;
 	fetch(NULL);
 	ok((holds(&large) || holds(&other)) && sink.restarts == 2,
-	   "it changes all the time: the third try is one transfer");
+	   "it keeps changing: the third try is one transfer");
 
 	reset(&large);
 	fake.next = &twin;
 	fake.change_at = 12;
 	fake.ignores_if_match = true;
 	fetch(NULL);
-	ok(holds(&twin), "If-Match is ignored: the ETag shows it");
+	ok(holds(&twin), "If-Match is ignored: the ETag shows the change");
 	reset(&large);
 	fake.next = &other;
 	fake.change_at = 12;
 	fake.faults[0] = (struct fault){ .kind = FAULT_BUSY, .times = 1, .from = 3 };
 	fetch(NULL);
-	ok(has_failed(ERR_BUSY) && !*fetched.version.token, "then it fails: of no version");
+	ok(has_failed(ERR_BUSY) && !*fetched.version.token, "a failure after a change: no token");
 
 	reset(&other);
 	fake.next = &large;
 	fake.change_at = 12;
 	fetch(large.etag);
-	is_int(result, FETCH_UNCHANGED, "it changes back to what there is");
+	is_int(result, FETCH_UNCHANGED, "it changes back to the known version");
 }
 
 static void test_unfit(void)
@@ -244,10 +248,10 @@ static void test_unfit(void)
 	reset(&large);
 	fake.shifts_ranges = true;
 	fetch(NULL);
-	ok(holds(&large), "other ranges than were asked for: one transfer");
+	ok(holds(&large), "the wrong ranges: one transfer");
 }
 
-/* ---- going on ---- */
+/* ---- resuming ---- */
 
 static void test_resume(void)
 {
@@ -255,14 +259,14 @@ static void test_resume(void)
 	begin(&large, 20000, large.etag);
 	fetch("\"old\"");
 	ok(holds(&large) && fake.seen[0].first == 20000 && !fake.seen[0].has_if_none_match,
-	   "goes on");
-	ok(fake_count(s->is_range) > 2, "with ranges side by side");
-	is_int(fetched.last_modified_ms, INT64_C(784111777000), "described as ever");
+	   "resumes");
+	ok(fake_count(s->is_range) > 2, "with parallel ranges");
+	is_int(fetched.last_modified_ms, INT64_C(784111777000), "described as usual");
 
 	reset(&other);
 	begin(&large, 20000, large.etag);
 	fetch("\"old\"");
-	ok(holds(&other) && sink.restarts == 1, "another version: from the beginning");
+	ok(holds(&other) && sink.restarts == 1, "another version: start over");
 	reset(&other);
 	begin(&large, 20000, large.etag);
 	fetch(other.etag);
@@ -270,7 +274,7 @@ static void test_resume(void)
 	reset(&large);
 	begin(&large, LARGE, large.etag);
 	fetch(NULL);
-	ok(holds(&large), "all is there, yet not known to be: from the beginning");
+	ok(holds(&large), "all bytes are there, but unconfirmed: start over");
 	reset(&large);
 	fake.ignores_range = true;
 	begin(&large, 20000, large.etag);
@@ -280,7 +284,7 @@ static void test_resume(void)
 	fake.ignores_range = true;
 	begin(&small, 500, small.etag);
 	fetch(NULL);
-	ok(holds(&small) && fake.n_seen == 1, "of a small object, too");
+	ok(holds(&small) && fake.n_seen == 1, "also for a small object");
 	reset(&other);
 	fake.ignores_if_match = true;
 	source.parallel_parts = 1;
@@ -292,11 +296,11 @@ static void test_resume(void)
 	source.parallel_parts = 1;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
-	ok(holds(&large), "another range comes");
+	ok(holds(&large), "the wrong range");
 	reset(&large);
 	begin(&large, 20000, "");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "bytes of no version");
+	ok(holds(&large) && sink.restarts == 1, "bytes without a validator");
 }
 
 int main(void)
@@ -305,8 +309,8 @@ int main(void)
 	test_whole();
 	test_unconditional();
 	test_version_header();
-	test_parts();
-	test_part_fails();
+	test_ranges();
+	test_range_fails();
 	test_change();
 	test_unfit();
 	test_resume();

@@ -1,4 +1,4 @@
-/* s3_verify, through s3_object: checksums, whole and composite, right and wrong, interrupted. */
+/* s3_verify, through s3_object: whole and composite checksums, right and wrong, interrupted. */
 #include <zlib.h>
 
 #include "base/digest.h"
@@ -67,16 +67,16 @@ static void test_resume_checked(void)
 	ok(has_failed(ERR_UNREACHABLE) && strchr(sink.validator, '\n'),
 	   "interrupted, with the state of a checksum");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 0, "goes on, checked as a whole");
+	ok(holds(&large) && sink.restarts == 0, "resumes, and checks the whole");
 	reset(&large);
 	begin(&large, 20000, "\"large\"\ncrc32 AAAAAA== 0 0 20000 12345678 0");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "a wrong beginning: from the beginning");
+	ok(holds(&large) && sink.restarts == 1, "an invalid state: start over");
 	reset(&large);
 	source.checksum = S3_CHECKSUM_REQUIRE;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "required, but not known: from the beginning");
+	ok(holds(&large) && sink.restarts == 1, "required, but no state: start over");
 	large.checksum = NULL;
 }
 
@@ -89,7 +89,7 @@ static void test_checksum(void)
 	large.checksum = crc_of(&large, crc);
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 0, "the right CRC, over ranges");
+	ok(holds(&large) && sink.restarts == 0, "the right CRC, with ranges");
 	digest_of(large.bytes, large.size, sha256, &err);
 	encode(sha256, sizeof(sha256), sha);
 	large.checksum_name = "x-amz-checksum-sha256";
@@ -101,29 +101,29 @@ static void test_checksum(void)
 	fake.faults[0] = (struct fault){ FAULT_FLIP, true, (uint64_t)9 * PART, 0, 1 };
 	sink.size = 0;
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "a bit flips on the way: once more");
+	ok(holds(&large) && sink.restarts == 1, "a flipped bit: once more");
 
 	large.checksum_name = CRC32;
 	large.checksum = "AAAAAA==";
 	reset(&large);
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && strcmp(fetched.version.token, large.etag) == 0,
-	   "a wrong one: refused under its token");
-	is_int(fake_count(!s->is_range), 2, "the second time");
+	   "a wrong checksum: refused with its token");
+	is_int(fake_count(!s->is_range), 2, "after two downloads");
 	reset(&large);
 	source.checksum = S3_CHECKSUM_OFF;
 	fetch(NULL);
-	ok(holds(&large), "off: taken");
+	ok(holds(&large), "off: accepted");
 
 	large.checksum = "no checksum";
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large), "what is no checksum does no harm");
+	ok(holds(&large), "an invalid checksum is ignored");
 	reset(&large);
 	source.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && fake.n_seen == 1 && sink.size == 0,
-	   "required: refused before it comes");
+	   "required: refused before the body");
 	large.checksum = NULL;
 }
 
@@ -141,30 +141,31 @@ static void test_composite(void)
 	source.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(holds(&large), "a composite checksum");
-	is_int(fake_count(s->is_head), 1, "one part is asked about");
-	is_int(fake_count(s->is_head && s->has_if_match && s->part_number == 1), 1, "the first");
+	is_int(fake_count(s->is_head), 1, "one part is requested");
+	is_int(fake_count(s->is_head && s->has_if_match && s->part_number == 1), 1,
+	       "the first one");
 	reset(&large);
 	fake.next = &other;
 	fake.change_at = 2;
 	fetch(NULL);
-	ok(holds(&other), "the object changes meanwhile");
+	ok(holds(&other), "the object changes in the meantime");
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)17 * PART, 0, 4 };
 	fetch(NULL);
 	ok(has_failed(ERR_UNREACHABLE), "interrupted");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "goes on");
+	ok(holds(&large) && sink.restarts == 1, "resumes");
 
 	large.checksum = "AAAAAA==-4";
 	reset(&large);
 	fetch(NULL);
-	ok(has_failed(ERR_BAD_DATA), "a wrong one");
+	ok(has_failed(ERR_BAD_DATA), "a wrong checksum");
 
 	large.part_bytes = uneven;
 	large.checksum = composite_of(&large, value);
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large) && fake_count(s->is_head) == 2, "of unlike parts: unchecked");
+	ok(holds(&large) && fake_count(s->is_head) == 2, "parts of different lengths: unchecked");
 	reset(&large);
 	source.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
@@ -173,7 +174,7 @@ static void test_composite(void)
 	large.part_bytes = NULL;
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large), "parts that the service does not tell: unchecked");
+	ok(holds(&large), "unknown parts: unchecked");
 	reset(&large);
 	source.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
@@ -184,7 +185,7 @@ static void test_composite(void)
 	reset(&large);
 	source.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
-	ok(holds(&large) && fake_count(s->is_head) == 0, "of one part: nothing to ask");
+	ok(holds(&large) && fake_count(s->is_head) == 0, "one part: no request");
 	large.checksum = NULL;
 	large.part_bytes = NULL;
 }

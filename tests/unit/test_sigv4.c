@@ -1,6 +1,6 @@
 /*
- * Unit tests of fetchers/sigv4: AWS's published vectors and botocore's (tests/vectors/sigv4.txt, of
- * make_sigv4.py), and a fuzzer that compares the encoder with a table of its own.
+ * sigv4: AWS's published vectors and botocore's (tests/vectors/sigv4.txt, written by make_sigv4.py),
+ * and a fuzzer that compares the encoder with a table of its own.
  */
 #include "fetchers/aws/sigv4.h"
 
@@ -17,7 +17,7 @@
 
 /* ---- vectors ---- */
 
-/* Texts are owned. */
+/* The texts are owned. */
 struct vector {
 	char *name, *service, *method, *host, *region, *path, *token, *sha256;
 	char *target, *signed_names, *signature;
@@ -153,7 +153,7 @@ static void test_vectors(void)
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0, n = 0;
 
-	if (!ok(file, VECTORS_FILE " is there"))
+	if (!ok(file, VECTORS_FILE " exists"))
 		return;
 	for (ssize_t len; (len = getline(&line, &size, file)) > 0;) {
 		line[len - 1] = '\0';
@@ -170,7 +170,7 @@ static void test_vectors(void)
 	ok(n >= 200, "%zu vectors", n);
 }
 
-/* ---- what the vectors do not say ---- */
+/* ---- cases without a vector ---- */
 
 static void test_unsigned(void)
 {
@@ -192,11 +192,25 @@ static void test_unsigned(void)
 	struct err err = ERR_INIT;
 
 	is_int(sigv4_sign(&request, &done, &err), 0, "without keys");
-	is_str(done.target, "/b/k%3F?versionId=%2B", "the target is encoded all the same");
-	is_str(done.headers[0], "x-amz-checksum-mode: ENABLED", "its own header");
+	is_str(done.target, "/b/k%3F?versionId=%2B", "the target is encoded");
+	is_str(done.headers[0], "x-amz-checksum-mode: ENABLED", "the given header");
 	ok(!done.headers[1], "and no other");
 	sigv4_signed_release(&done);
-	ok(!done.headers && !done.target, "may be released twice");
+	ok(!done.headers && !done.target, "releasing twice is allowed");
+}
+
+static void test_host(void)
+{
+	static const char *const hosts[][2] = {
+		{ "https://h:443", "h" },	{ "http://h:80", "h" },
+		{ "https://h:80", "h:80" },	{ "http://h:443", "h:443" },
+		{ "http://[::1]:80", "[::1]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		_cleanup_free_ char *host = sigv4_host(hosts[i][0]);
+		is_str(host, hosts[i][1], "the Host header of %s", hosts[i][0]);
+	}
 }
 
 static void test_clock(void)
@@ -215,18 +229,19 @@ static void test_clock(void)
 	};
 	struct err err = ERR_INIT;
 
-	ok(sigv4_sign(&request, &done, &err) < 0 && !done.target, "a year that has no name");
-	is_int(err.kind, ERR_INTERNAL, "is said");
+	ok(sigv4_sign(&request, &done, &err) < 0 && !done.target,
+	   "a year that cannot be formatted");
+	is_int(err.kind, ERR_INTERNAL, "is an internal error");
 	request.time_ms = TIME_MS + 999;
-	is_int(sigv4_sign(&request, &done, &err), 0, "of a second's parts");
-	is_str(find_line(&done, "x-amz-date"), STAMP, "nothing is seen");
+	is_int(sigv4_sign(&request, &done, &err), 0, "milliseconds");
+	is_str(find_line(&done, "x-amz-date"), STAMP, "are dropped");
 }
 
 /* ---- the fuzzer ---- */
 
 static uint64_t state = 20130524;
 
-/* xorshift64*: the same numbers in every run. */
+/* xorshift64*: the same sequence in every run. */
 static uint64_t next(uint64_t below)
 {
 	state ^= state >> 12;
@@ -235,7 +250,7 @@ static uint64_t next(uint64_t below)
 	return (state * UINT64_C(2685821657736338717) >> 33) % below;
 }
 
-/* Half of them are bytes that mean something. */
+/* Half of the bytes are special characters. */
 static void random_text(char *ret, size_t max)
 {
 	static const char special[] = "/%+ ?#&=~.-_:;@\\\"'<>\t\n";
@@ -307,10 +322,10 @@ static void fuzz_encoder(void)
 		random_text(text, sizeof(text));
 		wrong += !encodes(text, true) + !encodes(text, false);
 	}
-	is_int(wrong, 0, "20,000 random texts are encoded as the table says, and decoded again");
+	is_int(wrong, 0, "20,000 random texts are encoded as in the table and can be decoded");
 }
 
-/* Names in order, of one name the values; and as many as there were. */
+/* Is the query sorted by name, then by value, and does it have n pairs? */
 static bool is_sorted(char *query, size_t n)
 {
 	char *last_name = NULL, *last_value = NULL;
@@ -368,7 +383,7 @@ static void fuzz_requests(void)
 		random_text(path + 1, sizeof(path) - 1);
 		request.n_query = next(PAIRS_MAX + 1);
 		for (size_t n = 0; n < request.n_query; n++) {
-			/* Short names come twice. */
+			/* Short names, so that some occur twice. */
 			random_text(texts[2 * n], next(2) ? 3 : 40);
 			random_text(texts[2 * n + 1], next(2) ? 3 : 40);
 			query[n] = (struct uri_pair){ texts[2 * n], texts[2 * n + 1] };
@@ -386,6 +401,7 @@ int main(void)
 	make_table();
 	test_vectors();
 	test_unsigned();
+	test_host();
 	test_clock();
 	fuzz_encoder();
 	fuzz_requests();
