@@ -13,7 +13,7 @@
 #include "base/build.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "keeper/daemonize.h"
+#include "base/daemonize.h"
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
 #include "fetch/fetcher.h"
@@ -61,8 +61,10 @@ static int load_effective(int fd, struct config **ret)
 
 static int run_worker(const struct arguments *arguments)
 {
+	char kind[KEEPER_KIND_SIZE];
 	struct worker_setup setup = {
 		.load = load_effective,
+		.keeper_kind = keeper_kind(kind),
 		.channel = arguments->descriptors[0],
 		.foreground = arguments->foreground,
 		.debug = arguments->debug,
@@ -199,7 +201,7 @@ static int run_keeper(const struct arguments *arguments)
 
 /* Takes the configuration. */
 static int run_command(const struct arguments *arguments, struct config *taken,
-		       struct notify_kept *kept)
+		       struct systemd_stored *kept)
 {
 	_cleanup_(config_free_cleanup) struct config *config = taken;
 	static struct keeper_state state;
@@ -225,7 +227,7 @@ static int compare_numbers(const void *a, const void *b)
 }
 
 /* What else is open is the caller's, who does not expect it to stay so with the mount. */
-static void close_others(const struct notify_kept *kept)
+static void close_others(const struct systemd_stored *kept)
 {
 	int numbers[] = { STDERR_FILENO, kept->device, kept->slots, kept->store };
 
@@ -240,7 +242,7 @@ static void close_others(const struct notify_kept *kept)
 }
 
 /* A restart does not end a mount because somebody is at work on the file. */
-static int load_kept(const struct notify_kept *kept, struct config **ret)
+static int load_kept(const struct systemd_stored *kept, struct config **ret)
 {
 	if (kept->device < 0 || kept->config < 0 || load_effective(kept->config, ret) < 0)
 		return -1;
@@ -252,9 +254,9 @@ static int load_kept(const struct notify_kept *kept, struct config **ret)
 static int mount_terms(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
-	struct notify_kept kept;
+	struct systemd_stored kept;
 
-	notify_take(&kept);
+	systemd_take_stored(&kept);
 	if (load(arguments, &config) < 0 && load_kept(&kept, &config) < 0)
 		return EXIT_USAGE;
 	close_cleanup(&kept.config);

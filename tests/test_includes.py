@@ -21,8 +21,8 @@ ALLOWED = {
     "src/fetch": FETCH,
     "src/mount": TERM | {"fetch"},
     "src/control": CONTROL,
-    "src/keeper": CONTROL,
-    "src/helper": BASE | {"config", "keeper"},
+    "src/keeper": TERM | {"mount"},
+    "src/helper": BASE | {"config"},
     "src/worker": CONTROL | {"keeper", "helper"},
     "src/rpt": BASE,
     "src/librpt": BASE,
@@ -45,9 +45,7 @@ NOT_YET = (
     "src/config/config.c ",
     "src/fetch/refresher.c ",
     "src/http/http_engine.c ",
-    "src/keeper/keeper_upgrade.c ",
     "src/store/store.c ",
-    "src/worker/worker.c ",
 )
 
 
@@ -107,6 +105,17 @@ def test_fetchers_know_the_fetchers_below_them_only(folder):
         if name.startswith("fetchers/")
         and name.count("/") > 1
         and name.split("/")[1] not in FETCHERS_ALLOWED[folder]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_worker_knows_only_the_messages_of_keeper_and_helper():
+    """They are other processes, with other rights: nothing of theirs runs in the worker."""
+    wrong = [
+        f"{path}:{number}: {name}"
+        for path in files("src/worker")
+        for number, name in own_includes(path)
+        if re.match(r"(keeper|helper)/(?!channel\.h|helper_protocol\.h)", name)
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -205,7 +214,7 @@ def test_only_the_http_engine_knows_libcurl():
 
 def test_only_mount_knows_libfuse():
     """And the one file that opens the device for users, with libfuse's fusermount3."""
-    users = who_includes(r"(fuse3?/)?fuse.*\.h|linux/fuse\.h") - {"src/keeper/device.c"}
+    users = who_includes(r"(fuse3?/)?fuse.*\.h|linux/fuse\.h") - {"src/keeper/mountpoint.c"}
     assert users and all(path.startswith("src/mount/") for path in users), users
 
 

@@ -66,7 +66,7 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 struct control;
 
 /*
- * Serves a listening socket (keeper/listener.h; borrowed) in threads of its own until cancel.
+ * Serves a listening socket (keeper/control_socket.h; borrowed) in threads of its own until cancel.
  * Everybody who can reach the socket may look; root and `owner` may also give commands that change
  * something. view and cancel are borrowed.
  */

@@ -1,305 +1,293 @@
-/* The worker's side of the helper; any thread. */
+/*
+ * One thread receives requests, and each request has a thread of its own, so that a slow program or
+ * a dead file server delays no other request. Threads are detached. At the end the helper waits for
+ * the threads of programs, which kill them, but not for those of files.
+ *
+ * Runs in the helper, with the rights of the user who started rptfs.
+ */
 #include "helper/helper.h"
 
-#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "base/pass_fds.h"
-#include "base/secret.h"
 #include "base/util.h"
-#include "keeper/channel.h"
+#include "helper/configured_files.h"
+#include "helper/helper_protocol.h"
+#include "helper/helper_reply.h"
+#include "helper/run_program.h"
 
-/* The helper's own limit comes first, with a better message. */
-#define PROGRAM_TIMEOUT_MS (HELPER_TIMEOUT_MS + 5 * MS_PER_S)
+#define STACK_BYTES ((size_t)256 * 1024)
 
-struct worker_helper {
-	struct helper helper;
-	int channel;	       /* borrowed; to the keeper */
-	struct cancel *cancel; /* borrowed; NULL: none */
+/* Programs are killed as soon as the worker's sockets are closed. */
+#define END_MS 150
 
-	/* A leaf. Nothing that may block happens under it: what is sent over the sockets is one
-	 * small packet, or an error. */
-	pthread_mutex_t lock;
-	int socket; /* owned; guarded by lock; -1: no helper is known */
+struct server {
+	struct helper_setup setup;
+	struct configured_files *files; /* never freed: detached threads use it */
+	pthread_attr_t attributes;
+
+	pthread_mutex_t lock; /* a leaf */
+	pthread_cond_t ended;
+	unsigned n_programs; /* guarded by lock */
+	unsigned n_files;    /* guarded by lock */
 };
 
 struct request {
-	char text[HELPER_REQUEST_MAX];
+	struct server *server;
+	char text[HELPER_REQUEST_MAX + 1]; /* NUL-terminated */
 	size_t len;
-	int inotify;   /* borrowed; -1: none */
-	int wait_ms;   /* -1: as long as it takes */
-	int cancel_fd; /* borrowed; -1: none */
+	int fds[HELPER_FDS_MAX]; /* owned: for the answer, inotify; -1: none */
 };
 
-struct answer {
-	char *output; /* HELPER_OUTPUT_MAX bytes; NULL: none is expected */
-	size_t used;
-	void *result; /* result_bytes; NULL: none is expected */
-	size_t result_bytes;
-	int fd; /* owned; -1: none came */
-	bool is_done;
-};
-
-/* ---- asking ---- */
-
-/* The keeper starts a helper at the other end, or closes it. */
-static int ask_keeper(struct worker_helper *helper, struct err *err)
+static void request_free(struct request *request)
 {
-	int pair[2];
+	for (size_t i = 0; i < HELPER_FDS_MAX; i++)
+		close_cleanup(&request->fds[i]);
+	free(request);
+}
 
-	if (pass_fds_pair(pair, err) < 0)
+DEFINE_CLEANUP(struct request, request_free)
+
+/* ---- one request ---- */
+
+/* "cFILE\0PROFILE\0" */
+static int serve_program(const struct request *request, struct err *err)
+{
+	_cleanup_free_ char *command = NULL;
+	const char *file = request->text + 1;
+	const char *profile = memchr(file, '\0', request->len - 1);
+
+	if (!profile++ || profile == request->text + request->len)
+		return err_set(err, ERR_DENIED, "no profile is named");
+	if (request->server->setup.command(*file ? file : NULL, profile, &command, err) < 0)
 		return -1;
-	_cleanup_close_ int ours = pair[0];
-	_cleanup_close_ int theirs = pair[1];
-	if (channel_send(helper->channel, CHANNEL_HELPER, theirs) < 0)
-		return err_set(err, ERR_UNREACHABLE, "the keeper is gone");
-	helper->socket = steal_fd(&ours);
+	run_program(command, request->fds[0]);
 	return 0;
 }
 
-/* 0 or errno. */
-static int send_packet(int socket, const struct request *request, int reply)
+static int check_path(const struct request *request, const char *path, struct err *err)
 {
-	const int fds[HELPER_FDS_MAX] = { reply, request->inotify };
+	const struct server *server = request->server;
+	bool (*names_file)(const char *path) = server->setup.names_file;
 
-	return pass_fds_send(socket, request->text, request->len, fds, HELPER_FDS_MAX,
-			     MSG_DONTWAIT) < 0
-		       ? errno
-		       : 0;
+	if (configured_files_have(server->files, path) || (names_file && names_file(path)))
+		return 0;
+	return err_set(err, ERR_DENIED, "the configuration does not name it");
 }
 
-static bool is_gone(int failure)
+static int open_file(const struct request *request, struct err *err)
 {
-	return failure == EPIPE || failure == ECONNRESET || failure == ENOTCONN;
-}
+	const char *path = request->text + 1;
 
-/* To the helper that there is, or to a new one if that has died. */
-static int send_request(struct worker_helper *helper, const struct request *request, int reply,
-			struct err *err)
-{
-	int failure = ENOTCONN;
-
-	pthread_mutex_lock(&helper->lock);
-	if (helper->socket >= 0)
-		failure = send_packet(helper->socket, request, reply);
-	int rc = 0;
-	if (is_gone(failure)) {
-		close_cleanup(&helper->socket);
-		helper->socket = -1;
-		rc = ask_keeper(helper, err);
-		if (rc == 0)
-			failure = send_packet(helper->socket, request, reply);
-	}
-	pthread_mutex_unlock(&helper->lock);
-	if (rc < 0)
+	if (check_path(request, path, err) < 0)
 		return -1;
-	if (is_gone(failure))
-		return err_set(err, ERR_UNREACHABLE, "there is no helper");
-	if (failure == EAGAIN)
-		return err_set(err, ERR_BUSY, "too many requests are waiting for the helper");
-	errno = failure;
-	return failure ? err_errno(err, "the helper") : 0;
-}
-
-/* ---- the answer ---- */
-
-static int take_error(const char *packet, size_t len, struct err *err)
-{
-	enum err_kind kind = len ? (enum err_kind)packet[0] : ERR_INTERNAL;
-	bool is_known = kind == ERR_DENIED || kind == ERR_UNREACHABLE || kind == ERR_BUSY ||
-			kind == ERR_NOT_FOUND || kind == ERR_BAD_DATA;
-
-	return err_set(err, is_known ? kind : ERR_INTERNAL, "%.*s", len ? (int)len - 1 : 0,
-		       packet + 1);
-}
-
-static int take_packet(struct answer *answer, const char *packet, size_t len, struct err *err)
-{
-	switch (packet[0]) {
-	case HELPER_OUTPUT:
-		if (!answer->output || len - 1 > HELPER_OUTPUT_MAX - answer->used)
-			return err_set(err, ERR_DENIED, "more than %d KiB of output",
-				       HELPER_OUTPUT_MAX / 1024);
-		memcpy(answer->output + answer->used, packet + 1, len - 1);
-		answer->used += len - 1;
-		return 0;
-	case HELPER_DONE:
-		if (len - 1 != answer->result_bytes)
-			return err_set(err, ERR_INTERNAL, "the helper is of another version");
-		if (answer->result)
-			memcpy(answer->result, packet + 1, len - 1);
-		answer->is_done = true;
-		return 0;
-	default:
-		return take_error(packet + 1, len - 1, err);
-	}
-}
-
-static int receive(int reply, struct answer *answer, struct err *err)
-{
-	char packet[1 + HELPER_PACKET_MAX];
-	int fd;
-
-	ssize_t len = pass_fds_receive(reply, packet, sizeof(packet), &fd, 1, 0);
-	_cleanup_close_ int received = fd;
-	if (len < 0)
-		return err_errno(err, "the helper");
-	if (len == 0)
-		return err_set(err, ERR_UNREACHABLE, "there is no helper, or it died");
-	if (answer->fd < 0)
-		answer->fd = steal_fd(&received);
-	int rc = take_packet(answer, packet, (size_t)len, err);
-	secret_wipe(packet, (size_t)len);
-	return rc;
-}
-
-static int wait_for_answer(const struct request *request, int reply, struct answer *answer,
-			   struct err *err)
-{
-	int64_t deadline_ms = clock_boot_ms() + request->wait_ms;
-	struct pollfd pfds[] = {
-		{ .fd = reply, .events = POLLIN },
-		{ .fd = request->cancel_fd, .events = POLLIN },
-	};
-	int64_t left_ms = -1;
-
-	while (!answer->is_done) {
-		if (request->wait_ms >= 0)
-			left_ms = deadline_ms - clock_boot_ms();
-		if (request->wait_ms >= 0 && left_ms <= 0)
-			return err_set(err, ERR_UNREACHABLE, "the helper does not answer");
-		if (poll(pfds, ARRAY_SIZE(pfds), (int)left_ms) <= 0)
-			continue;
-		if (pfds[1].revents)
-			return err_set(err, ERR_CANCELED, "canceled");
-		if (receive(reply, answer, err) < 0)
-			return -1;
-	}
+	_cleanup_close_ int fd = configured_files_open(path, err);
+	if (fd < 0)
+		return -1;
+	helper_reply_done(request->fds[0], "", 0, fd);
 	return 0;
 }
 
-static int ask(struct worker_helper *helper, const struct request *request, struct answer *answer,
-	       struct err *err)
+static int look(const struct request *request, struct err *err)
 {
-	int pair[2];
-
-	if (pass_fds_pair(pair, err) < 0)
-		return -1;
-	_cleanup_close_ int ours = pair[0];
-	_cleanup_close_ int theirs = pair[1];
-	if (send_request(helper, request, theirs, err) < 0)
-		return -1;
-	close(steal_fd(&theirs));
-	return wait_for_answer(request, ours, answer, err);
-}
-
-/* ---- what can be asked ---- */
-
-static int credential_process(struct helper *base, struct cancel *cancel,
-			      const char *credentials_file, const char *profile, char *ret_output,
-			      size_t *ret_len, struct err *err)
-{
-	struct worker_helper *helper = container_of(base, struct worker_helper, helper);
-	struct answer answer = { .output = ret_output, .fd = -1 };
-	struct request request = {
-		.inotify = -1,
-		.wait_ms = PROGRAM_TIMEOUT_MS,
-		.cancel_fd = cancel->fd,
-	};
-
-	int len = snprintf(request.text, sizeof(request.text), "%c%s%c%s", HELPER_PROGRAM,
-			   credentials_file ? credentials_file : "", '\0', profile);
-	if (len < 0 || (size_t)len >= sizeof(request.text))
-		return err_set(err, ERR_DENIED, "the names of file and profile are too long");
-	request.len = (size_t)len + 1;
-	int rc = ask(helper, &request, &answer, err);
-	close_cleanup(&answer.fd);
-	if (rc == 0)
-		*ret_len = answer.used;
-	return rc;
-}
-
-/* One whose answer takes as long as the file system does, as open(2) would. */
-static int ask_of_path(struct helper *base, char kind, const char *path, int inotify,
-		       struct answer *answer, struct err *err)
-{
-	struct worker_helper *helper = container_of(base, struct worker_helper, helper);
-	struct request request = {
-		.inotify = inotify,
-		.wait_ms = -1,
-		.cancel_fd = helper->cancel ? helper->cancel->fd : -1,
-	};
-
-	int len = snprintf(request.text, sizeof(request.text), "%c%s", kind, path);
-	if (len < 0 || (size_t)len >= sizeof(request.text))
-		return err_set(err, ERR_BAD_DATA, "the name is too long");
-	request.len = (size_t)len + 1;
-	return ask(helper, &request, answer, err);
-}
-
-static int open_file(struct helper *base, const char *path, struct err *err)
-{
-	struct answer answer = { .fd = -1 };
-
-	int rc = ask_of_path(base, HELPER_OPEN, path, -1, &answer, err);
-	_cleanup_close_ int fd = answer.fd;
-	if (rc == 0 && fd < 0)
-		return err_set(err, ERR_INTERNAL, "no descriptor came");
-	return rc < 0 ? -1 : steal_fd(&fd);
-}
-
-static int look(struct helper *base, const char *path, bool follow, struct stat *ret,
-		struct err *err)
-{
+	const char *path = request->text + 1;
 	struct stat st;
-	struct answer answer = { .result = &st, .result_bytes = sizeof(st), .fd = -1 };
 
-	int rc = ask_of_path(base, follow ? HELPER_STAT : HELPER_LSTAT, path, -1, &answer, err);
-	close_cleanup(&answer.fd);
-	if (rc == 0)
-		*ret = st;
-	return rc;
+	if (check_path(request, path, err) < 0)
+		return -1;
+	int rc = request->text[0] == HELPER_STAT ? stat(path, &st) : lstat(path, &st);
+	if (rc < 0)
+		return files_fail(err);
+	helper_reply_done(request->fds[0], &st, sizeof(st), -1);
+	return 0;
 }
 
-static int watch(struct helper *base, int inotify, const char *directory, struct err *err)
+static int watch(const struct request *request, struct err *err)
 {
-	int wd = -1;
-	struct answer answer = { .result = &wd, .result_bytes = sizeof(wd), .fd = -1 };
+	const char *directory = request->text + 1;
 
-	int rc = ask_of_path(base, HELPER_WATCH, directory, inotify, &answer, err);
-	close_cleanup(&answer.fd);
-	return rc < 0 ? -1 : wd;
+	if (!configured_files_in(request->server->files, directory))
+		return err_set(err, ERR_DENIED, "the configuration names no file in it");
+	int wd = inotify_add_watch(request->fds[1], *directory ? directory : "/",
+				   FILES_WATCH_EVENTS);
+	if (wd < 0)
+		return files_fail(err);
+	helper_reply_done(request->fds[0], &wd, sizeof(wd), -1);
+	return 0;
+}
+
+static int serve_request(const struct request *request, struct err *err)
+{
+	switch (request->text[0]) {
+	case HELPER_PROGRAM:
+		return serve_program(request, err);
+	case HELPER_OPEN:
+		return open_file(request, err);
+	case HELPER_STAT:
+	case HELPER_LSTAT:
+		return look(request, err);
+	case HELPER_WATCH:
+		return watch(request, err);
+	default:
+		return err_set(err, ERR_DENIED, "no such request");
+	}
+}
+
+/* ---- its thread ---- */
+
+static unsigned *count_of(struct server *server, const struct request *request)
+{
+	return request->text[0] == HELPER_PROGRAM ? &server->n_programs : &server->n_files;
+}
+
+static bool enter(struct server *server, const struct request *request, struct err *err)
+{
+	bool is_program = request->text[0] == HELPER_PROGRAM;
+	unsigned max = is_program ? HELPER_PROGRAMS_MAX : HELPER_FILES_MAX;
+	unsigned *count = count_of(server, request);
+
+	pthread_mutex_lock(&server->lock);
+	bool is_free = *count < max;
+	*count += is_free;
+	pthread_mutex_unlock(&server->lock);
+	if (!is_free)
+		err_set(err, ERR_BUSY,
+			is_program ? "%u programs are running already"
+				   : "%u files are being opened already",
+			max);
+	return is_free;
+}
+
+static void leave(struct server *server, unsigned *count)
+{
+	pthread_mutex_lock(&server->lock);
+	(*count)--;
+	pthread_cond_signal(&server->ended);
+	pthread_mutex_unlock(&server->lock);
+}
+
+static void *thread_main(void *arg)
+{
+	struct request *request = arg;
+	struct server *server = request->server;
+	unsigned *count = count_of(server, request);
+	struct err err = ERR_INIT;
+
+	if (serve_request(request, &err) < 0)
+		helper_reply_error(request->fds[0], &err);
+	request_free(request);
+	leave(server, count);
+	return NULL;
+}
+
+/* Takes the request. */
+static void handle(struct server *server, struct request *taken)
+{
+	_cleanup_(request_free_cleanup) struct request *request = taken;
+	struct err err = ERR_INIT;
+	pthread_t thread;
+
+	if (!enter(server, request, &err)) {
+		helper_reply_error(request->fds[0], &err);
+		return;
+	}
+	int failure = pthread_create(&thread, &server->attributes, thread_main, request);
+	if (failure == 0) {
+		steal_ptr(&request);
+		return;
+	}
+	leave(server, count_of(server, request));
+	err_set(&err, ERR_INTERNAL, "the helper has no thread: %s", strerror(failure));
+	helper_reply_error(request->fds[0], &err);
+}
+
+/* ---- receiving ---- */
+
+/* Returns 0 when the worker is gone. */
+static ssize_t receive(const struct server *server, struct request *request)
+{
+	ssize_t len = pass_fds_receive(server->setup.socket, request->text, HELPER_REQUEST_MAX,
+				       request->fds, HELPER_FDS_MAX, 0);
+
+	request->len = len > 0 ? (size_t)len : 0;
+	return len;
+}
+
+static void serve(struct server *server)
+{
+	for (;;) {
+		_cleanup_(request_free_cleanup) struct request *request = calloc(1,
+										 sizeof(*request));
+		if (!request)
+			return;
+		request->server = server;
+		if (receive(server, request) <= 0)
+			return;
+		if (request->fds[0] >= 0)
+			handle(server, steal_ptr(&request));
+	}
+}
+
+static void wait_for_programs(struct server *server)
+{
+	struct timespec deadline = clock_after(END_MS);
+	int result = 0;
+
+	pthread_mutex_lock(&server->lock);
+	while (server->n_programs && result == 0)
+		result = pthread_cond_clockwait(&server->ended, &server->lock, CLOCK_MONOTONIC,
+						&deadline);
+	pthread_mutex_unlock(&server->lock);
 }
 
 /* ---- life ---- */
 
-int helper_new(struct helper **ret, int channel, struct cancel *cancel, struct err *err)
+/* Programs must not talk to the service manager in our name. They get no descriptors, because all
+ * are close-on-exec. */
+static void prepare_process(void)
 {
-	struct worker_helper *helper = calloc(1, sizeof(*helper));
+	static const char *const ours[] = {
+		"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
+		"LISTEN_PID",	 "LISTEN_FDS",	 "LISTEN_FDNAMES",
+	};
 
-	if (!helper)
-		return err_set(err, ERR_INTERNAL, "helper: out of memory");
-	helper->helper.credential_process = credential_process;
-	helper->helper.open_file = open_file;
-	helper->helper.look = look;
-	helper->helper.watch = watch;
-	helper->channel = channel;
-	helper->cancel = cancel;
-	helper->socket = -1;
-	pthread_mutex_init(&helper->lock, NULL);
-	*ret = &helper->helper;
-	return 0;
+	prctl(PR_SET_NAME, "rptfs-helper");
+	/* The terminal sends SIGINT and SIGHUP to the whole foreground group. This process ends after
+	 * the worker. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		unsetenv(ours[i]);
 }
 
-void helper_free(struct helper *base)
+int helper_serve(const struct helper_setup *setup)
 {
-	if (!base)
-		return;
-	struct worker_helper *helper = container_of(base, struct worker_helper, helper);
-	close_cleanup(&helper->socket);
-	pthread_mutex_destroy(&helper->lock);
-	free(helper);
+	/* Static, because threads that hang in a file system outlive this function. */
+	static struct server server = {
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.ended = PTHREAD_COND_INITIALIZER,
+	};
+	struct err err = ERR_INIT;
+
+	prepare_process();
+	server.setup = *setup;
+	if (configured_files_new(&server.files, setup->config, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "helper_failed", LOG_STR("error", err.msg));
+		return 1;
+	}
+	pthread_attr_init(&server.attributes);
+	pthread_attr_setdetachstate(&server.attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&server.attributes, STACK_BYTES);
+	serve(&server);
+	wait_for_programs(&server);
+	close(setup->socket);
+	return 0;
 }

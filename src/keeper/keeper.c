@@ -1,5 +1,6 @@
 #include "keeper/keeper.h"
 
+#include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,17 +11,202 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/daemonize.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "keeper/keeper_internal.h"
-#include "keeper/notify.h"
-#include "keeper/device.h"
+#include "keeper/mountpoint.h"
+#include "keeper/systemd.h"
 #include "store/store.h"
 
-/* How long the worker may take to end before it is killed, and the others after it. It closes the
- * store, and waits for a disk that others may keep busy. */
+/* A worker that gives no sign of life for so long is killed. */
+#define SILENCE_MAX_MS 10000
+
+/* How long to wait before the next try if a worker cannot be started. */
+#define START_RETRY_MS 5000
+
+/* How long the worker may take to end before it is killed (it closes the store, and the disk may be
+ * busy), and the helper and the visitor after it. */
 #define WORKER_END_MS 2500
 #define OTHERS_END_MS 200
+
+static void report_outcome(struct keeper *keeper, int code)
+{
+	uint8_t byte = (uint8_t)code;
+
+	if (keeper->ready_fd < 0)
+		return;
+	daemonize_detach();
+	keeper->state->is_detached = true;
+	if (write(keeper->ready_fd, &byte, 1) != 1) {
+		/* The parent is gone, and needs no exit code. */
+	}
+	close(steal_fd(&keeper->ready_fd));
+}
+
+/* ------------------------------------------------------------------ messages of the worker */
+
+/* The first worker is prepared. */
+static void give_device(struct keeper *keeper)
+{
+	struct err err = ERR_INIT;
+
+	if (keeper_mount(keeper, &err) < 0) {
+		keeper_log_error("mount_failed", err.msg);
+		keeper->is_over = true;
+		keeper->code = KEEPER_MOUNT_FAILED;
+		return;
+	}
+	channel_send(keeper->worker.channel, CHANNEL_DEVICE, keeper->state->device);
+}
+
+static void note_serving(struct keeper *keeper)
+{
+	keeper->worker.serving_ms = clock_awake_ms();
+	keeper_upgrade_finish(keeper);
+}
+
+static void note_ready(struct keeper *keeper)
+{
+	keeper->was_ready = true;
+	report_outcome(keeper, KEEPER_OK);
+	systemd_ready();
+}
+
+static void note_alive(struct keeper *keeper)
+{
+	keeper->worker.alive_ms = clock_awake_ms();
+	systemd_alive();
+	if (keeper->state->restarts == 0)
+		systemd_extend_start();
+}
+
+/* Returns false if there is no message. */
+static bool read_channel(struct keeper *keeper)
+{
+	_cleanup_(channel_message_release) struct channel_message message;
+	struct keeper_worker *worker = &keeper->worker;
+
+	channel_receive(worker->channel, CHANNEL_DOES_NOT_WAIT, &message);
+	switch (message.type) {
+	case CHANNEL_PREPARED:
+		give_device(keeper);
+		break;
+	case CHANNEL_SERVING:
+		note_serving(keeper);
+		break;
+	case CHANNEL_READY:
+		note_ready(keeper);
+		break;
+	case CHANNEL_ALIVE:
+		note_alive(keeper);
+		break;
+	case CHANNEL_HELPER:
+		keeper_start_helper(keeper, worker, message.fds[0]);
+		break;
+	case CHANNEL_VISITOR:
+		keeper_start_visitor(keeper, worker, message.fds[0]);
+		break;
+	case CHANNEL_UPGRADE:
+		keeper_upgrade_begin(keeper, steal_fd(&message.fds[0]));
+		break;
+	case CHANNEL_UNMOUNTED:
+		worker->is_unmounted = true;
+		break;
+	case CHANNEL_UNFIT:
+		worker->is_unfit = true;
+		memcpy(worker->reason, message.text, sizeof(worker->reason));
+		break;
+	case CHANNEL_FAILED:
+		memcpy(worker->reason, message.text, sizeof(worker->reason));
+		break;
+	case CHANNEL_END:
+		close(steal_fd(&worker->channel)); /* SIGCHLD follows */
+		break;
+	case CHANNEL_HELLO:
+	case CHANNEL_DEVICE:
+	case CHANNEL_STANDBY:
+	case CHANNEL_GO:
+	case CHANNEL_REFUSED:
+	case CHANNEL_REPORT:
+	case CHANNEL_HANDOVER:
+	case CHANNEL_DETACHED:
+		break;
+	case CHANNEL_NOTHING:
+		return false;
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ the death of the worker */
+
+static void log_death(struct keeper *keeper, int wait_status, int64_t delay_ms)
+{
+	char end[CHILD_END_SIZE];
+	const char *reason = keeper->worker.reason;
+
+	log_event(LOG_LEVEL_ERROR, "worker_died", LOG_INT("pid", keeper->worker.pid),
+		  LOG_STR("by", child_end(wait_status, end)),
+		  LOG_STR("reason", *reason ? reason : NULL), LOG_INT("next_in_ms", delay_ms),
+		  LOG_INT("restarts", keeper->state->restarts));
+}
+
+/* There is no mount to keep alive, or the start has failed. */
+static bool is_the_end(const struct keeper *keeper, int wait_status)
+{
+	if (keeper->state->device < 0 || keeper->worker.is_unmounted)
+		return true;
+	return WIFEXITED(wait_status) && !keeper->was_ready;
+}
+
+/* It has handed over to a worker that died meanwhile. */
+static bool has_left_in_vain(const struct keeper_worker *worker, int wait_status)
+{
+	return worker->is_leaving && WIFEXITED(wait_status) && !WEXITSTATUS(wait_status);
+}
+
+static void end_with_worker(struct keeper *keeper, int wait_status)
+{
+	keeper->is_over = true;
+	keeper->code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : KEEPER_FAILED;
+	if (WIFSIGNALED(wait_status))
+		log_death(keeper, wait_status, 0);
+}
+
+static void schedule_next(struct keeper *keeper, int wait_status)
+{
+	struct err err = ERR_INIT;
+
+	keeper->state->restarts++;
+	if (keeper_upgrade_goes_back(keeper, wait_status))
+		return;
+	int64_t delay_ms = keeper_restart_delay(keeper, wait_status);
+	log_death(keeper, wait_status, delay_ms);
+	keeper->start_ms = clock_awake_ms() + delay_ms;
+	/* A new store does not know the nodes that the kernel holds. */
+	if ((keeper->worker.is_unfit || keeper->set_aside) && keeper_mount_anew(keeper, &err) < 0)
+		keeper_log_error("mount_failed", err.msg);
+}
+
+static void worker_died(struct keeper *keeper, int wait_status)
+{
+	struct keeper_worker *worker = &keeper->worker;
+
+	/* Its last messages. There may be no end of file: a child of it may hold the channel. */
+	while (worker->channel >= 0 && read_channel(keeper))
+		;
+	if (keeper_upgrade_handed_over(keeper))
+		return;
+	if (!keeper->stopping && has_left_in_vain(worker, wait_status))
+		keeper->start_ms = clock_awake_ms();
+	else if (!keeper->stopping && is_the_end(keeper, wait_status))
+		end_with_worker(keeper, wait_status);
+	else if (!keeper->stopping)
+		schedule_next(keeper, wait_status);
+	keeper_forget_worker(worker);
+}
+
+/* ------------------------------------------------------------------ signals */
 
 static int block_signals(struct keeper *keeper, struct err *err)
 {
@@ -31,7 +217,7 @@ static int block_signals(struct keeper *keeper, struct err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		sigaddset(&set, numbers[i]);
 	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	/* Blocked and never read: nobody who stops reading what is said may end the mount. */
+	/* Blocked and never read: a reader of the log that goes away must not end the mount. */
 	sigaddset(&set, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (keeper->signals < 0)
@@ -46,7 +232,7 @@ static void reap(struct keeper *keeper)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == keeper->worker.pid)
-			keeper_worker_died(keeper, status);
+			worker_died(keeper, status);
 		else if (pid == keeper->upgrade.standby.pid)
 			keeper_upgrade_standby_died(keeper, status);
 		else if (pid == keeper->upgrade.renderer)
@@ -67,8 +253,8 @@ static void take_signal(struct keeper *keeper, uint32_t number)
 		reap(keeper);
 		break;
 	case SIGUSR1:
-		/* A mount that nobody keeps would be a dead one. */
-		keeper->leaving = notify_keeps();
+		/* If the service manager does not keep the mount, it has to be unmounted. */
+		keeper->leaving = systemd_stores_mount();
 		keeper->stopping = true;
 		break;
 	case SIGUSR2:
@@ -88,14 +274,54 @@ static void read_signals(struct keeper *keeper)
 		take_signal(keeper, info.ssi_signo);
 }
 
-/* Somebody has unmounted it, while our handle keeps the connection. Whoever has files open there is
- * served on; when there is nobody any more, the kernel ends it. */
-static void look_for_mount(struct keeper *keeper)
+/* ------------------------------------------------------------------ the loop */
+
+static void start_next(struct keeper *keeper)
+{
+	struct keeper_state *state = keeper->state;
+	struct err err = ERR_INIT;
+
+	keeper->start_ms = NEVER;
+	systemd_alive(); /* a crash loop is no reason to restart the keeper */
+	if (keeper_start_worker(keeper, &keeper->worker, state->exe, state->config, false, &err) <
+	    0) {
+		keeper_log_error("worker_not_started", err.msg);
+		keeper->start_ms = clock_awake_ms() + START_RETRY_MS;
+		return;
+	}
+	keeper->set_aside = false;
+}
+
+static void kill_if_silent(struct keeper *keeper, int64_t now_ms)
+{
+	struct keeper_worker *worker = &keeper->worker;
+
+	if (!worker->pid || keeper->state->is_debugged ||
+	    now_ms - worker->alive_ms < SILENCE_MAX_MS)
+		return;
+	log_event(LOG_LEVEL_ERROR, "worker_hangs", LOG_INT("pid", worker->pid),
+		  LOG_INT("silent_for_ms", now_ms - worker->alive_ms));
+	worker->alive_ms = now_ms; /* SIGCHLD follows */
+	kill(worker->pid, SIGKILL);
+}
+
+static void check_worker(struct keeper *keeper)
+{
+	int64_t now_ms = clock_awake_ms();
+
+	if (now_ms >= keeper->start_ms)
+		start_next(keeper);
+	kill_if_silent(keeper, now_ms);
+}
+
+/* When somebody unmounts it, the handle still holds the connection. Once the handle is closed, the
+ * kernel ends the connection with the last open file. */
+static void check_mount(struct keeper *keeper)
 {
 	const struct keeper_state *state = keeper->state;
 
 	if (state->device < 0 || keeper->is_detached || keeper->stopping ||
-	    device_is_mounted(keeper->mounts, state->number))
+	    mountpoint_is_mounted(keeper->mounts, state->number))
 		return;
 	keeper->is_detached = true;
 	keeper_close_handle(keeper);
@@ -103,12 +329,12 @@ static void look_for_mount(struct keeper *keeper)
 		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
 }
 
-/* Waits for something to happen, at most timeout_ms (-1: for ever). */
+/* Handles what happens first; timeout_ms: -1 for none. */
 static void wait_once(struct keeper *keeper, int timeout_ms)
 {
 	struct pollfd pfds[] = {
 		{ .fd = keeper->signals, .events = POLLIN },
-		{ .fd = keeper->worker.channel, .events = POLLIN }, /* ignored when negative */
+		{ .fd = keeper->worker.channel, .events = POLLIN }, /* ignored if negative */
 		{ .fd = keeper->upgrade.standby.channel, .events = POLLIN },
 		{ .fd = keeper->mounts, .events = POLLPRI },
 	};
@@ -116,16 +342,16 @@ static void wait_once(struct keeper *keeper, int timeout_ms)
 	if (poll(pfds, ARRAY_SIZE(pfds), timeout_ms) <= 0)
 		return;
 	if (pfds[1].revents)
-		keeper_read_channel(keeper);
+		read_channel(keeper);
 	if (pfds[2].revents && keeper->upgrade.standby.channel >= 0)
 		keeper_upgrade_read_standby(keeper);
 	if (pfds[0].revents)
 		read_signals(keeper);
 	if (pfds[3].revents)
-		look_for_mount(keeper);
+		check_mount(keeper);
 }
 
-/* Until the next thing is due; signs of life are looked for at their own pace. */
+/* Signs of life are checked at the pace at which they come. */
 static int next_timeout(const struct keeper *keeper)
 {
 	int64_t now_ms = clock_awake_ms();
@@ -139,8 +365,8 @@ static int next_timeout(const struct keeper *keeper)
 static void run(struct keeper *keeper)
 {
 	while (!keeper->stopping && !keeper->is_over) {
-		keeper_tend_worker(keeper);
-		keeper_tend_upgrade(keeper);
+		check_worker(keeper);
+		keeper_upgrade_check_deadline(keeper);
 		wait_once(keeper, next_timeout(keeper));
 	}
 }
@@ -162,14 +388,14 @@ static void end_worker(struct keeper *keeper)
 	if (!keeper->worker.pid)
 		return;
 	if (keeper->state->device < 0 && keeper->worker.channel >= 0)
-		close(steal_fd(&keeper->worker.channel)); /* it waits for what will not come */
+		close(steal_fd(&keeper->worker.channel)); /* it waits for the device */
 	kill(keeper->worker.pid, SIGTERM);
 	if (worker_ends(keeper, WORKER_END_MS))
 		return;
-	keeper_fail("worker_killed", "it did not end in time");
+	keeper_log_error("worker_killed", "it did not end in time");
 	kill(keeper->worker.pid, SIGKILL);
 	if (!worker_ends(keeper, WORKER_END_MS))
-		keeper_fail("worker_left", "it waits for a disk that does not answer");
+		keeper_log_error("worker_left", "it waits for a disk that does not answer");
 }
 
 static bool has_children(void)
@@ -179,7 +405,7 @@ static bool has_children(void)
 	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-/* Helper, visitor and notifiers end by themselves when the worker has. */
+/* Helper, visitor and notifiers end by themselves once the worker has ended. */
 static void end_others(struct keeper *keeper)
 {
 	int64_t deadline = clock_awake_ms() + OTHERS_END_MS;
@@ -188,34 +414,42 @@ static void end_others(struct keeper *keeper)
 	while (has_children() && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
 	if (keeper->helper)
-		kill(keeper->helper, SIGKILL); /* it may wait for a file that never comes */
+		kill(keeper->helper, SIGKILL); /* it may wait for a dead file server */
+}
+
+/* The mount disappears before the worker does, so that no program finds a dead mount. */
+static void unmount(struct keeper *keeper)
+{
+	mountpoint_unmount(keeper->state->mountpoint, keeper->state->number);
+	keeper->is_detached = true;
+	keeper_close_handle(keeper);
+	if (keeper->worker.channel >= 0)
+		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
+}
+
+static void remove_traces(struct keeper_state *state)
+{
+	systemd_drop_mount();
+	systemd_drop_store();
+	unlink(state->control_path);
+	if (*state->memory_dir)
+		store_remove_memory(state->memory_dir);
 }
 
 static void end(struct keeper *keeper)
 {
-	struct keeper_state *state = keeper->state;
-
 	keeper->stopping = true;
-	notify_stopping();
+	systemd_stopping();
 	if (keeper->upgrade.step != UPGRADE_NONE)
 		keeper_upgrade_refuse(keeper, "rptfs is being stopped");
-	/* The name goes away before the worker does, so that nobody finds a dead mount. */
-	if (!keeper->leaving) {
-		device_unmount(state->mountpoint, state->number);
-		keeper->is_detached = true;
-	}
-	keeper_close_handle(keeper);
-	if (!keeper->leaving && keeper->worker.channel >= 0)
-		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
+	if (keeper->leaving)
+		keeper_close_handle(keeper);
+	else
+		unmount(keeper);
 	end_worker(keeper);
 	end_others(keeper);
-	if (!keeper->leaving) {
-		notify_forget_mount();
-		notify_forget_store();
-		unlink(state->control_path);
-		if (*state->memory_dir)
-			store_remove_memory(state->memory_dir);
-	}
+	if (!keeper->leaving)
+		remove_traces(keeper->state);
 }
 
 static void release(struct keeper *keeper)
@@ -230,7 +464,32 @@ static void release(struct keeper *keeper)
 		close_cleanup(fds[i]);
 }
 
-/* The worker that the keeper before this one has started. */
+/* ------------------------------------------------------------------ the start */
+
+/* Keeps the capabilities to mount, to start processes as another user and to end them, and to find a
+ * mount point in a directory that only its owner may enter. The bounding set stays: helpers run with
+ * all the rights of the user who started rptfs, and get them back when they are executed. */
+static int limit_capabilities(struct err *err)
+{
+	static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_KILL,
+					 CAP_DAC_READ_SEARCH };
+	bool has[ARRAY_SIZE(kept)];
+
+	if (capng_get_caps_process() < 0)
+		return err_errno(err, "reading the capabilities");
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		has[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
+	capng_clear(CAPNG_SELECT_CAPS);
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		if (has[i])
+			capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
+	}
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return err_errno(err, "dropping capabilities");
+	return 0;
+}
+
+/* Takes over the worker of the keeper that has executed this one. */
 static void adopt_worker(struct keeper *keeper)
 {
 	int64_t now_ms = clock_awake_ms();
@@ -247,10 +506,32 @@ static void adopt_worker(struct keeper *keeper)
 	};
 	keeper->helper = keeper->state->helper;
 	keeper->start_ms = NEVER;
-	notify_ready(); /* which it is since long ago */
+	systemd_ready(); /* remembers that the start is over */
 	keeper_upgrade_report(keeper);
-	/* Its death before this moment left no signal that we can count on. */
-	reap(keeper);
+	reap(keeper); /* a SIGCHLD from before the signalfd may be lost */
+}
+
+static void begin(struct keeper *keeper)
+{
+	struct err err = ERR_INIT;
+
+	prctl(PR_SET_NAME, "rptfs-keeper");
+	/* A notifier may outlive its worker. It is reaped here, in case init does not do it. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (limit_capabilities(&err) < 0 || block_signals(keeper, &err) < 0) {
+		keeper_log_error("start_failed", err.msg);
+		keeper->is_over = true;
+		keeper->code = KEEPER_FAILED;
+	}
+	if (keeper->state->device >= 0) {
+		/* A failed start does not end a mount that exists. */
+		keeper->was_ready = true;
+		keeper_adopt_mount(keeper->state);
+	}
+	if (keeper->state->is_upgrade && !keeper->is_over)
+		adopt_worker(keeper);
+	if (!keeper->is_over)
+		check_worker(keeper);
 }
 
 int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd,
@@ -262,39 +543,16 @@ int keeper_run(struct keeper_state *state, const struct keeper_commands *command
 		.signals = -1,
 		.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC),
 		.ready_fd = ready_fd,
-		.worker = { .channel = -1, .serving_ms = NEVER },
-		.upgrade = { .asker = -1,
-			     .exe = -1,
-			     .config = -1,
-			     .said = -1,
-			     .standby = { .channel = -1 } },
+		.worker = KEEPER_NO_WORKER,
+		.upgrade = KEEPER_NO_UPGRADE,
 		.start_ms = clock_awake_ms(),
 	};
-	struct err err = ERR_INIT;
 
-	prctl(PR_SET_NAME, "rptfs-keeper");
-	/* A worker's notifier outlives it, and is reaped here where init does not. */
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (process_limit_rights(&err) < 0 || block_signals(&keeper, &err) < 0) {
-		keeper_fail("start_failed", err.msg);
-		keeper.is_over = true;
-		keeper.code = KEEPER_FAILED;
-	}
-	if (state->device >= 0) {
-		/* A mount that stands is kept alive whatever becomes of its first worker. */
-		keeper.was_ready = true;
-		if (state->handle < 0)
-			keeper_open_handle(state);
-		keeper_keep_mount(state);
-	}
-	if (state->is_upgrade && !keeper.is_over)
-		adopt_worker(&keeper);
-	if (!keeper.is_over)
-		keeper_tend_worker(&keeper);
+	begin(&keeper);
 	started(arg);
 	run(&keeper);
 	end(&keeper);
-	keeper_tell_outcome(&keeper, keeper.code);
+	report_outcome(&keeper, keeper.code);
 	release(&keeper);
 	return keeper.code;
 }

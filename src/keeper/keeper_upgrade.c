@@ -1,15 +1,18 @@
 /*
  * Upgrading while the mount stands.
  *
- *	rendering   the program that is at the path now loads the configuration files, as root, and
- *	            writes what is in effect: also a check that it runs at all
- *	standby     its worker, beside the old one: configuration loaded, catalog looked at, INIT
- *	            replayed, sandbox on
- *	handover    the old worker takes no more requests, answers those that it has, and ends
- *	takeover    the new one opens the store and serves; then the keeper executes the new program
+ *	rendering   The program that is at the path now loads the configuration files, as root, and
+ *	            writes the effective configuration. This also checks that it runs at all.
+ *	standby     Its worker prepares beside the old one: configuration loaded, catalog checked,
+ *	            INIT replayed, sandbox entered.
+ *	handover    The old worker takes no more requests, answers those that it has, and ends.
+ *	takeover    The new worker opens the store and serves; then the keeper executes the new
+ *	            program.
  *
- * Up to the handover whatever fails changes nothing. A new worker that dies before it serves is
- * followed by one of the old program.
+ * A failure before the handover changes nothing. If the new worker dies before it serves, the keeper
+ * starts one of the old program.
+ *
+ * Runs in the keeper, with the rights of the user who started rptfs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,8 +36,8 @@ static void enter(struct keeper_upgrade *upgrade, enum upgrade_step step, int64_
 	upgrade->deadline_ms = clock_awake_ms() + limit_ms;
 }
 
-/* It is reaped when it ends, which may take as long as a disk that does not answer. */
-static void end_process(pid_t *pid)
+/* It may take long to end, if a disk does not answer. It is reaped then. */
+static void kill_process(pid_t *pid)
 {
 	if (*pid)
 		kill(*pid, SIGKILL);
@@ -43,20 +46,14 @@ static void end_process(pid_t *pid)
 
 static void release(struct keeper_upgrade *upgrade)
 {
-	end_process(&upgrade->renderer);
-	end_process(&upgrade->standby.pid);
+	kill_process(&upgrade->renderer);
+	kill_process(&upgrade->standby.pid);
 	keeper_forget_worker(&upgrade->standby);
 	close_cleanup(&upgrade->asker);
 	close_cleanup(&upgrade->exe);
 	close_cleanup(&upgrade->config);
-	close_cleanup(&upgrade->said);
-	*upgrade = (struct keeper_upgrade){
-		.asker = -1,
-		.exe = -1,
-		.config = -1,
-		.said = -1,
-		.standby = { .channel = -1 },
-	};
+	close_cleanup(&upgrade->errors);
+	*upgrade = (struct keeper_upgrade)KEEPER_NO_UPGRADE;
 }
 
 void keeper_upgrade_refuse(struct keeper *keeper, const char *reason)
@@ -78,18 +75,18 @@ static int start_rendering(struct keeper *keeper, struct err *err)
 	if (upgrade->exe < 0)
 		return err_errno(err, "%s", keeper->state->program);
 	upgrade->config = memfd_create("rptfs-configuration", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	upgrade->said = memfd_create("rptfs-upgrade", MFD_CLOEXEC);
-	if (upgrade->config < 0 || upgrade->said < 0)
+	upgrade->errors = memfd_create("rptfs-upgrade", MFD_CLOEXEC);
+	if (upgrade->config < 0 || upgrade->errors < 0)
 		return err_errno(err, "memfd");
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", upgrade->config,
 		 keeper->state->config);
-	struct process_start start = {
+	struct child_start start = {
 		.program = upgrade->exe,
 		.argv = keeper->commands->render,
 		.inherited = { upgrade->config, keeper->state->config },
-		.errors = upgrade->said,
+		.errors = upgrade->errors,
 	};
-	upgrade->renderer = process_start(&start, err);
+	upgrade->renderer = child_start(&start, err);
 	if (upgrade->renderer < 0) {
 		upgrade->renderer = 0;
 		return -1;
@@ -119,17 +116,17 @@ void keeper_upgrade_begin(struct keeper *keeper, int asker)
 		keeper_upgrade_refuse(keeper, err.msg);
 }
 
-/* The first line of what it wrote, which says best what is wrong. */
-static void read_reason(int said, int wait_status, char ret[ERR_MSG_SIZE])
+/* The first line that it wrote. */
+static void read_reason(int errors, int wait_status, char ret[ERR_MSG_SIZE])
 {
-	char how[PROCESS_END_SIZE];
-	ssize_t n = pread(said, ret, ERR_MSG_SIZE - 1, 0);
+	char how[CHILD_END_SIZE];
+	ssize_t n = pread(errors, ret, ERR_MSG_SIZE - 1, 0);
 
 	ret[n < 0 ? 0 : n] = '\0';
 	ret[strcspn(ret, "\n")] = '\0';
 	if (!*ret)
 		snprintf(ret, ERR_MSG_SIZE, "the new program ended with %s",
-			 process_end(wait_status, how));
+			 child_end(wait_status, how));
 }
 
 void keeper_upgrade_rendered(struct keeper *keeper, int wait_status)
@@ -140,7 +137,7 @@ void keeper_upgrade_rendered(struct keeper *keeper, int wait_status)
 
 	upgrade->renderer = 0;
 	if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0) {
-		read_reason(upgrade->said, wait_status, reason);
+		read_reason(upgrade->errors, wait_status, reason);
 		keeper_upgrade_refuse(keeper, reason);
 		return;
 	}
@@ -154,7 +151,6 @@ void keeper_upgrade_rendered(struct keeper *keeper, int wait_status)
 
 /* ------------------------------------------------------------------ standby, handover, takeover */
 
-/* The old worker ends; what it holds is on its way to the new one. */
 static void hand_over(struct keeper *keeper)
 {
 	if (channel_send(keeper->worker.channel, CHANNEL_HANDOVER, -1) < 0) {
@@ -216,7 +212,7 @@ bool keeper_upgrade_read_standby(struct keeper *keeper)
 void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status)
 {
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
-	char reason[ERR_MSG_SIZE], how[PROCESS_END_SIZE];
+	char reason[ERR_MSG_SIZE], how[CHILD_END_SIZE];
 
 	while (upgrade->standby.channel >= 0 && keeper_upgrade_read_standby(keeper))
 		;
@@ -224,8 +220,8 @@ void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status)
 	memcpy(reason, upgrade->standby.reason, sizeof(reason));
 	if (!*reason)
 		snprintf(reason, sizeof(reason), "the new worker ended with %s",
-			 process_end(wait_status, how));
-	/* In the handover the old worker is told to end: it is then started again as it was. */
+			 child_end(wait_status, how));
+	/* In the handover the old worker ends. The keeper then starts another one of its kind. */
 	keeper_upgrade_refuse(keeper, reason);
 }
 
@@ -245,21 +241,21 @@ bool keeper_upgrade_handed_over(struct keeper *keeper)
 		return false;
 	keeper_forget_worker(&keeper->worker);
 	keeper->worker = upgrade->standby;
-	upgrade->standby = (struct keeper_worker){ .channel = -1 };
+	upgrade->standby = (struct keeper_worker)KEEPER_NO_WORKER;
 	swap_fds(&keeper->state->exe, &upgrade->exe);
 	swap_fds(&keeper->state->config, &upgrade->config);
 	channel_send(keeper->worker.channel, CHANNEL_GO, -1);
 	upgrade->step = UPGRADE_TAKEOVER;
-	upgrade->deadline_ms = NEVER; /* it is watched as any worker is */
+	upgrade->deadline_ms = NEVER; /* from now on it is watched like any worker */
 	return true;
 }
 
 bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status)
 {
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
-	char how[PROCESS_END_SIZE];
-	const char *said = keeper->worker.reason;
-	const char *reason = *said ? said : process_end(wait_status, how);
+	char how[CHILD_END_SIZE];
+	const char *own = keeper->worker.reason;
+	const char *reason = *own ? own : child_end(wait_status, how);
 
 	if (upgrade->step != UPGRADE_TAKEOVER)
 		return false;
@@ -272,7 +268,7 @@ bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status)
 	return true;
 }
 
-/* ------------------------------------------------------------------ the keeper itself */
+/* ------------------------------------------------------------------ executing the new keeper */
 
 static int keep_open(const int *fds, size_t n, struct err *err)
 {
@@ -308,7 +304,7 @@ static int become(struct keeper *keeper, struct err *err)
 		return err_errno(err, "memfd");
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d", fd);
 	if (keep_open(fds, ARRAY_SIZE(fds), err) == 0)
-		process_become(state->exe, keeper->commands->keeper, err);
+		child_exec(state->exe, keeper->commands->keeper, err);
 	close_again(fds, ARRAY_SIZE(fds));
 	return -1;
 }
@@ -350,7 +346,7 @@ void keeper_upgrade_finish(struct keeper *keeper)
 		become(keeper, &err);
 	else
 		err_set(&err, ERR_CONFIG, "the new one cannot take over; a restart replaces it");
-	keeper_fail("keeper_not_replaced", err.msg);
+	keeper_log_error("keeper_not_replaced", err.msg);
 	keeper_upgrade_report(keeper);
 }
 
@@ -369,23 +365,22 @@ bool keeper_inherit(int fd, struct keeper_state *ret)
 	       ret->version == KEEPER_STATE_VERSION && ret->size_bytes == sizeof(*ret);
 }
 
-/* ------------------------------------------------------------------ what is due */
+/* ------------------------------------------------------------------ deadlines */
 
-void keeper_tend_upgrade(struct keeper *keeper)
+void keeper_upgrade_check_deadline(struct keeper *keeper)
 {
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
 
 	if (upgrade->step == UPGRADE_NONE || clock_awake_ms() < upgrade->deadline_ms)
 		return;
 	if (upgrade->step == UPGRADE_HANDOVER) {
-		/* What it has not answered, the new one finds in the slots. */
+		/* The new worker finds the unanswered requests in the slots. */
 		upgrade->deadline_ms = NEVER;
 		kill(keeper->worker.pid, SIGKILL);
 		return;
 	}
 	keeper_upgrade_refuse(keeper,
 			      upgrade->step == UPGRADE_RENDERING
-				      ? "the new program does not load the configuration in "
-					"time"
-				      : "the new worker is not ready in time");
+				      ? "the new program did not load the configuration in time"
+				      : "the new worker was not ready in time");
 }

@@ -12,10 +12,9 @@
 
 #include "base/log.h"
 #include "base/util.h"
-#include "keeper/listener.h"
-#include "keeper/notify.h"
-#include "keeper/runtime_dir.h"
-#include "keeper/device.h"
+#include "keeper/control_socket.h"
+#include "keeper/mountpoint.h"
+#include "keeper/systemd.h"
 #include "mount/connection/slots.h"
 #include "store/store.h"
 
@@ -24,18 +23,17 @@
 
 /* ------------------------------------------------------------------ who the worker is */
 
-static void take_user(struct process_identity *identity, const struct passwd *user)
+static void take_user(struct child_identity *identity, const struct passwd *user)
 {
 	identity->is_set = true;
 	identity->user = user->pw_uid;
 	identity->group = user->pw_gid;
-	identity->n_groups = PROCESS_GROUPS_MAX;
+	identity->n_groups = CHILD_GROUPS_MAX;
 	if (getgrouplist(user->pw_name, user->pw_gid, identity->groups, &identity->n_groups) < 0)
-		identity->n_groups = PROCESS_GROUPS_MAX; /* as many as fit */
+		identity->n_groups = CHILD_GROUPS_MAX; /* as many as fit */
 }
 
-static int choose_identity(struct process_identity *ret, const struct config *config,
-			   struct err *err)
+static int choose_identity(struct child_identity *ret, const struct config *config, struct err *err)
 {
 	const char *name = config->user ? config->user : DEFAULT_USER;
 	const struct passwd *user = NULL;
@@ -162,14 +160,14 @@ static int take_store(struct keeper_state *state, const struct config *config, u
 
 static int make_store(struct keeper_state *state, const struct config *config, struct err *err)
 {
-	const struct process_identity *identity = &state->worker_identity;
+	const struct child_identity *identity = &state->worker_identity;
 	uid_t user = identity->is_set ? identity->user : geteuid();
 	gid_t group = identity->is_set ? identity->group : getegid();
 	_cleanup_free_ char *memory_dir = NULL;
 
 	state->store = take_store(state, config, user);
 	if (strcmp(config->store, "memory") != 0) {
-		notify_forget_store();
+		systemd_drop_store();
 		state->store = store_make_directory(config->store, user, group, err);
 		return state->store < 0 ? -1 : 0;
 	}
@@ -177,7 +175,7 @@ static int make_store(struct keeper_state *state, const struct config *config, s
 		state->store = store_make_memory(user, group, &memory_dir, err);
 	if (state->store < 0)
 		return -1;
-	notify_keep_store(state->store);
+	systemd_store_store(state->store);
 	return memory_dir ? copy_path(state->memory_dir, sizeof(state->memory_dir), memory_dir,
 				      "store", err)
 			  : 0;
@@ -187,11 +185,11 @@ static int make_control(struct keeper_state *state, struct err *err)
 {
 	_cleanup_free_ char *path = NULL;
 
-	if (runtime_dir_socket(state->mountpoint, &path, err) < 0 ||
+	if (control_socket_path(state->mountpoint, &path, err) < 0 ||
 	    copy_path(state->control_path, sizeof(state->control_path), path, "control socket",
 		      err) < 0)
 		return -1;
-	state->control = listener_new(path, err);
+	state->control = control_socket_listen(path, err);
 	return state->control < 0 ? -1 : 0;
 }
 
@@ -206,17 +204,17 @@ static int find_program(struct keeper_state *state, struct err *err)
 }
 
 /* Does the kept connection still serve what is mounted where it is wanted? */
-static bool stands(const struct notify_kept *kept, const char *mountpoint)
+static bool stands(const struct systemd_stored *kept, const char *mountpoint)
 {
 	struct pollfd pfd = { .fd = kept->device };
 
 	return kept->device >= 0 && kept->slots >= 0 && kept->number &&
-	       device_number(mountpoint) == kept->number && poll(&pfd, 1, 0) >= 0 &&
+	       mountpoint_number(mountpoint) == kept->number && poll(&pfd, 1, 0) >= 0 &&
 	       !(pfd.revents & (POLLERR | POLLNVAL));
 }
 
 /* What the service manager kept of the keeper before us. */
-static void take_kept(struct keeper_state *state, struct notify_kept *kept)
+static void take_kept(struct keeper_state *state, struct systemd_stored *kept)
 {
 	state->store = kept->store;
 	if (stands(kept, state->mountpoint)) {
@@ -225,8 +223,8 @@ static void take_kept(struct keeper_state *state, struct notify_kept *kept)
 		state->number = kept->number;
 		return;
 	}
-	device_unmount_number(kept->number); /* the configuration named another place */
-	notify_forget_mount();
+	mountpoint_unmount_number(kept->number); /* the configuration named another place */
+	systemd_drop_mount();
 	close_cleanup(&kept->device);
 	close_cleanup(&kept->slots);
 }
@@ -274,7 +272,7 @@ void launch_undo(struct keeper_state *state)
 	}
 }
 
-int launch(struct keeper_state *ret, const struct config *config, struct notify_kept *kept,
+int launch(struct keeper_state *ret, const struct config *config, struct systemd_stored *kept,
 	   bool is_debugged, struct err *err)
 {
 	*ret = (struct keeper_state){
@@ -302,7 +300,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct notify_
 	take_kept(ret, kept);
 	set_home();
 	raise_descriptor_limit();
-	if (ret->device < 0 && device_prepare(ret->mountpoint, &ret->lock, err) < 0)
+	if (ret->device < 0 && mountpoint_prepare(ret->mountpoint, &ret->lock, err) < 0)
 		code = KEEPER_MOUNT_FAILED;
 	else if (choose_identity(&ret->worker_identity, config, err) == 0 &&
 		 find_program(ret, err) == 0 && make_store(ret, config, err) == 0 &&

@@ -7,12 +7,12 @@
 #define KEEPER_LAUNCH_H
 
 #include "keeper/keeper.h"
-#include "keeper/notify.h"
+#include "keeper/systemd.h"
 #include "config/config.h"
 
 /* Fills *ret, whose descriptors are the caller's; takes what was kept. On failure returns the exit
  * code, with what was made taken away again; 0 if all is well. */
-int launch(struct keeper_state *ret, const struct config *config, struct notify_kept *kept,
+int launch(struct keeper_state *ret, const struct config *config, struct systemd_stored *kept,
 	   bool is_debugged, struct err *err);
 
 /* Takes away what launch() has made, when there will be no keeper after all. */

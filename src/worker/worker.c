@@ -6,10 +6,10 @@
 #include <sys/prctl.h>
 
 #include "base/clock.h"
+#include "base/daemonize.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "keeper/daemonize.h"
-#include "keeper/keeper.h"
+#include "worker/helper_client.h"
 #include "worker/sandbox.h"
 #include "worker/worker_internal.h"
 #include "base/files.h"
@@ -24,47 +24,8 @@ static void fetch_again(void *arg, struct term *term)
 {
 	struct worker *worker = arg;
 
-	pthread_mutex_lock(&worker->lock);
-	bool is_furnished = worker->is_furnished;
-	pthread_mutex_unlock(&worker->lock);
-	if (is_furnished && !cancel_requested(&worker->cancel))
+	if (worker_is_built(worker) && !cancel_requested(&worker->cancel))
 		refresher_request(worker->refresher, (size_t)(term - worker->terms));
-}
-
-static void set_furnished(struct worker *worker)
-{
-	pthread_mutex_lock(&worker->lock);
-	worker->is_furnished = true;
-	pthread_cond_broadcast(&worker->furnished_cond);
-	pthread_mutex_unlock(&worker->lock);
-}
-
-int worker_wait_for_view(struct worker *worker, struct err *err)
-{
-	pthread_mutex_lock(&worker->lock);
-	while (!worker->is_furnished)
-		pthread_cond_wait(&worker->furnished_cond, &worker->lock);
-	pthread_mutex_unlock(&worker->lock);
-	/* Or it ends before it is built. */
-	return worker->view.refresher ? 0 : err_set(err, ERR_CANCELED, "rptfs is being stopped");
-}
-
-static int render_metrics(void *arg, char **ret, size_t *ret_len, struct err *err)
-{
-	struct worker *worker = arg;
-
-	if (worker_wait_for_view(worker, err) < 0)
-		return -1;
-	return metrics_render(&worker->view, ret, ret_len, err);
-}
-
-static int render_status(void *arg, char **ret, size_t *ret_len, struct err *err)
-{
-	struct worker *worker = arg;
-
-	if (worker_wait_for_view(worker, err) < 0)
-		return -1;
-	return status_render(&worker->view, ret, ret_len, err);
 }
 
 /* ------------------------------------------------------------------ building */
@@ -102,6 +63,14 @@ static int load_config(struct worker *worker, struct err *err)
 	return 0;
 }
 
+/* As start of helper_client_new(). */
+static int start_helper(void *arg, int socket)
+{
+	const struct worker *worker = arg;
+
+	return channel_send(worker->setup->channel, CHANNEL_HELPER, socket);
+}
+
 /* As start of visitor_new(). */
 static int start_visitor(void *arg, int socket)
 {
@@ -132,8 +101,7 @@ static int make_fs(struct worker *worker, struct err *err)
 		.lost_arg = worker,
 	};
 
-	worker->virtuals[0] = (struct fs_virtual){ "metrics", render_metrics, worker };
-	worker->virtuals[1] = (struct fs_virtual){ "status.json", render_status, worker };
+	worker_fill_virtuals(worker);
 	return fs_new(&worker->fs, &setup, err);
 }
 
@@ -157,25 +125,6 @@ static int make_refresher(struct worker *worker, struct err *err)
 	return refresher_new(&worker->refresher, &setup, err);
 }
 
-static void fill_view(struct worker *worker)
-{
-	worker->view = (struct control_view){
-		.mountpoint = worker->config->mountpoint,
-		.terms = worker->terms,
-		.n_terms = worker->n_terms,
-		.store = worker->store,
-		.refresher = worker->refresher,
-		.fs = worker->fs,
-		.http = worker->http,
-		.started_at_ms = clock_wall_ms(),
-		.keeper = worker->hello.hello.keeper,
-		.keeper_version = worker->hello.hello.keeper_version,
-		.restarts = worker->hello.hello.restarts,
-		.upgrade = worker_ask_upgrade,
-		.upgrade_arg = worker,
-	};
-}
-
 /* All that serving what is there needs. */
 static int prepare_to_serve(struct worker *worker, struct err *err)
 {
@@ -190,7 +139,7 @@ static int prepare_to_fetch(struct worker *worker, struct err *err)
 	if (http_new(&worker->http, &worker->cancel, err) < 0 || make_refresher(worker, err) < 0)
 		return -1;
 	worker_drop_tokens(worker);
-	fill_view(worker);
+	worker_fill_view(worker);
 	return 0;
 }
 
@@ -199,7 +148,7 @@ static int begin(struct worker *worker, struct err *err)
 	if (inherit(worker, err) < 0 || headroom_new(&worker->headroom, err) < 0 ||
 	    confine(worker, err) < 0 || cancel_init(&worker->cancel, err) < 0 ||
 	    worker_block_signals(worker, err) < 0 || worker_start_pulse(worker, err) < 0 ||
-	    helper_new(&worker->helper, worker->setup->channel, &worker->cancel, err) < 0 ||
+	    helper_client_new(&worker->helper, start_helper, worker, &worker->cancel, err) < 0 ||
 	    visitor_new(&worker->visitor, start_visitor, worker, err) < 0)
 		return -1;
 	return load_config(worker, err);
@@ -261,12 +210,12 @@ static int start_next(struct worker *worker, struct err *err)
 static int stand_by(struct worker *worker, struct err *err)
 {
 	struct channel_message message;
-	char kind[KEEPER_KIND_SIZE];
 
 	if (store_peek(worker->hello.fds[CHANNEL_FD_STORE], worker->config->store, err) < 0 ||
 	    fs_rehearse(worker->slots, err) < 0)
 		return -1;
-	if (channel_send_text(worker->setup->channel, CHANNEL_STANDBY, -1, keeper_kind(kind)) < 0)
+	if (channel_send_text(worker->setup->channel, CHANNEL_STANDBY, -1,
+			      worker->setup->keeper_kind) < 0)
 		return err_set(err, ERR_CANCELED, "the keeper is gone");
 	if (expect(worker, CHANNEL_GO, &message, err) < 0)
 		return -1;
@@ -294,7 +243,7 @@ static int start(struct worker *worker, struct err *err)
 							      : start_next(worker, err);
 	if (result < 0)
 		return -1;
-	set_furnished(worker);
+	worker_set_built(worker);
 	fs_wait_taken_over(worker->fs, TAKE_OVER_MAX_MS);
 	if (control_new(&worker->control, &worker->view, worker->hello.fds[CHANNEL_FD_CONTROL],
 			hello->owner, &worker->cancel, err) < 0 ||
@@ -335,7 +284,7 @@ static int get_ready(struct worker *worker, struct err *err)
 static void tear_down(struct worker *worker)
 {
 	cancel_request(&worker->cancel);
-	set_furnished(worker); /* or never: nobody waits any more */
+	worker_set_built(worker); /* wakes the threads that wait */
 	if (worker->watcher_started)
 		pthread_join(worker->watcher, NULL);
 	if (worker->refresher)
@@ -351,7 +300,7 @@ static void tear_down(struct worker *worker)
 	store_close(worker->store);
 	config_free(worker->config);
 	files_set_helper(NULL);
-	helper_free(worker->helper);
+	helper_client_free(worker->helper);
 	if (worker->pulse_started)
 		pthread_join(worker->pulse, NULL);
 	slots_unmap(worker->slots);
@@ -361,7 +310,7 @@ static void tear_down(struct worker *worker)
 	channel_message_release(&worker->hello);
 	close_cleanup(&worker->signals);
 	cancel_release(&worker->cancel);
-	pthread_cond_destroy(&worker->furnished_cond);
+	pthread_cond_destroy(&worker->built_cond);
 	pthread_mutex_destroy(&worker->lock);
 }
 
@@ -387,7 +336,7 @@ int worker_run(const struct worker_setup *setup)
 		.hello = { .fds = { -1, -1, -1, -1, -1 } },
 		.signals = -1,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
-		.furnished_cond = PTHREAD_COND_INITIALIZER,
+		.built_cond = PTHREAD_COND_INITIALIZER,
 	};
 	struct err err = ERR_INIT;
 	int code = 0;

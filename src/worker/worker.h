@@ -13,8 +13,9 @@ struct worker_setup {
 	/* Loads the effective configuration from a descriptor (borrowed); says on standard error
 	 * what is wrong with it. */
 	int (*load)(int fd, struct config **ret);
-	int channel;	 /* owned: to the keeper */
-	bool foreground; /* stay on the terminal once ready */
+	int channel;		 /* owned; to the keeper */
+	const char *keeper_kind; /* borrowed; keeper_kind() of this program */
+	bool foreground;	 /* stay on the terminal once ready */
 	bool debug;
 };
 

@@ -21,7 +21,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "keeper/device.h"
+#include "keeper/mountpoint.h"
 #include "mount/view/fs.h"
 #include "mount/connection/notifier.h"
 #include "mount/connection/slots.h"
@@ -324,7 +324,7 @@ static bool set_up(void)
 		       -1, 0);
 	memfd = slots_make(&err);
 	if (memfd < 0 || slots_map(&slots, memfd, &err) < 0 || !mkdtemp(mountpoint) ||
-	    (device = device_mount(mountpoint, false, false, &err)) < 0) {
+	    (device = mountpoint_mount(mountpoint, false, false, &err)) < 0) {
 		printf("Bail out! %s\n", err.msg);
 		return false;
 	}
@@ -335,7 +335,7 @@ static bool set_up(void)
 /* Returns the exit code. */
 static int tear_down(void)
 {
-	device_unmount(mountpoint, device_number(mountpoint));
+	mountpoint_unmount(mountpoint, mountpoint_number(mountpoint));
 	ok(ends_well(worker_pid), "the worker ends when it is unmounted");
 	slots_unmap(slots);
 	close(device);

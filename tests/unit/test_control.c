@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "keeper/listener.h"
+#include "keeper/control_socket.h"
 #include "control_fixture.h"
 #include "tap.h"
 
@@ -407,7 +407,7 @@ static void test_socket(struct control **ret, int *ret_listener)
 	char other[128];
 
 	umask(077);
-	*ret_listener = listener_new(path, &err);
+	*ret_listener = control_socket_listen(path, &err);
 	ok(*ret_listener >= 0, "listens");
 	ok(stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 0777) == 0666,
 	   "everybody can connect");
@@ -417,7 +417,7 @@ static void test_socket(struct control **ret, int *ret_listener)
 
 	char too_long[256] = "/tmp/";
 	memset(too_long + 5, 'x', sizeof(too_long) - 6);
-	is_int(listener_new(too_long, &err), -1, "a long path");
+	is_int(control_socket_listen(too_long, &err), -1, "a long path");
 	ok(err.kind == ERR_CONFIG, "is refused: %.40s…", err.msg);
 }
 

@@ -14,9 +14,12 @@
 #include "base/clock.h"
 #include "base/pass_fds.h"
 #include "base/util.h"
-#include "keeper/channel.h"
 #include "helper/helper.h"
+#include "helper/helper_protocol.h"
+#include "helper/run_program.h"
+#include "keeper/channel.h"
 #include "tap.h"
+#include "worker/helper_client.h"
 
 #define HELPER_SOCKET (STDERR_FILENO + 1)
 
@@ -109,6 +112,13 @@ static bool names_file(const char *path)
 	return strncmp(path, dir, len) == 0 && strcmp(path + len, "/extra") == 0;
 }
 
+/* What the worker does to get a helper. */
+static int ask_keeper(void *arg, int socket)
+{
+	(void)arg;
+	return channel_send(channel[1], CHANNEL_HELPER, socket);
+}
+
 /* What the keeper does. */
 static void start_helper(void)
 {
@@ -164,7 +174,7 @@ static void test_split(void)
 	char **words = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-		bool is_same = helper_split(good[i].command, &words, &err) == 0;
+		bool is_same = run_program_split(good[i].command, &words, &err) == 0;
 		size_t n = 0;
 		for (; is_same && n < 5 && good[i].words[n]; n++)
 			is_same = words[n] && strcmp(words[n], good[i].words[n]) == 0;
@@ -172,8 +182,8 @@ static void test_split(void)
 		free(words);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		ok(helper_split(bad[i], &words, &err) < 0 && err.kind == ERR_DENIED, "\"%s\": %s",
-		   bad[i], err.msg);
+		ok(run_program_split(bad[i], &words, &err) < 0 && err.kind == ERR_DENIED,
+		   "\"%s\": %s", bad[i], err.msg);
 }
 
 /* ---- running ---- */
@@ -244,11 +254,11 @@ static void restart(struct helper **helper, const char *new_command)
 	struct err err = ERR_INIT;
 	pthread_t keeper;
 
-	helper_free(*helper);
+	helper_client_free(*helper);
 	if (helper_pid)
 		waitpid(helper_pid, NULL, 0);
 	command = new_command;
-	if (helper_new(helper, channel[1], &cancel, &err) < 0)
+	if (helper_client_new(helper, ask_keeper, NULL, &cancel, &err) < 0)
 		abort();
 	pthread_create(&keeper, NULL, keep, NULL);
 	ask(*helper, NULL, "unknown");
@@ -496,7 +506,7 @@ static void test_cancel(struct helper **helper)
 	pthread_join(asker.thread, NULL);
 	ok(asker.rc < 0 && asker.err.kind == ERR_CANCELED, "canceled");
 	ok(is_gone((pid_t)atoi(text)), "the program is killed");
-	helper_free(*helper);
+	helper_client_free(*helper);
 	*helper = NULL;
 	waitpid(helper_pid, NULL, 0);
 	ok(clock_boot_ms() - began_ms < 10000, "the helper ends with its worker");
@@ -514,7 +524,7 @@ int main(int argc, char **argv)
 	test_split();
 	command = "echo";
 	if (cancel_init(&cancel, &err) < 0 || pass_fds_pair(channel, &err) < 0 ||
-	    helper_new(&helper, channel[1], &cancel, &err) < 0)
+	    helper_client_new(&helper, ask_keeper, NULL, &cancel, &err) < 0)
 		abort();
 	make_config();
 	test_run(helper);

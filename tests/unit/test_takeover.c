@@ -156,7 +156,7 @@ static void test_died_while_negotiating(bool reply_saved)
 	struct stat stat;
 	size_t len;
 
-	int own_device = mkdtemp(dir) ? device_mount(dir, false, false, &err) : -1;
+	int own_device = mkdtemp(dir) ? mountpoint_mount(dir, false, false, &err) : -1;
 	int own_memfd = slots_make(&err);
 	if (own_device < 0 || slots_map(&first, own_memfd, &err) < 0) {
 		ok(false, "a second mount: %s", err.msg);
@@ -183,7 +183,7 @@ static void test_died_while_negotiating(bool reply_saved)
 	snprintf(path, sizeof(path), "%s/%s", dir, names[A]);
 	ok(lstat(path, &stat) == 0, "the successor answers INIT%s, and serves",
 	   reply_saved ? " again" : "");
-	device_unmount(dir, device_number(dir));
+	mountpoint_unmount(dir, mountpoint_number(dir));
 	ok(ends_well(worker_pid), "and ends when it is unmounted");
 	close(own_device);
 	close(own_memfd);

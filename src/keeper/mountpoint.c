@@ -1,4 +1,4 @@
-#include "keeper/device.h"
+#include "keeper/mountpoint.h"
 
 #define FUSE_USE_VERSION 312
 #include <errno.h>
@@ -20,10 +20,10 @@
 
 #define USER_OPTIONS "ro,nosuid,nodev,default_permissions,fsname=rptfs,subtype=rptfs"
 
-/* Initial read-ahead is 128 KiB, and INIT can only lower it. */
+/* The kernel starts with 128 KiB, and INIT can only lower that. */
 #define READ_AHEAD_KIB "1024"
 
-/* How long a mount may take to say that it lives. */
+/* How long a mount may take to answer before it counts as alive. */
 #define ANSWER_MAX_MS 2000
 
 #ifndef MOVE_MOUNT_BENEATH
@@ -32,10 +32,10 @@
 
 extern char **environ;
 
-/* ------------------------------------------------------------------ what is there */
+/* ------------------------------------------------------------------ the table of mounts */
 
-/* From the kernel's table, for a statfs() would ask its daemon. */
-static bool is_mounted_already(const char *mountpoint)
+/* statfs() would ask the daemon. */
+static bool is_rptfs_mounted(const char *mountpoint)
 {
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
 	const struct mntent *entry;
@@ -43,7 +43,7 @@ static bool is_mounted_already(const char *mountpoint)
 
 	if (!mounts)
 		return false;
-	/* The last one at a place is the one that is seen. */
+	/* The last mount at a path is the visible one. */
 	while ((entry = getmntent(mounts))) {
 		if (strcmp(entry->mnt_dir, mountpoint) == 0)
 			found = strcmp(entry->mnt_type, "fuse.rptfs") == 0;
@@ -52,22 +52,22 @@ static bool is_mounted_already(const char *mountpoint)
 	return found;
 }
 
-/* Must not ask a file system that hangs, hence no synchronisation. */
-static int look_at(const char *path, struct statx *ret)
+/* Without asking the daemon, which may hang. */
+static int stat_cached(const char *path, struct statx *ret)
 {
 	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, ret);
 }
 
-dev_t device_number(const char *mountpoint)
+dev_t mountpoint_number(const char *mountpoint)
 {
 	struct statx stx;
 
-	if (look_at(mountpoint, &stx) < 0)
+	if (stat_cached(mountpoint, &stx) < 0)
 		return 0;
 	return makedev(stx.stx_dev_major, stx.stx_dev_minor);
 }
 
-/* What tells mounts apart that lie upon each other. */
+/* Tells mounts at the same path apart. */
 static uint64_t mount_id(const char *mountpoint)
 {
 	struct statx stx;
@@ -91,8 +91,8 @@ static void detach(const char *mountpoint)
 		waitpid(pid, &status, 0);
 }
 
-/* Whoever waits for an answer gets an error instead, also while some process of ours that cannot be
- * killed holds the device. */
+/* Fails the requests that wait for an answer, even if a process that cannot be killed still holds the
+ * device. */
 static void abort_connection(const char *mountpoint, dev_t number)
 {
 	char path[64];
@@ -100,17 +100,17 @@ static void abort_connection(const char *mountpoint, dev_t number)
 	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(number));
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
 	bool is_done = fd >= 0 && write(fd, "1", 1) == 1;
-	if (!is_done && geteuid() == 0 && device_number(mountpoint) == number)
+	if (!is_done && geteuid() == 0 && mountpoint_number(mountpoint) == number)
 		umount2(mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
-void device_unmount(const char *mountpoint, dev_t number)
+void mountpoint_unmount(const char *mountpoint, dev_t number)
 {
-	if (number && device_number(mountpoint) == number)
+	if (number && mountpoint_number(mountpoint) == number)
 		detach(mountpoint);
 }
 
-void device_unmount_number(dev_t number)
+void mountpoint_unmount_number(dev_t number)
 {
 	FILE *mounts = number ? setmntent("/proc/self/mounts", "re") : NULL;
 	const struct mntent *entry;
@@ -119,15 +119,15 @@ void device_unmount_number(dev_t number)
 		return;
 	while ((entry = getmntent(mounts))) {
 		if (strcmp(entry->mnt_type, "fuse.rptfs") == 0)
-			device_unmount(entry->mnt_dir, number);
+			mountpoint_unmount(entry->mnt_dir, number);
 	}
 	endmntent(mounts);
 }
 
 /* ------------------------------------------------------------------ before mounting */
 
-/* What the kernel has cached of a mount outlives its daemon: whether that is gone is only told by a
- * question that it would have to answer. One that hangs must not hold us up. */
+/* The kernel's cache outlives the daemon, so this has to ask the daemon: in a child, because it may
+ * hang. */
 static bool is_dead(const char *path)
 {
 	pid_t pid = fork();
@@ -146,16 +146,16 @@ static bool is_dead(const char *path)
 			return WIFEXITED(status) && WEXITSTATUS(status) == 1;
 		usleep(5000);
 	}
-	kill(pid, SIGKILL); /* it ends when its question does */
+	kill(pid, SIGKILL); /* it ends once statx() returns */
 	return false;
 }
 
-/* Mounts of ours whose daemon is gone. Several may lie upon each other. */
+/* There may be several at one path. */
 static int remove_dead_mounts(const char *mountpoint, struct err *err)
 {
 	uint64_t id = 0;
 
-	while (is_mounted_already(mountpoint) && is_dead(mountpoint)) {
+	while (is_rptfs_mounted(mountpoint) && is_dead(mountpoint)) {
 		uint64_t before = id;
 
 		id = mount_id(mountpoint);
@@ -175,7 +175,7 @@ static int check_directory(const char *mountpoint, struct err *err)
 {
 	struct statx stx;
 
-	if (look_at(mountpoint, &stx) < 0) {
+	if (stat_cached(mountpoint, &stx) < 0) {
 		if (errno == ENOTCONN)
 			return err_set(err, ERR_INTERNAL,
 				       "%s is the mount of another program that has died; remove "
@@ -188,52 +188,53 @@ static int check_directory(const char *mountpoint, struct err *err)
 		       : err_set(err, ERR_INTERNAL, "mountpoint %s: not a directory", mountpoint);
 }
 
-static int mounted_already(const char *mountpoint, struct err *err)
+static int fail_mounted(const char *mountpoint, struct err *err)
 {
 	return err_set(err, ERR_INTERNAL, "an rptfs is mounted at %s already", mountpoint);
 }
 
-int device_prepare(const char *mountpoint, int *ret_lock, struct err *err)
+int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
 {
-	struct stat stat_buf;
+	struct stat st;
 
-	if (stat("/dev/fuse", &stat_buf) < 0)
+	if (stat("/dev/fuse", &st) < 0)
 		return err_errno(err,
 				 "/dev/fuse is needed to mount (modprobe fuse; in a container: "
 				 "--device /dev/fuse)");
 	if (remove_dead_mounts(mountpoint, err) < 0 || check_directory(mountpoint, err) < 0)
 		return -1;
-	if (is_mounted_already(mountpoint))
-		return mounted_already(mountpoint, err);
-	/* The directory beneath, which two who start at the same moment both find. */
+	if (is_rptfs_mounted(mountpoint))
+		return fail_mounted(mountpoint, err);
+	/* A lock on the directory beneath excludes another rptfs that starts now. */
 	_cleanup_close_ int lock = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return err_set(err, ERR_INTERNAL, "an rptfs is just being mounted at %s",
 			       mountpoint);
-	if (is_mounted_already(mountpoint))
-		return mounted_already(mountpoint, err);
+	if (is_rptfs_mounted(mountpoint))
+		return fail_mounted(mountpoint, err);
 	*ret_lock = steal_fd(&lock);
 	return 0;
 }
 
 /* ------------------------------------------------------------------ mounting as root */
 
-/* What the kernel says in the file system's context, after the errno of the call. */
+/* Sets errno's error with the message that the kernel left in the file system context. */
 static int refused(int context, const char *mountpoint, struct err *err)
 {
-	char said[256] = "";
+	char message[256] = "";
 	int number = errno;
-	ssize_t n = context < 0 ? -1 : read(context, said, sizeof(said) - 1);
+	ssize_t n = context < 0 ? -1 : read(context, message, sizeof(message) - 1);
 
-	said[n < 0 ? 0 : n] = '\0';
-	said[strcspn(said, "\n")] = '\0';
+	message[n < 0 ? 0 : n] = '\0';
+	message[strcspn(message, "\n")] = '\0';
 	errno = number;
 	if (number == EPERM)
 		return err_set(err, ERR_INTERNAL,
 			       "%s could not be mounted: not permitted (in a container: "
 			       "--cap-add SYS_ADMIN)",
 			       mountpoint);
-	return err_errno(err, "%s could not be mounted%s%s", mountpoint, *said ? ": " : "", said);
+	return err_errno(err, "%s could not be mounted%s%s", mountpoint, *message ? ": " : "",
+			 message);
 }
 
 static int configure(int context, int device, bool allow_other, bool is_writable)
@@ -280,15 +281,15 @@ static int mount_as_root(const char *mountpoint, bool allow_other, bool is_writa
 
 /* ------------------------------------------------------------------ mounting as a user */
 
-/* What libfuse said last; mounting happens while there are no threads. */
-static char libfuse_said[256];
+/* The last message of libfuse. There is one thread. */
+static char libfuse_message[256];
 
 __attribute__((format(printf, 2, 0))) static void remember(enum fuse_log_level level,
 							   const char *fmt, va_list args)
 {
 	(void)level;
-	vsnprintf(libfuse_said, sizeof(libfuse_said), fmt, args);
-	libfuse_said[strcspn(libfuse_said, "\n")] = '\0';
+	vsnprintf(libfuse_message, sizeof(libfuse_message), fmt, args);
+	libfuse_message[strcspn(libfuse_message, "\n")] = '\0';
 }
 
 static int mount_as_user(const char *mountpoint, bool allow_other, struct err *err)
@@ -299,7 +300,7 @@ static int mount_as_user(const char *mountpoint, bool allow_other, struct err *e
 	fuse_set_log_func(NULL);
 	if (fd < 0)
 		return err_set(err, ERR_INTERNAL, "%s could not be mounted%s%s", mountpoint,
-			       *libfuse_said ? ": " : "", libfuse_said);
+			       *libfuse_message ? ": " : "", libfuse_message);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return steal_fd(&fd);
 }
@@ -314,21 +315,21 @@ static void set_read_ahead(dev_t number)
 		 minor(number));
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, READ_AHEAD_KIB, strlen(READ_AHEAD_KIB)) < 0) {
-		/* A user's mount may not; it reads with 128 KiB then. */
+		/* Only root may; users keep 128 KiB. */
 	}
 }
 
-int device_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err)
+int mountpoint_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err)
 {
 	int device = geteuid() == 0 ? mount_as_root(mountpoint, allow_other, is_writable, 0, err)
 				    : mount_as_user(mountpoint, allow_other, err);
 
 	if (device >= 0)
-		set_read_ahead(device_number(mountpoint));
+		set_read_ahead(mountpoint_number(mountpoint));
 	return device;
 }
 
-int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
+int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
 		       struct err *err)
 {
 	_cleanup_close_ int device = -1;
@@ -337,16 +338,16 @@ int device_mount_again(const char *mountpoint, dev_t number, bool allow_other, b
 		device = mount_as_root(mountpoint, allow_other, is_writable, MOVE_MOUNT_BENEATH,
 				       err);
 	abort_connection(mountpoint, number);
-	device_unmount(mountpoint, number);
+	mountpoint_unmount(mountpoint, number);
 	if (device < 0)
-		return device_mount(mountpoint, allow_other, is_writable, err);
-	set_read_ahead(device_number(mountpoint));
+		return mountpoint_mount(mountpoint, allow_other, is_writable, err);
+	set_read_ahead(mountpoint_number(mountpoint));
 	return steal_fd(&device);
 }
 
 /* ------------------------------------------------------------------ handles */
 
-int device_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err)
+int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err)
 {
 	struct mount_attr attr = {
 		.attr_set = MOUNT_ATTR_NOSYMFOLLOW | (is_writable ? 0 : MOUNT_ATTR_RDONLY),
@@ -368,8 +369,8 @@ int device_open_handle(const char *mountpoint, dev_t number, bool is_writable, s
 	return steal_fd(&handle);
 }
 
-/* Does a line of mountinfo say so? "36 35 98:0 /mnt1 …": the third field. */
-static bool says_number(const char *line, dev_t number)
+/* The third field of a line of mountinfo: "36 35 98:0 /mnt1 …". */
+static bool has_number(const char *line, dev_t number)
 {
 	unsigned device_major, device_minor;
 
@@ -377,7 +378,7 @@ static bool says_number(const char *line, dev_t number)
 	       makedev(device_major, device_minor) == number;
 }
 
-bool device_is_mounted(int mounts, dev_t number)
+bool mountpoint_is_mounted(int mounts, dev_t number)
 {
 	static char text[65536]; /* the keeper has one thread */
 	size_t len = 0;
@@ -391,7 +392,7 @@ bool device_is_mounted(int mounts, dev_t number)
 		len += (size_t)got;
 		text[len] = '\0';
 		for (; (end = strchr(line, '\n')); line = end + 1) {
-			if (says_number(line, number))
+			if (has_number(line, number))
 				return true;
 		}
 		len = strlen(line);

@@ -1,4 +1,4 @@
-#include "helper/helper.h"
+#include "helper/run_program.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,15 +7,16 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/pass_fds.h"
 #include "base/secret.h"
+#include "base/helper.h"
 #include "base/util.h"
+#include "helper/helper_protocol.h"
+#include "helper/helper_reply.h"
 
-/* What execvp() failing looks like, as in a shell. */
+/* The exit code if the program cannot be executed, as in a shell. */
 #define EXIT_NOT_RUN 127
 
 /* ---- the command line ---- */
@@ -25,8 +26,8 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Copies one word without its quotes. Returns where it ends in the command; NULL: within a quote.
- */
+/* Copies one word without its quotes. Returns its end in the command, or NULL if a quote is not
+ * closed. */
 static const char *copy_word(const char *at, char **out)
 {
 	char quote = 0;
@@ -37,7 +38,7 @@ static const char *copy_word(const char *at, char **out)
 			quote = quote ? 0 : *at;
 			continue;
 		}
-		/* Between double quotes, a backslash stands for itself before most characters. */
+		/* In double quotes a backslash is literal before most characters. */
 		if (*at == '\\' && quote != '\'' &&
 		    (!quote || (at[1] && strchr("\"\\$`", at[1])))) {
 			if (!*++at)
@@ -49,9 +50,9 @@ static const char *copy_word(const char *at, char **out)
 	return quote ? NULL : at;
 }
 
-int helper_split(const char *command, char ***ret, struct err *err)
+int run_program_split(const char *command, char ***ret, struct err *err)
 {
-	/* A word takes at least two characters of the command but for the last. */
+	/* Each word but the last takes at least two characters. */
 	size_t max_words = strlen(command) / 2 + 2;
 	_cleanup_free_ char **words = calloc(1, max_words * sizeof(*words) + strlen(command) + 1);
 	size_t n = 0;
@@ -73,34 +74,6 @@ int helper_split(const char *command, char ***ret, struct err *err)
 		return err_set(err, ERR_DENIED, "the command is empty");
 	*ret = steal_ptr(&words);
 	return 0;
-}
-
-/* ---- answers ---- */
-
-static int reply_packet(int reply, char type, const void *data, size_t len, int fd)
-{
-	char packet[1 + HELPER_PACKET_MAX];
-
-	packet[0] = type;
-	memcpy(packet + 1, data, len);
-	ssize_t sent = pass_fds_send(reply, packet, 1 + len, &fd, 1, 0);
-	secret_wipe(packet, 1 + len);
-	return sent < 0 ? -1 : 0;
-}
-
-void helper_reply_done(int reply, const void *result, size_t len, int fd)
-{
-	reply_packet(reply, HELPER_DONE, result, len, fd);
-}
-
-void helper_reply_error(int reply, const struct err *err)
-{
-	char text[1 + sizeof(err->msg)];
-
-	text[0] = (char)err->kind;
-	size_t len = strlen(err->msg);
-	memcpy(text + 1, err->msg, len);
-	reply_packet(reply, HELPER_ERROR, text, 1 + len, -1);
 }
 
 /* ---- the program ---- */
@@ -144,12 +117,13 @@ static int start(struct program *program, char **words, struct err *err)
 		return err_errno(err, "fork");
 	if (program->pid == 0)
 		exec_program(words, writer);
-	setpgid(program->pid, program->pid); /* whoever comes first */
+	setpgid(program->pid,
+		program->pid); /* here and in the child, because either may run first */
 	return 0;
 }
 
-/* 1: there is more to come; 0: the program closed its output. */
-static int pass_on(struct program *program, struct err *err)
+/* Returns 1, or 0 after the program has closed its output. */
+static int forward_output(struct program *program, struct err *err)
 {
 	char chunk[HELPER_PACKET_MAX];
 	ssize_t n = read(program->output, chunk, sizeof(chunk));
@@ -163,15 +137,15 @@ static int pass_on(struct program *program, struct err *err)
 		err_set(err, ERR_DENIED, "more than %d KiB of output", HELPER_OUTPUT_MAX / 1024);
 		n = 0;
 	}
-	int rc = n ? reply_packet(program->reply, HELPER_OUTPUT, chunk, (size_t)n, -1) : -1;
+	int rc = n ? helper_reply_output(program->reply, chunk, (size_t)n) : -1;
 	secret_wipe(chunk, sizeof(chunk));
 	if (rc < 0 && n)
-		return err_set(err, ERR_CANCELED, "nobody waits for it");
+		return err_set(err, ERR_CANCELED, "the request was canceled");
 	return rc < 0 ? -1 : 1;
 }
 
-/* Until the output's end: then the program is expected to end, too. */
-static int pump(struct program *program, int64_t deadline_ms, struct err *err)
+/* Until the program closes its output. */
+static int forward_all(struct program *program, int64_t deadline_ms, struct err *err)
 {
 	struct pollfd pfds[] = {
 		{ .fd = program->output, .events = POLLIN },
@@ -188,13 +162,13 @@ static int pump(struct program *program, int64_t deadline_ms, struct err *err)
 		if (poll(pfds, ARRAY_SIZE(pfds), (int)left_ms) <= 0)
 			continue;
 		if (pfds[1].revents)
-			return err_set(err, ERR_CANCELED, "nobody waits for it");
-		more = pass_on(program, err);
+			return err_set(err, ERR_CANCELED, "the request was canceled");
+		more = forward_output(program, err);
 	}
 	return more;
 }
 
-/* A program that closes its output and goes on is given no more time than this. */
+/* How long a program may run after it has closed its output. */
 #define END_STEP_MS 5
 #define END_MS	    2000
 
@@ -234,13 +208,13 @@ static int run(const char *command, int reply, struct err *err)
 	_cleanup_(program_release) struct program program = { .output = -1, .reply = reply };
 	int64_t deadline_ms = clock_boot_ms() + HELPER_TIMEOUT_MS;
 
-	if (helper_split(command, &words, err) < 0 || start(&program, words, err) < 0 ||
-	    pump(&program, deadline_ms, err) < 0)
+	if (run_program_split(command, &words, err) < 0 || start(&program, words, err) < 0 ||
+	    forward_all(&program, deadline_ms, err) < 0)
 		return -1;
 	return wait_for_end(&program, err);
 }
 
-void helper_run(const char *command, int reply)
+void run_program(const char *command, int reply)
 {
 	struct err err = ERR_INIT;
 

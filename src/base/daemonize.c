@@ -1,4 +1,4 @@
-#include "keeper/daemonize.h"
+#include "base/daemonize.h"
 
 #include <errno.h>
 #include <fcntl.h>

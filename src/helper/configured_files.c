@@ -1,4 +1,4 @@
-#include "helper/helper.h"
+#include "helper/configured_files.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -12,14 +12,12 @@ struct list {
 	size_t n;
 };
 
-struct helper_names {
-	struct list files;
+struct configured_files {
+	struct list paths;
 	struct list directories;
 };
 
-DEFINE_CLEANUP(struct helper_names, helper_names_free)
-
-/* ---- what the configuration names ---- */
+DEFINE_CLEANUP(struct configured_files, configured_files_free)
 
 static int compare(const void *a, const void *b)
 {
@@ -39,7 +37,7 @@ static void sort(struct list *list)
 
 static int add(struct list *list, const char *text, size_t len, struct err *err)
 {
-	/* Doubled at each power of two. */
+	/* The capacity is the next power of two. */
 	if ((list->n & (list->n - 1)) == 0) {
 		char **grown = reallocarray(list->texts, list->n ? 2 * list->n : 1, sizeof(*grown));
 		if (!grown)
@@ -53,45 +51,47 @@ static int add(struct list *list, const char *text, size_t len, struct err *err)
 	return 0;
 }
 
-static int add_path(struct helper_names *names, const char *path, struct err *err)
+static int add_path(struct configured_files *files, const char *path, struct err *err)
 {
 	const char *slash = path ? strrchr(path, '/') : NULL;
 
 	if (!slash)
 		return 0;
-	if (add(&names->files, path, strlen(path), err) < 0)
+	if (add(&files->paths, path, strlen(path), err) < 0)
 		return -1;
-	return add(&names->directories, path, (size_t)(slash - path), err);
+	return add(&files->directories, path, (size_t)(slash - path), err);
 }
 
-static int add_source(struct helper_names *names, const struct source *source, struct err *err)
+static int add_source(struct configured_files *files, const struct source *source, struct err *err)
 {
 	const struct option_spec *spec = source->type->options;
 
 	for (; spec->name; spec++) {
 		if (spec->names_file &&
-		    add_path(names, options_string(source->options, spec->name), err) < 0)
+		    add_path(files, options_string(source->options, spec->name), err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-int helper_names_new(struct helper_names **ret, const struct config *config, struct err *err)
+int configured_files_new(struct configured_files **ret, const struct config *config,
+			 struct err *err)
 {
-	_cleanup_(helper_names_free_cleanup) struct helper_names *names = calloc(1, sizeof(*names));
+	_cleanup_(configured_files_free_cleanup) struct configured_files *files = calloc(
+		1, sizeof(*files));
 
-	if (!names)
+	if (!files)
 		return err_set(err, ERR_INTERNAL, "out of memory");
 	for (size_t i = 0; i < config->n_terms; i++) {
 		const struct term_config *term = &config->terms[i];
 		for (size_t j = 0; j < term->n_sources; j++) {
-			if (add_source(names, &term->sources[j], err) < 0)
+			if (add_source(files, &term->sources[j], err) < 0)
 				return -1;
 		}
 	}
-	sort(&names->files);
-	sort(&names->directories);
-	*ret = steal_ptr(&names);
+	sort(&files->paths);
+	sort(&files->directories);
+	*ret = steal_ptr(&files);
 	return 0;
 }
 
@@ -102,30 +102,28 @@ static void list_release(struct list *list)
 	free(list->texts);
 }
 
-void helper_names_free(struct helper_names *names)
+void configured_files_free(struct configured_files *files)
 {
-	if (!names)
+	if (!files)
 		return;
-	list_release(&names->files);
-	list_release(&names->directories);
-	free(names);
+	list_release(&files->paths);
+	list_release(&files->directories);
+	free(files);
 }
 
-bool helper_names_file(const struct helper_names *names, const char *path)
+bool configured_files_have(const struct configured_files *files, const char *path)
 {
-	return has(&names->files, path);
+	return has(&files->paths, path);
 }
 
-bool helper_names_directory(const struct helper_names *names, const char *directory)
+bool configured_files_in(const struct configured_files *files, const char *directory)
 {
-	return has(&names->directories, directory);
+	return has(&files->directories, directory);
 }
 
-/* ---- opening ---- */
-
-/* First without effect: opening a device may have one, and a directory would be a way to all that
- * is in it. */
-int helper_open(const char *path, struct err *err)
+/* Opens with O_PATH first: opening a device may have effects, and a descriptor of a directory would
+ * give access to everything in it. */
+int configured_files_open(const char *path, struct err *err)
 {
 	_cleanup_close_ int place = open(path, O_PATH | O_CLOEXEC);
 	char self[32];

@@ -1,8 +1,9 @@
 /*
- * What the worker is told, and that it lives.
+ * The worker's end of the channel to the keeper, in two threads: `watcher` receives messages and
+ * waits for a reason to end; `pulse` sends a sign of life every second, unless a request of the
+ * kernel has waited too long for its answer.
  *
- * Two threads: `watcher` waits for a reason to end and for what the keeper says; `pulse` tells the
- * keeper every second that the worker lives, as long as it answers the kernel.
+ * Runs in the worker, unprivileged.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,14 +16,14 @@
 #include "base/util.h"
 #include "worker/worker_internal.h"
 
-/* A request that is no READ, and so waits for nothing but memory, has to be answered by then. */
+/* How long the answer to a request may take that is not a READ, and so needs no disk. */
 #define ANSWER_MAX_MS 10000
 
 int worker_block_signals(struct worker *worker, struct err *err)
 {
 	sigset_t set;
 
-	/* SIGINT reaches the whole foreground group: the keeper acts on it, and tells us. */
+	/* The terminal sends SIGINT to the whole foreground group; the keeper handles it. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
@@ -37,9 +38,8 @@ int worker_block_signals(struct worker *worker, struct err *err)
 
 /* ------------------------------------------------------------------ pulse */
 
-/* What a predecessor left unanswered may be old: it counts from when there is somebody to answer.
- */
-static bool answers(struct worker *worker)
+/* Requests that a predecessor left may be old, so this worker gets some time first. */
+static bool is_answering(struct worker *worker)
 {
 	int64_t now_ms = clock_boot_ms(), serving_ms = atomic_load(&worker->serving_ms);
 
@@ -54,7 +54,7 @@ static void *pulse(void *arg)
 
 	pthread_setname_np(pthread_self(), "pulse");
 	while (!cancel_requested(&worker->cancel)) {
-		if (answers(worker))
+		if (is_answering(worker))
 			channel_send(worker->setup->channel, CHANNEL_ALIVE, -1);
 		poll(&pfd, 1, CHANNEL_ALIVE_MS);
 	}
@@ -73,12 +73,12 @@ int worker_start_pulse(struct worker *worker, struct err *err)
 
 /* ------------------------------------------------------------------ watcher */
 
-/* The keeper is another one now. */
+/* The keeper runs another program now. */
 static void report_upgrade(struct worker *worker, const struct channel_message *message)
 {
 	struct err err = ERR_INIT;
 
-	if (worker_wait_for_view(worker, &err) < 0)
+	if (worker_wait_built(worker, &err) < 0)
 		return;
 	memcpy(worker->keeper_version, message->report.keeper_version,
 	       sizeof(worker->keeper_version));
@@ -88,7 +88,7 @@ static void report_upgrade(struct worker *worker, const struct channel_message *
 		control_report_upgrade(message->fds[0], &worker->view, message->report.previous);
 }
 
-/* False when it is time to end. */
+/* Returns false when it is time to end. */
 static bool read_channel(struct worker *worker)
 {
 	_cleanup_(channel_message_release) struct channel_message message;
@@ -149,7 +149,7 @@ static void *watch(void *arg)
 		goes_on = !pfds[0].revents && !pfds[1].revents && !pfds[2].revents;
 		if (pfds[1].revents && fs_was_unmounted(worker->fs))
 			channel_send(worker->setup->channel, CHANNEL_UNMOUNTED, -1);
-		/* Also when the end has come: what was said before it is heard. */
+		/* At the end too: the last messages still count. */
 		if (pfds[3].revents)
 			goes_on = read_channel(worker) && goes_on;
 	}
@@ -164,15 +164,5 @@ int worker_start_watcher(struct worker *worker, struct err *err)
 	if (failure)
 		return err_set(err, ERR_INTERNAL, "watcher: thread: %s", strerror(failure));
 	worker->watcher_started = true;
-	return 0;
-}
-
-int worker_ask_upgrade(void *arg, int connection, struct err *err)
-{
-	struct worker *worker = arg;
-
-	if (channel_send(worker->setup->channel, CHANNEL_UPGRADE, connection) < 0)
-		return err_set(err, ERR_INTERNAL, "the keeper does not listen");
-	close(connection);
 	return 0;
 }

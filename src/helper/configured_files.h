@@ -1,0 +1,28 @@
+/*
+ * configured_files: the files that options of sources name, and opening one of them.
+ *
+ * Runs in the helper, with the rights of the user who started rptfs. Immutable, so any thread.
+ */
+#ifndef HELPER_CONFIGURED_FILES_H
+#define HELPER_CONFIGURED_FILES_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "config/config.h"
+
+struct configured_files;
+
+int configured_files_new(struct configured_files **ret, const struct config *config,
+			 struct err *err);
+void configured_files_free(struct configured_files *files);
+
+bool configured_files_have(const struct configured_files *files, const char *path);
+/* Is one of them in this directory? directory: the path before its last slash, "" for the root. */
+bool configured_files_in(const struct configured_files *files, const char *directory);
+
+/* Opens a regular file or a FIFO for reading, non-blocking; the caller's descriptor. ERR_BAD_DATA for
+ * anything else. The error does not name the path. */
+int configured_files_open(const char *path, struct err *err);
+
+#endif

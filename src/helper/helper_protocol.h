@@ -1,0 +1,40 @@
+/*
+ * helper_protocol: the messages between worker and helper.
+ *
+ * When the worker needs a helper for the first time it makes a pair of sockets, keeps one, and has
+ * the keeper start a helper with the other (CHANNEL_HELPER). Over it the worker sends requests, each
+ * one packet with a socket for the answer:
+ *
+ *	worker                            helper
+ *	'c' "FILE\0PROFILE\0"    ────►           run the credential_process of a profile; FILE may
+ *	                                         be empty
+ *	                         ◄────  'o' bytes     its standard output, as it comes
+ *	'r' "PATH\0"             ────►           open a configured file for reading
+ *	's' 'l' "PATH\0"         ────►           stat(2), lstat(2) a configured file
+ *	'w' "DIRECTORY\0"        ────►           watch the directory of a configured file with the
+ *	                                         inotify descriptor that comes with the request
+ *	                         ◄────  'd' result    success, with a descriptor (r), a struct stat
+ *	                                              (s, l) or an int (w)
+ *	                         ◄────  'e' kind text failure
+ *
+ * When the worker closes the socket of a request for a program, the helper kills the program. When
+ * it closes the first socket, which happens at the latest when it dies, the helper ends. After the
+ * death of a helper the next request starts another one.
+ */
+#ifndef HELPER_HELPER_PROTOCOL_H
+#define HELPER_HELPER_PROTOCOL_H
+
+#define HELPER_REQUEST_MAX 8192 /* bytes */
+#define HELPER_FDS_MAX	   2	/* of a request: for the answer, inotify */
+#define HELPER_PROGRAM	   'c'
+#define HELPER_OPEN	   'r'
+#define HELPER_STAT	   's'
+#define HELPER_LSTAT	   'l'
+#define HELPER_WATCH	   'w'
+
+#define HELPER_PACKET_MAX 4096 /* bytes after the letter */
+#define HELPER_OUTPUT	  'o'
+#define HELPER_DONE	  'd'
+#define HELPER_ERROR	  'e'
+
+#endif

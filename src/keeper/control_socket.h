@@ -1,0 +1,29 @@
+/*
+ * control_socket: where the control socket of a mount is, and listening on it.
+ *
+ * The keeper holds the socket, so it outlives the workers that answer it: a connection that is made
+ * while no worker runs waits for the next one.
+ *
+ * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
+ */
+#ifndef KEEPER_CONTROL_SOCKET_H
+#define KEEPER_CONTROL_SOCKET_H
+
+#include "base/err.h"
+
+/*
+ * The path of the socket: /run/rptfs/ESCAPED-MOUNTPOINT.sock for root, otherwise the same name below
+ * $XDG_RUNTIME_DIR/rptfs, or below /tmp/rptfs-UID if that variable is not set. Creates the directory,
+ * which must belong to this user. A name that is too long for a socket address is replaced by a
+ * digest. *ret is the caller's.
+ */
+int control_socket_path(const char *mountpoint, char **ret, struct err *err);
+
+/*
+ * Listens on the path, whose directory must exist; every user may connect. Returns a non-blocking
+ * descriptor, the caller's. Replaces the socket that a dead process left. The name appears once the
+ * socket accepts connections, not before.
+ */
+int control_socket_listen(const char *path, struct err *err);
+
+#endif

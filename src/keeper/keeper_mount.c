@@ -1,0 +1,90 @@
+/*
+ * The mount that the keeper holds, and the handle of it that visitors use.
+ *
+ * Runs in the keeper, with the rights of the user who started rptfs.
+ */
+#include "base/log.h"
+#include "base/util.h"
+#include "keeper/keeper_internal.h"
+#include "keeper/mountpoint.h"
+#include "keeper/systemd.h"
+#include "mount/connection/slots.h"
+
+static void store_mount(const struct keeper_state *state)
+{
+	const struct systemd_stored stored = {
+		.device = state->device,
+		.slots = state->slots,
+		.config = state->config,
+		.store = -1,
+		.number = state->number,
+	};
+
+	systemd_store_mount(&stored);
+}
+
+static void open_handle(struct keeper_state *state)
+{
+	struct err err = ERR_INIT;
+
+	close_cleanup(&state->handle);
+	state->handle = mountpoint_open_handle(state->mountpoint, state->number, state->renames,
+					       &err);
+	if (state->handle < 0 && state->renames)
+		log_event(LOG_LEVEL_WARNING, "no_handle", LOG_STR("error", err.msg),
+			  LOG_STR("consequence", "names move by notifications"));
+}
+
+void keeper_close_handle(struct keeper *keeper)
+{
+	close_cleanup(&keeper->state->handle);
+	keeper->state->handle = -1;
+}
+
+void keeper_adopt_mount(struct keeper_state *state)
+{
+	if (state->handle < 0)
+		open_handle(state);
+	store_mount(state);
+}
+
+int keeper_mount(struct keeper *keeper, struct err *err)
+{
+	struct keeper_state *state = keeper->state;
+
+	if (state->device < 0)
+		state->device = mountpoint_mount(state->mountpoint, state->allow_other,
+						 state->renames, err);
+	if (state->device < 0)
+		return -1;
+	state->number = mountpoint_number(state->mountpoint);
+	open_handle(state);
+	store_mount(state);
+	return 0;
+}
+
+int keeper_mount_anew(struct keeper *keeper, struct err *err)
+{
+	struct keeper_state *state = keeper->state;
+	_cleanup_close_ int slots = slots_make(err);
+
+	if (slots < 0)
+		return -1;
+	_cleanup_close_ int device = mountpoint_replace(state->mountpoint, state->number,
+							state->allow_other, state->renames, err);
+	if (device < 0)
+		return -1;
+	/* Closing the last copies of the old connection fails the requests that still wait. */
+	systemd_drop_mount();
+	keeper_close_handle(keeper);
+	close(state->device);
+	close(state->slots);
+	state->device = steal_fd(&device);
+	state->slots = steal_fd(&slots);
+	state->number = mountpoint_number(state->mountpoint);
+	open_handle(state);
+	store_mount(state);
+	log_event(LOG_LEVEL_WARNING, "mounted_anew", LOG_STR("mountpoint", state->mountpoint),
+		  LOG_STR("lost", "files that programs had open, except for cached pages"));
+	return 0;
+}

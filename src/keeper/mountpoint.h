@@ -1,0 +1,54 @@
+/*
+ * mountpoint: mounting and unmounting.
+ *
+ * Root uses the system calls of the kernel, other users fusermount3. The mount is read-only, so the
+ * kernel answers every write with EROFS; default_permissions makes it check modes. Names are moved
+ * through a handle: a second mount of the same superblock, attached nowhere, which is writable.
+ *
+ * No function blocks on a daemon that hangs.
+ *
+ * Runs in the keeper, and in the command before it becomes the keeper, with the rights of the user
+ * who started rptfs.
+ */
+#ifndef KEEPER_MOUNTPOINT_H
+#define KEEPER_MOUNTPOINT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/*
+ * Checks that something can be mounted at this absolute path, after removing mounts of ours whose
+ * daemon is dead. No other rptfs can be mounted there until *ret_lock (the caller's) is closed; -1
+ * where the directory cannot be locked.
+ */
+int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err);
+
+/* Mounts, and returns the descriptor of the FUSE connection, the caller's. With is_writable the
+ * superblock is writable, for handles, but the mount is not. Users cannot have that. */
+int mountpoint_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err);
+
+/* Replaces the mount with this device number, whose connection has ended. As root on Linux 6.5 or
+ * later the new one is mounted beneath the old one first, so the path is always mounted. */
+int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
+		       struct err *err);
+
+/* A handle of the mount, if it has this device number. It follows no symbolic link, and keeps the
+ * connection alive. The caller's. Only root can have one. */
+int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err);
+
+/* Is that device mounted anywhere in this namespace? mounts: /proc/self/mountinfo; poll(2) reports a
+ * change (POLLPRI) until this function reads it. Allocates nothing. */
+bool mountpoint_is_mounted(int mounts, dev_t number);
+
+/* The device number of what is mounted there; 0 if nothing is. */
+dev_t mountpoint_number(const char *mountpoint);
+
+/* Detaches the mount at once, even while files are open, if it has that device number. */
+void mountpoint_unmount(const char *mountpoint, dev_t number);
+
+/* The same at every path where that device is mounted. */
+void mountpoint_unmount_number(dev_t number);
+
+#endif

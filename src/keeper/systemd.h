@@ -1,0 +1,47 @@
+/*
+ * systemd: what the keeper tells the service manager, and the descriptors that it stores for us.
+ *
+ * The descriptor store outlives the keeper, and so does the mount with it. It has the descriptors
+ * "device-NUMBER" (of the mount), "slots", "config", and "store" if the store is in memory. To store
+ * a descriptor twice does no harm. Without a service manager these functions do nothing.
+ *
+ * Runs in the keeper, and in the command before it becomes the keeper, with the rights of the user
+ * who started rptfs. One thread.
+ */
+#ifndef KEEPER_SYSTEMD_H
+#define KEEPER_SYSTEMD_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct systemd_stored {
+	int device;   /* the FUSE connection */
+	int slots;    /* mount/connection/slots.h */
+	int config;   /* the effective configuration at that time */
+	int store;    /* the directory of a store in memory */
+	dev_t number; /* device number of the mount; 0: none */
+};
+
+/* The mount is there, and the first attempts are over. */
+void systemd_ready(void);
+/* The watchdog: a worker lives, or one is being started. */
+void systemd_alive(void);
+/* Extends the start timeout, if the start is not over. */
+void systemd_extend_start(void);
+void systemd_stopping(void);
+
+/* Is the mount in the descriptor store? */
+bool systemd_stores_mount(void);
+/* Stores the descriptors (borrowed) but for `store`, for this keeper or the next. Call
+ * systemd_drop_mount() first if another mount is stored. */
+void systemd_store_mount(const struct systemd_stored *mount);
+void systemd_store_store(int store);
+/* The FUSE connection, the slots and the configuration. */
+void systemd_drop_mount(void);
+void systemd_drop_store(void);
+
+/* What the keeper before this one has stored, -1 for what is missing. The descriptors are the
+ * caller's. Only the first call finds anything. */
+void systemd_take_stored(struct systemd_stored *ret);
+
+#endif
