@@ -21,9 +21,9 @@
 #include "base/hex.h"
 #include "base/util.h"
 #include "fetchers/registry.h"
+#include "fetchers/shared/file_time.h"
 
 #define BUFFER_BYTES 131072
-#define TICK_NS	     INT64_C(10000000) /* the coarsest resolution of file times in Linux */
 
 static const struct option_spec option_specs[] = {
 	{ .name = "path",
@@ -71,27 +71,21 @@ static int check_type(const struct file *file, mode_t mode, struct err *err)
 	return err_set(err, ERR_BAD_DATA, "%s is %s, not a regular file", file->path, type);
 }
 
-static int64_t to_ns(const struct timespec *ts)
-{
-	return (int64_t)ts->tv_sec * NS_PER_S + ts->tv_nsec;
-}
-
 static void make_token(const struct stat *st, struct version *ret)
 {
 	snprintf(ret->token, sizeof(ret->token),
 		 "%" PRId64 "-%" PRId64 ".%09ld-%" PRIx64 "-%" PRIx64, (int64_t)st->st_size,
-		 (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, (uint64_t)to_ns(&st->st_ctim),
-		 (uint64_t)st->st_ino);
+		 (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
+		 (uint64_t)file_time_ns(&st->st_ctim), (uint64_t)st->st_ino);
 }
 
 /* looked_at_ns is a time before the first byte was read. */
 static void describe_content(const struct stat *st, int64_t looked_at_ns, struct fetched *ret)
 {
-	int64_t age_ns = looked_at_ns - to_ns(&st->st_mtim);
-	int64_t mtime_ms = to_ns(&st->st_mtim) / 1000000;
+	int64_t mtime_ms = file_time_ns(&st->st_mtim) / 1000000;
 
 	make_token(st, &ret->version);
-	if (age_ns > -TICK_NS && age_ns < TICK_NS) {
+	if (file_time_is_young(file_time_ns(&st->st_mtim), looked_at_ns)) {
 		size_t used = strlen(ret->version.token);
 		snprintf(ret->version.token + used, sizeof(ret->version.token) - used, "-%" PRIx64,
 			 (uint64_t)looked_at_ns);
@@ -105,8 +99,8 @@ static void describe_content(const struct stat *st, int64_t looked_at_ns, struct
 static bool has_changed(const struct stat *before, const struct stat *after)
 {
 	return before->st_size != after->st_size ||
-	       to_ns(&before->st_mtim) != to_ns(&after->st_mtim) ||
-	       (to_ns(&before->st_ctim) != to_ns(&after->st_ctim) &&
+	       file_time_ns(&before->st_mtim) != file_time_ns(&after->st_mtim) ||
+	       (file_time_ns(&before->st_ctim) != file_time_ns(&after->st_ctim) &&
 		before->st_nlink == after->st_nlink && after->st_nlink > 0);
 }
 

@@ -9,10 +9,8 @@
 #include "base/secret.h"
 #include "base/util.h"
 #include "fetchers/aws/aws_env.h"
+#include "fetchers/shared/file_time.h"
 #include "fetchers/shared/secret_file.h"
-
-/* The coarsest resolution in which Linux keeps file times. */
-#define TICK_NS INT64_C(10000000)
 
 /* ---- paths ---- */
 
@@ -77,11 +75,6 @@ void aws_paths_release(struct aws_paths *paths)
 
 /* ---- stamps ---- */
 
-static int64_t to_ns(const struct timespec *ts)
-{
-	return (int64_t)ts->tv_sec * NS_PER_S + ts->tv_nsec;
-}
-
 /* Returns whether the file is so young that another write might leave the same stamp. */
 static bool take_one(const char *path, int64_t now_ns, struct aws_file_stamp *ret)
 {
@@ -94,10 +87,10 @@ static bool take_one(const char *path, int64_t now_ns, struct aws_file_stamp *re
 		.dev = (uint64_t)st.st_dev,
 		.ino = (uint64_t)st.st_ino,
 		.size = (int64_t)st.st_size,
-		.mtime_ns = to_ns(&st.st_mtim),
-		.ctime_ns = to_ns(&st.st_ctim),
+		.mtime_ns = file_time_ns(&st.st_mtim),
+		.ctime_ns = file_time_ns(&st.st_ctim),
 	};
-	return ret->ctime_ns > now_ns - TICK_NS && ret->ctime_ns < now_ns + TICK_NS;
+	return file_time_is_young(ret->ctime_ns, now_ns);
 }
 
 void aws_stamp_take(const struct aws_paths *paths, struct aws_stamp *ret)

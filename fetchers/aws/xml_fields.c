@@ -2,14 +2,15 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
 
 struct reader {
 	XML_Parser parser; /* owned */
 	struct xml_fields *fields;
 	unsigned depth;
-	unsigned parent_depth;	       /* 0: not in it */
-	const struct xml_field *field; /* where the text goes; NULL: nowhere */
+	unsigned parent_depth;	       /* 0: outside the parent */
+	const struct xml_field *field; /* that takes the text; NULL: none */
 };
 
 static void XMLCALL start_element(void *arg, const XML_Char *name, const XML_Char **attributes)
@@ -52,8 +53,8 @@ static void XMLCALL take_text(void *arg, const XML_Char *text, int len)
 		return;
 	size_t used = strlen(reader->field->text), room = reader->field->size - 1 - used;
 	size_t n = (size_t)len < room ? (size_t)len : room;
-	while (n && n < (size_t)len && ((unsigned char)text[n] & 0xc0) == 0x80)
-		n--;
+	if (n < (size_t)len)
+		n = utf8_cut(text, n);
 	memcpy(reader->field->text + used, text, n);
 	reader->field->text[used + n] = '\0';
 	if (n < (size_t)len) {

@@ -1,8 +1,8 @@
 #include "fetchers/s3/s3_bucket.h"
 
-#include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
 
 static bool is_lower_or_digit(char c)
@@ -121,36 +121,6 @@ int s3_bucket_check(const char *bucket, bool is_elsewhere, struct err *err)
 
 /* ---- keys ---- */
 
-/* The length of the UTF-8 sequence at the beginning of text (RFC 3629); 0: not UTF-8. */
-static size_t sequence(const unsigned char *text)
-{
-	static const struct {
-		unsigned char first, last; /* of the first byte */
-		unsigned char low, high;   /* of the second */
-		uint8_t len;
-	} forms[] = {
-		{ 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 },
-		{ 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-		{ 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
-
-	if (text[0] < 0x80)
-		return 1;
-	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-		if (text[0] < forms[i].first || text[0] > forms[i].last)
-			continue;
-		if (text[1] < forms[i].low || text[1] > forms[i].high)
-			return 0;
-		for (size_t at = 2; at < forms[i].len; at++) {
-			if ((text[at] & 0xc0) != 0x80)
-				return 0;
-		}
-		return forms[i].len;
-	}
-	return 0;
-}
-
 int s3_key_check(const char *key, struct err *err)
 {
 	size_t len = strlen(key), step;
@@ -160,10 +130,10 @@ int s3_key_check(const char *key, struct err *err)
 	if (len > S3_KEY_MAX)
 		return err_set(err, ERR_CONFIG, "key: %zu bytes, but S3 allows no more than %d",
 			       len, S3_KEY_MAX);
-	for (const unsigned char *at = (const unsigned char *)key; *at; at += step) {
-		step = sequence(at);
+	for (const char *at = key; *at; at += step) {
+		step = utf8_length(at);
 		if (!step)
-			return err_set(err, ERR_CONFIG, "key: is not UTF-8");
+			return err_set(err, ERR_CONFIG, "key: not valid UTF-8");
 	}
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
 #include "fetchers/check.h"
 #include "fetchers/shared/media_type.h"
@@ -258,22 +259,14 @@ static int name_url(struct s3_source *source, struct err *err)
 	return 0;
 }
 
-/* Backwards to where a character begins. */
-static size_t at_character(const char *text, size_t at)
-{
-	while (at && ((unsigned char)text[at] & 0xc0) == 0x80)
-		at--;
-	return at;
-}
-
 const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE])
 {
 	const char *url = source->url;
 	size_t len = strcspn(url, "?"), head = len, tail = len;
 
 	if (len >= S3_SHOWN_SIZE) {
-		head = at_character(url, S3_SHOWN_SIZE / 2 - 2);
-		tail = at_character(url, len - (S3_SHOWN_SIZE / 2 - 6));
+		head = utf8_cut(url, S3_SHOWN_SIZE / 2 - 2);
+		tail = utf8_cut(url, len - (S3_SHOWN_SIZE / 2 - 6));
 	}
 	snprintf(ret, S3_SHOWN_SIZE, "%.*s%s%.*s", (int)head, url, tail > head ? "…" : "",
 		 (int)(len - tail), url + tail);

@@ -2,42 +2,10 @@
 
 #include <ctype.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
-
-/* Length of the UTF-8 character that text begins with (RFC 3629: no surrogates, nothing that could
- * be shorter, nothing above U+10FFFF), or 0. */
-static size_t utf8_length(const unsigned char *text)
-{
-	uint32_t code;
-	size_t len;
-
-	if (text[0] < 0x80)
-		return 1;
-	if ((text[0] & 0xe0) == 0xc0) {
-		code = text[0] & 0x1f;
-		len = 2;
-	} else if ((text[0] & 0xf0) == 0xe0) {
-		code = text[0] & 0x0f;
-		len = 3;
-	} else if ((text[0] & 0xf8) == 0xf0) {
-		code = text[0] & 0x07;
-		len = 4;
-	} else {
-		return 0;
-	}
-	for (size_t i = 1; i < len; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (text[i] & 0x3f);
-	}
-	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	if (code < smallest[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-		return 0;
-	return len;
-}
 
 /* Valid UTF-8 without control characters (C0, DEL, C1). */
 static int check_text(const char *text, const char *what, struct err *err)
@@ -45,7 +13,7 @@ static int check_text(const char *text, const char *what, struct err *err)
 	const unsigned char *p = (const unsigned char *)text;
 
 	while (*p) {
-		size_t len = utf8_length(p);
+		size_t len = utf8_length((const char *)p);
 		if (len == 0)
 			return err_set(err, ERR_CONFIG, "%s is not valid UTF-8", what);
 		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))

@@ -1,0 +1,47 @@
+#include "base/utf8.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+static bool is_continuation(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+size_t utf8_length(const char *text)
+{
+	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	unsigned char first = (unsigned char)text[0];
+	uint32_t code;
+	size_t len;
+
+	if (first < 0x80)
+		return 1;
+	if ((first & 0xe0) == 0xc0) {
+		code = first & 0x1f;
+		len = 2;
+	} else if ((first & 0xf0) == 0xe0) {
+		code = first & 0x0f;
+		len = 3;
+	} else if ((first & 0xf8) == 0xf0) {
+		code = first & 0x07;
+		len = 4;
+	} else {
+		return 0;
+	}
+	for (size_t i = 1; i < len; i++) {
+		if (!is_continuation(text[i]))
+			return 0;
+		code = code << 6 | ((unsigned char)text[i] & 0x3f);
+	}
+	if (code < smallest[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+		return 0;
+	return len;
+}
+
+size_t utf8_cut(const char *text, size_t len)
+{
+	while (len && is_continuation(text[len]))
+		len--;
+	return len;
+}

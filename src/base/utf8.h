@@ -1,0 +1,16 @@
+/*
+ * utf8: characters of UTF-8 (RFC 3629) in any bytes.
+ */
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
+
+#include <stddef.h>
+
+/* The length of the character at the beginning of the NUL-terminated text; 0 if it is not UTF-8
+ * (this includes surrogates, overlong forms and code points above U+10FFFF). A NUL has length 1. */
+size_t utf8_length(const char *text);
+
+/* The largest length up to len at which the text can be cut without splitting a character. */
+size_t utf8_cut(const char *text, size_t len);
+
+#endif
