@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from rptmount import drop_pages, read, wait_for, xattr
+from rptmount import drop_pages, read, replace, wait_for, xattr
 
 NOBODY = 65534
 libc = ctypes.CDLL(None, use_errno=True)
@@ -81,6 +81,33 @@ def test_warm_listings_send_no_request(mount):
         list_them()
     # ls -l asks for access lists and labels, which the kernel never caches.
     assert set(requests) <= {"getxattr", "listxattr"}, requests
+
+
+@pytest.mark.parametrize("directory_name", ["", "dir/below/"])
+def test_names_looked_up_one_by_one_are_listed(mount, directory, directory_name):
+    """A reader that stats many names of a directory needs no look-up for most of them."""
+    names = [f"{directory_name}{i}" for i in range(300)]
+    source = os.path.join(directory, "source")
+    replace(source, b"one")
+    news = f'term "news" {{ refresh_interval = "never" file {{ path = "{source}" }} }}\n'
+    m = mount(news + "".join(static(name, "x") for name in names))
+    m.stop()
+    m.start()  # the kernel has looked up none of them
+
+    def listings():
+        counts = m.counts()
+        return counts.get("readdirplus", 0) + counts.get("readdir", 0)
+
+    before = listings()
+    for name in names[:100]:
+        os.stat(m.at(name))
+    wait_for(lambda: listings() > before, "the listing")
+    replace(source, b"another")
+    m.rpt("refresh", "--wait", "news")  # is published after the listing: one thread does both
+    with m.counting() as requests:
+        for name in names[100:]:
+            os.stat(m.at(name))
+    assert requests.get("lookup", 0) <= 2, requests
 
 
 def test_the_connection_is_tuned(mount):

@@ -219,18 +219,23 @@ static int set_attributes(scmp_filter_ctx filter)
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static const char visitors[] =
-	"brk close close_range exit exit_group fstatat64 futex futex_time64 newfstatat "
+	"brk close close_range exit exit_group fstatat64 futex futex_time64 "
+	"getdents64 newfstatat "
 	"read recv recvfrom recvmsg renameat renameat2 restart_syscall rt_sigprocmask "
 	"rt_sigreturn send sendmsg sendto sigreturn unlinkat write writev ";
 #else
 static const char visitors[] = "";
 #endif
 
-/* It opens nothing to read or write it. */
+/* It opens directories only: to walk through them, or to list them. */
 static int build_for_visitor(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {
 		{ SCMP_ACT_ALLOW, "openat", 1, { IS_MASKED(2, O_PATH, O_PATH) } },
+		{ SCMP_ACT_ALLOW,
+		  "openat",
+		  1,
+		  { IS_MASKED(2, O_DIRECTORY | O_ACCMODE | O_CREAT, O_DIRECTORY) } },
 	};
 	int rc = set_attributes(filter);
 

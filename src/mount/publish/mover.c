@@ -240,6 +240,15 @@ void mover_publish(struct mover *mover, struct term *term, struct snapshot *next
 	release_old(mover, old);
 }
 
+void mover_list(struct mover *mover, const struct tree_dir *dir)
+{
+	int result = mover->setup.visitor ? visitor_list(mover->setup.visitor, dir->path) : 0;
+
+	if (result < 0)
+		log_event(LOG_LEVEL_DEBUG, "list_failed", LOG_STR("dir", dir->path),
+			  LOG_STR("error", strerror(-result)));
+}
+
 void mover_end(struct mover *mover)
 {
 	generations_end(mover->setup.generations);

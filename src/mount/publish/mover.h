@@ -90,6 +90,9 @@ void mover_publish(struct mover *mover, struct term *term, struct snapshot *next
 /* A superseded snapshot, if the kernel has let go of it. */
 void mover_release_if_unheld(struct mover *mover, uint64_t id);
 
+/* Has the visitor list the directory. */
+void mover_list(struct mover *mover, const struct tree_dir *dir);
+
 /* What a predecessor committed and nobody was shown. */
 struct mover_held_back {
 	struct term *term;

@@ -8,13 +8,14 @@
 #include "base/log.h"
 #include "base/util.h"
 
-enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_TAKE_OVER, TASK_END };
+enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_LIST, TASK_TAKE_OVER, TASK_END };
 
 struct task {
 	enum task_kind kind;
 	struct term *term;		   /* PUBLISH, LOST */
 	struct snapshot *snapshot;	   /* PUBLISH, LOST: a reference */
 	uint64_t id;			   /* FORGOTTEN */
+	const struct tree_dir *dir;	   /* LIST */
 	bool done;			   /* PUBLISH: guarded by lock */
 	pthread_cond_t finished;	   /* PUBLISH: it is done */
 	int64_t asked_at_ns;		   /* PUBLISH; clock_boot_ns() */
@@ -118,6 +119,9 @@ static void run(struct publisher *publisher, struct task *task)
 		break;
 	case TASK_LOST:
 		do_lost(publisher, task->term, task->snapshot);
+		break;
+	case TASK_LIST:
+		mover_list(publisher->mover, task->dir);
 		break;
 	case TASK_TAKE_OVER:
 		do_take_over(publisher, task);
@@ -279,6 +283,17 @@ void publisher_forgotten(struct publisher *publisher, uint64_t id)
 		return; /* the snapshot then stays until the next start */
 	task->kind = TASK_FORGOTTEN;
 	task->id = id;
+	hint(publisher, task);
+}
+
+void publisher_list(struct publisher *publisher, const struct tree_dir *dir)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return; /* readers go on looking up name by name */
+	task->kind = TASK_LIST;
+	task->dir = dir;
 	hint(publisher, task);
 }
 

@@ -50,6 +50,8 @@ void publisher_wait_taken_over(struct publisher *publisher, int64_t limit_ms);
 
 /* Hints; none blocks. A snapshot's reference is taken by the hint itself. */
 void publisher_forgotten(struct publisher *publisher, uint64_t id);
+/* Many names of the directory are being looked up one by one: have all of them listed. */
+void publisher_list(struct publisher *publisher, const struct tree_dir *dir);
 void publisher_lost(struct publisher *publisher, struct term *term, struct snapshot *snapshot);
 /* The mount is over: says so in the generations. */
 void publisher_announce_end(struct publisher *publisher);

@@ -22,6 +22,9 @@
 
 struct visitor;
 
+/* About 1.5 million entries; 0.1 s for each 20,000 of them. */
+#define VISITOR_LIST_MAX_BYTES (64U << 20)
+
 /* ------------------------------------------------------------------ the worker's side */
 
 /* start(arg, socket) has a process serve the socket (borrowed); -1 if that is impossible. It is
@@ -45,6 +48,9 @@ int visitor_look(struct visitor *visitor, const char *path);
 /* Moves it over the other name, then looks at that. */
 int visitor_move(struct visitor *visitor, const char *from, const char *to);
 int visitor_remove(struct visitor *visitor, const char *path);
+/* Lists the directory, so that the kernel learns the nodes of its names from READDIRPLUS instead of
+ * looking up each one. Stops after VISITOR_LIST_MAX_BYTES of entries. */
+int visitor_list(struct visitor *visitor, const char *path);
 
 /* ------------------------------------------------------------------ the process */
 

@@ -7,7 +7,12 @@
 #include <limits.h>
 #include <stdint.h>
 
-enum visitor_verb { VISITOR_LOOK = 'l', VISITOR_MOVE = 'm', VISITOR_REMOVE = 'r' };
+enum visitor_verb {
+	VISITOR_LOOK = 'l',
+	VISITOR_MOVE = 'm',
+	VISITOR_REMOVE = 'r',
+	VISITOR_LIST = 'd',
+};
 
 /* Two paths, each with its NUL, of which only MOVE has the second. */
 #define VISITOR_PATHS_SIZE (2 * PATH_MAX)

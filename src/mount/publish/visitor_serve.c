@@ -1,6 +1,7 @@
 /*
  * The visitor's process: one call on the mount after the other.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -88,6 +89,32 @@ static int remove_name(int root, char *path)
 	return dir < 0 ? dir : negative(unlinkat(dir, name, 0));
 }
 
+/* The kernel asks for as many entries at once as the buffer holds. */
+#define LIST_CHUNK_BYTES (1U << 20)
+
+/* "" is the root. */
+static int list_directory(int root, char *path)
+{
+	static char entries[LIST_CHUNK_BYTES];
+	const char *name = ".";
+	_cleanup_close_ int parent = *path ? open_parent(root, path, &name)
+					   : open_directory(root, ".", 0);
+	if (parent < 0)
+		return parent;
+	_cleanup_close_ int dir = openat(parent, name,
+					 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	size_t listed = 0;
+	ssize_t got = 1;
+
+	if (dir < 0)
+		return -errno;
+	while (got > 0 && listed < VISITOR_LIST_MAX_BYTES) {
+		got = getdents64(dir, entries, sizeof(entries));
+		listed += got > 0 ? (size_t)got : 0;
+	}
+	return negative((int)got);
+}
+
 static int perform(int root, struct visitor_request *request, bool is_writable)
 {
 	char *to = request->paths + strlen(request->paths) + 1;
@@ -99,6 +126,8 @@ static int perform(int root, struct visitor_request *request, bool is_writable)
 		return is_writable ? move(root, request->paths, to) : -EROFS;
 	case VISITOR_REMOVE:
 		return is_writable ? remove_name(root, request->paths) : -EROFS;
+	case VISITOR_LIST:
+		return list_directory(root, request->paths);
 	default:
 		return -EINVAL;
 	}

@@ -62,24 +62,41 @@ static void lookup_staged(struct fs *fs, fuse_req_t req, const char *name)
 	snapshot_unref(snapshot);
 }
 
-static void lookup_child(struct fs *fs, fuse_req_t req, const struct tree_dir *dir,
-			 const char *name)
+/* A look-up costs about ten times as much as an entry of READDIRPLUS. So once a reader has looked up
+ * so many names that listing all of them costs no more than the look-ups did, they are listed. */
+#define LIST_MIN_CHILDREN 64
+
+static void note_lookup(struct fs *fs, struct tree_dir *dir)
+{
+	unsigned threshold = (unsigned)(LIST_MIN_CHILDREN + dir->n_children) / 16;
+
+	if (dir->n_children < LIST_MIN_CHILDREN)
+		return;
+	if (atomic_fetch_add_explicit(&dir->n_lookups, 1, memory_order_relaxed) + 1 != threshold)
+		return;
+	atomic_store_explicit(&dir->n_lookups, 0, memory_order_relaxed);
+	publisher_list(fs->publisher, dir);
+}
+
+static void lookup_child(struct fs *fs, fuse_req_t req, struct tree_dir *dir, const char *name)
 {
 	const struct tree_child *child = tree_child(dir, name);
 	struct fuse_entry_param entry;
 
 	if (dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0)
 		reply_entry(req, fs_virtual_dir_stat(fs));
-	else if (child && fs_child_entry(fs, child, &entry))
+	else if (child && fs_child_entry(fs, child, &entry)) {
 		fuse_reply_entry(req, &entry);
-	else
+		if (child->term)
+			note_lookup(fs, dir);
+	} else
 		fuse_reply_err(req, ENOENT);
 }
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fuse_req_userdata(req);
-	const struct tree_dir *dir = tree_dir(fs->tree, parent);
+	struct tree_dir *dir = tree_dir(fs->tree, parent);
 	struct stat stat;
 
 	if (strlen(name) > NAME_MAX)

@@ -40,6 +40,7 @@ struct tree_dir {
 	size_t n_subdirs;
 	bool retired;
 	_Atomic int64_t mtime_ns;
+	atomic_uint n_lookups; /* of terms, since it was last listed on their account */
 	/* A listing that is still on its way may have given the kernel nodes of terms. */
 	atomic_bool is_listed;
 	/* Listings give no node of this one meanwhile; NULL: of all. Set by the mover. */
