@@ -25,8 +25,8 @@ def test_clang_format():
 
 
 def test_no_file_is_too_long():
-    """Above 600 lines it is two modules."""
-    long = {path: n for path in sources(".c", ".h") if (n := sum(1 for _ in open(path))) > 600}
+    """One idea may take 900 lines; above that it is two modules."""
+    long = {path: n for path in sources(".c", ".h") if (n := sum(1 for _ in open(path))) > 900}
     assert not long
 
 

@@ -2,8 +2,8 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 
 struct origin {
@@ -65,6 +65,10 @@ int origins_add(struct origins *origins, const char *name, struct origin **ret, 
 		origin->name = name;
 		origin->last = &origin->first;
 		HASH_ADD_KEYPTR(hh, origins->table, origin->name, strlen(name), origin);
+		if (!hash_has(origin, hh)) {
+			free(origin);
+			return err_set(err, ERR_INTERNAL, "origin %s: out of memory", name);
+		}
 	}
 	*ret = origin;
 	return 0;

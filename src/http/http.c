@@ -1,8 +1,10 @@
 /*
- * http_perform(): the caller's side of the engine. A call is one transfer, one more for each
- * redirect that is followed, and one more where a body is too large for HTTP/2. Secrets go along
- * only as long as scheme, host and port stay the same.
+ * http_perform(), the caller's side of the engine. A call is one transfer, one more for each
+ * redirect that is followed, and one more if a body is too large for HTTP/2. Secrets are sent only
+ * as long as scheme, host and port stay the same.
  */
+#include "http/http.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -11,6 +13,7 @@
 #include "http/decode.h"
 #include "http/http_engine.h"
 #include "http/http_setup.h"
+#include "http/http_url.h"
 
 #define URL_SHOWN_SIZE	  300
 #define REDIRECT_BODY_MAX (1024 * 1024)
@@ -25,11 +28,10 @@ struct call {
 	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1 } step;
 	uint64_t body_bytes;	 /* on the wire */
 	struct decoder *decoder; /* owned; NULL: the body is not coded */
-	bool refused;		 /* by a callback, whose error is handed up as it is */
+	bool is_refused;	 /* by a callback, whose error is handed up as it is */
 };
 
-DEFINE_CLEANUP(struct transfer, transfer_free)
-DEFINE_CLEANUP(CURLU, curl_url_cleanup)
+DEFINE_CLEANUP(struct transfer, engine_close)
 
 static int prefix(const struct call *call, struct err *err)
 {
@@ -76,7 +78,7 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	enum err_kind kind = kind_of(transfer->code);
 	long connect_status = 0;
 
-	/* What curl says to a header line that is too long for it. */
+	/* curl runs "out of memory" on a header line that is too long for it. */
 	if (transfer->code == CURLE_OUT_OF_MEMORY && transfer->is_requested &&
 	    !transfer->has_headers)
 		return fail_headers(err);
@@ -123,24 +125,13 @@ static int judge_end(const struct call *call, const struct transfer *transfer, s
 
 /* ---- the response ---- */
 
-bool http_is_coded(const struct http_response *response)
-{
-	const char *value;
-
-	for (size_t i = 0; (value = http_header_at(response, "Content-Encoding", i)); i++) {
-		if (*value && strcasecmp(value, "identity") != 0)
-			return true;
-	}
-	return false;
-}
-
 static int pass_on(void *arg, const void *data, size_t len, struct err *err)
 {
 	struct call *call = arg;
 
 	if (call->callbacks->on_body &&
 	    call->callbacks->on_body(call->callbacks->arg, data, len, err) < 0) {
-		call->refused = true;
+		call->is_refused = true;
 		return -1;
 	}
 	return 0;
@@ -151,7 +142,7 @@ static bool is_head(const struct call *call)
 	return call->request->method && strcmp(call->request->method, "HEAD") == 0;
 }
 
-/* Only content is decoded: an error page may be as broken as it likes. */
+/* Only content is decoded; an error page may be broken. */
 static int start_decoder(struct call *call, const struct http_response *response, struct err *err)
 {
 	if (!call->request->accept_encoding || response->status != 200 || is_head(call) ||
@@ -180,8 +171,8 @@ static bool is_too_large_for_http2(const struct http_response *response)
 	return response->is_http2 && response->length > TRANSFER_BUFFER_HTTP2_MAX;
 }
 
-/* Every Content-Length must be what curl goes by: of several it takes the last, and of one that is
- * too large none. */
+/* Each Content-Length must be the one that curl uses: the last of several, and none that is too
+ * large. */
 static int check_length(const struct http_response *response, struct err *err)
 {
 	const char *value;
@@ -218,7 +209,7 @@ static int take_headers(struct call *call, const struct http_response *response,
 		return -1;
 	if (call->callbacks->on_headers &&
 	    call->callbacks->on_headers(call->callbacks->arg, response, err) < 0) {
-		call->refused = true;
+		call->is_refused = true;
 		return -1;
 	}
 	return 0;
@@ -230,7 +221,7 @@ static int take_body(struct call *call, const void *data, size_t len, struct err
 	if (call->step == STEP_REDIRECT) {
 		if (call->body_bytes > REDIRECT_BODY_MAX)
 			return err_set(err, ERR_BAD_DATA,
-				       "a redirect with a body of more than %d MiB",
+				       "redirect with a body of more than %d MiB",
 				       REDIRECT_BODY_MAX / 1024 / 1024);
 		return 0;
 	}
@@ -239,7 +230,7 @@ static int take_body(struct call *call, const void *data, size_t len, struct err
 	return pass_on(call, data, len, err);
 }
 
-/* Is all of the content there? curl should have seen to the length; it has not always. */
+/* Is the content complete? curl should check the length, but has not always done so. */
 static int judge_content(const struct call *call, const struct http_response *response,
 			 struct err *err)
 {
@@ -258,7 +249,7 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 	size_t len;
 
 	for (;;) {
-		switch (transfer_wait(transfer, &data, &len)) {
+		switch (engine_wait(transfer, &data, &len)) {
 		case TRANSFER_HEADERS:
 			if (take_headers(call, &transfer->response, err) < 0)
 				return -1;
@@ -279,25 +270,6 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 
 /* ---- redirects ---- */
 
-/* Where a redirect leads to, without what may be in there as user and password. */
-static int clean_url(const char *url, char **ret, struct err *err)
-{
-	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = curl_url();
-	char *clean = NULL;
-
-	if (!parts)
-		return err_set(err, ERR_INTERNAL, "out of memory");
-	if (curl_url_set(parts, CURLUPART_URL, url, 0) != CURLUE_OK ||
-	    curl_url_set(parts, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
-	    curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK ||
-	    curl_url_set(parts, CURLUPART_FRAGMENT, NULL, 0) != CURLUE_OK ||
-	    curl_url_get(parts, CURLUPART_URL, &clean, 0) != CURLUE_OK)
-		return err_set(err, ERR_BAD_DATA, "a redirect to what is no URL");
-	*ret = strdup(clean);
-	curl_free(clean);
-	return *ret ? 0 : err_set(err, ERR_INTERNAL, "out of memory");
-}
-
 static int follow(struct call *call, const struct transfer *transfer, struct err *err)
 {
 	_cleanup_free_ char *next = NULL;
@@ -306,15 +278,14 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_URL, &location);
 	if (!location)
-		return err_set(err, ERR_BAD_DATA, "a redirect to what is no URL");
-	if (clean_url(location, &next, err) < 0)
-		return -1;
-	if (http_url_origin(next, &origin, err) < 0) {
-		err->kind = ERR_BAD_DATA;
-		return err_prefix(err, "a redirect");
+		return err_set(err, ERR_BAD_DATA, "redirect: not a URL");
+	if (http_url_clean(location, &next, err) < 0 || http_url_origin(next, &origin, err) < 0) {
+		if (err->kind == ERR_CONFIG)
+			err->kind = ERR_BAD_DATA;
+		return err_prefix(err, "redirect");
 	}
 	if (strncmp(call->hop.url, "https:", 6) == 0 && strncmp(next, "https:", 6) != 0)
-		return err_set(err, ERR_BAD_DATA, "a redirect from https to http is not followed");
+		return err_set(err, ERR_BAD_DATA, "redirect from https to http: not followed");
 	if (strcmp(transfer->origin, origin) != 0)
 		call->hop.is_trusted = false;
 	free(call->hop.url);
@@ -326,19 +297,19 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 
 /* ---- one call ---- */
 
-/* The next hop is in call->hop, unless this was STEP_LAST. */
+/* Sets call->hop to the next hop, unless this was STEP_LAST. */
 static int perform_step(struct http *http, struct call *call, struct err *err)
 {
-	_cleanup_(transfer_free_cleanup) struct transfer *transfer = NULL;
+	_cleanup_(engine_close_cleanup) struct transfer *transfer = NULL;
 
 	call->step = STEP_LAST;
 	call->body_bytes = 0;
-	if (transfer_new(http, &transfer, err) < 0 ||
-	    http_setup(transfer, call->request, &call->hop, err) < 0)
+	if (engine_open(http, &transfer, err) < 0 ||
+	    http_setup(transfer, engine_cas(http), call->request, &call->hop, err) < 0)
 		return -1;
-	transfer_start(transfer);
+	engine_start(transfer);
 	int rc = receive(call, transfer, err);
-	transfer_stop(transfer);
+	engine_stop(transfer);
 	if (rc < 0)
 		return -1;
 	if (call->step == STEP_HTTP1)
@@ -362,7 +333,7 @@ int http_perform(struct http *http, const struct http_request *request,
 	do
 		rc = perform_step(http, &call, err);
 	while (rc == 0 && call.step != STEP_LAST);
-	if (rc < 0 && !call.refused)
+	if (rc < 0 && !call.is_refused)
 		prefix(&call, err);
 	decoder_free(call.decoder);
 	free(call.hop.url);

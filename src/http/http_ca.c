@@ -2,9 +2,9 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 #define LASTS_MS 1000
@@ -92,7 +92,8 @@ void http_cas_add(struct http_cas *cas, const char *path, const struct curl_blob
 		drop(cas, ca->read_at_ms - LASTS_MS);
 	if (HASH_COUNT(cas->by_path) < CAS_MAX) {
 		HASH_ADD_STR(cas->by_path, path, ca);
-		ca = NULL;
+		if (hash_has(ca, hh))
+			ca = NULL;
 	}
 	pthread_mutex_unlock(&cas->lock);
 	free(ca);

@@ -1,10 +1,10 @@
 /*
- * The engine's thread: an epoll loop around curl_multi_socket_action(), so that a wake-up costs
- * what is ready and not what is open.
+ * An epoll loop around curl_multi_socket_action(), so that a wake-up costs what is ready and not
+ * what is open.
  *
- * Callers put transfers into a queue and write to an eventfd if the thread may be asleep. The
- * thread blocks on epoll_wait() alone. Stalls are found by deadlines that are looked at when the
- * earliest of them is over; connecting is timed by curl. http_host.c decides who may start.
+ * Callers put jobs into a queue, and write to an eventfd if the thread may be asleep. The thread
+ * blocks in epoll_wait() alone. It finds stalls by deadlines, which it looks at when the earliest
+ * one has passed. http_host.c decides which jobs may start.
  */
 #include "http/http_engine.h"
 
@@ -16,37 +16,62 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "http/http_host.h"
 #include "http/http_idle.h"
+#include "http/http_setopt.h"
 
-#define TRANSFERS_KEPT_MAX 64
-#define EVENTS_MAX	   64
-#define STALL_BYTES	   1024
+#define JOBS_KEPT_MAX  64
+#define EVENTS_MAX     64
+#define STALL_BYTES    1024
+#define CURL_READ_SIZE (256 * 1024)
+
+/* What a caller asks of the thread. */
+#define ASK_START  1u
+#define ASK_RESUME 2u
+#define ASK_STOP   4u
+
+/* A transfer, and what the engine knows of it. */
+struct job {
+	struct transfer transfer;
+	struct http *http; /* borrowed; constant */
+
+	/* The thread's. */
+	struct http_ticket ticket;
+	bool is_unstartable; /* curl would not take it */
+	int64_t deadline_ms; /* of waiting, then of the stall window */
+	uint64_t window_bytes;
+	struct job *prev, *next; /* of those that have started; of those that are kept */
+
+	unsigned asked;			     /* guarded by http.lock */
+	bool is_finished;		     /* guarded by http.lock */
+	struct job *asked_prev, *asked_next; /* guarded by http.lock */
+};
 
 struct http {
 	struct cancel *cancel; /* borrowed */
-	CURLM *multi;
-	int epoll_fd, wake_fd;
+	CURLM *multi;	       /* owned */
+	int epoll_fd, wake_fd; /* owned */
 	pthread_t thread;
 	bool has_thread;
 	atomic_uint_fast64_t requests;
-	struct http_cas cas; /* anybody's */
+	struct http_cas cas;
 
 	/* The thread's. */
 	struct http_hosts hosts;
-	struct transfer *transfers; /* started, not ended */
-	int64_t timer_at_ms;	    /* when curl wants to be called; -1: not at all */
-	int64_t check_at_ms;	    /* no deadline is earlier; -1: there is none */
-	bool has_openings;	    /* some host's limit has risen */
-	bool has_started;	    /* curl is about to look for a connection */
+	struct job *jobs;    /* started, not ended */
+	int64_t timer_at_ms; /* when curl wants to be called; -1: not at all */
+	int64_t check_at_ms; /* no deadline is earlier; -1: there is none */
+	bool has_openings;   /* some host's limit has risen */
+	bool has_started;    /* curl is about to look for a connection */
 	struct http_idle idle;
 	bool is_canceled;
 
 	pthread_mutex_t lock;
-	struct transfer *asked; /* guarded by lock */
-	bool is_awake;		/* guarded by lock; false: it must be woken */
-	bool is_stopping;	/* guarded by lock */
-	struct transfer *kept;	/* guarded by lock */
-	unsigned n_kept;	/* guarded by lock */
+	struct job *asked; /* guarded by lock */
+	bool is_awake;	   /* guarded by lock; false: it must be woken */
+	bool is_stopping;  /* guarded by lock */
+	struct job *kept;  /* guarded by lock; owned; for the next transfers */
+	unsigned n_kept;   /* guarded by lock */
 };
 
 DEFINE_CLEANUP(struct http, http_free)
@@ -70,15 +95,17 @@ static void wake(struct http *http)
 	}
 }
 
-void engine_ask(struct http *http, struct transfer *transfer, unsigned what)
+/* Without effect once the job has ended. */
+static void ask(struct job *job, unsigned what)
 {
+	struct http *http = job->http;
 	bool must_wake = false;
 
 	pthread_mutex_lock(&http->lock);
-	if (!transfer->is_finished) {
-		if (!transfer->asked)
-			DL_APPEND2(http->asked, transfer, asked_prev, asked_next);
-		transfer->asked |= what;
+	if (!job->is_finished) {
+		if (!job->asked)
+			DL_APPEND2(http->asked, job, asked_prev, asked_next);
+		job->asked |= what;
 		must_wake = !http->is_awake;
 		http->is_awake = true;
 	}
@@ -87,57 +114,19 @@ void engine_ask(struct http *http, struct transfer *transfer, unsigned what)
 		wake(http);
 }
 
-struct transfer *engine_take(struct http *http)
-{
-	pthread_mutex_lock(&http->lock);
-	struct transfer *transfer = http->kept;
-	if (transfer) {
-		http->kept = transfer->next;
-		http->n_kept--;
-	}
-	pthread_mutex_unlock(&http->lock);
-	return transfer;
-}
+/* ---- the thread: jobs ---- */
 
-bool engine_keep(struct http *http, struct transfer *transfer)
+static void set_deadline(struct http *http, struct job *job, int64_t deadline_ms)
 {
-	pthread_mutex_lock(&http->lock);
-	bool is_kept = http->n_kept < TRANSFERS_KEPT_MAX;
-	if (is_kept) {
-		transfer->next = http->kept;
-		http->kept = transfer;
-		http->n_kept++;
-	}
-	pthread_mutex_unlock(&http->lock);
-	return is_kept;
-}
-
-/* ---- the thread: transfers ---- */
-
-static void set_deadline(struct http *http, struct transfer *transfer, int64_t deadline_ms)
-{
-	transfer->deadline_ms = deadline_ms;
+	job->deadline_ms = deadline_ms;
 	if (http->check_at_ms < 0 || deadline_ms < http->check_at_ms)
 		http->check_at_ms = deadline_ms;
 }
 
-static void open_window(struct http *http, struct transfer *transfer)
+static void open_window(struct http *http, struct job *job)
 {
-	transfer->window_bytes = transfer->received_bytes;
-	set_deadline(http, transfer, clock_boot_ms() + transfer->stall_timeout_ms);
-}
-
-/* In these two curl is on the stack: nothing may be started from here. */
-void engine_requested(struct http *http, struct transfer *transfer)
-{
-	transfer->is_requested = true;
-	open_window(http, transfer);
-	http->has_openings |= http_hosts_connected(&transfer->ticket);
-}
-
-void engine_multiplexed(struct http *http, struct transfer *transfer)
-{
-	http->has_openings |= http_hosts_multiplexed(&transfer->ticket);
+	job->window_bytes = job->transfer.received_bytes;
+	set_deadline(http, job, clock_boot_ms() + job->transfer.stall_timeout_ms);
 }
 
 static void start_waiting(struct http *http, struct http_host *host)
@@ -145,86 +134,99 @@ static void start_waiting(struct http *http, struct http_host *host)
 	struct http_ticket *ticket;
 
 	while ((ticket = http_hosts_next(host))) {
-		struct transfer *transfer = container_of(ticket, struct transfer, ticket);
+		struct job *job = container_of(ticket, struct job, ticket);
 
 		atomic_fetch_add_explicit(&http->requests, 1, memory_order_relaxed);
-		transfer->deadline_ms = INT64_MAX;
-		if (curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK) {
+		/* curl times connecting itself, and is earlier. */
+		set_deadline(http, job,
+			     clock_boot_ms() + job->transfer.connect_timeout_ms +
+				     job->transfer.stall_timeout_ms);
+		if (curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
 			continue;
 		}
-		transfer->is_unstartable = true;
-		set_deadline(http, transfer, 0);
+		job->is_unstartable = true;
+		set_deadline(http, job, 0);
 	}
 }
 
-static void finish(struct http *http, struct transfer *transfer, enum transfer_end end)
+static void finish(struct http *http, struct job *job, enum transfer_end end)
 {
 	struct http_host *host;
 
-	if (transfer->ticket.is_running) {
-		transfer_discard(transfer);
-		curl_multi_remove_handle(http->multi, transfer->easy);
+	if (job->ticket.is_running) {
+		transfer_discard(&job->transfer);
+		curl_multi_remove_handle(http->multi, job->transfer.easy);
 	}
-	if (transfer->ticket.host)
-		DL_DELETE(http->transfers, transfer);
-	host = http_hosts_leave(&http->hosts, &transfer->ticket);
+	if (job->ticket.host)
+		DL_DELETE(http->jobs, job);
+	host = http_hosts_leave(&http->hosts, &job->ticket);
 
 	pthread_mutex_lock(&http->lock);
-	if (transfer->asked)
-		DL_DELETE2(http->asked, transfer, asked_prev, asked_next);
-	transfer->asked = 0;
-	transfer->is_finished = true;
+	if (job->asked)
+		DL_DELETE2(http->asked, job, asked_prev, asked_next);
+	job->asked = 0;
+	job->is_finished = true;
 	pthread_mutex_unlock(&http->lock);
 
-	transfer_finish(transfer, end);
+	transfer_finish(&job->transfer, end);
 	if (host)
 		start_waiting(http, host);
 }
 
-static void start(struct http *http, struct transfer *transfer)
+static void start(struct http *http, struct job *job)
 {
+	struct transfer *transfer = &job->transfer;
+
 	if (http->is_canceled) {
-		finish(http, transfer, END_CANCELED);
+		finish(http, job, END_CANCELED);
 		return;
 	}
-	if (http_hosts_enter(&http->hosts, transfer->host_key, transfer->is_tls,
-			     &transfer->ticket) < 0) {
-		finish(http, transfer, END_NO_MEMORY);
+	if (http_hosts_enter(&http->hosts, transfer->host_key, transfer->is_tls, &job->ticket) <
+	    0) {
+		finish(http, job, END_NO_MEMORY);
 		return;
 	}
-	DL_APPEND(http->transfers, transfer);
-	set_deadline(http, transfer, clock_boot_ms() + transfer->wait_timeout_ms);
-	start_waiting(http, transfer->ticket.host);
+	DL_APPEND(http->jobs, job);
+	set_deadline(http, job, clock_boot_ms() + transfer->wait_timeout_ms);
+	start_waiting(http, job->ticket.host);
 }
 
-/* Does what callers asked for. False when the thread is to end. */
+static void resume(struct http *http, struct job *job)
+{
+	struct transfer *transfer = &job->transfer;
+
+	open_window(http, job);
+	transfer->code = transfer_resume(transfer);
+	if (transfer->code != CURLE_OK)
+		finish(http, job, transfer->failed != END_NONE ? transfer->failed : END_CURL);
+}
+
+/* Does what callers asked for. Returns false when the thread is to end. */
 static bool serve_asked(struct http *http)
 {
 	for (;;) {
 		pthread_mutex_lock(&http->lock);
-		struct transfer *transfer = http->asked;
+		struct job *job = http->asked;
 		bool is_stopping = http->is_stopping;
 		unsigned asked = 0;
-		if (transfer) {
-			DL_DELETE2(http->asked, transfer, asked_prev, asked_next);
-			asked = transfer->asked;
-			transfer->asked = 0;
+		if (job) {
+			DL_DELETE2(http->asked, job, asked_prev, asked_next);
+			asked = job->asked;
+			job->asked = 0;
 		} else {
 			http->is_awake = false;
 		}
 		pthread_mutex_unlock(&http->lock);
 
-		if (!transfer)
+		if (!job)
 			return !is_stopping;
-		if (asked & ASK_STOP) {
-			finish(http, transfer, END_STOPPED);
-		} else if (asked & ASK_START) {
-			start(http, transfer);
-		} else {
-			open_window(http, transfer);
-			transfer_resume(transfer);
-		}
+		if (asked & ASK_STOP)
+			finish(http, job, END_STOPPED);
+		else if (asked & ASK_START)
+			start(http, job);
+		else
+			resume(http, job);
 	}
 }
 
@@ -241,84 +243,79 @@ static void note_idle(struct http *http, CURL *easy)
 		http_idle_add(&http->idle, fd);
 }
 
-int engine_close_socket(void *arg, curl_socket_t fd)
-{
-	struct http *http = arg;
-
-	http_idle_remove(&http->idle, fd);
-	return close(fd);
-}
-
 static void finish_completed(struct http *http)
 {
 	CURLMsg *message;
 	int n_left;
 
 	while ((message = curl_multi_info_read(http->multi, &n_left))) {
-		struct transfer *transfer = NULL;
+		struct job *job = NULL;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-		transfer->code = message->data.result;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&job);
+		job->transfer.code = message->data.result;
 		note_idle(http, message->easy_handle);
-		finish(http, transfer, transfer->failed != END_NONE ? transfer->failed : END_CURL);
+		enum transfer_end failed = job->transfer.failed;
+		finish(http, job, failed != END_NONE ? failed : END_CURL);
 	}
 }
 
 static void serve_openings(struct http *http)
 {
-	struct transfer *transfer;
+	struct job *job;
 
 	http->has_openings = false;
-	DL_FOREACH(http->transfers, transfer)
-		start_waiting(http, transfer->ticket.host);
+	DL_FOREACH(http->jobs, job)
+		start_waiting(http, job->ticket.host);
 }
 
 static void finish_all(struct http *http, enum transfer_end end)
 {
-	struct transfer *transfer, *next;
+	struct job *job, *next;
 
-	/* Those that wait first, or each end would start another one. */
-	DL_FOREACH_SAFE(http->transfers, transfer, next)
-	if (!transfer->ticket.is_running)
-		finish(http, transfer, end);
-	DL_FOREACH_SAFE(http->transfers, transfer, next)
-	finish(http, transfer, end);
+	/* The waiting ones first, or the end of each running one would start another. */
+	DL_FOREACH_SAFE(http->jobs, job, next)
+	if (!job->ticket.is_running)
+		finish(http, job, end);
+	DL_FOREACH_SAFE(http->jobs, job, next)
+	finish(http, job, end);
 }
 
 /* ---- the thread: deadlines ---- */
 
-/* The transfer's deadline is over. */
-static void judge_deadline(struct http *http, struct transfer *transfer)
+static void judge_deadline(struct http *http, struct job *job)
 {
-	uint64_t bytes = transfer->received_bytes - transfer->window_bytes;
+	uint64_t bytes = job->transfer.received_bytes - job->window_bytes;
 
-	if (transfer->is_unstartable) {
-		finish(http, transfer, END_NO_MEMORY);
-	} else if (!transfer->ticket.is_running) {
-		finish(http, transfer, END_CROWDED);
-	} else if (transfer->is_paused || bytes >= STALL_BYTES) {
-		open_window(http, transfer);
+	if (job->is_unstartable) {
+		finish(http, job, END_NO_MEMORY);
+	} else if (!job->ticket.is_running) {
+		finish(http, job, END_CROWDED);
+	} else if (!job->transfer.is_requested) {
+		/* Out of memory, curl can forget a transfer that is connecting. */
+		finish(http, job, END_NO_MEMORY);
+	} else if (job->transfer.is_paused || bytes >= STALL_BYTES) {
+		open_window(http, job);
 	} else {
-		transfer->stalled_bytes = bytes;
-		finish(http, transfer, END_STALLED);
+		job->transfer.stalled_bytes = bytes;
+		finish(http, job, END_STALLED);
 	}
 }
 
 static void check_deadlines(struct http *http, int64_t now_ms)
 {
-	struct transfer *transfer, *next;
+	struct job *job, *next;
 
 	if (http->check_at_ms < 0 || now_ms < http->check_at_ms)
 		return;
 	http->check_at_ms = -1;
-	DL_FOREACH_SAFE(http->transfers, transfer, next)
+	DL_FOREACH_SAFE(http->jobs, job, next)
 	{
-		if (now_ms >= transfer->deadline_ms)
-			judge_deadline(http, transfer);
-		else if (transfer->deadline_ms != INT64_MAX)
-			set_deadline(http, transfer, transfer->deadline_ms);
+		if (now_ms >= job->deadline_ms)
+			judge_deadline(http, job);
+		else
+			set_deadline(http, job, job->deadline_ms);
 	}
 }
 
@@ -354,8 +351,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *kn
 		event.events |= EPOLLOUT;
 	if (epoll_ctl(http->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
 		return -1;
-	curl_multi_assign(http->multi, fd, http);
-	return 0;
+	return curl_multi_assign(http->multi, fd, http) == CURLM_OK ? 0 : -1;
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -369,7 +365,7 @@ static int on_timer(CURLM *multi, long timeout_ms, void *arg)
 
 static void cancel_all(struct http *http)
 {
-	/* It stays readable for ever. */
+	/* The descriptor stays readable for ever. */
 	epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->cancel->fd, NULL);
 	http->is_canceled = true;
 	finish_all(http, END_CANCELED);
@@ -441,7 +437,164 @@ static void *engine_main(void *arg)
 	return NULL;
 }
 
-/* ---- life ---- */
+/* ---- callbacks of a transfer, with curl on the stack: they must not start another one ---- */
+
+static size_t on_write(char *data, size_t size, size_t n, void *arg)
+{
+	struct job *job = arg;
+
+	return transfer_put_body(&job->transfer, data, size * n);
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+	struct job *job = arg;
+	size_t taken = transfer_put_header(&job->transfer, line, size * n);
+
+	if (job->transfer.response.is_http2)
+		job->http->has_openings |= http_hosts_multiplexed(&job->ticket);
+	return taken;
+}
+
+static int on_request(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+	struct job *job = arg;
+
+	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	job->transfer.is_requested = true;
+	open_window(job->http, job);
+	job->http->has_openings |= http_hosts_connected(&job->ticket);
+	return CURL_PREREQFUNC_OK;
+}
+
+static int on_close_socket(void *arg, curl_socket_t fd)
+{
+	struct http *http = arg;
+
+	http_idle_remove(&http->idle, fd);
+	return close(fd);
+}
+
+/* ---- a transfer's life ---- */
+
+static int set_callbacks(struct job *job, struct err *err)
+{
+	CURL *easy = job->transfer.easy;
+
+	if (http_setopt(easy, CURLOPT_PRIVATE, job, err) < 0 ||
+	    http_setopt(easy, CURLOPT_ERRORBUFFER, job->transfer.error, err) < 0 ||
+	    http_setopt(easy, CURLOPT_WRITEFUNCTION, on_write, err) < 0 ||
+	    http_setopt(easy, CURLOPT_WRITEDATA, job, err) < 0 ||
+	    http_setopt(easy, CURLOPT_HEADERFUNCTION, on_header, err) < 0 ||
+	    http_setopt(easy, CURLOPT_HEADERDATA, job, err) < 0 ||
+	    http_setopt(easy, CURLOPT_PREREQFUNCTION, on_request, err) < 0 ||
+	    http_setopt(easy, CURLOPT_PREREQDATA, job, err) < 0 ||
+	    http_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket, err) < 0 ||
+	    http_setopt(easy, CURLOPT_CLOSESOCKETDATA, job->http, err) < 0 ||
+	    http_setopt(easy, CURLOPT_NOSIGNAL, 1L, err) < 0 ||
+	    http_setopt(easy, CURLOPT_QUICK_EXIT, 1L, err) < 0)
+		return -1;
+	/* Only a matter of speed, and refused by a handle that still has a buffer: libcurl 7.88
+	 * does not always free it between two transfers. */
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)CURL_READ_SIZE);
+	return 0;
+}
+
+static int job_new(struct http *http, struct job **ret, struct err *err)
+{
+	_cleanup_free_ struct job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
+	if (transfer_init(&job->transfer, err) < 0)
+		return -1;
+	job->http = http;
+	*ret = steal_ptr(&job);
+	return 0;
+}
+
+static void job_free(struct job *job)
+{
+	transfer_release(&job->transfer);
+	free(job);
+}
+
+static struct job *take_kept(struct http *http)
+{
+	pthread_mutex_lock(&http->lock);
+	struct job *job = http->kept;
+	if (job) {
+		http->kept = job->next;
+		http->n_kept--;
+	}
+	pthread_mutex_unlock(&http->lock);
+	return job;
+}
+
+static bool keep(struct http *http, struct job *job)
+{
+	transfer_clear(&job->transfer);
+	pthread_mutex_lock(&http->lock);
+	bool is_kept = http->n_kept < JOBS_KEPT_MAX;
+	if (is_kept) {
+		job->is_finished = false;
+		job->next = http->kept;
+		http->kept = job;
+		http->n_kept++;
+	}
+	pthread_mutex_unlock(&http->lock);
+	return is_kept;
+}
+
+int engine_open(struct http *http, struct transfer **ret, struct err *err)
+{
+	struct job *job = take_kept(http);
+
+	if (!job && job_new(http, &job, err) < 0)
+		return -1;
+	if (set_callbacks(job, err) < 0) {
+		job_free(job);
+		return -1;
+	}
+	*ret = &job->transfer;
+	return 0;
+}
+
+void engine_close(struct transfer *transfer)
+{
+	if (!transfer)
+		return;
+	struct job *job = container_of(transfer, struct job, transfer);
+	/* Only a handle whose transfer went well is used again: what curl leaves behind in others
+	 * is not known. */
+	bool went_well = transfer->end == END_CURL && transfer->code == CURLE_OK;
+
+	if (!went_well || !keep(job->http, job))
+		job_free(job);
+}
+
+void engine_start(struct transfer *transfer)
+{
+	ask(container_of(transfer, struct job, transfer), ASK_START);
+}
+
+enum transfer_event engine_wait(struct transfer *transfer, const void **ret_data, size_t *ret_len)
+{
+	bool is_paused;
+	enum transfer_event event = transfer_next(transfer, ret_data, ret_len, &is_paused);
+
+	if (is_paused)
+		ask(container_of(transfer, struct job, transfer), ASK_RESUME);
+	return event;
+}
+
+void engine_stop(struct transfer *transfer)
+{
+	ask(container_of(transfer, struct job, transfer), ASK_STOP);
+	transfer_join(transfer);
+}
+
+/* ---- the engine's life ---- */
 
 static int watch(struct http *http, int fd, struct err *err)
 {
@@ -462,12 +615,14 @@ static int set_up(struct http *http, struct err *err)
 		return err_errno(err, "HTTP engine");
 	if (watch(http, http->wake_fd, err) < 0 || watch(http, http->cancel->fd, err) < 0)
 		return -1;
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)HTTP_IDLE_MAX);
+	if (http_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket, err) < 0 ||
+	    http_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http, err) < 0 ||
+	    http_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer, err) < 0 ||
+	    http_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http, err) < 0 ||
+	    http_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX, err) <
+		    0 ||
+	    http_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)HTTP_IDLE_MAX, err) < 0)
+		return -1;
 	if ((errno = pthread_create(&http->thread, NULL, engine_main, http)) != 0)
 		return err_errno(err, "HTTP engine: pthread_create");
 	http->has_thread = true;
@@ -494,7 +649,7 @@ int http_new(struct http **ret, struct cancel *cancel, struct err *err)
 
 void http_free(struct http *http)
 {
-	struct transfer *transfer;
+	struct job *job;
 
 	if (!http)
 		return;
@@ -505,8 +660,8 @@ void http_free(struct http *http)
 		wake(http);
 		pthread_join(http->thread, NULL);
 	}
-	while ((transfer = engine_take(http)))
-		transfer_destroy(transfer);
+	while ((job = take_kept(http)))
+		job_free(job);
 	curl_multi_cleanup(http->multi);
 	http_hosts_release(&http->hosts);
 	close_cleanup(&http->epoll_fd);

@@ -1,9 +1,9 @@
 #include "http/http_host.h"
 
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 
 struct http_host {
@@ -42,7 +42,10 @@ static struct http_host *host_get(struct http_hosts *hosts, const char *key, boo
 	memcpy(host->key, key, len);
 	host->limit = is_tls ? 1 : HTTP_HOST_CONNECTIONS;
 	HASH_ADD(hh, hosts->by_key, key[0], len, host);
-	return host;
+	if (hash_has(host, hh))
+		return host;
+	free(host);
+	return NULL;
 }
 
 int http_hosts_enter(struct http_hosts *hosts, const char *key, bool is_tls,

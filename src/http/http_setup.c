@@ -4,18 +4,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/files.h"
 #include "base/read.h"
 #include "base/secret.h"
 #include "base/util.h"
-#include "base/files.h"
+#include "http/http_setopt.h"
 
-/* So many times the longest that one transfer can be without progress: what 64 callers need to get
- * their turn at 16 connections, twice. */
+/* A transfer may wait this many times the longest time that another one can be without progress:
+ * twice what 64 callers need to get their turn at 16 connections. */
 #define WAIT_ROUNDS 8
 
 #define CA_CACHE_S 60L
 
-/* Of a file of certificates or keys; the CAs of the world are a quarter of a MiB. */
+/* Limits of a file of certificates or keys; all public CAs together take a quarter of a MiB. */
 #define PEM_MAX		(4 * 1024 * 1024)
 #define PEM_OF_FIFO_MAX (64 * 1024)
 
@@ -66,30 +67,29 @@ static int set_headers(struct transfer *transfer, const struct http_request *req
 	if (is_trusted && request->bearer_token &&
 	    add_bearer(&list, request->bearer_token, err) < 0)
 		return -1;
-	/* By hand: curl's own decoding takes a coded body that ends too early for whole. */
+	/* By hand: curl's own decoding accepts a coded body that ends too early. */
 	if (request->accept_encoding &&
 	    add_header(&list, "Accept-Encoding: gzip, br, zstd", err) < 0)
 		return -1;
 	if (request->body && add_header(&list, "Expect:", err) < 0)
 		return -1;
-	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, list);
 	transfer->headers = steal_ptr(&list);
-	return 0;
+	return http_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers, err);
 }
 
-static void set_method(CURL *easy, const struct http_request *request)
+static int set_method(CURL *easy, const struct http_request *request, struct err *err)
 {
 	const char *method = request->method;
 
-	if (request->body) {
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-				 (curl_off_t)request->body_bytes);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
-	}
-	if (method && strcmp(method, "HEAD") == 0)
-		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
-	else if (method)
-		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+	if (request->body && (http_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+					  (curl_off_t)request->body_bytes, err) < 0 ||
+			      http_setopt(easy, CURLOPT_POSTFIELDS, request->body, err) < 0))
+		return -1;
+	if (!method)
+		return 0;
+	if (strcmp(method, "HEAD") == 0)
+		return http_setopt(easy, CURLOPT_NOBODY, 1L, err);
+	return http_setopt(easy, CURLOPT_CUSTOMREQUEST, method, err);
 }
 
 static void blob_release(struct curl_blob *blob)
@@ -122,39 +122,34 @@ static int read_pem(const char *path, struct curl_blob *ret, struct err *err)
 	return 0;
 }
 
-/* A file that curl gets as bytes. It makes a copy for the transfer, and one for the connection if
- * they say who we are or whom we trust: it is shared by whoever has the same bytes. *ret has them.
- */
+/* Hands curl the content of a file. It copies the bytes for the transfer, and again for the
+ * connection if they say who we are or whom we trust: connections are shared by transfers with the
+ * same bytes. *ret has them. */
 static int set_blob(CURL *easy, CURLoption option, const char *name, const char *path,
 		    struct curl_blob *ret, struct err *err)
 {
 	if (read_pem(path, ret, err) < 0) {
-		bool is_for_good = err->kind == ERR_NOT_FOUND || err->kind == ERR_DENIED ||
-				   err->kind == ERR_BAD_DATA;
-		if (is_for_good)
+		bool is_lasting = err->kind == ERR_NOT_FOUND || err->kind == ERR_DENIED ||
+				  err->kind == ERR_BAD_DATA;
+		if (is_lasting)
 			err->kind = ERR_CONFIG;
 		return err_prefix(err, "%s", name);
 	}
-	if (curl_easy_setopt(easy, option, ret) != CURLE_OK)
-		return err_set(err, ERR_INTERNAL, "%s: out of memory", name);
-	return 0;
+	return http_setopt_result(curl_easy_setopt(easy, option, ret), name, err);
 }
 
-/* One that we may open ourselves is left to curl, which keeps what it parsed of a path, for all
- * connections together, but not of bytes. */
-static int set_ca(struct transfer *transfer, const char *path, struct err *err)
+/* curl gets the path of a file that it can open itself: it keeps what it parsed of a path for all
+ * connections together, but not what it parsed of bytes. */
+static int set_ca(CURL *easy, struct http_cas *cas, const char *path, struct err *err)
 {
-	struct http_cas *cas = engine_cas(transfer->http);
 	_cleanup_(blob_release) struct curl_blob blob = { .flags = CURL_BLOB_COPY };
 
-	if (http_cas_set(cas, transfer->easy, path))
+	if (http_cas_set(cas, easy, path))
 		return 0;
 	_cleanup_close_ int own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (own >= 0) {
-		curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, path);
-		return 0;
-	}
-	if (set_blob(transfer->easy, CURLOPT_CAINFO_BLOB, "ca_file", path, &blob, err) < 0)
+	if (own >= 0)
+		return http_setopt(easy, CURLOPT_CAINFO, path, err);
+	if (set_blob(easy, CURLOPT_CAINFO_BLOB, "ca_file", path, &blob, err) < 0)
 		return -1;
 	http_cas_add(cas, path, &blob);
 	return 0;
@@ -168,22 +163,23 @@ static int set_own(CURL *easy, CURLoption option, const char *name, const char *
 	return set_blob(easy, option, name, path, &blob, err);
 }
 
-static int set_tls(struct transfer *transfer, const struct http_request *request, bool is_trusted,
-		   struct err *err)
+static int set_tls(CURL *easy, struct http_cas *cas, const struct http_request *request,
+		   bool is_trusted, struct err *err)
 {
-	CURL *easy = transfer->easy;
 	const curl_version_info_data *built = curl_version_info(CURLVERSION_NOW);
 	const char *cert = request->client_cert_file;
 	const char *key = request->client_key_file;
+	bool has_ca = request->ca_file || (built->cainfo && access(built->cainfo, R_OK) == 0);
 
-	/* Without a directory of CAs, curl parses the CA file once for many connections; and a CA
-	 * file that was asked for is then the only thing that is trusted. */
-	if (request->ca_file && set_ca(transfer, request->ca_file, err) < 0)
+	if (request->ca_file && set_ca(easy, cas, request->ca_file, err) < 0)
 		return -1;
-	if (request->ca_file || (built->cainfo && access(built->cainfo, R_OK) == 0))
-		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	/* Without a directory of CAs, curl parses the CA file once for many connections, and trusts
+	 * nothing beside a CA file that was asked for. */
+	if (has_ca && http_setopt(easy, CURLOPT_CAPATH, NULL, err) < 0)
+		return -1;
 #if LIBCURL_VERSION_NUM >= 0x075700
-	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
+	if (http_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S, err) < 0)
+		return -1;
 #endif
 	if (!is_trusted || !cert)
 		return 0;
@@ -193,49 +189,63 @@ static int set_tls(struct transfer *transfer, const struct http_request *request
 		       key ? key : cert, err);
 }
 
-/* Nobody connects for us: at the other end it would be somebody with more rights than we have. */
+/* The helper does not connect for us: the peer would see somebody with more rights than we have. */
 static int set_unix_socket(CURL *easy, const char *path, struct err *err)
 {
 	if (access(path, W_OK) < 0 && errno == EACCES)
 		return err_set(err, ERR_DENIED, "unix_socket %s: uid %u may not connect to it",
 			       path, (unsigned)geteuid());
-	curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, path);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	return 0;
+	if (http_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, path, err) < 0)
+		return -1;
+	return http_setopt(easy, CURLOPT_PROXY, "", err);
 }
 
-static int set_connection(struct transfer *transfer, const struct http_request *request,
-			  bool is_http1, struct err *err)
+static int set_connection(CURL *easy, const struct http_request *request, bool is_http1,
+			  struct err *err)
 {
-	CURL *easy = transfer->easy;
+	long version = is_http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
 
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-			 (long)(is_http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
-	/* libcurl 7.88 takes a kept connection with HTTP/2 for such a request too. */
-	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_http1);
-	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, engine_close_socket);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->http);
-	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	/* libcurl 7.88 would use a kept connection with HTTP/2 for a request with HTTP/1.1 too. */
+	if (http_setopt(easy, CURLOPT_HTTP_VERSION, version, err) < 0 ||
+	    http_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_http1, err) < 0 ||
+	    http_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1, err) < 0 ||
+	    http_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms, err) <
+		    0 ||
+	    http_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L, err) < 0 ||
+	    http_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L, err) < 0)
+		return -1;
 	if (request->unix_socket)
 		return set_unix_socket(easy, request->unix_socket, err);
 	if (request->proxy)
-		curl_easy_setopt(easy, CURLOPT_PROXY, request->proxy);
+		return http_setopt(easy, CURLOPT_PROXY, request->proxy, err);
 	return 0;
 }
 
-static void set_protocols(CURL *easy)
+/* Where the request goes, and who it says it is. */
+static int set_target(CURL *easy, const struct http_request *request, const struct http_hop *hop,
+		      struct err *err)
 {
 #if LIBCURL_VERSION_NUM >= 0x075500
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	if (http_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https", err) < 0)
+		return -1;
 #else
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+	if (http_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS), err) < 0)
+		return -1;
 #endif
+	if (http_setopt(easy, CURLOPT_URL, hop->url, err) < 0 ||
+	    http_setopt(easy, CURLOPT_PATH_AS_IS, (long)request->path_as_is, err) < 0)
+		return -1;
+	if (request->user_agent &&
+	    http_setopt(easy, CURLOPT_USERAGENT, request->user_agent, err) < 0)
+		return -1;
+	if (!hop->is_trusted || !request->user_password)
+		return 0;
+	if (http_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC, err) < 0)
+		return -1;
+	return http_setopt(easy, CURLOPT_USERPWD, request->user_password, err);
 }
 
-/* Transfers that must not share a connection with HTTP/2 are counted by themselves. */
+/* Transfers that must not share a connection with HTTP/2 are counted separately. */
 static int set_host(struct transfer *transfer, const struct http_request *request,
 		    const struct http_hop *hop, struct err *err)
 {
@@ -251,32 +261,19 @@ static int set_host(struct transfer *transfer, const struct http_request *reques
 	return 0;
 }
 
-int http_setup(struct transfer *transfer, const struct http_request *request,
+int http_setup(struct transfer *transfer, struct http_cas *cas, const struct http_request *request,
 	       const struct http_hop *hop, struct err *err)
 {
 	CURL *easy = transfer->easy;
 
-	if (set_host(transfer, request, hop, err) < 0 ||
-	    set_headers(transfer, request, hop->is_trusted, err) < 0)
-		return -1;
+	transfer->connect_timeout_ms = request->connect_timeout_ms;
 	transfer->stall_timeout_ms = request->stall_timeout_ms;
 	transfer->wait_timeout_ms = WAIT_ROUNDS *
-				    (request->connect_timeout_ms + request->stall_timeout_ms);
-
-	set_protocols(easy);
-	set_method(easy, request);
-	if (transfer->is_tls && set_tls(transfer, request, hop->is_trusted, err) < 0)
+				    (transfer->connect_timeout_ms + transfer->stall_timeout_ms);
+	if (set_host(transfer, request, hop, err) < 0 || set_target(easy, request, hop, err) < 0 ||
+	    set_method(easy, request, err) < 0 ||
+	    set_headers(transfer, request, hop->is_trusted, err) < 0 ||
+	    set_connection(easy, request, hop->is_http1, err) < 0)
 		return -1;
-	if (set_connection(transfer, request, hop->is_http1, err) < 0)
-		return -1;
-	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, (long)request->path_as_is);
-	if (request->user_agent)
-		curl_easy_setopt(easy, CURLOPT_USERAGENT, request->user_agent);
-	if (hop->is_trusted && request->user_password) {
-		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
-		curl_easy_setopt(easy, CURLOPT_USERPWD, request->user_password);
-	}
-	if (curl_easy_setopt(easy, CURLOPT_URL, hop->url) != CURLE_OK)
-		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
-	return 0;
+	return transfer->is_tls ? set_tls(easy, cas, request, hop->is_trusted, err) : 0;
 }

@@ -4,17 +4,21 @@
 #ifndef HTTP_HTTP_SETUP_H
 #define HTTP_HTTP_SETUP_H
 
-#include "http/http_engine.h"
+#include <stdbool.h>
 
-/* What changes from one transfer of a call to the next. */
+#include "http/http_ca.h"
+#include "http/http_transfer.h"
+
+/* What differs between the transfers of one call. */
 struct http_hop {
-	char *url;	 /* owned; the request's, or where a redirect led to */
+	char *url;	 /* owned; the request's, or the target of a redirect */
 	bool is_trusted; /* secrets may be sent there */
 	bool is_http1;	 /* not HTTP/2 */
 };
 
-/* The request's strings, but for its headers, are borrowed until the transfer has ended. */
-int http_setup(struct transfer *transfer, const struct http_request *request,
+/* Borrows the request's body until the transfer has ended. After a failure the transfer must not be
+ * started: part of the request may be missing. */
+int http_setup(struct transfer *transfer, struct http_cas *cas, const struct http_request *request,
 	       const struct http_hop *hop, struct err *err);
 
 #endif

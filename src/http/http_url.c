@@ -1,13 +1,15 @@
 /*
- * URLs: checked and taken apart by curl, masked by hand, since what is masked may be no URL at all.
+ * curl checks URLs and takes them apart. They are masked by hand, because the text to be masked may
+ * not be a URL at all.
  */
+#include "http/http_url.h"
+
 #include <ctype.h>
 #include <string.h>
 
 #include <curl/curl.h>
 
 #include "base/util.h"
-#include "http/http.h"
 
 DEFINE_CLEANUP(CURLU, curl_url_cleanup)
 
@@ -33,53 +35,94 @@ const char *http_url_mask(const char *url, char *ret, size_t size)
 	return ret;
 }
 
+static int out_of_memory(struct err *err)
+{
+	return err_set(err, ERR_INTERNAL, "URL: out of memory");
+}
+
 static int parse(CURLU **ret, const char *url, struct err *err)
 {
 	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = curl_url();
 	char shown[256];
 
 	if (!parts)
-		return err_set(err, ERR_INTERNAL, "URL: out of memory");
+		return out_of_memory(err);
 	CURLUcode code = curl_url_set(parts, CURLUPART_URL, url, 0);
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return out_of_memory(err);
 	if (code != CURLUE_OK)
-		return err_set(err, ERR_CONFIG, "\"%s\" is no URL: %s",
+		return err_set(err, ERR_CONFIG, "\"%s\" is not a URL: %s",
 			       http_url_mask(url, shown, sizeof(shown)), curl_url_strerror(code));
 	*ret = steal_ptr(&parts);
 	return 0;
 }
 
-/* What curl would put up with. */
+/* A part that the URL must have: "missing" says so otherwise. */
+static int get_part(CURLU *parts, CURLUPart part, unsigned flags, const char *missing, char **ret,
+		    struct err *err)
+{
+	CURLUcode code = curl_url_get(parts, part, ret, flags);
+
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return out_of_memory(err);
+	return code == CURLUE_OK ? 0 : err_set(err, ERR_CONFIG, "%s", missing);
+}
+
+/* What curl would accept. */
 static int check_text(const char *url, struct err *err)
 {
 	for (const char *c = url; *c; c++) {
 		if ((unsigned char)*c <= ' ' || *c == 0x7f)
 			return err_set(err, ERR_CONFIG,
-				       "an URL holds no spaces and control characters");
+				       "a URL must not contain spaces or control characters");
 	}
 	/* curl takes any number of slashes. */
 	const char *host = strstr(url, "://");
 	if (host && host[3] == '/')
-		return err_set(err, ERR_CONFIG, "an URL names a host behind ://");
+		return err_set(err, ERR_CONFIG, "a URL must name a host after ://");
 	return 0;
 }
 
-static int check_parts(CURLU *parts, const char *scheme, struct err *err)
+/* curl says why there is no user; any other answer means that there may be one. */
+static int refuse_user(CURLU *parts, struct err *err)
 {
 	_cleanup_(part_cleanup) char *user = NULL;
 	_cleanup_(part_cleanup) char *password = NULL;
+	CURLUcode user_code = curl_url_get(parts, CURLUPART_USER, &user, 0);
+	CURLUcode password_code = curl_url_get(parts, CURLUPART_PASSWORD, &password, 0);
 
-	if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
-		return err_set(err, ERR_CONFIG, "an URL begins with http:// or https://");
-	if (curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK ||
-	    curl_url_get(parts, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK)
-		return err_set(err, ERR_CONFIG,
-			       "an URL holds no user and password here: set the options user and "
-			       "password");
+	if (user_code == CURLUE_NO_USER && password_code == CURLUE_NO_PASSWORD)
+		return 0;
+	if (user_code == CURLUE_OUT_OF_MEMORY || password_code == CURLUE_OUT_OF_MEMORY)
+		return out_of_memory(err);
+	return err_set(err, ERR_CONFIG,
+		       "a URL must not contain a user or password: set the options user and "
+		       "password");
+}
+
+int http_url_clean(const char *url, char **ret, struct err *err)
+{
+	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
+	_cleanup_(part_cleanup) char *clean = NULL;
+
+	if (parse(&parts, url, err) < 0)
+		return -1;
+	/* To remove a part cannot fail. */
+	curl_url_set(parts, CURLUPART_USER, NULL, 0);
+	curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0);
+	curl_url_set(parts, CURLUPART_FRAGMENT, NULL, 0);
+	if (get_part(parts, CURLUPART_URL, 0, "not a URL", &clean, err) < 0)
+		return -1;
+	char *copy = strdup(clean);
+	if (!copy)
+		return out_of_memory(err);
+	*ret = copy;
 	return 0;
 }
 
 int http_url_origin(const char *url, char **ret, struct err *err)
 {
+	static const char no_scheme[] = "a URL must begin with http:// or https://";
 	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
 	_cleanup_(part_cleanup) char *scheme = NULL;
 	_cleanup_(part_cleanup) char *host = NULL;
@@ -88,15 +131,17 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 
 	if (check_text(url, err) < 0 || parse(&parts, url, err) < 0)
 		return -1;
-	if (curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
-		return err_set(err, ERR_CONFIG, "an URL begins with http:// or https://");
-	if (check_parts(parts, scheme, err) < 0)
+	if (get_part(parts, CURLUPART_SCHEME, 0, no_scheme, &scheme, err) < 0)
 		return -1;
-	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-	    curl_url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
-		return err_set(err, ERR_CONFIG, "an URL names a host");
+	if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
+		return err_set(err, ERR_CONFIG, "%s", no_scheme);
+	if (refuse_user(parts, err) < 0 ||
+	    get_part(parts, CURLUPART_HOST, 0, "a URL must name a host", &host, err) < 0 ||
+	    get_part(parts, CURLUPART_PORT, CURLU_DEFAULT_PORT, "a URL must name a port", &port,
+		     err) < 0)
+		return -1;
 	if (asprintf(&origin, "%s://%s:%s", scheme, host, port) < 0)
-		return err_set(err, ERR_INTERNAL, "URL: out of memory");
+		return out_of_memory(err);
 	for (char *c = origin; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
 	*ret = origin;

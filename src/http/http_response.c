@@ -1,0 +1,121 @@
+#include "http/http_response.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "base/util.h"
+
+/* Copies name and value of each header into one allocation. */
+static bool copy_headers(CURL *easy, struct http_response *response)
+{
+	struct curl_header *header = NULL;
+	size_t n = 0, bytes = 0;
+
+	while ((header = curl_easy_nextheader(easy, CURLH_HEADER, -1, header))) {
+		n++;
+		bytes += strlen(header->name) + strlen(header->value) + 2;
+	}
+	struct http_header_line *fields = malloc(n * sizeof(*fields) + bytes + 1);
+	if (!fields)
+		return false;
+	char *text = (char *)(fields + n);
+	size_t i = 0;
+	while ((header = curl_easy_nextheader(easy, CURLH_HEADER, -1, header))) {
+		fields[i].name = text;
+		text = stpcpy(text, header->name) + 1;
+		fields[i++].value = text;
+		text = stpcpy(text, header->value) + 1;
+	}
+	response->fields = fields;
+	response->n_fields = n;
+	return true;
+}
+
+/* Of transfer codings, only "chunked" alone is understood: no other one was asked for. */
+static void judge_framing(CURL *easy, struct http_response *response)
+{
+	size_t n_codings = http_header_count(response, "Transfer-Encoding");
+	curl_off_t length = -1;
+
+	curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	response->length = n_codings ? -1 : length;
+	if (response->is_http2)
+		response->is_framed = true;
+	else if (n_codings)
+		response->is_framed = n_codings == 1 &&
+				      strcasecmp(http_header(response, "Transfer-Encoding"),
+						 "chunked") == 0;
+	else
+		response->is_framed = length >= 0;
+}
+
+bool http_response_read(CURL *easy, struct http_response *response)
+{
+	long status = 0, version = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+	if (status < 200)
+		return true;
+	if (!copy_headers(easy, response))
+		return false;
+	response->status = (int)status;
+	response->is_http2 = version >= CURL_HTTP_VERSION_2_0;
+	judge_framing(easy, response);
+	return true;
+}
+
+void http_response_release(struct http_response *response)
+{
+	free(response->fields);
+	*response = (struct http_response){ .status = 0 };
+}
+
+int http_status(const struct http_response *response)
+{
+	return response->status;
+}
+
+bool http_is_framed(const struct http_response *response)
+{
+	return response->is_framed;
+}
+
+int64_t http_length(const struct http_response *response)
+{
+	return response->length;
+}
+
+bool http_is_coded(const struct http_response *response)
+{
+	const char *value;
+
+	for (size_t i = 0; (value = http_header_at(response, "Content-Encoding", i)); i++) {
+		if (*value && strcasecmp(value, "identity") != 0)
+			return true;
+	}
+	return false;
+}
+
+const char *http_header_at(const struct http_response *response, const char *name, size_t index)
+{
+	for (size_t i = 0; i < response->n_fields; i++) {
+		if (strcasecmp(response->fields[i].name, name) == 0 && index-- == 0)
+			return response->fields[i].value;
+	}
+	return NULL;
+}
+
+const char *http_header(const struct http_response *response, const char *name)
+{
+	return http_header_at(response, name, 0);
+}
+
+size_t http_header_count(const struct http_response *response, const char *name)
+{
+	size_t n = 0;
+
+	while (http_header_at(response, name, n))
+		n++;
+	return n;
+}

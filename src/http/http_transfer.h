@@ -1,0 +1,120 @@
+/*
+ * http_transfer: one transfer, as its caller and the engine's thread share it. Internal to http*.c.
+ *
+ * The engine's thread appends the body to `filling`, and pauses the transfer when that is full. The
+ * caller takes the whole buffer in exchange for the one that it has emptied. So a byte is copied
+ * once, and a busy transfer costs few wake-ups.
+ *
+ * The curl handle and what was set for it belong to the caller before the start and after the end,
+ * to the engine's thread in between. Nothing here knows the engine.
+ */
+#ifndef HTTP_HTTP_TRANSFER_H
+#define HTTP_HTTP_TRANSFER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <curl/curl.h>
+
+#include "http/http.h"
+#include "http/http_response.h"
+
+/*
+ * About the size of each of the two buffers. With HTTP/2 a pause does not stop the server: libcurl
+ * announces a window of 32 MiB for each stream, holds what arrives, and gives up at 64 MiB. So a
+ * body that is announced to be larger than the buffer for HTTP/2 is requested again with HTTP/1.1
+ * (see http.c), and only a body of unknown length is ever paused.
+ */
+#define TRANSFER_BUFFER_MAX	  (1024 * 1024)
+#define TRANSFER_BUFFER_HTTP2_MAX (4 * 1024 * 1024)
+
+struct transfer_buffer {
+	char *data; /* owned */
+	size_t used, size;
+};
+
+enum transfer_end {
+	END_NONE,    /* not yet */
+	END_CURL,    /* as transfer.code says; CURLE_OK: complete */
+	END_STALLED, /* only `stalled_bytes` in stall_timeout_ms */
+	END_CROWDED, /* no connection to the host became free in wait_timeout_ms */
+	END_CANCELED,
+	END_STOPPED, /* by the caller */
+	END_HEADERS, /* more than HTTP_HEADERS_MAX */
+	END_NO_MEMORY,
+};
+
+struct transfer {
+	CURL *easy; /* owned */
+
+	/* Set before the start. */
+	struct curl_slist *headers; /* owned; lent to easy */
+	char *origin;		    /* owned; "https://host:443" */
+	char *host_key;		    /* owned; the host whose connections are counted */
+	bool is_tls;
+	int64_t connect_timeout_ms;
+	int64_t stall_timeout_ms;
+	int64_t wait_timeout_ms; /* for a connection to become free */
+
+	/* The engine's thread writes these until the end. */
+	bool is_requested;  /* there is a connection, and the request is on its way */
+	bool is_resuming;   /* curl hands over what it held during a pause */
+	bool is_discarding; /* … and that is thrown away */
+	uint64_t received_bytes;
+	size_t headers_bytes;
+	struct http_response response; /* constant once has_headers is set */
+	char error[CURL_ERROR_SIZE];
+	CURLcode code;
+	uint64_t stalled_bytes;
+	enum transfer_end failed; /* why a callback of curl refused to go on */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct transfer_buffer filling; /* guarded by lock */
+	bool has_headers;		/* guarded by lock */
+	bool is_paused;			/* guarded by lock; written by the engine's thread alone */
+	enum transfer_end end;		/* guarded by lock */
+
+	struct transfer_buffer drained; /* the caller's */
+	bool headers_taken;		/* the caller's */
+};
+
+int transfer_init(struct transfer *transfer, struct err *err);
+/* Drops everything that belongs to one request; the handle keeps its TLS sessions. */
+void transfer_clear(struct transfer *transfer);
+void transfer_release(struct transfer *transfer);
+
+/* ---- the caller ---- */
+
+enum transfer_event { TRANSFER_HEADERS, TRANSFER_BODY, TRANSFER_END };
+
+/* Blocks until there is something new. TRANSFER_HEADERS comes at most once, and first; the bytes of
+ * TRANSFER_BODY are valid until the next call; TRANSFER_END is the last. *ret_is_paused: the engine
+ * has to resume the transfer, now that a buffer is empty. */
+enum transfer_event transfer_next(struct transfer *transfer, const void **ret_data, size_t *ret_len,
+				  bool *ret_is_paused);
+
+/* Blocks until the transfer has ended. */
+void transfer_join(struct transfer *transfer);
+
+/* ---- the engine's thread ---- */
+
+/* One header line, the empty one at the end and trailers included. Returns what a
+ * CURLOPT_HEADERFUNCTION returns. */
+size_t transfer_put_header(struct transfer *transfer, const char *line, size_t len);
+
+/* A piece of the body. Returns what a CURLOPT_WRITEFUNCTION returns. */
+size_t transfer_put_body(struct transfer *transfer, const char *data, size_t len);
+
+/* After a pause. Anything but CURLE_OK: bytes are lost, and the transfer has to end with that. */
+CURLcode transfer_resume(struct transfer *transfer);
+
+/* Takes from curl, and drops, what it holds of a paused transfer that is about to end. */
+void transfer_discard(struct transfer *transfer);
+
+/* Wakes the caller, who may free the transfer at once. */
+void transfer_finish(struct transfer *transfer, enum transfer_end end);
+
+#endif

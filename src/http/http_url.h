@@ -1,0 +1,13 @@
+/*
+ * http_url: URLs, taken apart by curl. Internal to http*.c; http.h has the rest.
+ */
+#ifndef HTTP_HTTP_URL_H
+#define HTTP_HTTP_URL_H
+
+#include "http/http.h"
+
+/* The URL without user information and fragment; *ret is the caller's. ERR_CONFIG if it is not a
+ * URL. */
+int http_url_clean(const char *url, char **ret, struct err *err);
+
+#endif
