@@ -1,9 +1,9 @@
-"""Where keys come from at AWS: the metadata service of a machine (IMDSv2), that of a container, and
-the security token service (STS). Each hands out temporary keys, tells an S3 service of them, and
-refuses what the real one refuses.
+"""The AWS services that hand out keys: the metadata service of a machine (IMDSv2), that of a container,
+and the security token service (STS). Each hands out temporary keys, registers them with an S3 service,
+and refuses what the real one refuses.
 
     aws, imds = AwsLike(), Imds(aws)
-    imds.lifetime_s = 1000                # of the keys that it hands out from now on
+    imds.lifetime_s = 1000                # of the keys that it hands out
     assert imds.count("/latest/api/token") == 1
 """
 
@@ -26,18 +26,18 @@ def rfc3339(seconds):
 
 
 class KeyService(Service):
-    """services: where the keys that it hands out are good."""
+    """services: the services that accept its keys."""
 
     numbers = itertools.count(1)
 
     def __init__(self, *services):
         self.services = services
         self.lifetime_s = 3600
-        self.made = []  # access keys, in the order in which they were handed out
+        self.made = []  # access keys, in order
         super().__init__()
 
     def make_keys(self):
-        """Access key, secret key, token, expiration; each distinct in every answer."""
+        """New keys: access key, secret key, token, expiration."""
         number = next(self.numbers)
         expires = time.time() + self.lifetime_s
         access_key, secret, token = (f"{kind}{number:08}" for kind in ("ASIATEST", "secret+/", "token/=+"))
@@ -54,9 +54,9 @@ class KeyService(Service):
 
 
 class Imds(KeyService):
-    """Version 2 only: nothing is said without a token, and a token is given to a PUT alone."""
+    """Version 2 only: every request needs a token, and only a PUT gets one."""
 
-    role = "the-role"  # None: the machine has none
+    role = "the-role"  # None: no role
     tokens = ()
     prefix = "/latest/meta-data/iam/security-credentials/"
 
@@ -94,7 +94,7 @@ class Imds(KeyService):
 
 
 class Container(KeyService):
-    """What ECS and EKS have. .token: what it wants to see in Authorization; None: nothing."""
+    """The endpoint of ECS and EKS. .token: the expected Authorization; None: no such header."""
 
     token = None
 
@@ -109,8 +109,8 @@ class Container(KeyService):
 
 
 class Sts(KeyService):
-    """AssumeRole and AssumeRoleWithWebIdentity. .identity_token: of the identity provider;
-    .external_id: what the role's trust policy asks for."""
+    """AssumeRole and AssumeRoleWithWebIdentity. .identity_token: the accepted token;
+    .external_id: required by the role's trust policy."""
 
     identity_token, external_id, region = "the.identity.token", None, "eu-west-1"
 
@@ -148,7 +148,7 @@ class Sts(KeyService):
         if request.method != "POST":
             return dict(parse_qsl(request.path.partition("?")[2], keep_blank_values=True))
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-            raise Refused(400, "InvalidAction", "The body is no form")
+            raise Refused(400, "InvalidAction", "The body is not a form")
         return dict(parse_qsl(request.body.decode(), keep_blank_values=True))
 
     @staticmethod

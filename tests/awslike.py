@@ -1,5 +1,5 @@
-"""An S3 service that is as AWS's is where Ceph's is not, and refuses what AWS refuses: signatures,
-regions, clocks, tokens, conditions, keys of SSE-C; it has checksums, archives, and faults on demand.
+"""An S3 service that behaves like AWS where Ceph does not. It refuses what AWS refuses (signatures,
+regions, clocks, tokens, conditions, SSE-C keys), has checksums and archived objects, and fails on demand.
 
     aws = AwsLike()
     bucket = aws.bucket("data", region="eu-west-1")
@@ -7,8 +7,9 @@ regions, clocks, tokens, conditions, keys of SSE-C; it has checksums, archives, 
     aws.then("/data/flags.json", slow_down(), cut(100))     # the next two requests, as with Origin
     aws.keys[ACCESS_KEY].expires = 0
 
-Buckets are found behind the first "/", and in the host's name: BUCKET.s3.REGION.amazonaws.com, or
-.localhost, or BUCKET.localhost. Given a proxy's CONNECT, it is the host that was asked for.
+The bucket comes from the path or from the host: BUCKET.s3.REGION.amazonaws.com,
+BUCKET.s3.REGION.localhost or BUCKET.localhost. After a CONNECT, as to a proxy, it plays the
+requested host.
 """
 
 import base64
@@ -58,7 +59,7 @@ CHECKSUMS = {
 
 
 def checksum_of(name, parts, composite):
-    """As it stands in x-amz-checksum-NAME."""
+    """The value of x-amz-checksum-NAME."""
     compute = CHECKSUMS[name]
     if not composite:
         return base64.b64encode(compute(b"".join(parts))).decode()
@@ -73,7 +74,7 @@ def etag_of(parts, multipart):
     return f'"{digest}-{len(parts)}"'
 
 
-# What there is
+# Buckets and objects
 
 
 @dataclass
@@ -85,27 +86,27 @@ class Object:
     version_id: str
     last_modified: float
     headers: dict = field(default_factory=dict)
-    checksums: dict = field(default_factory=dict)  # headers, sent when asked for
+    checksums: dict = field(default_factory=dict)  # headers; sent if x-amz-checksum-mode is ENABLED
     part_sizes: list = field(default_factory=list)  # of a multipart upload
     sse_key: bytes | None = None
     archived: bool = False
-    is_marker: bool = False  # it was deleted
+    is_marker: bool = False  # a delete marker
 
 
 @dataclass
 class Bucket:
     name: str
     region: str
-    elsewhere: tuple = (301, "header")  # the answer to a wrong region, and what names the right one
+    elsewhere: tuple = (301, "header")  # the answer to a wrong region: status, and what names the right one
     public: bool = False
-    listable: bool = True  # else a key that does not exist is denied
+    listable: bool = True  # if not, a missing key is denied
     requester_pays: bool = False
-    ignores_conditions: bool = False  # as services do that are S3 by half
-    objects: dict = field(default_factory=dict)  # key to versions, the last one being the latest
+    ignores_conditions: bool = False  # as some compatible services do
+    objects: dict = field(default_factory=dict)  # key to versions, the latest last
 
     def put(self, key, body, parts=None, checksum=None, composite=False, etag=True, age=0, **more):
-        """parts: how a multipart upload was cut. etag: True makes one, None leaves it out.
-        checksum: the algorithm, or (algorithm, value) for one that is not right."""
+        """parts: of a multipart upload. etag: True computes one, None omits it.
+        checksum: the algorithm, or (algorithm, value) for a wrong one."""
         pieces = parts or [body]
         if etag is True:
             etag = etag_of(pieces, parts is not None)
@@ -121,7 +122,7 @@ class Bucket:
         return self._add(key, made)
 
     def delete(self, key):
-        """As in a versioned bucket."""
+        """Adds a delete marker, as in a versioned bucket."""
         return self._add(key, Object(b"", None, "", time.time(), is_marker=True))
 
     def _add(self, key, made):
@@ -131,18 +132,18 @@ class Bucket:
         return made
 
 
-# Requests and answers
+# Requests and responses
 
 
 @dataclass
 class ServiceRequest(Request):
     body: bytes = b""
-    code: str | None = None  # the error's
-    name: str = ""  # of what is asked for, as then() and always() take it
+    code: str | None = None  # of the error
+    name: str = ""  # what was requested, as for then() and always()
 
 
 class ServiceExchange(Exchange):
-    """.limit: how much of the body is sent; then the connection ends."""
+    """.limit: how many bytes of the body are sent before the connection is closed; None: all."""
 
     limit = None
 
@@ -160,7 +161,7 @@ class ServiceExchange(Exchange):
 
 
 class Service(Origin):
-    """What the services of AWS have in common: bodies, keys, errors. .serve() says the rest."""
+    """The common part of AWS's services: bodies, keys, errors. Subclasses implement serve()."""
 
     def __init__(self, tls=None):
         self.keys = {ACCESS_KEY: Key(SECRET_KEY)}
@@ -181,7 +182,7 @@ class Service(Origin):
 
     @staticmethod
     def _read_request(connection, peer):
-        """With its body."""
+        """Reads a request with its body."""
         read = b""
         while b"\r\n\r\n" not in read:
             piece = connection.recv(65536)
@@ -212,7 +213,7 @@ class Service(Origin):
         return x.keep
 
     def always(self, name, behaviour=None):
-        """None: as it should be."""
+        """None: back to serve()."""
         with self.lock:
             self.standing[name] = behaviour
 
@@ -231,7 +232,7 @@ class Service(Origin):
 
 
 class AwsLike(Service):
-    """host_context: the ssl.SSLContext of the hosts that a proxy is asked for."""
+    """host_context: the ssl.SSLContext for hosts behind CONNECT."""
 
     def __init__(self, tls=None, host_context=None):
         self.buckets = {}
@@ -243,7 +244,7 @@ class AwsLike(Service):
         return self.buckets[name]
 
     def place(self, request):
-        """Bucket, key, and the region that the host is in (None: it does not say)."""
+        """Bucket, key, and the region in the host's name (None: there is none)."""
         host = request.headers.get("host", "").partition(":")[0]
         path = unquote(request.path.partition("?")[0]).removeprefix("/")
         match = HOST.fullmatch(host)
@@ -281,7 +282,7 @@ class AwsLike(Service):
         self._send(x, bucket, self._find(bucket, key, request))
 
     def _connect(self, x):
-        """Plays the host that a proxy is asked for."""
+        """Plays the requested host."""
         x.head(200, {})
         name = x.request.path.partition(":")[0]
         tls = self.host_context.wrap_socket(x.connection, server_side=True)
@@ -373,7 +374,7 @@ class AwsLike(Service):
 
     @staticmethod
     def _range(found, request, headers):
-        """First and last byte; None, None: all of them."""
+        """First and last byte; None, None: all."""
         number = dict(decoded_query(request.path)).get(b"partNumber")
         if number:
             sizes = found.part_sizes or [len(found.body)]
@@ -407,14 +408,14 @@ class AwsLike(Service):
             raise Refused(403, "AccessDenied", "Access Denied")
 
 
-# Behaviours, for then() and always(). Signatures and all else are checked where they serve.
+# Behaviours, for then() and always(). Only serve() checks signatures and the rest.
 
 
 def serve(x):
     x.origin.serve(x)
 
 
-def refuse(status, code, message="It is so", elements=None, **headers):
+def refuse(status, code, message="On demand", elements=None, **headers):
     def behave(x):
         raise Refused(status, code, message, elements, headers)
 
@@ -427,7 +428,7 @@ def slow_down(retry_after=None):
 
 
 def error_page(status, body, **headers):
-    """An error that is not S3's."""
+    """An error response that is not from S3."""
 
     def behave(x):
         x.answer(status, headers, body)
@@ -436,7 +437,7 @@ def error_page(status, body, **headers):
 
 
 def cut(after):
-    """The connection ends in the middle of the body."""
+    """Closes the connection in the middle of the body."""
 
     def behave(x):
         x.limit = after
@@ -454,7 +455,7 @@ def stall(after):
 
 
 def before(action, then=serve):
-    """Something happens first: a new version arrives, a key is withdrawn."""
+    """Calls action() first, for example to put a new version or to withdraw a key."""
 
     def behave(x):
         action()

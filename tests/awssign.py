@@ -1,5 +1,5 @@
-"""What AWS demands of a request's signature (SigV4), computed by botocore: nothing of ours judges
-our own signer."""
+"""Checks the signatures of requests (SigV4) as AWS does. botocore computes them, so that our own code
+does not judge our own signer."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ SKEW_S = {"s3": 15 * 60, "sts": 5 * 60}
 
 
 class Refused(Exception):
-    """How a service says no: status, code, message, further elements of the error, headers."""
+    """An error response: status, code, message, further elements and headers."""
 
     def __init__(self, status, code, message, elements=None, headers=None):
         super().__init__(f"{status} {code}: {message}")
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 @dataclass
 class Key:
-    """What a service knows about an access key. token: of temporary ones; expires: time.time()."""
+    """A service's record of an access key. token: of temporary keys; expires: as time.time()."""
 
     secret: str
     token: str | None = None
@@ -45,7 +45,7 @@ class Signed:
 
 
 def decoded_query(target):
-    """Names and values behind the "?", as S3 reads them."""
+    """Names and values after the "?", as S3 parses them."""
     query = target.partition("?")[2]
     pairs = [part.partition("=") for part in query.split("&") if part]
     return [
@@ -55,8 +55,8 @@ def decoded_query(target):
 
 
 def signature(request, service, region, access_key, key, names):
-    """What botocore makes of it, with only these headers; and the text that it signed."""
-    # A service decodes what arrives and encodes it again by its own rules.
+    """botocore's signature of the request with only these headers, and the text that it signed."""
+    # A service decodes the path and encodes it again by its own rules.
     path = quote(unquote_to_bytes(request.path.partition("?")[0]), safe="/-._~")
     query = "&".join(
         f"{quote(name, safe='-._~')}={quote(value, safe='-._~')}"
@@ -77,7 +77,7 @@ def signature(request, service, region, access_key, key, names):
 
 
 def check(request, service, keys, now):
-    """Who signed it, for which region; None: nobody. Raises Refused."""
+    """The access key and region of the signature; None: not signed. Raises Refused."""
     headers = request.headers
     if "authorization" not in headers:
         return None

@@ -1,20 +1,20 @@
-"""Configurations with s3 sources, and the keys that the servers of the tests know."""
+"""Configurations with s3 sources, and the keys that the test servers know."""
 
 import os
 
-# The keys and settings of whoever runs the tests are no business of theirs.
+# The tests must not use the keys and settings of the person who runs them.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ |= {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
 
-# Of Amazon's documents: nobody takes them for real ones.
+# From Amazon's documentation, so clearly not real ones.
 ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 NOTHING = {"AWS_EC2_METADATA_DISABLED": "true"}  # an environment without keys
 
 
 def environment(access_key=ACCESS_KEY, secret_key=SECRET_KEY, token=None):
-    """With keys, as programs expect them there."""
+    """An environment with keys."""
     keys = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     return {**NOTHING, **keys, **({"AWS_SESSION_TOKEN": token} if token else {})}
 
@@ -26,14 +26,14 @@ def profile(access_key=ACCESS_KEY, secret_key=SECRET_KEY, token=None, name="defa
 
 
 def quoted(value):
-    """As it stands in a configuration; single quotes, for in double ones ${…} is a variable."""
+    """A value for a configuration, in single quotes because double quotes expand ${…}."""
     if isinstance(value, bool):
         return str(value).lower()
     return "'" + str(value).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def source(bucket, key, endpoint=None, **options):
-    """An s3 { … } block; an option that is None is left out."""
+    """An s3 { … } block; options that are None are omitted."""
     options = {"bucket": bucket, "key": key, "endpoint": endpoint, **options}
     given = (f"{name} = {quoted(value)}" for name, value in options.items() if value is not None)
     return f"s3 {{ {' '.join(given)} }}"

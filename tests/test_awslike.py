@@ -1,5 +1,5 @@
-"""The servers that play AWS, asked by botocore: they take what AWS takes, and refuse what it
-refuses. What tests of rptfs say about AWS is worth as much as this."""
+"""Tests of the servers that play AWS, with botocore as the client: they accept what AWS accepts and
+refuse what it refuses. What the tests of rptfs prove about AWS depends on this."""
 
 import time
 from urllib.request import Request, urlopen
@@ -13,7 +13,6 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 from botocore.utils import ContainerMetadataFetcher, InstanceMetadataFetcher
 from s3config import ACCESS_KEY, SECRET_KEY
-
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +79,10 @@ def test_versions(aws, client):
 
 @pytest.mark.parametrize("name", ["crc32", "crc32c", "sha1", "sha256"])
 def test_checksums(aws, client, name):
-    """botocore checks those of whole objects; Debian's knows no CRC-64."""
+    """botocore checks checksums of whole objects; Debian's does not support CRC-64."""
     aws.buckets["data"].put("key", b"123456789" * 100, checksum=name)
     got = client("s3", aws).get_object(Bucket="data", Key="key", ChecksumMode="ENABLED")
-    if name != "crc32c":  # for that one it needs a library besides
+    if name != "crc32c":  # botocore needs another library for it
         assert got["Body"].read() == b"123456789" * 100
     assert got[f"Checksum{name.upper()}"]
 
@@ -109,7 +108,7 @@ def test_signatures(aws, client):
     assert refused(get["key"], **which) == (403, "InvalidAccessKeyId")
     assert refused(get["token"], **which) == (400, "InvalidToken")
     aws.buckets["data"].elsewhere = (400, "Region")
-    assert get["region"](**which)["ETag"]  # botocore asks again for the right one
+    assert get["region"](**which)["ETag"]  # botocore retries with the right one
     assert aws.count("/data/key", code="AuthorizationHeaderMalformed") == 1
     aws.clock_ahead_s = 1000
     assert refused(client("s3", aws).get_object, **which) == (403, "RequestTimeTooSkewed")
@@ -154,7 +153,7 @@ def test_sts(aws, client, servers):
 
 
 def test_imds(aws, servers):
-    """As botocore's own client of it asks."""
+    """With botocore's own client."""
     servers.append(imds := Imds(aws))
     config = {"ec2_metadata_service_endpoint": imds.url("/")}
     found = InstanceMetadataFetcher(config=config).retrieve_iam_role_credentials()
