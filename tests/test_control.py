@@ -44,6 +44,29 @@ def test_status_for_people(mount, origin):
     assert "bad" not in m.rpt("status", "good")
 
 
+def test_status_escapes_control_characters(mount):
+    m = mount('term "t" { static { data = "x" version = "v\\x1b[31m" } }')
+    out = m.rpt("status")
+    assert "v" in out and "\x1b" not in out
+
+
+def test_status_on_a_terminal_has_errors_below_their_rows(mount, origin):
+    origin.always("/bad", status(500))
+    m = mount(http(origin, "bad"), expect=["term=bad"])
+    reader, terminal = os.openpty()
+    with open(reader, "rb", closefd=True):
+        done = subprocess.run(
+            [m.build.rpt, "status"],
+            env={**m.env, "RPT_MOUNT": m.path}, stdout=terminal, timeout=10,
+        )  # fmt: skip
+        lines = os.read(reader, 65536).decode().splitlines()
+        os.close(terminal)
+    assert done.returncode == 0
+    assert "ERROR" not in lines[0]
+    assert lines[1].startswith("bad ") and "500" not in lines[1]
+    assert lines[2].startswith("    ") and "500" in lines[2]
+
+
 def test_status_of_unknown_terms_names_them(mount):
     m = mount('term "t" { static { data = "x" } }')
     done = m.run_rpt("status", "nix")

@@ -218,4 +218,4 @@ def test_only_for_the_owner(installed):
 def test_terms_are_not_named(installed):
     m = installed(static("a"))
     done = m.run_rpt("upgrade", "a")
-    assert done.returncode == 1 and "no terms are named to upgrade" in done.stderr
+    assert done.returncode == 1 and "no terms can be given to upgrade" in done.stderr

@@ -5,9 +5,9 @@
 
 #include "base/clock.h"
 #include "control/status.h"
-#include "control/text.h"
+#include "control/json_value.h"
 
-/* How long a vanished client may go unnoticed while its refresh is waited for. */
+/* How often a command that waits checks whether its client has hung up. */
 #define HANGUP_CHECK_MS 250
 
 struct command {
@@ -16,7 +16,7 @@ struct command {
 	int (*run)(const struct exchange *exchange, json_t *request, struct err *err);
 };
 
-/* The terms that a request names, or all of them. */
+/* The terms of a request, by their index. */
 struct selection {
 	size_t *indexes; /* owned */
 	size_t n;
@@ -45,7 +45,7 @@ static int select_terms(const struct exchange *exchange, const json_t *names, st
 			indexes[i] = i;
 		else if (!name)
 			return err_set(err, ERR_BAD_DATA, "\"terms\" must be an array of strings");
-		else if (names_find(exchange->names, name, &indexes[i], err) < 0)
+		else if (term_index_find(exchange->index, name, &indexes[i], err) < 0)
 			return -1;
 	}
 	*ret = (struct selection){ .indexes = steal_ptr(&indexes), .n = n };
@@ -68,14 +68,14 @@ static int run_status(const struct exchange *exchange, json_t *request, struct e
 	return status_write(exchange->conn->out, exchange->view, &selection, ",", err);
 }
 
-/* Waits for the end of one attempt, as long as somebody wants to know. */
+/* Waits for the end of one update. Gives up if the client hangs up. */
 static int wait_for_outcome(const struct exchange *exchange, size_t term, uint64_t ticket,
 			    enum update_outcome *ret, struct err *err)
 {
 	while (!refresher_wait(exchange->view->refresher, term, ticket,
 			       clock_boot_ms() + HANGUP_CHECK_MS, ret)) {
 		if (conn_is_gone(exchange->conn))
-			return err_set(err, ERR_CANCELED, "nobody waits for the answer");
+			return err_set(err, ERR_CANCELED, "the client has hung up");
 	}
 	if (*ret == UPDATE_CANCELED)
 		return err_set(err, ERR_CANCELED, "rptfs is being stopped");
@@ -91,14 +91,13 @@ static int write_outcome(const struct exchange *exchange, struct term *term,
 
 	term_status(term, &status);
 	if (outcome == UPDATE_FAILED)
-		error = json_pack("{s:s, s:o}", "kind", err_kind_name(status.error_kind), "message",
-				  text_json(status.last_error ? status.last_error : ""));
+		error = json_value_error(status.error_kind, status.last_error);
 	else
 		error = json_null();
 	_cleanup_(json_decref_cleanup) json_t *object = json_pack(
-		"{s:o, s:s, s:o, s:o}", "name", text_json(term->config->name), "outcome",
+		"{s:o, s:s, s:o, s:o}", "name", json_value_text(term->config->name), "outcome",
 		update_outcome_name(outcome), "version",
-		text_json(snapshot ? snapshot->version : NULL), "last_error", error);
+		json_value_text(snapshot ? snapshot->version : NULL), "last_error", error);
 	if (!object)
 		return err_set(err, ERR_INTERNAL, "refresh: out of memory");
 	json_dumpf(object, exchange->conn->out, JSON_COMPACT);
@@ -140,7 +139,7 @@ static int run_refresh(const struct exchange *exchange, json_t *request, struct 
 	return 0;
 }
 
-/* The answer comes from another worker: the connection leaves this one. */
+/* The next worker answers: it gets the connection. */
 static int run_upgrade(const struct exchange *exchange, json_t *request, struct err *err)
 {
 	json_error_t problem;
@@ -172,11 +171,6 @@ static const struct command *command_find(const char *name)
 	return NULL;
 }
 
-bool command_is_owner(const struct exchange *exchange)
-{
-	return exchange->peer == 0 || exchange->peer == exchange->owner;
-}
-
 int command_run(const struct exchange *exchange, const char *line, size_t len, struct err *err)
 {
 	json_error_t problem;
@@ -191,7 +185,7 @@ int command_run(const struct exchange *exchange, const char *line, size_t len, s
 	const struct command *command = command_find(name);
 	if (!command)
 		return err_set(err, ERR_NOT_FOUND, "there is no command \"%s\"", name);
-	if (command->needs_owner && !command_is_owner(exchange))
+	if (command->needs_owner && !command_is_owner(exchange->peer, exchange->owner))
 		return err_set(err, ERR_DENIED,
 			       "%s: only root and the owner of the mount (uid %u) may do this, "
 			       "not uid %u",
@@ -201,9 +195,8 @@ int command_run(const struct exchange *exchange, const char *line, size_t len, s
 
 void command_write_error(FILE *out, const struct err *err)
 {
-	_cleanup_(json_decref_cleanup) json_t *object = json_pack("{s:{s:s, s:o}}", "error", "kind",
-								  err_kind_name(err->kind),
-								  "message", text_json(err->msg));
+	_cleanup_(json_decref_cleanup)
+		json_t *object = json_pack("{s:o}", "error", json_value_error(err->kind, err->msg));
 
 	if (!object)
 		return;

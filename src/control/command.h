@@ -1,32 +1,35 @@
 /*
- * command: the table of what can be asked over the control socket.
+ * command: the commands of the control socket.
  *
- * A new command is a function and a row. The function reads its own members of the request with
- * json_unpack_ex(…, JSON_STRICT, …), so that a misspelt one is refused and not ignored.
+ * A command is a function and a row of the table in command.c. The function reads its members of
+ * the request with json_unpack_ex(…, JSON_STRICT, …), which refuses unknown ones.
  */
 #ifndef CONTROL_COMMAND_H
 #define CONTROL_COMMAND_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "control/conn.h"
 #include "control/control.h"
-#include "control/names.h"
+#include "control/term_index.h"
 
-/* One request and what is needed to answer it; all borrowed. */
+/* One request, and the means to answer it; all borrowed. */
 struct exchange {
 	const struct control_view *view;
-	const struct names *names;
+	const struct term_index *index;
 	struct conn *conn;
 	uid_t peer;
 	uid_t owner;
 };
 
-/* Root and the owner may do what changes something. */
-bool command_is_owner(const struct exchange *exchange);
+/* Only root and the owner of the mount may change something. */
+static inline bool command_is_owner(uid_t peer, uid_t owner)
+{
+	return peer == 0 || peer == owner;
+}
 
-/* Answers the request in `line`. Whatever went wrong is in *err, for the caller to tell the peer.
- */
+/* Answers the request in `line`. On failure the caller sends *err to the peer. */
 int command_run(const struct exchange *exchange, const char *line, size_t len, struct err *err);
 
 /* Writes {"error": …} as one line. */

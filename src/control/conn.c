@@ -74,7 +74,7 @@ void conn_free(struct conn *conn)
 	free(conn);
 }
 
-/* Appends what has arrived. Returns the number of new bytes, 0 at the end of the input. */
+/* Waits for bytes. Returns their number, 0 at the end of the input, or -1. */
 static ssize_t receive(struct conn *conn, char *space, size_t size, int64_t deadline_ms,
 		       struct err *err)
 {
@@ -137,7 +137,7 @@ int conn_read_line(struct conn *conn, size_t max_bytes, char **ret, size_t *ret_
 int conn_flush(struct conn *conn, struct err *err)
 {
 	if (fflush(conn->out) != 0 || conn->broken)
-		return err_set(err, ERR_CANCELED, "nobody reads the answer");
+		return err_set(err, ERR_CANCELED, "the client does not read the answer");
 	return 0;
 }
 

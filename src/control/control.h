@@ -1,25 +1,23 @@
 /*
- * control: what people and machines may ask a running mount.
+ * control: the control socket, status and metrics of a running mount.
  *
- * A Unix socket, one request a connection. In comes one line, a JSON object:
+ * A Unix socket, one request per connection. The request is one line, a JSON object:
  *
  *	{"command": "status", "terms": ["flags.json", "geo"]}
  *	{"command": "refresh", "terms": ["flags.json"], "wait": true}
  *
- * "terms" holds names or aliases; without it all terms are meant. Out come lines, each a JSON
- * object, and then the connection is closed:
+ * "terms" holds names or aliases; without it the command applies to all terms. The answer is one
+ * or more lines, each a JSON object, and then the connection is closed:
  *
- *	status	 one line, the same document as .rpt/status.json (which has a line a term)
- *	refresh	 {"requested": 1}, as soon as the attempts are asked for; with "wait", then a line a
- *		 term in the order asked for, as its attempt ends:
+ *	status	 one line, the same document as .rpt/status.json (which has one line per term)
+ *	refresh	 {"requested": 1}, as soon as the updates are requested; with "wait", one more line
+ *		 per term, in the order of the request, as its update ends:
  *		 {"name": …, "outcome": "updated", "version": …, "last_error": null}
  *	upgrade	 {"previous": "0.1.0 (…)", "worker": {"version": "0.2.0 (…)", "pid": …},
- *		 "keeper": {…}}, from the worker that serves now
+ *		 "keeper": {…}}, from the new worker
  *
- * What went wrong with the request as a whole is the last line:
+ * If the request as a whole fails, the last line is
  * {"error": {"kind": "denied", "message": …}}, with the kinds of base/err.h.
- *
- * status.c and metrics.c render the same facts for the socket and for .rpt/.
  */
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
@@ -37,7 +35,8 @@
 #include "store/store.h"
 #include "term/term.h"
 
-/* What there is to tell. All borrowed; refresher and fs are set before the server starts. */
+/* The parts of the mount that are reported. All borrowed; refresher and fs are set before the
+ * server starts. */
 struct control_view {
 	const char *mountpoint;
 	struct term *terms; /* sorted by name */
@@ -48,35 +47,33 @@ struct control_view {
 	struct http *http;
 	int64_t started_at_ms; /* wall clock */
 
-	/* Of the other process. */
 	pid_t keeper;
-	const char *_Atomic keeper_version; /* another one after an upgrade */
-	unsigned restarts;		    /* workers that died, on this mount */
+	const char *_Atomic keeper_version; /* changes with an upgrade */
+	unsigned restarts;		    /* workers of this mount that died */
 
-	/* Takes over the connection (the callee's) and has it answered by one of the two functions
-	 * below. -1 if that cannot even be tried; the connection then stays the caller's. */
+	/* Starts an upgrade. On success the callee owns the connection, on which one of the two
+	 * functions below will answer; on failure it stays the caller's. */
 	int (*upgrade)(void *arg, int connection, struct err *err);
 	void *upgrade_arg;
 };
 
-/* Renderings for .rpt/; arg is the struct control_view. *ret is malloc'ed, the caller's. */
+/* The contents of .rpt/status.json and .rpt/metrics. arg is the struct control_view. The caller
+ * frees *ret. */
 int status_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 
 struct control;
 
-/*
- * Serves a listening socket (keeper/control_socket.h; borrowed) in threads of its own until cancel.
- * Everybody who can reach the socket may look; root and `owner` may also give commands that change
- * something. view and cancel are borrowed.
- */
+/* Serves a listening socket (keeper/control_socket.h; borrowed) in threads of its own until
+ * cancellation. Any peer may read the status; only root and `owner` may use commands that change something. view
+ * and cancel are borrowed. */
 int control_new(struct control **ret, const struct control_view *view, int listener, uid_t owner,
 		struct cancel *cancel, struct err *err);
-/* After cancellation: ends the threads. */
+/* Call after requesting cancellation. Waits for the threads to end. */
 void control_free(struct control *control);
 
-/* The answer to "upgrade", over its connection (which stays the caller's): what runs now, and the
- * version that it came from; or why there is no upgrade. */
+/* Answer "upgrade" over its connection, which stays the caller's: with the versions that run now
+ * and the previous one, or with the reason why there is no upgrade. */
 void control_report_upgrade(int connection, const struct control_view *view, const char *previous);
 void control_refuse_upgrade(int connection, const char *reason);
 

@@ -1,20 +1,22 @@
 /*
- * metrics: the same facts for Prometheus, text format 0.0.4.
+ * metrics: the facts of status.c for Prometheus, text format 0.0.4.
  *
- * The label "term" is the alias. rptfs_term_age_seconds counts from the fetch of the bytes that are
- * served, rptfs_term_checked_seconds from the end of the last attempt, whatever its outcome, and
- * rptfs_term_confirmed_seconds from the last one that succeeded: it says how old an answer a reader
- * gets, and is what max_stale is compared with. A family groups its samples, so one pass over the
- * terms keeps the numbers and a second one per family writes them.
+ * The label "term" is the alias. rptfs_term_age_seconds counts from the fetch of the served bytes,
+ * rptfs_term_checked_seconds from the end of the last update, whatever its outcome, and
+ * rptfs_term_confirmed_seconds from the last successful one, which is what max_stale is compared
+ * with.
+ *
+ * The format wants all samples of a family together. So one pass over the terms keeps their
+ * numbers, and one more per family writes them.
  */
 #include <inttypes.h>
 #include <stdbool.h>
 
 #include "base/clock.h"
 #include "control/control.h"
-#include "control/text.h"
+#include "control/json_value.h"
 
-/* What is kept of a term between the passes. */
+/* The numbers of one term. */
 struct sample {
 	const char *alias;
 	bool has_snapshot;
@@ -38,10 +40,20 @@ static void family(FILE *out, const char *name, const char *type, const char *he
 	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+/* Writes NAME="VALUE". Backslash, quote and newline are escaped; the value becomes valid UTF-8. */
 static void label(FILE *out, const char *name, const char *value)
 {
+	_cleanup_(json_decref_cleanup) json_t *string = json_value_text(value);
+
 	fprintf(out, "%s=\"", name);
-	text_label(out, value);
+	for (const char *c = string ? json_string_value(string) : ""; *c; c++) {
+		if (*c == '\\' || *c == '"')
+			fprintf(out, "\\%c", *c);
+		else if (*c == '\n')
+			fputs("\\n", out);
+		else
+			putc(*c, out);
+	}
 	putc('"', out);
 }
 
@@ -51,7 +63,7 @@ static void single(FILE *out, const char *name, const char *type, const char *he
 	fprintf(out, "%s %" PRIu64 "\n", name, value);
 }
 
-/* "NAME{term="ALIAS"} ", to be followed by the value. */
+/* Writes NAME{term="ALIAS"} and a space; the caller writes the value. */
 static void start(FILE *out, const char *name, const struct sample *sample)
 {
 	fprintf(out, "%s{", name);
@@ -61,13 +73,13 @@ static void start(FILE *out, const char *name, const struct sample *sample)
 
 static void put_seconds(FILE *out, int64_t ms)
 {
-	/* A wall clock that was set back must not make an age negative. */
+	/* The wall clock may have been set back. */
 	if (ms < 0)
 		ms = 0;
 	fprintf(out, "%" PRId64 ".%03d\n", ms / MS_PER_S, (int)(ms % MS_PER_S));
 }
 
-/* First pass: writes the info of each term and keeps its numbers. */
+/* First pass: writes the info of one term and keeps its numbers. */
 static void write_info(FILE *out, struct term *term, struct sample *ret)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *snapshot = term_current(term);
@@ -100,7 +112,7 @@ static void write_info(FILE *out, struct term *term, struct sample *ret)
 static void write_ages(const struct samples *samples)
 {
 	family(samples->out, "rptfs_term_age_seconds", "gauge",
-	       "Time since the bytes that are served were fetched.");
+	       "Time since the served bytes were fetched.");
 	for (size_t i = 0; i < samples->n; i++) {
 		if (!samples->of[i].has_snapshot)
 			continue;
@@ -108,7 +120,7 @@ static void write_ages(const struct samples *samples)
 		put_seconds(samples->out, samples->now_ms - samples->of[i].fetched_at_ms);
 	}
 	family(samples->out, "rptfs_term_checked_seconds", "gauge",
-	       "Time since the last attempt to update the term ended, whatever its outcome.");
+	       "Time since the last update ended, whatever its outcome.");
 	for (size_t i = 0; i < samples->n; i++) {
 		if (samples->of[i].checked_at_ms == TERM_NO_TIME)
 			continue;
@@ -116,7 +128,7 @@ static void write_ages(const struct samples *samples)
 		put_seconds(samples->out, samples->now_ms - samples->of[i].checked_at_ms);
 	}
 	family(samples->out, "rptfs_term_confirmed_seconds", "gauge",
-	       "Time since an attempt to update the term last succeeded.");
+	       "Time since the last successful update.");
 	for (size_t i = 0; i < samples->n; i++) {
 		if (samples->of[i].confirmed_at_ms == TERM_NO_TIME)
 			continue;
@@ -128,13 +140,12 @@ static void write_ages(const struct samples *samples)
 static void write_counts(const struct samples *samples)
 {
 	family(samples->out, "rptfs_term_failures", "gauge",
-	       "Attempts that failed in a row; 0 after one that did not.");
+	       "Updates that failed in a row; 0 after a success.");
 	for (size_t i = 0; i < samples->n; i++) {
 		start(samples->out, "rptfs_term_failures", &samples->of[i]);
 		fprintf(samples->out, "%u\n", samples->of[i].failures);
 	}
-	family(samples->out, "rptfs_term_size_bytes", "gauge",
-	       "Size of the bytes that are served.");
+	family(samples->out, "rptfs_term_size_bytes", "gauge", "Size of the served bytes.");
 	for (size_t i = 0; i < samples->n; i++) {
 		if (!samples->of[i].has_snapshot)
 			continue;
@@ -153,7 +164,7 @@ static void write_result(FILE *out, const char *alias, const char *result, uint6
 static void write_updates(const struct samples *samples)
 {
 	family(samples->out, "rptfs_updates_total", "counter",
-	       "Attempts to update the term since the start, by result.");
+	       "Updates since the start, by result.");
 	for (size_t i = 0; i < samples->n; i++) {
 		const struct sample *sample = &samples->of[i];
 
@@ -176,16 +187,16 @@ static void write_publishes(FILE *out, const struct control_view *view)
 
 	fs_publish_counts(view->fs, &counts);
 	family(out, "rptfs_moves_total", "counter",
-	       "Names that came, moved to another snapshot or went away, by the way it was done.");
+	       "Names that appeared, moved to another snapshot, or disappeared, by mode.");
 	fprintf(out, "rptfs_moves_total{mode=\"rename\"} %" PRIu64 "\n", counts.renamed);
 	fprintf(out, "rptfs_moves_total{mode=\"notify\"} %" PRIu64 "\n", counts.notified);
 	family(out, "rptfs_publish_seconds", "summary",
-	       "From the commit of a new version until readers see it.");
+	       "Time from the commit of a new version until readers see it.");
 	fprintf(out, "rptfs_publish_seconds_sum %" PRIu64 ".%09" PRIu64 "\n",
 		counts.published_ns / NS_PER_S, counts.published_ns % NS_PER_S);
 	fprintf(out, "rptfs_publish_seconds_count %" PRIu64 "\n", counts.published);
 	single(out, "rptfs_prewarmed_bytes_total", "counter",
-	       "Bytes that were put into the page cache before anybody asked for them.",
+	       "Bytes put into the page cache before their version was published.",
 	       counts.prewarmed_bytes);
 }
 
@@ -198,14 +209,13 @@ static void write_mount(FILE *out, const struct control_view *view)
 	family(out, "rptfs_build_info", "gauge", "The version of rptfs.");
 	fprintf(out, "rptfs_build_info{version=\"%s\"} 1\n", build_version(version));
 	single(out, "rptfs_worker_restarts_total", "counter",
-	       "Workers that died and were followed by another one, on this mount.",
-	       view->restarts);
-	family(out, "rptfs_start_time_seconds", "gauge", "When rptfs was started, in Unix time.");
+	       "Workers of this mount that died and were replaced.", view->restarts);
+	family(out, "rptfs_start_time_seconds", "gauge", "Unix time at which rptfs was started.");
 	fputs("rptfs_start_time_seconds ", out);
 	put_seconds(out, view->started_at_ms);
 	single(out, "rptfs_snapshots", "gauge", "Snapshots in the store.", snapshots);
 	single(out, "rptfs_snapshot_bytes", "gauge", "Bytes of all snapshots in the store.", bytes);
-	single(out, "rptfs_update_threads", "gauge", "Update threads that exist.",
+	single(out, "rptfs_update_threads", "gauge", "Update threads.",
 	       refresher_threads(view->refresher));
 	single(out, "rptfs_http_requests_total", "counter", "HTTP requests made since the start.",
 	       http_requests_total(view->http));
@@ -228,7 +238,8 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err)
 	if (!out)
 		return err_errno(err, "metrics");
 
-	family(out, "rptfs_term_info", "gauge", "What is served of each term.");
+	family(out, "rptfs_term_info", "gauge",
+	       "The served version, state and source of each term; always 1.");
 	for (size_t i = 0; i < view->n_terms; i++)
 		write_info(out, &view->terms[i], &of[i]);
 	const struct samples samples = {

@@ -1,13 +1,13 @@
 /*
- * server: the control socket and a thread for each connection.
+ * server: the control socket, with one thread per connection.
  *
- * The listening socket outlives the worker: what is not accepted yet waits for its successor. There
- * are at most CONNECTIONS_MAX connections; those who may only look leave some of them to root and
- * the owner, and their requests are short, so that they can neither lock the owner out nor use up
+ * The listening socket outlives the worker: connections that are not accepted yet wait for the next
+ * one. At most CONNECTIONS_MAX connections are open. Guests (peers other than root and the owner)
+ * get fewer of them and shorter requests, so that they can neither lock the owner out nor exhaust
  * memory.
  *
- * Threads: the acceptor, and one detached thread a connection, which owns its struct task. All of
- * them end soon after cancellation; control_free() waits until the last one did.
+ * Threads: the acceptor, and one detached thread per connection, which owns its struct task. All
+ * end soon after cancellation; control_free() waits for the last one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,26 +20,26 @@
 #include "control/command.h"
 #include "control/conn.h"
 #include "control/control.h"
-#include "control/names.h"
+#include "control/term_index.h"
 
 #define CONNECTIONS_MAX	      64
 #define CONNECTIONS_MAX_GUEST 48
 #define REQUEST_MAX	      (1024 * 1024)
 #define REQUEST_MAX_GUEST     (64 * 1024)
-/* JSON may be nested 2048 deep; the parser needs about 200 bytes of stack a level. */
+/* Jansson parses up to 2048 levels, with about 200 bytes of stack per level. */
 #define STACK_BYTES (1024 * 1024)
-/* After accept(2) found no descriptor or memory. */
+/* Pause after accept(2) failed for lack of descriptors or memory. */
 #define ACCEPT_PAUSE_MS 100
 
 struct control {
 	const struct control_view *view; /* borrowed */
 	struct cancel *cancel;		 /* borrowed */
-	struct names *names;
+	struct term_index *index;	 /* owned */
 	uid_t owner;
 	int listener; /* borrowed */
 	pthread_t acceptor;
-	bool accepting; /* there is an acceptor */
-	bool was_short; /* acceptor only: the lack of descriptors was logged */
+	bool accepting; /* the acceptor was started */
+	bool was_short; /* the failure of accept(2) was logged; used by the acceptor only */
 
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
@@ -82,7 +82,7 @@ static void connection_leave(struct control *control)
 
 static void answer(struct exchange *exchange)
 {
-	bool is_owner = command_is_owner(exchange);
+	bool is_owner = command_is_owner(exchange->peer, exchange->owner);
 	_cleanup_free_ char *line = NULL;
 	struct err err = ERR_INIT;
 	size_t len;
@@ -104,7 +104,7 @@ static void serve(struct task *task)
 		return;
 	}
 	answer(&(struct exchange){ .view = control->view,
-				   .names = control->names,
+				   .index = control->index,
 				   .conn = conn,
 				   .peer = task->peer,
 				   .owner = control->owner });
@@ -117,7 +117,7 @@ static void *connection_main(void *arg)
 
 	serve(task);
 	task_free(task);
-	/* Nothing of `control` may be touched after this. */
+	/* `control` may be freed from here on. */
 	connection_leave(control);
 	return NULL;
 }
@@ -137,13 +137,13 @@ static int start_thread(struct task *task)
 	return error;
 }
 
-static void tell_busy(int fd)
+static void refuse_busy(int fd)
 {
 	static const char busy[] =
 		"{\"error\":{\"kind\":\"busy\",\"message\":\"too many connections\"}}\n";
 
 	if (send(fd, busy, sizeof(busy) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-		/* The peer is gone, and with it the only one who would have cared. */
+		/* The peer has hung up. */
 	}
 }
 
@@ -161,19 +161,19 @@ static void take_connection(struct control *control, int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		return;
 	task->peer = peer.uid;
-	if (!connection_enter(control, peer.uid == 0 || peer.uid == control->owner)) {
-		tell_busy(fd);
+	if (!connection_enter(control, command_is_owner(peer.uid, control->owner))) {
+		refuse_busy(fd);
 		return;
 	}
 	if (start_thread(task) != 0) {
 		connection_leave(control);
-		tell_busy(fd);
+		refuse_busy(fd);
 		return;
 	}
 	steal_ptr(&task);
 }
 
-/* accept(2) failed: says so once, and lets others make room. */
+/* Logs the first failure of accept(2) in a row, and pauses. */
 static void accept_failed(struct control *control, int number)
 {
 	struct pollfd fd = { .fd = control->cancel->fd, .events = POLLIN };
@@ -222,7 +222,7 @@ int control_new(struct control **ret, const struct control_view *view, int liste
 	control->listener = listener;
 	pthread_mutex_init(&control->lock, NULL);
 	pthread_cond_init(&control->ended, NULL);
-	if (names_new(&control->names, view->terms, view->n_terms, err) < 0)
+	if (term_index_new(&control->index, view->terms, view->n_terms, err) < 0)
 		return -1;
 
 	int error = pthread_create(&control->acceptor, NULL, acceptor_main, control);
@@ -245,7 +245,7 @@ void control_free(struct control *control)
 	while (control->connections > 0)
 		pthread_cond_wait(&control->ended, &control->lock);
 	pthread_mutex_unlock(&control->lock);
-	names_free(control->names);
+	term_index_free(control->index);
 	pthread_cond_destroy(&control->ended);
 	pthread_mutex_destroy(&control->lock);
 	free(control);

@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
-#include "control/text.h"
+#include "control/json_value.h"
 
 static json_t *time_json(int64_t wall_ms)
 {
@@ -15,11 +15,10 @@ static json_t *error_json(const struct term_status *status)
 {
 	if (status->error_kind == ERR_NONE)
 		return json_null();
-	return json_pack("{s:s, s:o}", "kind", err_kind_name(status->error_kind), "message",
-			 text_json(status->last_error ? status->last_error : ""));
+	return json_value_error(status->error_kind, status->last_error);
 }
 
-/* Its members, null where there is no snapshot, added to the term's object. */
+/* Adds the snapshot's members to the term's object; all are null without one. */
 static int add_snapshot(json_t *object, const struct snapshot *snapshot)
 {
 	char hex[DIGEST_HEX_SIZE];
@@ -27,8 +26,8 @@ static int add_snapshot(json_t *object, const struct snapshot *snapshot)
 
 	if (snapshot)
 		part = json_pack("{s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o}", "version",
-				 text_json(snapshot->version), "source",
-				 text_json(snapshot->source), "sha256",
+				 json_value_text(snapshot->version), "source",
+				 json_value_text(snapshot->source), "sha256",
 				 digest_hex(snapshot->sha256, hex), "size",
 				 (json_int_t)snapshot->size_bytes, "id", (json_int_t)snapshot->id,
 				 "mtime", time_json(snapshot->mtime_ms), "fetched_at",
@@ -44,8 +43,9 @@ static int add_status(json_t *object, const struct term_status *status)
 {
 	_cleanup_(json_decref_cleanup) json_t *part = json_pack(
 		"{s:o, s:o, s:o, s:o, s:i, s:o, s:I, s:I, s:I}", "source_version",
-		text_json(status->source_version), "checked_at", time_json(status->checked_at_ms),
-		"confirmed_at", time_json(status->confirmed_at_ms), "next_check_at",
+		json_value_text(status->source_version), "checked_at",
+		time_json(status->checked_at_ms), "confirmed_at",
+		time_json(status->confirmed_at_ms), "next_check_at",
 		time_json(status->next_check_at_ms), "failures", (int)status->failures,
 		"last_error", error_json(status), "updated_total",
 		(json_int_t)status->updated_total, "unchanged_total",
@@ -62,8 +62,8 @@ static int write_term(FILE *out, struct term *term, struct err *err)
 
 	term_status(term, &status);
 	_cleanup_(json_decref_cleanup) json_t *object = json_pack(
-		"{s:o, s:o, s:s}", "name", text_json(term->config->name), "alias",
-		text_json(term_alias(term)), "state", term_state_name(status.state));
+		"{s:o, s:o, s:s}", "name", json_value_text(term->config->name), "alias",
+		json_value_text(term_alias(term)), "state", term_state_name(status.state));
 	if (!object || add_snapshot(object, snapshot) < 0 || add_status(object, &status) < 0)
 		return err_set(err, ERR_INTERNAL, "status: out of memory");
 	json_dumpf(object, out, JSON_COMPACT);
@@ -80,7 +80,7 @@ static int write_head(FILE *out, const struct control_view *view, struct err *er
 	char version[BUILD_VERSION_SIZE];
 	_cleanup_(json_decref_cleanup) json_t *head = json_pack(
 		"{s:s, s:o, s:i, s:o, s:i, s:{s:s, s:i}, s:{}}", "rptfs_version",
-		build_version(version), "mountpoint", text_json(view->mountpoint), "pid",
+		build_version(version), "mountpoint", json_value_text(view->mountpoint), "pid",
 		(int)getpid(), "started_at", time_json(view->started_at_ms), "restarts",
 		(int)view->restarts, "keeper", "version", view->keeper_version, "pid",
 		(int)view->keeper, "fuse_requests");

@@ -1,9 +1,9 @@
 /*
- * status: everything there is to say about terms, as one JSON document.
+ * status: all facts about terms as one JSON document.
  *
- * Written term by term, so that ten thousand of them do not become one tree in memory. What is said
- * of one term are two copies taken one after the other (snapshot, then status): while a new version
- * is being published they may be a moment apart.
+ * It is written term by term, so that the memory needed does not grow with their number. Each term
+ * is read in two steps, snapshot and then status: while a new version is being published, the two
+ * may be a moment apart.
  */
 #ifndef CONTROL_STATUS_H
 #define CONTROL_STATUS_H
@@ -12,14 +12,14 @@
 
 #include "control/control.h"
 
-/* Which terms, by their index. */
+/* Terms to write, by their index. */
 struct status_selection {
 	const size_t *indexes; /* borrowed; NULL: all */
 	size_t n;
 };
 
-/* separator stands between the terms: "," or ",\n". Fails when memory is short, not when `out`
- * does. */
+/* separator goes between terms: "," or ",\n". Fails only if out of memory; check `out` for write
+ * errors. */
 int status_write(FILE *out, const struct control_view *view,
 		 const struct status_selection *selection, const char *separator, struct err *err);
 

@@ -1,6 +1,6 @@
 /*
- * upgrade: the answer to those who asked for one. It is written by another thread, mostly of
- * another process, than the one that was asked.
+ * upgrade: answers the command "upgrade". The answer is not written by the thread that received the
+ * request, and after a successful upgrade not even by the same process.
  */
 #include <string.h>
 #include <sys/socket.h>
@@ -8,13 +8,13 @@
 
 #include "control/command.h"
 #include "control/control.h"
-#include "control/text.h"
+#include "control/json_value.h"
 
-/* A line that fits into the socket's buffer, or nobody who is worth waiting for. */
+/* Sends a line without blocking: it fits into an empty socket buffer. */
 static void put_line(int connection, const char *line)
 {
 	if (send(connection, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-		/* The peer is gone: the log says it all the same. */
+		/* The peer has hung up; the outcome is logged elsewhere. */
 	}
 }
 
@@ -22,9 +22,10 @@ void control_report_upgrade(int connection, const struct control_view *view, con
 {
 	char version[BUILD_VERSION_SIZE];
 	_cleanup_(json_decref_cleanup) json_t *object = json_pack(
-		"{s:o, s:{s:o, s:i}, s:{s:o, s:i}}", "previous", text_json(previous), "worker",
-		"version", text_json(build_version(version)), "pid", (int)getpid(), "keeper",
-		"version", text_json(view->keeper_version), "pid", (int)view->keeper);
+		"{s:o, s:{s:o, s:i}, s:{s:o, s:i}}", "previous", json_value_text(previous),
+		"worker", "version", json_value_text(build_version(version)), "pid", (int)getpid(),
+		"keeper", "version", json_value_text(view->keeper_version), "pid",
+		(int)view->keeper);
 	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	_cleanup_free_ char *line = NULL;
 

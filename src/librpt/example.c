@@ -1,5 +1,5 @@
 /*
- * A program that works with the newest version of a file, and parses each version once.
+ * Uses the newest version of a file, and parses each version once.
  *
  *	cc example.c $(pkg-config --cflags --libs rpt) && ./a.out /mnt/rpt/flags.json
  */
@@ -12,11 +12,11 @@ int main(int argc, char **argv)
 {
 	struct rpt_term *term;
 	struct rpt_value value;
-	uint64_t parsed = 0; /* the serial of what was parsed */
+	uint64_t parsed = 0; /* serial of the version that was parsed last */
 
 	int r = argc == 2 ? rpt_term_open(&term, argv[1]) : -1;
 	if (r < 0) {
-		fprintf(stderr, "example: %s\n", argc == 2 ? strerror(-r) : "which file?");
+		fprintf(stderr, "example: %s\n", argc == 2 ? strerror(-r) : "usage: example FILE");
 		return 1;
 	}
 	for (int request = 0; request < 60; request++) {
@@ -28,7 +28,7 @@ int main(int argc, char **argv)
 		if (r == 0)
 			parsed = value.serial;
 		fflush(stdout);
-		sleep(1); /* here it would answer the request, with what it parsed */
+		sleep(1); /* a real program would answer a request here */
 	}
 	rpt_term_close(term);
 	return 0;

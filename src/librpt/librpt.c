@@ -1,40 +1,42 @@
 /*
- * A handle, from one get to the next.
+ * librpt: the state of a handle (struct rpt_term) between two gets.
  *
- *	watching	the words of the term's mount are mapped. The word was noted before the
- *			name was looked at, and words follow names: as long as it is the same, the
- *			name leads to what is held. Once a second the name is looked at anyway.
- *	not watching	on other file systems, and while detached: each get looks at the name.
- *	detached	the mount has gone. What is held has no number of a mount any more, so
- *			whatever the name leads to is another file.
+ *	watching	The words of the term's mount are mapped. The term's word was read before
+ *			the name was checked, and a word changes after its name does: as long as
+ *			the word is the same, the name still leads to the mapped file. The name is
+ *			checked once a second anyway.
+ *	not watching	On other file systems, and while detached: each get checks the name.
+ *	detached	The mount has ended. The snapshot's stat is zeroed, so that any file the
+ *			name leads to differs from it.
  *
- * Looking is a stat(2); only if it shows another file is one opened. Nothing is tried more than
- * twice: what changes meanwhile is the next get's.
+ * To check a name is a stat(2); a file is opened only if the stat shows a different one. Nothing
+ * is tried more than twice: a change in the meantime is left to the next get.
  */
 #include "librpt/rpt.h"
 
 #include <string.h>
 #include <time.h>
 
-#include "librpt/librpt.h"
+#include "librpt/librpt_snapshot.h"
+#include "librpt/librpt_watch.h"
 
 #define NEVER ((time_t)-1)
-#define LINE  64 /* bytes of a cache line, which no two handles share */
+#define LINE  64 /* bytes of a cache line; no two handles share one */
 
 struct rpt_term {
-	/* What a get reads when nothing has changed. */
-	const uint64_t *word;  /* no_word while nothing is watched */
-	const uint64_t *first; /* the same */
-	uint64_t seen;	       /* never no_word's */
-	time_t checked_s;      /* the second in which the name was looked at */
-	int error;	       /* of that look: what get says while nothing changes */
+	/* These fields are all that a get reads when nothing has changed. */
+	const uint64_t *word;  /* &no_word while nothing is watched */
+	const uint64_t *first; /* likewise */
+	uint64_t seen;	       /* the word's value at the last check; never equal to no_word */
+	time_t checked_s;      /* wall clock second of the last check */
+	int error;	       /* result of the last check; get returns it while nothing changes */
 	struct rpt_value value;
 
-	struct librpt_snapshot snapshot; /* what value tells of */
+	struct librpt_snapshot snapshot; /* value points into it */
 	struct librpt_watch watch;
-	char *generations; /* owned; the path of the words of the mount that is, or was, watched */
+	char *generations; /* owned; path of the words of the mount that is, or was, watched */
 	char *path;	   /* owned, absolute */
-	bool is_lost;	   /* detached, and without some of the bytes */
+	bool is_lost;	   /* detached, and some bytes could not be rescued */
 } __attribute__((aligned(LINE)));
 
 static const uint64_t no_word;
@@ -51,7 +53,7 @@ static bool is_absent(int error)
 	return error == -ENOENT || error == -ENOTDIR;
 }
 
-/* What was found by a look in that second, after the word was this. */
+/* Records the result of a check that began in second now_s, when the word was `seen`. */
 static void note(struct rpt_term *term, uint64_t seen, time_t now_s, int error)
 {
 	bool watching = term->watch.word;
@@ -69,7 +71,7 @@ static void stop_watching(struct rpt_term *term)
 	note(term, NO_WORD_SEEN, NEVER, 0);
 }
 
-/* The mount has gone, or is about to. */
+/* The mount has ended or is about to end. */
 static void detach(struct rpt_term *term)
 {
 	if (!term->value.detached)
@@ -79,7 +81,7 @@ static void detach(struct rpt_term *term)
 	stop_watching(term);
 }
 
-/* Is a mount there whose term it was: the one that is watched, or while detached, any? */
+/* Is the watched mount still there? While detached: is any mount there? */
 static bool mount_stands(const struct rpt_term *term)
 {
 	struct stat stat;
@@ -93,8 +95,8 @@ static bool is_same_time(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* Does the name lead to what is held? RPT_UNCHANGED, RPT_CHANGED, or a negative errno. */
-static int look(const struct rpt_term *term)
+/* Does the name lead to the mapped file? RPT_UNCHANGED, RPT_CHANGED, or a negative errno. */
+static int check_name(const struct rpt_term *term)
 {
 	const struct stat *held = &term->snapshot.stat;
 	struct stat found;
@@ -102,7 +104,7 @@ static int look(const struct rpt_term *term)
 	if (TEMP_FAILURE_RETRY(stat(term->path, &found)) < 0)
 		return -errno;
 	bool is_same = found.st_dev == held->st_dev && found.st_ino == held->st_ino;
-	/* The number of a snapshot's file says all; of another file, it may be written to. */
+	/* A snapshot is immutable. Other files may be written in place. */
 	if (is_same && !term->watch.word)
 		is_same = found.st_size == held->st_size &&
 			  is_same_time(&found.st_mtim, &held->st_mtim) &&
@@ -110,22 +112,36 @@ static int look(const struct rpt_term *term)
 	return is_same ? RPT_UNCHANGED : RPT_CHANGED;
 }
 
-/* The name leads nowhere, or cannot be followed: is it the term, or its mount? 0: the last value
- * stays, for its mount has gone. */
-static int missing(struct rpt_term *term, int error)
+/* The name could not be resolved: was the term removed, or has the mount ended? Returns 0 if the
+ * mount has ended and the last value stays, else a negative errno. */
+static int handle_missing(struct rpt_term *term, int error)
 {
 	if (!term->generations || !(is_absent(error) || librpt_is_dead(error)))
 		return error;
 	if (is_absent(error) && mount_stands(term)) {
-		/* It may have been mounted after the name was looked at. */
-		if (!term->value.detached || is_absent(look(term)))
+		/* The mount may have appeared after the name was checked. */
+		if (!term->value.detached || is_absent(check_name(term)))
 			return error;
 	}
 	detach(term);
 	return term->is_lost ? -ENOTCONN : 0;
 }
 
-/* Watches the mount and slot that an open file is of. False if that cannot be done. */
+/* Opens and maps the words. -EXDEV: the path leads to another mount than dev. */
+static int map_watch(const char *generations, dev_t dev, uint32_t slot, struct librpt_watch *ret)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat stat;
+
+	int r = librpt_snapshot_open(generations, &fd, &stat);
+	if (r < 0)
+		return r;
+	if (stat.st_dev != dev)
+		return -EXDEV;
+	return librpt_watch_begin(ret, fd, dev, slot);
+}
+
+/* Watches a slot of mount dev. *ret: whether that succeeded. Fails only if the mount is dead. */
 static int watch(struct rpt_term *term, dev_t dev, uint32_t slot, bool *ret)
 {
 	_cleanup_free_ char *generations = NULL;
@@ -133,7 +149,7 @@ static int watch(struct rpt_term *term, dev_t dev, uint32_t slot, bool *ret)
 
 	int r = librpt_watch_find(term->path, &generations);
 	if (r == 0)
-		r = librpt_watch_begin(&found, generations, dev, slot);
+		r = map_watch(generations, dev, slot, &found);
 	*ret = r == 0;
 	if (r < 0)
 		return librpt_is_dead(r) ? r : 0;
@@ -144,20 +160,20 @@ static int watch(struct rpt_term *term, dev_t dev, uint32_t slot, bool *ret)
 	return 0;
 }
 
-static void stop_following(struct rpt_term *term)
+static void forget_mount(struct rpt_term *term)
 {
 	stop_watching(term);
 	free(term->generations);
 	term->generations = NULL;
 }
 
-/* What the name led to. */
+/* The file that the name leads to. */
 struct opened {
 	int fd; /* owned */
 	struct stat stat;
 	uint32_t slot;
-	uint64_t seen;	 /* the word before */
-	bool is_watched; /* the word is this file's, and was already then */
+	uint64_t seen;	 /* the watched word, read before the file was opened */
+	bool is_watched; /* that word is this file's */
 };
 
 static void opened_release(struct opened *opened)
@@ -170,13 +186,14 @@ static int open_current(struct rpt_term *term, struct opened *ret)
 {
 	bool can_watch = true;
 
-	/* A file says which word is its own, but it has to be opened after that word was read. */
+	/* The word must be read before the file is opened, but only the open file names its slot:
+	 * the second round opens the file again if the first one began to watch. */
 	for (int round = 0; round < 2; round++) {
 		opened_release(ret);
 		ret->seen = term->watch.word ? librpt_watch_load(term->watch.word) : 0;
 		int r = librpt_snapshot_open(term->path, &ret->fd, &ret->stat);
 		if (r == 0)
-			r = librpt_watch_slot(ret->fd, &ret->slot);
+			r = librpt_snapshot_slot(ret->fd, &ret->slot);
 		if (r < 0)
 			return r;
 		ret->is_watched = ret->slot && term->watch.word && term->watch.slot == ret->slot &&
@@ -188,14 +205,14 @@ static int open_current(struct rpt_term *term, struct opened *ret)
 		if (r < 0)
 			return r;
 		if (!ret->slot || !can_watch) {
-			stop_following(term);
+			forget_mount(term);
 			return 0;
 		}
 	}
 	return 0;
 }
 
-/* Of one mount and slot, ids only rise: is this one older than what is held? */
+/* Is the opened snapshot older than the mapped one? Within one mount and slot ids only rise. */
 static bool is_older(const struct rpt_term *term, const struct opened *opened)
 {
 	const struct librpt_snapshot *held = &term->snapshot;
@@ -204,7 +221,7 @@ static bool is_older(const struct rpt_term *term, const struct opened *opened)
 	       held->stat.st_dev == opened->stat.st_dev && held->stat.st_ino > opened->stat.st_ino;
 }
 
-/* Maps what the name leads to now. */
+/* Maps the file that the name leads to now. */
 static int renew(struct rpt_term *term)
 {
 	_cleanup_(opened_release) struct opened opened = { .fd = -1 };
@@ -213,11 +230,10 @@ static int renew(struct rpt_term *term)
 
 	int r = open_current(term, &opened);
 	if (r == 0 && !is_older(term, &opened)) {
-		r = librpt_snapshot_map(&next, opened.fd, &opened.stat);
+		r = librpt_snapshot_map(&next, opened.fd, &opened.stat, opened.slot);
 		if (r == 0) {
 			librpt_snapshot_release(&term->snapshot);
 			term->snapshot = next;
-			term->snapshot.slot = opened.slot;
 			term->value = (struct rpt_value){
 				.data = next.data ? next.data : "",
 				.size = next.size,
@@ -229,13 +245,13 @@ static int renew(struct rpt_term *term)
 	}
 	if (r == 0)
 		note(term, opened.seen, opened.is_watched ? now_s : NEVER, 0);
-	/* It became another mount's or slot's meanwhile: the next get is to open it again. */
+	/* The name moved to another mount or slot meanwhile: make the next get open it again. */
 	if (r == 0 && !opened.is_watched && term->watch.word)
 		term->snapshot.stat = (struct stat){ 0 };
 	return r;
 }
 
-/* Something may have changed. As look(), and if `replace` is set, what has changed is mapped. */
+/* Like check_name(), and if `replace` is set, maps a changed file. */
 static int refresh(struct rpt_term *term, bool replace)
 {
 	uint64_t seen = librpt_watch_load(term->word);
@@ -243,17 +259,17 @@ static int refresh(struct rpt_term *term, bool replace)
 
 	if (librpt_watch_load(term->first) == LIBRPT_OVER)
 		detach(term);
-	int r = look(term);
+	int r = check_name(term);
 	if (r == RPT_UNCHANGED) {
 		note(term, seen, now_s, 0);
 	} else if (r < 0) {
-		r = missing(term, r);
+		r = handle_missing(term, r);
 		if (is_absent(r))
 			note(term, seen, now_s, r);
 	} else if (replace) {
 		r = renew(term);
 		if (r < 0)
-			r = missing(term, r);
+			r = handle_missing(term, r);
 	}
 	return r;
 }

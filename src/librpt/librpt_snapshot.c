@@ -1,4 +1,4 @@
-#include "librpt/librpt.h"
+#include "librpt/librpt_snapshot.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -6,14 +6,15 @@
 #include <sys/mman.h>
 #include <sys/xattr.h>
 
+#define SLOT_ATTRIBUTE	  "user.rpt.slot"
 #define VERSION_ATTRIBUTE "user.rpt.version"
-#define VERSION_SIZE	  256		     /* bytes; longer ones are asked for once more */
-#define COPY_SIZE	  ((size_t)64 << 10) /* bytes at a time: what a pipe holds */
-#define LOCK_SIZE	  ((size_t)1 << 20) /* bytes; what is larger is rather locked than copied */
+#define VERSION_SIZE	  256		     /* bytes; a longer version takes a second call */
+#define COPY_SIZE	  ((size_t)64 << 10) /* bytes; the capacity of a pipe */
+#define LOCK_SIZE	  ((size_t)1 << 20)  /* bytes; larger mappings are locked, not copied */
 
 int librpt_snapshot_open(const char *path, int *ret_fd, struct stat *ret_stat)
 {
-	/* What is no file must not make the caller wait. */
+	/* O_NONBLOCK: opening a FIFO must not block. */
 	_cleanup_close_ int fd = TEMP_FAILURE_RETRY(
 		open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 
@@ -22,6 +23,21 @@ int librpt_snapshot_open(const char *path, int *ret_fd, struct stat *ret_stat)
 	if (!S_ISREG(ret_stat->st_mode))
 		return S_ISDIR(ret_stat->st_mode) ? -EISDIR : -EINVAL;
 	*ret_fd = steal_fd(&fd);
+	return 0;
+}
+
+int librpt_snapshot_slot(int fd, uint32_t *ret)
+{
+	char text[16], *end;
+	ssize_t length = TEMP_FAILURE_RETRY(fgetxattr(fd, SLOT_ATTRIBUTE, text, sizeof(text) - 1));
+
+	*ret = 0;
+	if (length < 0)
+		return librpt_is_dead(-errno) ? -errno : 0;
+	text[length] = '\0';
+	unsigned long slot = strtoul(text, &end, 10);
+	if (length > 0 && !*end && slot <= UINT32_MAX)
+		*ret = (uint32_t)slot;
 	return 0;
 }
 
@@ -55,7 +71,7 @@ static int read_version(int fd, const struct stat *stat, char **ret)
 	return librpt_is_dead(-errno) ? -errno : version_of_stat(stat, ret);
 }
 
-int librpt_snapshot_map(struct librpt_snapshot *ret, int fd, const struct stat *stat)
+int librpt_snapshot_map(struct librpt_snapshot *ret, int fd, const struct stat *stat, uint32_t slot)
 {
 	_cleanup_free_ char *version = NULL;
 	size_t size = (size_t)stat->st_size;
@@ -76,12 +92,13 @@ int librpt_snapshot_map(struct librpt_snapshot *ret, int fd, const struct stat *
 		.size = size,
 		.version = steal_ptr(&version),
 		.stat = *stat,
+		.slot = slot,
 	};
 	return 0;
 }
 
-/* Through a pipe: where reading the bytes would raise SIGBUS, write(2) says EFAULT; and a file
- * would be subject to RLIMIT_FSIZE, which kills. */
+/* Copies through a pipe: where a load would raise SIGBUS, write(2) fails with EFAULT. A temporary
+ * file would do the same, but is subject to RLIMIT_FSIZE, whose signal kills. */
 static int copy_bytes(char *to, const char *from, size_t size)
 {
 	int ends[2];
@@ -106,7 +123,7 @@ static int copy_bytes(char *to, const char *from, size_t size)
 	return 0;
 }
 
-/* The copy comes to where the bytes are, in one step for whoever is reading them. */
+/* Moves a copy to the address of the mapping. Other threads that read the bytes see one step. */
 static int replace_by_copy(struct librpt_snapshot *snapshot)
 {
 	size_t size = snapshot->size;
@@ -124,7 +141,7 @@ static int replace_by_copy(struct librpt_snapshot *snapshot)
 	if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, snapshot->data) != MAP_FAILED)
 		return 0;
 	munmap(copy, size);
-	snapshot->data = NULL; /* who knows what is there now */
+	snapshot->data = NULL; /* mremap(2) may have unmapped it */
 	return -ENOTCONN;
 }
 
@@ -132,8 +149,8 @@ int librpt_snapshot_rescue(struct librpt_snapshot *snapshot)
 {
 	if (!snapshot->size)
 		return 0;
-	/* A program may hold a large one many times; locked, it is in memory once. (In a program
-	 * with a sanitizer mlock() does nothing.) */
+	/* Several handles may map one large file: locked, it is in memory once. (Not mlock(),
+	 * which sanitizers replace by a function that does nothing.) */
 	if (snapshot->size > LOCK_SIZE && mlock2(snapshot->data, snapshot->size, 0) == 0)
 		return 0;
 	return replace_by_copy(snapshot);

@@ -1,24 +1,11 @@
-#include "librpt/librpt.h"
+#include "librpt/librpt_watch.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/xattr.h>
 
-int librpt_watch_slot(int fd, uint32_t *ret)
-{
-	char text[16], *end;
-	ssize_t length = TEMP_FAILURE_RETRY(fgetxattr(fd, "user.rpt.slot", text, sizeof(text) - 1));
-
-	*ret = 0;
-	if (length < 0)
-		return librpt_is_dead(-errno) ? -errno : 0;
-	text[length] = '\0';
-	unsigned long slot = strtoul(text, &end, 10);
-	if (length > 0 && !*end && slot <= UINT32_MAX)
-		*ret = (uint32_t)slot;
-	return 0;
-}
+#include "base/util.h"
 
 static bool is_mount_root(const char *path)
 {
@@ -47,12 +34,12 @@ static int map_page(int fd, off_t offset, size_t size, void **ret)
 
 	if (page == MAP_FAILED)
 		return -errno;
-	mlock(page, size); /* as far as RLIMIT_MEMLOCK goes */
+	mlock(page, size); /* fails beyond RLIMIT_MEMLOCK, which is allowed */
 	*ret = page;
 	return 0;
 }
 
-/* Tells whether a word can be had: a mapping would tell with SIGBUS. */
+/* Can this word be read? A mapping of a page that cannot be read would raise SIGBUS. */
 static bool can_read(int fd, off_t place)
 {
 	uint64_t word;
@@ -79,18 +66,11 @@ static int map_words(struct librpt_watch *watch, int fd)
 	return 0;
 }
 
-int librpt_watch_begin(struct librpt_watch *ret, const char *generations, dev_t dev, uint32_t slot)
+int librpt_watch_begin(struct librpt_watch *ret, int fd, dev_t dev, uint32_t slot)
 {
 	_cleanup_(librpt_watch_end) struct librpt_watch watch = { .dev = dev, .slot = slot };
-	_cleanup_close_ int fd = -1;
-	struct stat stat;
 
-	int r = librpt_snapshot_open(generations, &fd, &stat);
-	if (r < 0)
-		return r;
-	if (stat.st_dev != dev)
-		return -EXDEV;
-	r = map_words(&watch, fd);
+	int r = map_words(&watch, fd);
 	if (r < 0)
 		return r;
 	if (librpt_watch_load(watch.first) == LIBRPT_OVER)

@@ -1,4 +1,4 @@
-"""The current bytes of a file on an rptfs mount, from memory: librpt for Python.
+"""The current content of a file on an rptfs mount, mapped into memory: librpt for Python.
 
     import json
     import rpt
@@ -11,14 +11,14 @@
                 flags, seen = json.loads(bytes(value.data)), value
             answer(request, flags)
 
-get() gives the same object for as long as nothing has changed, which costs less than a microsecond
-and no system call; otherwise the current snapshot, complete, of one version, and not copied. It
-works on any other file system as well. rpt.h and rpt_term_open(3) have the details: what happens
-when the mount goes away, what files that are written in place look like.
+While nothing has changed, get() returns the same object, takes less than a microsecond and makes
+no system call. Otherwise it returns the current snapshot: complete, of one version, and not copied.
+It works on any other file system as well. rpt.h and rpt_term_open(3) have the details, such as what
+happens when the mount goes away, and what files look like that are written in place.
 
-Unlike in C, a value that was once got stays good for as long as anything refers to it and its mount
-stands (of the last one: also when it does not), when newer ones have come and when the term was
-closed, and threads may share a Term. get().version is its version.
+Unlike in C, a value stays valid as long as anything refers to it and its mount exists, even when
+there are newer ones or the Term is closed; the last value stays valid without its mount as well.
+Threads may share a Term.
 """
 
 import ctypes
@@ -59,9 +59,9 @@ _librpt = _load()
 class Value:
     """A snapshot.
 
-    data: a read-only memoryview of it. version: what user.rpt.version says, or SIZE-MTIME-INODE.
-    serial: 1, and one more with each other snapshot that the Term has come to. detached: its mount
-    is gone, and this is the last that is known.
+    data: its bytes, a read-only memoryview. version: user.rpt.version, or SIZE-MTIME-INODE without
+    one. serial: 1, then one more with each new snapshot. detached: the mount is gone, and this is
+    its last value.
     """
 
     __slots__ = ("data", "version", "serial", "detached")
@@ -70,7 +70,7 @@ class Value:
         self.data, self.version, self.serial, self.detached = data, version, serial, detached
 
     def as_detached(self, detached):
-        """The same, but for that."""
+        """A copy of this value with another `detached`."""
         return Value(self.data, self.version, self.serial, detached)
 
     def __repr__(self):
@@ -79,7 +79,7 @@ class Value:
 
 
 class Term:
-    """A file, whose current snapshot get() gives. OSError if there is none."""
+    """A file; get() returns its current snapshot. Raises OSError if there is none."""
 
     def __init__(self, path):
         self._path = os.fsencode(os.path.abspath(path))
@@ -87,11 +87,11 @@ class Term:
         self._handle, self._value = self._open(1)
 
     def get(self):
-        """The current Value. OSError where there is none: FileNotFoundError while the term is
-        removed, or expired and hidden."""
+        """Returns the current Value. Raises OSError if there is none: FileNotFoundError while the
+        term is removed, or expired and hidden."""
         with self._lock:
             if self._handle is None:
-                raise ValueError("get() of a Term that is closed")
+                raise ValueError("get() of a closed Term")
             state = _librpt.rpt_term_check(self._handle)
             if state < 0:
                 raise self._error(state)
@@ -120,10 +120,10 @@ class Term:
         except OSError as error:
             if error.errno != errno.ENOTCONN:
                 raise
-            self._value = self._value.as_detached(True)  # its mount is on its way out
+            self._value = self._value.as_detached(True)  # its mount is about to end
 
     def _open(self, serial):
-        """A handle for each snapshot, which is closed with the last that refers to its memory."""
+        """Opens a handle for one snapshot. It is closed with the last reference to its memory."""
         handle, raw = ctypes.c_void_p(), _Value()
         error = _librpt.rpt_term_open(ctypes.byref(handle), self._path)
         if error:

@@ -1,12 +1,15 @@
 #include "rpt/ask.h"
 
 #include <inttypes.h>
+#include <libsmartcols.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "rpt/session.h"
-#include "rpt/table.h"
+
+#define GAP "  " /* between columns */
 
 static enum ask_exit complain(enum ask_exit code, const struct err *err)
 {
@@ -14,7 +17,7 @@ static enum ask_exit complain(enum ask_exit code, const struct err *err)
 	return code;
 }
 
-/* The request as JSON. A command that does not wait leaves "wait" out. */
+/* Builds the request. "wait" is left out unless it is true. */
 static int make_request(const struct ask *ask, const char *command, json_t **ret, struct err *err)
 {
 	_cleanup_(json_decref_cleanup) json_t *request = json_pack("{s:s}", "command", command);
@@ -26,7 +29,8 @@ static int make_request(const struct ask *ask, const char *command, json_t **ret
 		if (session_term(ask->mount, ask->terms[i], &name, err) < 0)
 			return -1;
 		if (json_array_append_new(terms, json_string(name)) < 0)
-			return err_set(err, ERR_CONFIG, "\"%s\" is no name of a term: not UTF-8",
+			return err_set(err, ERR_CONFIG,
+				       "\"%s\" is not a term: its name is not UTF-8",
 				       ask->terms[i]);
 	}
 	if (!request || !terms || (ask->n_terms && json_object_set(request, "terms", terms) < 0) ||
@@ -36,7 +40,7 @@ static int make_request(const struct ask *ask, const char *command, json_t **ret
 	return 0;
 }
 
-/* Says what is wrong, if anything is. */
+/* Connects and sends the request. Prints an error. */
 static enum ask_exit start(const struct ask *ask, const char *command, bool waits,
 			   struct session **ret)
 {
@@ -53,7 +57,7 @@ static enum ask_exit start(const struct ask *ask, const char *command, bool wait
 	return ASK_OK;
 }
 
-/* The next line of an answer that is not over yet. Says what is wrong, if anything is. */
+/* Reads the next line of the answer; there must be one. Prints an error. */
 static enum ask_exit next(const struct ask *ask, struct session *session, json_t **ret)
 {
 	_cleanup_free_ char *line = NULL;
@@ -68,12 +72,25 @@ static enum ask_exit next(const struct ask *ask, struct session *session, json_t
 	case SESSION_REFUSED:
 		return complain(ASK_NO, &err);
 	case SESSION_END:
-		err_set(&err, ERR_UNREACHABLE, "rptfs ended before it had answered");
+		err_set(&err, ERR_UNREACHABLE, "rptfs ended before it answered");
 		return complain(ASK_TROUBLE, &err);
 	case SESSION_FAILED:
 		return complain(ASK_TROUBLE, &err);
 	}
 	return ASK_TROUBLE;
+}
+
+/* Control characters (C0, DEL, C1; UTF-8) become '?': a terminal might obey them. */
+static void put_text(const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+			putchar('?');
+			c++;
+		} else {
+			putchar(*c < 0x20 || *c == 0x7f ? '?' : *c);
+		}
+	}
 }
 
 /* "12s", "4m10s", "3h20m", "5d1h". */
@@ -103,7 +120,7 @@ static const char *size_text(uint64_t bytes, char ret[CLOCK_HUMAN_SIZE])
 	return ret;
 }
 
-/* A member of the term that holds a time; false if it is null. */
+/* Reads a member of the term that holds a time; false if it is null. */
 static bool time_member(const json_t *term, const char *key, int64_t *ret_ms)
 {
 	const char *text = json_string_value(json_object_get(term, key));
@@ -118,7 +135,7 @@ static bool time_member(const json_t *term, const char *key, int64_t *ret_ms)
 	return true;
 }
 
-/* Time since then (or until then), in words. */
+/* The time since then. */
 static char *since_cell(const json_t *term, const char *key, int64_t now_ms, const char *suffix)
 {
 	char human[CLOCK_HUMAN_SIZE];
@@ -131,6 +148,51 @@ static char *since_cell(const json_t *term, const char *key, int64_t now_ms, con
 	if (asprintf(&cell, "%s%s", seconds_text(ms, human), suffix) < 0)
 		return NULL;
 	return cell;
+}
+
+static char *text_cell(const json_t *term, const char *key)
+{
+	const char *text = json_string_value(json_object_get(term, key));
+
+	return strdup(text ? text : "-");
+}
+
+static char *name_cell(const json_t *term, int64_t now_ms)
+{
+	(void)now_ms;
+	return text_cell(term, "name");
+}
+
+static char *state_cell(const json_t *term, int64_t now_ms)
+{
+	(void)now_ms;
+	return text_cell(term, "state");
+}
+
+static char *version_cell(const json_t *term, int64_t now_ms)
+{
+	(void)now_ms;
+	return text_cell(term, "version");
+}
+
+static char *size_cell(const json_t *term, int64_t now_ms)
+{
+	const json_t *size = json_object_get(term, "size");
+	char human[CLOCK_HUMAN_SIZE];
+
+	(void)now_ms;
+	return strdup(json_is_integer(size) ? size_text((uint64_t)json_integer_value(size), human)
+					    : "-");
+}
+
+static char *age_cell(const json_t *term, int64_t now_ms)
+{
+	return since_cell(term, "fetched_at", now_ms, "");
+}
+
+static char *checked_cell(const json_t *term, int64_t now_ms)
+{
+	return since_cell(term, "checked_at", now_ms, " ago");
 }
 
 static char *next_cell(const json_t *term, int64_t now_ms)
@@ -148,24 +210,8 @@ static char *next_cell(const json_t *term, int64_t now_ms)
 	return cell;
 }
 
-static char *text_cell(const json_t *term, const char *key)
-{
-	const char *text = json_string_value(json_object_get(term, key));
-
-	return strdup(text ? text : "-");
-}
-
-static char *size_cell(const json_t *term)
-{
-	const json_t *size = json_object_get(term, "size");
-	char human[CLOCK_HUMAN_SIZE];
-
-	return strdup(json_is_integer(size) ? size_text((uint64_t)json_integer_value(size), human)
-					    : "-");
-}
-
-/* "unreachable: GET https://…: timed out (3 failures)", or nothing. */
-static char *error_cell(const json_t *term)
+/* "unreachable: GET https://…: timed out (3 failures)", or "". */
+static char *error_cell(const json_t *term, int64_t now_ms)
 {
 	const json_t *error = json_object_get(term, "last_error");
 	const char *kind = json_string_value(json_object_get(error, "kind"));
@@ -173,6 +219,7 @@ static char *error_cell(const json_t *term)
 	json_int_t failures = json_integer_value(json_object_get(term, "failures"));
 	char *cell = NULL;
 
+	(void)now_ms;
 	if (!kind || !message)
 		return strdup("");
 	if (asprintf(&cell, "%s: %s (%lld failure%s)", kind, message, (long long)failures,
@@ -181,45 +228,92 @@ static char *error_cell(const json_t *term)
 	return cell;
 }
 
-static const struct table_column status_columns[] = {
-	{ .head = "TERM", .min_width = 12 },
-	{ .head = "STATE" },
-	{ .head = "VERSION", .max_width = 24, .min_width = 8 },
-	{ .head = "SIZE", .right = true },
-	{ .head = "AGE", .right = true },
-	{ .head = "CHECKED", .right = true },
-	{ .head = "NEXT", .right = true },
-	{ .head = "ERROR" },
+static const struct status_column {
+	const char *head;
+	int flags;					   /* SCOLS_FL_… */
+	char *(*cell)(const json_t *term, int64_t now_ms); /* malloc'ed; NULL if out of memory */
+} status_columns[] = {
+	{ "TERM", 0, name_cell },
+	{ "STATE", 0, state_cell },
+	{ "VERSION", SCOLS_FL_TRUNC, version_cell }, /* cut off to fit a terminal */
+	{ "SIZE", SCOLS_FL_RIGHT, size_cell },
+	{ "AGE", SCOLS_FL_RIGHT, age_cell },
+	{ "CHECKED", SCOLS_FL_RIGHT, checked_cell },
+	{ "NEXT", SCOLS_FL_RIGHT, next_cell },
+	{ "ERROR", 0, error_cell }, /* the last: left out on a terminal */
 };
 
-#define STATUS_COLUMNS ARRAY_SIZE(status_columns)
+DEFINE_CLEANUP(struct libscols_table, scols_unref_table)
 
-static void fill_row(char **row, const json_t *term, int64_t now_ms)
+static int add_line(struct libscols_table *table, const json_t *term, size_t n_columns,
+		    int64_t now_ms)
 {
-	row[0] = text_cell(term, "name");
-	row[1] = text_cell(term, "state");
-	row[2] = text_cell(term, "version");
-	row[3] = size_cell(term);
-	row[4] = since_cell(term, "fetched_at", now_ms, "");
-	row[5] = since_cell(term, "checked_at", now_ms, " ago");
-	row[6] = next_cell(term, now_ms);
-	row[7] = error_cell(term);
+	struct libscols_line *line = scols_table_new_line(table, NULL);
+
+	if (!line)
+		return -1;
+	for (size_t i = 0; i < n_columns; i++) {
+		char *cell = status_columns[i].cell(term, now_ms);
+
+		if (!cell || scols_line_refer_data(line, i, cell) != 0) {
+			free(cell);
+			return -1;
+		}
+	}
+	return 0;
 }
 
-static void print_status(const json_t *terms)
+/* The table as text, a line per term after the heading. Returns NULL if out of memory. */
+static char *format_status(const json_t *terms, size_t n_columns, int64_t now_ms)
 {
-	size_t n = json_array_size(terms);
-	int64_t now_ms = clock_wall_ms();
-	_cleanup_free_ char **cells = calloc(n * STATUS_COLUMNS + 1, sizeof(*cells));
+	_cleanup_(scols_unref_table_cleanup) struct libscols_table *table = scols_new_table();
+	const json_t *term;
+	char *text = NULL;
+	size_t n;
 
-	if (!cells)
-		return;
-	for (size_t i = 0; i < n; i++)
-		fill_row(cells + i * STATUS_COLUMNS, json_array_get(terms, i), now_ms);
-	table_print(stdout, status_columns, STATUS_COLUMNS, (const char *const *)cells, n,
-		    table_terminal_width(stdout));
-	for (size_t i = 0; i < n * STATUS_COLUMNS; i++)
-		free(cells[i]);
+	if (!table || scols_table_set_column_separator(table, GAP) != 0)
+		return NULL;
+	for (size_t i = 0; i < n_columns; i++) {
+		if (!scols_table_new_column(table, status_columns[i].head, 0,
+					    status_columns[i].flags))
+			return NULL;
+	}
+	json_array_foreach(terms, n, term)
+	{
+		if (add_line(table, term, n_columns, now_ms) < 0)
+			return NULL;
+	}
+	return scols_print_table_to_string(table, &text) == 0 ? text : NULL;
+}
+
+/* On a terminal an error has a line of its own below its term, for the terminal to wrap. */
+static enum ask_exit print_status(const json_t *terms)
+{
+	bool is_terminal = isatty(STDOUT_FILENO);
+	int64_t now_ms = clock_wall_ms();
+	size_t n_columns = ARRAY_SIZE(status_columns) - is_terminal;
+	_cleanup_free_ char *text = format_status(terms, n_columns, now_ms);
+	char *line = text;
+
+	if (!text) {
+		fprintf(stderr, "rpt: status: out of memory\n");
+		return ASK_TROUBLE;
+	}
+	for (size_t i = 0; line && *line; i++) {
+		char *end = strchrnul(line, '\n');
+		_cleanup_free_ char *error = is_terminal && i > 0
+						     ? error_cell(json_array_get(terms, i - 1), 0)
+						     : NULL;
+
+		printf("%.*s\n", (int)(end - line), line);
+		if (error && *error) {
+			fputs("    ", stdout);
+			put_text(error);
+			putchar('\n');
+		}
+		line = *end ? end + 1 : end;
+	}
+	return ASK_OK;
 }
 
 enum ask_exit ask_status(const struct ask *ask)
@@ -231,7 +325,7 @@ enum ask_exit ask_status(const struct ask *ask)
 	if (code == ASK_OK)
 		code = next(ask, session, &document);
 	if (code == ASK_OK && !ask->json)
-		print_status(json_object_get(document, "terms"));
+		code = print_status(json_object_get(document, "terms"));
 	return code;
 }
 
@@ -240,7 +334,7 @@ static const char *text_of(const json_t *object, const char *key)
 	return json_string_value(json_object_get(object, key));
 }
 
-/* One line about one term, at once. */
+/* Prints a line about one term, and flushes it. */
 static void print_outcome(const json_t *object)
 {
 	const char *name = text_of(object, "name");
@@ -251,10 +345,10 @@ static void print_outcome(const json_t *object)
 	printf("%s: %s", name ? name : "?", outcome ? outcome : "?");
 	if (message) {
 		fputs(": ", stdout);
-		table_put(stdout, message);
+		put_text(message);
 	} else if (version && outcome && strcmp(outcome, "updated") == 0) {
 		fputs(" to ", stdout);
-		table_put(stdout, version);
+		put_text(version);
 	}
 	putchar('\n');
 	fflush(stdout);
@@ -295,14 +389,14 @@ enum ask_exit ask_refresh(const struct ask *ask)
 	return code;
 }
 
-/* What a process of the mount runs. */
+/* Prints the version that a process of the mount runs. */
 static void print_process(const json_t *answer, const char *name)
 {
 	const json_t *process = json_object_get(answer, name);
 	const char *version = text_of(process, "version");
 
 	printf("%s: ", name);
-	table_put(stdout, version ? version : "?");
+	put_text(version ? version : "?");
 	printf(", process %lld\n", (long long)json_integer_value(json_object_get(process, "pid")));
 }
 
@@ -318,7 +412,7 @@ enum ask_exit ask_upgrade(const struct ask *ask)
 		return code;
 	const char *previous = text_of(answer, "previous");
 	fputs("upgraded from ", stdout);
-	table_put(stdout, previous ? previous : "?");
+	put_text(previous ? previous : "?");
 	putchar('\n');
 	print_process(answer, "worker");
 	print_process(answer, "keeper");

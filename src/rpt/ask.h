@@ -1,7 +1,7 @@
 /*
- * ask: the commands of rpt, from the request to what people see.
+ * ask: the commands of rpt: send the request, print the answer.
  *
- * Each returns rpt's exit code. What goes wrong is said on standard error.
+ * Each command returns rpt's exit code, and prints errors to standard error.
  */
 #ifndef RPT_ASK_H
 #define RPT_ASK_H
@@ -11,16 +11,16 @@
 
 enum ask_exit {
 	ASK_OK = 0,
-	ASK_NO = 1,	 /* wrong usage; or the mount answered: refused, or an attempt failed */
-	ASK_TROUBLE = 2, /* the mount could not be asked, or the answer not be had */
+	ASK_NO = 1,	 /* wrong usage, refused by the mount, or an update failed */
+	ASK_TROUBLE = 2, /* no mount, no answer, or the answer could not be printed */
 };
 
-/* What the command line says; borrowed. */
+/* The command line; borrowed. */
 struct ask {
 	const char *mount;
-	const char *const *terms; /* n_terms of them; none: all */
+	const char *const *terms; /* n_terms; all terms if 0 */
 	size_t n_terms;
-	bool json; /* the answer's lines as they are */
+	bool json; /* print the answer's lines unchanged */
 	bool wait;
 };
 

@@ -1,5 +1,5 @@
 /*
- * rpt: controls a running mount. Arguments and wiring only; rpt/ask.c does the work.
+ * rpt: controls a running mount. This file parses arguments; rpt/ask.c does the work.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -23,12 +23,13 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "status", "[--json] [TERM...]", "what is served of each term, and how refreshing it goes",
-	  true, false, ask_status },
+	{ "status", "[--json] [TERM...]",
+	  "show what is served of each term, and how its updates go", true, false, ask_status },
 	{ "refresh", "[--wait] [--json] [TERM...]",
-	  "ask the sources now; all terms if none is named", true, true, ask_refresh },
-	{ "upgrade", "[--json]", "go on with the rptfs that is installed now; nobody notices",
-	  false, false, ask_upgrade },
+	  "ask the sources now, of all terms unless some are named", true, true, ask_refresh },
+	{ "upgrade", "[--json]",
+	  "switch to the installed rptfs and the current configuration files", false, false,
+	  ask_upgrade },
 };
 
 static const struct option long_options[] = {
@@ -47,13 +48,12 @@ static void print_help(void)
 		       commands[i].help);
 	printf("\nOptions:\n"
 	       "  -m, --mount DIR  the mount to talk to\n"
-	       "      --json       print the answer as JSON, one object a line\n"
-	       "      --wait       wait until each attempt has ended\n"
+	       "      --json       print the answer as JSON, one object per line\n"
+	       "      --wait       wait until each update has ended\n"
 	       "  -h, --help       show this text\n"
 	       "  -V, --version    show the version\n"
-	       "\nExit code: 0 done, 1 wrong usage, refused, or an attempt failed, 2 the mount "
-	       "could "
-	       "not be asked.\n");
+	       "\nExit code: 0 done; 1 wrong usage, refused, or an update failed; 2 no answer from "
+	       "the mount.\n");
 }
 
 static enum ask_exit usage(const char *problem, const char *what)
@@ -71,8 +71,7 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-/* Fills *ret from the options. Returns true when there is nothing else to do: exit with *ret_code.
- */
+/* Fills *ret from the options. Returns true if the program must exit with *ret_code. */
 static bool take_options(int argc, char **argv, struct ask *ret, enum ask_exit *ret_code)
 {
 	char version[BUILD_VERSION_SIZE];
@@ -106,7 +105,7 @@ static bool take_options(int argc, char **argv, struct ask *ret, enum ask_exit *
 	return false;
 }
 
-/* What was printed may still be lost: a full disk, a closed pipe. */
+/* Printing may have failed: a full disk, a closed pipe. */
 static enum ask_exit finish(enum ask_exit code)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
@@ -125,15 +124,15 @@ int main(int argc, char **argv)
 	if (take_options(argc, argv, &ask, &code))
 		return finish(code);
 	if (optind == argc)
-		return usage("which command?", "");
+		return usage("no command given", "");
 
 	const struct command *command = find_command(argv[optind]);
 	if (!command)
 		return usage("unknown command: ", argv[optind]);
 	if (ask.wait && !command->takes_wait)
-		return usage("--wait means nothing to ", command->name);
+		return usage("--wait is not an option of ", command->name);
 	if (argc > optind + 1 && !command->takes_terms)
-		return usage("no terms are named to ", command->name);
+		return usage("no terms can be given to ", command->name);
 	ask.terms = (const char *const *)argv + optind + 1;
 	ask.n_terms = (size_t)(argc - optind - 1);
 	return finish(command->run(&ask));

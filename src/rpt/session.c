@@ -10,7 +10,7 @@
 #define CONTROL_XATTR "user.rpt.control"
 
 struct session {
-	FILE *in; /* owned; its descriptor is written to as well */
+	FILE *in; /* owned; requests are sent over its descriptor, too */
 };
 
 static int explain_xattr(const char *mount, struct err *err)
@@ -19,22 +19,22 @@ static int explain_xattr(const char *mount, struct err *err)
 	case ENODATA:
 	case ENOTSUP:
 	case ENOSYS:
-		return err_set(err, ERR_NOT_FOUND, "%s is not a mount of rptfs", mount);
+		return err_set(err, ERR_NOT_FOUND, "%s is not an rptfs mount", mount);
 	case ENOTCONN:
 	case ECONNABORTED:
 		return err_set(err, ERR_UNREACHABLE,
-			       "rptfs is not running: %s is left from one that ended; "
+			       "rptfs is not running: %s is the mount of one that ended; "
 			       "\"umount %s\" removes it",
 			       mount, mount);
 	case EACCES:
 	case EPERM:
 		return err_set(err, ERR_DENIED,
-			       "%s: permission denied; is it another user's mount, without "
+			       "%s: permission denied; is it another user's mount without "
 			       "allow_other?",
 			       mount);
 	case ENOENT:
 	case ENOTDIR:
-		return err_set(err, ERR_NOT_FOUND, "%s: there is no such directory", mount);
+		return err_set(err, ERR_NOT_FOUND, "%s: no such directory", mount);
 	default:
 		return err_errno(err, "%s", mount);
 	}
@@ -46,12 +46,13 @@ static int explain_connect(const char *mount, const char *path, struct err *err)
 	case ENOENT:
 	case ECONNREFUSED:
 		return err_set(err, ERR_UNREACHABLE,
-			       "rptfs is not running: nobody answers for %s at %s", mount, path);
+			       "rptfs is not running: no process answers for %s at %s", mount,
+			       path);
 	case EACCES:
 	case EPERM:
 		return err_set(err, ERR_DENIED, "%s: permission denied", path);
 	case EAGAIN:
-		return err_set(err, ERR_BUSY, "%s: too many others are waiting", path);
+		return err_set(err, ERR_BUSY, "%s: too many clients are waiting", path);
 	default:
 		return err_errno(err, "connect to %s", path);
 	}
@@ -65,7 +66,7 @@ int session_new(struct session **ret, const char *mount, struct err *err)
 
 	if (!session)
 		return err_errno(err, "session");
-	/* The value has no NUL; the address was zeroed and keeps one byte for it. */
+	/* The value is not NUL-terminated; the last byte of the zeroed address is. */
 	if (getxattr(mount, CONTROL_XATTR, address.sun_path, sizeof(address.sun_path) - 1) < 0)
 		return explain_xattr(mount, err);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -89,8 +90,8 @@ void session_free(struct session *session)
 	free(session);
 }
 
-/* What of path is behind dir, or NULL. */
-static const char *behind(const char *path, const char *dir)
+/* The part of path after dir, or NULL if path is not below dir. */
+static const char *part_below(const char *path, const char *dir)
 {
 	size_t len = strlen(dir);
 
@@ -109,13 +110,13 @@ int session_term(const char *mount, const char *text, char **ret, struct err *er
 	_cleanup_free_ char *real_path = NULL;
 
 	if (*text == '/' || *text == '.') {
-		name = behind(text, mount);
+		name = part_below(text, mount);
 		real_mount = name ? NULL : realpath(mount, NULL);
 		if (real_mount)
-			name = behind(text, real_mount);
+			name = part_below(text, real_mount);
 		real_path = name ? NULL : realpath(text, NULL);
 		if (real_mount && real_path)
-			name = behind(real_path, real_mount);
+			name = part_below(real_path, real_mount);
 		if (!name)
 			return err_set(err, ERR_CONFIG, "%s is not below %s", text, mount);
 	}
@@ -134,7 +135,7 @@ int session_send(struct session *session, const json_t *request, bool waits, str
 	if (!text)
 		return err_set(err, ERR_INTERNAL, "request: out of memory");
 	size_t len = strlen(text), sent = 0;
-	/* The end of the line takes the place of the NUL. */
+	/* The newline replaces the NUL. */
 	text[len++] = '\n';
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 	if (!waits)
@@ -145,7 +146,7 @@ int session_send(struct session *session, const json_t *request, bool waits, str
 		if (n >= 0)
 			sent += (size_t)n;
 		else if (errno == EPIPE || errno == ECONNRESET)
-			return 0; /* Refused half-way: the answer says why. */
+			return 0; /* refused half-way: the answer has the reason */
 		else if (errno != EINTR)
 			return err_errno(err, "send the request");
 	}
@@ -174,7 +175,7 @@ enum session_result session_next(struct session *session, char **ret_line, json_
 		return SESSION_END;
 	object = json_loadb(line, (size_t)len, 0, NULL);
 	if (!object)
-		return fail(err, ERR_BAD_DATA, "the answer broke off, or is not JSON");
+		return fail(err, ERR_BAD_DATA, "the answer is incomplete or not JSON");
 	*ret_line = steal_ptr(&line);
 	if (json_unpack(object, "{s:{s:s}}", "error", "message", &message) == 0) {
 		err_set(err, ERR_INTERNAL, "%s", message);

@@ -1,0 +1,92 @@
+#include "control/term_index.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/nearest.h"
+
+struct term_index {
+	const struct term *terms;
+	size_t n_terms;
+	size_t n_aliases;
+	const struct term *by_alias[]; /* the terms that have an alias, sorted by it */
+};
+
+static int compare_aliases(const void *a, const void *b)
+{
+	const struct term *const *left = a, *const *right = b;
+
+	return strcmp((*left)->config->alias, (*right)->config->alias);
+}
+
+int term_index_new(struct term_index **ret, const struct term *terms, size_t n_terms,
+		   struct err *err)
+{
+	size_t n_aliases = 0;
+
+	for (size_t i = 0; i < n_terms; i++)
+		n_aliases += terms[i].config->alias != NULL;
+
+	struct term_index *index = malloc(sizeof(*index) + n_aliases * sizeof(struct term *));
+	if (!index)
+		return err_errno(err, "index of terms");
+	*index = (struct term_index){ .terms = terms, .n_terms = n_terms };
+	for (size_t i = 0; i < n_terms; i++) {
+		if (terms[i].config->alias)
+			index->by_alias[index->n_aliases++] = &terms[i];
+	}
+	qsort(index->by_alias, index->n_aliases, sizeof(struct term *), compare_aliases);
+	*ret = index;
+	return 0;
+}
+
+void term_index_free(struct term_index *index)
+{
+	free(index);
+}
+
+static int compare_to_name(const void *text, const void *term)
+{
+	return strcmp(text, ((const struct term *)term)->config->name);
+}
+
+static int compare_to_alias(const void *text, const void *place)
+{
+	return strcmp(text, (*(const struct term *const *)place)->config->alias);
+}
+
+static const char *nearest_to(const struct term_index *index, const char *text)
+{
+	struct nearest nearest = NEAREST_INIT(text);
+
+	for (size_t i = 0; i < index->n_terms; i++)
+		nearest_consider(&nearest, index->terms[i].config->name);
+	for (size_t i = 0; i < index->n_aliases; i++)
+		nearest_consider(&nearest, index->by_alias[i]->config->alias);
+	return nearest.found;
+}
+
+int term_index_find(const struct term_index *index, const char *text, size_t *ret, struct err *err)
+{
+	const struct term *term = NULL;
+	const struct term *const *place = NULL;
+
+	if (index->n_terms > 0)
+		term = bsearch(text, index->terms, index->n_terms, sizeof(*index->terms),
+			       compare_to_name);
+	if (!term && index->n_aliases > 0)
+		place = bsearch(text, index->by_alias, index->n_aliases, sizeof(struct term *),
+				compare_to_alias);
+	if (place)
+		term = *place;
+	if (term) {
+		*ret = (size_t)(term - index->terms);
+		return 0;
+	}
+
+	const char *nearest = nearest_to(index, text);
+	if (nearest)
+		return err_set(err, ERR_NOT_FOUND, "there is no term \"%s\"; did you mean \"%s\"?",
+			       text, nearest);
+	return err_set(err, ERR_NOT_FOUND, "there is no term \"%s\"", text);
+}
