@@ -311,7 +311,7 @@ def unless_sanitized(build):
 
 def test_nothing_but_the_interface_is_exported(build):
     unless_sanitized(build)
-    library = os.path.join(build.dir, "src", "client", "librpt.so.0")
+    library = os.path.join(build.dir, "src", "librpt", "librpt.so.0")
     listed = subprocess.run(
         ["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True
     )
@@ -363,8 +363,8 @@ def test_the_example_is_built_from_what_is_installed(build, directory, link):
 def rpt(build):
     """The module, with this build's library; sanitizers do not go into a Python that has none."""
     unless_sanitized(build)
-    ctypes.CDLL(os.path.join(build.dir, "src", "client", "librpt.so.0"))  # found by its name now
-    path = os.path.join(TOP, "src", "client", "rpt.py")
+    ctypes.CDLL(os.path.join(build.dir, "src", "librpt", "librpt.so.0"))  # found by its name now
+    path = os.path.join(TOP, "src", "librpt", "rpt.py")
     spec = importlib.util.spec_from_file_location("rpt", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
