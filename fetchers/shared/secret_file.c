@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/files.h"
-#include "base/read.h"
+#include "base/read_full.h"
 #include "base/secret.h"
 #include "base/util.h"
 

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/read.h"
+#include "base/read_full.h"
 #include "base/util.h"
 #include "base/helper.h"
 

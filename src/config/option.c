@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "base/digest.h"
-#include "base/nearest.h"
+#include "base/nearest_name.h"
 #include "base/util.h"
 
 /* A value that was set. Most options of most terms are not: those take no memory. */

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/nearest.h"
+#include "base/nearest_name.h"
 
 struct term_index {
 	const struct term *terms;

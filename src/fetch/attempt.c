@@ -12,7 +12,7 @@
 void update_state_void(struct update_state *state)
 {
 	for (size_t i = 0; i < state->config->n_sources; i++)
-		memory_void(&state->memories[i]);
+		source_memory_void(&state->memories[i]);
 	free(state->confirm);
 	state->confirm = NULL;
 }
@@ -37,16 +37,16 @@ static struct source_memory *memory_of(const struct attempt *a)
 static void record(struct attempt *a, enum memory_meaning meaning, const char *token,
 		   const char *reason)
 {
-	memory_record(memory_of(a), a->env->store, a->state->config, a->source, meaning, token,
-		      reason);
+	source_memory_record(memory_of(a), a->env->store, a->state->config, a->source, meaning,
+			     token, reason);
 }
 
 static enum step fail(struct attempt *a, const struct err *err, enum step step)
 {
 	if (err->kind == ERR_CANCELED || cancel_requested(a->env->cancel))
 		return STEP_CANCELED;
-	failures_add(&a->failures, attempt_source_name(a, a->source), a->state->config->n_sources,
-		     err);
+	source_failures_add(&a->failures, attempt_source_name(a, a->source),
+			    a->state->config->n_sources, err);
 	return step;
 }
 
@@ -78,7 +78,7 @@ static const char *known_token(const struct attempt *a)
 	/* The answer that decides on going back has to bring the bytes. */
 	if (a->source == 0 && memory->meaning == MEMORY_OLDER && confirm &&
 	    confirm->answers == FORWARD_CONFIRM_ANSWERS - 1 &&
-	    forward_is_time(confirm, clock_boot_ms()))
+	    forward_only_is_time(confirm, clock_boot_ms()))
 		return NULL;
 	return memory->token;
 }
@@ -105,9 +105,10 @@ static void explain_older(struct attempt *a, const char *version, enum forward_v
 	version = version_display(version, shown);
 	if (verdict == FORWARD_CONFIRM)
 		err_set(err, ERR_BAD_DATA, "version %.128s %s; %u of %d answers agree", version,
-			forward_reason(verdict), answers, FORWARD_CONFIRM_ANSWERS);
+			forward_only_reason(verdict), answers, FORWARD_CONFIRM_ANSWERS);
 	else
-		err_set(err, ERR_BAD_DATA, "version %.128s %s", version, forward_reason(verdict));
+		err_set(err, ERR_BAD_DATA, "version %.128s %s", version,
+			forward_only_reason(verdict));
 }
 
 /* FETCH_UNCHANGED: the answer is what memory says about the token. */
@@ -127,7 +128,7 @@ static enum step take_unchanged(struct attempt *a)
 		return fail(a, &err, STEP_END);
 	case MEMORY_OLDER:
 		if (a->source == 0 && confirm) {
-			forward_agree(confirm, confirm->sha256, clock_boot_ms());
+			forward_only_agree(confirm, confirm->sha256, clock_boot_ms());
 			explain_older(a, memory->token, FORWARD_CONFIRM, &err);
 			a->advice.confirm_in_ms = FORWARD_CONFIRM_MS;
 		} else {
@@ -164,7 +165,7 @@ static enum step take_same(struct attempt *a, const char *token, int64_t order_k
 	if (*token && !is_known && !is_kept &&
 	    store_set_token(a->env->store, state->config->name, token, source_of(a)->fingerprint,
 			    &err) < 0)
-		memory_set(memory, MEMORY_NOTHING, NULL, NULL);
+		source_memory_set(memory, MEMORY_NOTHING, NULL, NULL);
 	return STEP_UNCHANGED;
 }
 
@@ -186,7 +187,7 @@ static bool is_confirmed(struct attempt *a, const uint8_t sha256[DIGEST_SIZE])
 
 	if (!state->confirm)
 		state->confirm = calloc(1, sizeof(*state->confirm));
-	return state->confirm && forward_agree(state->confirm, sha256, clock_boot_ms());
+	return state->confirm && forward_only_agree(state->confirm, sha256, clock_boot_ms());
 }
 
 static enum step publish(struct attempt *a, struct store_writer *writer, const struct fetched *f,
@@ -254,7 +255,7 @@ static enum step take_body(struct attempt *a, struct sink *sink, const struct fe
 		/* Order keys of a source that is no longer configured restrain nobody but
 		 * fallbacks. */
 		bool is_free = state->is_stranger && a->source == 0;
-		enum forward_verdict verdict = forward_judge(
+		enum forward_verdict verdict = forward_only_judge(
 			state->config, a->source, is_free ? FETCHED_UNKNOWN : state->order_key,
 			order_key);
 

@@ -20,9 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fetch/failures.h"
-#include "fetch/forward.h"
-#include "fetch/memory.h"
+#include "fetch/source_failures.h"
+#include "fetch/forward_only.h"
+#include "fetch/source_memory.h"
 #include "fetch/update.h"
 
 struct update_state {
@@ -52,7 +52,7 @@ struct attempt {
 	struct update_advice advice;
 	char version[VERSION_SIZE]; /* for people: what the source calls its bytes */
 	uint64_t bytes;		    /* of the published snapshot; 0 if none was */
-	struct failures failures;
+	struct source_failures failures;
 };
 
 enum step { STEP_UPDATED, STEP_UNCHANGED, STEP_NEXT, STEP_END, STEP_CANCELED };

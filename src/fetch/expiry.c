@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "fetch/due.h"
+#include "fetch/due_heap.h"
 
 struct candidate {
 	struct term *term; /* borrowed */
@@ -19,7 +19,7 @@ struct expiry {
 	struct expiry_setup setup;
 	struct candidate *candidates; /* owned; the thread's, as the heap */
 	size_t n_candidates;
-	struct due due;
+	struct due_heap due;
 	int timer; /* owned; a timerfd, set to when the first one is due */
 	pthread_t thread;
 	bool is_started;
@@ -81,7 +81,7 @@ static void look_at_due(struct expiry *expiry)
 {
 	struct due_item *first;
 
-	while ((first = due_first(&expiry->due)) && first->at_ms <= clock_boot_ms() &&
+	while ((first = due_heap_first(&expiry->due)) && first->at_ms <= clock_boot_ms() &&
 	       !cancel_requested(expiry->setup.cancel)) {
 		struct candidate *candidate = container_of(first, struct candidate, due);
 		struct term *term = candidate->term;
@@ -91,13 +91,13 @@ static void look_at_due(struct expiry *expiry)
 		/* Whatever is confirmed from now on is not due before that. */
 		int64_t latest_ms = clock_boot_ms() + term->config->max_stale_ms;
 		int64_t at_ms = term_expires_at(term);
-		due_put(&expiry->due, first, at_ms < latest_ms ? at_ms : latest_ms);
+		due_heap_put(&expiry->due, first, at_ms < latest_ms ? at_ms : latest_ms);
 	}
 }
 
 static void arm(struct expiry *expiry)
 {
-	int64_t at_ms = due_first(&expiry->due)->at_ms;
+	int64_t at_ms = due_heap_first(&expiry->due)->at_ms;
 	struct itimerspec when = { .it_value = { .tv_nsec = 1 } };
 
 	/* What was due before the machine was booted is due at once. */
@@ -142,14 +142,14 @@ static int add_candidates(struct expiry *expiry, struct err *err)
 	expiry->candidates = calloc(n, sizeof(*expiry->candidates));
 	if (!expiry->candidates)
 		return err_set(err, ERR_INTERNAL, "expiry: out of memory");
-	if (due_init(&expiry->due, n, err) < 0)
+	if (due_heap_init(&expiry->due, n, err) < 0)
 		return -1;
 	for (size_t i = 0; i < setup->n_terms; i++) {
 		if (!setup->terms[i].config->max_stale_ms)
 			continue;
 		struct candidate *candidate = &expiry->candidates[expiry->n_candidates++];
 		*candidate = (struct candidate){ &setup->terms[i], { .place = DUE_NOWHERE } };
-		due_put(&expiry->due, &candidate->due, clock_boot_ms());
+		due_heap_put(&expiry->due, &candidate->due, clock_boot_ms());
 	}
 	return 0;
 }
@@ -187,7 +187,7 @@ void expiry_free(struct expiry *expiry)
 		return;
 	if (expiry->is_started)
 		pthread_join(expiry->thread, NULL);
-	due_release(&expiry->due);
+	due_heap_release(&expiry->due);
 	free(expiry->candidates);
 	close_cleanup(&expiry->timer);
 	pthread_cond_destroy(&expiry->hidden);

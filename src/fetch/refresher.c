@@ -28,7 +28,7 @@ uint64_t refresher_random(struct refresher *refresher)
 
 void refresher_arm(struct refresher *refresher)
 {
-	const struct due_item *first = due_first(&refresher->due);
+	const struct due_item *first = due_heap_first(&refresher->due);
 	int64_t at_ms = first ? first->at_ms : INT64_MAX;
 	struct itimerspec when = { .it_value = { 0, 0 } };
 
@@ -63,7 +63,7 @@ static void leave(void *arg, const char *name)
 	struct origin_waiter *next = origin ? origin_leave(refresher->origins, origin) : NULL;
 
 	if (next)
-		pool_submit(refresher->pool, &container_of(next, struct entry, waiter)->job);
+		thread_pool_submit(refresher->pool, &container_of(next, struct entry, waiter)->job);
 }
 
 /* update_env's publish(). */
@@ -81,10 +81,10 @@ static struct entry *take_due(struct refresher *refresher)
 	struct entry *entry = NULL;
 
 	pthread_mutex_lock(&refresher->lock);
-	struct due_item *first = due_first(&refresher->due);
+	struct due_item *first = due_heap_first(&refresher->due);
 	if (first && first->at_ms <= clock_boot_ms()) {
 		entry = container_of(first, struct entry, due);
-		due_remove(&refresher->due, first);
+		due_heap_remove(&refresher->due, first);
 		entry->phase = PHASE_WAITING;
 	} else {
 		refresher->armed_ms = INT64_MAX;
@@ -102,7 +102,7 @@ static void submit_due(struct refresher *refresher)
 	while ((entry = take_due(refresher))) {
 		if (!entry->origin ||
 		    origin_enter_or_wait(refresher->origins, entry->origin, &entry->waiter))
-			pool_submit(refresher->pool, &entry->job);
+			thread_pool_submit(refresher->pool, &entry->job);
 	}
 }
 
@@ -234,9 +234,9 @@ static void finish(struct running *running, enum update_outcome outcome)
 		refresher->n_awaited--;
 	}
 	if (entry->is_asked_again)
-		due_put(&refresher->due, &entry->due, clock_boot_ms());
+		due_heap_put(&refresher->due, &entry->due, clock_boot_ms());
 	else if (running->next_ms >= 0)
-		due_put(&refresher->due, &entry->due, running->next_ms);
+		due_heap_put(&refresher->due, &entry->due, running->next_ms);
 	entry->is_asked_again = false;
 	refresher_arm(refresher);
 	pthread_cond_broadcast(&refresher->progress);
@@ -244,7 +244,7 @@ static void finish(struct running *running, enum update_outcome outcome)
 }
 
 /* The pool's run(). */
-static void run(void *arg, struct pool_job *job)
+static void run(void *arg, struct thread_pool_job *job)
 {
 	struct refresher *refresher = arg;
 	struct entry *entry = container_of(job, struct entry, job);
@@ -275,7 +275,7 @@ uint64_t refresher_request(struct refresher *refresher, size_t index)
 	uint64_t ticket = entry->begun + 1;
 	switch (entry->phase) {
 	case PHASE_IDLE:
-		due_put(&refresher->due, &entry->due, clock_boot_ms());
+		due_heap_put(&refresher->due, &entry->due, clock_boot_ms());
 		refresher_arm(refresher);
 		break;
 	case PHASE_WAITING:
@@ -336,7 +336,7 @@ size_t refresher_wait_first(struct refresher *refresher, int64_t deadline_ms)
 
 size_t refresher_threads(struct refresher *refresher)
 {
-	return refresher->pool ? pool_threads(refresher->pool) : 0;
+	return refresher->pool ? thread_pool_threads(refresher->pool) : 0;
 }
 
 /* What tells this machine from others. */
@@ -413,7 +413,7 @@ int refresher_new(struct refresher **ret, const struct refresher_setup *setup, s
 		return err_errno(err, "refresher: timerfd_create");
 	if (getrandom(&refresher->random, sizeof(refresher->random), GRND_NONBLOCK) < 0)
 		refresher->random = (uint64_t)clock_wall_ns();
-	if (due_init(&refresher->due, setup->n_terms, err) < 0)
+	if (due_heap_init(&refresher->due, setup->n_terms, err) < 0)
 		return -1;
 	refresher->entries = calloc(setup->n_terms ? setup->n_terms : 1, sizeof(struct entry));
 	if (!refresher->entries)
@@ -446,7 +446,7 @@ static void plan_first_attempts(struct refresher *refresher)
 			refresher->n_awaited++;
 		}
 		if (delay_ms >= 0)
-			due_put(&refresher->due, &entry->due, now_ms + delay_ms);
+			due_heap_put(&refresher->due, &entry->due, now_ms + delay_ms);
 		pthread_mutex_unlock(&refresher->lock);
 	}
 }
@@ -462,7 +462,7 @@ int refresher_start(struct refresher *refresher, struct err *err)
 	};
 	struct err watch_err = ERR_INIT;
 
-	if (pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0 ||
+	if (thread_pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0 ||
 	    expiry_new(&refresher->expiry, &expiry, err) < 0)
 		return -1;
 	refresher_start_network(refresher);
@@ -491,7 +491,7 @@ void refresher_stop(struct refresher *refresher)
 		pthread_join(refresher->scheduler, NULL);
 	refresher->is_started = false;
 	if (refresher->pool)
-		pool_stop(refresher->pool);
+		thread_pool_stop(refresher->pool);
 	watch_free(steal_ptr(&refresher->watch));
 	expiry_free(steal_ptr(&refresher->expiry));
 	network_free(steal_ptr(&refresher->network));
@@ -505,8 +505,8 @@ void refresher_free(struct refresher *refresher)
 	for (size_t i = 0; refresher->entries && i < refresher->n_terms; i++)
 		update_state_free(refresher->entries[i].state);
 	origins_free(refresher->origins);
-	pool_free(refresher->pool);
-	due_release(&refresher->due);
+	thread_pool_free(refresher->pool);
+	due_heap_release(&refresher->due);
 	free(refresher->entries);
 	close_cleanup(&refresher->timer);
 	pthread_cond_destroy(&refresher->progress);

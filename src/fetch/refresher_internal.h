@@ -9,11 +9,11 @@
 
 #include <pthread.h>
 
-#include "fetch/due.h"
+#include "fetch/due_heap.h"
 #include "fetch/expiry.h"
 #include "fetch/network.h"
-#include "fetch/origins.h"
-#include "fetch/pool.h"
+#include "fetch/origin_places.h"
+#include "fetch/thread_pool.h"
 #include "fetch/refresher.h"
 #include "fetch/watch.h"
 
@@ -29,7 +29,7 @@ enum phase { PHASE_IDLE, PHASE_WAITING, PHASE_RUNNING };
 struct entry {
 	struct update_state *state; /* owned; used by the attempt that runs */
 	struct origin *origin;	    /* of the first source; NULL: none */
-	struct pool_job job;
+	struct thread_pool_job job;
 	struct origin_waiter waiter;
 	struct due_item due; /* guarded by lock */
 	uint32_t share;
@@ -55,13 +55,13 @@ struct refresher {
 	struct term *terms; /* borrowed */
 	size_t n_terms;
 	struct update_env env;
-	struct entry *entries;	 /* owned; one a term */
-	struct origins *origins; /* owned */
-	struct pool *pool;	 /* owned */
-	struct watch *watch;	 /* owned; NULL: nothing is watched */
-	struct expiry *expiry;	 /* owned; NULL: nothing expires */
-	struct network *network; /* owned, the scheduler's; NULL: it is not heard of */
-	struct wake_state wake;	 /* the scheduler's */
+	struct entry *entries;	  /* owned; one a term */
+	struct origins *origins;  /* owned */
+	struct thread_pool *pool; /* owned */
+	struct watch *watch;	  /* owned; NULL: nothing is watched */
+	struct expiry *expiry;	  /* owned; NULL: nothing expires */
+	struct network *network;  /* owned, the scheduler's; NULL: it is not heard of */
+	struct wake_state wake;	  /* the scheduler's */
 	void (*publish)(void *arg, struct term *term, struct snapshot *snapshot);
 	void *publish_arg;
 	int timer; /* owned; a timerfd, set to when the first term is due */
@@ -70,7 +70,7 @@ struct refresher {
 
 	pthread_mutex_t lock;
 	pthread_cond_t progress; /* an attempt has ended, or all do */
-	struct due due;		 /* guarded by lock */
+	struct due_heap due;	 /* guarded by lock */
 	int64_t armed_ms;	 /* guarded by lock; what the timer is set to; INT64_MAX: nothing */
 	uint64_t random;	 /* guarded by lock */
 	size_t n_awaited;	 /* guarded by lock */

@@ -125,7 +125,7 @@ static int64_t ask_soon(struct refresher *refresher, struct entry *entry, struct
 		if (entry->due.place != DUE_NOWHERE && entry->due.at_ms <= at_ms)
 			at_ms = INT64_MAX;
 		else
-			due_put(&refresher->due, &entry->due, at_ms);
+			due_heap_put(&refresher->due, &entry->due, at_ms);
 	}
 	pthread_mutex_unlock(&refresher->lock);
 	return at_ms;
@@ -167,12 +167,12 @@ static struct entry *put_off(struct refresher *refresher, int64_t by_ms, int64_t
 	struct entry *entry = NULL;
 
 	pthread_mutex_lock(&refresher->lock);
-	struct due_item *first = due_first(&refresher->due);
+	struct due_item *first = due_heap_first(&refresher->due);
 	if (first && first->at_ms <= by_ms) {
 		entry = container_of(first, struct entry, due);
 		*ret_at_ms = soon(refresher, &refresher->terms[entry - refresher->entries],
 				  OVERDUE_SPREAD_MS);
-		due_put(&refresher->due, first, *ret_at_ms);
+		due_heap_put(&refresher->due, first, *ret_at_ms);
 	}
 	pthread_mutex_unlock(&refresher->lock);
 	return entry;
@@ -184,7 +184,7 @@ void refresher_spread_overdue(struct refresher *refresher)
 	struct entry *entry;
 
 	pthread_mutex_lock(&refresher->lock);
-	const struct due_item *first = due_first(&refresher->due);
+	const struct due_item *first = due_heap_first(&refresher->due);
 	bool is_overdue = first && now_ms - first->at_ms >= OVERDUE_MS;
 	pthread_mutex_unlock(&refresher->lock);
 	if (!is_overdue)

@@ -40,8 +40,8 @@ int update_state_new(struct update_state **ret, const struct term_config *config
 	for (size_t i = 0; i < n; i++) {
 		bool is_its = state->is_stranger && config->sources[i].fingerprint == fingerprint;
 
-		if (memory_load(&state->memories[i], store, config, i, is_its ? token : NULL, err) <
-		    0)
+		if (source_memory_load(&state->memories[i], store, config, i, is_its ? token : NULL,
+				       err) < 0)
 			return -1;
 		if (is_its) {
 			state->is_stranger = false;
@@ -57,7 +57,7 @@ void update_state_free(struct update_state *state)
 	if (!state)
 		return;
 	for (size_t i = 0; i < state->config->n_sources; i++)
-		memory_release(&state->memories[i]);
+		source_memory_release(&state->memories[i]);
 	free(state->confirm);
 	free(state);
 }
@@ -193,7 +193,7 @@ static bool remove_if_gone(struct attempt *a, struct err *err)
 	const struct term_config *config = a->state->config;
 
 	if (config->on_delete != ON_DELETE_REMOVE || !a->current ||
-	    !failures_mean_gone(&a->failures))
+	    !source_failures_mean_gone(&a->failures))
 		return false;
 	if (store_remove_current(a->env->store, config->name, err) < 0)
 		return false;
@@ -237,7 +237,7 @@ enum update_outcome update_run(struct update_state *state, struct term *term,
 		step = attempt_source(&a);
 	}
 	if (step == STEP_UNCHANGED && show_hidden(&a, err) < 0) {
-		failures_add(&a.failures, attempt_source_name(&a, a.source), 1, err);
+		source_failures_add(&a.failures, attempt_source_name(&a, a.source), 1, err);
 		step = STEP_END;
 	}
 	if (step == STEP_CANCELED) {
@@ -251,7 +251,7 @@ enum update_outcome update_run(struct update_state *state, struct term *term,
 		succeed(&a, outcome, before, next_in_ms(next_arg, outcome, ERR_NONE, &a.advice));
 		return outcome;
 	}
-	failures_set(&a.failures, err);
+	source_failures_set(&a.failures, err);
 	bool is_removed = remove_if_gone(&a, err);
 	int64_t next_ms = next_in_ms(next_arg, UPDATE_FAILED,
 				     err->kind == ERR_INTERNAL ? err->kind : a.failures.plan_kind,

@@ -6,7 +6,7 @@
 #include "base/secret.h"
 #include "base/util.h"
 #include "fake_fetcher.h"
-#include "fetch/pipeline.h"
+#include "fetch/sink.h"
 #include "fetchers/registry.h"
 #include "fetchers/shared/base64.h"
 #include "fetchers/shared/media_type.h"

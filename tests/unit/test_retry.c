@@ -1,9 +1,9 @@
 /* retry, due, forward, failures: the pure parts of refreshing. */
 #include "base/util.h"
 
-#include "fetch/due.h"
-#include "fetch/failures.h"
-#include "fetch/forward.h"
+#include "fetch/due_heap.h"
+#include "fetch/source_failures.h"
+#include "fetch/forward_only.h"
 #include "fetch/retry.h"
 #include "tap.h"
 
@@ -113,49 +113,49 @@ static void test_due(void)
 {
 	struct due_item items[64];
 	struct err err = ERR_INIT;
-	struct due due;
+	struct due_heap due;
 	int64_t last = -1;
 	unsigned taken = 0;
 
-	ok(due_init(&due, 64, &err) == 0, "due_init");
-	ok(!due_first(&due), "nothing is due");
+	ok(due_heap_init(&due, 64, &err) == 0, "due_heap_init");
+	ok(!due_heap_first(&due), "nothing is due");
 	for (uint32_t i = 0; i < 64; i++) {
 		items[i].place = DUE_NOWHERE;
-		due_put(&due, &items[i], (i * 37) % 64);
+		due_heap_put(&due, &items[i], (i * 37) % 64);
 	}
 	for (uint32_t i = 0; i < 64; i += 2)
-		due_put(&due, &items[i], 1000 - items[i].at_ms);
+		due_heap_put(&due, &items[i], 1000 - items[i].at_ms);
 	for (uint32_t i = 0; i < 64; i += 5)
-		due_remove(&due, &items[i]);
-	due_remove(&due, &items[0]);
+		due_heap_remove(&due, &items[i]);
+	due_heap_remove(&due, &items[0]);
 	bool in_order = true;
-	for (struct due_item *item; (item = due_first(&due)); taken++) {
+	for (struct due_item *item; (item = due_heap_first(&due)); taken++) {
 		in_order &= item->at_ms >= last;
 		last = item->at_ms;
-		due_remove(&due, item);
+		due_heap_remove(&due, item);
 	}
 	ok(in_order, "earliest first, after moves and removals");
 	is_int(taken, 64 - 13, "each once");
-	due_release(&due);
+	due_heap_release(&due);
 }
 
 static void test_forward(void)
 {
 	struct term_config config = { .failover = FAILOVER_NEWER };
 
-	is_int(forward_judge(&config, 0, 200, 100), FORWARD_TAKE, "the authority is believed");
-	is_int(forward_judge(&config, 1, 100, 200), FORWARD_TAKE, "a fallback that is newer");
-	is_int(forward_judge(&config, 1, 100, 100), FORWARD_NOT_NEWER, "not if it is equal");
-	is_int(forward_judge(&config, 1, 100, -1), FORWARD_UNPROVEN, "nor without a key");
-	is_int(forward_judge(&config, 1, -1, 100), FORWARD_UNPROVEN, "on either side");
+	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_TAKE, "the authority is believed");
+	is_int(forward_only_judge(&config, 1, 100, 200), FORWARD_TAKE, "a fallback that is newer");
+	is_int(forward_only_judge(&config, 1, 100, 100), FORWARD_NOT_NEWER, "not if it is equal");
+	is_int(forward_only_judge(&config, 1, 100, -1), FORWARD_UNPROVEN, "nor without a key");
+	is_int(forward_only_judge(&config, 1, -1, 100), FORWARD_UNPROVEN, "on either side");
 	config.failover = FAILOVER_ANY;
-	is_int(forward_judge(&config, 1, 100, 50), FORWARD_TAKE, "failover = any lifts that");
+	is_int(forward_only_judge(&config, 1, 100, 50), FORWARD_TAKE, "failover = any lifts that");
 	config.backwards = BACKWARDS_REFUSE;
-	is_int(forward_judge(&config, 0, 200, 100), FORWARD_REFUSED, "backwards = refuse");
-	is_int(forward_judge(&config, 0, 200, 200), FORWARD_TAKE, "equal is not backwards");
-	is_int(forward_judge(&config, 0, 200, -1), FORWARD_TAKE, "unknown neither");
+	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_REFUSED, "backwards = refuse");
+	is_int(forward_only_judge(&config, 0, 200, 200), FORWARD_TAKE, "equal is not backwards");
+	is_int(forward_only_judge(&config, 0, 200, -1), FORWARD_TAKE, "unknown neither");
 	config.backwards = BACKWARDS_CONFIRM;
-	is_int(forward_judge(&config, 0, 200, 100), FORWARD_CONFIRM, "backwards = confirm");
+	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_CONFIRM, "backwards = confirm");
 }
 
 static void test_confirm(void)
@@ -163,43 +163,45 @@ static void test_confirm(void)
 	struct forward_confirm confirm = { .answers = 0 };
 	uint8_t a[DIGEST_SIZE] = { 1 }, b[DIGEST_SIZE] = { 2 };
 
-	ok(!forward_agree(&confirm, a, 0), "one answer is not enough");
-	ok(!forward_agree(&confirm, a, 9999), "one too soon");
+	ok(!forward_only_agree(&confirm, a, 0), "one answer is not enough");
+	ok(!forward_only_agree(&confirm, a, 9999), "one too soon");
 	is_int(confirm.answers, 1, "is not counted");
-	ok(!forward_agree(&confirm, a, 10000), "two are not enough");
-	ok(!forward_agree(&confirm, b, 20000), "one that disagrees");
+	ok(!forward_only_agree(&confirm, a, 10000), "two are not enough");
+	ok(!forward_only_agree(&confirm, b, 20000), "one that disagrees");
 	is_int(confirm.answers, 1, "starts over");
-	ok(!forward_agree(&confirm, b, 30000), "two");
-	ok(!forward_is_time(&confirm, 39999) && forward_is_time(&confirm, 40000), "10 s apart");
-	ok(forward_agree(&confirm, b, 40000), "three agree");
+	ok(!forward_only_agree(&confirm, b, 30000), "two");
+	ok(!forward_only_is_time(&confirm, 39999) && forward_only_is_time(&confirm, 40000),
+	   "10 s apart");
+	ok(forward_only_agree(&confirm, b, 40000), "three agree");
 }
 
-static void add(struct failures *failures, const char *name, enum err_kind kind, const char *text)
+static void add(struct source_failures *failures, const char *name, enum err_kind kind,
+		const char *text)
 {
 	struct err err = ERR_INIT;
 
 	err_set(&err, kind, "%s", text);
-	failures_add(failures, name, 3, &err);
+	source_failures_add(failures, name, 3, &err);
 }
 
 static void test_failures(void)
 {
-	struct failures failures = { .n = 0 };
+	struct source_failures failures = { .n = 0 };
 	struct err err = ERR_INIT;
 	char longest[ERR_MSG_SIZE];
 
 	add(&failures, "http://a/", ERR_NOT_FOUND, "GET http://a/: 404");
-	ok(failures_mean_gone(&failures), "404 of the authority: gone");
+	ok(source_failures_mean_gone(&failures), "404 of the authority: gone");
 	add(&failures, "/b", ERR_UNREACHABLE, "timeout");
-	ok(failures_mean_gone(&failures), "who does not answer does not count");
-	failures_set(&failures, &err);
+	ok(source_failures_mean_gone(&failures), "who does not answer does not count");
+	source_failures_set(&failures, &err);
 	is_str(err.msg, "GET http://a/: 404; /b: timeout", "each source is named once");
 	is_int(err.kind, ERR_NOT_FOUND, "the kind is the authority's");
 	is_int(failures.plan_kind, ERR_UNREACHABLE, "what passes is asked again sooner");
 	add(&failures, "/c", ERR_DENIED, "no");
-	ok(!failures_mean_gone(&failures), "another answer: not gone");
+	ok(!source_failures_mean_gone(&failures), "another answer: not gone");
 
-	failures = (struct failures){ .n = 0 };
+	failures = (struct source_failures){ .n = 0 };
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	for (int i = 0; i < 3; i++)

@@ -3,8 +3,8 @@
 
 #include "base/util.h"
 #include "fake_fetcher.h"
-#include "fetch/forward.h"
-#include "fetch/pipeline.h"
+#include "fetch/forward_only.h"
+#include "fetch/sink.h"
 #include "load_term.h"
 
 #define SOURCES 3
@@ -545,9 +545,9 @@ static void test_lost(void)
 static void test_keep_is_bounded(void)
 {
 	struct temp_store temp = { .store = NULL };
-	struct sink *sinks[PIPELINE_KEEP_MAX_SINKS + 1] = { NULL };
+	struct sink *sinks[SINK_KEEP_MAX_SINKS + 1] = { NULL };
 	struct err err = ERR_INIT;
-	static char bytes[PIPELINE_KEEP_MIN_BYTES];
+	static char bytes[SINK_KEEP_MIN_BYTES];
 	unsigned kept = 0;
 
 	temp_store_open(&temp);
@@ -558,12 +558,12 @@ static void test_keep_is_bounded(void)
 		sink_write(sinks[i], bytes, sizeof(bytes), &err);
 		kept += sink_keep(sinks[i]);
 	}
-	is_int(kept, PIPELINE_KEEP_MAX_SINKS, "unfinished downloads are bounded in number");
+	is_int(kept, SINK_KEEP_MAX_SINKS, "unfinished downloads are bounded in number");
 	is_int(sink_write(sinks[0], bytes, 1, &err), -1, "max_size holds while bytes arrive");
 	is_int(err.kind, ERR_BAD_DATA, "as bad data");
 	is_int(sink_expect(sinks[0], sizeof(bytes) + 1, &err), -1, "and before");
 	sink_free(sinks[0]);
-	ok(sink_keep(sinks[PIPELINE_KEEP_MAX_SINKS]), "one that is freed makes room");
+	ok(sink_keep(sinks[SINK_KEEP_MAX_SINKS]), "one that is freed makes room");
 	for (size_t i = 1; i < ARRAY_SIZE(sinks); i++)
 		sink_free(sinks[i]);
 	temp_store_remove(&temp);

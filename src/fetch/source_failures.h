@@ -1,18 +1,18 @@
 /*
- * failures: what the sources of one attempt said, put together to one error.
+ * source_failures: what the sources of one attempt said, put together to one error.
  *
  * The text names each source that failed and why, in a bounded way. The kind is the authority's
  * (the first source's); for planning the next attempt a passing failure of any source counts more.
  */
-#ifndef FETCH_FAILURES_H
-#define FETCH_FAILURES_H
+#ifndef FETCH_SOURCE_FAILURES_H
+#define FETCH_SOURCE_FAILURES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
 
-struct failures {
+struct source_failures {
 	unsigned n;
 	enum err_kind first_kind;
 	enum err_kind plan_kind;
@@ -22,13 +22,13 @@ struct failures {
 };
 
 /* source_name: how people write it. n_sources: how many share the room for the text. */
-void failures_add(struct failures *failures, const char *source_name, size_t n_sources,
-		  const struct err *err);
+void source_failures_add(struct source_failures *failures, const char *source_name,
+			 size_t n_sources, const struct err *err);
 
 /* Sets the one error. At least one failure was added. */
-int failures_set(const struct failures *failures, struct err *err);
+int source_failures_set(const struct source_failures *failures, struct err *err);
 
 /* Does nobody who answered have the term, the authority included? */
-bool failures_mean_gone(const struct failures *failures);
+bool source_failures_mean_gone(const struct source_failures *failures);
 
 #endif

@@ -1,12 +1,12 @@
 /*
- * nearest: the known name that somebody probably meant, for "did you mean".
+ * nearest_name: the known name that somebody probably meant, for "did you mean".
  *
  *	struct nearest nearest = NEAREST_INIT(typed);
  *	nearest_consider(&nearest, "flags.json");
  *	if (nearest.found) …
  */
-#ifndef BASE_NEAREST_H
-#define BASE_NEAREST_H
+#ifndef BASE_NEAREST_NAME_H
+#define BASE_NEAREST_NAME_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
-#include "fetch/forward.h"
+#include "fetch/forward_only.h"
 
 #include <string.h>
 
-enum forward_verdict forward_judge(const struct term_config *config, size_t source,
-				   int64_t published_key, int64_t offered_key)
+enum forward_verdict forward_only_judge(const struct term_config *config, size_t source,
+					int64_t published_key, int64_t offered_key)
 {
 	bool both_known = published_key >= 0 && offered_key >= 0;
 
@@ -27,7 +27,7 @@ enum forward_verdict forward_judge(const struct term_config *config, size_t sour
 	return FORWARD_REFUSED;
 }
 
-const char *forward_reason(enum forward_verdict verdict)
+const char *forward_only_reason(enum forward_verdict verdict)
 {
 	switch (verdict) {
 	case FORWARD_TAKE:
@@ -44,17 +44,17 @@ const char *forward_reason(enum forward_verdict verdict)
 	return "";
 }
 
-bool forward_is_time(const struct forward_confirm *confirm, int64_t now_ms)
+bool forward_only_is_time(const struct forward_confirm *confirm, int64_t now_ms)
 {
 	return confirm->answers == 0 || now_ms - confirm->counted_at_ms >= FORWARD_CONFIRM_MS;
 }
 
-bool forward_agree(struct forward_confirm *confirm, const uint8_t sha256[DIGEST_SIZE],
-		   int64_t now_ms)
+bool forward_only_agree(struct forward_confirm *confirm, const uint8_t sha256[DIGEST_SIZE],
+			int64_t now_ms)
 {
 	if (confirm->answers > 0 && memcmp(confirm->sha256, sha256, DIGEST_SIZE) != 0)
 		confirm->answers = 0;
-	if (forward_is_time(confirm, now_ms)) {
+	if (forward_only_is_time(confirm, now_ms)) {
 		memmove(confirm->sha256, sha256, DIGEST_SIZE);
 		confirm->answers++;
 		confirm->counted_at_ms = now_ms;

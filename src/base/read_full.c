@@ -1,4 +1,4 @@
-#include "base/read.h"
+#include "base/read_full.h"
 
 #include <errno.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "fetch/failures.h"
+#include "fetch/source_failures.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static void append(char *text, size_t size, const char *piece)
 	snprintf(text + used, size - used, "%s", piece);
 }
 
-void failures_add(struct failures *failures, const char *source_name, size_t n_sources,
-		  const struct err *err)
+void source_failures_add(struct source_failures *failures, const char *source_name,
+			 size_t n_sources, const struct err *err)
 {
 	size_t share = sizeof(failures->text) / n_sources;
 	size_t end = strlen(failures->text) + (share < TEXT_MIN ? TEXT_MIN : share);
@@ -58,12 +58,12 @@ void failures_add(struct failures *failures, const char *source_name, size_t n_s
 		failures->others_differ = true;
 }
 
-int failures_set(const struct failures *failures, struct err *err)
+int source_failures_set(const struct source_failures *failures, struct err *err)
 {
 	return err_set(err, failures->first_kind, "%s", failures->text);
 }
 
-bool failures_mean_gone(const struct failures *failures)
+bool source_failures_mean_gone(const struct source_failures *failures)
 {
 	return failures->authority_has_none && !failures->others_differ;
 }

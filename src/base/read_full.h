@@ -1,8 +1,8 @@
 /*
- * read: small files, whole.
+ * read_full: small files, whole.
  */
-#ifndef BASE_READ_H
-#define BASE_READ_H
+#ifndef BASE_READ_FULL_H
+#define BASE_READ_FULL_H
 
 #include <stddef.h>
 #include <sys/types.h>

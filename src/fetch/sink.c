@@ -1,4 +1,4 @@
-#include "fetch/pipeline.h"
+#include "fetch/sink.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -109,13 +109,13 @@ bool sink_keep(struct sink *sink)
 {
 	uint64_t bytes = sink_offset(sink, NULL);
 
-	if (!sink->validator || bytes < PIPELINE_KEEP_MIN_BYTES)
+	if (!sink->validator || bytes < SINK_KEEP_MIN_BYTES)
 		return false;
 	unsigned others = atomic_fetch_add(&kept_sinks, 1);
 	uint64_t others_bytes = atomic_fetch_add(&kept_total, bytes);
 	sink->kept_bytes = bytes;
-	if (others < PIPELINE_KEEP_MAX_SINKS &&
-	    (others == 0 || others_bytes + bytes <= PIPELINE_KEEP_TOTAL_BYTES))
+	if (others < SINK_KEEP_MAX_SINKS &&
+	    (others == 0 || others_bytes + bytes <= SINK_KEEP_TOTAL_BYTES))
 		return true;
 	sink_resume(sink);
 	return false;

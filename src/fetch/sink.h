@@ -1,5 +1,5 @@
 /*
- * pipeline: what the bytes of a download pass through on their way to the store.
+ * sink: what the bytes of a download pass through on their way to the store.
  *
  *	fetcher ─► sink_write() ─► limits (max_size, min_size) ─► store_writer (unnamed file,
  *digest)
@@ -9,8 +9,8 @@
  * descriptor and disk space each, so they are bounded for the whole process. One thread at a time
  * uses a sink; the functions that fetchers call are in fetcher.h.
  */
-#ifndef FETCH_PIPELINE_H
-#define FETCH_PIPELINE_H
+#ifndef FETCH_SINK_H
+#define FETCH_SINK_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,9 +21,9 @@
 #include "fetch/fetcher.h"
 #include "store/store.h"
 
-#define PIPELINE_KEEP_MIN_BYTES	  65536 /* less is sooner fetched again */
-#define PIPELINE_KEEP_MAX_SINKS	  32
-#define PIPELINE_KEEP_TOTAL_BYTES (UINT64_C(4) << 30) /* one alone may be larger */
+#define SINK_KEEP_MIN_BYTES   65536 /* less is sooner fetched again */
+#define SINK_KEEP_MAX_SINKS   32
+#define SINK_KEEP_TOTAL_BYTES (UINT64_C(4) << 30) /* one alone may be larger */
 
 /* Costs nothing until the first byte is written. store is borrowed. */
 int sink_new(struct sink **ret, struct store *store, uint64_t min_bytes, uint64_t max_bytes,

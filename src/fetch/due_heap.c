@@ -1,10 +1,10 @@
-#include "fetch/due.h"
+#include "fetch/due_heap.h"
 
 #include <stdbool.h>
 
 #include "base/util.h"
 
-int due_init(struct due *due, size_t n, struct err *err)
+int due_heap_init(struct due_heap *due, size_t n, struct err *err)
 {
 	due->n_items = 0;
 	due->items = n < DUE_NOWHERE ? calloc(n ? n : 1, sizeof(*due->items)) : NULL;
@@ -13,19 +13,19 @@ int due_init(struct due *due, size_t n, struct err *err)
 	return 0;
 }
 
-void due_release(struct due *due)
+void due_heap_release(struct due_heap *due)
 {
 	free(due->items);
 	due->items = NULL;
 }
 
-static void set(struct due *due, uint32_t place, struct due_item *item)
+static void set(struct due_heap *due, uint32_t place, struct due_item *item)
 {
 	due->items[place] = item;
 	item->place = place;
 }
 
-static void settle(struct due *due, struct due_item *item)
+static void settle(struct due_heap *due, struct due_item *item)
 {
 	uint32_t place = item->place;
 
@@ -48,7 +48,7 @@ static void settle(struct due *due, struct due_item *item)
 	set(due, place, item);
 }
 
-void due_put(struct due *due, struct due_item *item, int64_t at_ms)
+void due_heap_put(struct due_heap *due, struct due_item *item, int64_t at_ms)
 {
 	item->at_ms = at_ms;
 	if (item->place == DUE_NOWHERE)
@@ -56,7 +56,7 @@ void due_put(struct due *due, struct due_item *item, int64_t at_ms)
 	settle(due, item);
 }
 
-void due_remove(struct due *due, struct due_item *item)
+void due_heap_remove(struct due_heap *due, struct due_item *item)
 {
 	uint32_t place = item->place;
 
@@ -70,7 +70,7 @@ void due_remove(struct due *due, struct due_item *item)
 	settle(due, last);
 }
 
-struct due_item *due_first(const struct due *due)
+struct due_item *due_heap_first(const struct due_heap *due)
 {
 	return due->n_items ? due->items[0] : NULL;
 }

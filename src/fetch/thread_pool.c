@@ -1,4 +1,4 @@
-#include "fetch/pool.h"
+#include "fetch/thread_pool.h"
 
 #include <limits.h>
 #include <malloc.h>
@@ -22,25 +22,25 @@
 #	define STACK_BYTES (128 * 1024)
 #endif
 
-struct pool {
-	void (*run)(void *arg, struct pool_job *job);
+struct thread_pool {
+	void (*run)(void *arg, struct thread_pool_job *job);
 	void *arg;
 	size_t max_threads;
 
 	pthread_mutex_t lock;
-	pthread_cond_t work;	/* a job waits, or the pool stops */
-	pthread_cond_t ended;	/* a thread has ended */
-	struct pool_job *first; /* guarded by lock */
-	struct pool_job **last; /* guarded by lock; where the next one is linked */
-	size_t n_jobs;		/* guarded by lock; waiting */
-	size_t n_idle;		/* guarded by lock; threads that have no job, or are starting */
-	size_t n_threads;	/* guarded by lock */
-	bool is_stopping;	/* guarded by lock */
+	pthread_cond_t work;	       /* a job waits, or the pool stops */
+	pthread_cond_t ended;	       /* a thread has ended */
+	struct thread_pool_job *first; /* guarded by lock */
+	struct thread_pool_job **last; /* guarded by lock; where the next one is linked */
+	size_t n_jobs;		       /* guarded by lock; waiting */
+	size_t n_idle;	  /* guarded by lock; threads that have no job, or are starting */
+	size_t n_threads; /* guarded by lock */
+	bool is_stopping; /* guarded by lock */
 };
 
 /* Called with the lock held and returns with it. False: nothing came for so long that the thread
  * may end. */
-static bool wait_for_work(struct pool *pool)
+static bool wait_for_work(struct thread_pool *pool)
 {
 	struct timespec until = clock_after(IDLE_MS);
 	int result = 0;
@@ -56,9 +56,9 @@ static bool wait_for_work(struct pool *pool)
 	return pool->is_stopping || pool->first || pool->n_threads == 1;
 }
 
-static struct pool_job *next_job(struct pool *pool)
+static struct thread_pool_job *next_job(struct thread_pool *pool)
 {
-	struct pool_job *job = pool->first;
+	struct thread_pool_job *job = pool->first;
 
 	pool->first = job->next;
 	if (!pool->first)
@@ -69,14 +69,14 @@ static struct pool_job *next_job(struct pool *pool)
 
 static void *thread_main(void *arg)
 {
-	struct pool *pool = arg;
+	struct thread_pool *pool = arg;
 
 	pthread_setname_np(pthread_self(), "update");
 	pthread_mutex_lock(&pool->lock);
 	while (wait_for_work(pool) && !pool->is_stopping) {
 		if (!pool->first)
 			continue;
-		struct pool_job *job = next_job(pool);
+		struct thread_pool_job *job = next_job(pool);
 		pool->n_idle--;
 		pthread_mutex_unlock(&pool->lock);
 		pool->run(pool->arg, job);
@@ -93,7 +93,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct pool *pool)
+static int start_thread(struct thread_pool *pool)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -108,10 +108,10 @@ static int start_thread(struct pool *pool)
 	return result == 0 ? 0 : -1;
 }
 
-int pool_new(struct pool **ret, size_t max_threads, void (*run)(void *arg, struct pool_job *job),
-	     void *arg, struct err *err)
+int thread_pool_new(struct thread_pool **ret, size_t max_threads,
+		    void (*run)(void *arg, struct thread_pool_job *job), void *arg, struct err *err)
 {
-	_cleanup_free_ struct pool *pool = calloc(1, sizeof(*pool));
+	_cleanup_free_ struct thread_pool *pool = calloc(1, sizeof(*pool));
 
 	if (!pool)
 		return err_set(err, ERR_INTERNAL, "update threads: out of memory");
@@ -129,7 +129,7 @@ int pool_new(struct pool **ret, size_t max_threads, void (*run)(void *arg, struc
 	return 0;
 }
 
-void pool_submit(struct pool *pool, struct pool_job *job)
+void thread_pool_submit(struct thread_pool *pool, struct thread_pool_job *job)
 {
 	pthread_mutex_lock(&pool->lock);
 	job->next = NULL;
@@ -157,7 +157,7 @@ void pool_submit(struct pool *pool, struct pool_job *job)
 	}
 }
 
-void pool_stop(struct pool *pool)
+void thread_pool_stop(struct thread_pool *pool)
 {
 	pthread_mutex_lock(&pool->lock);
 	pool->is_stopping = true;
@@ -167,7 +167,7 @@ void pool_stop(struct pool *pool)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-void pool_free(struct pool *pool)
+void thread_pool_free(struct thread_pool *pool)
 {
 	if (!pool)
 		return;
@@ -177,7 +177,7 @@ void pool_free(struct pool *pool)
 	free(pool);
 }
 
-size_t pool_threads(struct pool *pool)
+size_t thread_pool_threads(struct thread_pool *pool)
 {
 	pthread_mutex_lock(&pool->lock);
 	size_t n = pool->n_threads;

@@ -1,4 +1,4 @@
-#include "fetch/origins.h"
+#include "fetch/origin_places.h"
 
 #include <pthread.h>
 #include <string.h>

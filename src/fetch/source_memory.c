@@ -1,4 +1,4 @@
-#include "fetch/memory.h"
+#include "fetch/source_memory.h"
 
 #include <string.h>
 
@@ -12,8 +12,9 @@ static uint64_t refusal_key(const struct term_config *config, size_t source)
 	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f);
 }
 
-int memory_load(struct source_memory *memory, struct store *store, const struct term_config *config,
-		size_t source, const char *token, struct err *err)
+int source_memory_load(struct source_memory *memory, struct store *store,
+		       const struct term_config *config, size_t source, const char *token,
+		       struct err *err)
 {
 	_cleanup_free_ char *refused = NULL;
 	_cleanup_free_ char *reason = NULL;
@@ -23,21 +24,21 @@ int memory_load(struct source_memory *memory, struct store *store, const struct 
 		return -1;
 	/* A refusal is younger: it would have been forgotten with the next good token. */
 	if (refused)
-		memory_set(memory, MEMORY_REFUSED, refused, reason);
+		source_memory_set(memory, MEMORY_REFUSED, refused, reason);
 	else
-		memory_set(memory, MEMORY_CURRENT, token, NULL);
+		source_memory_set(memory, MEMORY_CURRENT, token, NULL);
 	return 0;
 }
 
-void memory_release(struct source_memory *memory)
+void source_memory_release(struct source_memory *memory)
 {
 	free(memory->token);
 	free(memory->reason);
 	sink_free(memory->kept);
 }
 
-void memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
-		const char *reason)
+void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
+		       const char *reason)
 {
 	/* Copied first: the caller may hand back what is remembered. */
 	char *new_token = token && *token ? strdup(token) : NULL;
@@ -50,15 +51,15 @@ void memory_set(struct source_memory *memory, enum memory_meaning meaning, const
 	memory->meaning = new_token ? meaning : MEMORY_NOTHING;
 }
 
-void memory_record(struct source_memory *memory, struct store *store,
-		   const struct term_config *config, size_t source, enum memory_meaning meaning,
-		   const char *token, const char *reason)
+void source_memory_record(struct source_memory *memory, struct store *store,
+			  const struct term_config *config, size_t source,
+			  enum memory_meaning meaning, const char *token, const char *reason)
 {
 	bool was_refused = memory->meaning == MEMORY_REFUSED;
 	struct err err = ERR_INIT;
 	int result = 0;
 
-	memory_set(memory, meaning, token, reason);
+	source_memory_set(memory, meaning, token, reason);
 	if (memory->meaning == MEMORY_REFUSED)
 		result = store_refuse(store, config->name, refusal_key(config, source), token,
 				      reason, &err);
@@ -70,8 +71,8 @@ void memory_record(struct source_memory *memory, struct store *store,
 			  LOG_STR("error", err.msg));
 }
 
-void memory_void(struct source_memory *memory)
+void source_memory_void(struct source_memory *memory)
 {
 	if (memory->meaning == MEMORY_CURRENT || memory->meaning == MEMORY_OLDER)
-		memory_set(memory, MEMORY_NOTHING, NULL, NULL);
+		source_memory_set(memory, MEMORY_NOTHING, NULL, NULL);
 }

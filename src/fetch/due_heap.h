@@ -1,10 +1,10 @@
 /*
- * due: a heap of items by the time at which they are due.
+ * due_heap: a heap of items by the time at which they are due.
  *
  * Intrusive: an item knows its place, so that it can be moved or taken out. No locks, no clock.
  */
-#ifndef FETCH_DUE_H
-#define FETCH_DUE_H
+#ifndef FETCH_DUE_HEAP_H
+#define FETCH_DUE_HEAP_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,24 +14,24 @@
 #define DUE_NOWHERE UINT32_MAX
 
 struct due_item {
-	int64_t at_ms;	/* changed by due_put() only */
+	int64_t at_ms;	/* changed by due_heap_put() only */
 	uint32_t place; /* DUE_NOWHERE while the item is not in the heap */
 };
 
-struct due {
+struct due_heap {
 	struct due_item **items; /* owned array of borrowed items */
 	uint32_t n_items;
 };
 
 /* Room for n items; no function after this one can fail. */
-int due_init(struct due *due, size_t n, struct err *err);
-void due_release(struct due *due);
+int due_heap_init(struct due_heap *due, size_t n, struct err *err);
+void due_heap_release(struct due_heap *due);
 
 /* Puts the item in, or moves it, so that it is due at at_ms. */
-void due_put(struct due *due, struct due_item *item, int64_t at_ms);
+void due_heap_put(struct due_heap *due, struct due_item *item, int64_t at_ms);
 /* Takes the item out if it is in. */
-void due_remove(struct due *due, struct due_item *item);
+void due_heap_remove(struct due_heap *due, struct due_item *item);
 /* The earliest, or NULL. */
-struct due_item *due_first(const struct due *due);
+struct due_item *due_heap_first(const struct due_heap *due);
 
 #endif

@@ -1,18 +1,18 @@
 /*
- * memory: what is remembered of one source between the updates of its term.
+ * source_memory: what is remembered of one source between the updates of its term.
  *
  * The last token that the source gave, and what it stands for. A source whose token is remembered
  * is asked "anything but this?", so that nothing is downloaded twice: not what is current, not what
  * was refused, not what was too old to be taken. Refusals are durable, the rest is not.
  * Used by the one update that runs for the term.
  */
-#ifndef FETCH_MEMORY_H
-#define FETCH_MEMORY_H
+#ifndef FETCH_SOURCE_MEMORY_H
+#define FETCH_SOURCE_MEMORY_H
 
 #include <stdint.h>
 
 #include "base/err.h"
-#include "fetch/pipeline.h"
+#include "fetch/sink.h"
 #include "config/config.h"
 #include "store/store.h"
 
@@ -32,22 +32,23 @@ struct source_memory {
 };
 
 /* token: what stands for the current bytes, NULL if this source gave none. */
-int memory_load(struct source_memory *memory, struct store *store, const struct term_config *config,
-		size_t source, const char *token, struct err *err);
-void memory_release(struct source_memory *memory);
+int source_memory_load(struct source_memory *memory, struct store *store,
+		       const struct term_config *config, size_t source, const char *token,
+		       struct err *err);
+void source_memory_release(struct source_memory *memory);
 
 /* An empty or NULL token, or want of memory, leaves nothing remembered: the next update downloads.
  */
-void memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
-		const char *reason);
+void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
+		       const char *reason);
 
-/* As memory_set(), and brings the durable refusals of the store in line. That is an optimisation
+/* As source_memory_set(), and brings the durable refusals of the store in line. That is an optimisation
  * of later updates: a failure of the store is not this update's. */
-void memory_record(struct source_memory *memory, struct store *store,
-		   const struct term_config *config, size_t source, enum memory_meaning meaning,
-		   const char *token, const char *reason);
+void source_memory_record(struct source_memory *memory, struct store *store,
+			  const struct term_config *config, size_t source,
+			  enum memory_meaning meaning, const char *token, const char *reason);
 
 /* Another snapshot became current: what was relative to the old one is void. */
-void memory_void(struct source_memory *memory);
+void source_memory_void(struct source_memory *memory);
 
 #endif

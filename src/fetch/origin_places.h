@@ -1,11 +1,11 @@
 /*
- * origins: how many updates may wait for one origin, and who is next.
+ * origin_places: how many updates may wait for one origin, and who is next.
  *
  * An origin has a fixed number of places. Who finds none either goes without, or stands in a queue
  * until a place is handed over. The table of names is immutable once it is filled.
  */
-#ifndef FETCH_ORIGINS_H
-#define FETCH_ORIGINS_H
+#ifndef FETCH_ORIGIN_PLACES_H
+#define FETCH_ORIGIN_PLACES_H
 
 #include <stdbool.h>
 

@@ -1,12 +1,12 @@
 /*
- * forward: the forward-only rule (DESIGN "Failover"). Pure.
+ * forward_only: the forward-only rule (DESIGN "Failover"). Pure.
  *
  * May a body that differs from the published one replace it? The first source is the authority, and
  * only `backwards` restrains it. What a later source offers must be provably newer, unless
  * `failover = any`. Keys are snapshot order keys: larger is newer, negative is unknown.
  */
-#ifndef FETCH_FORWARD_H
-#define FETCH_FORWARD_H
+#ifndef FETCH_FORWARD_ONLY_H
+#define FETCH_FORWARD_ONLY_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,11 +23,11 @@ enum forward_verdict {
 	FORWARD_CONFIRM,   /* the authority's older one: backwards = confirm */
 };
 
-enum forward_verdict forward_judge(const struct term_config *config, size_t source,
-				   int64_t published_key, int64_t offered_key);
+enum forward_verdict forward_only_judge(const struct term_config *config, size_t source,
+					int64_t published_key, int64_t offered_key);
 
 /* Why it was not taken, as the rest of a sentence that begins with the source. */
-const char *forward_reason(enum forward_verdict verdict);
+const char *forward_only_reason(enum forward_verdict verdict);
 
 #define FORWARD_CONFIRM_ANSWERS 3
 #define FORWARD_CONFIRM_MS	10000
@@ -40,10 +40,10 @@ struct forward_confirm {
 };
 
 /* Would an answer now be counted? */
-bool forward_is_time(const struct forward_confirm *confirm, int64_t now_ms);
+bool forward_only_is_time(const struct forward_confirm *confirm, int64_t now_ms);
 
 /* Takes note of an answer. True if enough agree: the body may be taken. */
-bool forward_agree(struct forward_confirm *confirm, const uint8_t sha256[DIGEST_SIZE],
-		   int64_t now_ms);
+bool forward_only_agree(struct forward_confirm *confirm, const uint8_t sha256[DIGEST_SIZE],
+			int64_t now_ms);
 
 #endif
