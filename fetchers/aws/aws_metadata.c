@@ -10,7 +10,6 @@
 #include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_http.h"
 #include "fetchers/aws/aws_keys_json.h"
-#include "fetchers/check.h"
 
 #define CONTAINER_HOST	     "http://169.254.170.2"
 #define CONTAINER_TIMEOUT_MS 2000
@@ -50,7 +49,7 @@ static bool is_trusted_address(const char *host)
 		if (strcmp(host, trusted[i]) == 0)
 			return true;
 	}
-	return check_is_loopback(host);
+	return http_is_loopback(host);
 }
 
 /* Plain HTTP is allowed only to this machine and to the container service. */

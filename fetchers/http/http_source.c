@@ -6,8 +6,8 @@
 
 #include "base/util.h"
 #include "http/http.h"
-#include "fetchers/check.h"
 #include "fetchers/shared/media_type.h"
+#include "fetchers/shared/option_check.h"
 
 #define MAX_REDIRECTS_MAX 50
 

@@ -4,8 +4,9 @@
 
 #include "base/utf8.h"
 #include "base/util.h"
-#include "fetchers/check.h"
 #include "fetchers/shared/media_type.h"
+#include "fetchers/shared/option_check.h"
+#include "http/http.h"
 #include "fetchers/s3/s3_address.h"
 
 #define PART_SIZE_MIN	   (UINT64_C(64) << 10)
@@ -138,7 +139,7 @@ static int check_header_name(const char *name, struct err *err)
 
 static int check_sse(const struct s3_source *source, struct err *err)
 {
-	if (source->sse_c_key_file && !source->is_tls && !check_is_loopback(source->endpoint_host))
+	if (source->sse_c_key_file && !source->is_tls && !http_is_loopback(source->endpoint_host))
 		return err_set(err, ERR_CONFIG,
 			       "sse_c_key_file: the key would go over the network in the clear: "
 			       "endpoint must begin with https://");

@@ -110,6 +110,10 @@ uint64_t http_requests_total(const struct http *http);
  * or https URL without user information. */
 int http_url_origin(const char *url, char **ret, struct err *err);
 
+/* Does "host" or "host:port" (an IPv6 address in brackets) name this machine, judged by the text
+ * alone? */
+bool http_is_loopback(const char *host);
+
 /* The URL for people: without user information and fragment, the query as "?…". Any text will do
  * for an URL. Returns ret, which holds size bytes; what is longer is cut. */
 const char *http_url_mask(const char *url, char *ret, size_t size);

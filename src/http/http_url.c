@@ -4,7 +4,9 @@
  */
 #include "http/http_url.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <curl/curl.h>
@@ -146,4 +148,19 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 		*c = (char)tolower((unsigned char)*c);
 	*ret = origin;
 	return 0;
+}
+
+bool http_is_loopback(const char *host)
+{
+	size_t len = strcspn(host, ":");
+	char name[64];
+	struct in_addr v4;
+
+	if (host[0] == '[')
+		return strncmp(host, "[::1]", 5) == 0;
+	if (len >= sizeof(name))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)len, host);
+	return strcmp(name, "localhost") == 0 ||
+	       (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
 }

@@ -9,12 +9,27 @@
 
 #include "base/clock.h"
 #include "fetch/fetcher.h"
+#include "base/util.h"
 #include "http/http.h"
 #include "http/http_ca.h"
 #include "http/http_host.h"
 #include "tap.h"
 
 /* ---- URLs ---- */
+
+static void test_loopback(void)
+{
+	static const char *const local[] = { "localhost",   "localhost:80", "127.0.0.1",
+					     "127.1.2.3:8", "[::1]",	    "[::1]:443" };
+	static const char *const remote[] = {
+		"localhost.example", "127.0.0.1.example", "128.0.0.1", "[::2]", "", "example"
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(local); i++)
+		ok(http_is_loopback(local[i]), "%s is this machine", local[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(remote); i++)
+		ok(!http_is_loopback(remote[i]), "\"%s\" is not", remote[i]);
+}
 
 static void test_urls(void)
 {
@@ -442,6 +457,7 @@ int main(void)
 
 	unsetenv("http_proxy");
 	test_urls();
+	test_loopback();
 	test_versions();
 	test_hosts();
 	test_authorities();
