@@ -38,10 +38,12 @@ struct file {
 	const char *path; /* borrowed from the options */
 };
 
-static int file_init(void **ret_state, const struct options *options, struct err *err)
+static int file_init(void **ret_state, const struct options *options, struct helper *helper,
+		     struct err *err)
 {
 	const char *path = options_string(options, "path");
 
+	(void)helper;
 	if (path[0] != '/')
 		return err_set(err, ERR_CONFIG, "path: \"%s\" is not absolute", path);
 	if (path[strlen(path) - 1] == '/')
@@ -134,7 +136,7 @@ static int download(const struct file *file, struct fetch_ctx *ctx, struct sink 
 		    struct fetched *ret, struct err *err)
 {
 	struct stat before, after;
-	_cleanup_close_ int fd = files_open(file->path, err);
+	_cleanup_close_ int fd = files_open(ctx->helper, file->path, err);
 
 	if (fd < 0)
 		return -1;
@@ -156,11 +158,13 @@ static int download(const struct file *file, struct fetch_ctx *ctx, struct sink 
 }
 
 /* Checks the type before the file is opened, because opening a device may have side effects. */
-static int look(const struct file *file, struct version *ret, struct err *err)
+static int look(const struct file *file, struct fetch_ctx *ctx, struct version *ret,
+		struct err *err)
 {
 	struct stat st;
 
-	if (files_stat(file->path, &st, err) < 0 || check_type(file, st.st_mode, err) < 0)
+	if (files_stat(ctx->helper, file->path, &st, err) < 0 ||
+	    check_type(file, st.st_mode, err) < 0)
 		return -1;
 	make_token(&st, ret);
 	return 0;
@@ -171,7 +175,7 @@ static int file_download(void *state, struct fetch_ctx *ctx, struct sink *sink, 
 {
 	struct version ignored;
 
-	if (look(state, &ignored, err) < 0)
+	if (look(state, ctx, &ignored, err) < 0)
 		return -1;
 	return download(state, ctx, sink, ret, err);
 }
@@ -182,7 +186,7 @@ static enum fetch_result file_download_if_changed(void *state, struct fetch_ctx 
 {
 	struct version now;
 
-	if (look(state, &now, err) < 0)
+	if (look(state, ctx, &now, err) < 0)
 		return FETCH_FAILED;
 	if (strcmp(now.token, have->token) == 0)
 		return FETCH_UNCHANGED;

@@ -86,12 +86,14 @@ static int set_version(struct fixed *fixed, const char *version, struct err *err
 	return 0;
 }
 
-static int static_init(void **ret_state, const struct options *options, struct err *err)
+static int static_init(void **ret_state, const struct options *options, struct helper *helper,
+		       struct err *err)
 {
 	const char *data = options_string(options, "data");
 	const char *base64 = options_string(options, "base64");
 	_cleanup_(static_free_cleanup) struct fixed *fixed = calloc(1, sizeof(*fixed));
 
+	(void)helper;
 	if (!fixed)
 		return err_set(err, ERR_CONFIG, "out of memory");
 	if (!data == !base64)

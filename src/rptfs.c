@@ -49,11 +49,15 @@ static int load(const struct arguments *arguments, struct config **ret)
 	return config_load(ret, &request, stderr);
 }
 
-/* What is in effect, from a descriptor. */
-static int load_effective(int fd, struct config **ret)
+/* The effective configuration, from a descriptor. */
+static int load_effective(int fd, struct helper *helper, struct config **ret)
 {
 	char path[32];
-	struct config_request request = { .file = path, .types = fetcher_types };
+	struct config_request request = {
+		.file = path,
+		.types = fetcher_types,
+		.helper = helper,
+	};
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return config_load(ret, &request, stderr);
@@ -109,7 +113,7 @@ static int run_helper(const struct arguments *arguments)
 	/* Whoever waits for the command to say no more does not wait for this process. */
 	if (!arguments->foreground)
 		daemonize_detach();
-	if (load_effective(effective, &config) < 0)
+	if (load_effective(effective, NULL, &config) < 0)
 		return EXIT_USAGE;
 	close(steal_fd(&effective));
 	setup.config = config;
@@ -145,7 +149,8 @@ static int run_render(const struct arguments *arguments)
 	_cleanup_(config_free_cleanup) struct config *old = NULL;
 	struct err err = ERR_INIT;
 
-	if (load(arguments, &config) < 0 || load_effective(arguments->descriptors[1], &old) < 0)
+	if (load(arguments, &config) < 0 ||
+	    load_effective(arguments->descriptors[1], NULL, &old) < 0)
 		return EXIT_USAGE;
 	if (launch_compare(old, config, &err) < 0 ||
 	    launch_render(config, arguments->descriptors[0], &err) < 0)
@@ -244,7 +249,7 @@ static void close_others(const struct systemd_stored *kept)
 /* A restart does not end a mount because somebody is at work on the file. */
 static int load_kept(const struct systemd_stored *kept, struct config **ret)
 {
-	if (kept->device < 0 || kept->config < 0 || load_effective(kept->config, ret) < 0)
+	if (kept->device < 0 || kept->config < 0 || load_effective(kept->config, NULL, ret) < 0)
 		return -1;
 	log_event(LOG_LEVEL_ERROR, "config_refused",
 		  LOG_STR("next", "going on with the one that was in effect"));

@@ -228,9 +228,9 @@ static int set_up(struct probe *probe, char **argv, struct options **ret, struct
 		return err_set(err, ERR_CONFIG, "no such fetcher");
 	if (options_new(ret, probe->ops->type.options, err) < 0 ||
 	    parse_options(*ret, argv + 1, err) < 0 ||
-	    probe->ops->type.init(&probe->state, *ret, err) < 0)
+	    probe->ops->type.init(&probe->state, *ret, NULL, err) < 0)
 		return -1;
-	return http_new(&probe->ctx.http, probe->ctx.cancel, err);
+	return http_new(&probe->ctx.http, NULL, probe->ctx.cancel, err);
 }
 
 int main(int argc, char **argv)

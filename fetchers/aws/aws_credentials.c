@@ -159,11 +159,11 @@ static struct aws_lookup lookup_of(const struct aws_chain *chain)
 	};
 }
 
-int aws_chain_region(struct aws_chain *chain, char *ret, size_t size)
+int aws_chain_region(struct aws_chain *chain, struct helper *helper, char *ret, size_t size)
 {
 	struct aws_lookup lookup = lookup_of(chain);
 
-	return aws_lookup_region(&lookup, ret, size);
+	return aws_lookup_region(&lookup, helper, ret, size);
 }
 
 /* ---- keys ---- */
@@ -329,7 +329,7 @@ int aws_chain_keys(struct aws_chain *chain, struct fetch_ctx *ctx, struct aws_ke
 		*ret = NULL;
 		return 0;
 	}
-	aws_stamp_take(&chain->paths, &stamp);
+	aws_stamp_take(ctx->helper, &chain->paths, &stamp);
 	pthread_mutex_lock(&chain->lock);
 	enum way way = choose(chain, &stamp, ret, err);
 	pthread_mutex_unlock(&chain->lock);
@@ -395,7 +395,7 @@ static bool names_file(const struct aws_chain *chain, const char *path)
 		return false;
 	return is_same_text(chain->paths.credentials, path) ||
 	       is_same_text(chain->paths.config, path) ||
-	       (aws_profiles_load(&profiles, &chain->paths, &ignored) == 0 &&
+	       (aws_profiles_load(&profiles, NULL, &chain->paths, &ignored) == 0 &&
 		aws_profiles_name(profiles, "web_identity_token_file", path));
 }
 
@@ -437,7 +437,7 @@ int aws_credential_process(const char *credentials_file, const char *profile, ch
 		return err_set(err, ERR_DENIED, "the configuration does not name %s",
 			       credentials_file ? credentials_file : "the files of ~/.aws");
 	if (aws_paths_init(&paths, credentials_file, err) < 0 ||
-	    aws_profiles_load(&profiles, &paths, err) < 0)
+	    aws_profiles_load(&profiles, NULL, &paths, err) < 0)
 		return -1;
 	const char *command = aws_profiles_get(profiles, profile, "credential_process");
 	if (!command)

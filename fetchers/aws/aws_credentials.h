@@ -24,6 +24,7 @@
 #include "fetch/fetcher.h"
 #include "fetchers/aws/aws_keys.h"
 
+struct helper;
 struct aws_chain;
 
 /* The options of a source. Strings are borrowed for the call; NULL: not set. */
@@ -41,7 +42,7 @@ void aws_chain_put(struct aws_chain *chain);
 
 /* AWS_REGION, AWS_DEFAULT_REGION, or the profile's region. Reads the profile's files. Returns -1
  * and leaves ret alone if none is set. */
-int aws_chain_region(struct aws_chain *chain, char *ret, size_t size);
+int aws_chain_region(struct aws_chain *chain, struct helper *helper, char *ret, size_t size);
 
 /*
  * The keys to sign with now: a reference that aws_keys_free() drops, or NULL if the chain is

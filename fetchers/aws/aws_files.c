@@ -76,12 +76,13 @@ void aws_paths_release(struct aws_paths *paths)
 /* ---- stamps ---- */
 
 /* Returns whether the file is so young that another write might leave the same stamp. */
-static bool take_one(const char *path, int64_t now_ns, struct aws_file_stamp *ret)
+static bool take_one(struct helper *helper, const char *path, int64_t now_ns,
+		     struct aws_file_stamp *ret)
 {
 	struct err ignored = ERR_INIT;
 	struct stat st;
 
-	if (!path || files_stat(path, &st, &ignored) < 0)
+	if (!path || files_stat(helper, path, &st, &ignored) < 0)
 		return false;
 	*ret = (struct aws_file_stamp){
 		.dev = (uint64_t)st.st_dev,
@@ -93,13 +94,13 @@ static bool take_one(const char *path, int64_t now_ns, struct aws_file_stamp *re
 	return file_time_is_young(ret->ctime_ns, now_ns);
 }
 
-void aws_stamp_take(const struct aws_paths *paths, struct aws_stamp *ret)
+void aws_stamp_take(struct helper *helper, const struct aws_paths *paths, struct aws_stamp *ret)
 {
 	int64_t now_ns = clock_wall_ns();
 
 	*ret = (struct aws_stamp){ .is_young = false };
-	ret->is_young |= take_one(paths->credentials, now_ns, &ret->credentials);
-	ret->is_young |= take_one(paths->config, now_ns, &ret->config);
+	ret->is_young |= take_one(helper, paths->credentials, now_ns, &ret->credentials);
+	ret->is_young |= take_one(helper, paths->config, now_ns, &ret->config);
 }
 
 static bool is_same(const struct aws_file_stamp *a, const struct aws_file_stamp *b)
@@ -116,11 +117,12 @@ bool aws_stamp_is_same(const struct aws_stamp *then, const struct aws_stamp *now
 
 /* ---- tokens ---- */
 
-int aws_token_read(const char *path, const char *what, char **ret, struct err *err)
+int aws_token_read(struct helper *helper, const char *path, const char *what, char **ret,
+		   struct err *err)
 {
 	_cleanup_secret_ char *text = NULL;
 
-	if (secret_file_line(path, what, &text, err) < 0)
+	if (secret_file_line(helper, path, what, &text, err) < 0)
 		return -1;
 	size_t len = strlen(text);
 	while (len && strchr(" \t", text[len - 1]))

@@ -10,6 +10,8 @@
 
 #include "base/err.h"
 
+struct helper;
+
 /* Owned. config is NULL where an option names `credentials` as the only file. */
 struct aws_paths {
 	char *credentials, *config;
@@ -31,12 +33,13 @@ struct aws_stamp {
 	bool is_young; /* another write might leave the same stamp */
 };
 
-void aws_stamp_take(const struct aws_paths *paths, struct aws_stamp *ret);
+void aws_stamp_take(struct helper *helper, const struct aws_paths *paths, struct aws_stamp *ret);
 /* False also if `then` is young. */
 bool aws_stamp_is_same(const struct aws_stamp *then, const struct aws_stamp *now);
 
 /* Reads a token: the one line of the file, without blanks behind it. `what` names the setting in
  * messages. ret as secret_file_line(). ERR_DENIED, ERR_INTERNAL. */
-int aws_token_read(const char *path, const char *what, char **ret, struct err *err);
+int aws_token_read(struct helper *helper, const char *path, const char *what, char **ret,
+		   struct err *err);
 
 #endif

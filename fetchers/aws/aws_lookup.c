@@ -337,20 +337,21 @@ int aws_lookup_keys(const struct aws_lookup *lookup, struct fetch_ctx *ctx, stru
 			return found == AWS_FOUND ? 0 : -1;
 	}
 	*ret_from_files = true;
-	if (aws_profiles_load(&profiles, lookup->paths, err) < 0)
+	if (aws_profiles_load(&profiles, ctx->helper, lookup->paths, err) < 0)
 		return -1;
 	search.profiles = profiles;
 	search.region = region_of(lookup, profiles);
 	return find_in_files(&search, ret, err);
 }
 
-int aws_lookup_region(const struct aws_lookup *lookup, char *ret, size_t size)
+int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, char *ret,
+		      size_t size)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
 	struct err ignored = ERR_INIT;
 	const char *region = region_of(lookup, NULL);
 
-	if (!region && aws_profiles_load(&profiles, lookup->paths, &ignored) == 0)
+	if (!region && aws_profiles_load(&profiles, helper, lookup->paths, &ignored) == 0)
 		region = region_of(lookup, profiles);
 	if (!region || strlen(region) >= size)
 		return -1;

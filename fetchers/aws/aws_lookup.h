@@ -12,6 +12,8 @@
 #include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_keys.h"
 
+struct helper;
+
 /* The setup of a chain; borrowed. NULL: not set. */
 struct aws_lookup {
 	const char *profile;
@@ -25,6 +27,7 @@ int aws_lookup_keys(const struct aws_lookup *lookup, struct fetch_ctx *ctx, stru
 		    bool *ret_from_files, struct err *err);
 
 /* The environment's region, else the profile's. Returns -1 if none is set. */
-int aws_lookup_region(const struct aws_lookup *lookup, char *ret, size_t size);
+int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, char *ret,
+		      size_t size);
 
 #endif

@@ -95,13 +95,14 @@ static int container_url(char **ret, struct err *err)
 
 /* The header line, in locked memory; *ret stays NULL if no token is set. Read each time because
  * the token is rotated. */
-static int container_token(char **ret, struct err *err)
+static int container_token(struct helper *helper, char **ret, struct err *err)
 {
 	const char *file = aws_env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
 	const char *plain = aws_env("AWS_CONTAINER_AUTHORIZATION_TOKEN");
 	_cleanup_secret_ char *read = NULL;
 
-	if (file && aws_token_read(file, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &read, err) < 0)
+	if (file &&
+	    aws_token_read(helper, file, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &read, err) < 0)
 		return -1;
 	if (!file && plain && strpbrk(plain, "\r\n"))
 		return err_set(err, ERR_DENIED,
@@ -117,7 +118,7 @@ static int ask_container(struct fetch_ctx *ctx, const char *url, struct aws_repl
 {
 	_cleanup_secret_ char *token = NULL;
 
-	if (container_token(&token, err) < 0)
+	if (container_token(ctx->helper, &token, err) < 0)
 		return -1;
 	const char *headers[] = { "Accept: application/json", token, NULL };
 	struct aws_http_request request = {

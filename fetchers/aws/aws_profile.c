@@ -168,26 +168,26 @@ static int read_text(struct reader *reader, char *text, struct err *err)
 	return 0;
 }
 
-static int read_text_file(const char *path, char **ret, struct err *err)
+static int read_text_file(struct helper *helper, const char *path, char **ret, struct err *err)
 {
 	size_t len;
 
-	if (secret_file_read(path, FILE_MAX_BYTES, ret, &len, err) < 0)
+	if (secret_file_read(helper, path, FILE_MAX_BYTES, ret, &len, err) < 0)
 		return -1;
 	if (memchr(*ret, '\0', len))
 		return err_set(err, ERR_DENIED, "%s: not a text file", path);
 	return 0;
 }
 
-static int read_profiles(struct aws_profiles *profiles, size_t i, const char *path, bool is_config,
-			 bool is_required, struct err *err)
+static int read_profiles(struct aws_profiles *profiles, struct helper *helper, size_t i,
+			 const char *path, bool is_config, bool is_required, struct err *err)
 {
 	struct reader reader = { .profiles = profiles, .path = path, .is_config = is_config };
 	struct err why = ERR_INIT;
 
 	if (!path)
 		return 0;
-	if (read_text_file(path, &profiles->texts[i], &why) < 0) {
+	if (read_text_file(helper, path, &profiles->texts[i], &why) < 0) {
 		bool is_missing = why.kind == ERR_NOT_FOUND;
 		if (is_required || (!is_missing && why.kind != ERR_DENIED))
 			return err_set(err, is_missing ? ERR_DENIED : why.kind, "%s", why.msg);
@@ -198,7 +198,8 @@ static int read_profiles(struct aws_profiles *profiles, size_t i, const char *pa
 	return read_text(&reader, profiles->texts[i], err);
 }
 
-int aws_profiles_load(struct aws_profiles **ret, const struct aws_paths *paths, struct err *err)
+int aws_profiles_load(struct aws_profiles **ret, struct helper *helper,
+		      const struct aws_paths *paths, struct err *err)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = calloc(
 		1, sizeof(*profiles));
@@ -206,8 +207,8 @@ int aws_profiles_load(struct aws_profiles **ret, const struct aws_paths *paths, 
 
 	if (!profiles)
 		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
-	if (read_profiles(profiles, 0, paths->config, true, false, err) < 0 ||
-	    read_profiles(profiles, 1, paths->credentials, false, is_only, err) < 0)
+	if (read_profiles(profiles, helper, 0, paths->config, true, false, err) < 0 ||
+	    read_profiles(profiles, helper, 1, paths->credentials, false, is_only, err) < 0)
 		return -1;
 	*ret = steal_ptr(&profiles);
 	return 0;

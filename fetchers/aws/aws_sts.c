@@ -70,8 +70,8 @@ static int make_form(struct call *call, struct err *err)
 	const struct aws_role *role = call->role;
 	_cleanup_secret_ char *token = NULL;
 
-	if (!call->base &&
-	    aws_token_read(role->token_file, "web_identity_token_file", &token, err) < 0)
+	if (!call->base && aws_token_read(call->ctx->helper, role->token_file,
+					  "web_identity_token_file", &token, err) < 0)
 		return -1;
 	call->form = secret_new(FORM_SIZE);
 	if (!call->form)

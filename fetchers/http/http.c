@@ -300,7 +300,7 @@ static int run(struct download *download, struct fetch_ctx *ctx, struct err *err
 {
 	_cleanup_(http_secrets_release) struct http_secrets secrets = { .bearer_token = NULL };
 
-	if (http_secrets_read(download->source, &secrets, err) < 0 ||
+	if (http_secrets_read(download->source, ctx->helper, &secrets, err) < 0 ||
 	    find_offset(download, err) < 0)
 		return -1;
 	int rc = request(download, ctx, &secrets, err);

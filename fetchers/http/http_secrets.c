@@ -13,13 +13,15 @@ void http_secrets_release(struct http_secrets *secrets)
 	secret_free(steal_ptr(&secrets->bearer_token));
 }
 
-static int read_password(const struct http_source *source, char **ret, struct err *err)
+static int read_password(const struct http_source *source, struct helper *helper, char **ret,
+			 struct err *err)
 {
 	_cleanup_secret_ char *read = NULL;
 	const char *password = source->password ? source->password : "";
 
 	if (source->password_file) {
-		if (secret_file_line(source->password_file, "password_file", &read, err) < 0)
+		if (secret_file_line(helper, source->password_file, "password_file", &read, err) <
+		    0)
 			return -1;
 		password = read;
 	}
@@ -31,12 +33,13 @@ static int read_password(const struct http_source *source, char **ret, struct er
 	return 0;
 }
 
-int http_secrets_read(const struct http_source *source, struct http_secrets *ret, struct err *err)
+int http_secrets_read(const struct http_source *source, struct helper *helper,
+		      struct http_secrets *ret, struct err *err)
 {
 	if (source->user)
-		return read_password(source, &ret->user_password, err);
+		return read_password(source, helper, &ret->user_password, err);
 	if (source->bearer_token_file)
-		return secret_file_line(source->bearer_token_file, "bearer_token_file",
+		return secret_file_line(helper, source->bearer_token_file, "bearer_token_file",
 					&ret->bearer_token, err);
 	return 0;
 }

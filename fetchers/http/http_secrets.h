@@ -8,15 +8,18 @@
 #include "base/err.h"
 #include "fetchers/http/http_source.h"
 
+struct helper;
+
 /* In locked memory; NULL: not configured. */
 struct http_secrets {
 	char *user_password; /* owned; "user:password" */
 	char *bearer_token;  /* owned */
 };
 
-/* ERR_DENIED, not ERR_CONFIG, if a file cannot be read or holds no secret: the next attempt may find
+/* helper: for base/files.h. ERR_DENIED, not ERR_CONFIG, if a file cannot be read or holds no secret: the next attempt may find
  * it corrected. */
-int http_secrets_read(const struct http_source *source, struct http_secrets *ret, struct err *err);
+int http_secrets_read(const struct http_source *source, struct helper *helper,
+		      struct http_secrets *ret, struct err *err);
 void http_secrets_release(struct http_secrets *secrets);
 
 #endif

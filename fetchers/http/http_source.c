@@ -256,11 +256,13 @@ static int name_source(struct http_source *source, struct err *err)
 	return 0;
 }
 
-int http_source_init(void **ret_state, const struct options *options, struct err *err)
+int http_source_init(void **ret_state, const struct options *options, struct helper *helper,
+		     struct err *err)
 {
 	_cleanup_(source_cleanup) struct http_source *source = calloc(1, sizeof(*source));
 	int64_t max_redirects = options_int(options, "max_redirects");
 
+	(void)helper;
 	if (!source)
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	source->url = options_string(options, "url");

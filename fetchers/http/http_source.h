@@ -10,6 +10,8 @@
 #include "base/err.h"
 #include "config/option.h"
 
+struct helper;
+
 /* Strings are borrowed from the options; NULL: not set. */
 struct http_source {
 	const char *url;
@@ -36,7 +38,8 @@ static inline const char *http_source_shown(const struct http_source *source)
 }
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct http_source. */
-int http_source_init(void **ret_state, const struct options *options, struct err *err);
+int http_source_init(void **ret_state, const struct options *options, struct helper *helper,
+		     struct err *err);
 void http_source_free(void *state);
 const char *http_source_describe(void *state);
 const char *http_source_origin(void *state);

@@ -253,7 +253,8 @@ static int request_once(struct call *call, struct err *err)
 
 	if (!call->keys && aws_chain_keys(source->chain, call->ctx, &call->keys, err) < 0)
 		return prefix(call, err);
-	if (source->sse_c_key_file && s3_sse_key_read(&sse, source->sse_c_key_file, err) < 0)
+	if (source->sse_c_key_file &&
+	    s3_sse_key_read(&sse, call->ctx->helper, source->sse_c_key_file, err) < 0)
 		return prefix(call, err);
 	if (s3_address_make(source, call->region, &address, err) < 0 ||
 	    sign(call, &address, sse, &signed_request, err) < 0)

@@ -188,13 +188,14 @@ static int check(const struct s3_source *source, const struct options *options, 
 
 /* ---- where ---- */
 
-static int find_region(const struct s3_source *source, char ret[AWS_REGION_SIZE], struct err *err)
+static int find_region(const struct s3_source *source, struct helper *helper,
+		       char ret[AWS_REGION_SIZE], struct err *err)
 {
 	const char *host = source->endpoint_host;
 
 	if (host && s3_host_region(host, source->bucket, ret))
 		return 0;
-	if (aws_chain_region(source->chain, ret, AWS_REGION_SIZE) == 0)
+	if (aws_chain_region(source->chain, helper, ret, AWS_REGION_SIZE) == 0)
 		return aws_is_region(ret)
 			       ? 0
 			       : err_set(err, ERR_CONFIG,
@@ -209,14 +210,15 @@ static int find_region(const struct s3_source *source, char ret[AWS_REGION_SIZE]
 	return 0;
 }
 
-static int take_region(struct s3_source *source, const char *region, struct err *err)
+static int take_region(struct s3_source *source, const char *region, struct helper *helper,
+		       struct err *err)
 {
 	if (region && !aws_is_region(region))
 		return err_set(err, ERR_CONFIG,
 			       "region: \"%.64s\" is no region's name, such as eu-west-1", region);
 	if (region)
 		strcpy(source->home_region, region);
-	else if (find_region(source, source->home_region, err) < 0)
+	else if (find_region(source, helper, source->home_region, err) < 0)
 		return -1;
 	strcpy(source->region, source->home_region);
 	return 0;
@@ -301,7 +303,8 @@ static void take_options(struct s3_source *source, const struct options *options
 	source->stall_timeout_ms = options_duration_ms(options, "stall_timeout");
 }
 
-int s3_source_init(void **ret_state, const struct options *options, struct err *err)
+int s3_source_init(void **ret_state, const struct options *options, struct helper *helper,
+		   struct err *err)
 {
 	_cleanup_(source_cleanup) struct s3_source *source = calloc(1, sizeof(*source));
 	const struct aws_chain_setup setup = {
@@ -318,7 +321,7 @@ int s3_source_init(void **ret_state, const struct options *options, struct err *
 	if (s3_endpoint_parse(source, options_string(options, "endpoint"), err) < 0 ||
 	    check(source, options, err) < 0 || s3_addressing_choose(source, addressing, err) < 0 ||
 	    aws_chain_get(&source->chain, &setup, err) < 0 ||
-	    take_region(source, options_string(options, "region"), err) < 0 ||
+	    take_region(source, options_string(options, "region"), helper, err) < 0 ||
 	    name_origin(source, err) < 0 || name_url(source, err) < 0)
 		return -1;
 	*ret_state = steal_ptr(&source);

@@ -17,6 +17,8 @@
 #include "fetchers/s3/s3_bucket.h"
 #include "config/option.h"
 
+struct helper;
+
 /* For people in messages: what is longer is shortened in the middle. */
 #define S3_SHOWN_SIZE 160
 
@@ -66,7 +68,8 @@ extern const struct option_spec s3_source_options[];
 const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE]);
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct s3_source. */
-int s3_source_init(void **ret_state, const struct options *options, struct err *err);
+int s3_source_init(void **ret_state, const struct options *options, struct helper *helper,
+		   struct err *err);
 void s3_source_free(void *state);
 const char *s3_source_describe(void *state);
 const char *s3_source_origin(void *state);

@@ -34,7 +34,8 @@ static bool decode(const char *text, size_t len, struct decoded *ret)
 	return len == KEY_BASE64_LEN && base64_decode(text, len, ret->key) == KEY_BYTES;
 }
 
-int s3_sse_key_read(struct s3_sse_key **ret, const char *path, struct err *err)
+int s3_sse_key_read(struct s3_sse_key **ret, struct helper *helper, const char *path,
+		    struct err *err)
 {
 	static const char what[] = "sse_c_key_file";
 	_cleanup_secret_ char *text = NULL;
@@ -44,7 +45,7 @@ int s3_sse_key_read(struct s3_sse_key **ret, const char *path, struct err *err)
 
 	if (!decoded || !key)
 		return err_set(err, ERR_INTERNAL, "%s: out of memory", what);
-	if (secret_file_read(path, FILE_MAX_BYTES, &text, &len, err) < 0) {
+	if (secret_file_read(helper, path, FILE_MAX_BYTES, &text, &len, err) < 0) {
 		if (err->kind == ERR_NOT_FOUND)
 			err->kind = ERR_DENIED;
 		return err_prefix(err, "%s", what);

@@ -6,6 +6,8 @@
 
 #include "base/err.h"
 
+struct helper;
+
 /* The values of x-amz-server-side-encryption-customer-key and …-key-MD5: base64, NUL-terminated. */
 struct s3_sse_key {
 	char key[48];
@@ -15,6 +17,7 @@ struct s3_sse_key {
 /* Reads a file that holds 32 bytes, or 32 bytes in base64 on one line. Call it for each request, so
  * that a changed key takes effect. The caller frees *ret with secret_free(). ERR_DENIED if the file
  * cannot be read or holds something else. */
-int s3_sse_key_read(struct s3_sse_key **ret, const char *path, struct err *err);
+int s3_sse_key_read(struct s3_sse_key **ret, struct helper *helper, const char *path,
+		    struct err *err);
 
 #endif

@@ -18,10 +18,10 @@ static int fail(const char *path, struct err *err)
 	return -1;
 }
 
-int secret_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_len,
-		     struct err *err)
+int secret_file_read(struct helper *helper, const char *path, size_t max_bytes, char **ret,
+		     size_t *ret_len, struct err *err)
 {
-	_cleanup_close_ int fd = files_open(path, err);
+	_cleanup_close_ int fd = files_open(helper, path, err);
 	_cleanup_secret_ char *text = NULL;
 	struct stat st;
 
@@ -55,12 +55,13 @@ static bool is_one_line(const char *text, size_t len)
 	return true;
 }
 
-int secret_file_line(const char *path, const char *what, char **ret, struct err *err)
+int secret_file_line(struct helper *helper, const char *path, const char *what, char **ret,
+		     struct err *err)
 {
 	_cleanup_secret_ char *text = NULL;
 	size_t len;
 
-	if (secret_file_read(path, LINE_MAX_BYTES, &text, &len, err) < 0) {
+	if (secret_file_read(helper, path, LINE_MAX_BYTES, &text, &len, err) < 0) {
 		if (err->kind == ERR_NOT_FOUND)
 			err->kind = ERR_DENIED;
 		return err_prefix(err, "%s", what);

@@ -11,15 +11,18 @@
 
 #include "base/err.h"
 
+struct helper;
+
 /* The whole file, followed by a NUL that is not counted. The caller frees *ret with secret_free().
  * ERR_NOT_FOUND if there is no such file, ERR_DENIED if it cannot be read or is larger than
  * max_bytes. */
-int secret_file_read(const char *path, size_t max_bytes, char **ret, size_t *ret_len,
-		     struct err *err);
+int secret_file_read(struct helper *helper, const char *path, size_t max_bytes, char **ret,
+		     size_t *ret_len, struct err *err);
 
 /* The one line of the file, without its line break: not empty, without control characters, at most
  * 16 KiB. `what` names the option or setting in messages. ret as above. ERR_DENIED if the file is
  * missing or holds something else. */
-int secret_file_line(const char *path, const char *what, char **ret, struct err *err);
+int secret_file_line(struct helper *helper, const char *path, const char *what, char **ret,
+		     struct err *err);
 
 #endif

@@ -8,13 +8,6 @@
 #include "base/util.h"
 #include "base/helper.h"
 
-static struct helper *opener;
-
-void files_set_helper(struct helper *helper)
-{
-	opener = helper;
-}
-
 static enum err_kind kind_of(int number)
 {
 	switch (number) {
@@ -44,7 +37,7 @@ int files_fail(struct err *err)
 	const char *text = strerror_r(errno, reason, sizeof(reason));
 	if (kind == ERR_DENIED)
 		return err_set(err, kind, "%s (to uid %u)", text, (unsigned)geteuid());
-	if (kind == ERR_BUSY) /* what inotify_add_watch(2) means by it */
+	if (kind == ERR_BUSY) /* ENOSPC of inotify_add_watch(2) */
 		return err_set(
 			err, kind,
 			"no more inotify watches (fs.inotify.max_user_watches): terms follow "
@@ -52,23 +45,23 @@ int files_fail(struct err *err)
 	return err_set(err, kind, "%s", text);
 }
 
-static bool helper_may(void)
+static bool may_ask(const struct helper *helper)
 {
-	return opener && (errno == EACCES || errno == EPERM);
+	return helper && (errno == EACCES || errno == EPERM);
 }
 
-int files_open(const char *path, struct err *err)
+int files_open(struct helper *helper, const char *path, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
-		fd = helper_may() ? opener->open_file(opener, path, err) : files_fail(err);
+		fd = may_ask(helper) ? helper->open_file(helper, path, err) : files_fail(err);
 	return fd < 0 ? err_prefix(err, "opening %s", path) : fd;
 }
 
-ssize_t files_read(const char *path, void *ret, size_t size, struct err *err)
+ssize_t files_read(struct helper *helper, const char *path, void *ret, size_t size, struct err *err)
 {
-	_cleanup_close_ int fd = files_open(path, err);
+	_cleanup_close_ int fd = files_open(helper, path, err);
 
 	if (fd < 0)
 		return -1;
@@ -80,29 +73,29 @@ ssize_t files_read(const char *path, void *ret, size_t size, struct err *err)
 	return len;
 }
 
-int files_stat(const char *path, struct stat *ret, struct err *err)
+int files_stat(struct helper *helper, const char *path, struct stat *ret, struct err *err)
 {
 	if (stat(path, ret) == 0)
 		return 0;
-	int rc = helper_may() ? opener->look(opener, path, true, ret, err) : files_fail(err);
+	int rc = may_ask(helper) ? helper->look(helper, path, true, ret, err) : files_fail(err);
 	return rc < 0 ? err_prefix(err, "looking at %s", path) : 0;
 }
 
-int files_lstat(const char *path, struct stat *ret, struct err *err)
+int files_lstat(struct helper *helper, const char *path, struct stat *ret, struct err *err)
 {
 	if (lstat(path, ret) == 0)
 		return 0;
-	int rc = helper_may() ? opener->look(opener, path, false, ret, err) : files_fail(err);
+	int rc = may_ask(helper) ? helper->look(helper, path, false, ret, err) : files_fail(err);
 	return rc < 0 ? err_prefix(err, "looking at %s", path) : 0;
 }
 
-int files_watch(int inotify, const char *directory, struct err *err)
+int files_watch(struct helper *helper, int inotify, const char *directory, struct err *err)
 {
 	const char *shown = *directory ? directory : "/";
 	int wd = inotify_add_watch(inotify, shown, FILES_WATCH_EVENTS);
 
 	if (wd < 0)
-		wd = helper_may() ? opener->watch(opener, inotify, directory, err)
-				  : files_fail(err);
+		wd = may_ask(helper) ? helper->watch(helper, inotify, directory, err)
+				     : files_fail(err);
 	return wd < 0 ? err_prefix(err, "watching %s", shown) : wd;
 }

@@ -59,12 +59,15 @@ struct config {
 };
 
 /* What the command line says; each pointer may be NULL and wins over the file. */
+struct helper;
+
 struct config_request {
 	const char *file; /* NULL: no file */
 	const char *mountpoint;
 	const char *const *options;		/* "key=value" or "flag" of -o, NULL-terminated */
 	const char *const *terms;		/* NAME=URL, NULL-terminated */
 	const struct source_type *const *types; /* NULL-terminated: the fetchers there are */
+	struct helper *helper;			/* for source_type.init; borrowed; or NULL */
 };
 
 /*

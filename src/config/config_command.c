@@ -143,7 +143,8 @@ static int load_url(struct draft *draft, const struct source_type *type, const c
 
 	if (options_new(&options, type->options, err) < 0 || type->from_url(options, url, err) < 0)
 		return -1;
-	return load_source(draft, type, steal_ptr(&options), err);
+	/* NULL: only the command has arguments, and it has the rights of its user. */
+	return load_source(draft, type, steal_ptr(&options), NULL, err);
 }
 
 static void load_command_term(struct loader *loader, const char *argument)

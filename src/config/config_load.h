@@ -69,7 +69,7 @@ void load_term(struct loader *loader, const char *name, const struct raw_block *
 
 /* Checks the options (taken over in any case) and adds the source that they make to the draft. */
 int load_source(struct draft *draft, const struct source_type *type, struct options *options,
-		struct err *err);
+		struct helper *helper, struct err *err);
 
 /* An empty draft at the end of the list, or NULL: out of memory, which is noted. */
 struct draft *load_new_draft(struct loader *loader, const char *name, struct place place);

@@ -329,7 +329,7 @@ bool load_values(struct loader *loader, const struct raw_block *block, struct op
 DEFINE_CLEANUP(struct options, options_free)
 
 int load_source(struct draft *draft, const struct source_type *type, struct options *options,
-		struct err *err)
+		struct helper *helper, struct err *err)
 {
 	_cleanup_(options_free_cleanup) struct options *owned = options;
 	uint64_t fingerprint = 0;
@@ -344,7 +344,7 @@ int load_source(struct draft *draft, const struct source_type *type, struct opti
 	if (!sources)
 		return err_set(err, ERR_INTERNAL, "out of memory");
 	draft->term.sources = sources;
-	if (type->init && type->init(&state, owned, err) < 0)
+	if (type->init && type->init(&state, owned, helper, err) < 0)
 		return -1;
 	sources[draft->term.n_sources++] = (struct source){
 		.type = type,
@@ -369,7 +369,7 @@ static void load_raw_source(struct loader *loader, struct draft *draft,
 	/* What is wrong already would only be said again in other words. */
 	if (!load_values(loader, &raw->block, options, term, kind) || raw->block.is_incomplete)
 		return;
-	if (load_source(draft, raw->type, steal_ptr(&options), &err) < 0)
+	if (load_source(draft, raw->type, steal_ptr(&options), loader->request->helper, &err) < 0)
 		problem_add(&loader->problems, (struct place){ loader->file, raw->block.line },
 			    term, "%s: %s", kind, err.msg);
 }

@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "config/option.h"
 
+struct helper;
+
 struct source_type {
 	const char *name; /* the name of the block: "http" */
 	const char *help; /* one line */
@@ -19,8 +21,9 @@ struct source_type {
 
 	/* Checks the options and makes the state of one source. Never touches network or disk
 	 * beyond the files that the options name. Errors are ERR_CONFIG. options lives as long as
-	 * the source, so that strings may be borrowed from it. */
-	int (*init)(void **ret_state, const struct options *options, struct err *err);
+	 * the source, so that strings may be borrowed from it. helper: for base/files.h. */
+	int (*init)(void **ret_state, const struct options *options, struct helper *helper,
+		    struct err *err);
 
 	/* Takes what init made; NULL where init allocates nothing. */
 	void (*free)(void *state);

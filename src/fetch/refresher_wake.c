@@ -51,8 +51,8 @@ int refresher_start_watch(struct refresher *refresher, struct err *err)
 	struct watch *watch = NULL;
 	bool is_needed = false;
 
-	if (watch_new(&watch, refresher->n_terms, refresher->env.cancel, path_changed, refresher,
-		      err) < 0)
+	if (watch_new(&watch, refresher->n_terms, refresher->env.helper, refresher->env.cancel,
+		      path_changed, refresher, err) < 0)
 		return -1;
 	refresher->watch = watch;
 	for (size_t i = 0; i < refresher->n_terms; i++) {

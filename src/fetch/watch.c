@@ -41,6 +41,7 @@ struct directory {
 };
 
 struct watch {
+	struct helper *helper; /* borrowed; NULL: none */
 	struct cancel *cancel; /* borrowed */
 	void (*changed)(void *arg, size_t tag);
 	void *arg;
@@ -63,7 +64,7 @@ struct watch {
 
 DEFINE_CLEANUP(struct watch, watch_free)
 
-int watch_new(struct watch **ret, size_t n_tags, struct cancel *cancel,
+int watch_new(struct watch **ret, size_t n_tags, struct helper *helper, struct cancel *cancel,
 	      void (*changed)(void *arg, size_t tag), void *arg, struct err *err)
 {
 	_cleanup_(watch_free_cleanup) struct watch *watch = calloc(1, sizeof(*watch));
@@ -71,6 +72,7 @@ int watch_new(struct watch **ret, size_t n_tags, struct cancel *cancel,
 	if (!watch)
 		return err_set(err, ERR_INTERNAL, "watching files: out of memory");
 	pthread_mutex_init(&watch->lock, NULL);
+	watch->helper = helper;
 	watch->cancel = cancel;
 	watch->changed = changed;
 	watch->arg = arg;
@@ -226,7 +228,7 @@ static void complain(struct watch *watch, const struct err *err)
 static bool rebind(struct watch *watch, struct directory *directory)
 {
 	struct err err = ERR_INIT;
-	int wd = files_watch(watch->inotify, directory->path, &err);
+	int wd = files_watch(watch->helper, watch->inotify, directory->path, &err);
 
 	if (wd < 0)
 		complain(watch, &err);
@@ -239,21 +241,22 @@ static bool rebind(struct watch *watch, struct directory *directory)
 	return wd >= 0;
 }
 
-static void look_at_link(struct item *item)
+static void look_at_link(struct watch *watch, struct item *item)
 {
 	struct err ignored = ERR_INIT;
 	struct stat st;
 
-	item->is_link = files_lstat(item->path, &st, &ignored) == 0 && S_ISLNK(st.st_mode);
+	item->is_link = files_lstat(watch->helper, item->path, &st, &ignored) == 0 &&
+			S_ISLNK(st.st_mode);
 }
 
 /* A file that was just made and is still being written to: its end is an event of its own. */
-static bool is_unfinished(const struct item *item)
+static bool is_unfinished(const struct watch *watch, const struct item *item)
 {
 	struct err ignored = ERR_INIT;
 	struct stat st;
 
-	return files_lstat(item->path, &st, &ignored) == 0 && S_ISREG(st.st_mode) &&
+	return files_lstat(watch->helper, item->path, &st, &ignored) == 0 && S_ISREG(st.st_mode) &&
 	       st.st_nlink == 1;
 }
 
@@ -266,7 +269,7 @@ static void handle_name(struct watch *watch, struct directory *directory, uint32
 
 	if (len < (int)sizeof(path))
 		HASH_FIND(by_path, watch->items_by_path, path, (unsigned)len, first);
-	if (first && !(mask & IN_CREATE && is_unfinished(first))) {
+	if (first && !(mask & IN_CREATE && is_unfinished(watch, first))) {
 		for (struct item *item = first; item; item = item->twin)
 			mark(watch, item);
 	}
@@ -327,7 +330,7 @@ static void recheck_all(struct watch *watch)
 		/* Between the update and the new watch something may have happened. */
 		if (rebind(watch, item->directory))
 			mark_directory(watch, item->directory);
-		look_at_link(item);
+		look_at_link(watch, item);
 	}
 }
 
@@ -378,7 +381,7 @@ int watch_start(struct watch *watch, struct err *err)
 	HASH_ITER(by_path, watch->directories_by_path, directory, next) {
 		rebind(watch, directory);
 		for (struct item *item = directory->items; item; item = item->next_in_directory)
-			look_at_link(item);
+			look_at_link(watch, item);
 	}
 	int result = pthread_create(&watch->thread, NULL, thread_main, watch);
 	if (result != 0) {

@@ -24,11 +24,12 @@
  * whoever reads the file then can trust its mtime. */
 #define WATCH_SETTLE_MS 12
 
+struct helper;
 struct watch;
 
-/* changed() is called from the thread, with the tag of the path. cancel is borrowed. Tags are below
- * n_tags. */
-int watch_new(struct watch **ret, size_t n_tags, struct cancel *cancel,
+/* changed() is called from the thread, with the tag of the path. helper (base/files.h) and cancel are
+ * borrowed. Tags are below n_tags. */
+int watch_new(struct watch **ret, size_t n_tags, struct helper *helper, struct cancel *cancel,
 	      void (*changed)(void *arg, size_t tag), void *arg, struct err *err);
 
 /* Before watch_start(). path (borrowed) is absolute; a tag may have several. */

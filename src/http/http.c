@@ -305,7 +305,8 @@ static int perform_step(struct http *http, struct call *call, struct err *err)
 	call->step = STEP_LAST;
 	call->body_bytes = 0;
 	if (engine_open(http, &transfer, err) < 0 ||
-	    http_setup(transfer, engine_cas(http), call->request, &call->hop, err) < 0)
+	    http_setup(transfer, engine_cas(http), engine_helper(http), call->request, &call->hop,
+		       err) < 0)
 		return -1;
 	engine_start(transfer);
 	int rc = receive(call, transfer, err);

@@ -27,10 +27,12 @@
 #include "base/cancel.h"
 #include "base/err.h"
 
+struct helper;
 struct http;
 
-/* Starts the engine's thread. cancel (borrowed) ends every transfer with ERR_CANCELED. */
-int http_new(struct http **ret, struct cancel *cancel, struct err *err);
+/* Starts the engine's thread. helper (borrowed; NULL: none) opens the files of certificates that
+ * this process may not. cancel (borrowed) ends every transfer with ERR_CANCELED. */
+int http_new(struct http **ret, struct helper *helper, struct cancel *cancel, struct err *err);
 /* No transfer may be under way. */
 void http_free(struct http *http);
 

@@ -48,6 +48,7 @@ struct job {
 };
 
 struct http {
+	struct helper *helper; /* borrowed; NULL: none */
 	struct cancel *cancel; /* borrowed */
 	CURLM *multi;	       /* owned */
 	int epoll_fd, wake_fd; /* owned */
@@ -79,6 +80,11 @@ DEFINE_CLEANUP(struct http, http_free)
 uint64_t http_requests_total(const struct http *http)
 {
 	return atomic_load_explicit(&http->requests, memory_order_relaxed);
+}
+
+struct helper *engine_helper(struct http *http)
+{
+	return http->helper;
 }
 
 struct http_cas *engine_cas(struct http *http)
@@ -629,12 +635,13 @@ static int set_up(struct http *http, struct err *err)
 	return 0;
 }
 
-int http_new(struct http **ret, struct cancel *cancel, struct err *err)
+int http_new(struct http **ret, struct helper *helper, struct cancel *cancel, struct err *err)
 {
 	_cleanup_(http_free_cleanup) struct http *http = calloc(1, sizeof(*http));
 
 	if (!http)
 		return err_set(err, ERR_INTERNAL, "HTTP engine: out of memory");
+	http->helper = helper;
 	http->cancel = cancel;
 	http->epoll_fd = http->wake_fd = -1;
 	http->timer_at_ms = http->check_at_ms = -1;

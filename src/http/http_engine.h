@@ -29,6 +29,7 @@ enum transfer_event engine_wait(struct transfer *transfer, const void **ret_data
 /* Ends it, and returns when it has ended. */
 void engine_stop(struct transfer *transfer);
 
+struct helper *engine_helper(struct http *http);
 struct http_cas *engine_cas(struct http *http);
 
 #endif

@@ -97,9 +97,9 @@ static void blob_release(struct curl_blob *blob)
 	secret_heap_free(blob->data);
 }
 
-static int read_pem(const char *path, struct curl_blob *ret, struct err *err)
+static int read_pem(struct helper *helper, const char *path, struct curl_blob *ret, struct err *err)
 {
-	_cleanup_close_ int fd = files_open(path, err);
+	_cleanup_close_ int fd = files_open(helper, path, err);
 	struct stat st;
 
 	if (fd < 0)
@@ -125,10 +125,10 @@ static int read_pem(const char *path, struct curl_blob *ret, struct err *err)
 /* Hands curl the content of a file. It copies the bytes for the transfer, and again for the
  * connection if they say who we are or whom we trust: connections are shared by transfers with the
  * same bytes. *ret has them. */
-static int set_blob(CURL *easy, CURLoption option, const char *name, const char *path,
-		    struct curl_blob *ret, struct err *err)
+static int set_blob(CURL *easy, struct helper *helper, CURLoption option, const char *name,
+		    const char *path, struct curl_blob *ret, struct err *err)
 {
-	if (read_pem(path, ret, err) < 0) {
+	if (read_pem(helper, path, ret, err) < 0) {
 		bool is_lasting = err->kind == ERR_NOT_FOUND || err->kind == ERR_DENIED ||
 				  err->kind == ERR_BAD_DATA;
 		if (is_lasting)
@@ -140,7 +140,8 @@ static int set_blob(CURL *easy, CURLoption option, const char *name, const char 
 
 /* curl gets the path of a file that it can open itself: it keeps what it parsed of a path for all
  * connections together, but not what it parsed of bytes. */
-static int set_ca(CURL *easy, struct http_cas *cas, const char *path, struct err *err)
+static int set_ca(CURL *easy, struct http_cas *cas, struct helper *helper, const char *path,
+		  struct err *err)
 {
 	_cleanup_(blob_release) struct curl_blob blob = { .flags = CURL_BLOB_COPY };
 
@@ -149,29 +150,29 @@ static int set_ca(CURL *easy, struct http_cas *cas, const char *path, struct err
 	_cleanup_close_ int own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (own >= 0)
 		return http_setopt(easy, CURLOPT_CAINFO, path, err);
-	if (set_blob(easy, CURLOPT_CAINFO_BLOB, "ca_file", path, &blob, err) < 0)
+	if (set_blob(easy, helper, CURLOPT_CAINFO_BLOB, "ca_file", path, &blob, err) < 0)
 		return -1;
 	http_cas_add(cas, path, &blob);
 	return 0;
 }
 
-static int set_own(CURL *easy, CURLoption option, const char *name, const char *path,
-		   struct err *err)
+static int set_own(CURL *easy, struct helper *helper, CURLoption option, const char *name,
+		   const char *path, struct err *err)
 {
 	_cleanup_(blob_release) struct curl_blob blob = { .flags = CURL_BLOB_COPY };
 
-	return set_blob(easy, option, name, path, &blob, err);
+	return set_blob(easy, helper, option, name, path, &blob, err);
 }
 
-static int set_tls(CURL *easy, struct http_cas *cas, const struct http_request *request,
-		   bool is_trusted, struct err *err)
+static int set_tls(CURL *easy, struct http_cas *cas, struct helper *helper,
+		   const struct http_request *request, bool is_trusted, struct err *err)
 {
 	const curl_version_info_data *built = curl_version_info(CURLVERSION_NOW);
 	const char *cert = request->client_cert_file;
 	const char *key = request->client_key_file;
 	bool has_ca = request->ca_file || (built->cainfo && access(built->cainfo, R_OK) == 0);
 
-	if (request->ca_file && set_ca(easy, cas, request->ca_file, err) < 0)
+	if (request->ca_file && set_ca(easy, cas, helper, request->ca_file, err) < 0)
 		return -1;
 	/* Without a directory of CAs, curl parses the CA file once for many connections, and trusts
 	 * nothing beside a CA file that was asked for. */
@@ -183,9 +184,9 @@ static int set_tls(CURL *easy, struct http_cas *cas, const struct http_request *
 #endif
 	if (!is_trusted || !cert)
 		return 0;
-	if (set_own(easy, CURLOPT_SSLCERT_BLOB, "client_cert", cert, err) < 0)
+	if (set_own(easy, helper, CURLOPT_SSLCERT_BLOB, "client_cert", cert, err) < 0)
 		return -1;
-	return set_own(easy, CURLOPT_SSLKEY_BLOB, key ? "client_key" : "client_cert",
+	return set_own(easy, helper, CURLOPT_SSLKEY_BLOB, key ? "client_key" : "client_cert",
 		       key ? key : cert, err);
 }
 
@@ -261,8 +262,8 @@ static int set_host(struct transfer *transfer, const struct http_request *reques
 	return 0;
 }
 
-int http_setup(struct transfer *transfer, struct http_cas *cas, const struct http_request *request,
-	       const struct http_hop *hop, struct err *err)
+int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *helper,
+	       const struct http_request *request, const struct http_hop *hop, struct err *err)
 {
 	CURL *easy = transfer->easy;
 
@@ -275,5 +276,5 @@ int http_setup(struct transfer *transfer, struct http_cas *cas, const struct htt
 	    set_headers(transfer, request, hop->is_trusted, err) < 0 ||
 	    set_connection(easy, request, hop->is_http1, err) < 0)
 		return -1;
-	return transfer->is_tls ? set_tls(easy, cas, request, hop->is_trusted, err) : 0;
+	return transfer->is_tls ? set_tls(easy, cas, helper, request, hop->is_trusted, err) : 0;
 }

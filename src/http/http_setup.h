@@ -16,9 +16,10 @@ struct http_hop {
 	bool is_http1;	 /* not HTTP/2 */
 };
 
-/* Borrows the request's body until the transfer has ended. After a failure the transfer must not be
- * started: part of the request may be missing. */
-int http_setup(struct transfer *transfer, struct http_cas *cas, const struct http_request *request,
-	       const struct http_hop *hop, struct err *err);
+/* helper (base/files.h) opens the files of certificates. Borrows the request's body until the
+ * transfer has ended. After a failure the transfer must not be started: part of the request may be
+ * missing. */
+int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *helper,
+	       const struct http_request *request, const struct http_hop *hop, struct err *err);
 
 #endif

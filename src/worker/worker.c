@@ -12,7 +12,6 @@
 #include "worker/helper_client.h"
 #include "worker/sandbox.h"
 #include "worker/worker_internal.h"
-#include "base/files.h"
 
 /* How long the first attempts wait until what a predecessor has begun is done. */
 #define TAKE_OVER_MAX_MS 5000
@@ -57,8 +56,8 @@ static int inherit(struct worker *worker, struct err *err)
 
 static int load_config(struct worker *worker, struct err *err)
 {
-	files_set_helper(worker->helper);
-	if (worker->setup->load(worker->hello.fds[CHANNEL_FD_CONFIG], &worker->config) < 0)
+	if (worker->setup->load(worker->hello.fds[CHANNEL_FD_CONFIG], worker->helper,
+				&worker->config) < 0)
 		return err_set(err, ERR_CONFIG, "the configuration cannot be loaded any more");
 	return 0;
 }
@@ -136,7 +135,8 @@ static int prepare_to_serve(struct worker *worker, struct err *err)
 /* And what fetching needs. Nothing is asked of a source yet. */
 static int prepare_to_fetch(struct worker *worker, struct err *err)
 {
-	if (http_new(&worker->http, &worker->cancel, err) < 0 || make_refresher(worker, err) < 0)
+	if (http_new(&worker->http, worker->helper, &worker->cancel, err) < 0 ||
+	    make_refresher(worker, err) < 0)
 		return -1;
 	worker_drop_tokens(worker);
 	worker_fill_view(worker);
@@ -299,7 +299,6 @@ static void tear_down(struct worker *worker)
 	worker_drop_tokens(worker);
 	store_close(worker->store);
 	config_free(worker->config);
-	files_set_helper(NULL);
 	helper_client_free(worker->helper);
 	if (worker->pulse_started)
 		pthread_join(worker->pulse, NULL);

@@ -169,12 +169,12 @@ static void test_files(void)
 	is_str(ask(NULL, NULL), "failed: denied", "its profile must exist: %s", failure.msg);
 
 	chain = chain_for("a", NULL);
-	ok(aws_chain_region(chain, region, sizeof(region)) == 0, "a region");
+	ok(aws_chain_region(chain, NULL, region, sizeof(region)) == 0, "a region");
 	is_str(region, "us-east-2", "the region of the profile");
 	setenv("AWS_REGION", "eu-north-1", 1);
-	aws_chain_region(chain, region, sizeof(region));
+	aws_chain_region(chain, NULL, region, sizeof(region));
 	is_str(region, "eu-north-1", "the region of the environment");
-	ok(aws_chain_region(chain, region, 4) < 0, "a region that does not fit the buffer");
+	ok(aws_chain_region(chain, NULL, region, 4) < 0, "a region that does not fit the buffer");
 	aws_chain_put(chain);
 
 	if (aws_chain_get(&chain, &anonymous, &failure) < 0)
@@ -573,7 +573,7 @@ int main(void)
 	snprintf(credentials_path, sizeof(credentials_path), "%s/credentials", dir);
 	snprintf(token_path, sizeof(token_path), "%s/token", dir);
 	snprintf(other_path, sizeof(other_path), "%s/other", dir);
-	if (cancel_init(&cancel, &err) < 0 || http_new(&ctx.http, &cancel, &err) < 0)
+	if (cancel_init(&cancel, &err) < 0 || http_new(&ctx.http, NULL, &cancel, &err) < 0)
 		abort();
 	aws_server_start(&metadata);
 	aws_server_start(&sts);

@@ -66,7 +66,7 @@ static void test_profiles(void)
 
 	put(config_path, config_text);
 	put(credentials_path, credentials_text);
-	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "both files: %s", err.msg);
+	ok(aws_profiles_load(&profiles, NULL, &paths, &err) == 0, "both files: %s", err.msg);
 #define get(profile, name) aws_profiles_get(profiles, profile, name)
 	is_str(get("default", "region"), "eu-west-1", "a setting");
 	is_str(get("default", "output"), "json", "a trailing comment is removed");
@@ -100,26 +100,27 @@ static void test_profile_files(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		put(credentials_path, bad[i]);
-		ok(aws_profiles_load(&profiles, &paths, &err) < 0 && err.kind == ERR_DENIED &&
+		ok(aws_profiles_load(&profiles, NULL, &paths, &err) < 0 && err.kind == ERR_DENIED &&
 			   strstr(err.msg, credentials_path),
 		   "bad file %zu: %s", i, err.msg);
 		ok(!strstr(err.msg, "SECRET"), "the message shows nothing of the file");
 	}
 	put(credentials_path, "[profile x]\nregion = r\n[y]\nregion = s\n");
-	ok(aws_profiles_load(&profiles, &only, &err) == 0, "the only file");
+	ok(aws_profiles_load(&profiles, NULL, &only, &err) == 0, "the only file");
 	ok(aws_profiles_get(profiles, "x", "region") && aws_profiles_get(profiles, "y", "region"),
 	   "accepts both forms of section names");
 	aws_profiles_free(profiles);
 
 	unlink(credentials_path);
-	ok(aws_profiles_load(&profiles, &only, &err) < 0 && err.kind == ERR_DENIED,
+	ok(aws_profiles_load(&profiles, NULL, &only, &err) < 0 && err.kind == ERR_DENIED,
 	   "the only file must exist: %s", err.msg);
 	unlink(config_path);
-	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "both files may be missing");
+	ok(aws_profiles_load(&profiles, NULL, &paths, &err) == 0, "both files may be missing");
 	ok(!aws_profiles_have(profiles, "default"), "then there is no profile");
 	aws_profiles_free(profiles);
 	mkdir(credentials_path, 0700);
-	ok(aws_profiles_load(&profiles, &paths, &err) == 0, "an unreadable file is not an error");
+	ok(aws_profiles_load(&profiles, NULL, &paths, &err) == 0,
+	   "an unreadable file is not an error");
 	ok(strstr(aws_profiles_problem(profiles), credentials_path), "but is reported: %s",
 	   aws_profiles_problem(profiles));
 	aws_profiles_free(profiles);
@@ -132,19 +133,19 @@ static void test_stamps(void)
 	struct aws_stamp first, second;
 
 	put(credentials_path, "[a]\n");
-	aws_stamp_take(&paths, &first);
+	aws_stamp_take(NULL, &paths, &first);
 	ok(first.is_young && !aws_stamp_is_same(&first, &first),
 	   "a file that was just written is young");
 	usleep(30000);
-	aws_stamp_take(&paths, &first);
-	aws_stamp_take(&paths, &second);
+	aws_stamp_take(NULL, &paths, &first);
+	aws_stamp_take(NULL, &paths, &second);
 	ok(aws_stamp_is_same(&first, &second), "an unchanged file has the same stamp");
 	put(credentials_path, "[b]\n");
-	aws_stamp_take(&paths, &second);
+	aws_stamp_take(NULL, &paths, &second);
 	ok(!aws_stamp_is_same(&first, &second), "a later write of the same size changes it");
 	put(config_path, "");
 	usleep(30000);
-	aws_stamp_take(&paths, &first);
+	aws_stamp_take(NULL, &paths, &first);
 	ok(!aws_stamp_is_same(&second, &first), "so does a new file");
 	unlink(credentials_path);
 	unlink(config_path);
@@ -156,17 +157,18 @@ static void test_tokens(void)
 	char *token = NULL;
 
 	put(credentials_path, "abc.def\r\n\n");
-	ok(aws_token_read(credentials_path, "token", &token, &err) == 0, "a token file");
+	ok(aws_token_read(NULL, credentials_path, "token", &token, &err) == 0, "a token file");
 	is_str(token, "abc.def", "its line break is removed");
 	secret_free(token);
 	put(credentials_path, "abc\ndef\n");
-	ok(aws_token_read(credentials_path, "token", &token, &err) < 0, "two lines are refused: %s",
-	   err.msg);
+	ok(aws_token_read(NULL, credentials_path, "token", &token, &err) < 0,
+	   "two lines are refused: %s", err.msg);
 	put(credentials_path, "\n");
-	ok(aws_token_read(credentials_path, "token", &token, &err) < 0,
+	ok(aws_token_read(NULL, credentials_path, "token", &token, &err) < 0,
 	   "an empty file is refused: %s", err.msg);
 	unlink(credentials_path);
-	ok(aws_token_read(credentials_path, "token", &token, &err) < 0 && err.kind == ERR_DENIED,
+	ok(aws_token_read(NULL, credentials_path, "token", &token, &err) < 0 &&
+		   err.kind == ERR_DENIED,
 	   "a missing file is refused: %s", err.msg);
 }
 

@@ -15,10 +15,12 @@
 
 static int states;
 
-static int http_init(void **ret_state, const struct options *options, struct err *err)
+static int http_init(void **ret_state, const struct options *options, struct helper *helper,
+		     struct err *err)
 {
 	const char *url = options_string(options, "url");
 
+	(void)helper;
 	if (strncmp(url, "http", 4) != 0)
 		return err_set(err, ERR_CONFIG, "url: \"%s\" is not http", url);
 	*ret_state = strdup(url);

@@ -80,7 +80,7 @@ static struct made make(const struct fetcher_ops *ops, const char *const *pairs)
 		if (options_set(made.options, pairs[0], pairs[1], &made.err) < 0)
 			return made;
 	}
-	ops->type.init(&made.state, made.options, &made.err);
+	ops->type.init(&made.state, made.options, NULL, &made.err);
 	return made;
 }
 
@@ -397,7 +397,7 @@ static const char *read_line(const char *path, const char *text, struct err *err
 
 	put(path, text, 0);
 	*err = (struct err)ERR_INIT;
-	if (secret_file_line(path, "option", &secret, err) < 0)
+	if (secret_file_line(NULL, path, "option", &secret, err) < 0)
 		return err_kind_name(err->kind);
 	snprintf(line, sizeof(line), "%s", secret);
 	return line;
@@ -416,18 +416,19 @@ static void test_secret_file(const char *dir)
 	is_str(read_line(path, "\n", &err), "denied", "an empty line: %s", err.msg);
 	is_str(read_line(path, "a\tb", &err), "denied", "a control character: %s", err.msg);
 	put(path, "12345", 0);
-	ok(secret_file_read(path, 5, &secret, &len, &err) == 0 && len == 5, "up to max_bytes");
+	ok(secret_file_read(NULL, path, 5, &secret, &len, &err) == 0 && len == 5,
+	   "up to max_bytes");
 	is_str(secret, "12345", "followed by a NUL");
 	secret_free(steal_ptr(&secret));
-	ok(secret_file_read(path, 4, &secret, &len, &err) < 0 && err.kind == ERR_DENIED, "%s",
+	ok(secret_file_read(NULL, path, 4, &secret, &len, &err) < 0 && err.kind == ERR_DENIED, "%s",
 	   err.msg);
 	unlink(path);
-	ok(secret_file_read(path, 4, &secret, &len, &err) < 0 && err.kind == ERR_NOT_FOUND,
+	ok(secret_file_read(NULL, path, 4, &secret, &len, &err) < 0 && err.kind == ERR_NOT_FOUND,
 	   "a missing file");
-	ok(secret_file_line(path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
+	ok(secret_file_line(NULL, path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
 	   "a missing line: %s", err.msg);
 	mkfifo(path, 0600);
-	ok(secret_file_line(path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
+	ok(secret_file_line(NULL, path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
 	   "an empty FIFO does not block: %s", err.msg);
 	unlink(path);
 }

@@ -1,4 +1,4 @@
-/* files: by itself where that is possible, else with the help of a helper, played by the test. */
+/* files: without a helper, and with a helper that the test plays. */
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -10,7 +10,7 @@
 #define NOBODY 65534
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
-static int own; /* what the helper opens */
+static int own; /* what the helper opens, of "closed/known" */
 static unsigned n_asked;
 static char asked[128];
 
@@ -24,7 +24,7 @@ static const char *at(const char *name)
 	return path;
 }
 
-/* ---- the helper: helps with "closed/known" alone ---- */
+/* ---- the helper: knows "known" and "closed/known" only ---- */
 
 static int note(const char *path, struct err *err)
 {
@@ -57,7 +57,7 @@ static int watch(struct helper *helper, int inotify, const char *directory, stru
 
 static struct helper helper = { .open_file = open_file, .look = look, .watch = watch };
 
-/* ---- what is there ---- */
+/* ---- the files ---- */
 
 static void write_file(const char *name)
 {
@@ -96,9 +96,9 @@ static void clean_up(void)
 
 /* ---- the tests ---- */
 
-static bool opens(const char *name, struct err *err)
+static bool opens(struct helper *asker, const char *name, struct err *err)
 {
-	_cleanup_close_ int fd = files_open(at(name), err);
+	_cleanup_close_ int fd = files_open(asker, at(name), err);
 
 	return fd >= 0;
 }
@@ -108,15 +108,19 @@ static void test_alone(void)
 	char text[16] = "";
 	struct err err = ERR_INIT;
 
-	is_int(files_read(at("public"), text, sizeof(text), &err), 7, "it is read: %s", err.msg);
-	is_str(text, "content", "whole");
-	is_int(files_read(at("public"), text, 3, &err), 3, "or the beginning");
-	ok(!opens("missing", &err) && err.kind == ERR_NOT_FOUND, "missing: %s", err.msg);
-	ok(!opens("public/x", &err) && err.kind == ERR_NOT_FOUND, "no directory: %s", err.msg);
-	ok(!opens("closed/known", &err) && err.kind == ERR_DENIED, "closed: %s", err.msg);
+	is_int(files_read(NULL, at("public"), text, sizeof(text), &err), 7, "files_read: %s",
+	       err.msg);
+	is_str(text, "content", "the whole file");
+	is_int(files_read(NULL, at("public"), text, 3, &err), 3, "the first 3 bytes");
+	ok(!opens(NULL, "missing", &err) && err.kind == ERR_NOT_FOUND, "a missing file: %s",
+	   err.msg);
+	ok(!opens(NULL, "public/x", &err) && err.kind == ERR_NOT_FOUND, "a file as a directory: %s",
+	   err.msg);
+	ok(!opens(NULL, "closed/known", &err) && err.kind == ERR_DENIED, "no permission: %s",
+	   err.msg);
 	ok(strstr(err.msg, "opening /tmp/") && strstr(err.msg, "to uid 65534"),
-	   "it says what, and who may not");
-	ok(files_read(dir, text, sizeof(text), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "the message names the path and the user");
+	ok(files_read(NULL, dir, text, sizeof(text), &err) < 0 && err.kind == ERR_BAD_DATA,
 	   "a directory: %s", err.msg);
 }
 
@@ -127,25 +131,26 @@ static void test_helped(void)
 	char text[16] = "";
 	struct stat st;
 
-	files_set_helper(&helper);
-	ok(opens("public", &err) && !opens("missing", &err) && n_asked == 0,
-	   "the helper is not asked for what goes without it");
-	is_int(files_read(at("closed/known"), text, sizeof(text), &err), 7, "closed: %s", err.msg);
-	is_str(asked, at("closed/known"), "it is asked for just that");
-	ok(!opens("closed/other", &err) && err.kind == ERR_DENIED &&
+	ok(opens(&helper, "public", &err) && !opens(&helper, "missing", &err) && n_asked == 0,
+	   "the helper is not asked when that is unnecessary");
+	is_int(files_read(&helper, at("closed/known"), text, sizeof(text), &err), 7,
+	       "reading with the helper: %s", err.msg);
+	is_str(asked, at("closed/known"), "the helper is asked for that path");
+	ok(!opens(&helper, "closed/other", &err) && err.kind == ERR_DENIED &&
 		   strstr(err.msg, "closed/other: the configuration does not name it"),
-	   "refused: %s", err.msg);
-	is_int(files_stat(at("closed/known"), &st, &err), 0, "looked at: %s", err.msg);
-	is_int(st.st_size, 1, "through links");
-	is_int(files_lstat(at("closed/known"), &st, &err), 0, "looked at: %s", err.msg);
-	is_int(st.st_size, 2, "or not");
-	is_int(files_watch(inotify, at("known"), &err), 77, "watched: %s", err.msg);
+	   "the helper refuses: %s", err.msg);
+	is_int(files_stat(&helper, at("closed/known"), &st, &err), 0, "stat: %s", err.msg);
+	is_int(st.st_size, 1, "stat follows links");
+	is_int(files_lstat(&helper, at("closed/known"), &st, &err), 0, "lstat: %s", err.msg);
+	is_int(st.st_size, 2, "lstat does not");
+	is_int(files_watch(&helper, inotify, at("known"), &err), 77, "watching with the helper: %s",
+	       err.msg);
 	n_asked = 0;
-	is_int(files_watch(inotify, dir, &err), 1, "watched without it: %s", err.msg);
-	ok(files_watch(inotify, "", &err) > 0 && n_asked == 0, "the root: %s", err.msg);
-	ok(files_watch(inotify, at("closed"), &err) < 0 && err.kind == ERR_DENIED, "refused: %s",
+	is_int(files_watch(&helper, inotify, dir, &err), 1, "watching without it: %s", err.msg);
+	ok(files_watch(&helper, inotify, "", &err) > 0 && n_asked == 0, "watching the root: %s",
 	   err.msg);
-	files_set_helper(NULL);
+	ok(files_watch(&helper, inotify, at("closed"), &err) < 0 && err.kind == ERR_DENIED,
+	   "the helper refuses: %s", err.msg);
 }
 
 int main(void)

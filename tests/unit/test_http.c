@@ -462,7 +462,8 @@ int main(void)
 	test_hosts();
 	test_authorities();
 	pthread_create(&server, NULL, server_main, (void *)(intptr_t)listener);
-	ok(cancel_init(&cancel, &err) == 0 && http_new(&http, &cancel, &err) == 0, "the engine");
+	ok(cancel_init(&cancel, &err) == 0 && http_new(&http, NULL, &cancel, &err) == 0,
+	   "the engine");
 	test_requests(http);
 	test_bodies(http);
 	test_crowd(http, &cancel);

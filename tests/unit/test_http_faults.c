@@ -245,7 +245,7 @@ static int run_child(const struct row *row, unsigned n)
 	fflush(stdout);
 	pid_t pid = fork();
 	if (pid == 0) {
-		if (cancel_init(&cancel, &err) < 0 || http_new(&http, &cancel, &err) < 0)
+		if (cancel_init(&cancel, &err) < 0 || http_new(&http, NULL, &cancel, &err) < 0)
 			_exit(EXIT_WRONG);
 		bool is_right = request_fails_closed(http, row, ENGINE, n, &was_reached);
 		_exit((is_right ? 0 : EXIT_WRONG) | (was_reached ? EXIT_REACHED : 0));
@@ -283,7 +283,7 @@ static void test_start(struct cancel *cancel)
 		snprintf(faults.thread, sizeof(faults.thread), "%s", CALLER);
 		faults.first = n;
 		faults_set(&faults, FAULTS_FAIL);
-		int rc = http_new(&http, cancel, &err);
+		int rc = http_new(&http, NULL, cancel, &err);
 		was_reached = atomic_load(&faults.failed) > 0;
 		faults_set(&faults, FAULTS_OFF);
 		is_right &= rc == 0 || (err.kind == ERR_INTERNAL && err.msg[0]);
@@ -316,7 +316,7 @@ int main(void)
 	if (cancel_init(&cancel, &err) < 0)
 		abort();
 	test_start(&cancel);
-	ok(http_new(&http, &cancel, &err) == 0, "the engine");
+	ok(http_new(&http, NULL, &cancel, &err) == 0, "the engine");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		test_caller(http, &rows[i]);
 	http_free(http);

@@ -27,7 +27,7 @@ static struct s3_source *make(struct options **ret_options, struct err *err,
 		if (options_set(*ret_options, pairs[0], pairs[1], err) < 0)
 			return NULL;
 	}
-	return s3_source_init(&state, *ret_options, err) < 0 ? NULL : state;
+	return s3_source_init(&state, *ret_options, NULL, err) < 0 ? NULL : state;
 }
 
 /* Compares the URL in a region (NULL: the configured one), or the error. */
@@ -137,7 +137,7 @@ static void expect_url(const char *url, const char *error, const char *shown)
 	if (options_new(&options, s3_source_options, &err) < 0)
 		abort();
 	if (s3_source_from_url(options, url, &err) < 0 ||
-	    s3_source_init(&state, options, &err) < 0) {
+	    s3_source_init(&state, options, NULL, &err) < 0) {
 		is_str(err.msg, error, "%s", url);
 		return;
 	}
@@ -249,27 +249,27 @@ static void test_sse(void)
 	struct err err = ERR_INIT;
 	struct s3_sse_key *key = NULL;
 
-	is_int(s3_sse_key_read(&key, key_file(raw, 32), &err), 0, "32 bytes");
+	is_int(s3_sse_key_read(&key, NULL, key_file(raw, 32), &err), 0, "32 bytes");
 	is_str(key->key, base64, "in base64");
 	is_str(key->md5, "KYvwGXoFFJ42a2u2GDWhwQ==", "and their MD5");
 	secret_free(steal_ptr(&key));
-	is_int(s3_sse_key_read(&key, key_file(base64, 44), &err), 0, "base64");
+	is_int(s3_sse_key_read(&key, NULL, key_file(base64, 44), &err), 0, "base64");
 	is_str(key->key, base64, "unchanged");
 	secret_free(steal_ptr(&key));
 	_cleanup_free_ char *line = NULL;
 	if (asprintf(&line, "%s\r\n", base64) < 0)
 		abort();
-	is_int(s3_sse_key_read(&key, key_file(line, 46), &err), 0, "a line of base64");
+	is_int(s3_sse_key_read(&key, NULL, key_file(line, 46), &err), 0, "a line of base64");
 	secret_free(steal_ptr(&key));
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		err = (struct err)ERR_INIT;
-		ok(s3_sse_key_read(&key, key_file(bad[i], strlen(bad[i])), &err) < 0 &&
+		ok(s3_sse_key_read(&key, NULL, key_file(bad[i], strlen(bad[i])), &err) < 0 &&
 			   err.kind == ERR_DENIED && !key,
 		   "invalid key %zu: %s", i, err.msg);
 	}
 	unlink(key_file("", 0));
-	ok(s3_sse_key_read(&key, "/nonexistent/key", &err) < 0 && err.kind == ERR_DENIED, "%s",
-	   err.msg);
+	ok(s3_sse_key_read(&key, NULL, "/nonexistent/key", &err) < 0 && err.kind == ERR_DENIED,
+	   "%s", err.msg);
 }
 
 int main(void)
