@@ -1,12 +1,12 @@
 /*
- * registry: the list of fetchers. A new one is one file and one line in registry.c.
+ * registry: the list of fetchers. To add one, write its file and add one line to registry.c.
  */
 #ifndef FETCHERS_REGISTRY_H
 #define FETCHERS_REGISTRY_H
 
 #include "fetch/fetcher.h"
 
-/* NULL-terminated: what config_load() is given. */
+/* NULL-terminated; for config_load(). */
 extern const struct source_type *const fetcher_types[];
 
 extern const struct fetcher_ops fetcher_file;

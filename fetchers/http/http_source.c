@@ -101,7 +101,7 @@ static bool is_token(const char *text, size_t len)
 	return len > 0;
 }
 
-/* Headers that rptfs sets itself, or that would change what a response means. */
+/* Headers that rptfs sets itself, or that would change the meaning of a response. */
 static bool is_ours(const char *name, size_t len)
 {
 	static const char *const ours[] = {
@@ -133,23 +133,24 @@ static bool is_ours(const char *name, size_t len)
 	return false;
 }
 
-/* Of a header that may be a secret only the name is shown. */
+/* Messages show only the name of a header, because its value may be a secret. */
 static int check_header(const char *line, bool has_credentials, struct err *err)
 {
 	size_t name_len = strcspn(line, ":");
 	const char *value = line + name_len;
 
 	if (!*value || !is_token(line, name_len))
-		return err_set(err, ERR_CONFIG, "headers: not of the form \"Name: value\"");
+		return err_set(err, ERR_CONFIG, "headers: must have the form \"Name: value\"");
 	value += 1 + strspn(value + 1, " \t");
 	if (!*value)
 		return err_set(err, ERR_CONFIG, "headers: \"%.*s\" has no value", (int)name_len,
 			       line);
 	for (; *value; value++) {
 		if (((unsigned char)*value < ' ' && *value != '\t') || *value == 0x7f)
-			return err_set(err, ERR_CONFIG,
-				       "headers: the value of \"%.*s\" holds a control character",
-				       (int)name_len, line);
+			return err_set(
+				err, ERR_CONFIG,
+				"headers: the value of \"%.*s\" contains a control character",
+				(int)name_len, line);
 	}
 	if (name_len == strlen("User-Agent") && strncasecmp(line, "User-Agent", name_len) == 0)
 		return err_set(err, ERR_CONFIG, "headers: set the option user_agent instead");
@@ -189,9 +190,9 @@ static int check_credentials(const struct http_source *source, struct err *err)
 	if (source->password && source->password_file)
 		return err_set(err, ERR_CONFIG, "password and password_file exclude each other");
 	if (!source->user && (source->password || source->password_file))
-		return err_set(err, ERR_CONFIG, "a password without user");
+		return err_set(err, ERR_CONFIG, "password without user");
 	if (source->user && (!*source->user || strchr(source->user, ':')))
-		return err_set(err, ERR_CONFIG, "user: not empty, and without \":\"");
+		return err_set(err, ERR_CONFIG, "user: must not be empty or contain \":\"");
 	if (source->unix_socket && source->proxy && *source->proxy)
 		return err_set(err, ERR_CONFIG, "unix_socket and proxy exclude each other");
 	if (source->client_key && !source->client_cert)
@@ -235,7 +236,7 @@ static void source_cleanup(struct http_source **source)
 	http_source_free(*source);
 }
 
-/* What people see of the URL is stored only where that may not be all of it. */
+/* Sets shown_url only if it may differ from url. */
 static int name_source(struct http_source *source, struct err *err)
 {
 	size_t size = strlen(source->url) + sizeof("?…");

@@ -22,7 +22,7 @@ struct http_source {
 	const char *client_cert, *client_key, *ca_file;
 	const char *proxy;
 	const char *unix_socket;
-	char *shown_url; /* owned; NULL: url holds nothing to hide */
+	char *shown_url; /* owned; NULL: url has nothing to hide */
 	char *origin;	 /* owned */
 	int64_t connect_timeout_ms, stall_timeout_ms, min_refresh_ms;
 	uint32_t max_redirects;
@@ -31,7 +31,7 @@ struct http_source {
 
 extern const struct option_spec http_source_options[];
 
-/* The URL for people. */
+/* The URL without secrets, for messages. */
 static inline const char *http_source_shown(const struct http_source *source)
 {
 	return source->shown_url ? source->shown_url : source->url;

@@ -13,7 +13,7 @@
 #define PART_SIZE_MAX	   (UINT64_C(5) << 30)
 #define PARALLEL_PARTS_MAX 16
 
-/* Where nobody names a region, other services than AWS are asked with this one. */
+/* The default region of services other than AWS. */
 #define REGION_ELSEWHERE "us-east-1"
 
 /* ---- the options ---- */
@@ -132,7 +132,7 @@ static int check_header_name(const char *name, struct err *err)
 {
 	if (name && (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_"
 					    "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(name)))
-		return err_set(err, ERR_CONFIG, "version_header: \"%.64s\" is no header's name",
+		return err_set(err, ERR_CONFIG, "version_header: \"%.64s\" is not a header name",
 			       name);
 	return 0;
 }
@@ -140,9 +140,10 @@ static int check_header_name(const char *name, struct err *err)
 static int check_sse(const struct s3_source *source, struct err *err)
 {
 	if (source->sse_c_key_file && !source->is_tls && !http_is_loopback(source->endpoint_host))
-		return err_set(err, ERR_CONFIG,
-			       "sse_c_key_file: the key would go over the network in the clear: "
-			       "endpoint must begin with https://");
+		return err_set(
+			err, ERR_CONFIG,
+			"sse_c_key_file: the key would be sent unencrypted: endpoint must begin "
+			"with https://");
 	return check_path("sse_c_key_file", source->sse_c_key_file, err);
 }
 
@@ -156,8 +157,8 @@ static int check_credentials(const struct options *options, struct err *err)
 			       profile ? "profile" : "credentials_file");
 	if (options_bool(options, "anonymous") && options_bool(options, "requester_pays"))
 		return err_set(err, ERR_CONFIG,
-			       "anonymous and requester_pays exclude each other: somebody has to "
-			       "pay");
+			       "anonymous and requester_pays exclude each other: an anonymous "
+			       "requester cannot pay");
 	if (check_text("profile", profile, err) < 0)
 		return -1;
 	return check_path("credentials_file", file, err);
@@ -186,7 +187,7 @@ static int check(const struct s3_source *source, const struct options *options, 
 	return check_numbers(source, options_int(options, "parallel_parts"), err);
 }
 
-/* ---- where ---- */
+/* ---- address and names ---- */
 
 static int find_region(const struct s3_source *source, struct helper *helper,
 		       char ret[AWS_REGION_SIZE], struct err *err)
@@ -195,17 +196,19 @@ static int find_region(const struct s3_source *source, struct helper *helper,
 
 	if (host && s3_host_region(host, source->bucket, ret))
 		return 0;
-	if (aws_chain_region(source->chain, helper, ret, AWS_REGION_SIZE) == 0)
-		return aws_is_region(ret)
-			       ? 0
-			       : err_set(err, ERR_CONFIG,
-					 "region: \"%s\", of the environment or the profile, is no "
-					 "region's name",
-					 ret);
+	if (aws_chain_region(source->chain, helper, ret, AWS_REGION_SIZE) == 0) {
+		if (aws_is_region(ret))
+			return 0;
+		return err_set(
+			err, ERR_CONFIG,
+			"region: \"%s\", from the environment or the profile, is not a valid "
+			"name",
+			ret);
+	}
 	if (!host)
 		return err_set(err, ERR_CONFIG,
-			       "region: is needed for AWS: here, as AWS_REGION, or in the profile "
-			       "(another service needs endpoint)");
+			       "region: required for AWS: as an option, as AWS_REGION, or in the "
+			       "profile (for another service, set endpoint)");
 	strcpy(ret, REGION_ELSEWHERE);
 	return 0;
 }
@@ -215,7 +218,7 @@ static int take_region(struct s3_source *source, const char *region, struct help
 {
 	if (region && !aws_is_region(region))
 		return err_set(err, ERR_CONFIG,
-			       "region: \"%.64s\" is no region's name, such as eu-west-1", region);
+			       "region: \"%.64s\" is not a valid name, such as eu-west-1", region);
 	if (region)
 		strcpy(source->home_region, region);
 	else if (find_region(source, helper, source->home_region, err) < 0)
@@ -237,13 +240,13 @@ static int name_origin(struct s3_source *source, struct err *err)
 	return 0;
 }
 
-/* What an URL would take for something else. */
+/* Characters with a meaning in a URL. */
 static bool is_special(unsigned char c)
 {
 	return c < ' ' || c == 0x7f || c == '%' || c == '?' || c == '#';
 }
 
-/* As s3_source_from_url() takes it. */
+/* In the form that s3_source_from_url() accepts. */
 static int name_url(struct s3_source *source, struct err *err)
 {
 	_cleanup_free_ char *key = malloc(3 * strlen(source->key) + 1);

@@ -1,9 +1,8 @@
 /*
- * s3_source: the options of the s3 fetcher, checked, and what was learned about the service.
+ * s3_source: the checked options of the s3 fetcher, and what was learned about the service.
  *
- * Everything is constant once made but what lock guards: the region that the service names and how
- * far its clock is from ours. A source may be asked by several threads at once (the parts of one
- * object).
+ * Immutable, except for the fields that lock guards: the region that the service named, and the
+ * difference of the clocks. Several threads may use a source at once (the ranges of one object).
  */
 #ifndef FETCHERS_S3_S3_SOURCE_H
 #define FETCHERS_S3_S3_SOURCE_H
@@ -19,34 +18,34 @@
 
 struct helper;
 
-/* For people in messages: what is longer is shortened in the middle. */
+/* For messages; a longer text is shortened in the middle. */
 #define S3_SHOWN_SIZE 160
 
 enum s3_checksum_mode {
-	S3_CHECKSUM_AUTO,    /* checked where the service sends one */
+	S3_CHECKSUM_AUTO,    /* checked if the service sends one */
 	S3_CHECKSUM_REQUIRE, /* an object without one is refused */
-	S3_CHECKSUM_OFF,     /* not asked for */
+	S3_CHECKSUM_OFF,     /* not requested */
 };
 
 enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
 
-/* Strings are borrowed from the options, where nothing else is said; NULL: not set. */
+/* Strings are borrowed from the options unless marked; NULL: not set. */
 struct s3_source {
 	const char *bucket, *key;
 	const char *version_id;
-	const char *version_header; /* its value is the version that people see */
+	const char *version_header; /* its value is shown as the version */
 	const char *const *content_types;
 	const char *sse_c_key_file;
 	const char *ca_file, *proxy;
-	bool is_virtual; /* the bucket stands in the host, not in the path */
+	bool is_virtual; /* the bucket is in the host, not in the path */
 	bool requester_pays, anonymous;
 	enum s3_checksum_mode checksum;
-	uint64_t part_size_bytes; /* larger objects come in parts of this size */
-	uint32_t parallel_parts;  /* so many at once, at least 1 */
-	bool is_parallel;	  /* from the start; else only where one transfer is not fast */
+	uint64_t part_size_bytes; /* larger objects are fetched in ranges */
+	uint32_t parallel_parts;  /* how many ranges at once, at least 1 */
+	bool is_parallel;	  /* ranges from the start; else only if one transfer is slow */
 	int64_t connect_timeout_ms, stall_timeout_ms;
 
-	/* Where; see s3_address.h. */
+	/* The address; see s3_address.h. */
 	bool is_tls;
 	char *endpoint_host; /* owned; "host[:port]", lower case; NULL: AWS */
 	char *prefix;	     /* owned; the path before the bucket: "", "/storage/s3" */
@@ -57,9 +56,9 @@ struct s3_source {
 
 	pthread_mutex_t lock; /* a leaf */
 	char region
-		[AWS_REGION_SIZE]; /* guarded by lock; in use: home_region, or what was learned */
+		[AWS_REGION_SIZE]; /* guarded by lock; home_region, or the one that was learned */
 	int64_t clock_ahead_ms;	   /* guarded by lock; the service's clock minus ours */
-	bool warned_unconditional; /* guarded by lock; free for the use of s3_object.c */
+	bool warned_unconditional; /* guarded by lock; used by s3_object.c */
 };
 
 extern const struct option_spec s3_source_options[];

@@ -1,6 +1,6 @@
 /*
- * s3_url: "s3://bucket/key?region=…&endpoint=…", as terms on the command line are written. What is
- * special in an URL is percent-encoded in the key; behind "?" stand further options of the fetcher.
+ * s3_url: "s3://bucket/key?region=…&endpoint=…", for terms on the command line. Special characters
+ * of the key are percent-encoded. The query holds further options of the fetcher.
  */
 #include <string.h>
 
@@ -12,10 +12,9 @@ static int decode(char *text, struct err *err)
 {
 	if (percent_decode(text))
 		return 0;
-	return err_set(
-		err, ERR_CONFIG,
-		"URL: a \"%%\" that is not followed by the two hexadecimal digits of a byte (a "
-		"\"%%\" itself is written %%25)");
+	return err_set(err, ERR_CONFIG,
+		       "URL: a \"%%\" must be followed by two hexadecimal digits (write \"%%\" "
+		       "itself as %%25)");
 }
 
 static int take_pair(struct options *options, char *pair, struct err *err)
@@ -23,13 +22,13 @@ static int take_pair(struct options *options, char *pair, struct err *err)
 	char *value = strchr(pair, '=');
 
 	if (!value)
-		return err_set(err, ERR_CONFIG, "URL: \"%.64s\" is not of the form OPTION=VALUE",
-			       pair);
+		return err_set(err, ERR_CONFIG,
+			       "URL: \"%.64s\" does not have the form OPTION=VALUE", pair);
 	*value++ = '\0';
 	if (decode(pair, err) < 0 || decode(value, err) < 0)
 		return -1;
 	if (strcmp(pair, "bucket") == 0 || strcmp(pair, "key") == 0)
-		return err_set(err, ERR_CONFIG, "URL: %s stands before the \"?\"", pair);
+		return err_set(err, ERR_CONFIG, "URL: %s must not be in the query", pair);
 	return options_set(options, pair, value, err);
 }
 
@@ -44,7 +43,7 @@ int s3_source_from_url(struct options *options, const char *url, struct err *err
 		*query++ = '\0';
 	char *key = strchr(bucket, '/');
 	if (!key || !key[1])
-		return err_set(err, ERR_CONFIG, "URL: is not of the form s3://BUCKET/KEY");
+		return err_set(err, ERR_CONFIG, "URL: does not have the form s3://BUCKET/KEY");
 	*key++ = '\0';
 	if (decode(bucket, err) < 0 || decode(key, err) < 0 ||
 	    options_set(options, "bucket", bucket, err) < 0 ||

@@ -90,10 +90,11 @@ static void test_addresses(void)
 
 static void test_refused(void)
 {
-	EXPECT("region: is needed for AWS: here, as AWS_REGION, or in the profile (another service "
-	       "needs endpoint)",
+	EXPECT("region: required for AWS: as an option, as AWS_REGION, or in the profile (for "
+	       "another "
+	       "service, set endpoint)",
 	       NULL, ONE);
-	EXPECT("region: \"EU (Ireland)\" is no region's name, such as eu-west-1", NULL, ONE,
+	EXPECT("region: \"EU (Ireland)\" is not a valid name, such as eu-west-1", NULL, ONE,
 	       "region", "EU (Ireland)");
 	EXPECT("addressing: \"dns\" is not one of auto, path, virtual", NULL, ONE, "addressing",
 	       "dns");
@@ -118,7 +119,8 @@ static void test_regions(void)
 	setenv("AWS_REGION", "ap-south-1", 1);
 	EXPECT("https://one.s3.ap-south-1.amazonaws.com/a/b c", NULL, ONE);
 	setenv("AWS_REGION", "evil.example/", 1);
-	EXPECT("region: \"evil.example/\", of the environment or the profile, is no region's name",
+	EXPECT("region: \"evil.example/\", from the environment or the profile, is not a valid "
+	       "name",
 	       NULL, ONE);
 	unsetenv("AWS_REGION");
 	unsetenv("AWS_DEFAULT_REGION");
@@ -153,19 +155,20 @@ static void test_urls(void)
 	expect_url("s3://one/k?endpoint=http%3A%2F%2Flocalhost/&", NULL,
 		   "s3://one/k?endpoint=http://localhost");
 	expect_url("s3://one//?region=r", NULL, "s3://one//");
-	expect_url("s3://one", "URL: is not of the form s3://BUCKET/KEY", NULL);
-	expect_url("s3://one/?region=r", "URL: is not of the form s3://BUCKET/KEY", NULL);
+	expect_url("s3://one", "URL: does not have the form s3://BUCKET/KEY", NULL);
+	expect_url("s3://one/?region=r", "URL: does not have the form s3://BUCKET/KEY", NULL);
 	expect_url("s3://one/%",
-		   "URL: a \"%\" that is not followed by the two hexadecimal digits "
-		   "of a byte (a \"%\" itself is written %25)",
+		   "URL: a \"%\" must be followed by two hexadecimal digits (write \"%\" itself as "
+		   "%25)",
 		   NULL);
 	expect_url("s3://one/a%00b",
-		   "URL: a \"%\" that is not followed by the two hexadecimal "
-		   "digits of a byte (a \"%\" itself is written %25)",
+		   "URL: a \"%\" must be followed by two hexadecimal digits (write \"%\" itself as "
+		   "%25)",
 		   NULL);
-	expect_url("s3://one/k?region", "URL: \"region\" is not of the form OPTION=VALUE", NULL);
+	expect_url("s3://one/k?region", "URL: \"region\" does not have the form OPTION=VALUE",
+		   NULL);
 	expect_url("s3://one/k?regio=r", "unknown option \"regio\"", NULL);
-	expect_url("s3://one/k?key=r", "URL: key stands before the \"?\"", NULL);
+	expect_url("s3://one/k?key=r", "URL: key must not be in the query", NULL);
 	expect_url("s3:///k?region=r",
 		   "bucket: \"\" is not a valid name: 3 to 63 of a-z, 0-9, \"-\" and \".\", "
 		   "beginning and ending with a letter or digit",

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Writes sigv4.txt: what botocore makes of odd keys, queries, headers and tokens.
+"""Writes sigv4.txt: botocore's signatures of unusual keys, queries, headers and tokens.
 
     tests/vectors/make_sigv4.py > tests/vectors/sigv4.txt
 
-A vector is a block of lines "field value", ended by an empty line. path, and name and value of a
-query, are hexadecimal; "-" is an empty text. target, signed and signature are what is expected.
-The first three are AWS's own ("Signature Calculations for the Authorization Header"), from there.
+A vector is a block of lines "field value", ended by an empty line. The path, and the names and values
+of the query, are hexadecimal; "-" is an empty text. target, signed and signature are the expected results.
+The first three vectors are AWS's own ("Signature Calculations for the Authorization Header").
 """
 
 import datetime
