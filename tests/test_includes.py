@@ -44,7 +44,6 @@ FETCHERS_ALLOWED = {
 NOT_YET = (
     "src/config/config.c ",
     "src/fetch/refresher.c ",
-    "src/store/store.c ",
 )
 
 

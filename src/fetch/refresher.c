@@ -380,10 +380,33 @@ static int add_terms(struct refresher *refresher, const struct refresher_setup *
 
 		entry->due.place = DUE_NOWHERE;
 		entry->share = retry_share(machine, config->name);
-		if (update_state_new(&entry->state, config, setup->env.store, setup->tokens[i],
+		if (update_state_new(&entry->state, config, setup->tokens[i],
 				     setup->fingerprints[i], err) < 0 ||
 		    add_origins(refresher, entry, config, err) < 0)
 			return -1;
+	}
+	return 0;
+}
+
+/* A refused token of a term that is not configured stays in the store. */
+static int add_refused(void *arg, const struct store_refusal *refusal, struct err *err)
+{
+	struct refresher *refresher = arg;
+	size_t first = 0, end = refresher->n_terms;
+
+	(void)err;
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+		int order = strcmp(refresher->terms[middle].config->name, refusal->term);
+
+		if (order == 0) {
+			update_state_refuse(refresher->entries[middle].state, refusal);
+			break;
+		}
+		if (order < 0)
+			first = middle + 1;
+		else
+			end = middle;
 	}
 	return 0;
 }
@@ -420,7 +443,8 @@ int refresher_new(struct refresher **ret, const struct refresher_setup *setup, s
 		return err_set(err, ERR_INTERNAL, "refresher: out of memory");
 	if (origins_new(&refresher->origins, REFRESHER_THREADS_PER_ORIGIN, err) < 0)
 		return -1;
-	if (add_terms(refresher, setup, err) < 0)
+	if (add_terms(refresher, setup, err) < 0 ||
+	    store_list_refused(setup->env.store, add_refused, refresher, err) < 0)
 		return -1;
 	*ret = steal_ptr(&refresher);
 	return 0;

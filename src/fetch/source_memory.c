@@ -12,22 +12,10 @@ static uint64_t refusal_key(const struct term_config *config, size_t source)
 	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f);
 }
 
-int source_memory_load(struct source_memory *memory, struct store *store,
-		       const struct term_config *config, size_t source, const char *token,
-		       struct err *err)
+bool source_memory_is_refusal_of(const struct store_refusal *refusal,
+				 const struct term_config *config, size_t source)
 {
-	_cleanup_free_ char *refused = NULL;
-	_cleanup_free_ char *reason = NULL;
-
-	if (store_refused(store, config->name, refusal_key(config, source), &refused, &reason,
-			  err) < 0)
-		return -1;
-	/* A refusal is younger: it would have been forgotten with the next good token. */
-	if (refused)
-		source_memory_set(memory, MEMORY_REFUSED, refused, reason);
-	else
-		source_memory_set(memory, MEMORY_CURRENT, token, NULL);
-	return 0;
+	return refusal->fingerprint == refusal_key(config, source);
 }
 
 void source_memory_release(struct source_memory *memory)

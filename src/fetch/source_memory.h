@@ -9,6 +9,8 @@
 #ifndef FETCH_SOURCE_MEMORY_H
 #define FETCH_SOURCE_MEMORY_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -31,10 +33,9 @@ struct source_memory {
 	int64_t leave_alone_until_ms; /* what a fallback's Retry-After said; clock_boot_ms() */
 };
 
-/* token: what stands for the current bytes, NULL if this source gave none. */
-int source_memory_load(struct source_memory *memory, struct store *store,
-		       const struct term_config *config, size_t source, const char *token,
-		       struct err *err);
+/* Whether the store has recorded it for this source, with the present limits of its bodies. */
+bool source_memory_is_refusal_of(const struct store_refusal *refusal,
+				 const struct term_config *config, size_t source);
 void source_memory_release(struct source_memory *memory);
 
 /* An empty or NULL token, or want of memory, leaves nothing remembered: the next update downloads.

@@ -26,8 +26,8 @@ const char *update_outcome_name(enum update_outcome outcome)
 	return "failed";
 }
 
-int update_state_new(struct update_state **ret, const struct term_config *config,
-		     struct store *store, const char *token, uint64_t fingerprint, struct err *err)
+int update_state_new(struct update_state **ret, const struct term_config *config, const char *token,
+		     uint64_t fingerprint, struct err *err)
 {
 	size_t n = config->n_sources;
 	_cleanup_(update_state_free_cleanup) struct update_state *state = calloc(
@@ -40,16 +40,23 @@ int update_state_new(struct update_state **ret, const struct term_config *config
 	for (size_t i = 0; i < n; i++) {
 		bool is_its = state->is_stranger && config->sources[i].fingerprint == fingerprint;
 
-		if (source_memory_load(&state->memories[i], store, config, i, is_its ? token : NULL,
-				       err) < 0)
-			return -1;
 		if (is_its) {
+			source_memory_set(&state->memories[i], MEMORY_CURRENT, token, NULL);
 			state->is_stranger = false;
 			state->answering = (uint32_t)i;
 		}
 	}
 	*ret = steal_ptr(&state);
 	return 0;
+}
+
+void update_state_refuse(struct update_state *state, const struct store_refusal *refusal)
+{
+	for (size_t i = 0; i < state->config->n_sources; i++) {
+		if (source_memory_is_refusal_of(refusal, state->config, i))
+			source_memory_set(&state->memories[i], MEMORY_REFUSED, refusal->token,
+					  refusal->reason);
+	}
 }
 
 void update_state_free(struct update_state *state)

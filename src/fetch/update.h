@@ -46,8 +46,11 @@ struct update_env {
 struct update_state;
 
 /* fingerprint and token: what the store has with the term's snapshot. */
-int update_state_new(struct update_state **ret, const struct term_config *config,
-		     struct store *store, const char *token, uint64_t fingerprint, struct err *err);
+int update_state_new(struct update_state **ret, const struct term_config *config, const char *token,
+		     uint64_t fingerprint, struct err *err);
+/* Remembers a token of the term that the store has as refused. It is younger than the token of the
+ * snapshot: the next good one would have replaced it. */
+void update_state_refuse(struct update_state *state, const struct store_refusal *refusal);
 void update_state_free(struct update_state *state);
 
 /* True if the snapshot that the store had came from none of the sources that are configured now:

@@ -16,8 +16,8 @@
 #include "base/util.h"
 #include "keeper/keeper_internal.h"
 #include "keeper/mountpoint.h"
+#include "keeper/store_memory.h"
 #include "keeper/systemd.h"
-#include "store/store.h"
 
 /* A worker that gives no sign of life for so long is killed. */
 #define SILENCE_MAX_MS 10000
@@ -433,7 +433,7 @@ static void remove_traces(struct keeper_state *state)
 	systemd_drop_store();
 	unlink(state->control_path);
 	if (*state->memory_dir)
-		store_remove_memory(state->memory_dir);
+		store_memory_remove(state->memory_dir);
 }
 
 static void end(struct keeper *keeper)

@@ -14,9 +14,10 @@
 #include "base/util.h"
 #include "keeper/control_socket.h"
 #include "keeper/mountpoint.h"
+#include "keeper/store_directory.h"
+#include "keeper/store_memory.h"
 #include "keeper/systemd.h"
 #include "mount/connection/slots.h"
-#include "store/store.h"
 
 #define DEFAULT_USER "rptfs"
 #define SEALS	     (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
@@ -168,11 +169,11 @@ static int make_store(struct keeper_state *state, const struct config *config, s
 	state->store = take_store(state, config, user);
 	if (strcmp(config->store, "memory") != 0) {
 		systemd_drop_store();
-		state->store = store_make_directory(config->store, user, group, err);
+		state->store = store_directory_make(config->store, user, group, err);
 		return state->store < 0 ? -1 : 0;
 	}
 	if (state->store < 0)
-		state->store = store_make_memory(user, group, &memory_dir, err);
+		state->store = store_memory_make(user, group, &memory_dir, err);
 	if (state->store < 0)
 		return -1;
 	systemd_store_store(state->store);
@@ -265,7 +266,7 @@ void launch_undo(struct keeper_state *state)
 	if (state->control >= 0)
 		unlink(state->control_path);
 	if (*state->memory_dir && state->device < 0)
-		store_remove_memory(state->memory_dir);
+		store_memory_remove(state->memory_dir);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);

@@ -1,19 +1,12 @@
-/*
- * The directory of a store, as the launcher makes it for the user that will use it.
- *
- * The launcher may be root, and the directory may have belonged to somebody who is not: what is
- * made over is opened first, without following links, and changed by descriptor; only names that a
- * store has, only on the directory's own file system, only what belonged to the directory's owner
- * (a hard link to a file of somebody else is not his to give), and only in a directory that is a
- * store or empty: store = "/var/lib" is a mistake. The directory itself comes last, so that what
- * was cut off is done again.
- */
+#include "keeper/store_directory.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/directory.h"
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "base/util.h"
 
 static void sync_parent(const char *path)
 {
@@ -22,12 +15,12 @@ static void sync_parent(const char *path)
 					    : strdup(".");
 	_cleanup_close_ int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
-	/* Best effort: one may write to a directory that one may not open. */
+	/* Best effort: a directory may be writable but not readable. */
 	if (fd >= 0)
 		fsync(fd);
 }
 
-/* Makes what is missing of the path. */
+/* Makes the missing parts of the path. */
 static int make_path(const char *dir, struct err *err)
 {
 	_cleanup_free_ char *path = strdup(dir);
@@ -67,14 +60,14 @@ static int open_or_make(const char *dir, struct err *err)
 
 #define MAX_DEPTH 4 /* aside-TIME/snapshots/XX/ID */
 
-struct hand_over {
+struct owner_change {
 	uid_t user;
 	gid_t group;
 	uid_t from;
 	dev_t device;
-	int depth; /* 0: only the names of a store; below, everything, down to MAX_DEPTH */
+	int depth; /* at 0 only the names of a store; below, everything down to MAX_DEPTH */
 	bool is_store;
-	bool is_strange;
+	bool has_other;
 };
 
 static bool begins_with(const char *name, const char *prefix)
@@ -82,72 +75,79 @@ static bool begins_with(const char *name, const char *prefix)
 	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static int look_at(void *arg, int dir_fd, const char *name)
+static int classify(void *arg, int dir_fd, const char *name)
 {
-	struct hand_over *over = arg;
+	struct owner_change *change = arg;
 
 	(void)dir_fd;
 	if (strcmp(name, "lock") == 0 || begins_with(name, "catalog.db"))
-		over->is_store = true;
+		change->is_store = true;
 	else if (strcmp(name, "lost+found") != 0)
-		over->is_strange = true;
+		change->has_other = true;
 	return 0;
 }
 
-static bool is_ours(const char *name)
+static bool is_of_store(const char *name)
 {
 	return strcmp(name, "lock") == 0 || strcmp(name, "snapshots") == 0 ||
 	       begins_with(name, "catalog.db") || begins_with(name, "aside-");
 }
 
-static int make_over(void *arg, int dir_fd, const char *name)
+static int change_one(void *arg, int dir_fd, const char *name)
 {
-	struct hand_over *over = arg;
+	struct owner_change *change = arg;
 	_cleanup_close_ int fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
-	if (over->depth == 0 && !is_ours(name))
+	if (change->depth == 0 && !is_of_store(name))
 		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return errno == ENOENT ? 0 : -1;
-	if (st.st_dev != over->device || st.st_uid != over->from)
+	if (st.st_dev != change->device || st.st_uid != change->from)
 		return 0;
-	if (S_ISDIR(st.st_mode) && over->depth < MAX_DEPTH) {
-		over->depth++;
-		int result = store_list_names(fd, ".", make_over, over);
-		over->depth--;
+	if (S_ISDIR(st.st_mode) && change->depth < MAX_DEPTH) {
+		change->depth++;
+		int result = directory_list(fd, ".", change_one, change);
+		change->depth--;
 		if (result < 0)
 			return -1;
 	}
-	return fchownat(fd, "", over->user, over->group, AT_EMPTY_PATH);
+	return fchownat(fd, "", change->user, change->group, AT_EMPTY_PATH);
 }
 
-/* From the user that has it; as root. */
-static int hand_over(int fd, const char *dir, const struct stat *st, uid_t user, gid_t group,
-		     struct err *err)
+/*
+ * Changes the owner of the store, as root. The present owner may try to mislead us, so each file is
+ * opened first, without following links, and changed by descriptor; only names that a store has,
+ * only on the directory's own file system, only what belongs to the present owner (not a hard link
+ * to somebody else's file), and only in a directory that is a store or empty (store = "/var/lib" is
+ * a mistake). The directory itself is changed last, so that an interrupted change is repeated.
+ */
+static int change_owner(int fd, const char *dir, const struct stat *st, uid_t user, gid_t group,
+			struct err *err)
 {
-	struct hand_over over = {
+	struct owner_change change = {
 		.user = user,
 		.group = group,
 		.from = st->st_uid,
 		.device = st->st_dev,
 	};
 
-	if (store_list_names(fd, ".", look_at, &over) < 0)
+	if (directory_list(fd, ".", classify, &change) < 0)
 		return err_errno(err, "store %s", dir);
-	if (over.is_strange && !over.is_store)
+	if (change.has_other && !change.is_store)
 		return err_set(err, ERR_CONFIG,
 			       "store %s: belongs to user %u and is neither a store nor empty", dir,
 			       (unsigned)st->st_uid);
-	if (store_list_names(fd, ".", make_over, &over) < 0 || fchown(fd, user, group) < 0)
-		return err_errno(err, "store %s: making it over to user %u", dir, (unsigned)user);
-	if (over.is_store)
+	if (directory_list(fd, ".", change_one, &change) < 0 || fchown(fd, user, group) < 0)
+		return err_errno(err, "store %s: changing its owner to user %u", dir,
+				 (unsigned)user);
+	if (change.is_store)
 		log_event(LOG_LEVEL_INFO, "store_made_over", LOG_STR("store", dir),
 			  LOG_INT("from", st->st_uid), LOG_INT("to", user));
 	return 0;
 }
 
-int store_make_directory(const char *dir, uid_t user, gid_t group, struct err *err)
+int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *err)
 {
 	_cleanup_close_ int fd = open_or_make(dir, err);
 	struct stat st;
@@ -156,7 +156,7 @@ int store_make_directory(const char *dir, uid_t user, gid_t group, struct err *e
 		return -1;
 	if (fstat(fd, &st) < 0)
 		return err_errno(err, "store %s", dir);
-	if (st.st_uid != user && geteuid() == 0 && hand_over(fd, dir, &st, user, group, err) < 0)
+	if (st.st_uid != user && geteuid() == 0 && change_owner(fd, dir, &st, user, group, err) < 0)
 		return -1;
 	return steal_fd(&fd);
 }

@@ -1,15 +1,12 @@
-/*
- * Where a store lives that must not touch a disk.
- *
- * A tmpfs that is attached nowhere: nobody else can reach it, and it is gone with its last
- * descriptor. Without the right to mount one, a directory below $XDG_RUNTIME_DIR has to do.
- */
+#include "keeper/store_memory.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "store/store_internal.h"
+#include "base/directory.h"
+#include "base/util.h"
 
 static int set_number(int context, const char *key, unsigned value)
 {
@@ -25,7 +22,7 @@ static int mount_tmpfs(uid_t user, gid_t group)
 
 	if (context < 0)
 		return -1;
-	/* Linux before 6.4 cannot keep one tmpfs alone from being swapped out. */
+	/* Linux before 6.4 cannot exclude a single tmpfs from swapping. */
 	fsconfig(context, FSCONFIG_SET_FLAG, "noswap", NULL, 0);
 	if (fsconfig(context, FSCONFIG_SET_STRING, "mode", "0700", 0) < 0 ||
 	    set_number(context, "uid", user) < 0 || set_number(context, "gid", group) < 0 ||
@@ -63,7 +60,7 @@ static int make_runtime_dir(uid_t user, gid_t group, char **ret_dir, struct err 
 	return steal_fd(&fd);
 }
 
-int store_make_memory(uid_t user, gid_t group, char **ret_dir, struct err *err)
+int store_memory_make(uid_t user, gid_t group, char **ret_dir, struct err *err)
 {
 	int fd = mount_tmpfs(user, group);
 
@@ -73,8 +70,8 @@ int store_make_memory(uid_t user, gid_t group, char **ret_dir, struct err *err)
 	return fd;
 }
 
-void store_remove_memory(const char *dir)
+void store_memory_remove(const char *dir)
 {
 	if (dir)
-		store_remove_tree(AT_FDCWD, dir);
+		directory_remove_tree(AT_FDCWD, dir);
 }

@@ -147,12 +147,13 @@ int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *d
 /* Deletes what no term's history keeps; for when nothing is held. */
 int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err);
 
-/* As store_refuse() and store_refused(); has: any at all. */
+/* As their namesakes in store.h. */
 int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,
 		   const char *token, const char *reason, struct err *err);
-int catalog_has_refused(struct catalog *catalog, bool *ret, struct err *err);
-int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
-		    char **ret_token, char **ret_reason, struct err *err);
+int catalog_list_refused(struct catalog *catalog,
+			 int (*each)(void *arg, const struct store_refusal *refusal,
+				     struct err *err),
+			 void *arg, struct err *err);
 
 /* *ret is 0 if the directory has no id yet. */
 int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *ret,

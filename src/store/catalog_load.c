@@ -169,32 +169,28 @@ int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bo
 	return 0;
 }
 
-int catalog_has_refused(struct catalog *catalog, bool *ret, struct err *err)
+int catalog_list_refused(struct catalog *catalog,
+			 int (*each)(void *arg, const struct store_refusal *refusal,
+				     struct err *err),
+			 void *arg, struct err *err)
 {
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_HAS_REFUSED);
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_REFUSED);
+	int more;
 
-	if (run_step(&run, err) < 0)
-		return -1;
-	*ret = sqlite3_column_int64(run.stmt, 0);
-	return 0;
-}
+	while ((more = run_step(&run, err)) > 0) {
+		struct store_refusal refusal = {
+			.term = (const char *)sqlite3_column_text(run.stmt, 0),
+			.fingerprint = (uint64_t)sqlite3_column_int64(run.stmt, 1),
+			.token = (const char *)sqlite3_column_text(run.stmt, 2),
+			.reason = (const char *)sqlite3_column_text(run.stmt, 3),
+		};
 
-int catalog_refused(struct catalog *catalog, const char *term, uint64_t fingerprint,
-		    char **ret_token, char **ret_reason, struct err *err)
-{
-	_cleanup_run_ struct run run = run_start(catalog, QUERY_REFUSED);
-	_cleanup_free_ char *token = NULL;
-	_cleanup_free_ char *reason = NULL;
-
-	run_text(&run, term);
-	run_int(&run, (int64_t)fingerprint);
-	int found = run_step(&run, err);
-	if (found < 0 || (found && (copy_column(&run, 0, &token, err) < 0 ||
-				    copy_column(&run, 1, &reason, err) < 0)))
-		return -1;
-	*ret_token = steal_ptr(&token);
-	*ret_reason = steal_ptr(&reason);
-	return 0;
+		if (!refusal.term || !refusal.token || !refusal.reason)
+			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
+		if (each(arg, &refusal, err) < 0)
+			return -1;
+	}
+	return more;
 }
 
 int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *ret,

@@ -148,9 +148,8 @@ const char *const catalog_sql[QUERY_COUNT] = {
 			 " VALUES (?1, ?2, ?3, ?4)",
 	[QUERY_FORGET_REFUSED] = "DELETE FROM refused WHERE fingerprint = ?2 AND"
 				 " term = (SELECT term FROM term WHERE name = ?1)",
-	[QUERY_HAS_REFUSED] = "SELECT EXISTS (SELECT 1 FROM refused)",
-	[QUERY_REFUSED] = "SELECT token, reason FROM refused WHERE fingerprint = ?2 AND"
-			  " term = (SELECT term FROM term WHERE name = ?1)",
+	[QUERY_LIST_REFUSED] = "SELECT name, fingerprint, token, reason"
+			       " FROM refused JOIN term ON refused.term = term.term",
 	[QUERY_FIND_DIRECTORY] = "SELECT id FROM directory WHERE path = ?1",
 	[QUERY_INSERT_DIRECTORY] = "INSERT INTO directory (path, id) VALUES (?1, ?2)",
 	[QUERY_LIST_TERMS] = "SELECT term, name, missed_since_ms IS NOT NULL FROM term"

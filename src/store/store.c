@@ -1,5 +1,5 @@
 /*
- * Opening and closing a store, its lock, and the way to its files.
+ * Opening and closing a store, and its lock.
  */
 #include "store/store.h"
 
@@ -16,9 +16,9 @@
 
 DEFINE_CLEANUP(struct store, store_close)
 
-#define LOCK_PATIENCE_MS 2000
+#define LOCK_WAIT_MS 2000
 
-static int say_who_locks(struct store *store, struct err *err)
+static int report_owner(struct store *store, struct err *err)
 {
 	char text[24] = "";
 	ssize_t n = pread(store->lock_fd, text, sizeof(text) - 1, 0);
@@ -29,10 +29,10 @@ static int say_who_locks(struct store *store, struct err *err)
 	return err_set(err, ERR_CONFIG, "store %s is used by another process", store->dir);
 }
 
-/* A predecessor that was killed a moment ago may still be ending: it is given a little time. */
+/* A worker that was killed a moment ago may not have ended yet, so waits a little. */
 static int take_lock(int fd)
 {
-	int64_t end_ms = clock_boot_ms() + LOCK_PATIENCE_MS;
+	int64_t end_ms = clock_boot_ms() + LOCK_WAIT_MS;
 	int result;
 
 	while ((result = flock(fd, LOCK_EX | LOCK_NB)) < 0 &&
@@ -50,10 +50,10 @@ static int lock_store(struct store *store, struct err *err)
 	if (store->lock_fd < 0)
 		return err_errno(err, "store %s: lock", store->dir);
 	if (take_lock(store->lock_fd) < 0)
-		return errno == EWOULDBLOCK ? say_who_locks(store, err)
+		return errno == EWOULDBLOCK ? report_owner(store, err)
 					    : err_errno(err, "store %s: lock", store->dir);
 	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	/* For people only: a full disk is no reason not to start. */
+	/* The pid is for people only, so a full disk does not keep the store from opening. */
 	if (ftruncate(store->lock_fd, 0) < 0 || pwrite(store->lock_fd, pid, (size_t)len, 0) < 0)
 		log_event(LOG_LEVEL_WARNING, "lock_without_pid", LOG_STR("store", store->dir),
 			  LOG_STR("error", strerror(errno)));
@@ -90,8 +90,8 @@ static int open_snapshots(struct store *store, struct err *err)
 	return 0;
 }
 
-/* Gives none of the ids that a catalog set aside may have given: files say some of them, and not
- * even a file need be left. */
+/* Avoids all ids that a catalog that was set aside may have given. Its files show only some of
+ * them, if any are left. */
 static void skip_lost_ids(struct store *store)
 {
 	uint64_t last_id, next_id = catalog_next_id(store->catalog);
@@ -100,8 +100,8 @@ static void skip_lost_ids(struct store *store)
 		catalog_skip_ids(store->catalog, last_id > next_id ? last_id : next_id);
 }
 
-/* The catalog, or a new one in its place: a damaged one is set aside, unless its mount is to be
- * taken over, which cannot be done without it. */
+/* Opens the catalog. Sets a damaged one aside and makes a new one, except when a mount is taken
+ * over, which is not possible without its catalog. */
 static int open_catalog(struct store *store, const struct store_setup *setup, struct err *err)
 {
 	struct catalog_setup catalog = { store->dir_fd, store->dir, setup->in_memory,
@@ -123,17 +123,7 @@ static int open_catalog(struct store *store, const struct store_setup *setup, st
 	return catalog_open(&store->catalog, &catalog, err);
 }
 
-static int note_refused(struct store *store, struct err *err)
-{
-	bool is_any;
-
-	if (catalog_has_refused(store->catalog, &is_any, err) < 0)
-		return -1;
-	atomic_init(&store->has_refused, is_any);
-	return 0;
-}
-
-static int take_over(struct store *store, struct err *err)
+static int count_snapshots(struct store *store, struct err *err)
 {
 	uint64_t n_snapshots, n_bytes;
 
@@ -144,8 +134,7 @@ static int take_over(struct store *store, struct err *err)
 	return 0;
 }
 
-/* dir_fd is there. */
-static int furnish(struct store *store, const struct store_setup *setup, struct err *err)
+static int open_contents(struct store *store, const struct store_setup *setup, struct err *err)
 {
 	if (lock_store(store, err) < 0 || open_snapshots(store, err) < 0 ||
 	    open_catalog(store, setup, err) < 0)
@@ -154,11 +143,10 @@ static int furnish(struct store *store, const struct store_setup *setup, struct 
 		skip_lost_ids(store);
 	if (!store->in_memory && !setup->mount && fsync(store->dir_fd) < 0)
 		return err_errno(err, "store %s: fsync", store->dir);
-	if (note_refused(store, err) < 0 ||
-	    (setup->mount ? take_over(store, err) : store_sweep(store, err)) < 0)
+	if ((setup->mount ? count_snapshots(store, err) : store_reconcile(store, err)) < 0)
 		return -1;
 	store->first_id = catalog_next_id(store->catalog);
-	/* What is there can be served all the same. */
+	/* The snapshots can be served all the same. */
 	if (catalog_note_opening(store->catalog, err) < 0)
 		log_event(LOG_LEVEL_WARNING, "opening_not_noted", LOG_STR("store", store->dir),
 			  LOG_STR("error", err->msg));
@@ -174,7 +162,7 @@ int store_open(struct store **ret, const struct store_setup *setup, struct err *
 	store->dir_fd = openat(setup->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (store->dir_fd < 0)
 		return err_errno(err, "store %s", store->dir);
-	if (furnish(store, setup, err) < 0)
+	if (open_contents(store, setup, err) < 0)
 		return -1;
 	*ret = steal_ptr(&store);
 	return 0;
@@ -193,11 +181,15 @@ void store_close(struct store *store)
 	catalog_close(store->catalog);
 	catalog_files_release(&store->deleted);
 	catalog_files_release(&store->released);
-	catalog_files_release(&store->lingering);
-	/* Closing the catalog has settled it: they go as any file that it does not know. */
-	catalog_files_release(&store->doubtful);
+	/* The next opening deletes these files, unless their rows are there. */
+	catalog_files_release(&store->in_doubt);
+	while (store->undeleted) {
+		_cleanup_free_ struct undeleted *file = store->undeleted;
+
+		store->undeleted = file->next;
+	}
 	close_cleanup(&store->snapshots_fd);
-	/* Also if a child has inherited the descriptor. */
+	/* Unlocks even if a child process has inherited the descriptor. */
 	if (store->lock_fd >= 0)
 		flock(store->lock_fd, LOCK_UN);
 	close_cleanup(&store->lock_fd);
@@ -215,52 +207,6 @@ uint64_t store_mount(const struct store *store)
 uint32_t store_life(const struct store *store)
 {
 	return catalog_life(store->catalog);
-}
-
-const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE])
-{
-	snprintf(ret, STORE_PATH_SIZE, "%02x/%" PRIu64, store_shard(id), id);
-	return ret;
-}
-
-static void linger(struct store *store, uint64_t id)
-{
-	struct err err = ERR_INIT;
-
-	pthread_mutex_lock(&store->lock);
-	/* If memory is short it stays until the store is opened again. */
-	catalog_files_add(&store->lingering, id, 0, &err);
-	pthread_mutex_unlock(&store->lock);
-}
-
-void store_unlink(struct store *store, uint64_t id)
-{
-	char path[STORE_PATH_SIZE], reason[128];
-
-	if (unlinkat(store->snapshots_fd, store_path(id, path), 0) == 0 || errno == ENOENT)
-		return;
-	log_event(LOG_LEVEL_WARNING, "unlink_failed", LOG_STR("store", store->dir),
-		  LOG_STR("file", path),
-		  LOG_STR("error", strerror_r(errno, reason, sizeof(reason))));
-	linger(store, id);
-}
-
-int store_open_file(struct store *store, uint64_t id)
-{
-	char path[STORE_PATH_SIZE];
-
-	return openat(store->snapshots_fd, store_path(id, path),
-		      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-}
-
-int store_open_bytes(struct store *store, const struct snapshot *snapshot, struct err *err)
-{
-	int fd = store_open_file(store, snapshot->id);
-
-	if (fd < 0)
-		return err_errno(err, "store %s: opening snapshot %" PRIu64, store->dir,
-				 snapshot->id);
-	return fd;
 }
 
 void store_usage(struct store *store, uint64_t *ret_snapshots, uint64_t *ret_bytes)

@@ -37,24 +37,6 @@
 struct store;
 struct store_writer;
 
-/*
- * For the launcher, which may have rights that the store's user has not: a descriptor, the
- * caller's, of directory `dir`. What is missing of the path is made, the directory itself 0700 and
- * that user's. A store that belongs to somebody else is made over with its content; ERR_CONFIG if
- * the directory is neither a store nor empty. Nothing outside the directory is touched, whatever
- * links lie in it.
- */
-int store_make_directory(const char *dir, uid_t user, gid_t group, struct err *err);
-
-/*
- * As store_make_directory(), for a store in memory: a private tmpfs, which is gone with its last
- * descriptor, when the process may mount one. Else a directory below $XDG_RUNTIME_DIR: *ret_dir,
- * the caller's, is its path, for store_remove_memory(), or NULL. ERR_CONFIG when there is neither.
- */
-int store_make_memory(uid_t user, gid_t group, char **ret_dir, struct err *err);
-/* NULL is allowed. */
-void store_remove_memory(const char *dir);
-
 struct store_setup {
 	int dir_fd;	 /* borrowed for store_open(); may be O_PATH */
 	const char *dir; /* for messages; copied */
@@ -179,12 +161,23 @@ int store_set_confirmed(struct store *store, const char *term, int64_t wall_ms, 
 /* The term has no current snapshot any more (the bytes stay as history). Durable. */
 int store_remove_current(struct store *store, const char *term, struct err *err);
 
-/* Remembers, durably, that this token of this source was refused and why; NULL token forgets. One
- * token a source. store_refused(): *ret_token and *ret_reason are the caller's, NULL if none. */
+/* Remembers, durably, that this token of this source was refused, and why: one token a source. A
+ * NULL token forgets it. */
 int store_refuse(struct store *store, const char *term, uint64_t fingerprint, const char *token,
 		 const char *reason, struct err *err);
-int store_refused(struct store *store, const char *term, uint64_t fingerprint, char **ret_token,
-		  char **ret_reason, struct err *err);
+
+struct store_refusal {
+	const char *term;
+	uint64_t fingerprint; /* of the source */
+	const char *token;
+	const char *reason;
+};
+
+/* Calls each() with every refused token, until it returns -1. The texts are valid during the call.
+ * each() must not call the store. */
+int store_list_refused(struct store *store,
+		       int (*each)(void *arg, const struct store_refusal *refusal, struct err *err),
+		       void *arg, struct err *err);
 
 /* A descriptor of the snapshot's bytes, read-only, the caller's. Does not check them. */
 int store_open_bytes(struct store *store, const struct snapshot *snapshot, struct err *err);

@@ -1,8 +1,8 @@
 /*
- * What changes a term's snapshots: commit, republishing, removal, drop, release.
+ * Changes to a term's snapshots: commit, republishing, removal, drop.
  *
- * A commit syncs its file in its own thread; linking, the directory's fsync and the row come in
- * this order from the leader of the queue. The file of a commit that fails is deleted.
+ * A commit syncs its file in its own thread. The leader of the queue then links the file, syncs the
+ * directory and inserts the row. The file of a commit that fails is deleted.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,7 +23,7 @@ static int prepare_commit(struct store *store, struct job *job, struct err *err)
 {
 	struct commit_job *commit = container_of(job, struct commit_job, job);
 
-	/* Taken by the leader, in the order of the queue, so that a term's ids rise. */
+	/* Ids are taken in the order of the queue, so that those of one term rise. */
 	if (catalog_take_id(store->catalog, &commit->snapshot->id, err) < 0 ||
 	    store_writer_link(commit->writer, commit->snapshot->id, err) < 0)
 		return -1;
@@ -221,15 +221,4 @@ int store_drop(struct store *store, const struct snapshot *snapshot, struct err 
 	};
 
 	return store_run(store, &drop.job, err);
-}
-
-void store_release(struct store *store, const struct snapshot *snapshot)
-{
-	struct err err = ERR_INIT;
-
-	pthread_mutex_lock(&store->lock);
-	/* If memory is short the snapshot stays until the store is opened again. */
-	catalog_files_add(&store->released, snapshot->id, snapshot->size_bytes, &err);
-	pthread_mutex_unlock(&store->lock);
-	store_tidy(store);
 }

@@ -1,10 +1,12 @@
 /*
  * store_internal: what the store's files share.
  *
- * The catalog has one connection and no lock: whoever has something to do there queues a job. The
- * thread that finds nobody at it becomes the leader, and takes along whatever has been queued: one
- * transaction, one round of fsyncs for all of it. Then it leaves; the next in the queue leads.
- * Fields that say "leader" are touched by the leading thread only.
+ * The catalog has one connection, which is not locked. A thread that needs it queues a job. The
+ * first in the queue becomes the leader, takes all jobs that are queued, and runs them in one
+ * transaction with one round of fsyncs. Then the next in the queue leads. Fields marked "leader"
+ * belong to the thread that leads; see store_queue.c.
+ *
+ * Each section below is a file. A file calls only files of sections above it.
  */
 #ifndef STORE_STORE_INTERNAL_H
 #define STORE_STORE_INTERNAL_H
@@ -17,115 +19,121 @@
 #include "store/store.h"
 
 #define STORE_SHARDS	256
-#define STORE_PATH_SIZE 32 /* of "XX/ID", below snapshots/ */
-
-/* Of files that are being written where there is no O_TMPFILE: "new-LIFE-N", below snapshots/. */
-#define STORE_TEMPORARY	     "new-"
-#define STORE_TEMPORARY_SIZE 48
+#define STORE_PATH_SIZE 48 /* of a file's path below snapshots/ */
 
 enum job_kind {
 	JOB_READS,
-	JOB_WRITES,  /* lasts over kill -9, but a power cut may undo it */
-	JOB_DURABLE, /* nothing undoes it */
+	JOB_WRITES,  /* survives kill -9, but not always a power cut */
+	JOB_DURABLE, /* survives a power cut */
 };
 
 struct job {
 	enum job_kind kind;
-	/* Before the transaction; NULL: nothing to do. */
+	/* Runs before the transaction; may be NULL. */
 	int (*prepare)(struct store *store, struct job *job, struct err *err);
-	/* In the transaction, but for JOB_READS. Called again if the shared transaction fails: each
-	 * of its jobs then gets one of its own. What it deletes goes to store->deleted. */
+	/* Runs in the transaction; JOB_READS runs outside. Is called again if the shared
+	 * transaction fails: each job then gets a transaction of its own. Adds the files of rows
+	 * that it deletes to store->deleted. */
 	int (*run)(struct store *store, struct job *job, struct err *err);
-	/* After the transaction; NULL: nothing to do. */
+	/* Runs after the transaction; may be NULL. */
 	void (*committed)(struct store *store, struct job *job);
-	/* Set by prepare: the id of the file that was linked, whose directory needs a fsync. If the
-	 * job fails the file is deleted. */
+	/* Set by prepare(): the id of the file that it linked, whose directory needs an fsync. The
+	 * file is deleted if the job fails. */
 	uint64_t linked_id;
 
-	/* Of the queue. */
+	/* The rest belongs to the queue. */
 	struct job *next;
 	struct err *err;
 	pthread_cond_t wake;
-	bool done;	  /* guarded by store->lock */
+	bool done;	  /* guarded by lock */
 	bool is_hopeless; /* leader: failed before the transaction */
-	bool is_in_doubt; /* leader: failed, but who opens the catalog may find that it did not */
+	bool is_in_doubt; /* leader: its commit failed, but the next opening may find it done */
 	int result;	  /* leader, until done */
+};
+
+/* A file that could not be deleted. */
+struct undeleted {
+	struct undeleted *next; /* owned */
+	char path[];		/* below snapshots/ */
 };
 
 struct store {
 	char *dir; /* owned; for messages */
 	bool in_memory;
-	uint64_t first_id;	/* ids below are of predecessors */
+	uint64_t first_id;	/* smaller ids were given by previous openings */
 	int dir_fd;		/* owned */
 	int lock_fd;		/* owned; flock(2)ed */
 	int snapshots_fd;	/* owned */
-	atomic_bool no_tmpfile; /* the file system has no O_TMPFILE */
+	atomic_bool no_tmpfile; /* the file system does not support O_TMPFILE */
 	atomic_uint n_writers;	/* so far; for the names of temporary files */
 	atomic_uint_fast64_t n_snapshots;
 	atomic_uint_fast64_t n_bytes;
 
-	atomic_bool has_refused; /* tokens, of any term */
-
 	struct catalog *catalog;       /* owned; leader */
-	struct catalog_files deleted;  /* leader; rows are gone, files not yet */
-	struct catalog_files doubtful; /* leader; of the last jobs that were in doubt */
-	bool is_settled;	       /* leader; what was in doubt was written over, durably */
+	struct catalog_files deleted;  /* leader; their rows are deleted, the files not yet */
+	struct catalog_files in_doubt; /* leader; linked by jobs in doubt */
+	bool is_settled; /* leader; a durable transaction has overwritten those in doubt */
 
 	pthread_mutex_t lock;
-	bool has_leader;		/* guarded by lock */
-	struct job *queue;		/* guarded by lock */
-	struct job **queue_end;		/* guarded by lock */
-	struct catalog_files released;	/* guarded by lock; the next that writes takes them */
-	struct catalog_files lingering; /* guarded by lock; files to be deleted */
+	bool has_leader;	       /* guarded by lock */
+	struct job *queue;	       /* guarded by lock */
+	struct job **queue_end;	       /* guarded by lock */
+	struct catalog_files released; /* guarded by lock; for the next job that writes */
+	struct undeleted *undeleted;   /* guarded by lock; owned; for the next leader */
+	unsigned n_undeleted;	       /* guarded by lock */
 };
 
-/* Performs one job: 0, or -1 with *err, which is the job's own. */
-int store_run(struct store *store, struct job *job, struct err *err);
+/* store_file.c */
 
 static inline unsigned store_shard(uint64_t id)
 {
 	return (id / STORE_SHARDS) % STORE_SHARDS;
 }
 
-/* Deletes what was released, unless somebody leads, who then will. */
-void store_tidy(struct store *store);
-
 const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE]);
-/* What cannot be deleted now lingers. */
-void store_unlink(struct store *store, uint64_t id);
-
-/* Brings files and catalog together; the first and only user of a store just opened. */
-int store_sweep(struct store *store, struct err *err);
-
-/* The id that the file XX/NAME below snapshots/ belongs to, or 0. */
-uint64_t store_parse_id(const char *shard, const char *name);
 bool store_is_shard(const char *name);
-/* How the names of this opening's temporary files begin. */
-const char *store_temporary_prefix(const struct store *store, char ret[STORE_TEMPORARY_SIZE]);
+/* The id of the snapshot whose file is SHARD/NAME, or 0. */
+uint64_t store_parse_id(const char *shard, const char *name);
+/* The path of this opening's n-th temporary file. */
+const char *store_temporary_path(const struct store *store, unsigned n, char ret[STORE_PATH_SIZE]);
+/* Whether it is the name of a temporary file of a previous opening. */
+bool store_is_old_temporary(const struct store *store, const char *name);
 
-/* Calls each() with every name in a directory but . and .., until it returns -1. -1, with errno,
- * also if the directory cannot be read. No link is followed. */
-int store_list_names(int parent_fd, const char *dir,
-		     int (*each)(void *arg, int dir_fd, const char *name), void *arg);
+/* Makes the directory of a snapshot's path, durably. Returns -1 with errno. */
+int store_make_shard(struct store *store, const char *path);
+int store_sync_shard(struct store *store, uint64_t id, struct err *err);
+/* Returns a descriptor of the snapshot's file, or -1 with errno. */
+int store_open_file(struct store *store, uint64_t id);
+/* Deletes a file below snapshots/. Returns false, with errno, if it is still there. */
+bool store_delete_path(struct store *store, const char *path);
 
-/* Removes a directory and what is in it, on its own file system, following no link. */
-void store_remove_tree(int parent_fd, const char *name);
+/* store_queue.c */
 
-/* Moves the catalog, which is not open, with_snapshots everything, to aside-TIME/, of which the
- * last two are kept. */
+/* Runs one job. Returns 0, or -1 with *err, which is the job's own. Blocks on the disk. */
+int store_run(struct store *store, struct job *job, struct err *err);
+/* Deletes a file below snapshots/. If it cannot, logs it, returns false, and later leaders try
+ * again. */
+bool store_delete_file(struct store *store, const char *path);
+
+/* store_reconcile.c */
+
+/* Brings files and catalog of a store that was just opened in line. No other thread may use the
+ * store yet. */
+int store_reconcile(struct store *store, struct err *err);
+
+/* store_set_aside.c */
+
+/* Moves the catalog, which must be closed, to aside-TIME/; with_snapshots: snapshots/ too. Keeps
+ * the last two such directories. */
 int store_set_aside(struct store *store, bool with_snapshots, const char *reason, struct err *err);
-/* Whether something was set aside, and the largest id that a snapshot there has; 0: none. */
+/* Returns whether there is such a directory, and the largest snapshot id in any; 0: none. */
 bool store_has_aside(struct store *store, uint64_t *ret_last_id);
 
-/* Descriptor of the snapshot's file, or -1 with errno. */
-int store_open_file(struct store *store, uint64_t id);
+/* store_writer.c */
 
-/* Makes sure of the written bytes: fsync. */
 int store_writer_sync(struct store_writer *writer, struct err *err);
-/* Gives the file its name. */
+/* Gives the file its final name. */
 int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err);
-/* Makes XX/, durably: shards are made when the first snapshot needs them. -1 with errno. */
-int store_make_shard(struct store *store, const char *path);
 const uint8_t *store_writer_sha256(const struct store_writer *writer);
 
 #endif

@@ -97,6 +97,7 @@ struct load_job {
 	struct job job;
 	int (*each_term)(void *arg, const char *name, struct store_term *term, struct err *err);
 	int (*each_held)(void *arg, const char *term, struct snapshot *snapshot, struct err *err);
+	int (*each_refused)(void *arg, const struct store_refusal *refusal, struct err *err);
 	void *arg;
 };
 
@@ -193,15 +194,13 @@ int store_set_confirmed(struct store *store, const char *term, int64_t wall_ms, 
 	return store_run(store, &confirmed.job, err);
 }
 
-/* A token of one source of a term: accepted, refused, or asked for. */
+/* A token of one source of a term, accepted or refused. */
 struct token_job {
 	struct job job;
 	const char *term;
 	uint64_t fingerprint;
 	const char *token;
 	const char *reason;
-	char *ret_token;
-	char *ret_reason;
 };
 
 static int run_set_token(struct store *store, struct job *job, struct err *err)
@@ -244,32 +243,25 @@ int store_refuse(struct store *store, const char *term, uint64_t fingerprint, co
 		.reason = reason ? reason : "",
 	};
 
-	if (token)
-		atomic_store(&store->has_refused, true);
 	return store_run(store, &refuse.job, err);
 }
 
-static int run_refused(struct store *store, struct job *job, struct err *err)
+static int run_list_refused(struct store *store, struct job *job, struct err *err)
 {
-	struct token_job *token = container_of(job, struct token_job, job);
+	struct load_job *load = container_of(job, struct load_job, job);
 
-	return catalog_refused(store->catalog, token->term, token->fingerprint, &token->ret_token,
-			       &token->ret_reason, err);
+	return catalog_list_refused(store->catalog, load->each_refused, load->arg, err);
 }
 
-int store_refused(struct store *store, const char *term, uint64_t fingerprint, char **ret_token,
-		  char **ret_reason, struct err *err)
+int store_list_refused(struct store *store,
+		       int (*each)(void *arg, const struct store_refusal *refusal, struct err *err),
+		       void *arg, struct err *err)
 {
-	struct token_job refused = {
-		.job = { .kind = JOB_READS, .run = run_refused },
-		.term = term,
-		.fingerprint = fingerprint,
+	struct load_job load = {
+		.job = { .kind = JOB_READS, .run = run_list_refused },
+		.each_refused = each,
+		.arg = arg,
 	};
 
-	/* Asked for each term before serving begins, mostly of none. */
-	if (atomic_load(&store->has_refused) && store_run(store, &refused.job, err) < 0)
-		return -1;
-	*ret_token = refused.ret_token;
-	*ret_reason = refused.ret_reason;
-	return 0;
+	return store_run(store, &load.job, err);
 }

@@ -1,22 +1,90 @@
 /*
  * The queue in front of the catalog: leader, followers, and the transaction that they share.
  *
- * A batch is: prepare each job (a commit links its file), one fsync for each directory in which
- * something was linked, one transaction in which each job has a savepoint of its own. A job that
- * fails is undone alone. If the transaction as a whole fails, each job is tried in one of its own,
- * so that only those fail for which there is no room. Files of deleted rows are unlinked after the
- * transaction, and after the followers were let go; those of failed jobs not before it is certain
- * that their rows do not come back.
+ * A leader prepares each job of its batch (a commit links its file), syncs each directory in which
+ * a file was linked, and runs one transaction in which each job has its own savepoint. A job that
+ * fails is undone alone. If the transaction as a whole fails, each job is tried in its own, so that
+ * on a full disk only those fail for which there is no room. The files of deleted rows are deleted
+ * after the transaction and after the followers have been woken. The file of a failed job is
+ * deleted once it is certain that its row cannot come back.
  *
- * Releases wait for nobody: they ride along in the next transaction that writes, and who leaves
- * the queue empty, or finds it so, does what has gathered, without an fsync.
+ * Nobody waits for a release. Releases run with the next transaction that writes. A thread that
+ * leaves the queue empty, or finds it empty, runs those that are left, without an fsync.
+ *
+ * Invariants, checked by assertions wherever the lock is taken or let go. x: set, not empty;
+ * -: unset, empty; *: either.
+ *
+ *	store		has_leader  queue  deleted, is_settled
+ *	idle		    -	      -		-
+ *	queued		    -	      x		-		the first job was woken and will lead
+ *	leading		    x	      *		*		both belong to the leader
+ *
+ *	job		where	done  is_hopeless  is_in_doubt	result
+ *	waiting		queue	 -	  -		-	  0
+ *	prepared	batch	 -	  -		-	  0
+ *	hopeless	batch	 -	  x		-	 -1	never ran
+ *	in doubt	batch	 -	  -		x	0, -1	writes; -1 unless its own transaction
+ *								then succeeded
+ *	ended		-	 x	  *		*	0, -1	belongs to its thread again
+ *
+ *	step of a leader	before -> after
+ *	enqueue			any -> waiting
+ *	take_queue		idle, queued -> leading; waiting -> in the batch; takes `released`
+ *				if a job writes
+ *	prepare_batch		waiting -> prepared or hopeless
+ *	run_batch		prepared -> result 0 or -1, perhaps in doubt; fills `deleted`
+ *	settle			`deleted` and is_settled are emptied; `in_doubt` holds the files of the
+ *				last jobs in doubt only
+ *	hand_over		leading -> idle or queued; batch -> ended
+ *
+ * `released`, `undeleted` and `in_doubt` may hold something in any state: what could not be noted
+ * or deleted, on a full disk for example.
  */
-#include <fcntl.h>
+#include <assert.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "store/store_internal.h"
 
-/* What kernels have let go of since the last time. */
+#define UNDELETED_MAX 1024
+
+static inline bool is_waiting(const struct job *job)
+{
+	return !job->done && !job->is_hopeless && !job->is_in_doubt && job->result == 0;
+}
+
+/* Of a job in a leader's batch. */
+static inline bool is_consistent_job(const struct job *job)
+{
+	return !job->done && !(job->is_hopeless && (job->is_in_doubt || job->result == 0)) &&
+	       !(job->is_in_doubt && job->kind == JOB_READS) &&
+	       (job->result == 0 || (job->result == -1 && job->err->kind != ERR_NONE));
+}
+
+/* The caller holds the lock. */
+static inline bool is_consistent(const struct store *store)
+{
+	const struct job *first = store->queue;
+	const struct job *last = first ? container_of(store->queue_end, struct job, next) : NULL;
+
+	return *store->queue_end == NULL && !first == (store->queue_end == &store->queue) &&
+	       (!first || (is_waiting(first) && is_waiting(last))) &&
+	       (store->has_leader || (!store->deleted.n && !store->is_settled));
+}
+
+static void lock_queue(struct store *store)
+{
+	pthread_mutex_lock(&store->lock);
+	assert(is_consistent(store));
+}
+
+static void unlock_queue(struct store *store)
+{
+	assert(is_consistent(store));
+	pthread_mutex_unlock(&store->lock);
+}
+
+/* Snapshots whose nodes the kernel no longer holds. */
 struct release_job {
 	struct job job;
 	struct catalog_files ids; /* owned */
@@ -34,19 +102,6 @@ static int run_release(struct store *store, struct job *job, struct err *err)
 	return 0;
 }
 
-static int sync_shard(struct store *store, uint64_t id, struct err *err)
-{
-	char path[STORE_PATH_SIZE];
-
-	store_path(id, path);
-	path[2] = '\0';
-	_cleanup_close_ int fd = openat(store->snapshots_fd, path,
-					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
-		return err_errno(err, "store %s: fsync of snapshots/%s", store->dir, path);
-	return 0;
-}
-
 static void prepare_batch(struct store *store, struct job *batch)
 {
 	bool is_synced[STORE_SHARDS] = { false };
@@ -60,7 +115,7 @@ static void prepare_batch(struct store *store, struct job *batch)
 
 		if (job->is_hopeless || !job->linked_id || *synced)
 			continue;
-		if (sync_shard(store, job->linked_id, job->err) < 0) {
+		if (store_sync_shard(store, job->linked_id, job->err) < 0) {
 			job->is_hopeless = true;
 			job->result = -1;
 		} else {
@@ -69,7 +124,7 @@ static void prepare_batch(struct store *store, struct job *batch)
 	}
 }
 
-/* Runs one job between two savepoints. -1 if the whole transaction is lost; *err says why. */
+/* Runs one job in a savepoint. Returns -1 with *err if the whole transaction is lost. */
 static int run_in_transaction(struct store *store, struct job *job, struct err *err)
 {
 	size_t n_deleted = store->deleted.n;
@@ -89,7 +144,7 @@ static bool takes_part(const struct job *job, const struct job *only)
 	return job->kind != JOB_READS && !job->is_hopeless && (!only || job == only);
 }
 
-/* One transaction for the batch, or for one job of it. On failure nothing has changed. */
+/* Runs one transaction for the batch, or for one job of it. On failure nothing has changed. */
 static int transact(struct store *store, struct job *batch, const struct job *only, bool durable,
 		    struct err *err)
 {
@@ -117,7 +172,7 @@ static int transact(struct store *store, struct job *batch, const struct job *on
 	return 0;
 }
 
-/* Outside the transaction: what is read there may never come to be. */
+/* Outside the transaction, which may still be rolled back. */
 static void run_reads(struct store *store, struct job *batch)
 {
 	for (struct job *job = batch; job; job = job->next) {
@@ -156,18 +211,68 @@ static enum job_kind kind_of(const struct job *batch)
 	return kind;
 }
 
-static void unlink_files(struct store *store, struct catalog_files *files)
+/* Lets the next leader try again. If memory is short, or there are too many such files, they stay
+ * until the store is opened again. */
+static void keep_undeleted(struct store *store, struct undeleted *file)
+{
+	lock_queue(store);
+	if (file && store->n_undeleted < UNDELETED_MAX) {
+		store->n_undeleted++;
+		file->next = store->undeleted;
+		store->undeleted = steal_ptr(&file);
+	}
+	unlock_queue(store);
+	free(file);
+}
+
+bool store_delete_file(struct store *store, const char *path)
+{
+	size_t size = strlen(path) + 1;
+	char reason[128];
+
+	if (store_delete_path(store, path))
+		return true;
+	log_event(LOG_LEVEL_WARNING, "unlink_failed", LOG_STR("store", store->dir),
+		  LOG_STR("file", path),
+		  LOG_STR("error", strerror_r(errno, reason, sizeof(reason))));
+	struct undeleted *file = malloc(sizeof(*file) + size);
+	if (file)
+		memcpy(file->path, path, size);
+	keep_undeleted(store, file);
+	return false;
+}
+
+/* Takes the list. Only the first failure of each was logged. */
+static void delete_again(struct store *store, struct undeleted *files)
+{
+	for (struct undeleted *file = files, *next; file; file = next) {
+		next = file->next;
+		if (store_delete_path(store, file->path))
+			free(file);
+		else
+			keep_undeleted(store, file);
+	}
+}
+
+static void delete_file(struct store *store, uint64_t id)
+{
+	char path[STORE_PATH_SIZE];
+
+	store_delete_file(store, store_path(id, path));
+}
+
+static void delete_files(struct store *store, struct catalog_files *files)
 {
 	for (size_t i = 0; i < files->n; i++)
-		store_unlink(store, files->items[i].id);
+		delete_file(store, files->items[i].id);
 	catalog_files_release(files);
 }
 
-/* The files of failed jobs go; of those in doubt as soon as their rows cannot come back any more:
- * something was written over them in the log, in doubt itself or durably. */
-static void unlink_failed(struct store *store, const struct job *batch)
+/* Deletes the files of failed jobs; of those in doubt when their rows cannot come back any more,
+ * because a transaction has overwritten them in the log, durably or in doubt itself. */
+static void delete_failed(struct store *store, const struct job *batch)
 {
-	struct catalog_files doubtful = { .n = 0 };
+	struct catalog_files in_doubt = { .n = 0 };
 	struct err err = ERR_INIT;
 	bool is_any_in_doubt = false;
 
@@ -176,58 +281,70 @@ static void unlink_failed(struct store *store, const struct job *batch)
 		if (job->result == 0 || !job->linked_id)
 			continue;
 		if (!job->is_in_doubt)
-			store_unlink(store, job->linked_id);
+			delete_file(store, job->linked_id);
 		else /* If memory is short it stays until the store is opened again. */
-			catalog_files_add(&doubtful, job->linked_id, 0, &err);
+			catalog_files_add(&in_doubt, job->linked_id, 0, &err);
 	}
 	if (is_any_in_doubt || store->is_settled) {
-		unlink_files(store, &store->doubtful);
-		store->doubtful = doubtful;
+		delete_files(store, &store->in_doubt);
+		store->in_doubt = in_doubt;
 	}
 	store->is_settled = false;
 }
 
-static struct catalog_files take_lingering(struct store *store)
+static struct catalog_files take_deleted(struct store *store)
 {
-	struct catalog_files lingering = { .n = 0 };
+	struct catalog_files deleted = store->deleted;
 
-	pthread_mutex_lock(&store->lock);
-	lingering = store->lingering;
-	store->lingering = (struct catalog_files){ .n = 0 };
-	pthread_mutex_unlock(&store->lock);
-	return lingering;
+	store->deleted = (struct catalog_files){ .n = 0 };
+	for (size_t i = 0; i < deleted.n; i++) {
+		atomic_fetch_sub(&store->n_snapshots, 1);
+		atomic_fetch_sub(&store->n_bytes, deleted.items[i].size_bytes);
+	}
+	return deleted;
+}
+
+static struct undeleted *take_undeleted(struct store *store)
+{
+	lock_queue(store);
+	struct undeleted *files = steal_ptr(&store->undeleted);
+	store->n_undeleted = 0;
+	unlock_queue(store);
+	return files;
 }
 
 static void hand_over(struct store *store, struct job *batch)
 {
-	pthread_mutex_lock(&store->lock);
+	lock_queue(store);
 	for (struct job *job = batch, *next; job; job = next) {
-		next = job->next; /* job belongs to its thread again once it is done */
+		assert(is_consistent_job(job));
+		next = job->next; /* the job belongs to its thread once it is done */
 		job->done = true;
 		pthread_cond_signal(&job->wake);
 	}
 	store->has_leader = false;
 	if (store->queue)
 		pthread_cond_signal(&store->queue->wake);
-	pthread_mutex_unlock(&store->lock);
+	unlock_queue(store);
 }
 
 /* What could not be noted, on a full disk for example, is tried again with the next batch. */
-static void put_back(struct store *store, struct catalog_files *released, const struct err *why)
+static void put_back(struct store *store, const struct catalog_files *released,
+		     const struct err *why)
 {
 	struct err err = ERR_INIT;
 
 	log_event(LOG_LEVEL_DEBUG, "release_deferred", LOG_STR("store", store->dir),
 		  LOG_STR("error", why->msg));
-	pthread_mutex_lock(&store->lock);
+	lock_queue(store);
 	for (size_t i = 0; i < released->n; i++) {
 		/* If memory is short they stay until the store is opened again. */
 		catalog_files_add(&store->released, released->items[i].id, 0, &err);
 	}
-	pthread_mutex_unlock(&store->lock);
+	unlock_queue(store);
 }
 
-/* From taking the batch to letting its threads go. Takes the list `released`; false if it was put
+/* Runs the batch and wakes its threads. Takes the list `released`; returns false if it was put
  * back. */
 static bool lead(struct store *store, struct job *batch, struct catalog_files released)
 {
@@ -243,18 +360,49 @@ static bool lead(struct store *store, struct job *batch, struct catalog_files re
 		put_back(store, &release.ids, &err);
 	catalog_files_release(&release.ids);
 
-	struct catalog_files deleted = store->deleted;
-	store->deleted = (struct catalog_files){ .n = 0 };
-	for (size_t i = 0; i < deleted.n; i++) {
-		atomic_fetch_sub(&store->n_snapshots, 1);
-		atomic_fetch_sub(&store->n_bytes, deleted.items[i].size_bytes);
-	}
-	struct catalog_files lingering = take_lingering(store);
-	unlink_failed(store, batch);
+	struct catalog_files deleted = take_deleted(store);
+	struct undeleted *undeleted = take_undeleted(store);
+	delete_failed(store, batch);
 	hand_over(store, batch);
-	unlink_files(store, &lingering);
-	unlink_files(store, &deleted);
+	delete_again(store, undeleted);
+	delete_files(store, &deleted);
 	return release.job.result == 0;
+}
+
+static struct catalog_files take_released(struct store *store)
+{
+	struct catalog_files released = store->released;
+
+	store->released = (struct catalog_files){ .n = 0 };
+	return released;
+}
+
+/* Runs releases until none is left, unless another thread leads: it then does so. */
+static void run_releases(struct store *store)
+{
+	for (;;) {
+		struct catalog_files released = { .n = 0 };
+
+		lock_queue(store);
+		if (!store->has_leader && !store->queue && store->released.n) {
+			released = take_released(store);
+			store->has_leader = true;
+		}
+		unlock_queue(store);
+		if (!released.n || !lead(store, NULL, released))
+			return;
+	}
+}
+
+void store_release(struct store *store, const struct snapshot *snapshot)
+{
+	struct err err = ERR_INIT;
+
+	lock_queue(store);
+	/* If memory is short the snapshot stays until the store is opened again. */
+	catalog_files_add(&store->released, snapshot->id, snapshot->size_bytes, &err);
+	unlock_queue(store);
+	run_releases(store);
 }
 
 /* Makes the caller, which holds the lock, the leader of what is queued. */
@@ -264,28 +412,16 @@ static struct job *take_queue(struct store *store, struct catalog_files *ret_rel
 
 	store->queue_end = &store->queue;
 	store->has_leader = true;
-	if (kind_of(batch) != JOB_READS) {
-		*ret_released = store->released;
-		store->released = (struct catalog_files){ .n = 0 };
-	}
+	if (kind_of(batch) != JOB_READS)
+		*ret_released = take_released(store);
 	return batch;
 }
 
-void store_tidy(struct store *store)
+/* The caller holds the lock. */
+static void enqueue(struct store *store, struct job *job)
 {
-	for (;;) {
-		struct catalog_files released = { .n = 0 };
-
-		pthread_mutex_lock(&store->lock);
-		if (!store->has_leader && !store->queue && store->released.n) {
-			released = store->released;
-			store->released = (struct catalog_files){ .n = 0 };
-			store->has_leader = true;
-		}
-		pthread_mutex_unlock(&store->lock);
-		if (!released.n || !lead(store, NULL, released))
-			return;
-	}
+	*store->queue_end = job;
+	store->queue_end = &job->next;
 }
 
 int store_run(struct store *store, struct job *job, struct err *err)
@@ -298,18 +434,17 @@ int store_run(struct store *store, struct job *job, struct err *err)
 	job->done = false;
 	pthread_cond_init(&job->wake, NULL);
 
-	pthread_mutex_lock(&store->lock);
-	*store->queue_end = job;
-	store->queue_end = &job->next;
+	lock_queue(store);
+	enqueue(store, job);
 	while (store->has_leader && !job->done)
 		pthread_cond_wait(&job->wake, &store->lock);
 	if (!job->done)
 		batch = take_queue(store, &released);
-	pthread_mutex_unlock(&store->lock);
+	unlock_queue(store);
 
 	if (batch) {
 		lead(store, batch, released);
-		store_tidy(store);
+		run_releases(store);
 	}
 	pthread_cond_destroy(&job->wake);
 	return job->result;

@@ -16,10 +16,10 @@
 #define WRITE_BACK_BYTES (8 << 20)
 
 struct store_writer {
-	struct store *store;		 /* borrowed */
-	struct digest *digest;		 /* owned */
-	int fd;				 /* owned */
-	char name[STORE_TEMPORARY_SIZE]; /* below snapshots/; empty: the file has no name */
+	struct store *store;	    /* borrowed */
+	struct digest *digest;	    /* owned */
+	int fd;			    /* owned */
+	char name[STORE_PATH_SIZE]; /* below snapshots/; empty: the file has no name */
 	uint64_t size_bytes;
 	uint64_t write_back_bytes; /* so many are on their way to the disk */
 	bool is_finished;
@@ -40,10 +40,9 @@ static int open_unnamed(struct store *store)
 
 static int open_named(struct store_writer *writer)
 {
-	unsigned n = atomic_fetch_add(&writer->store->n_writers, 1);
-	char prefix[STORE_TEMPORARY_SIZE], name[sizeof(writer->name)];
+	char name[sizeof(writer->name)];
 
-	snprintf(name, sizeof(name), "%.32s%u", store_temporary_prefix(writer->store, prefix), n);
+	store_temporary_path(writer->store, atomic_fetch_add(&writer->store->n_writers, 1), name);
 	int fd = openat(writer->store->snapshots_fd, name,
 			O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
 	if (fd >= 0)
@@ -163,15 +162,6 @@ static int link_once(struct store_writer *writer, const char *path)
 		return renameat(dir, writer->name, dir, path);
 	snprintf(unnamed, sizeof(unnamed), "/proc/self/fd/%d", writer->fd);
 	return linkat(AT_FDCWD, unnamed, dir, path, AT_SYMLINK_FOLLOW);
-}
-
-int store_make_shard(struct store *store, const char *path)
-{
-	char shard[3] = { path[0], path[1], '\0' };
-
-	if (mkdirat(store->snapshots_fd, shard, 0700) < 0 && errno != EEXIST)
-		return -1;
-	return store->in_memory ? 0 : fsync(store->snapshots_fd);
 }
 
 int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err)

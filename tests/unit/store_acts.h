@@ -243,13 +243,20 @@ static int run_forget(struct scene *scene, struct err *err)
 	return store_refuse(scene->store, "a", 7, NULL, NULL, err);
 }
 
-static int run_refused(struct scene *scene, struct err *err)
+static int find_bad(void *arg, const struct store_refusal *refusal, struct err *err)
 {
-	_cleanup_free_ char *token = NULL, *reason = NULL;
+	(void)err;
+	*(bool *)arg |= strcmp(refusal->term, "a") == 0 && strcmp(refusal->token, "bad") == 0;
+	return 0;
+}
 
-	if (store_refused(scene->store, "a", 7, &token, &reason, err) < 0)
+static int run_list_refused(struct scene *scene, struct err *err)
+{
+	bool found = false;
+
+	if (store_list_refused(scene->store, find_bad, &found, err) < 0)
 		return -1;
-	return token && strcmp(token, "bad") == 0 ? 0 : err_set(err, ERR_INTERNAL, "forgotten");
+	return found ? 0 : err_set(err, ERR_INTERNAL, "forgotten");
 }
 
 static int run_remove(struct scene *scene, struct err *err)
@@ -392,7 +399,7 @@ static const struct act acts[] = {
 	{ "confirmation", make_usual, NULL, run_confirmed, 3, 3, 1 },
 	{ "refusal", make_usual, NULL, run_refuse, 3, 3, 1 },
 	{ "forgetting a refusal", make_usual, NULL, run_forget, 3, 3, 1 },
-	{ "asking for a refusal", make_usual, NULL, run_refused, 3, 3, 1 },
+	{ "listing refusals", make_usual, NULL, run_list_refused, 3, 3, 1 },
 	{ "removal", make_usual, NULL, run_remove, 3, 0, 1 },
 	{ "drop", make_usual, prepare_snapshot, run_drop, 3, 0, 1 },
 	{ "verification", make_usual, prepare_snapshot, run_verify, 3, 3, 1 },

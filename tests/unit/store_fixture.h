@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "tap.h"
+#include "keeper/store_directory.h"
 #include "store/store.h"
 #include "load_term.h"
 
@@ -58,7 +59,7 @@ UNUSED static void fixture_end(void)
 /* As launcher and worker do it together. */
 UNUSED static int open_mount(struct store **ret, const char *dir, uint64_t mount, struct err *err)
 {
-	_cleanup_close_ int fd = store_make_directory(dir, geteuid(), getegid(), err);
+	_cleanup_close_ int fd = store_directory_make(dir, geteuid(), getegid(), err);
 	struct store_setup setup = { .dir_fd = fd, .dir = dir, .mount = mount };
 
 	return fd < 0 ? -1 : store_open(ret, &setup, err);
@@ -170,6 +171,35 @@ UNUSED static const char *file_path(const char *dir, uint64_t id)
 UNUSED static bool file_exists(const char *dir, uint64_t id)
 {
 	return access(file_path(dir, id), F_OK) == 0;
+}
+
+struct find_refused {
+	const char *term;
+	uint64_t fingerprint;
+	char *text;
+};
+
+static int find_refused_one(void *arg, const struct store_refusal *refusal, struct err *err)
+{
+	struct find_refused *find = arg;
+
+	(void)err;
+	if (strcmp(refusal->term, find->term) == 0 && refusal->fingerprint == find->fingerprint)
+		sprintf(find->text, "%.60s: %.60s", refusal->token, refusal->reason);
+	return 0;
+}
+
+/* The refused token of a source as "TOKEN: REASON", or "". */
+UNUSED static const char *find_refused(struct store *store, const char *term, uint64_t fingerprint)
+{
+	static char text[128];
+	struct find_refused find = { term, fingerprint, text };
+	struct err err = ERR_INIT;
+
+	text[0] = '\0';
+	if (store_list_refused(store, find_refused_one, &find, &err) < 0)
+		return err.kind == ERR_NONE ? "no error" : "error";
+	return text;
 }
 
 /* Whatever lies below snapshots/ and is no directory. */

@@ -1,5 +1,8 @@
 /* refresher, pool, watch: when terms are asked, with fake sources and a real store. */
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
 
 #include "base/log.h"
 #include "base/util.h"
@@ -10,8 +13,20 @@
 #define FOREVER INT64_MAX
 #define DAYS_MS INT64_C(864000000)
 
+static atomic_uint n_steps; /* of all statements */
+
+/* Replaces SQLite's own, and calls it. */
+int sqlite3_step(sqlite3_stmt *stmt)
+{
+	int (*original)(sqlite3_stmt *) = (int (*)(sqlite3_stmt *))dlsym(RTLD_NEXT, "sqlite3_step");
+
+	atomic_fetch_add(&n_steps, 1);
+	return original(stmt);
+}
+
 struct bench {
 	size_t n;
+	unsigned n_steps; /* of statements, by refresher_new() */
 	struct temp_store temp;
 	struct cancel cancel;
 	struct fake *fakes;
@@ -76,8 +91,10 @@ static void start(struct bench *bench)
 			 .publish = fake_publish,
 			 .publish_arg = &bench->temp },
 	};
-	if (refresher_new(&bench->refresher, &setup, err) < 0 ||
-	    refresher_start(bench->refresher, err) < 0) {
+	unsigned before = atomic_load(&n_steps);
+	int result = refresher_new(&bench->refresher, &setup, err);
+	bench->n_steps = atomic_load(&n_steps) - before;
+	if (result < 0 || refresher_start(bench->refresher, err) < 0) {
 		printf("Bail out! %s\n", err->msg);
 		abort();
 	}
@@ -425,6 +442,27 @@ static void test_watch(void)
 		printf("# %s stays\n", dir);
 }
 
+static void test_refused_tokens_are_read_with_one_query(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 300);
+	bench.configs[7].min_size_bytes = 1 << 10;
+	start(&bench);
+	refresher_wait_first(bench.refresher, FOREVER);
+	is_int(status_of(&bench, 7).error_kind, ERR_BAD_DATA, "one of 300 tokens is refused");
+	stop(&bench);
+
+	unsigned n_downloads = bench.fakes[7].downloads;
+	start(&bench);
+	ok(bench.n_steps > 0 && bench.n_steps <= 2, "the next start steps %u statements",
+	   bench.n_steps);
+	request_and_wait(&bench, 7);
+	is_int(bench.fakes[7].downloads, n_downloads, "and knows what was refused");
+	stop(&bench);
+	tear_down(&bench);
+}
+
 int main(void)
 {
 	alarm(300); /* waiting has an end */
@@ -436,5 +474,6 @@ int main(void)
 	test_black_hole();
 	test_threads_end();
 	test_watch();
+	test_refused_tokens_are_read_with_one_query();
 	return tap_done();
 }

@@ -30,6 +30,7 @@
 #include "base/util.h"
 #include "worker/sandbox.h"
 #include "tap.h"
+#include "keeper/store_directory.h"
 #include "store/store.h"
 
 #define NOBODY 65534
@@ -494,7 +495,7 @@ static void test_as(uid_t user)
 	const char *who = user ? "nobody" : "root";
 	struct err err = ERR_INIT;
 
-	store_fd = store_make_directory(at("store"), user, user, &err);
+	store_fd = store_directory_make(at("store"), user, user, &err);
 	must(store_fd >= 0, err.msg);
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
 		if ((checks[i].layer == PLAIN && is_sanitized) || checks[i].version > landlock)

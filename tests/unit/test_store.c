@@ -1,6 +1,7 @@
 /* store: what is committed, kept, verified, dropped and forgotten. */
 #include "base/cancel.h"
 #include "base/clock.h"
+#include "keeper/store_memory.h"
 #include "store_fixture.h"
 #include "load_term.h"
 
@@ -195,7 +196,6 @@ static void test_tokens(void)
 	struct store *store = open_or_bail(dir);
 	struct err err = ERR_INIT;
 	struct store_term loaded = { .snapshot = NULL };
-	char *token = NULL, *reason = NULL;
 
 	commit_id(store, "x", 1, 3);
 	ok(store_set_token(store, "x", "\"W/\xff odd\"", 7, &err) == 0, "another token");
@@ -211,23 +211,13 @@ static void test_tokens(void)
 	is_int(loaded.fingerprint, 7, "with its source");
 	is_str(loaded.snapshot->version, "v1", "the version is still the first");
 	store_term_release(&loaded);
-	store_refused(store, "x", 7, &token, &reason, &err);
-	is_str(token, "bad", "the refused token survives");
-	is_str(reason, "too large", "and the reason");
-	free(token);
-	free(reason);
+	is_str(find_refused(store, "x", 7), "bad: too large",
+	       "the refused token and the reason survive");
 	store_refuse(store, "x", 7, "bad2", "corrupt", &err);
-	store_refused(store, "x", 7, &token, &reason, &err);
-	is_str(token, "bad2", "a source has one");
-	free(token);
-	free(reason);
+	is_str(find_refused(store, "x", 7), "bad2: corrupt", "a source has one");
 	store_refuse(store, "x", 7, NULL, NULL, &err);
-	ok(store_refused(store, "x", 7, &token, &reason, &err) == 0 && !token && !reason,
-	   "and it can be forgotten");
-	store_refused(store, "new", UINT64_MAX, &token, &reason, &err);
-	is_str(token, "worse", "each term has its own");
-	free(token);
-	free(reason);
+	is_str(find_refused(store, "x", 7), "", "and it can be forgotten");
+	is_str(find_refused(store, "new", UINT64_MAX), "worse: ", "each term has its own");
 	ok(store_set_token(store, "x", NULL, 0, &err) == 0, "a token can be taken away");
 	load_term(store, "x", &loaded, &err);
 	ok(!loaded.token, "then there is none");
@@ -244,7 +234,6 @@ static void test_retain(void)
 	struct store *store = open_or_bail(dir);
 	struct err err = ERR_INIT;
 	char sql[128];
-	char *token = NULL, *reason = NULL;
 
 	for (unsigned i = 0; i < 3; i++)
 		commit_id(store, all[i], i, 3);
@@ -263,8 +252,7 @@ static void test_retain(void)
 	is_int(load_id(store, "a"), 0, "until it is missed again");
 	is_int(count_files(dir), 2, "its file is gone");
 	is_int(count_snapshots(store), 2, "and not counted");
-	ok(store_refused(store, "a", 1, &token, &reason, &err) == 0 && !token,
-	   "its refused tokens too");
+	is_str(find_refused(store, "a", 1), "", "its refused tokens too");
 	ok(load_id(store, "c") != 0, "the other one is not that old");
 	store_retain(store, all, 3);
 	store_close(store);
@@ -468,8 +456,8 @@ static void test_memory(void)
 	snprintf(runtime, sizeof(runtime), "%s/run", fixture_new());
 	mkdir(runtime, 0700);
 	setenv("XDG_RUNTIME_DIR", runtime, 1);
-	_cleanup_close_ int place = store_make_memory(geteuid(), getegid(), &dir, &err);
-	_cleanup_close_ int second_place = store_make_memory(geteuid(), getegid(), &second_dir,
+	_cleanup_close_ int place = store_memory_make(geteuid(), getegid(), &dir, &err);
+	_cleanup_close_ int second_place = store_memory_make(geteuid(), getegid(), &second_dir,
 							     &err);
 	if (!ok(place >= 0 && second_place >= 0, "two places in memory"))
 		printf("# %s\n", err.msg);
@@ -488,8 +476,8 @@ static void test_memory(void)
 	store = open_memory(place);
 	is_int(load_id(store, "x"), id, "it outlives who used it");
 	store_close(store);
-	store_remove_memory(dir);
-	store_remove_memory(second_dir);
+	store_memory_remove(dir);
+	store_memory_remove(second_dir);
 	free(dir);
 	free(second_dir);
 	ok(rmdir(runtime) == 0, "they leave nothing behind");

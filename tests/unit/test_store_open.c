@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "keeper/store_memory.h"
 #include "store_fixture.h"
 
 static void check_refused(const char *dir, enum err_kind kind, const char *text, const char *what)
@@ -188,15 +189,15 @@ static int use_runtime_dir(void)
 	setenv("XDG_RUNTIME_DIR", below("run"), 1);
 	if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
 		return 3;
-	int fd = store_make_memory(65534, 65534, &dir, &err);
+	int fd = store_memory_make(65534, 65534, &dir, &err);
 	struct store_setup setup = { .dir_fd = fd, .dir = "memory", .in_memory = true };
 	if (fd < 0 || !dir || store_open(&store, &setup, &err) < 0 || !commit_id(store, "x", 1, 1))
 		return 1;
 	store_close(store);
-	store_remove_memory(dir);
+	store_memory_remove(dir);
 	free(dir);
 	unsetenv("XDG_RUNTIME_DIR");
-	return store_make_memory(65534, 65534, &dir, &err) == -1 && err.kind == ERR_CONFIG ? 0 : 2;
+	return store_memory_make(65534, 65534, &dir, &err) == -1 && err.kind == ERR_CONFIG ? 0 : 2;
 }
 
 /* As an ordinary user: root may do everything. */

@@ -237,16 +237,11 @@ static bool holds_term(struct store *store, unsigned index, const struct promise
 
 static bool holds_refusal(struct store *store, unsigned index, const struct promise *promise)
 {
-	struct err err = ERR_INIT;
-	char *token = NULL, *reason = NULL, term[8];
+	char term[8];
 	unsigned step = 0;
 
 	snprintf(term, sizeof(term), "t%u", index);
-	store_refused(store, term, 1, &token, &reason, &err);
-	if (token)
-		sscanf(token, "t%*u-%u", &step);
-	free(token);
-	free(reason);
+	sscanf(find_refused(store, term, 1), "t%*u-%u", &step);
 	return step >= promise->refused[index] || promise->may_be_empty;
 }
 

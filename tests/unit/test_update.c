@@ -64,7 +64,14 @@ static int64_t plan(void *arg, enum update_outcome outcome, enum err_kind kind,
 	return 58200;
 }
 
-/* As a start of the daemon: everything comes from the store. */
+static int add_refused(void *arg, const struct store_refusal *refusal, struct err *err)
+{
+	(void)err;
+	update_state_refuse(arg, refusal);
+	return 0;
+}
+
+/* Does what a start of the daemon does: everything comes from the store. */
 static void load(struct bench *bench)
 {
 	struct store_term loaded = { .snapshot = NULL };
@@ -72,8 +79,9 @@ static void load(struct bench *bench)
 
 	if (load_term(bench->temp.store, "t", &loaded, err) < 0 ||
 	    term_init(&bench->term, &bench->config, loaded.snapshot, loaded.token, err) < 0 ||
-	    update_state_new(&bench->state, &bench->config, bench->temp.store, loaded.token,
-			     loaded.fingerprint, err) < 0)
+	    update_state_new(&bench->state, &bench->config, loaded.token, loaded.fingerprint, err) <
+		    0 ||
+	    store_list_refused(bench->temp.store, add_refused, bench->state, err) < 0)
 		abort();
 	free(loaded.token);
 }

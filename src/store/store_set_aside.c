@@ -1,9 +1,9 @@
 /*
  * Setting a store, or its catalog, aside for inspection.
  *
- * Everything is moved, nothing is opened: what is there may be what killed those before us. The
- * database goes first, and durably: left behind without its log it would be taken for a whole one
- * that has lost its last days, while SQLite removes a log whose database is empty.
+ * Everything is moved, nothing is opened: the content may be what killed previous workers. The
+ * database is moved first, and durably. If it stayed behind without its log, SQLite would take it
+ * for complete although the last transactions are missing; a log without a database is removed.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/directory.h"
 #include "base/log.h"
 #include "store/store_internal.h"
 
@@ -28,7 +29,7 @@ struct oldest {
 	unsigned n;
 };
 
-/* Names sort as their times do. */
+/* The names sort by time. */
 static int find_oldest(void *arg, int dir_fd, const char *name)
 {
 	struct oldest *oldest = arg;
@@ -44,10 +45,10 @@ static void remove_old(struct store *store)
 	struct oldest oldest = { .n = 0 };
 	unsigned before = UINT_MAX;
 
-	while (store_list_names(store->dir_fd, ".", find_oldest, &oldest) == 0 &&
-	       oldest.n > N_KEPT && oldest.n < before) {
+	while (directory_list(store->dir_fd, ".", find_oldest, &oldest) == 0 && oldest.n > N_KEPT &&
+	       oldest.n < before) {
 		before = oldest.n;
-		store_remove_tree(store->dir_fd, oldest.name);
+		directory_remove_tree(store->dir_fd, oldest.name);
 		oldest.n = 0;
 	}
 }
@@ -75,7 +76,7 @@ static int find_largest(void *arg, int dir_fd, const char *name)
 
 	largest->shard = name;
 	if (store_is_shard(name))
-		store_list_names(dir_fd, name, find_largest_in_shard, largest);
+		directory_list(dir_fd, name, find_largest_in_shard, largest);
 	return 0;
 }
 
@@ -88,7 +89,7 @@ static int find_aside(void *arg, int dir_fd, const char *name)
 		return 0;
 	largest->has_aside = true;
 	snprintf(snapshots, sizeof(snapshots), "%s/snapshots", name);
-	store_list_names(dir_fd, snapshots, find_largest, largest);
+	directory_list(dir_fd, snapshots, find_largest, largest);
 	return 0;
 }
 
@@ -96,7 +97,7 @@ bool store_has_aside(struct store *store, uint64_t *ret_last_id)
 {
 	struct largest largest = { .id = 0 };
 
-	store_list_names(store->dir_fd, ".", find_aside, &largest);
+	directory_list(store->dir_fd, ".", find_aside, &largest);
 	*ret_last_id = largest.id;
 	return largest.has_aside;
 }
@@ -126,7 +127,7 @@ static int move_aside(struct store *store, int aside_fd, const char *name, struc
 int store_set_aside(struct store *store, bool with_snapshots, const char *reason, struct err *err)
 {
 	char aside[ASIDE_SIZE];
-	/* Of *err, perhaps. */
+	/* It may be in *err. */
 	_cleanup_free_ char *why = strdup(reason);
 	_cleanup_close_ int aside_fd = make_aside(store, aside, err);
 

@@ -1,0 +1,22 @@
+/*
+ * store_directory: makes the directory of a store for the user that will use it.
+ *
+ * Runs with the rights of the user who started rptfs, usually root. Knows the names that
+ * store/store.h lists, and nothing else of the store.
+ */
+#ifndef KEEPER_STORE_DIRECTORY_H
+#define KEEPER_STORE_DIRECTORY_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/*
+ * Returns a descriptor of directory `dir`, the caller's. Makes the missing parts of its path; the
+ * directory itself gets mode 0700 and belongs to the user. If a store belongs to another user, its
+ * owner is changed with all its content; ERR_CONFIG if the directory is neither a store nor empty.
+ * Nothing outside the directory is changed, whatever links are in it.
+ */
+int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *err);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * The files below snapshots/: their names, opening, linking and deleting them.
+ *
+ *	XX/ID         a snapshot; XX: store_shard() in hexadecimal
+ *	new-LIFE-N    a file that is being written, on a file system without O_TMPFILE
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/store_internal.h"
+
+/* No id reaches it: a file with such a name was not written by the store. */
+#define FOREIGN_ID (UINT64_C(1) << 62)
+
+#define TEMPORARY "new-"
+
+const char *store_path(uint64_t id, char ret[STORE_PATH_SIZE])
+{
+	snprintf(ret, STORE_PATH_SIZE, "%02x/%" PRIu64, store_shard(id), id);
+	return ret;
+}
+
+bool store_is_shard(const char *name)
+{
+	return strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2;
+}
+
+uint64_t store_parse_id(const char *shard, const char *name)
+{
+	char path[STORE_PATH_SIZE];
+	uint64_t id = strtoull(name, NULL, 10);
+
+	store_path(id, path);
+	if (id == 0 || id >= FOREIGN_ID || strncmp(path, shard, 2) != 0 ||
+	    strcmp(path + 3, name) != 0)
+		return 0;
+	return id;
+}
+
+const char *store_temporary_path(const struct store *store, unsigned n, char ret[STORE_PATH_SIZE])
+{
+	snprintf(ret, STORE_PATH_SIZE, TEMPORARY "%" PRIu32 "-%u", catalog_life(store->catalog), n);
+	return ret;
+}
+
+bool store_is_old_temporary(const struct store *store, const char *name)
+{
+	char own[STORE_PATH_SIZE];
+
+	snprintf(own, sizeof(own), TEMPORARY "%" PRIu32 "-", catalog_life(store->catalog));
+	return strncmp(name, TEMPORARY, strlen(TEMPORARY)) == 0 &&
+	       strncmp(name, own, strlen(own)) != 0;
+}
+
+int store_make_shard(struct store *store, const char *path)
+{
+	char shard[3] = { path[0], path[1], '\0' };
+
+	if (mkdirat(store->snapshots_fd, shard, 0700) < 0 && errno != EEXIST)
+		return -1;
+	return store->in_memory ? 0 : fsync(store->snapshots_fd);
+}
+
+int store_sync_shard(struct store *store, uint64_t id, struct err *err)
+{
+	char path[STORE_PATH_SIZE];
+
+	store_path(id, path);
+	path[2] = '\0';
+	_cleanup_close_ int fd = openat(store->snapshots_fd, path,
+					O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		return err_errno(err, "store %s: fsync of snapshots/%s", store->dir, path);
+	return 0;
+}
+
+int store_open_file(struct store *store, uint64_t id)
+{
+	char path[STORE_PATH_SIZE];
+
+	return openat(store->snapshots_fd, store_path(id, path),
+		      O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
+int store_open_bytes(struct store *store, const struct snapshot *snapshot, struct err *err)
+{
+	int fd = store_open_file(store, snapshot->id);
+
+	if (fd < 0)
+		return err_errno(err, "store %s: opening snapshot %" PRIu64, store->dir,
+				 snapshot->id);
+	return fd;
+}
+
+bool store_delete_path(struct store *store, const char *path)
+{
+	return unlinkat(store->snapshots_fd, path, 0) == 0 || errno == ENOENT;
+}
