@@ -78,35 +78,13 @@ static int run_worker(const struct arguments *arguments)
 	return worker_run(&setup);
 }
 
-/* What the fetchers let the helper do. */
-static int find_program(const char *file, const char *entry, char **ret, struct err *err)
-{
-	for (size_t i = 0; fetcher_types[i]; i++) {
-		const struct fetcher_helper *helper = fetcher_of_type(fetcher_types[i])->helper;
-		if (helper && helper->program)
-			return helper->program(file, entry, ret, err);
-	}
-	return err_set(err, ERR_DENIED, "no fetcher runs programs");
-}
-
-static bool names_file(const char *path)
-{
-	for (size_t i = 0; fetcher_types[i]; i++) {
-		const struct fetcher_helper *helper = fetcher_of_type(fetcher_types[i])->helper;
-		if (helper && helper->names_file && helper->names_file(path))
-			return true;
-	}
-	return false;
-}
-
 static int run_helper(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
 	_cleanup_close_ int effective = arguments->descriptors[1];
 	struct helper_setup setup = {
 		.socket = arguments->descriptors[0],
-		.command = find_program,
-		.names_file = names_file,
+		.types = fetcher_types,
 	};
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);

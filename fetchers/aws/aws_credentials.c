@@ -358,7 +358,7 @@ void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys)
 	pthread_mutex_unlock(&chain->lock);
 }
 
-/* ---- struct fetcher_helper ---- */
+/* ---- struct helper_uses ---- */
 
 /* Does a chain of this process use these files? */
 static bool is_used(const char *credentials_file)

@@ -59,14 +59,14 @@ int aws_chain_keys(struct aws_chain *chain, struct fetch_ctx *ctx, struct aws_ke
 void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys);
 
 /*
- * For struct fetcher_helper: may keys come from this file? True for the files of a chain of this
+ * For struct helper_uses: may keys come from this file? True for the files of a chain of this
  * process, for the web_identity_token_file of a profile in them, and for files that the environment
  * names. May read the profiles' files. From any thread.
  */
 bool aws_names_file(const char *path);
 
 /*
- * For struct fetcher_helper: the credential_process of a profile in credentials_file (NULL: in the
+ * For struct helper_uses: the credential_process of a profile in credentials_file (NULL: in the
  * files that the environment names). The caller frees *ret. ERR_DENIED if no chain of this process
  * uses these files, or if the profile has no credential_process.
  */

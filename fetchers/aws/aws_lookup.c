@@ -127,9 +127,8 @@ static int run_process(struct search *search, const char *profile, struct aws_ke
 		return err_set(err, ERR_INTERNAL, "%s: out of memory", where);
 	if (!helper)
 		return err_set(err, ERR_INTERNAL, "%s: no helper can run it", where);
-	if (helper->credential_process(helper, search->ctx->cancel,
-				       search->lookup->credentials_file, profile, output, &len,
-				       err) < 0)
+	if (helper->run_program(helper, search->ctx->cancel, "credential_process",
+				search->lookup->credentials_file, profile, output, &len, err) < 0)
 		return err_prefix(err, "%s", where);
 	return aws_keys_from_json(ret, AWS_JSON_PROCESS, output, len, where, err);
 }

@@ -14,6 +14,7 @@
  *	s3_checksum, s3_verify   checksums
  *	s3_object      the download
  */
+#include "base/helper.h"
 #include "fetchers/aws/aws_credentials.h"
 #include "fetchers/registry.h"
 #include "fetchers/s3/s3_object.h"
@@ -21,8 +22,13 @@
 
 static const char *const url_schemes[] = { "s3", NULL };
 
-static const struct fetcher_helper helper = {
-	.program = aws_credential_process,
+static const struct helper_program programs[] = {
+	{ "credential_process", aws_credential_process },
+	{ .name = NULL },
+};
+
+static const struct helper_uses helper = {
+	.programs = programs,
 	.names_file = aws_names_file,
 };
 
@@ -31,13 +37,13 @@ const struct fetcher_ops fetcher_s3 = {
 		.name = "s3",
 		.help = "an object of S3, or of a service that speaks like it",
 		.options = s3_source_options,
+		.helper = &helper,
 		.init = s3_source_init,
 		.free = s3_source_free,
 		.describe = s3_source_describe,
 		.url_schemes = url_schemes,
 		.from_url = s3_source_from_url,
 	},
-	.helper = &helper,
 	.download = s3_object_download,
 	.download_if_changed = s3_object_download_if_changed,
 	.origin = s3_source_origin,

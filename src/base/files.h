@@ -1,9 +1,9 @@
 /*
- * files: opening, reading and watching the files that the configuration names, in a process that may
- * not be allowed to.
+ * files: opening, reading and watching the files that the configuration names, in a process that
+ * may not be allowed to.
  *
- * Each function tries it itself first. If permissions or the sandbox refuse that (EACCES, EPERM), it
- * asks the helper, which has the rights of the user who started rptfs and does it for configured
+ * Each function tries it itself first. If permissions or the sandbox refuse that (EACCES, EPERM),
+ * it asks the helper, which has the rights of the user who started rptfs and does it for configured
  * paths. helper (borrowed) is NULL in processes that have those rights themselves.
  *
  * Descriptors are read-only and non-blocking (O_NONBLOCK), because the path may be a FIFO without a

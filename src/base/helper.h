@@ -1,13 +1,14 @@
 /*
- * helper: how the worker has done what itself may not: a program run, a file opened.
+ * helper: what the worker has another process do, because it may not do it itself: open a file, run
+ * a program.
  *
- * The process behind it keeps the rights that rptfs was started with. It decides by itself, from
- * the configuration and the files that configuration or environment name: who asks says which
- * entry, never which program, and gets no path that does not stand there.
+ * The helper has the rights of the user who started rptfs. It decides by itself, because the worker
+ * may be compromised: it opens only files that the configuration or the environment names, and the
+ * worker names an entry of such a file, never a command line.
  *
- * Each call is made from any thread, blocks for the answer, and fails with ERR_UNREACHABLE (there
- * is no helper, or it died), ERR_BUSY (too many requests), ERR_INTERNAL or ERR_CANCELED, and as
- * said below.
+ * Calls block until the answer, from any thread. Beside the errors below they fail with
+ * ERR_UNREACHABLE (there is no helper, or it died), ERR_BUSY (too many requests), ERR_INTERNAL or
+ * ERR_CANCELED.
  */
 #ifndef BASE_HELPER_H
 #define BASE_HELPER_H
@@ -24,22 +25,42 @@
 
 struct helper {
 	/*
-	 * Runs the credential_process of an AWS profile in credentials_file (NULL: in the files
-	 * that the environment names), and blocks until it has ended, at most HELPER_TIMEOUT_MS.
-	 * ret_output holds HELPER_OUTPUT_MAX bytes, and gets what it wrote to standard output,
-	 * without a NUL; after a failure its content is undefined. ERR_DENIED if there is no such
+	 * Runs a program: that of an entry of a file (NULL: the file that the environment names),
+	 * as the struct helper_program with this name finds it. Blocks until it has ended, at most
+	 * HELPER_TIMEOUT_MS. ret_output holds HELPER_OUTPUT_MAX bytes and gets its standard output,
+	 * without a NUL; its content is undefined after a failure. ERR_DENIED if there is no such
 	 * entry or the program failed, ERR_UNREACHABLE if it took too long.
 	 */
-	int (*credential_process)(struct helper *helper, struct cancel *cancel,
-				  const char *credentials_file, const char *profile,
-				  char *ret_output, size_t *ret_len, struct err *err);
+	int (*run_program)(struct helper *helper, struct cancel *cancel, const char *name,
+			   const char *file, const char *entry, char *ret_output, size_t *ret_len,
+			   struct err *err);
 
-	/* Those of base/files.h, with errors as there. ERR_DENIED too for a path that is not
-	 * configured, ERR_BAD_DATA for opening what is neither a regular file nor a FIFO. */
+	/* For base/files.h, with the same errors. Also ERR_DENIED for a path that is not
+	 * configured, and ERR_BAD_DATA for opening anything but a regular file or a FIFO. */
 	int (*open_file)(struct helper *helper, const char *path, struct err *err);
 	int (*look)(struct helper *helper, const char *path, bool follow, struct stat *ret,
 		    struct err *err);
 	int (*watch)(struct helper *helper, int inotify, const char *directory, struct err *err);
+};
+
+/* One kind of program that the helper runs. */
+struct helper_program {
+	const char *name; /* unique among all fetchers */
+	/* The command line of an entry of a file (NULL: the file that the environment names); *ret
+	 * is the caller's. ERR_DENIED if there is no such entry, or the configuration does not use
+	 * the file. */
+	int (*find)(const char *file, const char *entry, char **ret, struct err *err);
+};
+
+/*
+ * What the helper does for the sources of one type, besides opening the files that their options
+ * name. The functions run in the helper, after it has loaded the configuration, from any thread.
+ * They decide from the configuration and the environment alone.
+ */
+struct helper_uses {
+	const struct helper_program *programs; /* the last has no name; NULL: none */
+	/* May this file be opened, although no option names it? NULL: none. */
+	bool (*names_file)(const char *path);
 };
 
 #endif

@@ -13,11 +13,13 @@
 #include "config/option.h"
 
 struct helper;
+struct helper_uses;
 
 struct source_type {
 	const char *name; /* the name of the block: "http" */
 	const char *help; /* one line */
 	const struct option_spec *options;
+	const struct helper_uses *helper; /* base/helper.h; NULL: only files that options name */
 
 	/* Checks the options and makes the state of one source. Never touches network or disk
 	 * beyond the files that the options name. Errors are ERR_CONFIG. options lives as long as

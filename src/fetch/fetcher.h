@@ -85,30 +85,12 @@ struct helper;
 struct fetch_ctx {
 	struct cancel *cancel;
 	struct http *http;     /* the one HTTP engine */
-	struct helper *helper; /* base/helper.h; NULL: no programs can be run */
-};
-
-/*
- * What the helper, which keeps the rights that rptfs was started with, may do for sources of this
- * fetcher, besides opening the files that options name (names_file in their rows). The functions
- * run in the helper's process, after it has loaded the configuration, from any thread. They decide
- * from the configuration and the environment alone, because the worker that asks may have been
- * taken over.
- */
-struct fetcher_helper {
-	/* The command line of the program that `entry` of `file` names; *ret is the caller's.
-	 * file: NULL for the one that the environment names. ERR_DENIED if the configuration does
-	 * not lead there or there is no such entry. */
-	int (*program)(const char *file, const char *entry, char **ret, struct err *err);
-	/* May this path be opened, although no option names it? */
-	bool (*names_file)(const char *path);
+	struct helper *helper; /* base/helper.h; NULL: none */
 };
 
 struct fetcher_ops {
-	/* Name, help, options, init, free, describe. */
+	/* Name, help, options, init, free, describe, helper. */
 	struct source_type type;
-
-	const struct fetcher_helper *helper; /* NULL: only files that options name */
 
 	int (*current_version)(void *state, struct fetch_ctx *ctx, struct version *ret,
 			       struct err *err);

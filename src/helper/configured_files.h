@@ -21,8 +21,8 @@ bool configured_files_have(const struct configured_files *files, const char *pat
 /* Is one of them in this directory? directory: the path before its last slash, "" for the root. */
 bool configured_files_in(const struct configured_files *files, const char *directory);
 
-/* Opens a regular file or a FIFO for reading, non-blocking; the caller's descriptor. ERR_BAD_DATA for
- * anything else. The error does not name the path. */
+/* Opens a regular file or a FIFO for reading, non-blocking; the caller's descriptor. ERR_BAD_DATA
+ * for anything else. The error does not name the path. */
 int configured_files_open(const char *path, struct err *err);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/helper.h"
 #include "base/log.h"
 #include "base/pass_fds.h"
 #include "base/util.h"
@@ -57,27 +58,58 @@ DEFINE_CLEANUP(struct request, request_free)
 
 /* ---- one request ---- */
 
-/* "cFILE\0PROFILE\0" */
+static const struct helper_program *find_program(const struct server *server, const char *name)
+{
+	for (const struct source_type *const *type = server->setup.types; *type; type++) {
+		const struct helper_program *program = (*type)->helper ? (*type)->helper->programs
+								       : NULL;
+		for (; program && program->name; program++) {
+			if (strcmp(program->name, name) == 0)
+				return program;
+		}
+	}
+	return NULL;
+}
+
+/* The text behind the first NUL at or after `text`; NULL: the request ends there. */
+static const char *next_text(const struct request *request, const char *text)
+{
+	const char *end = request->text + request->len;
+	const char *nul = memchr(text, '\0', (size_t)(end - text));
+
+	return nul && nul + 1 < end ? nul + 1 : NULL;
+}
+
+/* "cNAME\0FILE\0ENTRY\0" */
 static int serve_program(const struct request *request, struct err *err)
 {
 	_cleanup_free_ char *command = NULL;
-	const char *file = request->text + 1;
-	const char *profile = memchr(file, '\0', request->len - 1);
+	const char *name = request->text + 1;
+	const char *file = next_text(request, name);
+	const char *entry = file ? next_text(request, file) : NULL;
+	const struct helper_program *program = find_program(request->server, name);
 
-	if (!profile++ || profile == request->text + request->len)
-		return err_set(err, ERR_DENIED, "no profile is named");
-	if (request->server->setup.command(*file ? file : NULL, profile, &command, err) < 0)
+	if (!entry || !program)
+		return err_set(err, ERR_DENIED, "no such program");
+	if (program->find(*file ? file : NULL, entry, &command, err) < 0)
 		return -1;
 	run_program(command, request->fds[0]);
 	return 0;
 }
 
+static bool names_file(const struct server *server, const char *path)
+{
+	for (const struct source_type *const *type = server->setup.types; *type; type++) {
+		const struct helper_uses *helper = (*type)->helper;
+		if (helper && helper->names_file && helper->names_file(path))
+			return true;
+	}
+	return configured_files_have(server->files, path);
+}
+
 static int check_path(const struct request *request, const char *path, struct err *err)
 {
-	const struct server *server = request->server;
-	bool (*names_file)(const char *path) = server->setup.names_file;
-
-	if (configured_files_have(server->files, path) || (names_file && names_file(path)))
+	if (names_file(request->server, path))
 		return 0;
 	return err_set(err, ERR_DENIED, "the configuration does not name it");
 }
@@ -259,8 +291,8 @@ static void prepare_process(void)
 	};
 
 	prctl(PR_SET_NAME, "rptfs-helper");
-	/* The terminal sends SIGINT and SIGHUP to the whole foreground group. This process ends after
-	 * the worker. */
+	/* The terminal sends SIGINT and SIGHUP to the whole foreground group. This process ends
+	 * after the worker. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);

@@ -2,9 +2,9 @@
  * helper: the process that opens files and runs programs for the worker.
  *
  * A compromised worker gains no more than this: the helper loads the configuration itself, compares
- * paths with those in it, byte by byte, and finds the command lines of programs there. It opens
- * nothing else. A user who can write to the directory of such a path can put a link there, so a
- * store must not be above a configured file.
+ * paths with those in it, byte by byte, and finds the command lines of programs there. What else
+ * the sources of a type need is in struct helper_uses of that type. A user who can write to the
+ * directory of such a path can put a link there, so a store must not be above a configured file.
  *
  * The helper is not confined, because it cannot know what a program needs. It reads nothing that
  * comes from the network, and no file but those of AWS profiles.
@@ -14,9 +14,6 @@
 #ifndef HELPER_HELPER_H
 #define HELPER_HELPER_H
 
-#include <stdbool.h>
-
-#include "base/err.h"
 #include "config/config.h"
 
 /* Requests at a time; more fail with ERR_BUSY. */
@@ -24,13 +21,9 @@
 #define HELPER_FILES_MAX    256
 
 struct helper_setup {
-	int socket;		     /* owned; helper_protocol.h */
-	const struct config *config; /* borrowed: the options that name files */
-	/* Both are called from any thread. The command line of an entry; *ret is the caller's. */
-	int (*command)(const char *credentials_file, const char *profile, char **ret,
-		       struct err *err);
-	/* May this path be opened, although no option names it? NULL: no. */
-	bool (*names_file)(const char *path);
+	int socket;				/* owned; helper_protocol.h */
+	const struct config *config;		/* borrowed: the options that name files */
+	const struct source_type *const *types; /* NULL-terminated: their struct helper_uses */
 };
 
 /* Serves until the worker closes the socket. Returns the exit code. */

@@ -2,12 +2,11 @@
  * helper_protocol: the messages between worker and helper.
  *
  * When the worker needs a helper for the first time it makes a pair of sockets, keeps one, and has
- * the keeper start a helper with the other (CHANNEL_HELPER). Over it the worker sends requests, each
- * one packet with a socket for the answer:
+ * the keeper start a helper with the other (CHANNEL_HELPER). Over it the worker sends requests,
+ * each one packet with a socket for the answer:
  *
  *	worker                            helper
- *	'c' "FILE\0PROFILE\0"    ────►           run the credential_process of a profile; FILE may
- *	                                         be empty
+ *	'c' "NAME\0FILE\0ENTRY\0" ────►          run a program (base/helper.h); FILE may be empty
  *	                         ◄────  'o' bytes     its standard output, as it comes
  *	'r' "PATH\0"             ────►           open a configured file for reading
  *	's' 'l' "PATH\0"         ────►           stat(2), lstat(2) a configured file

@@ -12,10 +12,10 @@
 #include "base/err.h"
 
 /*
- * The path of the socket: /run/rptfs/ESCAPED-MOUNTPOINT.sock for root, otherwise the same name below
- * $XDG_RUNTIME_DIR/rptfs, or below /tmp/rptfs-UID if that variable is not set. Creates the directory,
- * which must belong to this user. A name that is too long for a socket address is replaced by a
- * digest. *ret is the caller's.
+ * The path of the socket: /run/rptfs/ESCAPED-MOUNTPOINT.sock for root, otherwise the same name
+ * below $XDG_RUNTIME_DIR/rptfs, or below /tmp/rptfs-UID if that variable is not set. Creates the
+ * directory, which must belong to this user. A name that is too long for a socket address is
+ * replaced by a digest. *ret is the caller's.
  */
 int control_socket_path(const char *mountpoint, char **ret, struct err *err);
 

@@ -466,9 +466,9 @@ static void release(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the start */
 
-/* Keeps the capabilities to mount, to start processes as another user and to end them, and to find a
- * mount point in a directory that only its owner may enter. The bounding set stays: helpers run with
- * all the rights of the user who started rptfs, and get them back when they are executed. */
+/* Keeps the capabilities to mount, to start processes as another user and to end them, and to find
+ * a mount point in a directory that only its owner may enter. The bounding set stays: helpers run
+ * with all the rights of the user who started rptfs, and get them back when they are executed. */
 static int limit_capabilities(struct err *err)
 {
 	static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_KILL,

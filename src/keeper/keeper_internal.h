@@ -98,7 +98,8 @@ void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, in
 void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket);
 /* Releases what is kept of a worker that was reaped. */
 void keeper_forget_worker(struct keeper_worker *worker);
-/* How long to wait with the next worker, in ms, from how this one ended. May request a new store. */
+/* How long to wait with the next worker, in ms, from how this one ended. May request a new store.
+ */
 int64_t keeper_restart_delay(struct keeper *keeper, int wait_status);
 void keeper_log_error(const char *event, const char *message);
 
@@ -113,8 +114,8 @@ bool keeper_upgrade_read_standby(struct keeper *keeper);
 void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status);
 /* The old worker has ended. Returns true if that was part of an upgrade. */
 bool keeper_upgrade_handed_over(struct keeper *keeper);
-/* The new worker died or is unfit. If it did not serve yet, the keeper goes back to the old program,
- * and the death counts for nothing else. Returns false if there is no upgrade. */
+/* The new worker died or is unfit. If it did not serve yet, the keeper goes back to the old
+ * program, and the death counts for nothing else. Returns false if there is no upgrade. */
 bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status);
 /* The new worker serves: the keeper executes the new program as well. */
 void keeper_upgrade_finish(struct keeper *keeper);

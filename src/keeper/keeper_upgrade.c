@@ -9,8 +9,8 @@
  *	takeover    The new worker opens the store and serves; then the keeper executes the new
  *	            program.
  *
- * A failure before the handover changes nothing. If the new worker dies before it serves, the keeper
- * starts one of the old program.
+ * A failure before the handover changes nothing. If the new worker dies before it serves, the
+ * keeper starts one of the old program.
  *
  * Runs in the keeper, with the rights of the user who started rptfs.
  */

@@ -91,8 +91,8 @@ static void detach(const char *mountpoint)
 		waitpid(pid, &status, 0);
 }
 
-/* Fails the requests that wait for an answer, even if a process that cannot be killed still holds the
- * device. */
+/* Fails the requests that wait for an answer, even if a process that cannot be killed still holds
+ * the device. */
 static void abort_connection(const char *mountpoint, dev_t number)
 {
 	char path[64];

@@ -38,8 +38,8 @@ int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, b
  * connection alive. The caller's. Only root can have one. */
 int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err);
 
-/* Is that device mounted anywhere in this namespace? mounts: /proc/self/mountinfo; poll(2) reports a
- * change (POLLPRI) until this function reads it. Allocates nothing. */
+/* Is that device mounted anywhere in this namespace? mounts: /proc/self/mountinfo; poll(2) reports
+ * a change (POLLPRI) until this function reads it. Allocates nothing. */
 bool mountpoint_is_mounted(int mounts, dev_t number);
 
 /* The device number of what is mounted there; 0 if nothing is. */

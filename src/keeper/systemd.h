@@ -2,8 +2,8 @@
  * systemd: what the keeper tells the service manager, and the descriptors that it stores for us.
  *
  * The descriptor store outlives the keeper, and so does the mount with it. It has the descriptors
- * "device-NUMBER" (of the mount), "slots", "config", and "store" if the store is in memory. To store
- * a descriptor twice does no harm. Without a service manager these functions do nothing.
+ * "device-NUMBER" (of the mount), "slots", "config", and "store" if the store is in memory. To
+ * store a descriptor twice does no harm. Without a service manager these functions do nothing.
  *
  * Runs in the keeper, and in the command before it becomes the keeper, with the rights of the user
  * who started rptfs. One thread.

@@ -197,9 +197,9 @@ static int ask(struct helper_client *client, const struct request *request, stru
 
 /* ---- the requests ---- */
 
-static int credential_process(struct helper *base, struct cancel *cancel,
-			      const char *credentials_file, const char *profile, char *ret_output,
-			      size_t *ret_len, struct err *err)
+static int run_program(struct helper *base, struct cancel *cancel, const char *name,
+		       const char *file, const char *entry, char *ret_output, size_t *ret_len,
+		       struct err *err)
 {
 	struct helper_client *client = container_of(base, struct helper_client, helper);
 	struct answer answer = { .output = ret_output, .fd = -1 };
@@ -209,10 +209,10 @@ static int credential_process(struct helper *base, struct cancel *cancel,
 		.cancel_fd = cancel->fd,
 	};
 
-	int len = snprintf(request.text, sizeof(request.text), "%c%s%c%s", HELPER_PROGRAM,
-			   credentials_file ? credentials_file : "", '\0', profile);
+	int len = snprintf(request.text, sizeof(request.text), "%c%s%c%s%c%s", HELPER_PROGRAM, name,
+			   '\0', file ? file : "", '\0', entry);
 	if (len < 0 || (size_t)len >= sizeof(request.text))
-		return err_set(err, ERR_DENIED, "the names of file and profile are too long");
+		return err_set(err, ERR_DENIED, "the names of file and entry are too long");
 	request.len = (size_t)len + 1;
 	int rc = ask(client, &request, &answer, err);
 	close_cleanup(&answer.fd);
@@ -282,7 +282,7 @@ int helper_client_new(struct helper **ret, int (*start)(void *arg, int socket), 
 
 	if (!client)
 		return err_set(err, ERR_INTERNAL, "helper: out of memory");
-	client->helper.credential_process = credential_process;
+	client->helper.run_program = run_program;
 	client->helper.open_file = open_file;
 	client->helper.look = look;
 	client->helper.watch = watch;

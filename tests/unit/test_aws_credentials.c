@@ -495,10 +495,11 @@ static void test_web_identity(struct aws_server *server)
 
 static char asked_file[64], asked_profile[64];
 
-static int run_process(struct helper *helper, struct cancel *unused, const char *credentials_file,
-		       const char *profile, char *ret_output, size_t *ret_len, struct err *err)
+static int run_process(struct helper *helper, struct cancel *unused, const char *name,
+		       const char *credentials_file, const char *profile, char *ret_output,
+		       size_t *ret_len, struct err *err)
 {
-	(void)helper, (void)unused;
+	(void)helper, (void)unused, (void)name;
 	snprintf(asked_file, sizeof(asked_file), "%s", credentials_file ? credentials_file : "-");
 	snprintf(asked_profile, sizeof(asked_profile), "%s", profile);
 	if (status != 200)
@@ -512,7 +513,7 @@ static int run_process(struct helper *helper, struct cancel *unused, const char 
 
 static void test_process(void)
 {
-	struct helper helper = { .credential_process = run_process };
+	struct helper helper = { .run_program = run_process };
 	struct aws_chain *chain;
 	char *command = NULL;
 

@@ -1,5 +1,4 @@
-/* helper: both sides of it, with a keeper that is played by the test, and a worker that was taken
- * over. */
+/* helper: client and helper, with a keeper that the test plays, and a compromised worker. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -28,19 +27,17 @@ static const char *command;
 static int channel[2];
 static pid_t helper_pid;
 
-/* What stands in the configuration. */
-static int find_command(const char *credentials_file, const char *profile, char **ret,
-			struct err *err)
+/* As find of struct helper_program. */
+static int find_command(const char *file, const char *entry, char **ret, struct err *err)
 {
-	if (strcmp(profile, "unknown") == 0)
-		return err_set(err, ERR_DENIED, "there is no such profile");
-	if (asprintf(ret, "%s %s %s", command, credentials_file ? credentials_file : "none",
-		     profile) < 0)
+	if (strcmp(entry, "unknown") == 0)
+		return err_set(err, ERR_DENIED, "there is no such entry");
+	if (asprintf(ret, "%s %s %s", command, file ? file : "none", entry) < 0)
 		abort();
 	return 0;
 }
 
-/* ---- the configuration: a term with one file, "dir/named" ---- */
+/* ---- the configuration: one term with one file, "dir/named" ---- */
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
 
@@ -50,10 +47,9 @@ static const struct option_spec specs[] = {
 	{ .name = "text", .type = OPTION_STRING },
 	{ .name = NULL },
 };
-static const struct source_type type = { .name = "test", .options = specs };
-static struct source source = { .type = &type };
+
+static struct source source;
 static struct term_config term = { .name = (char *)"t", .sources = &source, .n_sources = 1 };
-static const struct config config = { .terms = &term, .n_terms = 1 };
 
 static const char *at(const char *name)
 {
@@ -64,6 +60,23 @@ static const char *at(const char *name)
 	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
 	return path;
 }
+
+/* As names_file of struct helper_uses: "dir/extra". */
+static bool names_file(const char *path)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && strcmp(path + len, "/extra") == 0;
+}
+
+static const struct helper_program programs[] = {
+	{ "test", find_command },
+	{ .name = NULL },
+};
+static const struct helper_uses uses = { .programs = programs, .names_file = names_file };
+static const struct source_type type = { .name = "test", .options = specs, .helper = &uses };
+static const struct source_type *const types[] = { &type, NULL };
+static const struct config config = { .terms = &term, .n_terms = 1 };
 
 static void write_file(const char *name, const char *text)
 {
@@ -77,6 +90,7 @@ static void set_options(void)
 {
 	struct err err = ERR_INIT;
 
+	source.type = &type;
 	if (options_new(&source.options, specs, &err) < 0 ||
 	    options_set(source.options, "path", at("named"), &err) < 0 ||
 	    options_set(source.options, "text", at("mentioned"), &err) < 0)
@@ -91,7 +105,7 @@ static void make_config(void)
 	write_file("named", "content");
 	write_file("mentioned", "secret");
 	write_file("other", "secret");
-	write_file("extra", "of the environment");
+	write_file("extra", "extra content");
 }
 
 static void drop_config(void)
@@ -104,22 +118,14 @@ static void drop_config(void)
 	rmdir(dir);
 }
 
-/* What only the environment names. */
-static bool names_file(const char *path)
-{
-	size_t len = strlen(dir);
-
-	return strncmp(path, dir, len) == 0 && strcmp(path + len, "/extra") == 0;
-}
-
-/* What the worker does to get a helper. */
+/* The part of the worker: asks for a helper. */
 static int ask_keeper(void *arg, int socket)
 {
 	(void)arg;
 	return channel_send(channel[1], CHANNEL_HELPER, socket);
 }
 
-/* What the keeper does. */
+/* The part of the keeper: starts it. */
 static void start_helper(void)
 {
 	_cleanup_(channel_message_release) struct channel_message message;
@@ -135,14 +141,13 @@ static void start_helper(void)
 	}
 }
 
-/* This program again, with the directory and the command that the configuration names. */
+/* Arguments: the directory of the configured file, and the command. */
 static int be_helper(char **argv)
 {
 	struct helper_setup setup = {
 		.socket = HELPER_SOCKET,
 		.config = &config,
-		.command = find_command,
-		.names_file = names_file,
+		.types = types,
 	};
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
@@ -191,14 +196,19 @@ static void test_split(void)
 static char output[HELPER_OUTPUT_MAX + 1];
 static struct err failure;
 
-static int ask(struct helper *helper, const char *file, const char *profile)
+static int run(struct helper *helper, const char *name, const char *file, const char *entry)
 {
 	size_t len = 0;
 
 	failure = (struct err)ERR_INIT;
-	int rc = helper->credential_process(helper, &cancel, file, profile, output, &len, &failure);
+	int rc = helper->run_program(helper, &cancel, name, file, entry, output, &len, &failure);
 	output[rc == 0 ? len : 0] = '\0';
 	return rc;
+}
+
+static int ask(struct helper *helper, const char *file, const char *entry)
+{
+	return run(helper, "test", file, entry);
 }
 
 struct asker {
@@ -214,8 +224,8 @@ static void *ask_aside(void *arg)
 	struct asker *asker = arg;
 	size_t len;
 
-	asker->rc = asker->helper->credential_process(asker->helper, &cancel, NULL, "p",
-						      asker->output, &len, &asker->err);
+	asker->rc = asker->helper->run_program(asker->helper, &cancel, "test", NULL, "p",
+					       asker->output, &len, &asker->err);
 	return NULL;
 }
 
@@ -243,10 +253,13 @@ static void test_run(struct helper *helper)
 	is_int(ask(helper, NULL, "p"), 0, "a program is run: %s", failure.msg);
 	pthread_join(keeper, NULL);
 	is_str(output, "none p\n", "its output");
-	is_int(ask(helper, "/a/b", "q r"), 0, "another one, by the same helper");
-	is_str(output, "/a/b q r\n", "with its own arguments");
-	ok(ask(helper, NULL, "unknown") < 0 && failure.kind == ERR_DENIED, "refused");
-	is_str(failure.msg, "there is no such profile", "in the words of who knows");
+	is_int(ask(helper, "/a/b", "q r"), 0, "another program, by the same helper");
+	is_str(output, "/a/b q r\n", "its output");
+	ok(ask(helper, NULL, "unknown") < 0 && failure.kind == ERR_DENIED,
+	   "an unknown entry is refused");
+	is_str(failure.msg, "there is no such entry", "with the reason");
+	ok(run(helper, "other", NULL, "p") < 0 && failure.kind == ERR_DENIED,
+	   "an unknown program is refused: %s", failure.msg);
 }
 
 static void restart(struct helper **helper, const char *new_command)
@@ -268,24 +281,28 @@ static void restart(struct helper **helper, const char *new_command)
 static void test_failures(struct helper **helper)
 {
 	restart(helper, "sh -c 'echo said; exit 3'");
-	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "exit code: %s", failure.msg);
-	ok(strstr(failure.msg, "exit code 3") && !strstr(failure.msg, "said"), "in words");
+	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "a failing program: %s",
+	   failure.msg);
+	ok(strstr(failure.msg, "exit code 3") && !strstr(failure.msg, "said"),
+	   "the message has its exit code, but not its output");
 	restart(helper, "/nowhere/at-all");
-	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "executed"), "no program: %s",
-	   failure.msg);
+	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "executed"),
+	   "a program that does not exist: %s", failure.msg);
 	restart(helper, "head -c 70000 /dev/zero #");
-	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "too much: %s", failure.msg);
-	restart(helper, "sh -c 'kill -9 $$'");
-	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "signal 9"), "killed: %s",
+	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "too much output: %s",
 	   failure.msg);
+	restart(helper, "sh -c 'kill -9 $$'");
+	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "signal 9"),
+	   "a program that is killed: %s", failure.msg);
 	restart(helper, "sh -c 'head -c 65536 /dev/zero'");
-	is_int(ask(*helper, NULL, "p"), 0, "just not too much: %s", failure.msg);
+	is_int(ask(*helper, NULL, "p"), 0, "the most output that is allowed: %s", failure.msg);
 	restart(helper, "sh -c 'cat; ls /proc/self/fd | tr \"\\n\" ,'");
-	is_int(ask(*helper, NULL, "p"), 0, "nothing to read: %s", failure.msg);
-	is_str(output, "0,1,2,3,", "and no descriptors of ours (3: the directory)");
+	is_int(ask(*helper, NULL, "p"), 0, "standard input is empty: %s", failure.msg);
+	is_str(output, "0,1,2,3,",
+	       "the program inherits no descriptors (3 is the directory of ls)");
 }
 
-/* A helper that dies is replaced, and one that never comes is an error. */
+/* The client replaces a dead helper, and fails if it gets none. */
 static void test_death(struct helper **helper)
 {
 	pthread_t keeper;
@@ -294,7 +311,7 @@ static void test_death(struct helper **helper)
 	kill(helper_pid, SIGKILL);
 	waitpid(helper_pid, NULL, 0);
 	pthread_create(&keeper, NULL, keep, NULL);
-	is_int(ask(*helper, NULL, "p"), 0, "a new one: %s", failure.msg);
+	is_int(ask(*helper, NULL, "p"), 0, "a new helper is started: %s", failure.msg);
 	pthread_join(keeper, NULL);
 	kill(helper_pid, SIGKILL);
 	waitpid(helper_pid, NULL, 0);
@@ -306,7 +323,8 @@ static void test_death(struct helper **helper)
 	channel_receive(channel[0], CHANNEL_WAITS, &unwanted);
 	channel_message_release(&unwanted);
 	pthread_join(asker.thread, NULL);
-	ok(asker.rc < 0 && asker.err.kind == ERR_UNREACHABLE, "none: %s", asker.err.msg);
+	ok(asker.rc < 0 && asker.err.kind == ERR_UNREACHABLE, "no helper is started: %s",
+	   asker.err.msg);
 }
 
 /* ---- files ---- */
@@ -337,18 +355,19 @@ static void test_open(struct helper *helper)
 	_cleanup_close_ int extra = helper->open_file(helper, at("extra"), &err);
 
 	ok(holds(fd, "content"), "a configured file is opened: %s", err.msg);
-	ok(write(fd, "x", 1) < 0 && errno == EBADF, "for reading alone");
+	ok(write(fd, "x", 1) < 0 && errno == EBADF, "only for reading");
 	is_int(fcntl(fd, F_GETFD), FD_CLOEXEC, "close-on-exec");
-	ok(holds(extra, "of the environment"), "and one that the environment names: %s", err.msg);
-	ok(is_refused(helper, at("mentioned")), "not one that an option of another kind has");
-	ok(is_refused(helper, at("other")) && is_refused(helper, "/etc/passwd"), "nor any other");
-	ok(is_refused(helper, "") && is_refused(helper, dir), "nor its directory");
+	ok(holds(extra, "extra content"), "a file that names_file accepts is opened: %s", err.msg);
+	ok(is_refused(helper, at("mentioned")), "a path in another kind of option is refused");
+	ok(is_refused(helper, at("other")) && is_refused(helper, "/etc/passwd"),
+	   "other files are refused");
+	ok(is_refused(helper, "") && is_refused(helper, dir), "the directory is refused");
 	ok(is_refused(helper, at("./named")) && is_refused(helper, at("named/")) &&
 		   is_refused(helper, at("named/../other")),
-	   "nor one by way of a configured one");
+	   "other spellings of a path are refused");
 }
 
-/* Something else has the name of the configured file now. */
+/* The configured path leads to something else. */
 static void test_other_things(struct helper *helper)
 {
 	struct err err = ERR_INIT;
@@ -356,20 +375,18 @@ static void test_other_things(struct helper *helper)
 
 	rename(at("named"), at("aside"));
 	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_NOT_FOUND,
-	   "missing: %s", err.msg);
+	   "a missing file: %s", err.msg);
 	mkdir(at("named"), 0700);
 	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
-	   "no directory is handed out: %s", err.msg);
+	   "a directory is not opened: %s", err.msg);
 	rmdir(at("named"));
-	is_int(symlink("/dev/zero", at("named")), 0, "a link to a device");
+	is_int(symlink("/dev/zero", at("named")), 0, "made a link to a device");
 	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
-	   "nor a device: %s", err.msg);
-	is_int(helper->look(helper, at("named"), false, &st, &err), 0, "but it is looked at: %s",
-	       err.msg);
-	ok(S_ISLNK(st.st_mode), "the link itself");
-	is_int(helper->look(helper, at("named"), true, &st, &err), 0, "and what it leads to: %s",
-	       err.msg);
-	ok(S_ISCHR(st.st_mode), "the device");
+	   "a device is not opened: %s", err.msg);
+	is_int(helper->look(helper, at("named"), false, &st, &err), 0, "lstat: %s", err.msg);
+	ok(S_ISLNK(st.st_mode), "shows the link");
+	is_int(helper->look(helper, at("named"), true, &st, &err), 0, "stat: %s", err.msg);
+	ok(S_ISCHR(st.st_mode), "shows the device");
 	unlink(at("named"));
 	rename(at("aside"), at("named"));
 }
@@ -382,17 +399,18 @@ static void test_watch(struct helper *helper)
 	struct err err = ERR_INIT;
 
 	ok(helper->watch(helper, inotify, "/etc", &err) < 0 && err.kind == ERR_DENIED,
-	   "a directory that is not configured is not watched: %s", err.msg);
+	   "another directory is not watched: %s", err.msg);
 	ok(helper->watch(helper, wrong, dir, &err) < 0 && err.kind == ERR_INTERNAL,
-	   "not with any descriptor: %s", err.msg);
-	ok(helper->watch(helper, inotify, dir, &err) >= 0, "one that is, is: %s", err.msg);
+	   "a descriptor that is not inotify: %s", err.msg);
+	ok(helper->watch(helper, inotify, dir, &err) >= 0,
+	   "the directory of the configured file is watched: %s", err.msg);
 	write_file("named", "content");
-	ok(poll(&pfd, 1, 5000) == 1, "and changes show");
+	ok(poll(&pfd, 1, 5000) == 1, "a change is reported");
 }
 
-/* ---- a worker that was taken over ---- */
+/* ---- a compromised worker ---- */
 
-/* Sends any bytes with any descriptors, and says what came back first; 0: nothing but the end. */
+/* Sends any bytes with any descriptors. Returns the first byte of the answer, 0 for none. */
 static char send_anything(int helper, const void *bytes, size_t len, const int *fds, size_t n_fds)
 {
 	char answer[1024];
@@ -424,7 +442,7 @@ static size_t count_fds_now(pid_t pid)
 	return n;
 }
 
-/* Once nothing changes any more: an answer comes before its request is forgotten. */
+/* Waits until the number is stable, because the helper answers before it closes descriptors. */
 static size_t count_fds(pid_t pid)
 {
 	size_t before, now = count_fds_now(pid);
@@ -454,7 +472,11 @@ static void test_hostile(void)
 		{ "c", 1 },
 		{ "c\0", 2 },
 		{ "c/etc/shadow", 13 },
-		{ "c\0unknown", 10 },
+		{ "ctest", 5 },
+		{ "ctest\0", 6 },
+		{ "ctest\0file", 10 },
+		{ "ctest\0\0unknown", 14 },
+		{ "cother\0\0p", 10 },
 		{ longest, sizeof(longest) },
 	};
 	pthread_t keeper;
@@ -471,22 +493,22 @@ static void test_hostile(void)
 		fds[i] = pair[0];
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
 		is_int(send_anything(pair[0], requests[i].bytes, requests[i].len, NULL, 0),
-		       HELPER_ERROR, "nonsense %zu is refused", i);
+		       HELPER_ERROR, "invalid request %zu is refused", i);
 	size_t before = count_fds(helper_pid);
 	for (size_t n = 1; n <= ARRAY_SIZE(fds); n++)
 		send_anything(pair[0], "r/etc/shadow", 13, fds, n);
 	send(pair[0], "r/etc/shadow", 13, MSG_NOSIGNAL);
 	is_int(send_anything(pair[0], "r/etc/shadow", 13, NULL, 0), HELPER_ERROR,
-	       "too many descriptors, and none at all");
-	is_int(count_fds(helper_pid), before, "and it keeps none of them");
+	       "after requests with too many descriptors and without any");
+	is_int(count_fds(helper_pid), before, "no descriptor stays open");
 	close(pair[0]);
 	int status = -1;
 	waitpid(helper_pid, &status, 0);
-	is_int(status, 0, "it ends well");
+	is_int(status, 0, "it exits with 0");
 	helper_pid = 0;
 }
 
-/* Whoever is told to end does not wait, and its program is killed. */
+/* Cancelling ends the wait, and the helper kills the program. */
 static void test_cancel(struct helper **helper)
 {
 	char pid_file[] = "/tmp/rptfs-unit-XXXXXX";
@@ -509,7 +531,7 @@ static void test_cancel(struct helper **helper)
 	helper_client_free(*helper);
 	*helper = NULL;
 	waitpid(helper_pid, NULL, 0);
-	ok(clock_boot_ms() - began_ms < 10000, "the helper ends with its worker");
+	ok(clock_boot_ms() - began_ms < 10000, "the helper ends after the client");
 	unlink(pid_file);
 }
 
