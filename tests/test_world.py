@@ -1,6 +1,6 @@
 """What the world does to a mount: sources that are down, lie or flip, names that do not resolve,
 certificates, portals, networks that go and come, clocks that jump. For each: what is served, what
-the state is, and when the next attempt is, as the README's table of failures has it."""
+the state is, and when the next attempt is, as rptfs-failures(7) has it."""
 
 import os
 import struct
