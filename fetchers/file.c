@@ -3,10 +3,10 @@
  *
  *	file { path = "/etc/motd" }
  *
- * The token consists of size, mtime, ctime and inode number. It changes when the file is replaced or
- * written to, even if its mtime is set back afterwards. If the mtime lies within the last tick of
- * the clock, another write might change none of these, so the token then gets a suffix that never
- * matches, and the file is read once more the next time.
+ * The token consists of size, mtime, ctime and inode number. It changes when the file is replaced
+ * or written to, even if its mtime is set back afterwards. If the mtime lies within the last tick
+ * of the clock, another write might change none of these. The token then gets a suffix that never
+ * matches, so that the file is read once more the next time.
  *
  * A download fails if the file changes while it is read.
  */

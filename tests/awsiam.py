@@ -1,6 +1,6 @@
-"""The AWS services that hand out keys: the metadata service of a machine (IMDSv2), that of a container,
-and the security token service (STS). Each hands out temporary keys, registers them with an S3 service,
-and refuses what the real one refuses.
+"""The AWS services that hand out keys: the metadata service of a machine (IMDSv2), that of a
+container, and the security token service (STS). Each hands out temporary keys, registers them with
+an S3 service, and refuses what the real one refuses.
 
     aws, imds = AwsLike(), Imds(aws)
     imds.lifetime_s = 1000                # of the keys that it hands out

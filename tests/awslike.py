@@ -1,5 +1,6 @@
 """An S3 service that behaves like AWS where Ceph does not. It refuses what AWS refuses (signatures,
-regions, clocks, tokens, conditions, SSE-C keys), has checksums and archived objects, and fails on demand.
+regions, clocks, tokens, conditions, SSE-C keys), has checksums and archived objects, and fails on
+demand.
 
     aws = AwsLike()
     bucket = aws.bucket("data", region="eu-west-1")
@@ -97,7 +98,7 @@ class Object:
 class Bucket:
     name: str
     region: str
-    elsewhere: tuple = (301, "header")  # the answer to a wrong region: status, and what names the right one
+    elsewhere: tuple = (301, "header")  # for a wrong region: status, and what names the right one
     public: bool = False
     listable: bool = True  # if not, a missing key is denied
     requester_pays: bool = False

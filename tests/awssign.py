@@ -1,5 +1,5 @@
-"""Checks the signatures of requests (SigV4) as AWS does. botocore computes them, so that our own code
-does not judge our own signer."""
+"""Checks the signatures of requests (SigV4) as AWS does. botocore computes them, so that our own
+code does not judge our own signer."""
 
 import hashlib
 import hmac

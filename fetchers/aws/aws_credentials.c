@@ -295,7 +295,8 @@ static bool wait_for_renewal(struct aws_chain *chain, struct err *err)
 
 enum way { WAY_READY, WAY_RENEW, WAY_RENEW_SOON, WAY_FAILED };
 
-/* Decides what this caller does. WAY_READY sets *ret, WAY_FAILED *err. The caller holds the lock. */
+/* Decides what this caller does. WAY_READY sets *ret, WAY_FAILED sets *err. The caller holds the
+ * lock. */
 static enum way choose(struct aws_chain *chain, const struct aws_stamp *stamp,
 		       struct aws_keys **ret, struct err *err)
 {

@@ -301,7 +301,7 @@ static int find_in_files(struct search *search, struct aws_keys **ret, struct er
 	struct err in_profile = ERR_INIT, last = ERR_INIT;
 
 	enum aws_found found = find_in_profile(search, profile, ret, &in_profile);
-	/* A profile that the environment names must exist, but may leave the keys to the machine. */
+	/* A profile that the environment names must exist, but may have no keys of its own. */
 	bool goes_on = !is_restricted(search->lookup) &&
 		       (!is_named || aws_profiles_have(search->profiles, profile));
 	if (found == AWS_ABSENT && goes_on) {

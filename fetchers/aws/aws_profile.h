@@ -29,8 +29,8 @@ struct helper;
 struct aws_profiles;
 
 /* A missing or unreadable file counts as empty (see aws_profiles_problem()), except when it is the
- * only one (paths->config is NULL): then it is ERR_DENIED. So is a malformed line, which the message
- * names as "FILE:LINE: …". */
+ * only one (paths->config is NULL): then it is ERR_DENIED. So is a malformed line, which the
+ * message names as "FILE:LINE: …". */
 int aws_profiles_load(struct aws_profiles **ret, struct helper *helper,
 		      const struct aws_paths *paths, struct err *err);
 void aws_profiles_free(struct aws_profiles *profiles);

@@ -3,8 +3,8 @@
  *
  * The version token is the ETag exactly as sent, else the Last-Modified text exactly as sent; its
  * form shows which of the two it is. Content is a complete 200, or a 206 that continues an
- * interrupted download of the same version at the right byte. If the 206 does not fit, the bytes are
- * dropped and the whole is requested once more, in the same call.
+ * interrupted download of the same version at the right byte. If the 206 does not fit, the bytes
+ * are dropped and the whole is requested once more, in the same call.
  */
 #include <inttypes.h>
 #include <string.h>

@@ -16,8 +16,8 @@ struct http_secrets {
 	char *bearer_token;  /* owned */
 };
 
-/* helper: for base/files.h. ERR_DENIED, not ERR_CONFIG, if a file cannot be read or holds no secret: the next attempt may find
- * it corrected. */
+/* helper: for base/files.h. ERR_DENIED, not ERR_CONFIG, if a file cannot be read or holds no
+ * secret: the next attempt may find it corrected. */
 int http_secrets_read(const struct http_source *source, struct helper *helper,
 		      struct http_secrets *ret, struct err *err);
 void http_secrets_release(struct http_secrets *secrets);

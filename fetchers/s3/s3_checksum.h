@@ -2,7 +2,7 @@
  * s3_checksum: computes the checksums that S3 stores with an object, while its bytes arrive.
  *
  *	x-amz-checksum-crc64nvme: BASE64	of the whole object
- *	x-amz-checksum-crc32: BASE64-PARTS	composite: of the concatenated checksums of its parts
+ *	x-amz-checksum-crc32: BASE64-PARTS	composite: of the checksums of its parts
  *
  * To compute a composite checksum one must know where the parts end; here all parts except the last
  * have the same length. The state of a CRC is a few bytes and can be saved and restored; that of a

@@ -27,7 +27,7 @@
 #include "fetchers/s3/s3_verify.h"
 #include "fetchers/shared/media_type.h"
 
-/* When one transfer is this fast, ranges gain nothing: the network is the limit, not the service. */
+/* If one transfer is this fast, ranges gain nothing: the network is the limit, not the service. */
 #define FAST_BYTES_PER_MS (200 * 1024)
 
 #define TRIES	     6

@@ -1,6 +1,6 @@
 /*
- * s3_object: downloads the object of a source. These are functions of struct fetcher_ops; state is a
- * struct s3_source.
+ * s3_object: downloads the object of a source. These are functions of struct fetcher_ops; state is
+ * a struct s3_source.
  */
 #ifndef FETCHERS_S3_S3_OBJECT_H
 #define FETCHERS_S3_S3_OBJECT_H

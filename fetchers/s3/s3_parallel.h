@@ -35,8 +35,8 @@ struct s3_parallel *s3_parallel_new(struct s3_source *source, struct fetch_ctx *
 void s3_parallel_free(struct s3_parallel *parallel);
 DEFINE_CLEANUP(struct s3_parallel, s3_parallel_free)
 
-/* Waits for the next bytes, which are valid until the next call. *ret_len is 0 at the end. After any
- * result but S3_RANGE_OK nothing more comes; *ret_retry_after_ms and *err are then those of
+/* Waits for the next bytes, which are valid until the next call. *ret_len is 0 at the end. After
+ * any result but S3_RANGE_OK nothing more comes; *ret_retry_after_ms and *err are then those of
  * s3_range_fetch(). */
 enum s3_range_result s3_parallel_next(struct s3_parallel *parallel, const void **ret_data,
 				      size_t *ret_len, int64_t *ret_retry_after_ms,

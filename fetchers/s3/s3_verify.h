@@ -1,11 +1,11 @@
 /*
  * s3_verify: checks a downloaded object against the checksum that the service sends.
  *
- * A composite checksum is a checksum of the checksums of an upload's parts. A plain GET does not say
- * where a part ends; HEAD with partNumber does, for one part. Nearly all uploads have parts of equal
- * length. So the size of the first part is requested before the download, and those of the others
- * only if the checksum turns out wrong, because a wrong guess must not refuse a good object. An
- * object that cannot be checked is accepted unless checksum = require.
+ * A composite checksum is a checksum of the checksums of an upload's parts. A plain GET does not
+ * say where a part ends; HEAD with partNumber does, for one part. Nearly all uploads have parts of
+ * equal length. So the size of the first part is requested before the download, and those of the
+ * others only if the checksum turns out wrong, because a wrong guess must not refuse a good object.
+ * An object that cannot be checked is accepted unless checksum = require.
  */
 #ifndef FETCHERS_S3_S3_VERIFY_H
 #define FETCHERS_S3_S3_VERIFY_H
@@ -52,8 +52,8 @@ enum s3_verify_result s3_verify_end(struct s3_verify *verify, struct err *err);
 /* Forgets the bytes, but not the part sizes. */
 void s3_verify_reset(struct s3_verify *verify);
 
-/* Saves the state as text, and restores it after `bytes` bytes. Returns false if that is impossible;
- * then the download cannot be resumed. */
+/* Saves the state as text, and restores it after `bytes` bytes. Returns false if that is
+ * impossible; then the download cannot be resumed. */
 bool s3_verify_save(const struct s3_verify *verify, char ret[S3_CHECKSUM_TEXT_SIZE]);
 bool s3_verify_restore(struct s3_verify *verify, const char *text, uint64_t bytes);
 

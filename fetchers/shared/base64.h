@@ -1,5 +1,5 @@
 /*
- * base64: strict decoding (RFC 4648, section 4). OpenSSL's EVP_DecodeBlock() alone accepts too much.
+ * base64: strict decoding (RFC 4648, section 4). OpenSSL's EVP_DecodeBlock() accepts more.
  */
 #ifndef FETCHERS_SHARED_BASE64_H
 #define FETCHERS_SHARED_BASE64_H

@@ -21,7 +21,7 @@ static size_t index_of(const char *algorithm)
 	return i;
 }
 
-/* Adds the data in pieces (0: in one). Returns whether the checksum matches, or < 0 for an error. */
+/* Adds the data in pieces (0: in one). Returns whether the checksum matches; < 0: an error. */
 static int check(const char *algorithm, const char *value, uint64_t part_bytes, const void *data,
 		 size_t len, size_t piece)
 {

@@ -1,6 +1,6 @@
 /*
- * sigv4: AWS's published vectors and botocore's (tests/vectors/sigv4.txt, written by make_sigv4.py),
- * and a fuzzer that compares the encoder with a table of its own.
+ * sigv4: AWS's published vectors and botocore's (tests/vectors/sigv4.txt, written by
+ * make_sigv4.py), and a fuzzer that compares the encoder with a table of its own.
  */
 #include "fetchers/aws/sigv4.h"
 
