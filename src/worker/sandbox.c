@@ -1,30 +1,26 @@
 #include "worker/sandbox.h"
 
-#include <linux/capability.h>
-#include <stddef.h>
+#include <cap-ng.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "base/log.h"
 #include "base/util.h"
 
-/* Of all sets. What no set holds cannot be gained either: the program is never executed again, and
- * no_new_privs is set. */
+/* What capng_apply() returns if the bounding set stays, for lack of CAP_SETPCAP. */
+#define BOUNDS_STAY (-4)
+
+/* Empties all sets. No capability can be gained later: no_new_privs is set, and the program never
+ * executes another, so it does no harm if the bounding set stays. */
 static int drop_capabilities(struct err *err)
 {
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	/* Only who has CAP_SETPCAP may, and the bounding set is of use only to who may execute.
-	 * The first number that the kernel does not know ends it. */
-	for (unsigned long capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;)
-		capability++;
-	if (syscall(SYS_capset, &header, none) < 0)
-		return err_errno(err, "sandbox: giving up capabilities");
+	capng_clear(CAPNG_SELECT_ALL);
+	int result = capng_apply(CAPNG_SELECT_ALL);
+	if (result < 0 && result != BOUNDS_STAY)
+		return err_errno(err, "sandbox: dropping capabilities");
 	return 0;
 }
 
+/* result: 1 if the kernel lacks the layer. */
 static void report(const char *layer, int result, const struct err *err)
 {
 	if (result > 0)
@@ -32,7 +28,7 @@ static void report(const char *layer, int result, const struct err *err)
 			  LOG_STR("error", err->msg));
 }
 
-static int give_up_rights(struct err *err)
+static int drop_rights(struct err *err)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(err, "sandbox: no_new_privs");
@@ -43,7 +39,7 @@ int sandbox_enter_visitor(struct err *err)
 {
 	struct err missing = ERR_INIT;
 
-	if (give_up_rights(err) < 0)
+	if (drop_rights(err) < 0)
 		return -1;
 	report("seccomp", sandbox_restrict_visitor(&missing), &missing);
 	return 0;
@@ -53,10 +49,10 @@ int sandbox_enter(const struct sandbox_setup *setup, struct err *err)
 {
 	struct err missing = ERR_INIT;
 
-	if (give_up_rights(err) < 0)
+	if (drop_rights(err) < 0)
 		return -1;
 	report("landlock", sandbox_restrict_files(setup->store_fd, &missing), &missing);
-	/* Last: the calls that the others make are not among those that are left. */
+	/* Last, because it forbids the system calls that enter the others. */
 	report("seccomp", sandbox_restrict_calls(&missing), &missing);
 	return 0;
 }

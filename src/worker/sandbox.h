@@ -1,22 +1,24 @@
 /*
- * sandbox: what a worker that was taken over cannot do.
+ * sandbox: limits what a compromised worker or visitor can do.
  *
- * Entered before the first byte from outside is looked at, in three layers, each of which is of use
- * without the others:
+ * It is entered before the process reads the first byte from outside. Each of its three layers
+ * helps without the others:
  *
- *	capabilities  none in any set, and none to be gained by executing (no_new_privs)
- *	seccomp       the system calls of a network program that neither starts programs nor
- *	              changes who it is; see sandbox_seccomp.c for what the others are told
+ *	capabilities  none in any set, and none can be gained by executing (no_new_privs)
+ *	seccomp       the system calls of a network program that starts no programs and does not
+ *	              change its user; sandbox_seccomp.c says how others fail
  *	Landlock      all rights below the store's directory; reading where name resolution,
  *	              certificates and libraries are; no other file, no TCP port to listen on, no
- *	              signal and no abstract socket to whoever is outside
+ *	              signal and no abstract socket to processes outside
  *
- * What the configuration names elsewhere comes from the helper (base/files.h). Descriptors that
- * are open already keep the rights that they were opened with. Sockets with a name in the file
- * system can be connected to as far as their permissions allow: name services and the log need
- *that.
+ * Other files that the configuration names are opened by the helper (base/files.h). Descriptors
+ * that are open already keep their rights. Connecting to named Unix sockets is limited by their
+ * permissions only, because name services and the log need it.
  *
- * A kernel without seccomp or Landlock gives what it has, and the log says what is missing.
+ * A layer that the kernel lacks is left out, and logged.
+ *
+ * Runs in the worker, unprivileged, and in the visitor, with the rights of the user who started
+ * rptfs until it has entered.
  */
 #ifndef WORKER_SANDBOX_H
 #define WORKER_SANDBOX_H
@@ -27,17 +29,16 @@ struct sandbox_setup {
 	int store_fd; /* borrowed: the store's directory */
 };
 
-/* For the calling thread and those it starts, so before there are any; for good. -1 only where
- * going on would be wrong: rights that could not be given up. */
+/* For the calling thread and those that it starts, for good; call it while there is one thread. -1
+ * only if rights could not be dropped. */
 int sandbox_enter(const struct sandbox_setup *setup, struct err *err);
 
-/* The same for a visitor, which has no use for more than walking a mount, and removing and renaming
- * there. */
+/* For a visitor, which only walks the mount, and removes and renames there. */
 int sandbox_enter_visitor(struct err *err);
 
 /* ---- sandbox_landlock.c, sandbox_seccomp.c ---- */
 
-/* 1: the kernel has it not, *err says what is missing. no_new_privs is set. */
+/* Return 1 if the kernel lacks the layer, with *err saying what is missing. no_new_privs is set. */
 int sandbox_restrict_files(int store_fd, struct err *err);
 int sandbox_restrict_calls(struct err *err);
 int sandbox_restrict_visitor(struct err *err);

@@ -1,12 +1,14 @@
 /*
- * Landlock: the store's directory, and what libraries read of the machine.
+ * Landlock: access to the store's directory, and to what libraries read of the system.
  *
- * The system calls are made by number, and what newer kernels know is written down here, for the
- * headers that rptfs is built with may be older than the kernel that it runs on. Of each version of
- * the interface everything is refused that it can refuse, but for connecting.
+ * The system calls are made by number, and constants of newer kernels are defined here, because the
+ * headers at build time may be older than the running kernel. Of each version of the interface
+ * everything is refused that it can refuse, except connecting.
  *
- * Rules are for what is there when the sandbox is entered, by inode. So they name directories in
- * which files are replaced, and never such a file.
+ * Rules apply to the inodes that exist when the sandbox is entered. So they name directories, not
+ * files that may be replaced.
+ *
+ * Runs in the worker, unprivileged.
  */
 #include "worker/sandbox.h"
 
@@ -60,7 +62,7 @@ enum {
 #define FS_STORE                                                                                \
 	(FS_READ | FS_WRITE_FILE | FS_TRUNCATE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | \
 	 FS_MAKE_REG | FS_REFER)
-/* What a rule for something that is not a directory may hold. */
+/* The rights that a rule for anything but a directory may have. */
 #define FS_OF_FILE (FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV)
 
 struct ruleset_attr {
@@ -74,7 +76,7 @@ struct path_beneath_attr {
 	int32_t parent_fd;
 } __attribute__((packed));
 
-/* From this version on a file can be linked from one directory into another; before, none can. */
+/* Earlier versions refuse every link from one directory into another. */
 #define VERSION_MIN 2
 
 static const struct {
@@ -88,7 +90,7 @@ static const struct {
 	{ 6, { .scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL } },
 };
 
-/* What is not there is left out. */
+/* Missing paths are left out. */
 static const struct {
 	const char *path;
 	uint64_t access;
@@ -99,16 +101,15 @@ static const struct {
 	{ "/lib32", FS_READ },
 	{ "/lib64", FS_READ },
 	{ "/run/nscd", FS_READ },
-	{ "/var/lib/sss", FS_READ },		/* caches that its name service maps */
-	{ "/sys/devices/system/cpu", FS_READ }, /* malloc: how many there are */
+	{ "/var/lib/sss", FS_READ },		/* caches of the sssd name service */
+	{ "/sys/devices/system/cpu", FS_READ }, /* malloc counts the CPUs */
 	{ "/proc/sys", FS_READ }, /* boot_id, crypto/fips_enabled, overcommit_memory */
 	{ "/dev/null", FS_READ_FILE | FS_WRITE_FILE },
 	{ "/dev/urandom", FS_READ_FILE },
 	{ "/dev/random", FS_READ_FILE },
 };
 
-/* Directories and files that OpenSSL and libc read instead of their own, as the environment that
- * rptfs was started with says. */
+/* Environment variables with directories and files that OpenSSL and libc read. */
 static const char *const variables[] = {
 	"OPENSSL_CONF", "OPENSSL_MODULES", "SSL_CERT_FILE",
 	"SSL_CERT_DIR", "TZDIR",	   "LD_LIBRARY_PATH",
@@ -138,7 +139,7 @@ static struct ruleset_attr attr_for(int version)
 	return attr;
 }
 
-/* A kernel takes a longer structure than it knows if the rest is zero. */
+/* An older kernel accepts a longer structure if the rest is zero. */
 static int make_ruleset(const struct ruleset_attr *attr, struct err *err)
 {
 	long fd = syscall(SYS_landlock_create_ruleset, attr, sizeof(*attr), 0u);
@@ -153,7 +154,7 @@ static int add_rule(int ruleset, const struct ruleset_attr *attr, int fd, uint64
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return err_errno(err, "looking at what a rule is for");
+		return err_errno(err, "fstat");
 	rule.allowed_access = access & attr->handled_access_fs;
 	if (!S_ISDIR(st.st_mode))
 		rule.allowed_access &= FS_OF_FILE;
@@ -172,7 +173,7 @@ static int add_path(int ruleset, const struct ruleset_attr *attr, const char *pa
 	return add_rule(ruleset, attr, fd, access, err) < 0 ? err_prefix(err, "%s", path) : 0;
 }
 
-/* The value may be a list. */
+/* The value may be a list with colons. */
 static int add_variable(int ruleset, const struct ruleset_attr *attr, const char *name,
 			struct err *err)
 {
@@ -187,8 +188,8 @@ static int add_variable(int ruleset, const struct ruleset_attr *attr, const char
 	return 0;
 }
 
-/* Where /etc/resolv.conf leads to (/run/systemd/resolve), or would: it may be made only after us,
- * so that the nearest directory that is there stands for it. */
+/* The directory that /etc/resolv.conf links to (/run/systemd/resolve). If it does not exist yet,
+ * its nearest ancestor. */
 static int add_resolver(int ruleset, const struct ruleset_attr *attr, struct err *err)
 {
 	char target[PATH_MAX], path[PATH_MAX + sizeof("/etc/")];
@@ -208,7 +209,7 @@ static int add_resolver(int ruleset, const struct ruleset_attr *attr, struct err
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-/* Their reports and what they symbolize; the directory of log_path= in their options. */
+/* Files for symbols, and the directory of log_path= for reports. */
 static int add_sanitizer(int ruleset, const struct ruleset_attr *attr, struct err *err)
 {
 	static const char *const options[] = { "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS" };
@@ -266,7 +267,7 @@ static int restrict_files(int store_fd, struct err *err)
 	_cleanup_close_ int ruleset = make_ruleset(&attr, err);
 	if (ruleset < 0 || add_rules(ruleset, &attr, store_fd, err) < 0)
 		return -1;
-	/* To be refused is routine: the helper is asked next. */
+	/* No audit records: a refusal is ordinary, and the helper is asked next. */
 	unsigned flags = version >= 7 ? RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0;
 	if (syscall(SYS_landlock_restrict_self, ruleset, flags) < 0)
 		return err_errno(err, "entering");

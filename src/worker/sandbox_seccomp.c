@@ -1,19 +1,20 @@
 /*
- * seccomp: the system calls that are left.
+ * seccomp: the system calls that the worker and the visitor may make.
  *
- *	in the list      allowed, some of them with certain arguments only
- *	not in the list  ENOSYS: a library that tries what is newer than this list goes on with what
- *	                 it did before
- *	refused          EPERM, or what the kernel says of its own accord: calls that libraries make
- *	                 to find out whether they may
- *	hostile          the process is killed (SIGSYS), and with it whoever has taken it over:
- *calls that nothing which runs here makes
+ *	allowed          some of them with certain arguments only
+ *	refused          EPERM, which libraries take for missing rights
+ *	hostile          calls that no code here makes: the kernel kills the process (SIGSYS), and
+ *	                 with it whatever has compromised it
+ *	any other        ENOSYS, so that a library that tries a newer call falls back to older ones
  *
- * There is no fork: threads are made with clone(2) alone, since the flags of clone3(2) are in
- *memory where a filter cannot look; libc takes its ENOSYS for an older kernel.
+ * Processes cannot be made. Threads are made with clone(2): the flags of clone3(2) are in memory,
+ * where a filter cannot look, and libc takes its ENOSYS for an older kernel.
  *
- * What may be written to a descriptor is no business of this filter. That includes the memory of
- * others in /proc, which Landlock and the permissions see to.
+ * The filter does not look at what is written to which descriptor. Landlock and permissions protect
+ * the memory of other processes in /proc.
+ *
+ * Runs in the worker, unprivileged, and in the visitor, with the rights of the user who started
+ * rptfs.
  */
 #include "worker/sandbox.h"
 
@@ -34,7 +35,7 @@
 
 #define ERRNO(number) SCMP_ACT_ERRNO((uint32_t)(number)&0xffff)
 
-/* Names that libseccomp does not know, or the architecture has not, are left out. */
+/* Names that libseccomp or the architecture does not know are left out. */
 static const char allowed[] =
 	/* files */
 	"access chdir close close_range copy_file_range creat dup dup2 dup3 faccessat "
@@ -48,7 +49,7 @@ static const char allowed[] =
 	/* memory */
 	"brk madvise membarrier mincore mlock mlock2 mmap mmap2 mprotect mremap msync munlock "
 	"munmap "
-	/* threads, and who we are */
+	/* threads and identity */
 	"arch_prctl capget exit exit_group futex futex_time64 futex_waitv get_robust_list "
 	"getcpu getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 "
 	"getpgid getpgrp getpid getppid getpriority getresgid getresgid32 getresuid getresuid32 "
@@ -69,13 +70,13 @@ static const char allowed[] =
 	"epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd "
 	"eventfd2 inotify_add_watch inotify_init inotify_init1 inotify_rm_watch _newselect poll "
 	"ppoll ppoll_time64 pselect6 pselect6_time64 select "
-	/* network; nobody connects to us but through what is listened on already */
+	/* network; the only listening socket is inherited */
 	"accept accept4 bind connect getpeername getsockname getsockopt recv recvfrom recvmmsg "
 	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socketpair "
-	/* luck */
+	/* randomness */
 	"getrandom "
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	/* LeakSanitizer stops the others at the end with a process of its own. */
+	/* LeakSanitizer stops all threads from a process of its own. */
 	"clone fork kill personality prlimit64 ptrace tgkill wait4 tkill process_vm_readv "
 #endif
 	"";
@@ -108,7 +109,7 @@ static int add_list(scmp_filter_ctx filter, uint32_t action, const char *names)
 	return rc;
 }
 
-/* A call whose argument decides. */
+/* A call that depends on its arguments. */
 struct rule {
 	uint32_t action;
 	const char *name;
@@ -139,15 +140,15 @@ static int add_sockets(scmp_filter_ctx filter)
 		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_UNIX) } },
 		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_INET) } },
 		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_INET6) } },
-		/* libc: which addresses there are; we: whether they change */
+		/* libc lists the addresses of this host; fetch/network.c follows their changes */
 		{ SCMP_ACT_ALLOW, "socket", 2, { IS(0, AF_NETLINK), IS(2, NETLINK_ROUTE) } },
 	};
 
 	return add_rules(filter, rules, ARRAY_SIZE(rules));
 }
 
-/* Of all that drivers offer only what libc, libcurl and OpenSSL ask of sockets and terminals; among
- * the rest is what types at the terminal of whoever started us. */
+/* Only those that libc, libcurl and OpenSSL use on sockets and terminals. TIOCSTI, for one, would
+ * type on the terminal of the user who started rptfs. */
 static int add_ioctls(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {
@@ -168,16 +169,16 @@ static int add_ioctls(scmp_filter_ctx filter)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static int add_processes(scmp_filter_ctx filter)
 {
-	(void)filter; /* all of it is in the list */
+	(void)filter; /* the list has them */
 	return 0;
 }
 #else
-/* All that clone(2) takes. */
+/* All that clone(2) accepts. */
 #	define CLONE_NAMESPACES                                                              \
 		(CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | \
 		 CLONE_NEWUSER | CLONE_NEWUTS)
 
-/* Threads, signals and limits of ourselves, not of others. */
+/* Threads, and signals and limits of this process only. */
 static int add_processes(scmp_filter_ctx filter)
 {
 #	if defined(__s390x__)
@@ -204,14 +205,14 @@ static int set_attributes(scmp_filter_ctx filter)
 {
 	int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 
-	/* Threads that sanitizers started before main(). */
+	/* Also for threads that sanitizers have started before main(). */
 	if (rc == 0)
 		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	/* Kernels before 5.16 make every program with a filter pay for those that run the code of
-	 * others; this one does not. */
+	/* Without the mitigation of Spectre variant 4, which kernels before 5.16 force on every
+	 * process with a filter: this one runs no foreign code. */
 	if (rc == 0)
 		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
-	/* A tree instead of a list of two hundred comparisons. */
+	/* A binary tree instead of two hundred comparisons in a row. */
 	if (rc == 0)
 		rc = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	return rc;
@@ -219,15 +220,14 @@ static int set_attributes(scmp_filter_ctx filter)
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static const char visitors[] =
-	"brk close close_range exit exit_group fstatat64 futex futex_time64 "
-	"getdents64 newfstatat "
+	"brk close close_range exit exit_group fstatat64 futex futex_time64 getdents64 newfstatat "
 	"read recv recvfrom recvmsg renameat renameat2 restart_syscall rt_sigprocmask "
 	"rt_sigreturn send sendmsg sendto sigreturn unlinkat write writev ";
 #else
 static const char visitors[] = "";
 #endif
 
-/* It opens directories only: to walk through them, or to list them. */
+/* It opens only directories, to walk through them or to list them. */
 static int build_for_visitor(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {
@@ -291,6 +291,6 @@ int sandbox_restrict_calls(struct err *err)
 
 int sandbox_restrict_visitor(struct err *err)
 {
-	/* Sanitizers make calls of their own. */
+	/* Sanitizers make other calls. */
 	return *visitors && restrict_calls(build_for_visitor, err) < 0 ? 1 : 0;
 }

@@ -1,8 +1,9 @@
 /*
- * sandbox: what is left to a process that has entered it, and what is not. Each check is a child of
- * its own, as root without capabilities and as nobody.
+ * sandbox: what a process that has entered it can do and cannot do. Each check runs in a child of
+ * its own, once as root and once as nobody.
  */
 #include <arpa/inet.h>
+#include <cap-ng.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -24,7 +25,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include <linux/capability.h>
 #include <seccomp.h>
 
 #include "base/util.h"
@@ -45,9 +45,10 @@ static char base[] = "/tmp/rptfs-unit-XXXXXX";
 static int store_fd, outside_fd, listener;
 static struct sockaddr_in listening;
 static struct sockaddr_un listening_unix = { .sun_family = AF_UNIX };
-static int landlock; /* the kernel's version; 0: none */
+static int landlock; /* the version of the kernel; 0: none */
+static bool has_setpcap;
 
-/* ---- where ---- */
+/* ---- set-up ---- */
 
 static const char *at(const char *name)
 {
@@ -77,7 +78,7 @@ static void listen_unix(void)
 	     "a UNIX socket");
 }
 
-/* base/store is the store, base/outside and base/open what is not. */
+/* base/store is the store; base/outside, base/open and base/socket are outside. */
 static void set_up(void)
 {
 	socklen_t len = sizeof(listening);
@@ -96,6 +97,8 @@ static void set_up(void)
 	listen_unix();
 	long version = syscall(444, NULL, (size_t)0, 1u);
 	landlock = version > 0 ? (int)version : 0;
+	must(capng_get_caps_process() == 0, "capabilities");
+	has_setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 }
 
 static void clean_up(void)
@@ -115,13 +118,13 @@ static void become(uid_t user)
 	must(setgroups(0, NULL) == 0 && setresgid(user, user, user) == 0 &&
 		     setresuid(user, user, user) == 0,
 	     "becoming nobody");
-	/* As after execve(2), which comes behind this in earnest. */
+	/* As after execve(2), which the keeper does next. */
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 static pid_t parent;
 
-/* How the child ended, as waitpid(2) says it: 0 if check() was true. */
+/* Returns the wait status of the child: 0 if check() was true. */
 static int run(uid_t user, bool (*check)(void))
 {
 	struct sandbox_setup setup = { .store_fd = store_fd };
@@ -142,7 +145,7 @@ static int run(uid_t user, bool (*check)(void))
 	return status;
 }
 
-/* Was the call refused, and with that? */
+/* Did the call fail with that errno? */
 static bool refused(long result, int expected)
 {
 	if (result < 0 && errno == expected)
@@ -152,7 +155,7 @@ static bool refused(long result, int expected)
 	return false;
 }
 
-/* ---- what goes on ---- */
+/* ---- what works ---- */
 
 static bool store_works(void)
 {
@@ -216,7 +219,7 @@ static bool resolves_localhost(void)
 	return rc == 0;
 }
 
-/* A bare root directory may have nothing that knows the name. */
+/* A bare root directory may be unable to resolve it outside as well. */
 static bool is_resolved_outside;
 
 static bool names_are_resolved(void)
@@ -254,6 +257,16 @@ static bool threads_work(void)
 	       pthread_setschedparam(pthread_self(), SCHED_IDLE, &parameters) == 0;
 }
 
+/* Without CAP_SETPCAP the bounding set stays. */
+static bool is_bounding_set_empty(void)
+{
+	bool is_empty = true;
+
+	for (unsigned long i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
+		is_empty = is_empty && prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 0;
+	return is_empty || geteuid() != 0 || !has_setpcap;
+}
+
 static bool is_confined(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -262,10 +275,11 @@ static bool is_confined(void)
 	return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 &&
 	       prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2 && syscall(SYS_capget, &header, sets) == 0 &&
 	       !sets[0].effective && !sets[0].permitted && !sets[0].inheritable &&
-	       !sets[1].permitted;
+	       !sets[1].effective && !sets[1].permitted && !sets[1].inheritable &&
+	       is_bounding_set_empty();
 }
 
-/* ---- what does not: files ---- */
+/* ---- what fails: files ---- */
 
 static bool no_writing(void)
 {
@@ -301,7 +315,7 @@ static bool no_changing(void)
 	       refused(symlink("/etc/shadow", at("store/link")), ENOSYS);
 }
 
-/* Neither into the store nor out of it. */
+/* Into the store and out of it. */
 static bool no_moving(void)
 {
 	close(openat(store_fd, "inside", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -326,7 +340,7 @@ static bool no_signals(void)
 	return refused(kill(parent, 0), is_sanitized ? EPERM : ENOSYS);
 }
 
-/* ---- and calls ---- */
+/* ---- what fails: system calls ---- */
 
 static bool no_identity(void)
 {
@@ -375,7 +389,7 @@ static bool no_kernel_interfaces(void)
 	       refused(syscall(SYS_open_by_handle_at, store_fd, NULL, 0), EPERM);
 }
 
-/* ---- and what kills ---- */
+/* ---- what kills the process ---- */
 
 static bool executes(void)
 {
@@ -440,7 +454,7 @@ static bool loads_a_module(void)
 
 /* ---- the tables ---- */
 
-enum layer { ANY, LANDLOCK, PLAIN }; /* PLAIN: sanitizers need more */
+enum layer { ANY, LANDLOCK, PLAIN }; /* PLAIN: not with sanitizers, which need these calls */
 
 static const struct {
 	const char *name;
@@ -449,26 +463,27 @@ static const struct {
 	int version; /* of Landlock */
 } checks[] = {
 	{ "the store opens, with its catalog", store_works, ANY, 0 },
-	{ "files of the store are made, linked, moved, removed, watched", store_files_work, ANY,
-	  0 },
-	{ "certificates, users, libraries, boot id, random numbers", machine_is_readable, ANY, 0 },
-	{ "descriptors keep the rights that they have", inherited_descriptors_work, ANY, 0 },
+	{ "files of the store can be made, linked, moved, removed and watched", store_files_work,
+	  ANY, 0 },
+	{ "certificates, users, libraries, boot id and random numbers can be read",
+	  machine_is_readable, ANY, 0 },
+	{ "open descriptors keep their rights", inherited_descriptors_work, ANY, 0 },
 	{ "names are resolved", names_are_resolved, ANY, 0 },
-	{ "TCP, UDP, UNIX and route sockets", sockets_work, ANY, 0 },
-	{ "threads", threads_work, ANY, 0 },
-	{ "no_new_privs, a filter, no capabilities", is_confined, ANY, 0 },
-	{ "no writing elsewhere", no_writing, LANDLOCK, 3 },
-	{ "no reading elsewhere", no_reading, LANDLOCK, 2 },
-	{ "no changing elsewhere", no_changing, LANDLOCK, 2 },
-	{ "nothing is moved or linked into the store or out of it", no_moving, LANDLOCK, 2 },
-	{ "no TCP port", no_listening, LANDLOCK, 4 },
-	{ "no signal to others", no_signals, LANDLOCK, 6 },
-	{ "no other user, no capability", no_identity, ANY, 0 },
-	{ "no raw, packet, vsock or audit socket, no listening", no_sockets_of_other_kinds, ANY,
+	{ "TCP, UDP, UNIX and route sockets work", sockets_work, ANY, 0 },
+	{ "threads work", threads_work, ANY, 0 },
+	{ "no_new_privs is set, a filter is loaded, no set has capabilities", is_confined, ANY, 0 },
+	{ "nothing outside the store can be written", no_writing, LANDLOCK, 3 },
+	{ "other files cannot be read", no_reading, LANDLOCK, 2 },
+	{ "other directories cannot be changed", no_changing, LANDLOCK, 2 },
+	{ "nothing can be moved or linked into the store or out of it", no_moving, LANDLOCK, 2 },
+	{ "no TCP port can be bound", no_listening, LANDLOCK, 4 },
+	{ "other processes get no signals", no_signals, LANDLOCK, 6 },
+	{ "no change of user, no capability", no_identity, ANY, 0 },
+	{ "no raw, packet, vsock or audit sockets, no listening", no_sockets_of_other_kinds, ANY,
 	  0 },
-	{ "no process, no namespace", no_processes, PLAIN, 0 },
+	{ "no new processes or namespaces", no_processes, PLAIN, 0 },
 	{ "no clone3", no_clone3, ANY, 0 },
-	{ "no terminal input, io_uring, userfaultfd, perf, keys, memfd, handles",
+	{ "no terminal input, io_uring, userfaultfd, perf, keys, memfd or file handles",
 	  no_kernel_interfaces, ANY, 0 },
 };
 
@@ -506,20 +521,20 @@ static void test_as(uid_t user)
 		if (attempts[i].layer == PLAIN && is_sanitized)
 			continue;
 		int status = run(user, attempts[i].attempt);
-		is_int(WIFSIGNALED(status) ? WTERMSIG(status) : -1, SIGSYS, "%s: %s kills", who,
-		       attempts[i].name);
+		is_int(WIFSIGNALED(status) ? WTERMSIG(status) : -1, SIGSYS,
+		       "%s: %s kills the process", who, attempts[i].name);
 	}
 }
 
-/* ---- a kernel that has less ---- */
+/* ---- kernels without a layer ---- */
 
 static bool nothing_to_check(void)
 {
 	return true;
 }
 
-/* Makes the call fail as on a kernel without it, for this process and its children. */
-static void take_away(int call)
+/* Makes the call fail like on a kernel without it, for this process and its children. */
+static void remove_call(int call)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 
@@ -532,7 +547,7 @@ static void take_away(int call)
 	seccomp_release(filter);
 }
 
-/* What it logs, and what is left then. */
+/* Checks the log, and that the other layers still work. */
 static void test_without(int call, const char *missing, bool (*check)(void))
 {
 	char expected[64], text[2048] = "";
@@ -542,7 +557,7 @@ static void test_without(int call, const char *missing, bool (*check)(void))
 	pid_t pid = fork();
 	if (pid == 0) {
 		dup2(pair[1], STDERR_FILENO);
-		take_away(call);
+		remove_call(call);
 		_exit(run(NOBODY, check) == 0 ? 0 : 1);
 	}
 	close(pair[1]);
@@ -551,9 +566,9 @@ static void test_without(int call, const char *missing, bool (*check)(void))
 		used += n;
 	close(pair[0]);
 	must(waitpid(pid, &status, 0) == pid, "waitpid");
-	is_int(status, 0, "without %s the rest goes on", missing);
+	is_int(status, 0, "without %s the other layers work", missing);
 	snprintf(expected, sizeof(expected), "event=sandbox_incomplete missing=%s ", missing);
-	ok(strstr(text, expected), "and the log says so: %s", text);
+	ok(strstr(text, expected), "the log reports it: %s", text);
 }
 
 int main(void)
