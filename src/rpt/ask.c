@@ -300,12 +300,14 @@ static enum ask_exit print_status(const json_t *terms)
 		return ASK_TROUBLE;
 	}
 	for (size_t i = 0; line && *line; i++) {
-		char *end = strchrnul(line, '\n');
+		char *end = strchrnul(line, '\n'), *padding = end;
 		_cleanup_free_ char *error = is_terminal && i > 0
 						     ? error_cell(json_array_get(terms, i - 1), 0)
 						     : NULL;
 
-		printf("%.*s\n", (int)(end - line), line);
+		while (padding > line && padding[-1] == ' ')
+			padding--;
+		printf("%.*s\n", (int)(padding - line), line);
 		if (error && *error) {
 			fputs("    ", stdout);
 			put_text(error);
