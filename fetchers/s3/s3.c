@@ -5,13 +5,16 @@
  * modules, from the bottom:
  *
  *	s3_bucket      valid names of buckets, keys and hosts
- *	s3_source      the options, and what was learned about the service
  *	s3_address     host and path
+ *	s3_source      the options, and what was learned about the service
+ *	s3_url         URLs as options
  *	s3_error       error responses
+ *	s3_sse_key     the customer's key of an encrypted object
  *	s3_request     one signed request, with corrections
  *	s3_range       one range, with retries
  *	s3_parallel    several ranges at once
- *	s3_checksum, s3_verify   checksums
+ *	s3_checksum    checksums
+ *	s3_verify      comparing the object with its checksum
  *	s3_object      the download
  */
 #include "base/helper.h"
@@ -35,7 +38,7 @@ static const struct helper_uses helper = {
 const struct fetcher_ops fetcher_s3 = {
 	.type = {
 		.name = "s3",
-		.help = "an object of S3, or of a service that speaks like it",
+		.help = "an object of S3, or of a compatible service",
 		.options = s3_source_options,
 		.helper = &helper,
 		.init = s3_source_init,

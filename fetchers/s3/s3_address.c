@@ -7,6 +7,7 @@
 #include "http/http.h"
 #include "fetchers/aws/aws_region.h"
 #include "fetchers/aws/sigv4.h"
+#include "fetchers/s3/s3_bucket.h"
 
 static int no_memory(struct err *err)
 {
@@ -38,7 +39,7 @@ static int check_host(const char *host, const char *bucket, struct err *err)
 	return 0;
 }
 
-static int take_prefix(struct s3_source *source, const char *endpoint, struct err *err)
+static int take_prefix(struct s3_location *location, const char *endpoint, struct err *err)
 {
 	const char *path = strstr(endpoint, "://") + 3;
 
@@ -49,22 +50,22 @@ static int take_prefix(struct s3_source *source, const char *endpoint, struct er
 	if (!is_path(path))
 		return err_set(err, ERR_CONFIG,
 			       "endpoint: its path may contain only letters, digits and -._~/");
-	source->prefix = strdup(path);
-	if (!source->prefix)
+	location->prefix = strdup(path);
+	if (!location->prefix)
 		return no_memory(err);
-	for (size_t len = strlen(path); len && source->prefix[len - 1] == '/'; len--)
-		source->prefix[len - 1] = '\0';
+	for (size_t len = strlen(path); len && location->prefix[len - 1] == '/'; len--)
+		location->prefix[len - 1] = '\0';
 	return 0;
 }
 
-int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err *err)
+int s3_location_set_endpoint(struct s3_location *location, const char *endpoint, struct err *err)
 {
 	_cleanup_free_ char *origin = NULL;
 
-	source->is_tls = true;
+	location->is_tls = true;
 	if (!endpoint) {
-		source->prefix = strdup("");
-		return source->prefix ? 0 : no_memory(err);
+		location->prefix = strdup("");
+		return location->prefix ? 0 : no_memory(err);
 	}
 	if (strncasecmp(endpoint, "http://", 7) != 0 && strncasecmp(endpoint, "https://", 8) != 0)
 		return err_set(err, ERR_CONFIG, "endpoint: must begin with http:// or https://");
@@ -74,31 +75,31 @@ int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err
 			       "environment or credentials_file");
 	if (http_url_origin(endpoint, &origin, err) < 0)
 		return err_prefix(err, "endpoint");
-	source->is_tls = strncmp(origin, "https:", 6) == 0;
-	source->endpoint_host = sigv4_host(origin);
-	if (!source->endpoint_host)
+	location->is_tls = strncmp(origin, "https:", 6) == 0;
+	location->host = sigv4_host(origin);
+	if (!location->host)
 		return no_memory(err);
-	if (check_host(source->endpoint_host, source->bucket, err) < 0)
+	if (check_host(location->host, location->bucket, err) < 0)
 		return -1;
-	return take_prefix(source, endpoint, err);
+	return take_prefix(location, endpoint, err);
 }
 
 /* ---- the bucket ---- */
 
-static int check_virtual(const struct s3_source *source, struct err *err)
+static int check_virtual(const struct s3_location *location, struct err *err)
 {
-	if (!s3_is_dns_bucket(source->bucket))
+	if (!s3_is_dns_bucket(location->bucket))
 		return err_set(
 			err, ERR_CONFIG,
 			"addressing: the bucket \"%.64s\" cannot be part of a host name: use "
 			"\"path\"",
-			source->bucket);
-	if (source->endpoint_host && s3_is_address(source->endpoint_host))
+			location->bucket);
+	if (location->host && s3_is_address(location->host))
 		return err_set(
 			err, ERR_CONFIG,
 			"addressing: the endpoint is an IP address, so the bucket cannot be part "
 			"of its name: use \"path\"");
-	if (!source->endpoint_host && strchr(source->bucket, '.'))
+	if (!location->host && strchr(location->bucket, '.'))
 		return err_set(
 			err, ERR_CONFIG,
 			"addressing: AWS's certificates do not cover buckets with a \".\": use "
@@ -107,26 +108,33 @@ static int check_virtual(const struct s3_source *source, struct err *err)
 }
 
 /* AWS wants virtual addressing; the path works with every other service. */
-static bool is_virtual_by_itself(const struct s3_source *source)
+static bool is_virtual_by_itself(const struct s3_location *location)
 {
-	return (!source->endpoint_host || aws_is_host(source->endpoint_host)) &&
-	       s3_is_dns_bucket(source->bucket) && !strchr(source->bucket, '.');
+	return (!location->host || aws_is_host(location->host)) &&
+	       s3_is_dns_bucket(location->bucket) && !strchr(location->bucket, '.');
 }
 
-int s3_addressing_choose(struct s3_source *source, enum s3_addressing addressing, struct err *err)
+int s3_location_set_addressing(struct s3_location *location, enum s3_addressing addressing,
+			       struct err *err)
 {
 	switch (addressing) {
 	case S3_ADDRESSING_AUTO:
-		source->is_virtual = is_virtual_by_itself(source);
+		location->is_virtual = is_virtual_by_itself(location);
 		return 0;
 	case S3_ADDRESSING_PATH:
-		source->is_virtual = false;
+		location->is_virtual = false;
 		return 0;
 	case S3_ADDRESSING_VIRTUAL:
-		source->is_virtual = true;
-		return check_virtual(source, err);
+		location->is_virtual = true;
+		return check_virtual(location, err);
 	}
 	return 0;
+}
+
+void s3_location_release(struct s3_location *location)
+{
+	free(steal_ptr(&location->host));
+	free(steal_ptr(&location->prefix));
 }
 
 /* ---- a request's address ---- */
@@ -144,9 +152,9 @@ static const char *find_region(const char *host, const char *region)
 }
 
 /* The endpoint with its region replaced, if its name contains one. */
-static char *host_elsewhere(const struct s3_source *source, const char *region)
+static char *host_elsewhere(const struct s3_location *location, const char *region)
 {
-	const char *host = source->endpoint_host, *home = source->home_region;
+	const char *host = location->host, *home = location->region;
 	const char *at = find_region(host, home);
 	char *ret;
 
@@ -157,12 +165,12 @@ static char *host_elsewhere(const struct s3_source *source, const char *region)
 	return ret;
 }
 
-static char *host_of(const struct s3_source *source, const char *region)
+static char *host_of(const struct s3_location *location, const char *region)
 {
 	char *ret;
 
-	if (source->endpoint_host)
-		return host_elsewhere(source, region);
+	if (location->host)
+		return host_elsewhere(location, region);
 	if (asprintf(&ret, "s3.%s.%s", region, aws_domain(region)) < 0)
 		return NULL;
 	return ret;
@@ -174,22 +182,22 @@ void s3_address_release(struct s3_address *address)
 	free(steal_ptr(&address->path));
 }
 
-int s3_address_make(const struct s3_source *source, const char *region, struct s3_address *ret,
+int s3_address_make(const struct s3_location *location, const char *region, struct s3_address *ret,
 		    struct err *err)
 {
-	_cleanup_free_ char *host = host_of(source, region);
+	_cleanup_free_ char *host = host_of(location, region);
 	_cleanup_(s3_address_release) struct s3_address made = S3_ADDRESS_INIT;
-	bool is_virtual = source->is_virtual;
+	bool is_virtual = location->is_virtual;
 
 	if (!host)
 		return no_memory(err);
-	if (asprintf(&made.host, "%s%s%s", is_virtual ? source->bucket : "", is_virtual ? "." : "",
-		     host) < 0) {
+	if (asprintf(&made.host, "%s%s%s", is_virtual ? location->bucket : "",
+		     is_virtual ? "." : "", host) < 0) {
 		made.host = NULL;
 		return no_memory(err);
 	}
-	if (asprintf(&made.path, "%s%s%s/%s", source->prefix, is_virtual ? "" : "/",
-		     is_virtual ? "" : source->bucket, source->key) < 0) {
+	if (asprintf(&made.path, "%s%s%s/%s", location->prefix, is_virtual ? "" : "/",
+		     is_virtual ? "" : location->bucket, location->key) < 0) {
 		made.path = NULL;
 		return no_memory(err);
 	}

@@ -1,5 +1,5 @@
 /*
- * s3_address: the host and path of requests for the object of a source.
+ * s3_address: where an object is, and the host and path of requests for it.
  *
  * A host is composed of the configuration and the name of a region, and of nothing else that a
  * service answers, so that credentials never go elsewhere.
@@ -7,14 +7,31 @@
 #ifndef FETCHERS_S3_S3_ADDRESS_H
 #define FETCHERS_S3_S3_ADDRESS_H
 
-#include "base/err.h"
-#include "fetchers/s3/s3_source.h"
+#include <stdbool.h>
 
-/* Splits the option endpoint into is_tls, endpoint_host and prefix; NULL: AWS. ERR_CONFIG. */
-int s3_endpoint_parse(struct s3_source *source, const char *endpoint, struct err *err);
+#include "base/err.h"
+#include "fetchers/aws/aws_region.h"
+
+enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
+
+/* Set bucket and key first, then call the functions in this order. */
+struct s3_location {
+	const char *bucket, *key;     /* borrowed */
+	char *host;		      /* owned; "host[:port]", lower case; NULL: AWS */
+	char *prefix;		      /* owned; the path before the bucket: "", "/storage/s3" */
+	char region[AWS_REGION_SIZE]; /* as configured; the caller sets it */
+	bool is_tls;
+	bool is_virtual; /* the bucket is in the host, not in the path */
+};
+
+/* Takes the option endpoint; NULL: AWS. Sets host, prefix and is_tls. ERR_CONFIG. */
+int s3_location_set_endpoint(struct s3_location *location, const char *endpoint, struct err *err);
 
 /* Sets is_virtual. ERR_CONFIG if the bucket does not allow this addressing. */
-int s3_addressing_choose(struct s3_source *source, enum s3_addressing addressing, struct err *err);
+int s3_location_set_addressing(struct s3_location *location, enum s3_addressing addressing,
+			       struct err *err);
+
+void s3_location_release(struct s3_location *location);
 
 struct s3_address {
 	char *host; /* owned; as in the Host header */
@@ -26,14 +43,15 @@ struct s3_address {
 		.host = NULL, \
 	}
 
-/* *ret must be S3_ADDRESS_INIT. */
-int s3_address_make(const struct s3_source *source, const char *region, struct s3_address *ret,
+/* The address in a region, which may differ from the configured one. *ret must be
+ * S3_ADDRESS_INIT. */
+int s3_address_make(const struct s3_location *location, const char *region, struct s3_address *ret,
 		    struct err *err);
 void s3_address_release(struct s3_address *address);
 
-static inline const char *s3_scheme(const struct s3_source *source)
+static inline const char *s3_scheme(const struct s3_location *location)
 {
-	return source->is_tls ? "https://" : "http://";
+	return location->is_tls ? "https://" : "http://";
 }
 
 #endif

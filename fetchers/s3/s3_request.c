@@ -10,6 +10,7 @@
 #include "fetchers/aws/aws_region.h"
 #include "fetchers/aws/sigv4.h"
 #include "fetchers/s3/s3_address.h"
+#include "fetchers/s3/s3_bucket.h"
 #include "fetchers/s3/s3_error.h"
 #include "fetchers/s3/s3_sse_key.h"
 
@@ -82,7 +83,7 @@ static void take_location(const struct call *call, struct refusal *refusal, cons
 	const char *scheme_end = location ? strstr(location, "://") : NULL;
 
 	if (scheme_end)
-		s3_host_region(scheme_end + 3, call->source->bucket, refusal->region);
+		s3_host_region(scheme_end + 3, call->source->location.bucket, refusal->region);
 }
 
 static void take_refusal(struct call *call, const struct http_response *response)
@@ -154,7 +155,7 @@ static void read_refusal(struct call *call)
 
 	aws_error_read(refusal->body, refusal->body_len, &refusal->error);
 	if (!refusal->region[0] && !take_region(refusal, error->region))
-		s3_host_region(error->endpoint, call->source->bucket, refusal->region);
+		s3_host_region(error->endpoint, call->source->location.bucket, refusal->region);
 }
 
 static void forget_refusal(struct refusal *refusal)
@@ -256,10 +257,11 @@ static int request_once(struct call *call, struct err *err)
 	if (source->sse_c_key_file &&
 	    s3_sse_key_read(&sse, call->ctx->helper, source->sse_c_key_file, err) < 0)
 		return prefix(call, err);
-	if (s3_address_make(source, call->region, &address, err) < 0 ||
+	if (s3_address_make(&source->location, call->region, &address, err) < 0 ||
 	    sign(call, &address, sse, &signed_request, err) < 0)
 		return prefix(call, err);
-	if (asprintf(&url, "%s%s%s", s3_scheme(source), address.host, signed_request.target) < 0) {
+	if (asprintf(&url, "%s%s%s", s3_scheme(&source->location), address.host,
+		     signed_request.target) < 0) {
 		url = NULL;
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
 	}
@@ -346,8 +348,8 @@ static int refuse(const struct call *call, struct err *err)
 		.is_deleted = refusal->is_deleted,
 		.has_version_id = call->source->version_id,
 		.has_sse_key = call->source->sse_c_key_file,
-		.is_elsewhere = call->source->endpoint_host &&
-				!aws_is_host(call->source->endpoint_host),
+		.is_elsewhere = call->source->location.host &&
+				!aws_is_host(call->source->location.host),
 	};
 
 	return s3_error_set(err, &about, &refusal->error);

@@ -7,7 +7,7 @@
 #include "fetchers/shared/media_type.h"
 #include "fetchers/shared/option_check.h"
 #include "http/http.h"
-#include "fetchers/s3/s3_address.h"
+#include "fetchers/s3/s3_bucket.h"
 
 #define PART_SIZE_MIN	   (UINT64_C(64) << 10)
 #define PART_SIZE_MAX	   (UINT64_C(5) << 30)
@@ -139,7 +139,8 @@ static int check_header_name(const char *name, struct err *err)
 
 static int check_sse(const struct s3_source *source, struct err *err)
 {
-	if (source->sse_c_key_file && !source->is_tls && !http_is_loopback(source->endpoint_host))
+	if (source->sse_c_key_file && !source->location.is_tls &&
+	    !http_is_loopback(source->location.host))
 		return err_set(
 			err, ERR_CONFIG,
 			"sse_c_key_file: the key would be sent unencrypted: endpoint must begin "
@@ -175,8 +176,8 @@ static int check_numbers(const struct s3_source *source, int64_t parallel_parts,
 
 static int check(const struct s3_source *source, const struct options *options, struct err *err)
 {
-	if (s3_bucket_check(source->bucket, source->endpoint_host, err) < 0 ||
-	    s3_key_check(source->key, err) < 0 ||
+	if (s3_bucket_check(source->location.bucket, source->location.host, err) < 0 ||
+	    s3_key_check(source->location.key, err) < 0 ||
 	    check_text("version_id", source->version_id, err) < 0 ||
 	    media_type_check(source->content_types, err) < 0 ||
 	    check_header_name(source->version_header, err) < 0 ||
@@ -192,9 +193,9 @@ static int check(const struct s3_source *source, const struct options *options, 
 static int find_region(const struct s3_source *source, struct helper *helper,
 		       char ret[AWS_REGION_SIZE], struct err *err)
 {
-	const char *host = source->endpoint_host;
+	const char *host = source->location.host;
 
-	if (host && s3_host_region(host, source->bucket, ret))
+	if (host && s3_host_region(host, source->location.bucket, ret))
 		return 0;
 	if (aws_chain_region(source->chain, helper, ret, AWS_REGION_SIZE) == 0) {
 		if (aws_is_region(ret))
@@ -220,10 +221,10 @@ static int take_region(struct s3_source *source, const char *region, struct help
 		return err_set(err, ERR_CONFIG,
 			       "region: \"%.64s\" is not a valid name, such as eu-west-1", region);
 	if (region)
-		strcpy(source->home_region, region);
-	else if (find_region(source, helper, source->home_region, err) < 0)
+		strcpy(source->location.region, region);
+	else if (find_region(source, helper, source->location.region, err) < 0)
 		return -1;
-	strcpy(source->region, source->home_region);
+	strcpy(source->region, source->location.region);
 	return 0;
 }
 
@@ -231,9 +232,9 @@ static int name_origin(struct s3_source *source, struct err *err)
 {
 	_cleanup_(s3_address_release) struct s3_address address = S3_ADDRESS_INIT;
 
-	if (s3_address_make(source, source->home_region, &address, err) < 0)
+	if (s3_address_make(&source->location, source->location.region, &address, err) < 0)
 		return -1;
-	if (asprintf(&source->origin, "%s%s", s3_scheme(source), address.host) < 0) {
+	if (asprintf(&source->origin, "%s%s", s3_scheme(&source->location), address.host) < 0) {
 		source->origin = NULL;
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
 	}
@@ -249,16 +250,16 @@ static bool is_special(unsigned char c)
 /* In the form that s3_source_from_url() accepts. */
 static int name_url(struct s3_source *source, struct err *err)
 {
-	_cleanup_free_ char *key = malloc(3 * strlen(source->key) + 1);
-	const char *host = source->endpoint_host;
+	_cleanup_free_ char *key = malloc(3 * strlen(source->location.key) + 1);
+	const char *host = source->location.host;
 	char *end = key;
 
-	for (const char *c = source->key; key && *c; c++)
+	for (const char *c = source->location.key; key && *c; c++)
 		end += sprintf(end, is_special((unsigned char)*c) ? "%%%02X" : "%c",
 			       (unsigned char)*c);
-	if (!key || asprintf(&source->url, "s3://%s/%s%s%s%s%s", source->bucket, key,
-			     host ? "?endpoint=" : "", host ? s3_scheme(source) : "",
-			     host ? host : "", source->prefix) < 0) {
+	if (!key || asprintf(&source->url, "s3://%s/%s%s%s%s%s", source->location.bucket, key,
+			     host ? "?endpoint=" : "", host ? s3_scheme(&source->location) : "",
+			     host ? host : "", source->location.prefix) < 0) {
 		source->url = NULL;
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
 	}
@@ -288,8 +289,8 @@ static void source_cleanup(struct s3_source **source)
 
 static void take_options(struct s3_source *source, const struct options *options)
 {
-	source->bucket = options_string(options, "bucket");
-	source->key = options_string(options, "key");
+	source->location.bucket = options_string(options, "bucket");
+	source->location.key = options_string(options, "key");
 	source->version_id = options_string(options, "version_id");
 	source->version_header = options_string(options, "version_header");
 	source->content_types = options_strings(options, "content_type", NULL);
@@ -319,10 +320,12 @@ int s3_source_init(void **ret_state, const struct options *options, struct helpe
 
 	if (!source)
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
+	struct s3_location *location = &source->location;
 	pthread_mutex_init(&source->lock, NULL);
 	take_options(source, options);
-	if (s3_endpoint_parse(source, options_string(options, "endpoint"), err) < 0 ||
-	    check(source, options, err) < 0 || s3_addressing_choose(source, addressing, err) < 0 ||
+	if (s3_location_set_endpoint(location, options_string(options, "endpoint"), err) < 0 ||
+	    check(source, options, err) < 0 ||
+	    s3_location_set_addressing(location, addressing, err) < 0 ||
 	    aws_chain_get(&source->chain, &setup, err) < 0 ||
 	    take_region(source, options_string(options, "region"), helper, err) < 0 ||
 	    name_origin(source, err) < 0 || name_url(source, err) < 0)
@@ -339,8 +342,7 @@ void s3_source_free(void *state)
 		return;
 	aws_chain_put(source->chain);
 	pthread_mutex_destroy(&source->lock);
-	free(source->endpoint_host);
-	free(source->prefix);
+	s3_location_release(&source->location);
 	free(source->origin);
 	free(source->url);
 	free(source);

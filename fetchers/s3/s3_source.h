@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "fetchers/aws/aws_credentials.h"
-#include "fetchers/s3/s3_bucket.h"
+#include "fetchers/s3/s3_address.h"
 #include "config/option.h"
 
 struct helper;
@@ -27,17 +27,13 @@ enum s3_checksum_mode {
 	S3_CHECKSUM_OFF,     /* not requested */
 };
 
-enum s3_addressing { S3_ADDRESSING_AUTO, S3_ADDRESSING_PATH, S3_ADDRESSING_VIRTUAL };
-
 /* Strings are borrowed from the options unless marked; NULL: not set. */
 struct s3_source {
-	const char *bucket, *key;
 	const char *version_id;
 	const char *version_header; /* its value is shown as the version */
 	const char *const *content_types;
 	const char *sse_c_key_file;
 	const char *ca_file, *proxy;
-	bool is_virtual; /* the bucket is in the host, not in the path */
 	bool requester_pays, anonymous;
 	enum s3_checksum_mode checksum;
 	uint64_t part_size_bytes; /* larger objects are fetched in ranges */
@@ -45,20 +41,15 @@ struct s3_source {
 	bool is_parallel;	  /* ranges from the start; else only if one transfer is slow */
 	int64_t connect_timeout_ms, stall_timeout_ms;
 
-	/* The address; see s3_address.h. */
-	bool is_tls;
-	char *endpoint_host; /* owned; "host[:port]", lower case; NULL: AWS */
-	char *prefix;	     /* owned; the path before the bucket: "", "/storage/s3" */
-	char home_region[AWS_REGION_SIZE]; /* as configured */
-	char *origin;			   /* owned */
-	char *url;			   /* owned; for people: "s3://bucket/key[?endpoint=…]" */
-	struct aws_chain *chain;	   /* counted */
+	struct s3_location location;
+	char *origin;		 /* owned */
+	char *url;		 /* owned; for people: "s3://bucket/key[?endpoint=…]" */
+	struct aws_chain *chain; /* counted */
 
-	pthread_mutex_t lock; /* a leaf */
-	char region
-		[AWS_REGION_SIZE]; /* guarded by lock; home_region, or the one that was learned */
-	int64_t clock_ahead_ms;	   /* guarded by lock; the service's clock minus ours */
-	bool warned_unconditional; /* guarded by lock; used by s3_object.c */
+	pthread_mutex_t lock;	      /* a leaf */
+	char region[AWS_REGION_SIZE]; /* guarded by lock; configured or learned */
+	int64_t clock_ahead_ms;	      /* guarded by lock; the service's clock minus ours */
+	bool warned_unconditional;    /* guarded by lock; used by s3_object.c */
 };
 
 extern const struct option_spec s3_source_options[];

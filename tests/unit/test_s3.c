@@ -43,8 +43,9 @@ static void expect(const char *expected, const char *region, const char *const *
 		is_str(err.msg, expected, "refused");
 		return;
 	}
-	if (s3_address_make(source, region ? region : source->home_region, &address, &err) < 0 ||
-	    asprintf(&got, "%s%s%s", s3_scheme(source), address.host, address.path) < 0)
+	if (s3_address_make(&source->location, region ? region : source->location.region, &address,
+			    &err) < 0 ||
+	    asprintf(&got, "%s%s%s", s3_scheme(&source->location), address.host, address.path) < 0)
 		abort();
 	is_str(got, expected, "address");
 	s3_source_free(source);
@@ -126,7 +127,7 @@ static void test_regions(void)
 	unsetenv("AWS_DEFAULT_REGION");
 	struct s3_source *source = make(&options, &err,
 					(const char *const[]){ ONE, "endpoint", "http://h", NULL });
-	is_str(source->home_region, "us-east-1", "the default region of other services");
+	is_str(source->location.region, "us-east-1", "the default region of other services");
 	s3_source_free(source);
 }
 
