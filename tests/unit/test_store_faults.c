@@ -1,14 +1,15 @@
 /*
- * store: every call that it makes fails once, and fails for good from there on.
+ * store: each call that it makes fails once, and fails from there on.
  *
- * An act is one thing that is done with a store. It is played with a copy of a prepared store, in a
- * process of its own: first to count its calls, then once for each call, each error that makes
- * sense of it, and each ending. Ending "goes on": the trouble is over, the act is repeated, and the
- * store closed and opened. Ending "killed": the process is gone right after the act.
+ * An operation is run on a copy of a prepared store, in a process of its own: first to count its
+ * calls, then for each call, error and ending. "Goes on": the fault is over, the operation is
+ * repeated, and the store closed and opened. "Killed": the process ends right after the operation.
  *
- * Always: no crash, an error that names the store and the cause, the term shows what it showed
- * before (after success: what it should), the other term what it always showed, bytes are whole,
- * files and rows agree after the next opening, and no id is given twice.
+ * Checked each time: no crash; an error that names the store and the cause; the term shows what it
+ * showed before (after success: what it should); the other term is unchanged; bytes are complete;
+ * files and rows agree after the next opening; no id is given twice.
+ *
+ * Each call fails with one of its errors, in turn. With the argument "all", with each of them.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,25 +20,27 @@
 #include "base/cancel.h"
 #include "base/log.h"
 #include "faults.h"
-#include "store_acts.h"
+#include "store_operations.h"
 
+/* How many calls of one operation fail, spread over all of them. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#	define CALLS_MAX  4 /* that fail in one act, spread over all of them */
-#	define ERRORS_MAX 1 /* of one call */
-#	define FAULTS_MIN 200
+#	define FILE_CALLS_MAX	 4
+#	define MEMORY_CALLS_MAX 4
+#	define FAULTS_MIN	 200
 #else
-#	define CALLS_MAX  12
-#	define ERRORS_MAX 8
-#	define FAULTS_MIN 1500
+#	define FILE_CALLS_MAX	 FAULTS_KINDS /* all */
+#	define MEMORY_CALLS_MAX 12
+#	define FAULTS_MIN	 2000
 #endif
 #define HUNG_AFTER_S 20
 
+static bool plays_all;	      /* all errors of each call; else one, in turn */
 static struct faults *faults; /* shared with children, as the report */
 
 static struct report {
 	char wrong[1024]; /* empty: nothing */
 	unsigned n_points;
-	unsigned n_survived; /* the act succeeded all the same */
+	unsigned n_survived; /* the operation succeeded all the same */
 } * report;
 
 struct point {
@@ -88,7 +91,8 @@ static unsigned version_of(struct store *store, const char *term)
 	return version;
 }
 
-static bool is_sound_when_opened(const struct scene *scene, const struct act *act, bool succeeded)
+static bool is_sound_when_opened(const struct scene *scene, const struct operation *operation,
+				 bool succeeded)
 {
 	struct err err = ERR_INIT;
 	struct store *store = NULL;
@@ -98,10 +102,10 @@ static bool is_sound_when_opened(const struct scene *scene, const struct act *ac
 		return wrong("opening afterwards: %s", err.msg);
 	/* What failed in its last moment may be there all the same after a kill. */
 	unsigned a = version_of(store, "a");
-	bool good = (a == act->a_after || (!succeeded && a == act->a_before) ||
-		     wrong("opened: a shows v%u, v%u before, v%u after", a, act->a_before,
-			   act->a_after)) &&
-		    shows(store, "a", a, "opened") && shows(store, "b", act->b, "opened");
+	bool good = (a == operation->a_after || (!succeeded && a == operation->a_before) ||
+		     wrong("opened: a shows v%u, v%u before, v%u after", a, operation->a_before,
+			   operation->a_after)) &&
+		    shows(store, "a", a, "opened") && shows(store, "b", operation->b, "opened");
 	if (good && count_files(scene->dir) != count_snapshots(store))
 		good = wrong("%u files, %" PRIu64 " rows", count_files(scene->dir),
 			     count_snapshots(store));
@@ -141,34 +145,34 @@ static bool says_what_is_wrong(const struct scene *scene, const struct err *err,
 
 /* ------------------------------------------------------------------ playing */
 
-static int open_scene(const struct act *act, struct scene *scene, struct err *err)
+static int open_scene(const struct operation *operation, struct scene *scene, struct err *err)
 {
-	return open_mount(&scene->store, scene->dir, act->takes_over ? killed_mount : 0, err);
+	return open_mount(&scene->store, scene->dir, operation->takes_over ? killed_mount : 0, err);
 }
 
-static int act_once(const struct act *act, struct scene *scene, struct err *err)
+static int run_once(const struct operation *operation, struct scene *scene, struct err *err)
 {
-	return act->run ? act->run(scene, err) : open_scene(act, scene, err);
+	return operation->run ? operation->run(scene, err) : open_scene(operation, scene, err);
 }
 
-static bool goes_on(const struct act *act, struct scene *scene)
+static bool goes_on(const struct operation *operation, struct scene *scene)
 {
 	struct err err = ERR_INIT;
 
 	/* What succeeded need not be possible twice. */
-	if (act_once(act, scene, &err) < 0)
+	if (run_once(operation, scene, &err) < 0)
 		return wrong("and now: %s", err.msg);
 	if (!scene->store)
 		return true;
-	return shows(scene->store, "a", act->a_after, "then") &&
-	       shows(scene->store, "b", act->b, "then");
+	return shows(scene->store, "a", operation->a_after, "then") &&
+	       shows(scene->store, "b", operation->b, "then");
 }
 
 /* What could not be deleted at first is gone once something else was written. */
-static bool leaves_nothing(const struct act *act, const struct scene *scene)
+static bool leaves_nothing(const struct operation *operation, const struct scene *scene)
 {
 	/* Who takes over has not tidied up yet. */
-	if (!scene->store || act->takes_over)
+	if (!scene->store || operation->takes_over)
 		return true;
 	if (commit_id(scene->store, "z", 1, 1) == 0)
 		return wrong("no update afterwards");
@@ -179,44 +183,46 @@ static bool leaves_nothing(const struct act *act, const struct scene *scene)
 }
 
 /* In a child. */
-static void play(const struct act *act, struct scene *scene, const struct point *point)
+static void play(const struct operation *operation, struct scene *scene, const struct point *point)
 {
 	struct err err = ERR_INIT;
 
-	if (act->run && open_scene(act, scene, &err) < 0) {
-		wrong("opening before the act: %s", err.msg);
+	if (operation->run && open_scene(operation, scene, &err) < 0) {
+		wrong("opening before the operation: %s", err.msg);
 		return;
 	}
-	if (act->prepare)
-		act->prepare(scene);
+	if (operation->prepare)
+		operation->prepare(scene);
 	faults->first = point ? point->first : 0;
 	faults->count = point ? point->count : 0;
 	faults->error = point ? point->error : 0;
 	faults->failing = point ? point->failing : 0;
 	faults_set(faults, point ? FAULTS_FAIL : FAULTS_COUNT);
-	int result = act_once(act, scene, &err);
+	int result = run_once(operation, scene, &err);
 	atomic_store(&faults->mode, FAULTS_OFF);
 
 	report->n_survived += result == 0;
 	if (point && point->is_killed)
 		_exit(result == 0 ? 0 : 1);
 	if (result < 0) {
-		if (scene->store && (!shows(scene->store, "a", act->a_before, "after the fault") ||
-				     !shows(scene->store, "b", act->b, "after the fault")))
+		if (scene->store &&
+		    (!shows(scene->store, "a", operation->a_before, "after the fault") ||
+		     !shows(scene->store, "b", operation->b, "after the fault")))
 			return;
-		if (!goes_on(act, scene))
+		if (!goes_on(operation, scene))
 			return;
 	}
-	if (!leaves_nothing(act, scene))
+	if (!leaves_nothing(operation, scene))
 		return;
 	snapshot_unref(scene->snapshot);
 	store_close(scene->store);
-	if (is_sound_when_opened(scene, act, true) && result < 0)
+	if (is_sound_when_opened(scene, operation, true) && result < 0)
 		says_what_is_wrong(scene, &err, faults->error);
 }
 
 /* True if nothing was wrong. */
-static bool play_in_child(const struct act *act, const char *template, const struct point *point)
+static bool play_in_child(const struct operation *operation, const char *template,
+			  const struct point *point)
 {
 	struct scene scene = { .store = NULL };
 	int status = 0;
@@ -228,7 +234,7 @@ static bool play_in_child(const struct act *act, const char *template, const str
 	pid_t pid = fork();
 	if (pid == 0) {
 		alarm(HUNG_AFTER_S);
-		play(act, &scene, point);
+		play(operation, &scene, point);
 		exit(0); /* leaks show */
 	}
 	waitpid(pid, &status, 0);
@@ -239,7 +245,7 @@ static bool play_in_child(const struct act *act, const char *template, const str
 	else if (WEXITSTATUS(status) > 1)
 		good = wrong("exit code %d", WEXITSTATUS(status));
 	else if (good && point && point->is_killed)
-		good = is_sound_when_opened(&scene, act, WEXITSTATUS(status) == 0);
+		good = is_sound_when_opened(&scene, operation, WEXITSTATUS(status) == 0);
 	remove_tree(scene.dir);
 	return good;
 }
@@ -308,8 +314,8 @@ static bool changes_something(enum fault_call call)
 	return !(looks & 1u << call);
 }
 
-/* One call of the act, one error, each ending. */
-static unsigned play_error(const struct act *act, const char *template, uint32_t first,
+/* One call of the operation, one error, each ending. */
+static unsigned play_error(const struct operation *operation, const char *template, uint32_t first,
 			   enum fault_call call, uint32_t error)
 {
 	const struct point endings[] = {
@@ -329,18 +335,19 @@ static unsigned play_error(const struct act *act, const char *template, uint32_t
 		point.first = first;
 		point.error = error;
 		report->n_points++;
-		if (play_in_child(act, template, &point))
+		if (play_in_child(operation, template, &point))
 			continue;
 		n_wrong++;
-		printf("# %s, call %u (%s), %s%s, %s%s: %s\n", act->name, first, call_names[call],
-		       strerror(error & (FAULT_HALF - 1)), error & FAULT_HALF ? " after half" : "",
+		printf("# %s, call %u (%s), %s%s, %s%s: %s\n", operation->name, first,
+		       call_names[call], strerror(error & (FAULT_HALF - 1)),
+		       error & FAULT_HALF ? " after half" : "",
 		       point.count > 1 ? "for good" : "once", point.is_killed ? ", killed" : "",
 		       report->wrong);
 	}
 	return n_wrong;
 }
 
-static unsigned play_call(const struct act *act, const char *template, uint32_t first,
+static unsigned play_call(const struct operation *operation, const char *template, uint32_t first,
 			  enum fault_call call)
 {
 	const uint32_t *errors = errors_of(call);
@@ -348,13 +355,13 @@ static unsigned play_call(const struct act *act, const char *template, uint32_t 
 
 	while (errors[n])
 		n++;
-	for (unsigned i = 0; i < n && i < ERRORS_MAX; i++)
-		n_wrong += play_error(act, template, first, call, errors[(first + i) % n]);
+	for (unsigned i = 0; i < (plays_all ? n : 1); i++)
+		n_wrong += play_error(operation, template, first, call, errors[(first + i) % n]);
 	return n_wrong;
 }
 
-/* The number of points. */
-static unsigned play_act(const struct act *act, uint32_t calls)
+/* Returns the number of points. max: of calls. */
+static unsigned play_operation(const struct operation *operation, uint32_t calls, uint32_t max)
 {
 	char template[PATH_MAX + 16];
 	unsigned n_wrong = 0;
@@ -362,18 +369,18 @@ static unsigned play_act(const struct act *act, uint32_t calls)
 
 	snprintf(template, sizeof(template), "%s/template", fixture_dir);
 	mkdir(template, 0700);
-	act->make(template);
+	operation->make(template);
 	faults->calls = calls;
-	bool good = play_in_child(act, template, NULL);
+	bool good = play_in_child(operation, template, NULL);
 	uint32_t n = faults->seen < FAULTS_KINDS ? faults->seen : FAULTS_KINDS;
-	if (!ok(good, "%s: without faults, %u calls%s", act->name, n,
+	if (!ok(good, "%s: without faults, %u calls%s", operation->name, n,
 		calls == 1u << FAULT_MEMORY ? " for memory" : ""))
 		printf("# %s\n", report->wrong);
 	memcpy(kinds, faults->kinds, sizeof(kinds));
 	report->n_points = report->n_survived = 0;
-	for (uint32_t i = 0; i < n; i += 1 + (n - 1) / CALLS_MAX)
-		n_wrong += play_call(act, template, i, kinds[i]);
-	is_int(n_wrong, 0, "%s: %u faults, %u survived", act->name, report->n_points,
+	for (uint32_t i = 0; i < n; i += 1 + (n - 1) / max)
+		n_wrong += play_call(operation, template, i, kinds[i]);
+	is_int(n_wrong, 0, "%s: %u faults, %u survived", operation->name, report->n_points,
 	       report->n_survived);
 	remove_tree(template);
 	return report->n_points;
@@ -384,12 +391,13 @@ static void *share_memory(size_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const uint32_t files = (1u << FAULT_MEMORY) - 1;
 	unsigned n_points = 0;
 	struct err err = ERR_INIT;
 
+	plays_all = argc > 1 && strcmp(argv[1], "all") == 0;
 	/* What a fsync does is no matter here: memory is faster. */
 	setenv("TMPDIR", "/dev/shm", 0);
 	fixture_new();
@@ -398,11 +406,11 @@ int main(void)
 	cancel_init(&cancel, &err);
 	faults_obey(faults);
 	log_set_level(LOG_LEVEL_ERROR);
-	for (size_t i = 0; i < ARRAY_SIZE(acts); i++)
-		n_points += play_act(&acts[i], files);
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		n_points += play_operation(&operations[i], files, FILE_CALLS_MAX);
 	ok(n_points >= FAULTS_MIN, "%u faults in calls on files", n_points);
-	for (size_t i = 0; i < ARRAY_SIZE(acts) && faults_reach_memory; i++)
-		play_act(&acts[i], 1u << FAULT_MEMORY);
+	for (size_t i = 0; i < ARRAY_SIZE(operations) && faults_reach_memory; i++)
+		play_operation(&operations[i], 1u << FAULT_MEMORY, MEMORY_CALLS_MAX);
 	cancel_release(&cancel);
 	fixture_end();
 	return tap_done();

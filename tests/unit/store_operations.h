@@ -1,9 +1,9 @@
 /*
- * store_acts: everything that one does with a store, each as one act with what has to come of it,
- * and the stores to do it with: usual ones, and such as a kill, a thief or a bad disk leave.
+ * store_operations: every operation on a store with its expected result, and the stores to run them
+ * on: ordinary ones, and stores after a kill, with files missing or damaged.
  */
-#ifndef TESTS_UNIT_STORE_ACTS_H
-#define TESTS_UNIT_STORE_ACTS_H
+#ifndef TESTS_UNIT_STORE_OPERATIONS_H
+#define TESTS_UNIT_STORE_OPERATIONS_H
 
 #include "base/cancel.h"
 #include "store_fixture.h"
@@ -17,14 +17,14 @@ struct scene {
 	struct snapshot *snapshot; /* of prepare(), for run() */
 };
 
-struct act {
+struct operation {
 	const char *name;
-	void (*make)(const char *dir);			  /* the store before the act */
+	void (*make)(const char *dir);			  /* the store before it */
 	void (*prepare)(struct scene *scene);		  /* NULL: nothing */
-	int (*run)(struct scene *scene, struct err *err); /* NULL: the act is the opening */
+	int (*run)(struct scene *scene, struct err *err); /* NULL: opening the store */
 	/* Versions of the terms a and b before and after; 0: none. */
 	unsigned a_before, a_after, b;
-	bool takes_over; /* the mount of the process that was killed */
+	bool takes_over; /* opens the store with the number of killed_mount */
 };
 
 /* ------------------------------------------------------------------ stores */
@@ -103,14 +103,14 @@ static void make_anothers(const char *dir)
 		nftw(dir, give_away, 8, FTW_PHYS);
 }
 
-/* The next snapshot needs a directory that is not there yet. */
+/* The next snapshot needs a new directory. */
 static void make_at_the_edge(const char *dir)
 {
 	make_usual(dir);
 	tamper(dir, "UPDATE store SET next_id = 600");
 }
 
-/* As a kill leaves it: the log is not in the database yet, and a file has no row. */
+/* After a kill: the log is not yet in the database, and a file has no row. */
 static void make_killed(const char *dir)
 {
 	char place[PATH_MAX + 8], file[PATH_MAX + 64];
@@ -124,12 +124,12 @@ static void make_killed(const char *dir)
 	store_close(store);
 	remove_tree(place);
 	snprintf(file, sizeof(file), "%s/snapshots/00/250", dir);
-	write_file(file, "nobody's");
+	write_file(file, "no row");
 	snprintf(file, sizeof(file), "%s/snapshots/new-0", dir);
-	write_file(file, "nobody's");
+	write_file(file, "no row");
 }
 
-/* The file of a superseded one is gone, another one is cut. */
+/* The file of one superseded snapshot is missing, another one is truncated. */
 static void make_robbed(const char *dir)
 {
 	struct store *store = open_or_bail(dir);
@@ -153,7 +153,7 @@ static void make_damaged(const char *dir)
 		   "this is no database, whatever its name may say: it is a text and no more");
 }
 
-/* ------------------------------------------------------------------ acts */
+/* ------------------------------------------------------------------ operations */
 
 static struct snapshot *load_or_bail(struct scene *scene, const char *term)
 {
@@ -173,7 +173,7 @@ static int run_update(struct scene *scene, struct err *err)
 	return result;
 }
 
-/* With superseded ones that the kernel let go of, so that files are deleted. */
+/* With superseded snapshots that the kernel no longer holds, so that files are deleted. */
 static void prepare_history(struct scene *scene)
 {
 	struct snapshot *first = load_or_bail(scene, "a");
@@ -379,7 +379,7 @@ static void prepare_close(struct scene *scene)
 	commit_id(scene->store, "a", 4, 1);
 }
 
-static const struct act acts[] = {
+static const struct operation operations[] = {
 	{ "making a store", make_empty, NULL, NULL, .a_before = 0, .a_after = 0, .b = 0 },
 	{ "opening", make_usual, NULL, NULL, 3, 3, 1 },
 	{ "opening what another user had", make_anothers, NULL, NULL, 3, 3, 1 },
