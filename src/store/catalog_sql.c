@@ -4,6 +4,7 @@
  * A snapshot's row carries all that there is to know about it, its token too, so that whatever
  * becomes current again brings everything along. Times are wall clock.
  */
+#include "store/catalog_columns.h"
 #include "store/catalog_internal.h"
 
 /* Where the counter of mounts begins: no two catalogs count the same mounts. */
@@ -83,21 +84,16 @@ const char *const catalog_migration[CATALOG_SCHEMA_VERSION] = {
 
 #define CORRUPT STRING(VERIFIED_CORRUPT)
 
-#define SNAPSHOT_COLUMNS                                                        \
-	"id, size_bytes, mtime_ms, fetched_at_ms, snapshot.published_at_ms,"    \
-	" order_key, sha256, version, source, token, fingerprint, verified_in," \
-	" name, confirmed_at_ms, term.term"
-
 const char *const catalog_sql[QUERY_COUNT] = {
 	[QUERY_COMMIT] = "COMMIT",
 	[QUERY_ROLLBACK] = "ROLLBACK",
 	[QUERY_RECORD] = "UPDATE store SET next_id = ?1, life = ?2, boot = ?3, boot_id = ?4,"
 			 " mount = ?5",
-	[QUERY_LIST] = "SELECT id, size_bytes FROM snapshot ORDER BY id",
-	[QUERY_COUNT_ROWS] = "SELECT count(*), coalesce(sum(size_bytes), 0) FROM snapshot",
+	[QUERY_LIST] = "SELECT " COLUMNS(FILE_COLUMNS) " FROM snapshot ORDER BY id",
+	[QUERY_COUNT_ROWS] = "SELECT " COLUMNS(USAGE_COLUMNS) " FROM snapshot",
 	[QUERY_ADD_TERM] = "INSERT INTO term (name, term) VALUES (?1, ?2)"
 			   " ON CONFLICT (name) DO NOTHING",
-	[QUERY_FIND_TERM] = "SELECT term, published_at_ms FROM term WHERE name = ?1",
+	[QUERY_FIND_TERM] = "SELECT " COLUMNS(TERM_COLUMNS) " FROM term WHERE name = ?1",
 	[QUERY_INSERT] = "INSERT INTO snapshot (id, term, size_bytes, mtime_ms, fetched_at_ms,"
 			 " published_at_ms, order_key, sha256, version, source, token,"
 			 " fingerprint, verified_in)"
@@ -114,7 +110,7 @@ const char *const catalog_sql[QUERY_COUNT] = {
 			"  AND id IS NOT (SELECT current FROM term WHERE term = ?1)"
 			"  ORDER BY id DESC"
 			"  LIMIT (SELECT history FROM term WHERE term = ?1))"
-			" RETURNING id, size_bytes",
+			" RETURNING " COLUMNS(FILE_COLUMNS),
 	[QUERY_PRUNE_ALL] = "DELETE FROM snapshot WHERE id IN"
 			    " (SELECT id FROM (SELECT id, history, verified_in, row_number()"
 			    "   OVER (PARTITION BY snapshot.term, verified_in = " CORRUPT
@@ -122,45 +118,52 @@ const char *const catalog_sql[QUERY_COUNT] = {
 			    "   FROM snapshot JOIN term ON snapshot.term = term.term"
 			    "   WHERE id IS NOT current)"
 			    "  WHERE age > history OR verified_in = " CORRUPT ")"
-			    " RETURNING id, size_bytes",
-	[QUERY_DESCRIBE] = "SELECT token, fingerprint, verified_in FROM snapshot"
-			   " WHERE id = ?1 AND term = (SELECT term FROM term WHERE name = ?2)",
-	[QUERY_LOAD_ALL] = "SELECT " SNAPSHOT_COLUMNS
-			   " FROM term LEFT JOIN snapshot ON id = current ORDER BY name",
-	[QUERY_LIST_HELD] = "SELECT " SNAPSHOT_COLUMNS
-			    " FROM snapshot JOIN term ON snapshot.term = term.term"
-			    " WHERE held_in = ?1 AND id IS NOT current"
-			    " UNION ALL SELECT " SNAPSHOT_COLUMNS
-			    " FROM term JOIN snapshot ON id = current WHERE missed_in = ?1",
+			    " RETURNING " COLUMNS(FILE_COLUMNS),
+	[QUERY_DESCRIBE] = "SELECT " COLUMNS(
+		TOKEN_COLUMNS) " FROM snapshot"
+			       " WHERE id = ?1 AND term = (SELECT term FROM term WHERE name = ?2)",
+	[QUERY_LOAD_ALL] = "SELECT " COLUMNS(
+		SNAPSHOT_COLUMNS) " FROM term LEFT JOIN snapshot ON id = current ORDER BY name",
+	[QUERY_LIST_HELD] = "SELECT " COLUMNS(
+		SNAPSHOT_COLUMNS) " FROM snapshot JOIN term ON snapshot.term = term.term"
+				  " WHERE held_in = ?1 AND id IS NOT current"
+				  " UNION ALL SELECT " COLUMNS(
+					  SNAPSHOT_COLUMNS) " FROM term JOIN snapshot ON id = "
+							    "current WHERE missed_in = ?1",
 	[QUERY_SET_TOKEN] = "UPDATE snapshot SET token = ?2, fingerprint = ?3"
 			    " WHERE id = (SELECT current FROM term WHERE name = ?1)",
 	[QUERY_SET_CONFIRMED] = "UPDATE term SET confirmed_at_ms = ?2 WHERE name = ?1",
 	[QUERY_SET_VERIFIED] = "UPDATE snapshot SET verified_in = ?2 WHERE id = ?1",
-	[QUERY_RELEASE] = "UPDATE snapshot SET held_in = 0 WHERE id = ?1 RETURNING term",
+	[QUERY_RELEASE] = "UPDATE snapshot SET held_in = 0 WHERE id = ?1 RETURNING " COLUMNS(
+		RELEASED_COLUMNS),
 	[QUERY_CONDEMN] = "UPDATE snapshot SET verified_in = " CORRUPT ", held_in = ?2"
 			  " WHERE id = ?1",
 	[QUERY_UNSET_CURRENT] = "UPDATE term SET current = NULL WHERE current = ?1 AND"
 				" term = (SELECT term FROM snapshot WHERE id = ?1)",
-	[QUERY_FIND_OWNER] = "SELECT name, current IS ?1 FROM term"
-			     " WHERE term = (SELECT term FROM snapshot WHERE id = ?1)",
-	[QUERY_DELETE] = "DELETE FROM snapshot WHERE id = ?1 RETURNING id, size_bytes",
+	[QUERY_FIND_OWNER] = "SELECT " COLUMNS(
+		OWNER_COLUMNS) " FROM term"
+			       " WHERE term = (SELECT term FROM snapshot WHERE id = ?1)",
+	[QUERY_DELETE] = "DELETE FROM snapshot WHERE id = ?1 RETURNING " COLUMNS(FILE_COLUMNS),
 	[QUERY_REFUSE] = "INSERT OR REPLACE INTO refused (term, fingerprint, token, reason)"
 			 " VALUES (?1, ?2, ?3, ?4)",
 	[QUERY_FORGET_REFUSED] = "DELETE FROM refused WHERE fingerprint = ?2 AND"
 				 " term = (SELECT term FROM term WHERE name = ?1)",
-	[QUERY_LIST_REFUSED] = "SELECT name, fingerprint, token, reason"
-			       " FROM refused JOIN term ON refused.term = term.term",
-	[QUERY_FIND_DIRECTORY] = "SELECT id FROM directory WHERE path = ?1",
+	[QUERY_LIST_REFUSED] = "SELECT " COLUMNS(
+		REFUSAL_COLUMNS) " FROM refused JOIN term ON refused.term = term.term",
+	[QUERY_FIND_DIRECTORY] = "SELECT " COLUMNS(
+		DIRECTORY_COLUMNS) " FROM directory WHERE path = ?1",
 	[QUERY_INSERT_DIRECTORY] = "INSERT INTO directory (path, id) VALUES (?1, ?2)",
-	[QUERY_LIST_TERMS] = "SELECT term, name, missed_since_ms IS NOT NULL FROM term"
-			     " ORDER BY name",
+	[QUERY_LIST_TERMS] = "SELECT " COLUMNS(KNOWN_TERM_COLUMNS) " FROM term"
+								   " ORDER BY name",
 	[QUERY_SET_MISSED] = "UPDATE term SET missed_since_ms = ?2, missed_in = ?3"
 			     " WHERE term = ?1",
 	[QUERY_UNSET_MISSED] = "UPDATE term SET missed_since_ms = NULL, missed_in = NULL"
 			       " WHERE term = ?1",
-	[QUERY_LIST_MISSED] = "SELECT term FROM term"
-			      " WHERE missed_since_ms <= ?1 AND missed_in <> ?2",
-	[QUERY_DELETE_SNAPSHOTS] = "DELETE FROM snapshot WHERE term = ?1 RETURNING id, size_bytes",
+	[QUERY_LIST_MISSED] = "SELECT " COLUMNS(
+		MISSED_TERM_COLUMNS) " FROM term"
+				     " WHERE missed_since_ms <= ?1 AND missed_in <> ?2",
+	[QUERY_DELETE_SNAPSHOTS] = "DELETE FROM snapshot WHERE term = ?1 RETURNING " COLUMNS(
+		FILE_COLUMNS),
 	[QUERY_DELETE_REFUSED] = "DELETE FROM refused WHERE term = ?1",
 	[QUERY_DELETE_TERM] = "DELETE FROM term WHERE term = ?1",
 };

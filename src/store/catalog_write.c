@@ -1,21 +1,23 @@
 /*
- * What the store changes in its catalog, run by run.
+ * Changing the catalog.
  */
 #include <string.h>
 
 #include "base/clock.h"
+#include "store/catalog_columns.h"
 #include "store/catalog_internal.h"
 
 #define MISSED_TERM_KEPT_MS (INT64_C(7) * 86400 * MS_PER_S)
 
-/* The run deletes snapshots and returns id and size of each. */
+/* The statement deletes snapshots and returns FILE_COLUMNS of each. */
 static int run_deletion(struct run *run, struct catalog_files *deleted, struct err *err)
 {
 	int more;
 
 	while ((more = run_step(run, err)) > 0) {
-		if (catalog_files_add(deleted, (uint64_t)sqlite3_column_int64(run->stmt, 0),
-				      (uint64_t)sqlite3_column_int64(run->stmt, 1), err) < 0)
+		if (catalog_files_add(deleted, (uint64_t)sqlite3_column_int64(run->stmt, FILE_ID),
+				      (uint64_t)sqlite3_column_int64(run->stmt, FILE_SIZE),
+				      err) < 0)
 			return -1;
 	}
 	return more;
@@ -35,7 +37,7 @@ static int run_numbers(struct catalog *catalog, enum query query, const int64_t 
 #define NUMBERS(...) \
 	(const int64_t[]){ __VA_ARGS__ }, (int)ARRAY_SIZE(((const int64_t[]){ __VA_ARGS__ }))
 
-/* The term's row; 1, or 0 if there is none. */
+/* Returns 1, or 0 if there is no such term. */
 static int find_term(struct catalog *catalog, const char *name, int64_t *ret_term,
 		     int64_t *ret_published_at_ms, struct err *err)
 {
@@ -44,13 +46,13 @@ static int find_term(struct catalog *catalog, const char *name, int64_t *ret_ter
 	run_text(&run, name);
 	int found = run_step(&run, err);
 	if (found > 0) {
-		*ret_term = sqlite3_column_int64(run.stmt, 0);
-		*ret_published_at_ms = sqlite3_column_int64(run.stmt, 1);
+		*ret_term = sqlite3_column_int64(run.stmt, TERM_ROW);
+		*ret_published_at_ms = sqlite3_column_int64(run.stmt, TERM_PUBLISHED);
 	}
 	return found;
 }
 
-/* row: 0: any. */
+/* row 0: SQLite chooses one. */
 static int add_term(struct catalog *catalog, const char *name, int64_t row, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_ADD_TERM);
@@ -190,7 +192,7 @@ int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *
 		int found = run_step(&run, err);
 		if (found <= 0)
 			return found;
-		row = sqlite3_column_int64(run.stmt, 0);
+		row = sqlite3_column_int64(run.stmt, RELEASED_TERM);
 		if (run_all(&run, err) < 0)
 			return -1;
 	}
@@ -247,11 +249,11 @@ int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t
 	return run_all(&run, err);
 }
 
-/* What catalog_retain() finds out in one pass over all terms. */
+/* What catalog_retain() learns in one pass over all terms. */
 struct retention {
 	size_t *unknown; /* owned; indices of names that have no row */
 	size_t n_unknown;
-	uint64_t *slots; /* owned; a bit for each that is taken */
+	uint64_t *slots; /* owned; one bit for each, set if it is taken */
 };
 
 static void retention_release(struct retention *retention)
@@ -274,7 +276,7 @@ static void take_slot(struct retention *retention, int64_t row)
 		retention->slots[row / 64] |= UINT64_C(1) << row % 64;
 }
 
-/* Notes which terms are missed now and were not before, and the other way round. */
+/* Marks terms that are not configured any more, and unmarks those that are again. */
 static int mark_missed(struct catalog *catalog, const char *const *terms, size_t n_terms,
 		       int64_t now_ms, struct retention *retention, struct err *err)
 {
@@ -283,9 +285,9 @@ static int mark_missed(struct catalog *catalog, const char *const *terms, size_t
 	int more;
 
 	while ((more = run_step(&run, err)) > 0) {
-		int64_t row = sqlite3_column_int64(run.stmt, 0);
-		const char *name = (const char *)sqlite3_column_text(run.stmt, 1);
-		bool was_missed = sqlite3_column_int(run.stmt, 2);
+		int64_t row = sqlite3_column_int64(run.stmt, KNOWN_TERM_ROW);
+		const char *name = (const char *)sqlite3_column_text(run.stmt, KNOWN_TERM_NAME);
+		bool was_missed = sqlite3_column_int(run.stmt, KNOWN_TERM_IS_MISSED);
 
 		if (!name)
 			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
@@ -307,7 +309,7 @@ static int mark_missed(struct catalog *catalog, const char *const *terms, size_t
 	return more;
 }
 
-/* Each gets the lowest row that is free, for rows are slots; behind the last slot any will do. */
+/* Gives each the lowest free row, because rows are slots; beyond the last slot, any row. */
 static int add_unknown(struct catalog *catalog, const char *const *terms,
 		       const struct retention *retention, struct err *err)
 {
@@ -347,13 +349,14 @@ int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_t
 	    add_unknown(catalog, terms, &retention, err) < 0)
 		return -1;
 
-	/* A term that was missed in this mount may still be held by a kernel. */
+	/* The kernel may still hold a term that went missing in this mount. */
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_MISSED);
 
 	run_int(&run, now_ms - MISSED_TERM_KEPT_MS);
 	run_int(&run, (int64_t)catalog->mount);
 	while ((more = run_step(&run, err)) > 0) {
-		if (delete_term(catalog, sqlite3_column_int64(run.stmt, 0), deleted, err) < 0)
+		if (delete_term(catalog, sqlite3_column_int64(run.stmt, MISSED_TERM_ROW), deleted,
+				err) < 0)
 			return -1;
 	}
 	return more;

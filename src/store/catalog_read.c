@@ -1,11 +1,12 @@
 /*
- * The questions that the store asks its catalog, run by run.
+ * Reading the catalog.
  */
 #include <string.h>
 
+#include "store/catalog_columns.h"
 #include "store/catalog_internal.h"
 
-/* A copy of a column, the caller's; NULL stays NULL. */
+/* *ret is a copy of the column, the caller's, or NULL for NULL. */
 static int copy_column(struct run *run, int column, char **ret, struct err *err)
 {
 	const char *text = (const char *)sqlite3_column_text(run->stmt, column);
@@ -25,8 +26,8 @@ int catalog_list(struct catalog *catalog,
 	int more;
 
 	while ((more = run_step(&run, err)) > 0) {
-		if (each(arg, (uint64_t)sqlite3_column_int64(run.stmt, 0),
-			 (uint64_t)sqlite3_column_int64(run.stmt, 1), err) < 0)
+		if (each(arg, (uint64_t)sqlite3_column_int64(run.stmt, FILE_ID),
+			 (uint64_t)sqlite3_column_int64(run.stmt, FILE_SIZE), err) < 0)
 			return -1;
 	}
 	return more;
@@ -39,8 +40,8 @@ int catalog_count(struct catalog *catalog, uint64_t *ret_snapshots, uint64_t *re
 
 	if (run_step(&run, err) < 0)
 		return -1;
-	*ret_snapshots = (uint64_t)sqlite3_column_int64(run.stmt, 0);
-	*ret_bytes = (uint64_t)sqlite3_column_int64(run.stmt, 1);
+	*ret_snapshots = (uint64_t)sqlite3_column_int64(run.stmt, USAGE_SNAPSHOTS);
+	*ret_bytes = (uint64_t)sqlite3_column_int64(run.stmt, USAGE_BYTES);
 	return 0;
 }
 
@@ -53,37 +54,38 @@ static enum snapshot_integrity integrity_of(const struct catalog *catalog, int64
 
 static struct snapshot *read_snapshot(struct catalog *catalog, sqlite3_stmt *stmt)
 {
-	const char *version = (const char *)sqlite3_column_text(stmt, 7);
-	const char *source = (const char *)sqlite3_column_text(stmt, 8);
-	const void *sha256 = sqlite3_column_blob(stmt, 6);
+	const char *version = (const char *)sqlite3_column_text(stmt, SNAPSHOT_VERSION);
+	const char *source = (const char *)sqlite3_column_text(stmt, SNAPSHOT_SOURCE);
+	const void *sha256 = sqlite3_column_blob(stmt, SNAPSHOT_SHA256);
 	struct snapshot *snapshot = version && source ? snapshot_new(version, source) : NULL;
 
 	if (!snapshot)
 		return NULL;
-	snapshot->id = (uint64_t)sqlite3_column_int64(stmt, 0);
-	snapshot->size_bytes = (uint64_t)sqlite3_column_int64(stmt, 1);
-	snapshot->mtime_ms = sqlite3_column_int64(stmt, 2);
-	snapshot->fetched_at_ms = sqlite3_column_int64(stmt, 3);
-	snapshot->published_at_ms = sqlite3_column_int64(stmt, 4);
-	snapshot->order_key = sqlite3_column_int64(stmt, 5);
-	if (sha256 && sqlite3_column_bytes(stmt, 6) == DIGEST_SIZE)
+	snapshot->id = (uint64_t)sqlite3_column_int64(stmt, SNAPSHOT_ID);
+	snapshot->size_bytes = (uint64_t)sqlite3_column_int64(stmt, SNAPSHOT_SIZE);
+	snapshot->mtime_ms = sqlite3_column_int64(stmt, SNAPSHOT_MTIME);
+	snapshot->fetched_at_ms = sqlite3_column_int64(stmt, SNAPSHOT_FETCHED);
+	snapshot->published_at_ms = sqlite3_column_int64(stmt, SNAPSHOT_PUBLISHED);
+	snapshot->order_key = sqlite3_column_int64(stmt, SNAPSHOT_ORDER_KEY);
+	if (sha256 && sqlite3_column_bytes(stmt, SNAPSHOT_SHA256) == DIGEST_SIZE)
 		memcpy(snapshot->sha256, sha256, DIGEST_SIZE);
-	atomic_store(&snapshot->integrity, integrity_of(catalog, sqlite3_column_int64(stmt, 11)));
+	atomic_store(&snapshot->integrity,
+		     integrity_of(catalog, sqlite3_column_int64(stmt, SNAPSHOT_VERIFIED_IN)));
 	return snapshot;
 }
 
-/* The term of a row of SNAPSHOT_COLUMNS. */
+/* From a row of SNAPSHOT_COLUMNS. */
 static int read_term(struct run *run, struct store_term *ret, struct err *err)
 {
-	int64_t row = sqlite3_column_int64(run->stmt, 14);
+	int64_t row = sqlite3_column_int64(run->stmt, SNAPSHOT_TERM_ROW);
 	struct store_term term = {
 		.slot = row > 0 && row < STORE_SLOTS ? (uint32_t)row : 0,
-		.fingerprint = (uint64_t)sqlite3_column_int64(run->stmt, 10),
-		.confirmed_at_ms = sqlite3_column_int64(run->stmt, 13),
+		.fingerprint = (uint64_t)sqlite3_column_int64(run->stmt, SNAPSHOT_FINGERPRINT),
+		.confirmed_at_ms = sqlite3_column_int64(run->stmt, SNAPSHOT_TERM_CONFIRMED),
 	};
 
-	if (sqlite3_column_type(run->stmt, 0) != SQLITE_NULL) {
-		if (copy_column(run, 9, &term.token, err) < 0)
+	if (sqlite3_column_type(run->stmt, SNAPSHOT_ID) != SQLITE_NULL) {
+		if (copy_column(run, SNAPSHOT_TOKEN, &term.token, err) < 0)
 			return -1;
 		term.snapshot = read_snapshot(run->catalog, run->stmt);
 		if (!term.snapshot) {
@@ -105,7 +107,7 @@ int catalog_load_all(struct catalog *catalog,
 	int more;
 
 	while ((more = run_step(&run, err)) > 0) {
-		const char *name = (const char *)sqlite3_column_text(run.stmt, 12);
+		const char *name = (const char *)sqlite3_column_text(run.stmt, SNAPSHOT_TERM_NAME);
 
 		if (!name)
 			return err_set(err, ERR_INTERNAL, "catalog: out of memory");
@@ -125,7 +127,7 @@ int catalog_list_held(struct catalog *catalog,
 
 	run_int(&run, (int64_t)catalog->mount);
 	while ((more = run_step(&run, err)) > 0) {
-		const char *name = (const char *)sqlite3_column_text(run.stmt, 12);
+		const char *name = (const char *)sqlite3_column_text(run.stmt, SNAPSHOT_TERM_NAME);
 		struct snapshot *snapshot = name ? read_snapshot(catalog, run.stmt) : NULL;
 
 		if (!snapshot)
@@ -147,10 +149,10 @@ int catalog_describe(struct catalog *catalog, uint64_t id, const char *term, cha
 	int found = run_step(&run, err);
 	if (found <= 0)
 		return found;
-	if (copy_column(&run, 0, ret_token, err) < 0)
+	if (copy_column(&run, TOKEN_TEXT, ret_token, err) < 0)
 		return -1;
-	*ret_fingerprint = (uint64_t)sqlite3_column_int64(run.stmt, 1);
-	*ret_integrity = integrity_of(catalog, sqlite3_column_int64(run.stmt, 2));
+	*ret_fingerprint = (uint64_t)sqlite3_column_int64(run.stmt, TOKEN_FINGERPRINT);
+	*ret_integrity = integrity_of(catalog, sqlite3_column_int64(run.stmt, TOKEN_VERIFIED_IN));
 	return 1;
 }
 
@@ -162,10 +164,10 @@ int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bo
 
 	run_int(&run, (int64_t)id);
 	int found = run_step(&run, err);
-	if (found < 0 || (found && copy_column(&run, 0, &term, err) < 0))
+	if (found < 0 || (found && copy_column(&run, OWNER_NAME, &term, err) < 0))
 		return -1;
 	*ret_term = term;
-	*ret_is_current = found && sqlite3_column_int(run.stmt, 1);
+	*ret_is_current = found && sqlite3_column_int(run.stmt, OWNER_IS_CURRENT);
 	return 0;
 }
 
@@ -179,10 +181,11 @@ int catalog_list_refused(struct catalog *catalog,
 
 	while ((more = run_step(&run, err)) > 0) {
 		struct store_refusal refusal = {
-			.term = (const char *)sqlite3_column_text(run.stmt, 0),
-			.fingerprint = (uint64_t)sqlite3_column_int64(run.stmt, 1),
-			.token = (const char *)sqlite3_column_text(run.stmt, 2),
-			.reason = (const char *)sqlite3_column_text(run.stmt, 3),
+			.term = (const char *)sqlite3_column_text(run.stmt, REFUSAL_TERM),
+			.fingerprint = (uint64_t)sqlite3_column_int64(run.stmt,
+								      REFUSAL_FINGERPRINT),
+			.token = (const char *)sqlite3_column_text(run.stmt, REFUSAL_TOKEN),
+			.reason = (const char *)sqlite3_column_text(run.stmt, REFUSAL_REASON),
 		};
 
 		if (!refusal.term || !refusal.token || !refusal.reason)
@@ -202,6 +205,6 @@ int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *
 	int found = run_step(&run, err);
 	if (found < 0)
 		return -1;
-	*ret = found ? (uint64_t)sqlite3_column_int64(run.stmt, 0) : 0;
+	*ret = found ? (uint64_t)sqlite3_column_int64(run.stmt, DIRECTORY_ID) : 0;
 	return 0;
 }
