@@ -1,5 +1,5 @@
 /*
- * The connection's daily work: transactions, ids, runs of statements, and what goes wrong.
+ * Transactions, ids, runs of statements, and errors.
  */
 #include "store/catalog.h"
 
@@ -160,7 +160,7 @@ bool catalog_found_damage(const struct catalog *catalog)
 	return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB;
 }
 
-/* Life, mount, boot and reserved ids, as this opening has them. */
+/* Writes this opening's life, mount, boot and reserved ids. */
 static int record(struct catalog *catalog, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_RECORD);
@@ -188,8 +188,8 @@ int catalog_begin(struct catalog *catalog, bool durable, struct err *err)
 	catalog->n_changes = sqlite3_total_changes(catalog->db);
 	if (catalog_exec(catalog, "BEGIN", err) < 0)
 		return -1;
-	/* The disk may have been full when the store was opened: whatever is the first to succeed
-	 * records that there was this opening, before anything refers to it. */
+	/* If the disk was full when the store was opened, the first transaction records the
+	 * opening, before anything refers to it. */
 	if (!catalog->is_noted && record(catalog, err) < 0) {
 		catalog_rollback(catalog);
 		return -1;
@@ -204,7 +204,7 @@ int catalog_commit(struct catalog *catalog, struct err *err)
 	catalog->has_written = sqlite3_total_changes(catalog->db) != catalog->n_changes;
 	catalog->is_in_doubt = false;
 	if (run_all(&run, err) < 0) {
-		/* Its end is written last, then synced. */
+		/* The end of the transaction is written last, then synced. */
 		catalog->is_in_doubt = catalog->has_written &&
 				       catalog->last_rc != SQLITE_IOERR_WRITE &&
 				       !catalog_found_disk_full(catalog);
@@ -219,7 +219,8 @@ void catalog_rollback(struct catalog *catalog)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_ROLLBACK);
 
-	/* SQLite may have rolled back by itself. Prepared, for memory may be what is short. */
+	/* SQLite may have rolled back already. The statement is prepared, so that it needs no
+	 * memory. */
 	if (!sqlite3_get_autocommit(catalog->db))
 		sqlite3_step(run.stmt);
 }
@@ -252,7 +253,7 @@ int catalog_note_opening(struct catalog *catalog, struct err *err)
 	if (catalog_begin(catalog, false, err) == 0 && catalog_commit(catalog, err) == 0)
 		return 0;
 	catalog_rollback(catalog);
-	/* The next opening will count from the same number. */
+	/* The next opening will count from the same number, so this one takes another. */
 	if (getrandom(&number, sizeof(number), 0) == sizeof(number))
 		catalog->life = LIFE_UNNOTED + number % LIFE_UNNOTED;
 	return -1;
@@ -280,7 +281,7 @@ int catalog_take_id(struct catalog *catalog, uint64_t *ret, struct err *err)
 	return 0;
 }
 
-/* No store gives a million ids a second from 1970 on: the clock is ahead of every counter. */
+/* The seconds since 1970 times 2^20 are larger than the counter of any store. */
 void catalog_skip_ids(struct catalog *catalog, uint64_t last)
 {
 	int64_t now_s = clock_wall_ms() / MS_PER_S;

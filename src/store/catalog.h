@@ -1,14 +1,14 @@
 /*
- * catalog: what the store knows of its snapshots, in SQLite. The only place with SQL.
+ * catalog: what the store knows about its snapshots, in SQLite. No other module has SQL.
  *
- * One connection, for one thread at a time: the store sees to that. Functions that read may be
- * called inside or outside a transaction, functions that write only between catalog_begin() and
- * catalog_commit(). Deleting a row never touches its file: the caller gets a list, and unlinks
- * once the transaction has lasted.
+ * One connection, used by one thread at a time, which the store ensures. Functions that read may be
+ * called in or outside a transaction, functions that write only between catalog_begin() and
+ * catalog_commit(). Deleting a row does not delete its file: the caller gets a list, and deletes
+ * the files after the commit.
  *
- * A row is "held" when the kernel may still know its node. That is so from the moment it is
- * superseded until catalog_release(); held_in names the mount in which it happened, so that nothing
- * is held on a fresh mount, and everything still is for who takes a mount over.
+ * A row is "held" while the kernel may know its node: from the moment when it is superseded until
+ * catalog_release(). held_in is the mount in which that happened: on a fresh mount nothing is held,
+ * and a process that takes over a mount finds everything still held.
  */
 #ifndef STORE_CATALOG_H
 #define STORE_CATALOG_H
@@ -24,7 +24,7 @@
 
 struct catalog;
 
-/* Of a snapshot whose row is gone. */
+/* The file of a snapshot whose row is deleted. */
 struct catalog_file {
 	uint64_t id;
 	uint64_t size_bytes;
@@ -41,9 +41,9 @@ int catalog_files_add(struct catalog_files *files, uint64_t id, uint64_t size_by
 void catalog_files_release(struct catalog_files *files);
 
 /*
- * Opens DIR/catalog.db, or makes it. ERR_BAD_DATA if it is no catalog, or damaged, or does not know
- * the mount; ERR_CONFIG if a newer rptfs wrote it. Fields as in struct store_setup; with a mount
- * number nothing is made, and pages are not checked. dir_fd is borrowed until catalog_close().
+ * Opens DIR/catalog.db, or makes it. ERR_BAD_DATA if it is not a catalog, is damaged, or does not
+ * know the mount; ERR_CONFIG if a newer rptfs wrote it. Fields are as in struct store_setup. With a
+ * mount number nothing is made, and pages are not checked. dir_fd is borrowed until catalog_close().
  */
 struct catalog_setup {
 	int dir_fd;
@@ -53,47 +53,47 @@ struct catalog_setup {
 };
 
 int catalog_open(struct catalog **ret, const struct catalog_setup *setup, struct err *err);
-/* As store_peek(). */
+/* See store_peek(). */
 int catalog_peek(int dir_fd, const char *dir, struct err *err);
 void catalog_close(struct catalog *catalog);
 
 DEFINE_CLEANUP(struct catalog, catalog_close)
 
-/* Was no opening before this one noted? */
+/* Whether no previous opening was recorded. */
 bool catalog_is_new(const struct catalog *catalog);
 uint32_t catalog_life(const struct catalog *catalog);
 uint64_t catalog_mount(const struct catalog *catalog);
-/* Notes in the catalog that there is this opening, as every transaction does that is the first. If
- * it cannot be noted, the life becomes one that no other opening has. */
+/* Records this opening in the catalog, as the first transaction does otherwise. On failure the life
+ * becomes a number that no other opening has. */
 int catalog_note_opening(struct catalog *catalog, struct err *err);
-/* Was the last failure a full disk? A damaged catalog? */
+/* Whether the last failure was a full disk, or a damaged catalog. */
 bool catalog_found_disk_full(const struct catalog *catalog);
 bool catalog_found_damage(const struct catalog *catalog);
-/* Of the last catalog_commit(). It failed, but who opens the catalog next may find that it did not:
- * all of it lies in the log, until another transaction is written over it? */
+/* Whether the last catalog_commit() failed in such a way that the next opening may find it done: all
+ * of it is in the log, until another transaction overwrites it. */
 bool catalog_is_in_doubt(const struct catalog *catalog);
-/* It wrote something? */
+/* Whether the last catalog_commit() wrote anything. */
 bool catalog_has_written(const struct catalog *catalog);
 
-/* durable: catalog_commit() returns when not even a power cut can undo the transaction. */
+/* durable: once catalog_commit() returns, a power cut cannot undo the transaction. */
 int catalog_begin(struct catalog *catalog, bool durable, struct err *err);
 int catalog_commit(struct catalog *catalog, struct err *err);
 void catalog_rollback(struct catalog *catalog);
 
-/* Between catalog_savepoint() and catalog_keep(), catalog_undo() takes back what was done since;
- * -1 if the whole transaction is lost. */
+/* catalog_undo() rolls back to catalog_savepoint(), or returns -1 if the whole transaction is lost.
+ * catalog_keep() releases the savepoint. */
 int catalog_savepoint(struct catalog *catalog, struct err *err);
 int catalog_keep(struct catalog *catalog, struct err *err);
 int catalog_undo(struct catalog *catalog);
 
-/* An id that was never given before, nor will be again. Outside a transaction. */
+/* Gives each id once. Call it outside a transaction. */
 int catalog_take_id(struct catalog *catalog, uint64_t *ret, struct err *err);
-/* Files exist with ids up to this one: none of them is given (again). Before any is taken. */
+/* Ids up to this one are in use by files, and not given. Call it before any id is taken. */
 void catalog_skip_ids(struct catalog *catalog, uint64_t last);
-/* The first id that may be given; those below were given by predecessors. */
+/* The next id; after opening, all smaller ones belong to previous openings. */
 uint64_t catalog_next_id(const struct catalog *catalog);
 
-/* Calls each() with every snapshot, in the order of ids, until it returns -1. */
+/* Calls each() for every snapshot, ordered by id, until it returns -1. */
 int catalog_list(struct catalog *catalog,
 		 int (*each)(void *arg, uint64_t id, uint64_t size_bytes, struct err *err),
 		 void *arg, struct err *err);
@@ -102,21 +102,20 @@ int catalog_count(struct catalog *catalog, uint64_t *ret_snapshots, uint64_t *re
 		  struct err *err);
 
 /*
- * Makes the snapshot the term's current one, which supersedes the one before, sets its
+ * Makes the snapshot the term's current one and the previous one superseded, sets its
  * published_at_ms (later than any other of the term), and deletes what `history` does not keep.
- * A token of NULL: none. is_confirmed: by the source that the bytes were fetched from.
+ * token may be NULL. is_confirmed: fetched_at_ms becomes the time of confirmation.
  */
 int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
 		   const char *token, uint64_t fingerprint, unsigned history, bool is_confirmed,
 		   struct catalog_files *deleted, struct err *err);
 
-/* Token and integrity of a snapshot of this term; 1, or 0 if there is no such row. The token is the
- * caller's. */
+/* Returns 1, or 0 if the term has no such snapshot. The token is the caller's. */
 int catalog_describe(struct catalog *catalog, uint64_t id, const char *term, char **ret_token,
 		     uint64_t *ret_fingerprint, enum snapshot_integrity *ret_integrity,
 		     struct err *err);
 
-/* As their namesakes in store.h. */
+/* See the functions of the same names in store.h. */
 int catalog_load_all(struct catalog *catalog,
 		     int (*each)(void *arg, const char *name, struct store_term *term,
 				 struct err *err),
@@ -135,19 +134,19 @@ int catalog_remove_current(struct catalog *catalog, const char *term, struct err
 int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
 		    struct err *err);
 
-/* The name of the snapshot's term, the caller's (NULL if there is no such row), and whether it is
- * the current one. */
+/* The name of the snapshot's term, the caller's, or NULL if there is no such row; and whether it is
+ * the current snapshot. */
 int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bool *ret_is_current,
 		       struct err *err);
-/* Makes a corrupt snapshot a held one that nothing keeps. */
+/* Marks a snapshot as corrupt: held, not current, and not kept as history. */
 int catalog_condemn(struct catalog *catalog, uint64_t id, struct err *err);
-/* Deletes one row, if there is such a one. */
+/* Deletes the row, if it exists. */
 int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
 		   struct err *err);
-/* Deletes what no term's history keeps; for when nothing is held. */
+/* Deletes what no term's history keeps. Nothing may be held. */
 int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err);
 
-/* As their namesakes in store.h. */
+/* See the functions of the same names in store.h. */
 int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerprint,
 		   const char *token, const char *reason, struct err *err);
 int catalog_list_refused(struct catalog *catalog,
@@ -161,7 +160,7 @@ int catalog_find_directory(struct catalog *catalog, const char *path, uint64_t *
 int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t id,
 			     struct err *err);
 
-/* As store_retain(). */
+/* See store_retain(). */
 int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_terms,
 		   struct catalog_files *deleted, struct err *err);
 

@@ -1,8 +1,8 @@
 /*
- * catalog_internal: what the catalog's files share: the connection and one run of a statement.
+ * catalog_internal: what the catalog's files share: the connection, and one run of a statement.
  *
- * Statements are prepared once, at opening, which also proves that the tables are what they should
- * be. A run borrows one of them from run_start() to the end of its scope.
+ * Statements are prepared once, at opening, which also proves that the tables are the expected
+ * ones. A run borrows a statement from run_start() to the end of its scope.
  */
 #ifndef STORE_CATALOG_INTERNAL_H
 #define STORE_CATALOG_INTERNAL_H
@@ -13,7 +13,7 @@
 
 #define CATALOG_APPLICATION_ID 1919972454 /* "rptf" */
 #define CATALOG_SCHEMA_VERSION 2
-#define VERIFIED_CORRUPT       -1 /* in place of the number of a boot */
+#define VERIFIED_CORRUPT       -1 /* instead of the number of a boot */
 
 enum query {
 	QUERY_COMMIT,
@@ -59,20 +59,20 @@ struct catalog {
 	sqlite3 *db;			    /* owned */
 	sqlite3_stmt *queries[QUERY_COUNT]; /* owned */
 	char *path;			    /* owned; for messages */
-	int last_rc;			    /* of the last failure */
+	int last_rc;			    /* SQLite's code of the last failure */
 	bool in_memory;
 	bool is_durable;  /* the present value of PRAGMA synchronous */
-	bool is_noted;	  /* this opening's life, mount and boot are in the catalog */
-	bool is_in_doubt; /* as catalog_is_in_doubt() */
-	bool has_written; /* as catalog_has_written() */
-	int n_changes;	  /* of the connection, when the present transaction began */
-	bool recording;	  /* … once the present transaction is committed */
+	bool is_noted;	  /* the catalog has this opening's life, mount and boot */
+	bool is_in_doubt; /* see catalog_is_in_doubt() */
+	bool has_written; /* see catalog_has_written() */
+	int n_changes;	  /* of the connection, when the transaction began */
+	bool recording;	  /* the transaction makes is_noted true */
 	uint32_t life;
 	uint64_t mount;
-	int64_t boot; /* a number for the present boot of the machine */
+	int64_t boot; /* number of the present boot */
 	char boot_id[40];
 	uint64_t next_id;
-	uint64_t reserved_id; /* next_id up to this one, exclusive, may be given */
+	uint64_t reserved_id; /* ids from next_id to this one, exclusive, may be given */
 };
 
 /* Sets err from the connection's last error. Returns -1. */
@@ -81,7 +81,7 @@ int catalog_fail(struct catalog *catalog, const char *action, struct err *err);
 int catalog_exec(struct catalog *catalog, const char *sql, struct err *err);
 
 extern const char catalog_schema[];
-/* From each older format to the next; one transaction each. */
+/* [i]: from format i to the next, in one transaction. */
 extern const char *const catalog_migration[CATALOG_SCHEMA_VERSION];
 extern const char *const catalog_sql[QUERY_COUNT];
 
@@ -98,7 +98,7 @@ void run_end(struct run *run);
 void run_int(struct run *run, int64_t value);
 void run_text(struct run *run, const char *text);
 void run_blob(struct run *run, const void *data, size_t len);
-/* 1: there is a row; 0: there are no more; -1. */
+/* Returns 1 for a row, 0 at the end, or -1. */
 int run_step(struct run *run, struct err *err);
 /* Steps to the end. */
 int run_all(struct run *run, struct err *err);

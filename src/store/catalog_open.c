@@ -1,17 +1,17 @@
 /*
- * Opening the catalog: is it one, is it whole, is it ours?
+ * Opening the catalog, and checking that it is one, is intact, and belongs to the mount.
  *
- * SQLite is given a path below /proc/self/fd, so that directory and catalog cannot come apart, and
- * a store whose directory has no name at all (a detached tmpfs) is opened in the same way. The
- * connection keeps the database locked from its first access to its end; the index of the log is
- * then in ordinary memory, and no file of the store is ever mapped.
+ * SQLite gets a path below /proc/self/fd. It then opens the catalog of this very directory, and can
+ * open a directory without a name (a detached tmpfs). The connection keeps the database locked from
+ * its first access to its end; the index of the log is then in ordinary memory, and no file of the
+ * store is mapped.
  *
- * Damage (SQLITE_NOTADB, SQLITE_CORRUPT, a failed check, tables that are not ours) is ERR_BAD_DATA;
- * everything else (no permission, disk full, I/O error) is not. A predecessor that was killed in
- * this very boot leaves no damage: who takes its mount over does not look at every page.
+ * Damage (SQLITE_NOTADB, SQLITE_CORRUPT, a failed check, other tables) is ERR_BAD_DATA; everything
+ * else (no permission, disk full, I/O error) is not. A process that was killed since the machine was
+ * booted leaves no damage, so taking over its mount does not check every page.
  *
- * The format stands in the first page of catalog.db itself from the moment that it is written, not
- * only in the log, so that a look at 100 bytes tells it at any time.
+ * The format is written to the first page of catalog.db at once, not only to the log, so that
+ * catalog_peek() can read it from the first 100 bytes at any time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +39,7 @@ static void read_boot_id(char ret[40])
 	ret[strcspn(ret, "\n")] = '\0';
 }
 
-/* One number or text, e.g. of a pragma; *ret is 0 or empty if there is no row. */
+/* Runs a statement with one result, a number or a text; 0 or empty if there is no row. */
 static int ask(struct catalog *catalog, const char *sql, int64_t *ret_number,
 	       char ret_text[TEXT_SIZE], struct err *err)
 {
@@ -85,8 +85,8 @@ static int make_format(struct catalog *catalog, const char *sql, struct err *err
 	return catalog_exec(catalog, "PRAGMA wal_checkpoint(TRUNCATE)", err);
 }
 
-/* An empty database becomes a catalog, one of an older format becomes one of this; of another one,
- * makes sure that it is a catalog. */
+/* Makes an empty database a catalog, converts one of an older format, and refuses any other
+ * database. */
 static int check_format(struct catalog *catalog, struct err *err)
 {
 	int64_t application, version, n_objects;
@@ -168,7 +168,7 @@ static int read_counters(struct catalog *catalog, struct err *err)
 	return 0;
 }
 
-/* A mount that came to nothing, on a full disk for example, may not have been noted. */
+/* The last mount may not have been recorded, on a full disk for example. */
 static int take_over(struct catalog *catalog, uint64_t mount, struct err *err)
 {
 	if (mount != catalog->mount && mount != catalog->mount - 1)
@@ -187,8 +187,8 @@ static int connect_to(struct catalog *catalog, int dir_fd, struct err *err)
 		return catalog_fail(catalog, "open", err);
 	sqlite3_extended_result_codes(catalog->db, 1);
 	sqlite3_busy_timeout(catalog->db, BUSY_TIMEOUT_MS);
-	/* Exclusive before anything touches the file, so that the log's index is not mapped. The
-	 * file is input like any other: no functions from its schema, no trust in its cells. */
+	/* The exclusive mode must come first, so that the log's index is not mapped. The file is
+	 * untrusted input: no functions from its schema, and its cells are checked. */
 	return catalog_exec(catalog,
 			    "PRAGMA locking_mode = EXCLUSIVE;"
 			    "PRAGMA journal_mode = WAL;"
@@ -222,7 +222,7 @@ static void disconnect(struct catalog *catalog)
 	sqlite3_close(steal_ptr(&catalog->db));
 }
 
-/* A catalog that is taken over is there. */
+/* A catalog that is taken over must exist. */
 static int make_file(struct catalog *catalog, const struct catalog_setup *setup, struct err *err)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (setup->mount ? 0 : O_CREAT);
@@ -248,7 +248,7 @@ int catalog_open(struct catalog **ret, const struct catalog_setup *setup, struct
 	if (make_file(catalog, setup, err) < 0 || open_database(catalog, setup, err) < 0) {
 		if (err->kind == ERR_INTERNAL && catalog_found_damage(catalog))
 			err->kind = ERR_BAD_DATA;
-		/* Closing must not mend what a person may want to look at. */
+		/* Closing must not change what somebody may want to inspect. */
 		if (catalog->db)
 			sqlite3_db_config(catalog->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		disconnect(catalog);
@@ -264,8 +264,8 @@ static uint32_t big_endian(const unsigned char *bytes)
 	       bytes[3];
 }
 
-/* Offsets: the SQLite database file format, section 1.3. What changes while the owner writes is not
- * looked at. */
+/* Offsets: the SQLite database file format, section 1.3. Reads only bytes that do not change while
+ * the owner writes. */
 int catalog_peek(int dir_fd, const char *dir, struct err *err)
 {
 	_cleanup_close_ int fd = openat(dir_fd, "catalog.db",
@@ -285,7 +285,7 @@ int catalog_peek(int dir_fd, const char *dir, struct err *err)
 		return err_set(err, ERR_BAD_DATA, "catalog %s: not a database", path);
 	uint32_t version = big_endian(header + 60), application = big_endian(header + 68);
 	if (application == 0 && version == 0)
-		return 0; /* it is being made */
+		return 0; /* it is just being made */
 	if (application != CATALOG_APPLICATION_ID)
 		return err_set(err, ERR_BAD_DATA, "catalog %s: the database of some other program",
 			       path);
@@ -300,12 +300,12 @@ void catalog_close(struct catalog *catalog)
 
 	if (!catalog)
 		return;
-	/* Ids that were reserved and not given are given back. */
+	/* Returns ids that were reserved and not given. */
 	if (catalog->queries[QUERY_RECORD] && catalog->next_id < catalog->reserved_id) {
 		catalog->reserved_id = catalog->next_id;
 		catalog->is_noted = false;
 		if (catalog_begin(catalog, false, &err) < 0 || catalog_commit(catalog, &err) < 0) {
-			/* Nothing depends on it: the next opening goes on behind the gap. */
+			/* Harmless: the next opening continues after the gap. */
 			catalog_rollback(catalog);
 		}
 	}

@@ -1,13 +1,13 @@
 /*
- * The catalog's tables, and every statement that is run on them.
+ * The catalog's tables, and every statement on them.
  *
- * A snapshot's row carries all that there is to know about it, its token too, so that whatever
- * becomes current again brings everything along. Times are wall clock.
+ * A snapshot's row has everything about it, also the token, so that nothing else changes when an
+ * older snapshot becomes current again. Times are wall clock.
  */
 #include "store/catalog_columns.h"
 #include "store/catalog_internal.h"
 
-/* Where the counter of mounts begins: no two catalogs count the same mounts. */
+/* Where the counter of mounts begins. Random, so that two catalogs do not share a number. */
 #define FIRST_MOUNT "abs(random() / 4) + 1"
 
 #define STRING_(text) #text
@@ -24,11 +24,11 @@ const char catalog_schema[] =
 	"	mount INTEGER NOT NULL"
 	") STRICT;"
 	"CREATE TABLE term ("
-	"	term INTEGER PRIMARY KEY," /* its slot, if there is one of that number */
+	"	term INTEGER PRIMARY KEY," /* also its slot, if below STORE_SLOTS */
 	"	name TEXT NOT NULL UNIQUE CHECK (name <> ''),"
 	"	current INTEGER," /* snapshot.id */
 	"	history INTEGER NOT NULL DEFAULT 3,"
-	"	published_at_ms INTEGER NOT NULL DEFAULT 0," /* of the last one */
+	"	published_at_ms INTEGER NOT NULL DEFAULT 0," /* of the last snapshot */
 	"	missed_since_ms INTEGER," /* not configured since; NULL: configured */
 	"	missed_in INTEGER,"	  /* store.mount at that time */
 	"	confirmed_at_ms INTEGER NOT NULL DEFAULT 0"
@@ -69,7 +69,7 @@ const char catalog_schema[] =
 									"COMMIT";
 
 const char *const catalog_migration[CATALOG_SCHEMA_VERSION] = {
-	/* Before mounts were counted, nothing was held by the next life. */
+	/* Before mounts were counted, nothing was held after a restart. */
 	[1] = "BEGIN;"
 	      "ALTER TABLE store ADD COLUMN mount INTEGER NOT NULL DEFAULT 0;"
 	      "ALTER TABLE term ADD COLUMN confirmed_at_ms INTEGER NOT NULL DEFAULT 0;"

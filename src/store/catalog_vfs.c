@@ -1,6 +1,6 @@
 /*
- * The methods of each file that is opened are replaced by a copy in which some are ours. SQLite has
- * few sets of them (with locks, without), and they are static, so that one copy of each will do.
+ * The methods of each opened file are replaced by a copy in which some are ours. SQLite has few
+ * sets of methods (with and without locks), and they are static, so one copy of each is enough.
  */
 #include "store/catalog_vfs.h"
 
@@ -66,7 +66,7 @@ static int lock_file(sqlite3_file *file, int level)
 	return note(original(file)->xLock(file, level));
 }
 
-/* Our copy of a set of methods; the set itself should there ever be more of them than places. */
+/* Returns our copy of a set of methods, or the set itself if `known` is full. */
 static const sqlite3_io_methods *replace(const sqlite3_io_methods *methods)
 {
 	const sqlite3_io_methods *found = methods;

@@ -1,5 +1,5 @@
 /*
- * What the store remembers of terms, sources and directories: each question is one job.
+ * What the store records about terms, sources and directories. Each function is one job.
  */
 #include "base/log.h"
 #include "store/store_internal.h"
@@ -29,7 +29,7 @@ static int run_directory(struct store *store, struct job *job, struct err *err)
 	struct directory_job *directory = container_of(job, struct directory_job, job);
 	uint64_t found;
 
-	/* Somebody else may have asked for the same directory. */
+	/* Another thread may have added the directory meanwhile. */
 	if (catalog_find_directory(store->catalog, directory->path, &found, err) < 0)
 		return -1;
 	if (!found)
@@ -45,8 +45,8 @@ int store_directory_id(struct store *store, const char *path, uint64_t *ret, str
 		.job = { .kind = JOB_READS, .run = run_find_directory },
 		.path = path,
 	};
-	/* A power cut may undo it: the kernel that was told the id is gone then, and the id itself
-	 * was reserved durably, so that nobody gets it again. */
+	/* A power cut may undo it. The kernel that knew the id is gone then, and the id was reserved
+	 * durably, so that it is not given again. */
 	struct directory_job add = {
 		.job = { .kind = JOB_WRITES, .prepare = prepare_directory, .run = run_directory },
 		.path = path,

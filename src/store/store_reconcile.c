@@ -226,7 +226,7 @@ static int run_list(struct store *store, struct job *job, struct err *err)
 	return catalog_list(store->catalog, add_row, list->work, err);
 }
 
-int store_tidy_up(struct store *store, struct err *err)
+int store_remove_orphans(struct store *store, struct err *err)
 {
 	_cleanup_(reconciliation_release) struct reconciliation work = {
 		.store = store, .end_id = store->first_id

@@ -1,9 +1,9 @@
 /*
- * Are the bytes what was committed?
+ * Verifying that the bytes are what was committed.
  *
- * A file that cannot be found or read to its end is as corrupt as one with other bytes: fetching
- * again heals all of them. One that the disk does not give is so when it has not for ten seconds.
- * What is the process's own trouble (no descriptor, no memory) proves nothing about the bytes.
+ * A file that is missing or too short is as corrupt as one with other bytes: fetching again repairs
+ * each of them. A file that cannot be read with EIO is corrupt once that has lasted for ten seconds.
+ * Lack of descriptors or memory says nothing about the bytes.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,8 +27,8 @@ static int corrupt(struct store *store, struct snapshot *snapshot, const char *h
 		       store_path(snapshot->id, path), how);
 }
 
-/* A disk may be well again in a moment, and what was given up cannot be had while its source is
- * down; but one that goes on failing will not give the bytes back. */
+/* The disk may recover soon, and a dropped snapshot cannot be fetched again while its source is
+ * down. If the disk goes on failing, the bytes are lost. */
 static int unreadable(struct store *store, struct snapshot *snapshot, struct err *err)
 {
 	int number = errno;
@@ -98,7 +98,7 @@ static void note_verified(struct store *store, struct snapshot *snapshot)
 	};
 
 	atomic_store(&snapshot->integrity, SNAPSHOT_VERIFIED);
-	/* The bytes are good all the same: it only means that they are read again after a start. */
+	/* The bytes are good; they are only verified again after a restart. */
 	if (store_run(store, &verified.job, &err) < 0)
 		log_event(LOG_LEVEL_WARNING, "verified_not_noted",
 			  LOG_INT("snapshot", (int64_t)snapshot->id), LOG_STR("error", err.msg));
@@ -113,7 +113,7 @@ int store_verify(struct store *store, struct snapshot *snapshot, struct cancel *
 	case SNAPSHOT_VERIFIED:
 		return 0;
 	case SNAPSHOT_CORRUPT:
-		return corrupt(store, snapshot, "it was found to be so before", err);
+		return corrupt(store, snapshot, "it was found corrupt before", err);
 	case SNAPSHOT_UNVERIFIED:
 		break;
 	}
@@ -129,7 +129,7 @@ int store_verify(struct store *store, struct snapshot *snapshot, struct cancel *
 	if (digest_file(store, snapshot, fd, cancel, sha256, err) < 0)
 		return -1;
 	if (memcmp(sha256, snapshot->sha256, DIGEST_SIZE) != 0)
-		return corrupt(store, snapshot, "its SHA-256 is another", err);
+		return corrupt(store, snapshot, "its SHA-256 differs", err);
 	atomic_store(&snapshot->unreadable_since_ms, 0);
 	note_verified(store, snapshot);
 	return 0;

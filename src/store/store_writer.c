@@ -1,9 +1,9 @@
 /*
- * Writing one snapshot's bytes, before they have a name.
+ * Writing a snapshot's bytes to a file without a name.
  *
- * The file is unnamed (O_TMPFILE), so that a crash leaves nothing behind; where the file system has
- * no such thing it is snapshots/new-LIFE-N, which a later opening removes. Write-back is started
- * while the body still arrives, so that the fsync at the end has little left to wait for.
+ * The file is unnamed (O_TMPFILE), so that a crash leaves nothing behind. On a file system without
+ * O_TMPFILE it is snapshots/new-LIFE-N, which a later opening deletes. Write-back starts while the
+ * body still arrives, so that the final fsync is short.
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ struct store_writer {
 	int fd;			    /* owned */
 	char name[STORE_PATH_SIZE]; /* below snapshots/; empty: the file has no name */
 	uint64_t size_bytes;
-	uint64_t write_back_bytes; /* so many are on their way to the disk */
+	uint64_t write_back_bytes; /* write-back was started up to here */
 	bool is_finished;
 	uint8_t sha256[DIGEST_SIZE];
 };
@@ -32,7 +32,7 @@ static int open_unnamed(struct store *store)
 {
 	int fd = openat(store->snapshots_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0400);
 
-	/* EISDIR and ENOENT: a file system that has never heard of the flag. */
+	/* EISDIR and ENOENT: the kernel or the file system does not know the flag. */
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT))
 		atomic_store(&store->no_tmpfile, true);
 	return fd;
@@ -88,7 +88,7 @@ static void start_write_back(struct store_writer *writer)
 
 	if (n < WRITE_BACK_BYTES || writer->store->in_memory)
 		return;
-	/* Only a hint: what goes wrong is said by the fsync. */
+	/* Only a hint; fsync reports errors. */
 	sync_file_range(writer->fd, (off64_t)writer->write_back_bytes, (off64_t)n,
 			SYNC_FILE_RANGE_WRITE);
 	writer->write_back_bytes = writer->size_bytes;

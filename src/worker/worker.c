@@ -228,7 +228,7 @@ static void tidy_up(struct worker *worker)
 {
 	struct err err = ERR_INIT;
 
-	if (store_tidy_up(worker->store, &err) < 0)
+	if (store_remove_orphans(worker->store, &err) < 0)
 		log_event(LOG_LEVEL_WARNING, "tidy_up_failed",
 			  LOG_STR("store", worker->config->store), LOG_STR("error", err.msg));
 }

@@ -319,7 +319,7 @@ static int run_republish(struct scene *scene, struct err *err)
 
 static int run_tidy_up(struct scene *scene, struct err *err)
 {
-	return store_tidy_up(scene->store, err);
+	return store_remove_orphans(scene->store, err);
 }
 
 static int run_release(struct scene *scene, struct err *err)

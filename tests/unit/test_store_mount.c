@@ -249,7 +249,7 @@ static void test_tidy_up(void)
 	write_file(file_path(dir, id + 1), "between link and row");
 	snprintf(own, sizeof(own), "%s/snapshots/new-%u-0", dir, store_life(store));
 	write_file(own, "half a body");
-	ok(store_tidy_up(store, &err) == 0, "it is tidied up later");
+	ok(store_remove_orphans(store, &err) == 0, "it is tidied up later");
 	ok(!file_exists(dir, said->ids[1]), "the unknown file is gone");
 	is_int(count_files(dir), 4, "the half body too, and nothing else");
 	ok(file_exists(dir, said->ids[0]) && file_exists(dir, id), "what the catalog knows stays");
