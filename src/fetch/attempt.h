@@ -1,65 +1,63 @@
 /*
- * attempt: asks one source within an update, and does with its answer what may be done.
+ * attempt: asks one source, and decides what its answer is good for.
  *
- * Private to update.c. The life of an answer:
- *
- *	unchanged ── the remembered token stands for ─┬─ current bytes ──────────► STEP_UNCHANGED
- *	                                              ├─ a refused body ─────────► STEP_END
- *	                                              └─ an older body ──────────► as "older" below
- *	body ─┬─ bad ── remembered as refused ───────────────────────────────────► STEP_END
- *	      ├─ same digest as the current one ─────────────────────────────────► STEP_UNCHANGED
- *	      ├─ older (forward-only rule) ── remembered ─┬─ the authority's ────► STEP_END
- *	      │                                           └─ a fallback's ───────► STEP_NEXT
- *	      └─ store_commit() ── publish ──────────────────────────────────────► STEP_UPDATED
- *	failure ──────────────────────────────────────────────────────────────────► STEP_NEXT
+ *	unchanged ── the remembered token stands for ─┬─ current bytes ────► ATTEMPT_UNCHANGED
+ *	                                              ├─ a refused body ───► ATTEMPT_END
+ *	                                              └─ an older body ────► as "older" below
+ *	body ─┬─ bad ── remembered as refused ─────────────────────────────► ATTEMPT_END
+ *	      ├─ same digest as the current one ───────────────────────────► ATTEMPT_UNCHANGED
+ *	      ├─ older (forward-only rule) ── remembered ─┬─ authority's ──► ATTEMPT_END
+ *	      │                                           └─ fallback's ───► ATTEMPT_NEXT
+ *	      └─ store_commit() ───────────────────────────────────────────► ATTEMPT_COMMITTED
+ *	failure ───────────────────────────────────────────────────────────► ATTEMPT_NEXT
  */
 #ifndef FETCH_ATTEMPT_H
 #define FETCH_ATTEMPT_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fetch/source_failures.h"
-#include "fetch/forward_only.h"
-#include "fetch/source_memory.h"
-#include "fetch/update.h"
+#include "base/err.h"
+#include "fetch/fetch_env.h"
+#include "fetch/fetcher.h"
+#include "fetch/term_memory.h"
 
-struct update_state {
-	const struct term_config *config; /* borrowed */
-	uint64_t snapshot_id; /* what MEMORY_CURRENT and MEMORY_OLDER are about; 0: nothing */
-	int64_t order_key;    /* the latest that is known of those bytes */
-	struct forward_confirm *confirm; /* owned; NULL: nothing is to be confirmed */
-	int64_t confirmed_noted_ms; /* when the store was told last; clock_boot_ms(); 0: not yet */
-	uint32_t answering;	    /* the source that answered last */
-	bool is_stranger;
-	bool has_run;
-	struct source_memory memories[]; /* config->n_sources of them */
+enum attempt_result {
+	ATTEMPT_COMMITTED, /* a new snapshot is in the store, and has to be published */
+	ATTEMPT_UNCHANGED,
+	ATTEMPT_NEXT, /* err says why; the next source may be asked */
+	ATTEMPT_END,  /* err says why; no other source is asked */
+	ATTEMPT_CANCELED,
 };
 
-/* Forgets what was relative to a snapshot that is no longer the current one. */
-void update_state_void(struct update_state *state);
+/* When the next update may be, as the answers say; FETCHED_UNKNOWN: they do not. */
+struct update_advice {
+	int64_t fresh_for_ms;	/* from the source */
+	int64_t retry_after_ms; /* from the first source */
+	int64_t confirm_in_ms;	/* backwards = confirm needs another answer */
+};
 
 struct attempt {
-	struct update_state *state;
-	struct term *term;
-	const struct update_env *env;
-	struct snapshot *current; /* borrowed; what is published, or hidden; NULL: nothing */
-	int64_t began_ms;	  /* clock_boot_ms() */
-	size_t source;		  /* the one that is asked; in the end the one that answered */
+	/* What is asked; all borrowed. */
+	const struct fetch_env *env;
+	struct term_memory *memory;
+	const struct snapshot *current; /* what is published, or hidden; NULL: nothing */
+	size_t source;
 
-	/* Results. */
-	struct update_advice advice;
-	char version[VERSION_SIZE]; /* for people: what the source calls its bytes */
-	uint64_t bytes;		    /* of the published snapshot; 0 if none was */
-	struct source_failures failures;
+	/* The place at the source's origin: the first source's is the caller's to take. Given back
+	 * when the source has answered. */
+	struct origin_place place;
+
+	/* The answer. */
+	struct update_advice *advice; /* borrowed; changed where the answer says something */
+	char version[VERSION_SIZE];   /* for people: what the source calls its bytes */
+	struct snapshot *committed;   /* owned by the caller; with ATTEMPT_COMMITTED */
+	struct err err;
 };
 
-enum step { STEP_UPDATED, STEP_UNCHANGED, STEP_NEXT, STEP_END, STEP_CANCELED };
+enum attempt_result attempt_run(struct attempt *a);
 
-/* Asks a->source. */
-enum step attempt_source(struct attempt *a);
-
-const char *attempt_source_name(const struct attempt *a, size_t source);
+/* As people write it. */
+const char *attempt_source_name(const struct term_config *config, size_t source);
 
 #endif

@@ -67,11 +67,15 @@ static void report(struct term *term)
 
 static void expire(struct expiry *expiry, struct term *term)
 {
-	/* First, so that an update sees it that begins to publish once this is decided. */
+	struct err err = ERR_INIT;
+
+	/* First, so that an update that publishes after the decision waits for it. */
 	set_hiding(expiry, term);
 	bool has_expired = term_expire(term);
-	if (has_expired && term->config->on_expire == ON_EXPIRE_HIDE)
-		expiry->setup.publish(expiry->setup.publish_arg, term, NULL);
+	if (has_expired && term->config->on_expire == ON_EXPIRE_HIDE &&
+	    expiry->setup.publish(expiry->setup.publish_arg, term, NULL, &err) < 0)
+		log_event(LOG_LEVEL_WARNING, "not_hidden", LOG_STR("term", term->config->name),
+			  LOG_STR("kind", err_kind_name(err.kind)), LOG_STR("error", err.msg));
 	set_hiding(expiry, NULL);
 	if (has_expired)
 		report(term);

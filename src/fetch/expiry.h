@@ -22,8 +22,8 @@ struct expiry_setup {
 	struct term *terms; /* borrowed */
 	size_t n_terms;
 	struct cancel *cancel; /* borrowed */
-	/* As update_env.publish. */
-	void (*publish)(void *arg, struct term *term, struct snapshot *snapshot);
+	/* As fetch_env.publish. */
+	int (*publish)(void *arg, struct term *term, struct snapshot *snapshot, struct err *err);
 	void *publish_arg;
 };
 

@@ -14,49 +14,61 @@ struct origin {
 	UT_hash_handle hh;
 };
 
-struct origins {
-	unsigned places;      /* of each */
-	struct origin *table; /* owned, with its elements */
+struct origin_places {
+	unsigned per_origin;
+	void (*inherited)(void *arg, struct origin_waiter *waiter);
+	void *arg;
+	struct origin *by_name; /* owned, with its elements */
 	pthread_mutex_t lock;
 };
 
-int origins_new(struct origins **ret, unsigned places, struct err *err)
+int origin_places_new(struct origin_places **ret, unsigned places_per_origin,
+		      void (*inherited)(void *arg, struct origin_waiter *waiter), void *arg,
+		      struct err *err)
 {
-	struct origins *origins = calloc(1, sizeof(*origins));
+	struct origin_places *places = calloc(1, sizeof(*places));
 
-	if (!origins)
+	if (!places)
 		return err_set(err, ERR_INTERNAL, "origins: out of memory");
-	origins->places = places;
-	pthread_mutex_init(&origins->lock, NULL);
-	*ret = origins;
+	places->per_origin = places_per_origin;
+	places->inherited = inherited;
+	places->arg = arg;
+	pthread_mutex_init(&places->lock, NULL);
+	*ret = places;
 	return 0;
 }
 
-void origins_free(struct origins *origins)
+void origin_places_free(struct origin_places *places)
 {
 	struct origin *origin, *next;
 
-	if (!origins)
+	if (!places)
 		return;
-	HASH_ITER(hh, origins->table, origin, next) {
-		HASH_DEL(origins->table, origin);
+	HASH_ITER(hh, places->by_name, origin, next) {
+		HASH_DEL(places->by_name, origin);
 		free(origin);
 	}
-	pthread_mutex_destroy(&origins->lock);
-	free(origins);
+	pthread_mutex_destroy(&places->lock);
+	free(places);
 }
 
-struct origin *origins_find(struct origins *origins, const char *name)
+unsigned origin_places_per_origin(const struct origin_places *places)
+{
+	return places->per_origin;
+}
+
+static struct origin *find(struct origin_places *places, const char *name)
 {
 	struct origin *origin = NULL;
 
-	HASH_FIND_STR(origins->table, name, origin);
+	HASH_FIND_STR(places->by_name, name, origin);
 	return origin;
 }
 
-int origins_add(struct origins *origins, const char *name, struct origin **ret, struct err *err)
+int origin_places_add(struct origin_places *places, const char *name, struct origin **ret,
+		      struct err *err)
 {
-	struct origin *origin = origins_find(origins, name);
+	struct origin *origin = find(places, name);
 
 	if (!origin) {
 		origin = calloc(1, sizeof(*origin));
@@ -64,7 +76,7 @@ int origins_add(struct origins *origins, const char *name, struct origin **ret, 
 			return err_set(err, ERR_INTERNAL, "origin %s: out of memory", name);
 		origin->name = name;
 		origin->last = &origin->first;
-		HASH_ADD_KEYPTR(hh, origins->table, origin->name, strlen(name), origin);
+		HASH_ADD_KEYPTR(hh, places->by_name, origin->name, strlen(name), origin);
 		if (!hash_has(origin, hh)) {
 			free(origin);
 			return err_set(err, ERR_INTERNAL, "origin %s: out of memory", name);
@@ -74,35 +86,60 @@ int origins_add(struct origins *origins, const char *name, struct origin **ret, 
 	return 0;
 }
 
-bool origin_enter(struct origins *origins, struct origin *origin)
+/* With the lock held. */
+static bool take(struct origin_places *places, struct origin *origin)
 {
-	pthread_mutex_lock(&origins->lock);
-	bool has_place = origin->n_taken < origins->places;
+	bool has_place = origin->n_taken < places->per_origin;
+
 	if (has_place)
 		origin->n_taken++;
-	pthread_mutex_unlock(&origins->lock);
 	return has_place;
 }
 
-bool origin_enter_or_wait(struct origins *origins, struct origin *origin,
-			  struct origin_waiter *waiter)
+bool origin_place_take(struct origin_places *places, const char *name, struct origin_place *ret)
 {
-	pthread_mutex_lock(&origins->lock);
-	bool has_place = origin->n_taken < origins->places;
-	if (has_place) {
-		origin->n_taken++;
-	} else {
+	struct origin *origin = name ? find(places, name) : NULL;
+
+	if (origin) {
+		pthread_mutex_lock(&places->lock);
+		bool has_place = take(places, origin);
+		pthread_mutex_unlock(&places->lock);
+		if (!has_place)
+			return false;
+	}
+	*ret = origin_place_of(places, origin);
+	return true;
+}
+
+bool origin_place_take_or_wait(struct origin_places *places, struct origin *origin,
+			       struct origin_waiter *waiter)
+{
+	if (!origin)
+		return true;
+	pthread_mutex_lock(&places->lock);
+	bool has_place = take(places, origin);
+	if (!has_place) {
 		waiter->next = NULL;
 		*origin->last = waiter;
 		origin->last = &waiter->next;
 	}
-	pthread_mutex_unlock(&origins->lock);
+	pthread_mutex_unlock(&places->lock);
 	return has_place;
 }
 
-struct origin_waiter *origin_leave(struct origins *origins, struct origin *origin)
+struct origin_place origin_place_of(struct origin_places *places, struct origin *origin)
 {
-	pthread_mutex_lock(&origins->lock);
+	return (struct origin_place){ places, origin };
+}
+
+void origin_place_leave(struct origin_place *place)
+{
+	struct origin_places *places = place->places;
+	struct origin *origin = steal_ptr(&place->origin);
+
+	if (!origin)
+		return;
+	pthread_mutex_lock(&places->lock);
 	struct origin_waiter *next = origin->first;
 	if (next) {
 		origin->first = next->next;
@@ -111,6 +148,7 @@ struct origin_waiter *origin_leave(struct origins *origins, struct origin *origi
 	} else {
 		origin->n_taken--;
 	}
-	pthread_mutex_unlock(&origins->lock);
-	return next;
+	pthread_mutex_unlock(&places->lock);
+	if (next)
+		places->inherited(places->arg, next);
 }

@@ -1,8 +1,9 @@
 /*
- * origin_places: how many updates may wait for one origin, and who is next.
+ * origin_places: how many updates may wait for one origin at a time.
  *
- * An origin has a fixed number of places. Who finds none either goes without, or stands in a queue
- * until a place is handed over. The table of names is immutable once it is filled.
+ * An origin has a fixed number of places. An update that finds none free either goes without, or
+ * queues until it inherits one. A place is a handle: whoever holds it gives it back. The table of
+ * origins does not change once it is filled. From any thread.
  */
 #ifndef FETCH_ORIGIN_PLACES_H
 #define FETCH_ORIGIN_PLACES_H
@@ -11,28 +12,41 @@
 
 #include "base/err.h"
 
-struct origins;
+struct origin_places;
 struct origin;
 
-/* Part of whatever stands in a queue; the caller's again once origin_leave() gave it back. */
+struct origin_place {
+	struct origin_places *places; /* borrowed */
+	struct origin *origin;	      /* NULL: no place is held, or none is needed */
+};
+
+/* What an update embeds to queue. */
 struct origin_waiter {
 	struct origin_waiter *next;
 };
 
-int origins_new(struct origins **ret, unsigned places, struct err *err);
-void origins_free(struct origins *origins);
+/* inherited() is called, by the thread that gives a place back, for the waiter that holds it now. */
+int origin_places_new(struct origin_places **ret, unsigned places_per_origin,
+		      void (*inherited)(void *arg, struct origin_waiter *waiter), void *arg,
+		      struct err *err);
+void origin_places_free(struct origin_places *places);
+unsigned origin_places_per_origin(const struct origin_places *places);
 
-/* Finds or adds; name is borrowed. While the table is filled only. */
-int origins_add(struct origins *origins, const char *name, struct origin **ret, struct err *err);
-/* NULL if there is none of that name. */
-struct origin *origins_find(struct origins *origins, const char *name);
+/* Finds or adds an origin; the name is borrowed. Only while the table is filled. */
+int origin_places_add(struct origin_places *places, const char *name, struct origin **ret,
+		      struct err *err);
 
-/* Takes a place if there is one. */
-bool origin_enter(struct origins *origins, struct origin *origin);
-/* Takes a place (true), or stands in the queue. */
-bool origin_enter_or_wait(struct origins *origins, struct origin *origin,
-			  struct origin_waiter *waiter);
-/* Gives a place back. Returns who stood first in the queue and has it now, or NULL. */
-struct origin_waiter *origin_leave(struct origins *origins, struct origin *origin);
+/* Takes a place at the origin of that name; false if there is none free. A name that is NULL, or
+ * not in the table, needs none. */
+bool origin_place_take(struct origin_places *places, const char *name, struct origin_place *ret);
+
+/* Takes a place at the origin (NULL: needs none), or queues and returns false. The place is
+ * origin_place_of(), when this returns true or once inherited() was called. */
+bool origin_place_take_or_wait(struct origin_places *places, struct origin *origin,
+			       struct origin_waiter *waiter);
+struct origin_place origin_place_of(struct origin_places *places, struct origin *origin);
+
+/* Gives it back, once. */
+void origin_place_leave(struct origin_place *place);
 
 #endif

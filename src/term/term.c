@@ -1,12 +1,32 @@
 #include "term/term.h"
 
-#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/util.h"
 
-/* NULL stays NULL, and becomes of a text if memory is short. */
+#define LOCKS 64
+
+static pthread_mutex_t locks[LOCKS] = { [0 ... LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER };
+
+static pthread_mutex_t *lock_of(const struct term *term)
+{
+	return &locks[(uintptr_t)term / sizeof(*term) % LOCKS];
+}
+
+static void lock(const struct term *term)
+{
+	pthread_mutex_lock(lock_of(term));
+}
+
+static void unlock(const struct term *term)
+{
+	pthread_mutex_unlock(lock_of(term));
+}
+
+/* Returns NULL for NULL, or if out of memory. */
 static char *copy_text(const char *text)
 {
 	return text ? strdup(text) : NULL;
@@ -17,7 +37,7 @@ static bool is_same_text(const char *a, const char *b)
 	return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* When that was, as far as the wall clock tells: it was never later than now. */
+/* A time of the wall clock as one of the boot clock; a time in the future becomes now. */
 static int64_t boot_time_of(int64_t wall_ms)
 {
 	int64_t age_ms = clock_wall_ms() - wall_ms;
@@ -25,35 +45,55 @@ static int64_t boot_time_of(int64_t wall_ms)
 	return clock_boot_ms() - (age_ms > 0 ? age_ms : 0);
 }
 
-/* A time that is unset stays so. */
 static int64_t shown_time(int64_t boot_ms)
 {
 	return boot_ms == TERM_NO_TIME ? TERM_NO_TIME : clock_wall_at(boot_ms);
 }
 
+/* With the lock held. What the snapshot calls itself need not be kept twice. */
+static const char *shown_version(const struct term *term)
+{
+	const struct snapshot *snapshot = term->current ? term->current : term->hidden;
+
+	if (term->source_version)
+		return term->source_version;
+	return snapshot ? snapshot->version : NULL;
+}
+
+/* With the lock held: returns what to free. */
+static char *set_version(struct term *term, const char *version)
+{
+	char *old = NULL;
+
+	/* Most updates find what the one before found. */
+	if (!is_same_text(shown_version(term), version)) {
+		old = term->source_version;
+		term->source_version = NULL;
+		if (!is_same_text(shown_version(term), version))
+			term->source_version = copy_text(version);
+	}
+	return old;
+}
+
 int term_init(struct term *term, const struct term_config *config, struct snapshot *current,
 	      const char *source_version, struct err *err)
 {
-	_cleanup_(snapshot_unref_cleanup) struct snapshot *taken = current;
-	_cleanup_free_ char *version = copy_text(source_version);
-
-	if (source_version && !version)
-		return err_set(err, ERR_INTERNAL, "term \"%s\": out of memory", config->name);
-	errno = pthread_mutex_init(&term->lock, NULL);
-	if (errno)
-		return err_errno(err, "term \"%s\": mutex", config->name);
-	term->config = config;
-	term->status = (struct term_status){
+	*term = (struct term){
+		.config = config,
 		.state = current ? TERM_STALE : TERM_ABSENT,
-		.source_version = steal_ptr(&version),
+		.current = current,
 		.checked_at_ms = TERM_NO_TIME,
 		.next_check_at_ms = TERM_NO_TIME,
-		.confirmed_at_ms = TERM_NO_TIME,
+		.confirmed_at_ms = current ? boot_time_of(current->fetched_at_ms) : TERM_NO_TIME,
 	};
-	term->hidden = NULL;
-	term->current = steal_ptr(&taken);
-	if (term->current)
-		term->status.confirmed_at_ms = boot_time_of(term->current->fetched_at_ms);
+	if (source_version && !is_same_text(shown_version(term), source_version)) {
+		term->source_version = strdup(source_version);
+		if (!term->source_version) {
+			snapshot_unref(steal_ptr(&term->current));
+			return err_set(err, ERR_INTERNAL, "term \"%s\": out of memory",
+				       config->name);
+		}
+	}
 	return 0;
 }
 
@@ -61,8 +101,8 @@ void term_release(struct term *term)
 {
 	snapshot_unref(steal_ptr(&term->current));
 	snapshot_unref(steal_ptr(&term->hidden));
-	term_status_release(&term->status);
-	pthread_mutex_destroy(&term->lock);
+	free(steal_ptr(&term->source_version));
+	free(steal_ptr(&term->last_error));
 }
 
 void term_set_confirmed(struct term *term, int64_t wall_ms)
@@ -70,7 +110,7 @@ void term_set_confirmed(struct term *term, int64_t wall_ms)
 	if (!term->current)
 		return;
 	if (wall_ms > term->current->fetched_at_ms)
-		term->status.confirmed_at_ms = boot_time_of(wall_ms);
+		term->confirmed_at_ms = boot_time_of(wall_ms);
 	if (term_expire(term) && term->hidden)
 		snapshot_unref(steal_ptr(&term->current));
 }
@@ -82,9 +122,9 @@ const char *term_alias(const struct term *term)
 
 struct snapshot *term_current(struct term *term)
 {
-	pthread_mutex_lock(&term->lock);
+	lock(term);
 	struct snapshot *current = term->current ? snapshot_ref(term->current) : NULL;
-	pthread_mutex_unlock(&term->lock);
+	unlock(term);
 	return current;
 }
 
@@ -92,10 +132,10 @@ struct snapshot *term_hidden(struct term *term)
 {
 	struct snapshot *hidden = NULL;
 
-	pthread_mutex_lock(&term->lock);
+	lock(term);
 	if (term->hidden && atomic_load(&term->hidden->integrity) != SNAPSHOT_CORRUPT)
 		hidden = snapshot_ref(term->hidden);
-	pthread_mutex_unlock(&term->lock);
+	unlock(term);
 	return hidden;
 }
 
@@ -106,34 +146,45 @@ struct snapshot *term_latest(struct term *term)
 	return current ? current : term_hidden(term);
 }
 
-/* With the lock held, when nothing is published. */
+/* With the lock held, if nothing is published. */
 static enum term_state state_without(const struct term *term)
 {
 	return term->hidden ? TERM_EXPIRED : TERM_ABSENT;
 }
 
-/* With the lock held: the last attempt has not failed. Returns what to free. */
-static char *forget_failure(struct term_status *status)
+/* With the lock held: the last update has not failed. Returns what to free. */
+static char *forget_failure(struct term *term)
 {
-	status->error_kind = ERR_NONE;
-	status->failures = 0;
-	return steal_ptr(&status->last_error);
+	term->error_kind = ERR_NONE;
+	term->failures = 0;
+	return steal_ptr(&term->last_error);
+}
+
+/* With the lock held, before the last snapshot goes: its version stays known. */
+static void keep_version(struct term *term)
+{
+	const char *version = shown_version(term);
+
+	if (!term->source_version)
+		term->source_version = copy_text(version);
 }
 
 struct snapshot *term_swap(struct term *term, struct snapshot *next)
 {
 	_cleanup_free_ char *error = NULL;
 
-	pthread_mutex_lock(&term->lock);
+	lock(term);
 	struct snapshot *previous = term->current;
+	if (!next && (!previous || !term->hidden))
+		keep_version(term);
 	struct snapshot *hidden = next || !previous ? steal_ptr(&term->hidden) : NULL;
 	term->current = next;
-	/* What is published was just fetched: whoever sees it at once must not be told "stale", or
-	 * of an error, because the update that published it has still to report its success. */
+	/* A reader who sees the new snapshot must not see "stale" or an error, although the update
+	 * that has published it has not ended. */
 	if (next)
-		error = forget_failure(&term->status);
-	term->status.state = next ? TERM_FRESH : state_without(term);
-	pthread_mutex_unlock(&term->lock);
+		error = forget_failure(term);
+	term->state = next ? TERM_FRESH : state_without(term);
+	unlock(term);
 	if (!previous)
 		return hidden;
 	snapshot_unref(hidden);
@@ -142,11 +193,21 @@ struct snapshot *term_swap(struct term *term, struct snapshot *next)
 
 void term_status(struct term *term, struct term_status *ret)
 {
-	pthread_mutex_lock(&term->lock);
-	*ret = term->status;
-	ret->source_version = copy_text(term->status.source_version);
-	ret->last_error = copy_text(term->status.last_error);
-	pthread_mutex_unlock(&term->lock);
+	lock(term);
+	*ret = (struct term_status){
+		.state = (enum term_state)term->state,
+		.source_version = copy_text(shown_version(term)),
+		.last_error = copy_text(term->last_error),
+		.error_kind = (enum err_kind)term->error_kind,
+		.failures = term->failures,
+		.checked_at_ms = term->checked_at_ms,
+		.next_check_at_ms = term->next_check_at_ms,
+		.confirmed_at_ms = term->confirmed_at_ms,
+		.updated_total = term->updated_total,
+		.unchanged_total = term->unchanged_total,
+		.failed_total = term->failed_total,
+	};
+	unlock(term);
 	ret->checked_at_ms = shown_time(ret->checked_at_ms);
 	ret->next_check_at_ms = shown_time(ret->next_check_at_ms);
 	ret->confirmed_at_ms = shown_time(ret->confirmed_at_ms);
@@ -154,9 +215,9 @@ void term_status(struct term *term, struct term_status *ret)
 
 enum term_state term_state_now(struct term *term)
 {
-	pthread_mutex_lock(&term->lock);
-	enum term_state state = term->status.state;
-	pthread_mutex_unlock(&term->lock);
+	lock(term);
+	enum term_state state = (enum term_state)term->state;
+	unlock(term);
 	return state;
 }
 
@@ -166,28 +227,24 @@ void term_status_release(struct term_status *status)
 	free(steal_ptr(&status->last_error));
 }
 
-void term_succeeded(struct term *term, const char *source_version, bool updated)
+void term_succeeded(struct term *term, const char *source_version, bool is_updated,
+		    int64_t next_check_at_ms)
 {
 	int64_t now_ms = clock_boot_ms();
 	_cleanup_free_ char *error = NULL;
 	_cleanup_free_ char *version = NULL;
-	struct term_status *status = &term->status;
 
-	pthread_mutex_lock(&term->lock);
-	/* Most attempts find what the one before found. */
-	if (!is_same_text(status->source_version, source_version)) {
-		version = status->source_version;
-		status->source_version = copy_text(source_version);
-	}
-	error = forget_failure(status);
-	status->state = term->current ? TERM_FRESH : state_without(term);
-	status->checked_at_ms = now_ms;
-	status->confirmed_at_ms = now_ms;
-	if (updated)
-		status->updated_total++;
+	lock(term);
+	version = set_version(term, source_version);
+	error = forget_failure(term);
+	term->state = term->current ? TERM_FRESH : state_without(term);
+	term->checked_at_ms = now_ms;
+	term->next_check_at_ms = next_check_at_ms;
+	if (is_updated)
+		term->updated_total++;
 	else
-		status->unchanged_total++;
-	pthread_mutex_unlock(&term->lock);
+		term->unchanged_total++;
+	unlock(term);
 }
 
 /* With the lock held. */
@@ -195,7 +252,7 @@ static bool is_overdue(const struct term *term, int64_t now_ms)
 {
 	int64_t max_ms = term->config->max_stale_ms;
 
-	return max_ms && now_ms - term->status.confirmed_at_ms >= max_ms;
+	return max_ms && now_ms - term->confirmed_at_ms >= max_ms;
 }
 
 /* With the lock held, after a failure. */
@@ -203,44 +260,44 @@ static enum term_state failed_state(const struct term *term, int64_t now_ms)
 {
 	if (!term->current)
 		return state_without(term);
-	if (term->status.state == TERM_EXPIRED && is_overdue(term, now_ms))
+	if (term->state == TERM_EXPIRED && is_overdue(term, now_ms))
 		return TERM_EXPIRED;
-	return term->status.error_kind == ERR_NOT_FOUND ? TERM_GONE : TERM_STALE;
+	return term->error_kind == ERR_NOT_FOUND ? TERM_GONE : TERM_STALE;
 }
 
-void term_failed(struct term *term, const struct err *err)
+void term_failed(struct term *term, const struct err *err, int64_t next_check_at_ms)
 {
 	int64_t now_ms = clock_boot_ms();
 	_cleanup_free_ char *error = NULL;
-	struct term_status *status = &term->status;
 
 	if (err->kind == ERR_CANCELED)
 		return;
-	pthread_mutex_lock(&term->lock);
-	if (!is_same_text(status->last_error, err->msg)) {
-		error = status->last_error;
-		status->last_error = copy_text(err->msg);
+	lock(term);
+	if (!is_same_text(term->last_error, err->msg)) {
+		error = term->last_error;
+		term->last_error = copy_text(err->msg);
 	}
-	status->error_kind = err->kind;
-	status->failures++;
-	status->failed_total++;
-	status->checked_at_ms = now_ms;
-	status->state = failed_state(term, now_ms);
-	pthread_mutex_unlock(&term->lock);
+	term->error_kind = (uint8_t)err->kind;
+	term->failures++;
+	term->failed_total++;
+	term->checked_at_ms = now_ms;
+	term->next_check_at_ms = next_check_at_ms;
+	term->state = failed_state(term, now_ms);
+	unlock(term);
 }
 
 void term_set_next_check(struct term *term, int64_t boot_ms)
 {
-	pthread_mutex_lock(&term->lock);
-	term->status.next_check_at_ms = boot_ms;
-	pthread_mutex_unlock(&term->lock);
+	lock(term);
+	term->next_check_at_ms = boot_ms;
+	unlock(term);
 }
 
 void term_confirm(struct term *term)
 {
-	pthread_mutex_lock(&term->lock);
-	term->status.confirmed_at_ms = clock_boot_ms();
-	pthread_mutex_unlock(&term->lock);
+	lock(term);
+	term->confirmed_at_ms = clock_boot_ms();
+	unlock(term);
 }
 
 int64_t term_expires_at(struct term *term)
@@ -249,10 +306,10 @@ int64_t term_expires_at(struct term *term)
 
 	if (!term->config->max_stale_ms)
 		return at_ms;
-	pthread_mutex_lock(&term->lock);
-	if (term->current && term->status.state != TERM_EXPIRED)
-		at_ms = term->status.confirmed_at_ms + term->config->max_stale_ms;
-	pthread_mutex_unlock(&term->lock);
+	lock(term);
+	if (term->current && term->state != TERM_EXPIRED)
+		at_ms = term->confirmed_at_ms + term->config->max_stale_ms;
+	unlock(term);
 	return at_ms;
 }
 
@@ -260,15 +317,14 @@ bool term_expire(struct term *term)
 {
 	bool has_expired = false;
 
-	pthread_mutex_lock(&term->lock);
-	if (term->current && term->status.state != TERM_EXPIRED &&
-	    is_overdue(term, clock_boot_ms())) {
+	lock(term);
+	if (term->current && term->state != TERM_EXPIRED && is_overdue(term, clock_boot_ms())) {
 		has_expired = true;
-		term->status.state = TERM_EXPIRED;
+		term->state = TERM_EXPIRED;
 		if (term->config->on_expire == ON_EXPIRE_HIDE)
 			term->hidden = snapshot_ref(term->current);
 	}
-	pthread_mutex_unlock(&term->lock);
+	unlock(term);
 	return has_expired;
 }
 

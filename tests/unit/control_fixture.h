@@ -43,7 +43,7 @@ bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, i
 		*ret = UPDATE_CANCELED;
 	else if (atomic_load(&hangs))
 		return false;
-	else if (terms[term].status.error_kind != ERR_NONE)
+	else if (terms[term].error_kind != ERR_NONE)
 		*ret = UPDATE_FAILED;
 	else
 		*ret = term % 2 ? UPDATE_UNCHANGED : UPDATE_UPDATED;
@@ -133,10 +133,10 @@ static void make_terms(void)
 		if (term_init(&terms[i], &configs[i], snapshot, "W/\"7\"", &err) < 0)
 			abort();
 		if (i != 1)
-			term_succeeded(&terms[i], "W/\"7\"", true);
+			term_succeeded(&terms[i], "W/\"7\"", true, TERM_NO_TIME);
 	}
 	err_set(&err, ERR_UNREACHABLE, "GET https://b\xc3\xbc\xff: timed out");
-	term_failed(&terms[2], &err);
+	term_failed(&terms[2], &err, TERM_NO_TIME);
 	next_check_ms = clock_boot_ms() + 60000;
 	term_set_next_check(&terms[2], next_check_ms);
 }

@@ -31,7 +31,8 @@ struct fake {
 	int64_t last_modified_ms;
 	int64_t fresh_for_ms;
 	int64_t retry_after_ms;
-	atomic_bool blocks; /* until it is told otherwise, or cancellation */
+	atomic_bool blocks;	/* until it is told otherwise, or cancellation */
+	struct cancel *cancels; /* is requested when it is asked; NULL: nothing is */
 
 	/* What it was asked. */
 	atomic_uint calls;
@@ -47,6 +48,8 @@ static inline int fake_wait(struct fake *fake, struct fetch_ctx *ctx, struct err
 	struct pollfd pfd = { .fd = ctx->cancel->fd, .events = POLLIN };
 
 	atomic_fetch_add(&fake->waiting, 1);
+	if (fake->cancels)
+		cancel_request(fake->cancels);
 	while (atomic_load(&fake->blocks) && !cancel_requested(ctx->cancel))
 		poll(&pfd, 1, 2);
 	atomic_fetch_sub(&fake->waiting, 1);
@@ -214,16 +217,17 @@ static inline void temp_store_remove(struct temp_store *temp)
 }
 
 /* What a publisher does, without a mount. */
-__attribute__((unused)) static void fake_publish(void *arg, struct term *term,
-						 struct snapshot *snapshot)
+__attribute__((unused)) static int fake_publish(void *arg, struct term *term,
+						struct snapshot *snapshot, struct err *err)
 {
 	struct store *store = ((struct temp_store *)arg)->store;
 	struct snapshot *previous = term_swap(term, snapshot);
 
-	if (!previous)
-		return;
-	store_release(store, previous);
+	(void)err;
+	if (previous)
+		store_release(store, previous);
 	snapshot_unref(previous);
+	return 0;
 }
 
 /* Waits up to 20 s for a condition. */

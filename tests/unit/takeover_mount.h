@@ -149,7 +149,7 @@ static void worker_main(void)
 		if (atomic_load(&control->publish)) {
 			size_t i = (size_t)rand_r(&seed) % life.n_terms;
 			world_commit(life.of[i]);
-			fs_publish(life.fs, &life.terms[i], world_current(life.of[i]));
+			fs_publish(life.fs, &life.terms[i], world_current(life.of[i]), &err);
 		}
 		if (!atomic_load(&control->hurry))
 			usleep((unsigned)rand_r(&seed) % 2000);

@@ -29,7 +29,7 @@ struct bench {
 	struct err err;
 };
 
-static void publish(void *arg, struct term *term, struct snapshot *snapshot)
+static int publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err)
 {
 	struct bench *bench = arg;
 
@@ -37,7 +37,7 @@ static void publish(void *arg, struct term *term, struct snapshot *snapshot)
 		atomic_fetch_add(&bench->hidden, 1);
 	while (!snapshot && atomic_load(&bench->blocks))
 		usleep(1000);
-	fake_publish(&bench->temp, term, snapshot);
+	return fake_publish(&bench->temp, term, snapshot, err);
 }
 
 static void set_up(struct bench *bench, size_t n)

@@ -1,5 +1,6 @@
 /* fetchers: static and file, through their contract, and the shared modules. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 

@@ -1,6 +1,7 @@
 /* refresher, pool, watch: when terms are asked, with fake sources and a real store. */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
 

@@ -7,7 +7,11 @@
 #include "fetch/sink.h"
 #include "load_term.h"
 
-#define SOURCES 3
+#define SOURCES	   3
+#define NEXT_IN_MS 58200
+#define ORIGIN_A   "http://a:80"
+#define ORIGIN_B   "http://b:80"
+#define PLACES	   2 /* at each origin */
 
 /* One term and all that its updates need. */
 struct bench {
@@ -16,58 +20,52 @@ struct bench {
 	struct source sources[SOURCES];
 	struct term_config config;
 	struct term term;
-	struct update_state *state;
-	struct update_env env;
+	struct term_memory *memory;
+	struct fetch_env env;
 	struct cancel cancel;
 	struct err err;
 
 	unsigned published;
-	unsigned entered, left;
-	bool is_full;
-	enum err_kind planned_kind;
-	struct update_advice advice;
+	bool is_unpublishable;
+	struct origin_places *places;
+	struct update update;
 };
 
-static void publish(void *arg, struct term *term, struct snapshot *snapshot)
+static int publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err)
 {
 	struct bench *bench = arg;
 
+	if (bench->is_unpublishable) {
+		snapshot_unref(snapshot);
+		return err_set(err, ERR_INTERNAL, "no room for the name");
+	}
 	bench->published++;
-	fake_publish(&bench->temp, term, snapshot);
+	return fake_publish(&bench->temp, term, snapshot, err);
 }
 
-static bool enter(void *arg, const char *origin)
+static void never_inherited(void *arg, struct origin_waiter *waiter)
 {
-	struct bench *bench = arg;
-
-	(void)origin;
-	if (bench->is_full)
-		return false;
-	bench->entered++;
-	return true;
+	(void)arg, (void)waiter;
+	abort();
 }
 
-static void leave(void *arg, const char *origin)
+/* How many of the places at an origin are taken. */
+static unsigned taken(struct bench *bench, const char *origin)
 {
-	(void)origin;
-	((struct bench *)arg)->left++;
-}
+	struct origin_place free_ones[PLACES] = { 0 };
+	unsigned n = 0;
 
-static int64_t plan(void *arg, enum update_outcome outcome, enum err_kind kind,
-		    const struct update_advice *advice)
-{
-	struct bench *bench = arg;
-
-	(void)outcome;
-	bench->planned_kind = kind;
-	bench->advice = *advice;
-	return 58200;
+	while (n < PLACES && origin_place_take(bench->places, origin, &free_ones[n]))
+		n++;
+	for (unsigned i = 0; i < n; i++)
+		origin_place_leave(&free_ones[i]);
+	return PLACES - n;
 }
 
 static int add_refused(void *arg, const struct store_refusal *refusal, struct err *err)
 {
 	(void)err;
-	update_state_refuse(arg, refusal);
+	term_memory_refuse(arg, refusal);
 	return 0;
 }
 
@@ -79,16 +77,16 @@ static void load(struct bench *bench)
 
 	if (load_term(bench->temp.store, "t", &loaded, err) < 0 ||
 	    term_init(&bench->term, &bench->config, loaded.snapshot, loaded.token, err) < 0 ||
-	    update_state_new(&bench->state, &bench->config, loaded.token, loaded.fingerprint, err) <
+	    term_memory_new(&bench->memory, &bench->config, loaded.token, loaded.fingerprint, err) <
 		    0 ||
-	    store_list_refused(bench->temp.store, add_refused, bench->state, err) < 0)
+	    store_list_refused(bench->temp.store, add_refused, bench->memory, err) < 0)
 		abort();
 	free(loaded.token);
 }
 
 static void unload(struct bench *bench)
 {
-	update_state_free(bench->state);
+	term_memory_free(bench->memory);
 	term_release(&bench->term);
 }
 
@@ -120,15 +118,18 @@ static void set_up(struct bench *bench, size_t n_sources)
 	}
 	if (cancel_init(&bench->cancel, &bench->err) < 0)
 		abort();
+	struct origin *origin;
+	if (origin_places_new(&bench->places, PLACES, never_inherited, NULL, &bench->err) < 0 ||
+	    origin_places_add(bench->places, ORIGIN_A, &origin, &bench->err) < 0 ||
+	    origin_places_add(bench->places, ORIGIN_B, &origin, &bench->err) < 0)
+		abort();
 	temp_store_open(&bench->temp);
-	bench->env = (struct update_env){
+	bench->env = (struct fetch_env){
 		.store = bench->temp.store,
 		.cancel = &bench->cancel,
 		.publish = publish,
 		.publish_arg = bench,
-		.origin_enter = enter,
-		.origin_leave = leave,
-		.origin_arg = bench,
+		.places = bench->places,
 	};
 	load(bench);
 }
@@ -137,13 +138,22 @@ static void tear_down(struct bench *bench)
 {
 	unload(bench);
 	cancel_release(&bench->cancel);
+	origin_places_free(bench->places);
 	temp_store_remove(&bench->temp);
 }
 
 static enum update_outcome run(struct bench *bench)
 {
-	bench->err = (struct err)ERR_INIT;
-	return update_run(bench->state, &bench->term, &bench->env, plan, bench, &bench->err);
+	struct update *update = &bench->update;
+	struct origin_place place;
+
+	if (!origin_place_take(bench->places, bench->fakes[0].origin, &place))
+		abort();
+	update_run(update, bench->memory, &bench->term, &bench->env, &place);
+	ok(!place.origin, "the place at the first origin is handed over");
+	update_conclude(update, NEXT_IN_MS, clock_boot_ms() + NEXT_IN_MS);
+	bench->err = update->err;
+	return update->outcome;
 }
 
 /* What the source has from now on. */
@@ -198,13 +208,12 @@ static void test_one_source(void)
 	struct fake *fake = &bench.fakes[0];
 
 	set_up(&bench, 1);
-	fake->origin = "http://a:80";
+	fake->origin = ORIGIN_A;
 	offer(fake, "W/\"1\"", "one", 1000);
 	is_int(run(&bench), UPDATE_UPDATED, "the first update");
 	ok(serves(&bench, "one", "1", "http://a/t"), "serves the body, version without quotes");
 	is_int(bench.published, 1, "published once");
-	is_int(bench.left, 1, "left the origin");
-	is_int(bench.entered, 0, "that its caller entered");
+	is_int(taken(&bench, ORIGIN_A), 0, "gave back the place at the origin");
 	is_int(run(&bench), UPDATE_UNCHANGED, "asked again: unchanged");
 	is_str(fake->have, "W/\"1\"", "by its own token");
 	is_int(fake->downloads, 1, "without a download");
@@ -216,7 +225,7 @@ static void test_one_source(void)
 	ok(has_status(&bench, TERM_FRESH, 0, "2"), "the source's version is known");
 	ok(serves(&bench, "one", "1", "http://a/t"), "the snapshot's stays");
 	restart(&bench);
-	ok(!update_is_stranger(bench.state), "after a restart: no stranger");
+	ok(!bench.memory->is_stranger, "after a restart: no stranger");
 	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged");
 	is_str(fake->have, "\"2\"", "the last token was remembered");
 	is_int(fake->downloads, 2, "without a download");
@@ -244,11 +253,11 @@ static void test_stranger(void)
 	run(&bench);
 	bench.sources[0].fingerprint = 7;
 	restart(&bench);
-	ok(update_is_stranger(bench.state), "another source configured: a stranger");
+	ok(bench.memory->is_stranger, "another source configured: a stranger");
 	bench.config.backwards = BACKWARDS_REFUSE;
 	offer(&bench.fakes[0], "\"1\"", "new one", 10);
 	is_int(run(&bench), UPDATE_UPDATED, "its token means nothing, its date neither");
-	ok(!update_is_stranger(bench.state), "no stranger now");
+	ok(!bench.memory->is_stranger, "no stranger now");
 	tear_down(&bench);
 }
 
@@ -360,7 +369,7 @@ static void test_failover(void)
 	struct fake *a = &bench.fakes[0], *b = &bench.fakes[1];
 
 	set_up(&bench, 2);
-	b->origin = "http://b:80";
+	b->origin = ORIGIN_B;
 	offer(a, "\"a1\"", "one", 1000);
 	offer(b, "\"b1\"", "old", 500);
 	run(&bench);
@@ -373,7 +382,7 @@ static void test_failover(void)
 	is_int(bench.err.kind, ERR_UNREACHABLE, "the kind is the first one's");
 	run(&bench);
 	is_int(b->downloads, 1, "it is not downloaded again and again");
-	ok(bench.entered == 2 && bench.left == 2, "its origin was entered and left");
+	is_int(taken(&bench, ORIGIN_B), 0, "it gave back the place at its origin");
 	offer(b, "\"b2\"", "one", 700);
 	is_int(run(&bench), UPDATE_UNCHANGED, "the same bytes are fresh, whatever their date");
 	offer(b, "\"b3\"", "three", FETCHED_UNKNOWN);
@@ -397,19 +406,22 @@ static void test_failover_rest(void)
 
 	set_up(&bench, 3);
 	atomic_store(&a->fails, ERR_DENIED);
-	b->origin = "http://b:80";
-	bench.is_full = true;
+	b->origin = ORIGIN_B;
+	struct origin_place full[PLACES];
+	for (size_t i = 0; i < PLACES; i++)
+		origin_place_take(bench.places, ORIGIN_B, &full[i]);
 	offer(c, "\"c1\"", "see", FETCHED_UNKNOWN);
 	is_int(run(&bench), UPDATE_UPDATED, "without a snapshot any source is taken");
 	is_int(b->calls, 0, "a full origin is passed over");
 	atomic_store(&c->fails, ERR_BUSY);
 	run(&bench);
-	ok(strstr(bench.err.msg, "64 updates wait for http://b:80 already"), "and named: %s",
+	ok(strstr(bench.err.msg, "2 updates wait for http://b:80 already"), "and named: %s",
 	   bench.err.msg);
-	is_int(bench.planned_kind, ERR_BUSY, "what passes is asked again soon");
+	is_int(bench.update.plan_kind, ERR_BUSY, "what passes is asked again soon");
 	is_int(bench.err.kind, ERR_DENIED, "what is shown is the authority's");
 
-	bench.is_full = false;
+	for (size_t i = 0; i < PLACES; i++)
+		origin_place_leave(&full[i]);
 	bench.config.failover = FAILOVER_ANY;
 	offer(b, "\"b1\"", "bee", FETCHED_UNKNOWN);
 	is_int(run(&bench), UPDATE_UPDATED, "failover = any takes any");
@@ -417,7 +429,7 @@ static void test_failover_rest(void)
 	b->retry_after_ms = 100000;
 	a->retry_after_ms = 2000;
 	run(&bench);
-	is_int(bench.advice.retry_after_ms, 2000, "the authority's Retry-After is advice");
+	is_int(bench.update.advice.retry_after_ms, 2000, "the authority's Retry-After is advice");
 	unsigned calls = b->calls;
 	run(&bench);
 	is_int(b->calls, calls, "a fallback's Retry-After is obeyed by passing it over");
@@ -443,7 +455,7 @@ static void test_backwards(void)
 	bench.config.backwards = BACKWARDS_CONFIRM;
 	offer(fake, "\"0\"", "zero", 1000);
 	is_int(run(&bench), UPDATE_FAILED, "backwards = confirm");
-	is_int(bench.advice.confirm_in_ms, FORWARD_CONFIRM_MS, "wants another answer soon");
+	is_int(bench.update.advice.confirm_in_ms, FORWARD_CONFIRM_MS, "wants another answer soon");
 	ok(strstr(bench.err.msg, "1 of 3 answers agree"), "and says so: %s", bench.err.msg);
 	is_int(run(&bench), UPDATE_FAILED, "an answer at once");
 	ok(strstr(bench.err.msg, "1 of 3"), "is not counted");
@@ -526,13 +538,48 @@ static void test_canceled(void)
 	struct bench bench;
 
 	set_up(&bench, 2);
+	bench.fakes[0].origin = ORIGIN_A;
 	offer(&bench.fakes[0], "\"1\"", "one", 1000);
 	run(&bench);
 	atomic_store(&bench.fakes[0].blocks, true);
 	cancel_request(&bench.cancel);
 	is_int(run(&bench), UPDATE_CANCELED, "canceled");
-	is_int(bench.fakes[1].calls, 0, "nobody else is asked");
+	is_int(bench.fakes[1].calls, 0, "the other source is not asked");
 	ok(has_status(&bench, TERM_FRESH, 0, "1"), "nothing is counted");
+	is_int(taken(&bench, ORIGIN_A), 0, "the place at the origin was given back");
+	tear_down(&bench);
+}
+
+static void test_canceled_fallback(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 2);
+	bench.fakes[1].origin = ORIGIN_B;
+	atomic_store(&bench.fakes[0].fails, ERR_UNREACHABLE);
+	atomic_store(&bench.fakes[1].blocks, true);
+	bench.fakes[1].cancels = &bench.cancel;
+	is_int(run(&bench), UPDATE_CANCELED, "canceled while a fallback is asked");
+	is_int(taken(&bench, ORIGIN_B), 0, "the place at its origin was given back");
+	tear_down(&bench);
+}
+
+static void test_unpublishable(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 1);
+	offer(&bench.fakes[0], "\"1\"", "one", 1000);
+	run(&bench);
+	offer(&bench.fakes[0], "\"2\"", "two", 2000);
+	bench.is_unpublishable = true;
+	is_int(run(&bench), UPDATE_FAILED, "a new version that cannot be published");
+	is_str(bench.err.msg, "no room for the name", "is an error of the update");
+	ok(has_status(&bench, TERM_STALE, 1, "1"), "the term is stale");
+	ok(serves(&bench, "one", "1", "http://a/t"), "and serves the old version");
+	bench.is_unpublishable = false;
+	is_int(run(&bench), UPDATE_UPDATED, "the next update tries again");
+	ok(serves(&bench, "two", "2", "http://a/t"), "and serves the new version");
 	tear_down(&bench);
 }
 
@@ -601,6 +648,8 @@ int main(void)
 	test_on_delete();
 	test_resume();
 	test_canceled();
+	test_canceled_fallback();
+	test_unpublishable();
 	test_lost();
 	test_keep_is_bounded();
 	test_version_display();

@@ -503,11 +503,13 @@ void fs_announce_end(struct fs *fs)
 	publisher_announce_end(fs->publisher);
 }
 
-void fs_publish(void *arg, struct term *term, struct snapshot *snapshot)
+int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err)
 {
 	struct fs *fs = arg;
 
+	(void)err;
 	publisher_publish(fs->publisher, term, snapshot);
+	return 0;
 }
 
 void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),

@@ -83,8 +83,8 @@ void fs_free(struct fs *fs);
 /* The mount is over, or out of reach: says so in .rpt/generations. Does not block. */
 void fs_announce_end(struct fs *fs);
 
-/* As update_env.publish: arg is the struct fs. */
-void fs_publish(void *arg, struct term *term, struct snapshot *snapshot);
+/* As fetch_env.publish; arg is the struct fs. */
+int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err);
 
 /* Blocks until all that a predecessor has begun is done, or for so long. At once on a mount that
  * had none. */
