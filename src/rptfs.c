@@ -1,6 +1,7 @@
 /*
- * rptfs: arguments and wiring. The command becomes the keeper, which executes it again in its other
- * roles.
+ * rptfs: arguments and wiring. Every process of a mount is this program in another role: the
+ * command becomes the keeper, and the keeper executes the program again in the other roles. Each
+ * run_…() function below is the start of one of these processes.
  */
 #include <fcntl.h>
 #include <malloc.h>
@@ -9,26 +10,26 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "keeper/arguments.h"
 #include "base/build.h"
+#include "base/daemonize.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "base/daemonize.h"
+#include "config/config.h"
+#include "fetchers/registry.h"
+#include "helper/helper.h"
+#include "keeper/arguments.h"
+#include "keeper/inherited_fds.h"
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
-#include "fetch/fetcher.h"
-#include "helper/helper.h"
+#include "mount/publish/visitor.h"
 #include "worker/sandbox.h"
 #include "worker/worker.h"
-#include "fetchers/registry.h"
-#include "mount/publish/visitor.h"
-#include "config/config.h"
 
 #define EXIT_USAGE 1
 
 DEFINE_CLEANUP(struct config, config_free)
 
-/* From the files and the command line. */
+/* Loads the configuration from the files and the command line. */
 static int load(const struct arguments *arguments, struct config **ret)
 {
 	struct config_request request = {
@@ -49,7 +50,8 @@ static int load(const struct arguments *arguments, struct config **ret)
 	return config_load(ret, &request, stderr);
 }
 
-/* The effective configuration, from a descriptor. */
+/* Loads the effective configuration from a descriptor. helper: NULL if this process may open all
+ * files that it names. */
 static int load_effective(int fd, struct helper *helper, struct config **ret)
 {
 	char path[32];
@@ -63,6 +65,9 @@ static int load_effective(int fd, struct helper *helper, struct config **ret)
 	return config_load(ret, &request, stderr);
 }
 
+/* ---- the roles that the keeper starts ---- */
+
+/* Unprivileged: the keeper has changed the user already. */
 static int run_worker(const struct arguments *arguments)
 {
 	char kind[KEEPER_KIND_SIZE];
@@ -78,6 +83,7 @@ static int run_worker(const struct arguments *arguments)
 	return worker_run(&setup);
 }
 
+/* With the rights of the user who started rptfs. */
 static int run_helper(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
@@ -88,7 +94,7 @@ static int run_helper(const struct arguments *arguments)
 	};
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
-	/* Whoever waits for the command to say no more does not wait for this process. */
+	/* A reader of the command's output must not wait for the end of this process. */
 	if (!arguments->foreground)
 		daemonize_detach();
 	if (load_effective(effective, NULL, &config) < 0)
@@ -98,6 +104,7 @@ static int run_helper(const struct arguments *arguments)
 	return helper_serve(&setup);
 }
 
+/* With the rights of the user who started rptfs, which it drops first. */
 static int run_visitor(const struct arguments *arguments)
 {
 	struct err err = ERR_INIT;
@@ -114,13 +121,14 @@ static int run_visitor(const struct arguments *arguments)
 			     arguments->mountpoint);
 }
 
-static int complain(const struct err *err)
+static int fail_usage(const struct err *err)
 {
 	fprintf(stderr, "rptfs: %s\n", err->msg);
 	return EXIT_USAGE;
 }
 
-/* Of an upgrade: what the files say now, if the mount can go on with it. */
+/* In an upgrade: writes the effective configuration of the files as they are now, if the mount can
+ * continue with it. With the rights of the user who started rptfs. */
 static int run_render(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
@@ -132,18 +140,20 @@ static int run_render(const struct arguments *arguments)
 		return EXIT_USAGE;
 	if (launch_compare(old, config, &err) < 0 ||
 	    launch_render(config, arguments->descriptors[0], &err) < 0)
-		return complain(&err);
+		return fail_usage(&err);
 	return 0;
 }
 
-/* The keeper has no use for the configuration (NULL: there is none). */
-static void give_memory_back(void *config)
+/* ---- the command and the keeper ---- */
+
+/* The keeper does not need the configuration (NULL: none). */
+static void free_config(void *config)
 {
 	config_free(config);
 	malloc_trim(0);
 }
 
-/* As the keeper for the rest of its life. ready_fd as keeper_run(). Takes the configuration. */
+/* Becomes the keeper. ready_fd: as for keeper_run(). Takes the configuration. */
 static int keep(const struct arguments *arguments, struct keeper_state *state, int ready_fd,
 		struct config *config)
 {
@@ -164,17 +174,19 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 
 	if (!worker || !helper || !visitor || !render || !keeper) {
 		config_free(config);
+		fputs("rptfs: out of memory\n", stderr);
 		return EXIT_USAGE;
 	}
-	return keeper_run(state, &commands, ready_fd, give_memory_back, config);
+	return keeper_run(state, &commands, ready_fd, free_config, config);
 }
 
+/* After an upgrade. With the rights of the user who started rptfs. */
 static int run_keeper(const struct arguments *arguments)
 {
 	static struct keeper_state state;
 
 	if (!keeper_inherit(arguments->descriptors[0], &state)) {
-		fputs("rptfs: the keeper before this one has other ideas\n", stderr);
+		fputs("rptfs: the state of the previous keeper has another layout\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (state.is_detached)
@@ -183,66 +195,48 @@ static int run_keeper(const struct arguments *arguments)
 }
 
 /* Takes the configuration. */
-static int run_command(const struct arguments *arguments, struct config *taken,
-		       struct systemd_stored *kept)
+static int launch_keeper(const struct arguments *arguments, struct config *taken,
+			 struct systemd_stored *stored)
 {
 	_cleanup_(config_free_cleanup) struct config *config = taken;
 	static struct keeper_state state;
 	struct err err = ERR_INIT;
 	int ready_fd = -1;
 
-	int code = launch(&state, config, kept, arguments->debug, &err);
+	int code = launch(&state, config, stored, arguments->debug, &err);
 	if (code) {
-		complain(&err);
+		fail_usage(&err);
 		return code;
 	}
 	int parent = arguments->foreground ? 0 : daemonize(&ready_fd, &code, &err);
 	if (parent < 0) {
 		launch_undo(&state);
-		return complain(&err);
+		return fail_usage(&err);
 	}
 	return parent ? code : keep(arguments, &state, ready_fd, steal_ptr(&config));
 }
 
-static int compare_numbers(const void *a, const void *b)
+/* A restart must not end the mount because the file has a mistake now. */
+static int load_stored(const struct systemd_stored *stored, struct config **ret)
 {
-	return *(const int *)a - *(const int *)b;
-}
-
-/* What else is open is the caller's, who does not expect it to stay so with the mount. */
-static void close_others(const struct systemd_stored *kept)
-{
-	int numbers[] = { STDERR_FILENO, kept->device, kept->slots, kept->store };
-
-	qsort(numbers, ARRAY_SIZE(numbers), sizeof(*numbers), compare_numbers);
-	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
-		bool is_last = i + 1 == ARRAY_SIZE(numbers);
-		unsigned first = (unsigned)numbers[i] + 1;
-		unsigned last = is_last ? ~0U : (unsigned)numbers[i + 1] - 1;
-		if (numbers[i] >= STDERR_FILENO && first <= last)
-			close_range(first, last, 0);
-	}
-}
-
-/* A restart does not end a mount because somebody is at work on the file. */
-static int load_kept(const struct systemd_stored *kept, struct config **ret)
-{
-	if (kept->device < 0 || kept->config < 0 || load_effective(kept->config, NULL, ret) < 0)
+	if (stored->device < 0 || stored->config < 0 ||
+	    load_effective(stored->config, NULL, ret) < 0)
 		return -1;
 	log_event(LOG_LEVEL_ERROR, "config_refused",
 		  LOG_STR("next", "going on with the one that was in effect"));
 	return 0;
 }
 
-static int mount_terms(const struct arguments *arguments)
+/* With the rights of the user who started rptfs. */
+static int run_command(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
-	struct systemd_stored kept;
+	struct systemd_stored stored;
 
-	systemd_take_stored(&kept);
-	if (load(arguments, &config) < 0 && load_kept(&kept, &config) < 0)
+	systemd_take_stored(&stored);
+	if (load(arguments, &config) < 0 && load_stored(&stored, &config) < 0)
 		return EXIT_USAGE;
-	close_cleanup(&kept.config);
+	close_cleanup(&stored.config);
 	if (arguments->show_config) {
 		config_show(config, CONFIG_SECRETS_MASKED, stdout);
 		return 0;
@@ -258,15 +252,15 @@ static int mount_terms(const struct arguments *arguments)
 		      stderr);
 		return EXIT_USAGE;
 	}
-	close_others(&kept);
-	return run_command(arguments, steal_ptr(&config), &kept);
+	inherited_fds_close(&stored);
+	return launch_keeper(arguments, steal_ptr(&config), &stored);
 }
 
 static int run(const struct arguments *arguments)
 {
 	switch (arguments->role) {
 	case ROLE_COMMAND:
-		return mount_terms(arguments);
+		return run_command(arguments);
 	case ROLE_KEEPER:
 		return run_keeper(arguments);
 	case ROLE_RENDER:
@@ -281,24 +275,12 @@ static int run(const struct arguments *arguments)
 	return EXIT_USAGE;
 }
 
-/* The numbers of the standard streams are never those of something else. */
-static void open_standard_streams(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
-}
-
 int main(int argc, char **argv)
 {
 	_cleanup_(arguments_release) struct arguments arguments;
 	char version[BUILD_VERSION_SIZE];
 
-	open_standard_streams();
+	inherited_fds_open_standard();
 	if (arguments_parse(&arguments, argc, argv) < 0)
 		return EXIT_USAGE;
 	if (arguments.debug)

@@ -7,7 +7,7 @@
 #include "base/pass_fds.h"
 #include "base/util.h"
 
-/* A message as it travels; no more of it than is used. */
+/* A message on the wire. Only the part that is used is sent. */
 struct packet {
 	uint32_t type;
 	union {

@@ -1,30 +1,33 @@
 /*
- * channel: what keeper and worker say to each other, over one socket pair.
+ * channel: the messages between keeper and worker, over one pair of sockets.
  *
  *	worker                           keeper
- *	                        ◄──────  HELLO       what it inherits: see struct channel_hello
+ *	                        ◄──────  HELLO       what it inherits: struct channel_hello
  *	PREPARED                ──────►              the store is open, the terms are loaded
- *	                        ◄──────  DEVICE      with the mounted device
- *	SERVING                 ──────►              requests are being answered
+ *	                        ◄──────  DEVICE      with the FUSE connection, now mounted
+ *	SERVING                 ──────►              it answers requests
  *	READY                   ──────►              the first attempts are over
  *	ALIVE                   ──────►              a sign of life, every CHANNEL_ALIVE_MS from
  *	                                             HELLO on
  *
- * A successor on a mount that stands gets the device with HELLO and leaves PREPARED out. A standby
- * worker says STANDBY, and goes on as a successor when it gets GO. Besides, at any time,
+ * A successor on an existing mount gets the FUSE connection with HELLO and sends no PREPARED. A
+ * standby worker sends STANDBY, and after GO continues like a successor. At any time:
  *
- *	HELPER                  ──────►              start a helper that talks over the descriptor
- *	VISITOR                 ──────►              start a visitor, likewise
- *	UPGRADE                 ──────►              asked for over the connection that comes along
- *	                        ◄──────  REFUSED     no upgrade, for this reason (the same one back)
- *	                        ◄──────  REPORT      done: tell it (the same connection, to the new)
+ *	HELPER                  ──────►              start a helper on the socket that comes along
+ *	VISITOR                 ──────►              start a visitor on it
+ *	UPGRADE                 ──────►              with the connection that asked for it
+ *	                        ◄──────  REFUSED     no upgrade, with the reason and the connection
+ *	                        ◄──────  REPORT      upgraded; to the new worker, likewise
  *	                        ◄──────  HANDOVER    take no more requests, answer the rest, end
- *	                        ◄──────  DETACHED    the mount point leads elsewhere now, for good
- *	UNMOUNTED               ──────►              there is nothing to serve any more
- *	UNFIT                   ──────►              it cannot take this mount over: the reason
- *	FAILED                  ──────►              the start failed: the reason
+ *	                        ◄──────  DETACHED    nothing leads to the mount any more
+ *	UNMOUNTED               ──────►              the connection has ended
+ *	UNFIT                   ──────►              it cannot take over this mount, with the reason
+ *	FAILED                  ──────►              the start failed, with the reason
  *
- * The end of either process shows as end of file.
+ * The death of either process shows as end of file.
+ *
+ * Runs in the keeper, with the rights of the user who started rptfs, and in the worker,
+ * unprivileged.
  */
 #ifndef KEEPER_CHANNEL_H
 #define KEEPER_CHANNEL_H
@@ -37,14 +40,14 @@
 #include "base/build.h"
 #include "base/err.h"
 
-/* Keeper and worker are of different builds while one follows the other: the first message says
- * what is spoken. To be raised when a message or the layout of the slots changes its meaning. */
+/* Sent with the first message, because keeper and worker may be of different builds during an
+ * upgrade. Raise it when the meaning of a message or the layout of the slots changes. */
 #define CHANNEL_PROTOCOL 2
 #define CHANNEL_ALIVE_MS 1000
 
 enum channel_type {
-	CHANNEL_END,	 /* the other side is gone */
-	CHANNEL_NOTHING, /* it has said nothing more yet */
+	CHANNEL_END,	 /* the other process is gone */
+	CHANNEL_NOTHING, /* no message yet */
 	CHANNEL_HELLO = 'h',
 	CHANNEL_PREPARED = 'p',
 	CHANNEL_DEVICE = 'd',
@@ -65,33 +68,33 @@ enum channel_type {
 	CHANNEL_FAILED = 'f',
 };
 
-/* The descriptors of HELLO, in this order. */
+/* The order of the descriptors of HELLO. */
 enum channel_fd {
 	CHANNEL_FD_CONFIG,  /* the effective configuration, a sealed memfd */
 	CHANNEL_FD_STORE,   /* the store's directory */
 	CHANNEL_FD_CONTROL, /* the listening control socket */
 	CHANNEL_FD_SLOTS,   /* mount/connection/slots.h */
-	CHANNEL_FD_DEVICE,  /* only where the mount stands already */
+	CHANNEL_FD_DEVICE,  /* only if the mount exists */
 	CHANNEL_FDS_MAX,
 };
 
 struct channel_hello {
 	uint32_t protocol; /* CHANNEL_PROTOCOL */
-	bool is_standby;   /* stay beside the one that serves until GO */
-	bool is_detached;  /* rptfs has left its terminal */
+	bool is_standby;   /* prepare beside the worker that serves, until GO */
+	bool is_detached;  /* rptfs has left the terminal */
 	bool is_confined;  /* enter the sandbox */
-	bool set_aside;	   /* the store is to be begun anew */
+	bool set_aside;	   /* set the store aside and begin a new one */
 	bool renames;	   /* visitors have a writable handle of the mount */
 	uid_t owner;	   /* of the mount */
 	gid_t owner_group;
 	char control_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	unsigned restarts; /* workers that died so far */
+	unsigned restarts; /* workers that died on this mount */
 	pid_t keeper;
 	char keeper_version[BUILD_VERSION_SIZE];
 };
 
 struct channel_report {
-	char previous[BUILD_VERSION_SIZE]; /* what was upgraded from */
+	char previous[BUILD_VERSION_SIZE]; /* the version before the upgrade */
 	char keeper_version[BUILD_VERSION_SIZE];
 };
 
@@ -100,21 +103,22 @@ struct channel_message {
 	union {
 		struct channel_hello hello;   /* HELLO */
 		struct channel_report report; /* REPORT */
-		/* REFUSED, UNFIT, FAILED: the reason; STANDBY: see keeper_kind() */
+		/* REFUSED, UNFIT, FAILED: the reason; STANDBY: keeper_kind() */
 		char text[ERR_MSG_SIZE];
 	};
 	int fds[CHANNEL_FDS_MAX]; /* -1 where there is none */
 };
 
-/* Neither blocks. The descriptors that are passed stay the caller's. Return -1 if the other side is
- * gone, or so far behind that it might as well be. */
+/* They do not block. fd: -1 for none; descriptors stay the caller's. Return -1 if the other process
+ * is gone, or does not read. */
 int channel_send(int channel, enum channel_type type, int fd);
 int channel_send_text(int channel, enum channel_type type, int fd, const char *text);
 int channel_send_report(int channel, int fd, const struct channel_report *report);
 int channel_send_hello(int channel, const struct channel_hello *hello,
 		       const int fds[CHANNEL_FDS_MAX]);
 
-/* The next message; descriptors that came with it are the caller's. */
+/* Receives the next message. Release it with channel_message_release(), which closes its
+ * descriptors. */
 enum channel_wait { CHANNEL_WAITS, CHANNEL_DOES_NOT_WAIT };
 void channel_receive(int channel, enum channel_wait wait, struct channel_message *ret);
 void channel_message_release(struct channel_message *message);

@@ -22,7 +22,7 @@
 #define DEFAULT_USER "rptfs"
 #define SEALS	     (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
-/* ------------------------------------------------------------------ who the worker is */
+/* ------------------------------------------------------------------ the user of the worker */
 
 static void take_user(struct child_identity *identity, const struct passwd *user)
 {
@@ -31,7 +31,7 @@ static void take_user(struct child_identity *identity, const struct passwd *user
 	identity->group = user->pw_gid;
 	identity->n_groups = CHILD_GROUPS_MAX;
 	if (getgrouplist(user->pw_name, user->pw_gid, identity->groups, &identity->n_groups) < 0)
-		identity->n_groups = CHILD_GROUPS_MAX; /* as many as fit */
+		identity->n_groups = CHILD_GROUPS_MAX; /* the others do not fit */
 }
 
 static int choose_identity(struct child_identity *ret, const struct config *config, struct err *err)
@@ -118,7 +118,7 @@ static int make_config(const struct config *config, struct err *err)
 	return steal_fd(&memfd);
 }
 
-/* ------------------------------------------------------------------ the rest */
+/* ------------------------------------------------------------------ the parts of the mount */
 
 static int copy_path(char *ret, size_t size, const char *path, const char *what, struct err *err)
 {
@@ -128,8 +128,8 @@ static int copy_path(char *ret, size_t size, const char *path, const char *what,
 	return 0;
 }
 
-/* As the kernel's table of mounts has it: without links. One that is not there is found out later.
- */
+/* As in the kernel's table of mounts, without links. mountpoint_prepare() finds out if it is
+ * missing. */
 static int resolve_mountpoint(struct keeper_state *state, const char *path, struct err *err)
 {
 	_cleanup_free_ char *resolved = realpath(path, NULL);
@@ -138,7 +138,7 @@ static int resolve_mountpoint(struct keeper_state *state, const char *path, stru
 			 "mountpoint", err);
 }
 
-/* A store in memory that was kept for us, if it is what is wanted now. */
+/* Takes the store in memory that the service manager stored, if the configuration still has it. */
 static int take_store(struct keeper_state *state, const struct config *config, uid_t user)
 {
 	_cleanup_close_ int store = steal_fd(&state->store);
@@ -151,7 +151,7 @@ static int take_store(struct keeper_state *state, const struct config *config, u
 		return -1;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", store);
 	ssize_t len = readlink(link, path, sizeof(path) - 1);
-	/* What is attached nowhere has no name, and goes by itself. */
+	/* A detached tmpfs has no path, and needs no removal. */
 	if (len > 1) {
 		path[len] = '\0';
 		strcpy(state->memory_dir, path);
@@ -204,34 +204,35 @@ static int find_program(struct keeper_state *state, struct err *err)
 	return 0;
 }
 
-/* Does the kept connection still serve what is mounted where it is wanted? */
-static bool stands(const struct systemd_stored *kept, const char *mountpoint)
+/* Is the stored connection still that of the mount at this path? */
+static bool is_mounted(const struct systemd_stored *stored, const char *mountpoint)
 {
-	struct pollfd pfd = { .fd = kept->device };
+	struct pollfd pfd = { .fd = stored->device };
 
-	return kept->device >= 0 && kept->slots >= 0 && kept->number &&
-	       mountpoint_number(mountpoint) == kept->number && poll(&pfd, 1, 0) >= 0 &&
+	return stored->device >= 0 && stored->slots >= 0 && stored->number &&
+	       mountpoint_number(mountpoint) == stored->number && poll(&pfd, 1, 0) >= 0 &&
 	       !(pfd.revents & (POLLERR | POLLNVAL));
 }
 
-/* What the service manager kept of the keeper before us. */
-static void take_kept(struct keeper_state *state, struct systemd_stored *kept)
+/* Takes what the service manager stored for the keeper before this one. */
+static void take_stored(struct keeper_state *state, struct systemd_stored *stored)
 {
-	state->store = kept->store;
-	if (stands(kept, state->mountpoint)) {
-		state->device = kept->device;
-		state->slots = kept->slots;
-		state->number = kept->number;
+	state->store = stored->store;
+	if (is_mounted(stored, state->mountpoint)) {
+		state->device = stored->device;
+		state->slots = stored->slots;
+		state->number = stored->number;
 		return;
 	}
-	mountpoint_unmount_number(kept->number); /* the configuration named another place */
+	/* The configuration has another mount point now. */
+	mountpoint_unmount_number(stored->number);
 	systemd_drop_mount();
-	close_cleanup(&kept->device);
-	close_cleanup(&kept->slots);
+	close_cleanup(&stored->device);
+	close_cleanup(&stored->slots);
 }
 
-/* Services have no HOME; workers, who may be other users, look for files in that of the user who
- * started rptfs. */
+/* Services have no HOME. Workers, which may run as another user, look for files in the home
+ * directory of the user who started rptfs. */
 static void set_home(void)
 {
 	const struct passwd *user = getenv("HOME") ? NULL : getpwuid(geteuid());
@@ -240,7 +241,7 @@ static void set_home(void)
 		setenv("HOME", user->pw_dir, 0);
 }
 
-/* The usual soft limit is for programs that use select(2). */
+/* The soft limit is low only for the sake of programs that use select(2). */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -273,7 +274,7 @@ void launch_undo(struct keeper_state *state)
 	}
 }
 
-int launch(struct keeper_state *ret, const struct config *config, struct systemd_stored *kept,
+int launch(struct keeper_state *ret, const struct config *config, struct systemd_stored *stored,
 	   bool is_debugged, struct err *err)
 {
 	*ret = (struct keeper_state){
@@ -298,7 +299,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 
 	if (resolve_mountpoint(ret, config->mountpoint, err) < 0)
 		return code;
-	take_kept(ret, kept);
+	take_stored(ret, stored);
 	set_home();
 	raise_descriptor_limit();
 	if (ret->device < 0 && mountpoint_prepare(ret->mountpoint, &ret->lock, err) < 0)

@@ -13,12 +13,13 @@
 #include "worker/sandbox.h"
 #include "worker/worker_internal.h"
 
-/* How long the first attempts wait until what a predecessor has begun is done. */
+/* How long the first attempts wait for the roll-forward of what a predecessor has begun. */
 #define TAKE_OVER_MAX_MS 5000
 
-/* ------------------------------------------------------------------ what others call */
+/* ------------------------------------------------------------------ building */
 
-/* Corrupt bytes were dropped: they are fetched again at once, or with the first attempts. */
+/* The store has dropped corrupt bytes of this term. Before the refresher runs there is nothing to
+ * do: its first attempts fetch them. */
 static void fetch_again(void *arg, struct term *term)
 {
 	struct worker *worker = arg;
@@ -27,9 +28,7 @@ static void fetch_again(void *arg, struct term *term)
 		refresher_request(worker->refresher, (size_t)(term - worker->terms));
 }
 
-/* ------------------------------------------------------------------ building */
-
-/* From here on this process can do little harm, and less good: see worker/sandbox.h. */
+/* See worker/sandbox.h. */
 static int confine(struct worker *worker, struct err *err)
 {
 	struct sandbox_setup setup = { .store_fd = worker->hello.fds[CHANNEL_FD_STORE] };
@@ -37,7 +36,7 @@ static int confine(struct worker *worker, struct err *err)
 	return worker->hello.hello.is_confined ? sandbox_enter(&setup, err) : 0;
 }
 
-/* What the keeper hands over; nothing of the outside has been looked at yet. */
+/* Receives what the keeper hands over. */
 static int inherit(struct worker *worker, struct err *err)
 {
 	const struct channel_hello *hello = &worker->hello.hello;
@@ -124,7 +123,7 @@ static int make_refresher(struct worker *worker, struct err *err)
 	return refresher_new(&worker->refresher, &setup, err);
 }
 
-/* All that serving what is there needs. */
+/* What serving the snapshots in the store needs. */
 static int prepare_to_serve(struct worker *worker, struct err *err)
 {
 	if (worker_open_store(worker, err) < 0 || worker_load_terms(worker, err) < 0)
@@ -132,7 +131,7 @@ static int prepare_to_serve(struct worker *worker, struct err *err)
 	return make_fs(worker, err);
 }
 
-/* And what fetching needs. Nothing is asked of a source yet. */
+/* What fetching needs. Asks no source yet. */
 static int prepare_to_fetch(struct worker *worker, struct err *err)
 {
 	if (http_new(&worker->http, worker->helper, &worker->cancel, err) < 0 ||
@@ -163,7 +162,7 @@ static int send_to_keeper(struct worker *worker, enum channel_type type, struct 
 	return 0;
 }
 
-/* Waits for the one message that can come now. */
+/* Waits for a message of this type, the only one that can come now. */
 static int expect(struct worker *worker, enum channel_type type, struct channel_message *ret,
 		  struct err *err)
 {
@@ -171,7 +170,7 @@ static int expect(struct worker *worker, enum channel_type type, struct channel_
 	if (ret->type == type)
 		return 0;
 	channel_message_release(ret);
-	return err_set(err, ERR_CANCELED, "the keeper is gone, or changed its mind");
+	return err_set(err, ERR_CANCELED, "the keeper is gone or has changed its mind");
 }
 
 static int start_serving(struct worker *worker, int device, struct err *err)
@@ -183,7 +182,7 @@ static int start_serving(struct worker *worker, int device, struct err *err)
 	return send_to_keeper(worker, CHANNEL_SERVING, err);
 }
 
-/* The first worker: everything that can fail comes before the mount is made. */
+/* The first worker. All that can fail is done before the mount is made. */
 static int start_first(struct worker *worker, struct err *err)
 {
 	struct channel_message message;
@@ -197,7 +196,7 @@ static int start_first(struct worker *worker, struct err *err)
 	return result;
 }
 
-/* A successor: readers wait for it. */
+/* A successor. Readers wait until it serves. */
 static int start_next(struct worker *worker, struct err *err)
 {
 	if (prepare_to_serve(worker, err) < 0 ||
@@ -206,7 +205,7 @@ static int start_next(struct worker *worker, struct err *err)
 	return prepare_to_fetch(worker, err);
 }
 
-/* Beside the one that serves, as far as one can get there. */
+/* Prepares beside the worker that serves, and waits for GO. */
 static int stand_by(struct worker *worker, struct err *err)
 {
 	struct channel_message message;
@@ -223,7 +222,7 @@ static int stand_by(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* What a predecessor was writing when it died. */
+/* Removes what a predecessor was writing when it died. */
 static void tidy_up(struct worker *worker)
 {
 	struct err err = ERR_INIT;
@@ -254,7 +253,7 @@ static int start(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* The first attempts are waited for by whoever started rptfs. */
+/* The command of the first worker waits for the first attempts. */
 static int get_ready(struct worker *worker, struct err *err)
 {
 	const struct config *config = worker->config;
@@ -280,7 +279,7 @@ static int get_ready(struct worker *worker, struct err *err)
 
 /* ------------------------------------------------------------------ the end */
 
-/* Whoever uses a thing ends before the thing does; takes a half-built worker. */
+/* Users end before what they use. The worker may be half-built. */
 static void tear_down(struct worker *worker)
 {
 	cancel_request(&worker->cancel);
@@ -313,8 +312,8 @@ static void tear_down(struct worker *worker)
 	pthread_mutex_destroy(&worker->lock);
 }
 
-/* Says why, to people and to the keeper. */
-static void explain(struct worker *worker, const struct err *err)
+/* Reports why the start failed, in the log and to the keeper. */
+static void report_failure(struct worker *worker, const struct err *err)
 {
 	bool is_successor = worker->hello.fds[CHANNEL_FD_DEVICE] >= 0;
 	bool is_unfit = is_successor && !worker->watcher_started && err->kind == ERR_BAD_DATA;
@@ -341,11 +340,11 @@ int worker_run(const struct worker_setup *setup)
 	int code = 0;
 
 	prctl(PR_SET_NAME, "rptfs-worker");
-	/* Hundreds of update threads share two heaps instead of having one each. */
+	/* Hundreds of update threads share two heaps. */
 	mallopt(M_ARENA_MAX, 2);
 	if (notifier_new(&worker.notifier, &err) < 0 || begin(&worker, &err) < 0 ||
 	    start(&worker, &err) < 0 || get_ready(&worker, &err) < 0) {
-		explain(&worker, &err);
+		report_failure(&worker, &err);
 		code = 1;
 	} else {
 		pthread_join(worker.watcher, NULL);

@@ -1,6 +1,8 @@
 /*
- * worker: the process that serves, fetches and publishes. Its death is ordinary: what must outlive
- * it is in the store, or held by the keeper.
+ * worker: the process that serves, fetches and publishes. It may die at any time: what must outlive
+ * it is in the store or held by the keeper.
+ *
+ * Runs in the worker, unprivileged.
  */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
@@ -15,11 +17,11 @@ struct worker_setup {
 	int (*load)(int fd, struct helper *helper, struct config **ret);
 	int channel;		 /* owned; to the keeper */
 	const char *keeper_kind; /* borrowed; keeper_kind() of this program */
-	bool foreground;	 /* stay on the terminal once ready */
+	bool foreground;	 /* stay on the terminal */
 	bool debug;
 };
 
-/* Runs until it is told to end or the file system is unmounted. Returns the exit code. */
+/* Runs until SIGTERM, a hand-over or unmount. Returns the exit code. */
 int worker_run(const struct worker_setup *setup);
 
 #endif

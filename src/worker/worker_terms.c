@@ -1,5 +1,7 @@
 /*
- * What there is when a worker starts: the store, and the terms with their last good versions.
+ * Opens the store, and makes the terms with their last good versions.
+ *
+ * Runs in the worker, unprivileged.
  */
 #include <string.h>
 
@@ -19,12 +21,12 @@ int worker_open_store(struct worker *worker, struct err *err)
 
 	if (store_open(&worker->store, &setup, err) < 0)
 		return -1;
-	/* Before anything that the kernel is told depends on it. */
+	/* Before the first reply to the kernel, which depends on it. */
 	slots_set_mount(worker->slots, store_mount(worker->store));
 	return 0;
 }
 
-/* The next term of the configuration, with what the store has of it. Takes what `has` owns. */
+/* Adds the next term of the configuration, with what the store has of it. Takes what `has` owns. */
 static int add_term(struct worker *worker, struct store_term *has, struct err *err)
 {
 	size_t i = worker->n_terms;
@@ -44,7 +46,7 @@ static int add_term(struct worker *worker, struct store_term *has, struct err *e
 	return 0;
 }
 
-/* Those before `name` (NULL: all that are left) are unknown to the store. */
+/* Adds the terms before `name` (NULL: all the others), which the store does not know. */
 static int add_unknown_terms(struct worker *worker, const char *name, struct err *err)
 {
 	const struct config *config = worker->config;
@@ -86,7 +88,7 @@ static int retain_terms(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* Both are sorted by name. */
+/* Merges the configuration and the store, which are both sorted by name. */
 int worker_load_terms(struct worker *worker, struct err *err)
 {
 	const struct config *config = worker->config;

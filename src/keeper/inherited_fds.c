@@ -1,0 +1,39 @@
+#include "keeper/inherited_fds.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+void inherited_fds_open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+void inherited_fds_close(const struct systemd_stored *stored)
+{
+	int kept[] = { STDERR_FILENO, stored->device, stored->slots, stored->store };
+
+	qsort(kept, ARRAY_SIZE(kept), sizeof(*kept), compare_numbers);
+	/* Closes the gaps between them. */
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		bool is_last = i + 1 == ARRAY_SIZE(kept);
+		unsigned first = (unsigned)kept[i] + 1;
+		unsigned last = is_last ? ~0U : (unsigned)kept[i + 1] - 1;
+		if (kept[i] >= STDERR_FILENO && first <= last)
+			close_range(first, last, 0);
+	}
+}

@@ -1,0 +1,19 @@
+/*
+ * inherited_fds: the descriptors that the command inherits from whoever starts it.
+ *
+ * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
+ */
+#ifndef KEEPER_INHERITED_FDS_H
+#define KEEPER_INHERITED_FDS_H
+
+#include "keeper/systemd.h"
+
+/* Opens /dev/null for the standard streams that are closed, so that no other descriptor gets their
+ * numbers. */
+void inherited_fds_open_standard(void);
+
+/* Closes all but the standard streams and what the service manager stored: a caller that leaks a
+ * descriptor does not expect the mount to keep it open. */
+void inherited_fds_close(const struct systemd_stored *stored);
+
+#endif
