@@ -379,7 +379,8 @@ def test_crash_loop(build, fake):
     keeper, worker = fake.keeper(), fake.worker()
     with locked_in_memory(fake.at("big")):
         wait_for(lambda: fake.is_warm("big"), "a warm file")
-        limits = resource.prlimit(keeper, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+        # Room for the program but not for its libraries: it exits, without a fault.
+        limits = resource.prlimit(keeper, resource.RLIMIT_AS, (4 << 20, resource.RLIM_INFINITY))
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: len(fake.events("worker_died")) >= 4, "a few deaths", 20)
         assert fake.keeper() == keeper
