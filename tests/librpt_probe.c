@@ -1,17 +1,18 @@
 /*
- * librpt_probe: a program that uses librpt, told line by line what to do.
+ * librpt_probe: calls librpt as directed by standard input.
  *
  *	librpt_probe PATH
  *
- * Answers each line of standard input with one:
+ * Answers each line of standard input with one line:
  *
- *	get		value SERIAL DETACHED VERSION BODY, or error NUMBER; after the last of
- *	get N		... N gets; the body as it is, or "-" if it is empty
+ *	get		value SERIAL DETACHED VERSION BODY, or error NUMBER. BODY is "-" if the
+ *			file is empty
+ *	get N		N gets; prints the last one
  *	check		check NUMBER
- *	held		the value of the last get that succeeded, looked at once more
- *	chase MS	gets for so long, and chased GETS CHANGES WRONG: how many there were, how
- *			many found another snapshot, and how many one that is torn, older than the
- *			one before, or an error. Bodies are a number of eight digits, over and over.
+ *	held		prints the value of the last successful get again
+ *	chase MS	gets for MS milliseconds; prints chased GETS CHANGES WRONG: the number of
+ *			gets, of new snapshots, and of those that were torn, older than the one
+ *			before, or an error. Bodies must be a number of eight digits, repeated.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -25,7 +26,7 @@
 
 static struct rpt_value held;
 
-static void say_held(void)
+static void print_held(void)
 {
 	printf("value %" PRIu64 " %d %s %.*s\n", held.serial, held.detached, held.version,
 	       (int)(held.size ? held.size : 1), held.size ? (const char *)held.data : "-");
@@ -40,7 +41,7 @@ static void get(struct rpt_term *term, unsigned long n)
 	if (r < 0)
 		printf("error %d\n", -r);
 	else
-		say_held();
+		print_held();
 }
 
 static int64_t now_ms(void)
@@ -51,7 +52,7 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The number that the body is made of; -1 if it is torn. */
+/* The number that the body repeats; -1 if it is torn. */
 static long number_of(const struct rpt_value *value)
 {
 	const char *data = value->data;
@@ -107,7 +108,7 @@ int main(int argc, char **argv)
 		else if (strncmp(line, "check", 5) == 0)
 			printf("check %d\n", rpt_term_check(term));
 		else if (strncmp(line, "held", 4) == 0)
-			say_held();
+			print_held();
 		else
 			chase(term, (long)n);
 		fflush(stdout);

@@ -1,6 +1,5 @@
 /*
- * control_fixture: terms made by hand, and fakes of what is above and beside the control server
- * (refresher, fs, store, http).
+ * control_fixture: terms for the tests of control, and fakes of refresher, fs, store and http.
  */
 #ifndef TESTS_UNIT_CONTROL_FIXTURE_H
 #define TESTS_UNIT_CONTROL_FIXTURE_H
@@ -15,9 +14,9 @@
 
 #define N_TERMS 3000
 
-static atomic_bool hangs;	   /* attempts do not end */
-static atomic_int waiters;	   /* in refresher_wait() */
-static atomic_int requests;	   /* refresher_request() calls */
+static atomic_bool hangs;	   /* updates do not end */
+static atomic_int waiters;	   /* threads in refresher_wait() */
+static atomic_int requests;	   /* calls of refresher_request() */
 static struct cancel fake_cancel;  /* the worker's */
 static struct term terms[N_TERMS]; /* sorted by name */
 
@@ -118,9 +117,10 @@ static struct snapshot *make_snapshot(uint64_t id, const char *version)
 	return snapshot;
 }
 
-static int64_t next_check_ms; /* of term 2; clock_boot_ms() */
+static int64_t next_check_ms; /* of term 2, on the boot clock */
 
-/* Term 0 is served, 1 (alias "flags") has no snapshot, 2 failed; the others are as 0. */
+/* Term 0 is fresh, term 1 (alias "flags") has no snapshot, term 2 has failed; the others are like
+ * term 0. */
 static void make_terms(void)
 {
 	struct err err = ERR_INIT;

@@ -1,4 +1,4 @@
-/* librpt_fixture: files, and what a get must say of them. */
+/* librpt_fixture: writes files, opens handles, and checks the result of a get. */
 #ifndef TESTS_UNIT_LIBRPT_FIXTURE_H
 #define TESTS_UNIT_LIBRPT_FIXTURE_H
 
@@ -21,7 +21,7 @@ static inline void write_file(const char *path, const char *text)
 	close(fd);
 }
 
-/* As a program that knows what it is doing replaces a file. */
+/* Replaces a file atomically. */
 static inline void replace_file(const char *path, const char *text)
 {
 	char *next = NULL;
@@ -61,7 +61,7 @@ static inline int get_error(struct rpt_term *term)
 	struct rpt_value value = { .serial = 77 };
 	int r = rpt_term_get(term, &value);
 
-	return r < 0 && value.serial != 77 ? 1 : r; /* what failed must not have touched it */
+	return r < 0 && value.serial != 77 ? 1 : r; /* a failure must not touch the value */
 }
 
 static inline int count_entries(const char *directory)

@@ -1,5 +1,5 @@
 /*
- * The control server, status and metrics, against the terms and fakes of control_fixture.h.
+ * The control server, status and metrics, with the terms and fakes of control_fixture.h.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -43,7 +43,7 @@ static int dial(void)
 	return fd;
 }
 
-static void tell(int fd, const char *data, size_t len)
+static void send_all(int fd, const char *data, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
@@ -55,8 +55,8 @@ static void tell(int fd, const char *data, size_t len)
 	}
 }
 
-/* All that comes until the end. */
-static char *hear(int fd)
+/* Reads until the end. */
+static char *read_all(int fd)
 {
 	char *text = NULL, chunk[4096];
 	size_t len = 0;
@@ -72,11 +72,11 @@ static char *exchange(const char *request, size_t len)
 {
 	_cleanup_close_ int fd = dial();
 
-	tell(fd, request, len);
-	return hear(fd);
+	send_all(fd, request, len);
+	return read_all(fd);
 }
 
-static char *say(const char *request)
+static char *ask(const char *request)
 {
 	return exchange(request, strlen(request));
 }
@@ -98,7 +98,7 @@ static bool comes(atomic_int *value, int expected)
 	return false;
 }
 
-/* Nobody waits, for longer than a waiter looks away. */
+/* No thread waits, for longer than the interval at which a command checks for a hang-up. */
 static bool rests(void)
 {
 	int seen = 0;
@@ -122,14 +122,16 @@ static void test_status(void)
 	json_t *root = json_loadb(text, len, 0, &problem);
 	ok(root, "as JSON: %s", problem.text);
 	json_t *list = json_object_get(root, "terms");
-	is_int(json_array_size(list), N_TERMS, "with all terms");
+	is_int(json_array_size(list), N_TERMS, "it has all terms");
 	is_str(json_string_value(json_object_get(root, "mountpoint")), view.mountpoint,
 	       "the mount point");
 
 	json_t *term = json_array_get(list, 0);
 	is_str(json_string_value(json_object_get(term, "state")), "fresh", "a fresh term");
-	is_str(json_string_value(json_object_get(term, "version")), "v?", "no UTF-8, no harm");
-	is_str(json_string_value(json_object_get(term, "source_version")), "W/\"7\"", "the token");
+	is_str(json_string_value(json_object_get(term, "version")), "v?",
+	       "invalid UTF-8 is replaced");
+	is_str(json_string_value(json_object_get(term, "source_version")), "W/\"7\"",
+	       "its version token");
 	is_int(json_integer_value(json_object_get(term, "id")), 100, "its snapshot's id");
 	is_int(strlen(json_string_value(json_object_get(term, "sha256"))), 64, "its digest");
 	ok(json_is_null(json_object_get(term, "last_error")), "no error");
@@ -143,9 +145,9 @@ static void test_status(void)
 	json_t *error = json_object_get(term, "last_error");
 	is_str(json_string_value(json_object_get(error, "kind")), "unreachable", "an error's kind");
 	is_str(json_string_value(json_object_get(error, "message")), "GET https://b???: timed out",
-	       "and message");
+	       "and its message");
 	is_str(json_string_value(json_object_get(term, "next_check_at")),
-	       clock_rfc3339(clock_wall_at(next_check_ms), next), "and the next attempt");
+	       clock_rfc3339(clock_wall_at(next_check_ms), next), "and the next check");
 	json_decref(root);
 }
 
@@ -161,7 +163,7 @@ static void test_metrics(void)
 	   "labels are escaped");
 	ok(holds(text, "{term=\"flags\",version=\"\",state=\"absent\",source=\"\"} 1\n"),
 	   "the label is the alias");
-	ok(!strstr(text, "rptfs_term_age_seconds{term=\"flags\"}"), "what is absent has no age");
+	ok(!strstr(text, "rptfs_term_age_seconds{term=\"flags\"}"), "an absent term has no age");
 	ok(holds(text, "rptfs_term_age_seconds{term=\"t/0000.json\"} 5000"), "an age");
 	ok(holds(text, "rptfs_term_failures{term=\"t/0002.json\"} 1\n"), "failures");
 	ok(holds(text, "rptfs_updates_total{term=\"t/0002.json\",result=\"failed\"} 1\n"),
@@ -175,33 +177,33 @@ static void test_metrics(void)
 
 static void test_requests(void)
 {
-	_cleanup_free_ char *all = say("{\"command\":\"status\"}\n");
-	_cleanup_free_ char *two = say(
+	_cleanup_free_ char *all = ask("{\"command\":\"status\"}\n");
+	_cleanup_free_ char *two = ask(
 		"{\"command\":\"status\",\"terms\":[\"flags\",\"t/0000.json\"]}\n");
-	_cleanup_free_ char *near = say("{\"command\":\"status\",\"terms\":[\"t/0O01.json\"]}\n");
-	_cleanup_free_ char *far = say("{\"command\":\"status\",\"terms\":[\"zz\"]}\n");
-	_cleanup_free_ char *misspelt = say("{\"command\":\"status\",\"term\":[\"zz\"]}\n");
-	_cleanup_free_ char *mistyped = say("{\"command\":\"status\",\"terms\":[1]}\n");
-	_cleanup_free_ char *unknown = say("{\"command\":\"halt\"}\n");
-	_cleanup_free_ char *array = say("[]\n");
+	_cleanup_free_ char *near = ask("{\"command\":\"status\",\"terms\":[\"t/0O01.json\"]}\n");
+	_cleanup_free_ char *far = ask("{\"command\":\"status\",\"terms\":[\"zz\"]}\n");
+	_cleanup_free_ char *misspelt = ask("{\"command\":\"status\",\"term\":[\"zz\"]}\n");
+	_cleanup_free_ char *mistyped = ask("{\"command\":\"status\",\"terms\":[1]}\n");
+	_cleanup_free_ char *unknown = ask("{\"command\":\"halt\"}\n");
+	_cleanup_free_ char *array = ask("[]\n");
 
 	json_t *root = json_loads(all, 0, NULL);
 	is_int(json_array_size(json_object_get(root, "terms")), N_TERMS, "status of all");
-	ok(strchr(all, '\n') == all + strlen(all) - 1, "is one line");
+	ok(strchr(all, '\n') == all + strlen(all) - 1, "it is one line");
 	json_decref(root);
 	root = json_loads(two, 0, NULL);
 	json_t *list = json_object_get(root, "terms");
 	is_int(json_array_size(list), 2, "status of two");
 	is_str(json_string_value(json_object_get(json_array_get(list, 0), "name")), "t/0001.json",
-	       "in the order asked for, by alias too");
+	       "in the order of the request; aliases work");
 	json_decref(root);
 	ok(holds(near, "\"kind\":\"not_found\"") && holds(near, "did you mean \\\"t/0001.json"),
-	   "an unknown term: the nearest is offered");
-	ok(holds(far, "there is no term \\\"zz\\\"\""), "or none");
+	   "an unknown term: the nearest name is suggested");
+	ok(holds(far, "there is no term \\\"zz\\\"\""), "or none is suggested");
 	ok(holds(misspelt, "\"kind\":\"bad_data\""), "unknown members are refused");
-	ok(holds(mistyped, "array of strings"), "names are strings");
+	ok(holds(mistyped, "array of strings"), "terms must be strings");
 	ok(holds(unknown, "there is no command \\\"halt\\\""), "an unknown command");
-	ok(holds(array, "no \\\"command\\\""), "not an object");
+	ok(holds(array, "no \\\"command\\\""), "a request that is not an object");
 }
 
 static void test_garbage(void)
@@ -216,25 +218,25 @@ static void test_garbage(void)
 	_cleanup_free_ char *too_deep = exchange(deep, DEEP + 1);
 	_cleanup_free_ char *garbage = exchange("\xff{\0\n", 4);
 
-	ok(holds(too_large, "longer than 1048576 bytes"), "an oversize line");
+	ok(holds(too_large, "longer than 1048576 bytes"), "a line that is too long");
 	ok(holds(too_deep, "\"kind\":\"bad_data\""), "deep nesting");
 	ok(holds(garbage, "\"kind\":\"bad_data\""), "garbage");
 
 	_cleanup_close_ int half = dial();
-	tell(half, "{\"comm", 7);
+	send_all(half, "{\"comm", 7);
 	shutdown(half, SHUT_WR);
-	_cleanup_free_ char *cut = hear(half);
-	ok(holds(cut, "without an end of line"), "a request that breaks off");
+	_cleanup_free_ char *cut = read_all(half);
+	ok(holds(cut, "without an end of line"), "an incomplete request");
 }
 
 static void test_refresh(void)
 {
 	atomic_store(&requests, 0);
-	_cleanup_free_ char *taken = say("{\"command\":\"refresh\",\"terms\":[\"flags\"]}\n");
-	is_str(taken, "{\"requested\":1}\n", "refresh returns once it is asked for");
-	is_int(atomic_load(&requests), 1, "one attempt");
+	_cleanup_free_ char *taken = ask("{\"command\":\"refresh\",\"terms\":[\"flags\"]}\n");
+	is_str(taken, "{\"requested\":1}\n", "refresh returns once the update is requested");
+	is_int(atomic_load(&requests), 1, "one update is requested");
 
-	_cleanup_free_ char *some = say("{\"command\":\"refresh\",\"wait\":true,\"terms\":"
+	_cleanup_free_ char *some = ask("{\"command\":\"refresh\",\"wait\":true,\"terms\":"
 					"[\"t/0000.json\",\"t/0001.json\",\"t/0002.json\"]}\n");
 	is_str(some,
 	       "{\"requested\":3}\n"
@@ -245,12 +247,12 @@ static void test_refresh(void)
 	       "{\"name\":\"t/0002.json\",\"outcome\":\"failed\",\"version\":\"v?\","
 	       "\"last_error\":{\"kind\":\"unreachable\",\"message\":"
 	       "\"GET https://b???: timed out\"}}\n",
-	       "with wait, a line a term");
+	       "with wait, one line per term");
 
 	atomic_store(&requests, 0);
-	_cleanup_free_ char *all = say("{\"command\":\"refresh\",\"wait\":true}\n");
-	is_int(atomic_load(&requests), N_TERMS, "all terms at once");
-	ok(holds(all, "\"t/2999.json\""), "and the last is told");
+	_cleanup_free_ char *all = ask("{\"command\":\"refresh\",\"wait\":true}\n");
+	is_int(atomic_load(&requests), N_TERMS, "an update of each term is requested");
+	ok(holds(all, "\"t/2999.json\""), "the last term is reported");
 }
 
 static void test_vanishing(void)
@@ -259,19 +261,19 @@ static void test_vanishing(void)
 
 	atomic_store(&hangs, true);
 	int fd = dial();
-	tell(fd, request, strlen(request));
-	ok(comes(&waiters, 1), "a client waits for a source that hangs");
+	send_all(fd, request, strlen(request));
+	ok(comes(&waiters, 1), "a client waits for a hanging source");
 	shutdown(fd, SHUT_WR);
 	usleep(600 * 1000);
-	ok(comes(&waiters, 1), "one that closed its sending side goes on waiting");
+	ok(comes(&waiters, 1), "a client that closed its sending side still waits");
 	close(fd);
 	usleep(600 * 1000);
-	ok(rests(), "one that went away does not");
+	ok(rests(), "a client that hung up does not");
 	atomic_store(&hangs, false);
 }
 
-/* How many of n connections are told that there are too many: waits for `expected` of them, and
- * then a little for one too many. The connections stay open. */
+/* Opens n connections, and returns how many of them are refused. Waits for `expected` refusals. The
+ * connections stay open. */
 static int crowd(int *fds, int n, int expected)
 {
 	int64_t end_ms = clock_boot_ms() + PATIENCE;
@@ -279,7 +281,7 @@ static int crowd(int *fds, int n, int expected)
 
 	for (int i = 0; i < n; i++) {
 		fds[i] = dial();
-		tell(fds[i], "{", 1);
+		send_all(fds[i], "{", 1);
 	}
 	do {
 		usleep(50 * 1000);
@@ -299,11 +301,11 @@ static void leave(int *fds, int n)
 		close(fds[i]);
 }
 
-/* The next request is answered again. */
+/* Requests are answered again. */
 static bool recovers(void)
 {
 	for (int64_t end = clock_boot_ms() + PATIENCE; clock_boot_ms() < end; usleep(5000)) {
-		_cleanup_free_ char *text = say("{\"command\":\"status\",\"terms\":[]}\n");
+		_cleanup_free_ char *text = ask("{\"command\":\"status\",\"terms\":[]}\n");
 
 		if (strstr(text, "\"terms\":[]"))
 			return true;
@@ -315,11 +317,11 @@ static void test_crowd(void)
 {
 	int fds[70];
 
-	is_int(crowd(fds, 70, 6), 6, "of 70 connections at once 6 are refused");
-	_cleanup_free_ char *answer = hear(fds[69]);
-	ok(holds(answer, "\"kind\":\"busy\""), "as busy");
+	is_int(crowd(fds, 70, 6), 6, "6 of 70 connections are refused");
+	_cleanup_free_ char *answer = read_all(fds[69]);
+	ok(holds(answer, "\"kind\":\"busy\""), "with the kind busy");
 	leave(fds, 70);
-	ok(recovers(), "afterwards there is room again");
+	ok(recovers(), "afterwards connections are accepted again");
 }
 
 static void test_slow(void)
@@ -329,22 +331,22 @@ static void test_slow(void)
 	_cleanup_close_ int deaf = dial();
 	int64_t began_ms = clock_boot_ms();
 
-	tell(silent, "{\"command\"", 10);
-	tell(deaf, request, strlen(request));
-	_cleanup_free_ char *answer = hear(silent);
+	send_all(silent, "{\"command\"", 10);
+	send_all(deaf, request, strlen(request));
+	_cleanup_free_ char *answer = read_all(silent);
 	int64_t took_ms = clock_boot_ms() - began_ms;
-	ok(holds(answer, "no complete request within 5 s"), "a slow request is given up");
+	ok(holds(answer, "no complete request within 5 s"), "a slow request fails");
 	ok(took_ms > 4000 && took_ms < 8000, "after 5 s (%" PRId64 " ms)", took_ms);
 
-	/* The answer did not fit into the socket's buffer: its end is missing. */
+	/* The answer does not fit into the socket's buffer, so its end is missing. */
 	usleep(1000 * 1000);
-	_cleanup_free_ char *part = hear(deaf);
+	_cleanup_free_ char *part = read_all(deaf);
 	json_t *root = json_loads(part, 0, NULL);
-	ok(*part && !root, "who does not read is hung up on");
+	ok(*part && !root, "a client that does not read is disconnected");
 	json_decref(root);
 }
 
-/* What somebody else sees, in a process of its own; the exit code tells. */
+/* Runs a check as another user, in a child process. Returns its result. */
 static int as_nobody(int (*see)(void))
 {
 	int status = -1;
@@ -358,14 +360,14 @@ static int as_nobody(int (*see)(void))
 
 static int see_status(void)
 {
-	char *text = say("{\"command\":\"status\",\"terms\":[\"flags\"]}\n");
+	char *text = ask("{\"command\":\"status\",\"terms\":[\"flags\"]}\n");
 
 	return strstr(text, "\"alias\":\"flags\"") == NULL;
 }
 
 static int see_refresh(void)
 {
-	char *text = say("{\"command\":\"refresh\"}\n");
+	char *text = ask("{\"command\":\"refresh\"}\n");
 
 	return !holds(text, "\"kind\":\"denied\"") || !holds(text, "(uid 12345)");
 }
@@ -392,12 +394,12 @@ static void test_peers(void)
 		return;
 	}
 	atomic_store(&requests, 0);
-	is_int(as_nobody(see_status), 0, "others may look");
-	is_int(as_nobody(see_refresh), 0, "but not refresh");
-	is_int(atomic_load(&requests), 0, "nothing was asked for");
-	is_int(as_nobody(see_limit), 0, "nor send much");
-	is_int(as_nobody(see_crowd), 22, "nor take all connections");
-	ok(recovers(), "afterwards there is room again");
+	is_int(as_nobody(see_status), 0, "other users may read the status");
+	is_int(as_nobody(see_refresh), 0, "they may not refresh");
+	is_int(atomic_load(&requests), 0, "no update was requested");
+	is_int(as_nobody(see_limit), 0, "their requests are limited");
+	is_int(as_nobody(see_crowd), 22, "so are their connections");
+	ok(recovers(), "afterwards connections are accepted again");
 }
 
 static void test_socket(struct control **ret, int *ret_listener)
@@ -408,20 +410,21 @@ static void test_socket(struct control **ret, int *ret_listener)
 
 	umask(077);
 	*ret_listener = control_socket_listen(path, &err);
-	ok(*ret_listener >= 0, "listens");
+	ok(*ret_listener >= 0, "the socket listens");
 	ok(stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 0777) == 0666,
-	   "everybody can connect");
+	   "all users can connect");
 	snprintf(other, sizeof(other), "%s.new", path);
 	ok(stat(other, &st) < 0 && errno == ENOENT, "no temporary name is left");
-	is_int(control_new(ret, &view, *ret_listener, OWNER, &fake_cancel, &err), 0, "serves");
+	is_int(control_new(ret, &view, *ret_listener, OWNER, &fake_cancel, &err), 0,
+	       "the server starts");
 
 	char too_long[256] = "/tmp/";
 	memset(too_long + 5, 'x', sizeof(too_long) - 6);
-	is_int(control_socket_listen(too_long, &err), -1, "a long path");
-	ok(err.kind == ERR_CONFIG, "is refused: %.40s…", err.msg);
+	is_int(control_socket_listen(too_long, &err), -1, "a path that is too long");
+	ok(err.kind == ERR_CONFIG, "is a CONFIG error: %.40s…", err.msg);
 }
 
-/* Whoever connects while nobody serves is answered by the next one. */
+/* A client that connects while there is no server is answered by the next one. */
 static void test_successor(struct control *first, int listener)
 {
 	struct control *second = NULL;
@@ -433,32 +436,33 @@ static void test_successor(struct control *first, int listener)
 	crowd(idle, 10, 0);
 	atomic_store(&hangs, true);
 	_cleanup_close_ int fd = dial();
-	tell(fd, waiting, strlen(waiting));
-	ok(comes(&waiters, 1), "somebody waits");
+	send_all(fd, waiting, strlen(waiting));
+	ok(comes(&waiters, 1), "a client waits");
 
 	int64_t began_ms = clock_boot_ms();
 	cancel_request(&fake_cancel);
 	control_free(first);
-	ok(clock_boot_ms() - began_ms < 1000, "cancellation ends all at once");
-	_cleanup_free_ char *told = hear(fd);
-	ok(holds(told, "\"kind\":\"canceled\""), "who waited is told");
+	ok(clock_boot_ms() - began_ms < 1000, "cancellation ends all connections");
+	_cleanup_free_ char *told = read_all(fd);
+	ok(holds(told, "\"kind\":\"canceled\""), "the waiting client gets an answer");
 	leave(idle, 10);
 
 	_cleanup_close_ int early = dial();
-	tell(early, asking, strlen(asking));
+	send_all(early, asking, strlen(asking));
 	cancel_release(&fake_cancel);
 	if (cancel_init(&fake_cancel, &err) < 0)
 		abort();
-	is_int(control_new(&second, &view, listener, OWNER, &fake_cancel, &err), 0, "a successor");
-	_cleanup_free_ char *answer = hear(early);
-	ok(holds(answer, "\"alias\":\"flags\""), "answers who came before it");
+	is_int(control_new(&second, &view, listener, OWNER, &fake_cancel, &err), 0,
+	       "the next server starts");
+	_cleanup_free_ char *answer = read_all(early);
+	ok(holds(answer, "\"alias\":\"flags\""), "it answers the client that connected before");
 	cancel_request(&fake_cancel);
 	control_free(second);
 }
 
 /* ---- upgrade ---- */
 
-static atomic_int taken = -1; /* the connection that was handed on */
+static atomic_int taken = -1; /* the connection that was handed over */
 
 static int take_upgrade(void *arg, int connection, struct err *err)
 {
@@ -474,31 +478,31 @@ static void test_upgrade(void)
 	_cleanup_close_ int fd = dial();
 	_cleanup_close_ int other = -1;
 
-	tell(fd, request, strlen(request));
-	_cleanup_free_ char *none = hear(fd);
-	ok(holds(none, "no keeper"), "an upgrade that cannot be tried is refused");
+	send_all(fd, request, strlen(request));
+	_cleanup_free_ char *none = read_all(fd);
+	ok(holds(none, "no keeper"), "an upgrade that cannot be started is refused");
 
 	view.upgrade_arg = NULL;
 	other = dial();
-	tell(other, request, strlen(request));
+	send_all(other, request, strlen(request));
 	while (taken < 0)
 		usleep(1000);
 	control_report_upgrade(taken, &view, "0.0.9 (old)");
 	close(taken);
-	_cleanup_free_ char *done = hear(other);
+	_cleanup_free_ char *done = read_all(other);
 	ok(holds(done, "\"previous\":\"0.0.9 (old)\"") &&
 		   holds(done, "\"keeper\":{\"version\":\"0.0.8 (k)\",\"pid\":17}"),
-	   "somebody else answers: %s", done);
+	   "control_report_upgrade() answers: %s", done);
 
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
 		abort();
 	control_refuse_upgrade(pair[0], "the \"new\" one\ndoes not start");
 	close(pair[0]);
-	_cleanup_free_ char *no = hear(pair[1]);
+	_cleanup_free_ char *no = read_all(pair[1]);
 	ok(holds(no, "{\"error\":{\"kind\":\"denied\",\"message\":\"the \\\"new\\\" one?does not "
 		     "start\"}}"),
-	   "or says why not: %s", no);
+	   "control_refuse_upgrade() answers: %s", no);
 	close(pair[1]);
 }
 
@@ -534,6 +538,6 @@ int main(void)
 	cancel_release(&fake_cancel);
 	close(listener);
 	unlink(path);
-	ok(rmdir(dir) == 0, "nothing is left");
+	ok(rmdir(dir) == 0, "no file is left");
 	return tap_done();
 }

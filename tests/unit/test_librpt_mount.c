@@ -1,6 +1,5 @@
 /*
- * librpt on a mount of rptfs, or what it takes for one: a tmpfs with the words in place, which
- * change when the test says so.
+ * librpt on a fake rptfs mount: a tmpfs with .rpt/generations, whose words the test changes.
  */
 #include <sched.h>
 #include <sys/mman.h>
@@ -13,7 +12,7 @@
 #include "librpt_fixture.h"
 
 #define SIZE   (8L << 20)
-#define SLOT   600 /* on a page that word 0 is not on */
+#define SLOT   600 /* not on the page of word 0 */
 #define PLACE  "mnt"
 #define TERM   PLACE "/dir/t"
 #define STAGED PLACE "/.rpt/staged"
@@ -52,7 +51,7 @@ static void stage(const char *path, const char *text, const char *version, unsig
 		perror("setxattr");
 }
 
-/* The name moves; the word does not yet. */
+/* Moves the name, but does not change the word. */
 static void move_name(const char *text, const char *version)
 {
 	stage(STAGED, text, version, SLOT);
@@ -85,7 +84,7 @@ static void publish(const char *text, const char *version)
 	follow_name(SLOT);
 }
 
-/* Under that id, which this mount has not come to yet. */
+/* Publishes with inode number `id`, which this mount has not used yet. */
 static void publish_as(ino_t id, const char *text, const char *version)
 {
 	do {
@@ -97,7 +96,7 @@ static void publish_as(ino_t id, const char *text, const char *version)
 	follow_name(SLOT);
 }
 
-/* An id that is nobody's. */
+/* Raises the word to a number that is no file's. */
 static void raise_word_only(unsigned slot)
 {
 	raise_word(slot, words[slot] + 100000);
@@ -132,25 +131,27 @@ static void test_words(void)
 
 	publish("one", "v1");
 	struct rpt_term *term = open_term(TERM);
-	ok(rpt_term_get(term, &value) == 0 && holds(&value, "one"), "the first");
+	ok(rpt_term_get(term, &value) == 0 && holds(&value, "one"), "the first value");
 	is_str(value.version, "v1", "its version");
 	publish("two", "v2");
-	is_int(rpt_term_check(term), RPT_CHANGED, "a word has changed");
-	ok(rpt_term_get(term, &value) == 0 && holds(&value, "two") && value.serial == 2, "seen");
+	is_int(rpt_term_check(term), RPT_CHANGED, "check sees the changed word");
+	ok(rpt_term_get(term, &value) == 0 && holds(&value, "two") && value.serial == 2,
+	   "get maps the new snapshot");
 	is_str(value.version, "v2", "its version");
 
 	start_of_second();
-	ok(gives(term, "two"), "looked at in this second");
+	ok(gives(term, "two"), "the name was checked in this second");
 	move_name("three", "v3");
 	for (int i = 0; i < 1000; i++) {
 		if (!gives(term, "two"))
-			ok(false, "the name is not looked at while the word stays");
+			ok(false, "the name is not checked while the word stays");
 	}
-	is_int(rpt_term_check(term), RPT_UNCHANGED, "nor by check");
+	is_int(rpt_term_check(term), RPT_UNCHANGED, "check does not look at it either");
 	start_of_second();
-	ok(gives(term, "three"), "but in the next second");
+	ok(gives(term, "three"), "the name is checked in the next second");
 	follow_name(SLOT);
-	ok(rpt_term_get(term, &value) == 0 && value.serial == 3, "the word follows: nothing new");
+	ok(rpt_term_get(term, &value) == 0 && value.serial == 3,
+	   "the word follows, the value stays");
 	rpt_term_close(term);
 }
 
@@ -163,10 +164,10 @@ static void test_versions(void)
 	version[1000] = '\0';
 	publish("x", version);
 	struct rpt_term *term = open_term(TERM);
-	ok(rpt_term_get(term, &value) == 0, "a get");
+	ok(rpt_term_get(term, &value) == 0, "get succeeds");
 	is_str(value.version, version, "a long version");
 	publish("y", "");
-	ok(rpt_term_get(term, &value) == 0, "a get");
+	ok(rpt_term_get(term, &value) == 0, "get succeeds");
 	is_str(value.version, "", "an empty version");
 	rpt_term_close(term);
 }
@@ -177,24 +178,24 @@ static void test_hidden(void)
 	struct rpt_term *term = open_term(TERM);
 	struct rpt_value value;
 
-	ok(rpt_term_get(term, &value) == 0, "shown");
+	ok(rpt_term_get(term, &value) == 0, "the term exists");
 	start_of_second();
 	unlink(TERM);
 	raise_word_only(SLOT);
 	for (int i = 0; i < 3; i++)
-		is_int(get_error(term), -ENOENT, "hidden");
+		is_int(get_error(term), -ENOENT, "the term is hidden");
 	move_name("there", "2");
-	is_int(get_error(term), -ENOENT, "which is not looked at while the word stays");
+	is_int(get_error(term), -ENOENT, "the name is not checked while the word stays");
 	start_of_second();
-	ok(gives(term, "there"), "but in the next second");
+	ok(gives(term, "there"), "the name is checked in the next second");
 	ok(rpt_term_get(term, &value) == 0, "a value");
 	unlink(TERM);
 	raise_word_only(SLOT);
-	is_int(get_error(term), -ENOENT, "hidden once more");
-	is_int(rpt_term_check(term), -ENOENT, "check says so");
-	ok(holds(&value, "there"), "what was held is still there");
+	is_int(get_error(term), -ENOENT, "the term is hidden again");
+	is_int(rpt_term_check(term), -ENOENT, "check fails as well");
+	ok(holds(&value, "there"), "the last value is still readable");
 	publish("again", "3");
-	ok(gives(term, "again"), "back at once");
+	ok(gives(term, "again"), "the term is back at once");
 	rpt_term_close(term);
 }
 
@@ -203,11 +204,11 @@ static void test_older(void)
 	stage(PLACE "/dir/older", "old", "1", SLOT);
 	publish("new", "2");
 	struct rpt_term *term = open_term(TERM);
-	ok(rename(PLACE "/dir/older", TERM) == 0, "a name that goes back");
+	ok(rename(PLACE "/dir/older", TERM) == 0, "the name moves to an older file");
 	raise_word_only(SLOT);
-	ok(gives(term, "new"), "is not followed");
+	ok(gives(term, "new"), "an older file is not mapped");
 	publish("newer", "3");
-	ok(gives(term, "newer"), "forward it is");
+	ok(gives(term, "newer"), "a newer one is");
 	rpt_term_close(term);
 }
 
@@ -218,23 +219,23 @@ static void test_slots(void)
 	publish("of one slot", "1");
 	struct rpt_term *term = open_term(TERM);
 	stage(STAGED, "of another", "2", 3);
-	ok(rename(STAGED, TERM) == 0, "the term has another slot");
+	ok(rename(STAGED, TERM) == 0, "the term moves to another slot");
 	follow_name(3);
 	raise_word(SLOT, words[3] + 1);
-	ok(gives(term, "of another"), "it is read");
+	ok(gives(term, "of another"), "the new value is mapped");
 	start_of_second();
-	ok(rpt_term_get(term, &value) == 0, "a look");
+	ok(rpt_term_get(term, &value) == 0, "the name is checked");
 	stage(STAGED, "and again", "3", 3);
-	ok(rename(STAGED, TERM) == 0, "an update");
+	ok(rename(STAGED, TERM) == 0, "an update in the new slot");
 	follow_name(3);
-	ok(gives(term, "and again"), "and that slot is watched");
+	ok(gives(term, "and again"), "the new slot is watched");
 
 	stage(STAGED, "of none", "4", SIZE / 8);
-	ok(rename(STAGED, TERM) == 0, "a slot behind the end");
+	ok(rename(STAGED, TERM) == 0, "a slot beyond the end of the words");
 	raise_word(3, words[3] + 1);
-	ok(gives(term, "of none"), "it is read");
+	ok(gives(term, "of none"), "the new value is mapped");
 	stage(STAGED, "by stat", "5", SIZE / 8);
-	ok(rename(STAGED, TERM) == 0 && gives(term, "by stat"), "and looked at each time");
+	ok(rename(STAGED, TERM) == 0 && gives(term, "by stat"), "the name is checked at each get");
 	rpt_term_close(term);
 }
 
@@ -246,26 +247,26 @@ static void test_orderly_end(void)
 	struct rpt_term *term = open_term(TERM);
 	ok(rpt_term_get(term, &before) == 0, "a value");
 	__atomic_store_n(&words[0], UINT64_MAX, __ATOMIC_RELEASE);
-	ok(is_detached(term, "the last"), "the end is seen by the next get");
-	ok(truncate(TERM, 0) == 0, "the mount has the bytes no more");
+	ok(is_detached(term, "the last"), "the next get notices the end");
+	ok(truncate(TERM, 0) == 0, "the mount loses the bytes");
 	unmount_fake();
 	ok(is_detached(term, "the last"), "the value stays");
-	is_int(rpt_term_check(term), RPT_DETACHED, "check says so");
+	is_int(rpt_term_check(term), RPT_DETACHED, "check returns DETACHED");
 	ok(rpt_term_get(term, &value) == 0 && value.data == before.data &&
 		   value.serial == before.serial,
-	   "at its place");
+	   "it has the same address and serial");
 	struct rpt_term *other = NULL;
-	is_int(rpt_term_open(&other, TERM), -ENOENT, "who comes now finds nothing");
+	is_int(rpt_term_open(&other, TERM), -ENOENT, "a new handle cannot be opened");
 
 	ok(mount_fake(), "mounted again");
-	is_int(get_error(term), -ENOENT, "a mount that has no such term");
-	is_int(rpt_term_check(term), -ENOENT, "check says so");
+	is_int(get_error(term), -ENOENT, "the new mount does not have the term");
+	is_int(rpt_term_check(term), -ENOENT, "check fails as well");
 	publish("the first", "1");
 	ok(rpt_term_get(term, &value) == 0 && holds(&value, "the first") && !value.detached &&
 		   value.serial == before.serial + 1,
-	   "and one that has");
+	   "now it does, and the handle is attached");
 	publish("the second", "2");
-	ok(gives(term, "the second"), "whose words are watched");
+	ok(gives(term, "the second"), "the words of the new mount are watched");
 	rpt_term_close(term);
 }
 
@@ -276,53 +277,53 @@ static void test_replaced_mount(void)
 	ok(gives(term, "below"), "a value");
 	ino_t id = inode_of(TERM);
 	munmap(words, SIZE);
-	ok(mount_fake(), "another mount over it, and nobody has said that the first is over");
+	ok(mount_fake(), "a second mount covers the first, which did not end");
 	publish_as(id, "above", "1");
-	is_int(inode_of(TERM), id, "the same id");
+	is_int(inode_of(TERM), id, "the inode number is the same");
 	struct timespec start, end;
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	ok(comes_to_give(term, "above"), "is seen");
+	ok(comes_to_give(term, "above"), "the second mount is noticed");
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	ok(end.tv_sec - start.tv_sec <= 2, "in a second");
+	ok(end.tv_sec - start.tv_sec <= 2, "within a second");
 	publish("watched", "2");
-	ok(gives(term, "watched"), "and watched");
+	ok(gives(term, "watched"), "its words are watched");
 	munmap(words, SIZE);
 	ok(mount_fake(), "a third one, without the term");
 	for (int i = 0; i < 300 && get_error(term) != -ENOENT; i++)
 		usleep(10000);
-	is_int(get_error(term), -ENOENT, "is seen as well");
+	is_int(get_error(term), -ENOENT, "the third mount is noticed");
 	publish("of the third", "1");
-	ok(gives(term, "of the third"), "and what it has, by the next get");
+	ok(gives(term, "of the third"), "the next get finds the term on it");
 	unmount_fake();
-	ok(comes_to_give(term, "watched"), "the second one is back");
-	ok(umount2(PLACE, MNT_DETACH) == 0, "and gone");
-	ok(comes_to_give(term, "below"), "the first one is back");
-	ok(umount2(PLACE, MNT_DETACH) == 0, "gone too");
+	ok(comes_to_give(term, "watched"), "the second mount is back");
+	ok(umount2(PLACE, MNT_DETACH) == 0, "the second mount is removed");
+	ok(comes_to_give(term, "below"), "the first mount is back");
+	ok(umount2(PLACE, MNT_DETACH) == 0, "the first mount is removed");
 	for (int i = 0; i < 300 && !is_detached(term, "below"); i++)
 		usleep(10000);
-	ok(is_detached(term, "below"), "which is seen");
+	ok(is_detached(term, "below"), "the handle is detached");
 	rpt_term_close(term);
-	ok(mount_fake(), "for the next test");
+	ok(mount_fake(), "mounted for the next test");
 }
 
 static void test_lost_bytes(void)
 {
 	publish("to be lost", "1");
 	struct rpt_term *term = open_term(TERM);
-	ok(truncate(TERM, 0) == 0, "bytes that cannot be had any more");
+	ok(truncate(TERM, 0) == 0, "the mount loses the bytes");
 	__atomic_store_n(&words[0], UINT64_MAX, __ATOMIC_RELEASE);
 	for (int i = 0; i < 2; i++)
-		is_int(get_error(term), -ENOTCONN, "the mount went with them");
+		is_int(get_error(term), -ENOTCONN, "the last value is lost with the mount");
 	unmount_fake();
-	is_int(get_error(term), -ENOTCONN, "and still");
-	is_int(rpt_term_check(term), -ENOTCONN, "check says so");
+	is_int(get_error(term), -ENOTCONN, "the error stays");
+	is_int(rpt_term_check(term), -ENOTCONN, "check fails as well");
 	ok(mount_fake(), "mounted again");
 	publish("found", "2");
-	ok(gives(term, "found"), "all is well");
+	ok(gives(term, "found"), "the handle recovers");
 	rpt_term_close(term);
 }
 
-/* What the process has locked, in KiB. */
+/* Memory that the process has locked, in KiB. */
 static long locked_kib(void)
 {
 	char line[200];
@@ -340,7 +341,7 @@ static long locked_kib(void)
 
 #define LARGE ((2L << 20) + 17)
 
-/* The first byte that is wrong, or -1. */
+/* The offset of the first wrong byte, or -1. */
 static long wrong_at(const struct rpt_value *value)
 {
 	const char *data = value->data;
@@ -362,7 +363,7 @@ static bool keeps_by_lock(struct rpt_term *term)
 	return good && locked_kib() > before + (1 << 10);
 }
 
-/* As somebody who may neither lock memory nor write files. */
+/* Drops the rights to lock memory and to write files first. */
 static bool keeps_by_copy(struct rpt_term *term)
 {
 	struct rlimit none = { 0, 0 };
@@ -408,23 +409,24 @@ static void test_bind_mounts(void)
 	mkdir("part", 0755);
 	publish("1", "1");
 	ok(mount(PLACE "/dir", "part", NULL, MS_BIND, NULL) == 0,
-	   "one directory is mounted elsewhere");
+	   "one directory is bind-mounted elsewhere");
 	struct rpt_term *part = open_term("part/t");
 	move_name("2", "2");
-	ok(gives(part, "2"), "without words each get looks");
-	ok(umount2("part", MNT_DETACH) == 0, "unmounted");
-	is_int(get_error(part), -ENOENT, "and gone");
+	ok(gives(part, "2"), "without words each get checks the name");
+	ok(umount2("part", MNT_DETACH) == 0, "the bind mount is removed");
+	is_int(get_error(part), -ENOENT, "the second mount is removed");
 	rpt_term_close(part);
 
-	ok(mount(PLACE, "part", NULL, MS_BIND, NULL) == 0, "all of it is mounted elsewhere");
+	ok(mount(PLACE, "part", NULL, MS_BIND, NULL) == 0,
+	   "the whole mount is bind-mounted elsewhere");
 	part = open_term("part/dir/t");
 	start_of_second();
-	ok(gives(part, "2"), "the same");
+	ok(gives(part, "2"), "the value is the same");
 	publish("3", "3");
 	ok(gives(part, "3"), "its words are watched");
-	ok(umount2("part", MNT_DETACH) == 0, "unmounted");
+	ok(umount2("part", MNT_DETACH) == 0, "the bind mount is removed");
 	start_of_second();
-	ok(is_detached(part, "3"), "and detached");
+	ok(is_detached(part, "3"), "the handle is detached");
 	rpt_term_close(part);
 }
 
@@ -449,8 +451,8 @@ int main(void)
 	test_orderly_end();
 	test_replaced_mount();
 	test_lost_bytes();
-	test_large(keeps_by_lock, "many bytes are locked in memory when the mount goes");
-	test_large(keeps_by_copy, "and copied, where that is not allowed");
+	test_large(keeps_by_lock, "a large value is locked in memory when the mount ends");
+	test_large(keeps_by_copy, "it is copied if locking is not allowed");
 	test_bind_mounts();
 	is_int(count_entries("/proc/self/fd"), fds, "no descriptor is left");
 	is_int(count_entries("/proc/self/map_files"), maps, "no mapping is left");
