@@ -185,7 +185,7 @@ def policy(effect, *actions, **more):
 
 
 def test_a_role(s3_mount, radosgw, bucket, directory):
-    """AssumeRole at a real STS."""
+    """AssumeRole with a real STS."""
     iam, name = radosgw.client("iam"), radosgw.unique("role")
     trust = policy("Allow", "sts:AssumeRole", Principal={"AWS": ["arn:aws:iam:::user/owner"]})
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -203,7 +203,7 @@ def test_a_role(s3_mount, radosgw, bucket, directory):
 
 
 def test_keys_rotated_under_a_running_mount(s3_mount, radosgw, bucket, directory):
-    """The old key ends, the file has the new one: no attempt fails."""
+    """The old key is deleted when the file has the new one: no attempt fails."""
     user, *old = radosgw.user()
     new = [f"{key}-2" for key in old]
     bucket.put("t", OLD)
@@ -246,7 +246,7 @@ def test_sse_c(s3_mount, radosgw, bucket, directory):
     assert m.read("t") == NEW and m.ls() == ["t"]
 
 
-# Where
+# Addresses
 
 
 def test_addressing(s3_mount, radosgw, gates):
@@ -293,7 +293,7 @@ ODD_KEYS = dict.fromkeys([
 
 @pytest.fixture(scope="session")
 def odd_bucket(radosgw):
-    """Filled once."""
+    """A bucket with all odd keys, filled once."""
     bucket = radosgw.bucket()
     for n, key in enumerate(ODD_KEYS):
         bucket.put(key, b"odd key %d" % n)
@@ -345,7 +345,7 @@ def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, l
     versions = iter(["two"])
 
     def overwrite(request):
-        """In the middle of the parts."""
+        """Overwrites the object in the middle of the ranges."""
         if request.number > 6 and (version := next(versions, None)):
             bucket.copy(key, version)
 
@@ -433,7 +433,7 @@ def test_many_terms_check_with_one_request_each(s3_mount, radosgw, bucket, gate)
 
 
 def test_updates_under_readers(s3_mount, radosgw, bucket):
-    """Each open file is one version, whole."""
+    """Each read returns one complete version."""
     bodies = [b"%04d" % i * 50_000 for i in range(20)]
     bucket.put("t", bodies[0])
     m = s3_mount(term(source(bucket.name, "t", radosgw.url()), options="refresh_interval = 100ms"))

@@ -66,7 +66,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("row", FAILURES)
-def test_failure_keeps_what_was_good(s3_mount, aws, bucket, row):
+def test_a_failure_keeps_the_last_good_version(s3_mount, aws, bucket, row):
     behaviour, kind, next_attempt, word = FAILURES[row]
     bucket.put("t", OLD)
     m = s3_mount(
@@ -93,8 +93,8 @@ def test_retry_after_is_obeyed(s3_mount, aws, bucket):
     assert m.kind("t") == "busy" and 99 <= m.next_in("t") <= 130
 
 
-def test_what_is_gone(s3_mount, aws, bucket):
-    """A delete marker, a key that nobody may list, a version that was removed."""
+def test_a_deleted_object(s3_mount, aws, bucket):
+    """A delete marker, a missing key without the right to list, a removed version."""
     fixed = bucket.put("t", OLD).version_id
     m = s3_mount(term(where(aws)) + term(where(aws, version_id=fixed), name="fixed"), expect=["term="])
     bucket.delete("t")
@@ -129,7 +129,7 @@ def test_304_as_aws_sends_it(s3_mount, aws, bucket):
 
 
 def test_a_service_that_ignores_conditions(s3_mount, aws, bucket):
-    """The digest decides, and a warning says so once."""
+    """The digest decides, and there is one warning."""
     bucket.put("t", OLD)
     bucket.ignores_conditions = True
     m = s3_mount(term(where(aws)), expect=["if_none_match_ignored"])
@@ -187,7 +187,7 @@ def test_sse_c(s3_mount, aws, bucket, directory):
         (400, "header"),
     ],
 )
-def test_a_wrong_region_is_mended_and_remembered(s3_mount, aws, bucket, status, hint):
+def test_a_wrong_region_is_corrected_and_remembered(s3_mount, aws, bucket, status, hint):
     bucket.elsewhere = (status, hint)
     bucket.put("t", OLD)
     m = s3_mount(term(where(aws, region="us-east-1")))
@@ -219,7 +219,7 @@ def test_a_region_is_not_chased_in_circles(s3_mount, aws, bucket):
 
 
 @pytest.mark.parametrize("hint", ["", "eu west", "x" * 200, "../..", "evil.example.com/"])
-def test_a_region_that_is_none(s3_mount, aws, bucket, hint):
+def test_an_invalid_region_is_ignored(s3_mount, aws, bucket, hint):
     bucket.put("t", OLD)
     aws.always("/data/t", refuse(301, "PermanentRedirect", **{"x-amz-bucket-region": hint}))
     m = s3_mount(term(where(aws)), expect=FAILS)
@@ -238,7 +238,7 @@ def test_redirects_are_never_followed(s3_mount, aws, bucket, origin):
 
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600, 86400 * 400])
-def test_a_clock_that_is_wrong(s3_mount, aws, bucket, ahead_s):
+def test_a_wrong_clock(s3_mount, aws, bucket, ahead_s):
     bucket.put("t", OLD)
     aws.clock_ahead_s = ahead_s
     m = s3_mount(term(where(aws)))
@@ -273,12 +273,12 @@ def test_where_the_region_comes_from(s3_mount, aws, bucket, directory):
         assert f"/{REGION}/s3/" in aws.requests[before_it].headers["authorization"]
 
 
-# AWS's own hosts, through a proxy that plays them
+# AWS's own hosts, played by a proxy
 
 
 @pytest.fixture(scope="session")
 def amazon(tmp_path_factory):
-    """Certificates for the hosts that AWS has."""
+    """Certificates for the hosts of AWS."""
     names = ["*.s3.eu-west-1.amazonaws.com", "*.s3.us-east-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"]
     return make_certificates(str(tmp_path_factory.mktemp("amazon")), names)
 
@@ -292,7 +292,7 @@ def amazon_proxy(servers, amazon):
 
 
 def test_at_aws(s3_mount, amazon, amazon_proxy):
-    """Virtual-host style at the region's endpoint; from a wrong region to the right one's host."""
+    """Virtual addressing at the region's endpoint, and from a wrong region to the right host."""
     aws = amazon_proxy
     aws.bucket("data", REGION).put("a b/t", NEW)
     aws.bucket("dotted.name", REGION).put("t", OLD)
@@ -314,7 +314,7 @@ def test_at_aws(s3_mount, amazon, amazon_proxy):
 
 
 def test_without_a_region(build, aws, directory):
-    """AWS needs one, another service does not."""
+    """AWS needs a region; another service does not."""
     conf = os.path.join(directory, "rptfs.conf")
 
     def check(*arguments):
@@ -330,7 +330,7 @@ def test_without_a_region(build, aws, directory):
     assert check(aws.url("")).returncode == 0
 
 
-# Keys that end
+# Expired keys
 
 
 def test_expired_keys_are_read_again_at_once(s3_mount, aws, bucket, directory):
@@ -350,7 +350,7 @@ def test_expired_keys_are_read_again_at_once(s3_mount, aws, bucket, directory):
     assert m.read("t") == NEW and m.status("t")["failed_total"] == 0
 
 
-def test_keys_that_stay_expired_are_no_loop(s3_mount, aws, bucket):
+def test_keys_that_stay_expired_cause_no_loop(s3_mount, aws, bucket):
     bucket.put("t", OLD)
     aws.keys["AKIAIOSFODNN7EXAMPLE"].expires = 0
     m = s3_mount(term(where(aws)), expect=FAILS)
@@ -363,7 +363,7 @@ def test_no_secret_is_shown(s3_mount, aws, bucket):
     aws.keys["AKIAIOSFODNN7EXAMPLE"].token = "s3cret-token"
     m = s3_mount(term(where(aws)), env=environment(token="s3cret-token"), options=["-d"], expect=["."])
     aws.keys["AKIAIOSFODNN7EXAMPLE"].secret = "other"
-    m.refresh("t", ok=False)  # AWS quotes the canonical request, token and all
+    m.refresh("t", ok=False)  # AWS quotes the canonical request, including the token
     assert "SignatureDoesNotMatch" in message(m)
     shown = m.log() + m.rpt("status", "--json") + str(m.metrics()) + m.xattr("t", "source")
     shown += m.xattr("t", "last_error")
@@ -381,7 +381,7 @@ def test_no_secret_is_shown(s3_mount, aws, bucket):
 
 @pytest.mark.parametrize("name", CHECKSUMS)
 def test_checksums(s3_mount, aws, bucket, name):
-    """Of the whole object and of parts, right and wrong."""
+    """Whole and composite checksums, right and wrong."""
     body = os.urandom(29_999)
     parts = [body[:10_000], body[10_000:20_000], body[20_000:]]
     bucket.put("whole", body, checksum=name)
@@ -426,16 +426,16 @@ def test_a_refused_body_is_not_fetched_again_until_its_token_changes(s3_mount, a
     sent = aws.count("/data/t", answer=200)
     m.refresh("t", ok=False)
     assert aws.count("/data/t", answer=200) == sent
-    bucket.put("t", NEW + b"mended", checksum="sha256")
+    bucket.put("t", NEW + b"fixed", checksum="sha256")
     m.refresh("t")
-    assert m.read("t") == NEW + b"mended"
+    assert m.read("t") == NEW + b"fixed"
 
 
 # Several sources
 
 
 def test_failover_between_regions(s3_mount, aws, bucket):
-    """As the replicas of a bucket: each with its region, in order."""
+    """Replicas of a bucket in order, each with its region."""
     replica = aws.bucket("replica", "us-east-1")
     bucket.put("t", OLD, headers={"x-amz-meta-version": "1"})
     replica.put("t", NEW, headers={"x-amz-meta-version": "2"})
@@ -454,7 +454,7 @@ def test_failover_between_regions(s3_mount, aws, bucket):
     assert m.read("t") == OLD + b"again", "the first source is the authority"
 
 
-def test_an_older_replica_is_not_taken(s3_mount, aws, bucket):
+def test_an_older_replica_is_not_used(s3_mount, aws, bucket):
     replica = aws.bucket("replica", REGION)
     bucket.put("t", NEW)
     replica.put("t", OLD, age=3600)
@@ -465,8 +465,8 @@ def test_an_older_replica_is_not_taken(s3_mount, aws, bucket):
     assert_backs_off(m)
 
 
-def test_a_new_version_between_question_and_answer(s3_mount, aws, bucket):
-    """The version that is shown is that of the response that carried the bytes."""
+def test_a_new_version_between_request_and_response(s3_mount, aws, bucket):
+    """The version comes from the response that carried the bytes."""
     bucket.put("t", OLD)
     later = []
     aws.then("/data/t", before(lambda: later.append(bucket.put("t", NEW))))
@@ -474,7 +474,7 @@ def test_a_new_version_between_question_and_answer(s3_mount, aws, bucket):
     assert m.read("t") == NEW and m.xattr("t", "version") == later[0].etag.strip('"')
 
 
-def test_sigterm_while_it_stalls(s3_mount, aws, bucket):
+def test_sigterm_during_a_stall(s3_mount, aws, bucket):
     bucket.put("t", bytes(100_000))
     aws.always("/data/t", stall(10_000))
     m = s3_mount(term(where(aws)), wait=False)

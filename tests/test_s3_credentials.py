@@ -26,7 +26,7 @@ def bucket(aws):
 
 @pytest.fixture
 def service(servers, aws):
-    """A factory: service(Imds) starts one whose keys are good at aws."""
+    """A factory: service(Imds) starts a service whose keys aws accepts."""
 
     def make(kind, *also):
         servers.append(kind(aws, *also))
@@ -150,18 +150,18 @@ BROKEN = {
     "no such profile": "[other]\naws_access_key_id = A\n",
     "half a key": f"[default]\naws_access_key_id = {ACCESS_KEY}\n",
     "no section": profile().partition("\n")[2],
-    "a section without an end": "[default\naws_access_key_id = A\n",
+    "an unfinished section": "[default\naws_access_key_id = A\n",
     "not text": "\x01\x02\xff" * 100,
     "a secret with spaces": profile(secret_key="white space"),
     "a role without a source": f"[default]\nrole_arn = {ROLE_ARN}\n",
     "a circle": f"[default]\nrole_arn = {ROLE_ARN}\nsource_profile = b\n"
     f"[b]\nrole_arn = {ROLE_ARN}\nsource_profile = default\n",
-    "a person is needed": "[default]\nsso_start_url = https://example.com\n",
+    "an interactive login": "[default]\nsso_start_url = https://example.com\n",
 }
 
 
 @pytest.mark.parametrize("row", BROKEN)
-def test_a_broken_file_is_denied_until_it_is_mended(s3_mount, aws, bucket, home, row):
+def test_a_broken_file_is_denied_until_it_is_fixed(s3_mount, aws, bucket, home, row):
     if BROKEN[row] is not None:
         home.write("keys", BROKEN[row])
     m = s3_mount(where(aws, credentials_file=home.at("keys")), env=NOTHING, expect=FAILS)
@@ -173,7 +173,7 @@ def test_a_broken_file_is_denied_until_it_is_mended(s3_mount, aws, bucket, home,
 
 
 def test_a_file_is_read_again_when_it_changes(s3_mount, aws, bucket, home):
-    """Without a failure, and without a request with the old key."""
+    """No attempt fails, and the old key is not used again."""
     file = home.write("keys", profile())
     m = s3_mount(where(aws, credentials_file=file), env=NOTHING)
     aws.keys["AKIATHENEXT"] = Key("secret2")
@@ -208,7 +208,7 @@ def test_a_role(s3_mount, aws, bucket, home, service):
 
 def test_a_role_of_a_role(s3_mount, aws, bucket, home, service):
     sts = service(Sts)
-    sts.services += (sts,)  # its keys are good for asking it again
+    sts.services += (sts,)  # it accepts its own keys
     text = role(sts) + f"[second]\nrole_arn = {ROLE_ARN}\nsource_profile = reader\n"
     m = s3_mount(
         where(aws, credentials_file=home.write("keys", text), profile="second"),
@@ -222,12 +222,12 @@ REFUSALS = {
     "not allowed": ({"external_id": "other"}, {}, "denied", "AccessDenied"),
     "a wrong region": ({}, {"AWS_REGION": "us-east-1"}, "denied", "SignatureDoesNotMatch"),
     "a bad duration": ({"duration_seconds": 1}, {}, "denied", "ValidationError"),
-    "nobody there": ({}, {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"}, "unreachable", "AssumeRole"),
+    "no server": ({}, {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"}, "unreachable", "AssumeRole"),
 }
 
 
 @pytest.mark.parametrize("row", REFUSALS)
-def test_a_role_that_is_refused(s3_mount, aws, bucket, home, service, row):
+def test_a_refused_role(s3_mount, aws, bucket, home, service, row):
     more, env, kind, word = REFUSALS[row]
     sts = service(Sts)
     m = s3_mount(
@@ -238,7 +238,7 @@ def test_a_role_that_is_refused(s3_mount, aws, bucket, home, service, row):
     assert m.kind("t") == kind and word in message(m) and not aws.requests
 
 
-def test_the_clock_of_sts(s3_mount, aws, bucket, home, service):
+def test_a_wrong_clock_of_sts(s3_mount, aws, bucket, home, service):
     sts = service(Sts)
     sts.clock_ahead_s = 3600
     m = s3_mount(
@@ -284,7 +284,7 @@ def test_a_container(s3_mount, aws, bucket, home, service):
     assert used_key(aws) == container.made[1] and m.status("t")["failed_total"] == 0
 
 
-def test_a_container_token_goes_to_this_machine_only(s3_mount, aws, bucket, home, origin):
+def test_a_container_token_is_sent_to_this_machine_only(s3_mount, aws, bucket, home, origin):
     env = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://192.0.2.1/v2/credentials",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": "s3cret",
@@ -294,7 +294,7 @@ def test_a_container_token_goes_to_this_machine_only(s3_mount, aws, bucket, home
 
 
 def test_a_machine(s3_mount, aws, bucket, home, service):
-    """IMDSv2: token, role, keys; once for all terms."""
+    """IMDSv2: token, role, keys; requested once for all terms."""
     imds = service(Imds)
     config = "".join(
         term(source("data", "t", aws.url(""), region=REGION), name=f"t{i}") for i in range(50)
@@ -326,14 +326,14 @@ def test_a_machine_without_a_role(s3_mount, aws, bucket, home, service):
     assert m.read("t") == BODY
 
 
-def test_a_metadata_service_that_fails(s3_mount, aws, bucket, home, service):
+def test_a_failing_metadata_service(s3_mount, aws, bucket, home, service):
     imds = service(Imds)
     imds.always("/latest/api/token", lambda x: x.answer(500))
     m = s3_mount(where(aws), env={**home.env, **imds_env(imds)}, expect=FAILS)
     assert m.kind("t") in ("busy", "unreachable") and not aws.requests
 
 
-def test_a_metadata_service_that_lies(s3_mount, aws, bucket, home, service):
+def test_invalid_answers_of_the_metadata_service(s3_mount, aws, bucket, home, service):
     imds = service(Imds)
     said = iter([b"", b"{", b"[]", b"{}", b'{"Code":"Failed","Message":"no"}', b'{"AccessKeyId":1}',
                  b'{"AccessKeyId":"A\\nX-Evil: 1","SecretAccessKey":"s","Token":"t","Expiration":"never"}',
@@ -386,7 +386,7 @@ def test_a_credential_process(s3_mount, aws, bucket, home):
     assert SECRET_KEY not in m.log()
 
 
-def test_a_credential_process_is_asked_again_in_time(s3_mount, aws, bucket, home):
+def test_a_credential_process_runs_again_in_time(s3_mount, aws, bucket, home):
     log = home.at("calls")
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
     path = program(home, f"echo >>{log}\n{answer(Expiration=soon)}")
@@ -398,16 +398,16 @@ def test_a_credential_process_is_asked_again_in_time(s3_mount, aws, bucket, home
 
 PROGRAMS = {
     "fails": "echo the reason >&2; exit 3",
-    "says nothing": "true",
-    "is no JSON": "echo s3cret",
-    "is of another version": answer(Version=2),
-    "has no key": 'echo \'{"Version": 1}\'',
-    "says too much": "head -c 1000000 /dev/zero",
+    "prints nothing": "true",
+    "prints no JSON": "echo s3cret",
+    "prints another version": answer(Version=2),
+    "prints no key": 'echo \'{"Version": 1}\'',
+    "prints too much": "head -c 1000000 /dev/zero",
 }
 
 
-@pytest.mark.parametrize("row", [*PROGRAMS, "is not there"])
-def test_a_credential_process_that_fails(s3_mount, aws, bucket, home, row):
+@pytest.mark.parametrize("row", [*PROGRAMS, "is missing"])
+def test_a_failing_credential_process(s3_mount, aws, bucket, home, row):
     path = program(home, PROGRAMS[row]) if row in PROGRAMS else home.at("none")
     file = home.write("keys", f"[default]\ncredential_process = {path}\n")
     m = s3_mount(where(aws, credentials_file=file), env=NOTHING, expect=[*FAILS, "^the reason$"])
@@ -438,7 +438,7 @@ def names(m):
     return found
 
 
-def test_the_helper_is_there_when_it_is_needed(s3_mount, aws, bucket, home):
+def test_the_helper_runs_only_when_needed(s3_mount, aws, bucket, home):
     m = s3_mount('term "t" { static { data = "x" } }\n', env=NOTHING)
     assert "rptfs-helper" not in names(m)
     path = program(home, answer())
@@ -447,7 +447,7 @@ def test_the_helper_is_there_when_it_is_needed(s3_mount, aws, bucket, home):
     assert m.read("t") == BODY and "rptfs-helper" in names(m)
 
 
-# Where secrets are
+# Secrets in memory
 
 
 def regions(pid):
@@ -461,7 +461,7 @@ def regions(pid):
 
 
 def places_of(pid, secret):
-    """VmFlags of the regions that hold the secret."""
+    """The VmFlags of the regions that hold the secret."""
     found = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for begin, end, rights, flags in regions(pid):

@@ -39,7 +39,7 @@ def first_byte(request):
 
 
 def in_parts(behaviour, n=1, where=lambda request: True):
-    """The first n parts that where() is true for are treated otherwise."""
+    """Applies the behaviour to the first n ranges for which where() is true."""
     lock, left = threading.Lock(), [n]
 
     def behave(x):
@@ -64,14 +64,14 @@ def test_parts(s3_mount, aws, bucket):
     assert aws.asked("/data/t")[-1].answer == 304
 
 
-def test_small_objects_are_one_request(s3_mount, aws, bucket):
+def test_small_objects_cost_one_request(s3_mount, aws, bucket):
     bucket.put("t", BODY[:PART])
     assert s3_mount(config(aws)).read("t") == BODY[:PART]
     assert aws.count("/data/t", answer=206) == 0 and aws.count("/data/t", answer=200) == 1
 
 
 def length_lies(by):
-    """Fewer or more bytes than the part has, said honestly."""
+    """Fewer or more bytes than requested, correctly announced."""
 
     def behave(x):
         answer = x.answer
@@ -93,17 +93,17 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("row", FAULTS)
-def test_a_failed_part_is_fetched_again_alone(s3_mount, aws, bucket, row):
+def test_only_a_failed_part_is_fetched_again(s3_mount, aws, bucket, row):
     bucket.put("t", BODY)
     aws.always("/data/t", in_parts(FAULTS[row], 2, lambda r: 3 * PART < first_byte(r) < 15 * PART))
     m = s3_mount(config(aws, options="refresh_interval = 1h"))
     assert m.read("t") == BODY and m.status("t")["failed_total"] == 0
     assert aws.count("/data/t", answer=200) == 1
     bytes_asked = sorted(first_byte(request) for request in parts(aws))
-    assert len(set(bytes_asked)) >= len(bytes_asked) - 2, "only what failed is asked for again"
+    assert len(set(bytes_asked)) >= len(bytes_asked) - 2, "only the failed parts are requested again"
 
 
-def test_a_part_that_fails_for_good_fails_the_download(s3_mount, aws, bucket):
+def test_a_part_that_always_fails_fails_the_download(s3_mount, aws, bucket):
     bucket.put("t", BODY)
     m = s3_mount(config(aws, options="refresh_interval = 1h"), expect=FAILS)
     bucket.put("t", OTHER)
@@ -141,7 +141,7 @@ def test_an_object_that_changes_all_the_time(s3_mount, aws, bucket):
 
 
 def lying(change):
-    """The right answer to a part, changed; its bytes are not what they should be."""
+    """A changed answer to a range, with wrong bytes."""
 
     def behave(x):
         answer = x.answer
@@ -171,15 +171,15 @@ LIES = {
     "no range": lambda status, headers, size: (status, {**headers, "Content-Range": None}, size),
     "another ETag": lambda status, headers, size: (status, {**headers, "ETag": '"other"'}, size),
     "no ETag": lambda status, headers, size: (status, {**headers, "ETag": None}, size),
-    "the whole of another": lambda status, headers, size: (200, {**headers, "Content-Range": None}, SIZE),
+    "another whole object": lambda status, headers, size: (200, {**headers, "Content-Range": None}, SIZE),
     "nothing": lambda status, headers, size: (204, headers, 0),
     "304": lambda status, headers, size: (304, headers, 0),
 }
 
 
 @pytest.mark.parametrize("row", LIES)
-def test_a_part_that_is_not_what_was_asked_for(s3_mount, aws, bucket, row):
-    """Whatever the service does, the content is right in the end."""
+def test_a_wrong_answer_to_a_range(s3_mount, aws, bucket, row):
+    """The content is right in the end."""
     bucket.put("t", BODY)
     aws.always("/data/t", in_parts(lying(LIES[row]), 3))
     m = s3_mount(config(aws), expect=FAILS, wait=False)
@@ -199,20 +199,20 @@ def test_a_service_without_ranges(s3_mount, aws, bucket):
     assert s3_mount(config(aws)).read("t") == BODY
 
 
-def test_without_an_etag_there_are_no_parts(s3_mount, aws, bucket):
+def test_without_an_etag_there_are_no_ranges(s3_mount, aws, bucket):
     bucket.put("t", BODY, etag=None)
     assert s3_mount(config(aws)).read("t") == BODY
     assert not parts(aws)
 
 
-def test_a_weak_etag_binds_nothing(s3_mount, aws, bucket):
+def test_with_a_weak_etag_there_are_no_ranges(s3_mount, aws, bucket):
     bucket.put("t", BODY, etag='W/"weak"')
     assert s3_mount(config(aws)).read("t") == BODY
     assert not parts(aws)
 
 
-def test_an_interrupted_download_goes_on(s3_mount, aws, bucket):
-    """Behind the bytes that have come, with the rest of the checksum."""
+def test_an_interrupted_download_is_resumed(s3_mount, aws, bucket):
+    """After the bytes that have arrived, with the state of the checksum."""
     bucket.put("t", BODY, checksum="crc32")
     late = lambda r: first_byte(r) >= 10 * PART  # noqa: E731
     aws.always("/data/t", in_parts(cut(0), 1000, late))
@@ -226,8 +226,8 @@ def test_an_interrupted_download_goes_on(s3_mount, aws, bucket):
 
 
 @pytest.mark.parametrize("honest", [True, False])
-def test_it_does_not_go_on_with_another_version(s3_mount, aws, bucket, honest):
-    """Nor where If-Match is ignored and only the ETag tells."""
+def test_another_version_is_not_resumed(s3_mount, aws, bucket, honest):
+    """Not even if If-Match is ignored and only the ETag differs."""
     bucket.ignores_conditions = not honest
     bucket.put("t", BODY)
     aws.always("/data/t", in_parts(cut(0), 1000, lambda r: first_byte(r) >= 20 * PART))
@@ -261,7 +261,7 @@ def test_more_than_max_size_is_refused_before_it_arrives(s3_mount, aws, bucket):
 
 
 def test_checksums_of_parts(s3_mount, aws, bucket):
-    """Of a multipart upload whose parts are not those of the download."""
+    """A multipart upload whose parts differ from the ranges of the download."""
     pieces = [BODY[i : i + 100_000] for i in range(0, SIZE, 100_000)]
     bucket.put("t", b"", parts=pieces, checksum="sha256", composite=True)
     m = s3_mount(config(aws, checksum="require", options="refresh_interval = 1h"), expect=FAILS)
