@@ -42,8 +42,8 @@ void catalog_files_release(struct catalog_files *files);
 
 /*
  * Opens DIR/catalog.db, or makes it. ERR_BAD_DATA if it is not a catalog, is damaged, or does not
- * know the mount; ERR_CONFIG if a newer rptfs wrote it. Fields are as in struct store_setup. With a
- * mount number nothing is made, and pages are not checked. dir_fd is borrowed until catalog_close().
+ * know the mount; ERR_CONFIG if a newer rptfs wrote it. Fields are as in struct store_setup; dir_fd
+ * is borrowed until catalog_close(). With a mount number nothing is made or checked page by page.
  */
 struct catalog_setup {
 	int dir_fd;
@@ -69,8 +69,8 @@ int catalog_note_opening(struct catalog *catalog, struct err *err);
 /* Whether the last failure was a full disk, or a damaged catalog. */
 bool catalog_found_disk_full(const struct catalog *catalog);
 bool catalog_found_damage(const struct catalog *catalog);
-/* Whether the last catalog_commit() failed in such a way that the next opening may find it done: all
- * of it is in the log, until another transaction overwrites it. */
+/* Whether the last catalog_commit() failed, but the next opening may find it done: all of it is in
+ * the log, until another transaction overwrites it. */
 bool catalog_is_in_doubt(const struct catalog *catalog);
 /* Whether the last catalog_commit() wrote anything. */
 bool catalog_has_written(const struct catalog *catalog);

@@ -7,8 +7,8 @@
  * store is mapped.
  *
  * Damage (SQLITE_NOTADB, SQLITE_CORRUPT, a failed check, other tables) is ERR_BAD_DATA; everything
- * else (no permission, disk full, I/O error) is not. A process that was killed since the machine was
- * booted leaves no damage, so taking over its mount does not check every page.
+ * else (no permission, disk full, I/O error) is not. A killed process leaves no damage as long as
+ * the machine is not rebooted, so taking over its mount does not check every page.
  *
  * The format is written to the first page of catalog.db at once, not only to the log, so that
  * catalog_peek() can read it from the first 100 bytes at any time.

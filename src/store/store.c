@@ -29,7 +29,7 @@ static int report_owner(struct store *store, struct err *err)
 	return err_set(err, ERR_CONFIG, "store %s is used by another process", store->dir);
 }
 
-/* A worker that was killed a moment ago may not have ended yet, so waits a little. */
+/* Waits a little: a worker that was killed a moment ago may not have ended yet. */
 static int take_lock(int fd)
 {
 	int64_t end_ms = clock_boot_ms() + LOCK_WAIT_MS;

@@ -33,8 +33,8 @@
  *				if a job writes
  *	prepare_batch		waiting -> prepared or hopeless
  *	run_batch		prepared -> result 0 or -1, perhaps in doubt; fills `deleted`
- *	settle			`deleted` and is_settled are emptied; `in_doubt` holds the files of the
- *				last jobs in doubt only
+ *	take_deleted		`deleted` -> empty
+ *	delete_failed		is_settled -> unset; `in_doubt` -> the files of the last jobs in doubt
  *	hand_over		leading -> idle or queued; batch -> ended
  *
  * `released`, `undeleted` and `in_doubt` may hold something in any state: what could not be noted

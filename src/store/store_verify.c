@@ -2,8 +2,8 @@
  * Verifying that the bytes are what was committed.
  *
  * A file that is missing or too short is as corrupt as one with other bytes: fetching again repairs
- * each of them. A file that cannot be read with EIO is corrupt once that has lasted for ten seconds.
- * Lack of descriptors or memory says nothing about the bytes.
+ * each of them. A file that cannot be read (EIO) counts as corrupt after ten seconds. Lack of
+ * descriptors or memory says nothing about the bytes.
  */
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,9 +1,9 @@
 /*
- * fake_mount_store: in the place of the store, for tests of the mounted file system.
+ * fake_mount_store: replaces the store in tests of the mounted file system.
  *
- * What a store would have on disk stands in memory that all processes of the test share: which
- * snapshot each name has, which superseded ones the kernel may hold, and what is to go wrong. A
- * snapshot's bytes follow from its id and the offset, so that no reader can be fooled.
+ * The state is in memory that all processes of the test share: which snapshot each name has, which
+ * superseded ones the kernel may hold, and which calls fail. A snapshot's bytes are computed from
+ * its id and the offset, so a reader can check them.
  */
 #ifndef TESTS_UNIT_FAKE_MOUNT_STORE_H
 #define TESTS_UNIT_FAKE_MOUNT_STORE_H
@@ -21,7 +21,7 @@
 #define BODY_WORDS 32768
 #define BODY_SIZE  (BODY_WORDS * sizeof(uint64_t))
 
-/* A file of a configuration; names are sorted. */
+/* A configured file; names are sorted. */
 struct fake_name {
 	char name[32];
 	_Atomic uint64_t current; /* id; 0: none */
@@ -38,9 +38,9 @@ struct world {
 	} held[MAX_HELD];
 	_Atomic mode_t mode;
 
-	atomic_bool hang;      /* whoever opens bytes stays there for ever */
-	atomic_bool unchecked; /* nothing is verified, and no verification ends */
-	atomic_int hanging;    /* calls that do */
+	atomic_bool hang;      /* opening bytes never returns */
+	atomic_bool unchecked; /* verification never ends */
+	atomic_int hanging;    /* calls that hang */
 	atomic_int released;   /* calls of store_release() */
 };
 
@@ -59,7 +59,7 @@ UNUSED static uint64_t word_of(uint64_t id, uint64_t i)
 	return (id << 24) ^ i;
 }
 
-/* As store_commit(): the name has a new snapshot, the one before may be held. */
+/* Gives the name a new snapshot; the kernel may hold the previous one. */
 UNUSED static uint64_t world_commit(size_t name)
 {
 	uint64_t id = atomic_fetch_add(&world->next_id, 1);
@@ -68,7 +68,7 @@ UNUSED static uint64_t world_commit(size_t name)
 	for (size_t i = 0; old && i < MAX_HELD; i++) {
 		if (atomic_load(&world->held[i].id))
 			continue;
-		atomic_store(&world->held[i].name, name); /* one thread at a time commits */
+		atomic_store(&world->held[i].name, name); /* only one thread commits at a time */
 		atomic_store(&world->held[i].id, old);
 		break;
 	}
@@ -104,7 +104,7 @@ int store_list_held(struct store *store,
 		uint64_t id = atomic_load(&world->held[i].id);
 		size_t name = atomic_load(&world->held[i].name);
 		if (!id || id == atomic_load(&world->names[name].current))
-			continue; /* or killed in the middle of a commit */
+			continue; /* or it was killed during a commit */
 		if (each(arg, world->names[name].name, fake_snapshot(id), err) < 0)
 			return -1;
 	}
@@ -138,7 +138,7 @@ int store_directory_id(struct store *store, const char *path, uint64_t *ret, str
 	(void)err;
 	for (; *path; path++)
 		id = (id * 31 + (unsigned char)*path) % 900;
-	*ret = 2 + id; /* below those of snapshots */
+	*ret = 2 + id; /* smaller than those of snapshots */
 	return 0;
 }
 

@@ -1,10 +1,10 @@
 /*
- * power_record: everything that this process does to the files of one directory, in order.
+ * power_record: records everything that this process does to the files of one directory, in order.
  *
- * The functions by which files are changed are defined here once more, under their own names, so
- * that the program's libraries, SQLite among them, call these. Each does what it is asked, and
- * notes it; a lock around both makes the order of the notes the order of the deeds. What lies
- * elsewhere is passed on. Files are told apart by objects, not by inode numbers, which come again.
+ * Defines the libc functions that change files, under their own names, so that the program's
+ * libraries, including SQLite, call them. Each performs the call and records it, under a lock, so
+ * that the records are in the order of the calls. Calls on files elsewhere are passed on. Files are
+ * identified by object numbers, not by inode numbers, which are reused.
  */
 #ifndef TESTS_UNIT_POWER_RECORD_H
 #define TESTS_UNIT_POWER_RECORD_H
@@ -25,12 +25,12 @@
 
 enum op_kind {
 	OP_WRITE,    /* object, offset, data, len */
-	OP_TRUNCATE, /* object, offset: the new length */
-	OP_LINK,     /* dir, name, object; a file or directory that is made, too */
+	OP_TRUNCATE, /* object, offset (the new length) */
+	OP_LINK,     /* dir, name, object; also a new file or directory */
 	OP_UNLINK,   /* dir, name */
 	OP_RENAME,   /* dir, name, to_dir, to_name */
 	OP_SYNC,     /* object: a file or a directory */
-	OP_TOLD,     /* number, value: somebody was told of a success */
+	OP_TOLD,     /* number, value: success was reported */
 };
 
 #define OP_NAME_SIZE 48
@@ -58,9 +58,9 @@ struct op {
 static struct {
 	pthread_mutex_t lock;
 	bool is_on;
-	bool log_fails; /* fdatasync, which SQLite calls: EIO, and nothing is promised */
+	bool log_fails; /* fdatasync(), which SQLite calls, fails with EIO */
 	dev_t device;
-	ino_t inodes[RECORD_OBJECTS]; /* the last object with an inode number is the one */
+	ino_t inodes[RECORD_OBJECTS]; /* the last object with an inode number is valid */
 	bool is_dir[RECORD_OBJECTS];
 	unsigned n_objects;
 	struct op ops[RECORD_MAX];
@@ -111,10 +111,10 @@ static unsigned record_find(int fd)
 	return RECORD_NOTHING;
 }
 
-/* The real one, of another library. */
+/* The function of libc. */
 #define REAL(name) ((__typeof__(&record_##name))dlsym(RTLD_NEXT, #name))
 
-/* The object of the directory in which the path's last component is; that component in ret_name. */
+/* Returns the object of the path's directory; *ret_name is the last component. */
 static unsigned record_find_parent(int dir_fd, const char *path, char ret_name[NAME_MAX + 1]);
 
 static void record_link(unsigned dir, const char *name, unsigned object)
@@ -165,7 +165,7 @@ static unsigned record_find_parent(int dir_fd, const char *path, char ret_name[N
 	return object;
 }
 
-/* Of what was just opened or made: a new file is an object, and has a name or not. */
+/* Records what was just opened or made. A new file is an object, with or without a name. */
 static int record_opened(int fd, int flags, unsigned dir, const char *name, bool was_there)
 {
 	struct stat st;
@@ -293,7 +293,7 @@ static int record_synced(int fd, int result)
 	return result;
 }
 
-/* What is written while it is under way is not promised by it. */
+/* The sync does not cover what is written while it runs. */
 int record_fsync(int fd)
 {
 	pthread_mutex_lock(&record.lock);
@@ -387,7 +387,7 @@ int record_mkdirat(int dir_fd, const char *path, mode_t mode)
 
 /* ------------------------------------------------------------------ for the test */
 
-/* From here on what happens below `dir`, which is empty and durably there. */
+/* Records from now on what happens below `dir`, which is empty and durable. */
 static void record_start(const char *dir)
 {
 	struct stat st;

@@ -1,26 +1,25 @@
 /*
- * power_replay: what a disk may hold after a power cut, from what power_record has noted.
+ * power_replay: makes what a disk may hold after a power cut, from the records of power_record.
  *
- * The model, which promises less than any file system that Linux has:
- *	- a write to a file, and its length, last from the next fsync or fdatasync of that file on;
- *	- a name (made, linked, removed) lasts from the next fsync of its directory on, neither from
- *	  that of the file nor from that of a directory above; a rename from that of both
- *directories;
- *	- of what does not last yet, each piece may be there or not, whatever came before or after
- *it; of a write also only its length (zeros where nothing was), or some of its sectors of 512.
+ * The model guarantees less than any Linux file system:
+ *	- A write to a file, and its length, is durable after the next fsync or fdatasync of the file.
+ *	- A name (made, linked, removed) is durable after the next fsync of its directory. An fsync of
+ *	  the file or of a parent directory does not make it durable. A rename needs both directories.
+ *	- Each piece that is not durable may be there or not, whatever happened before or after it. Of
+ *	  a write there may also be only its length (with zeros), or some of its 512-byte sectors.
  */
 #ifndef TESTS_UNIT_POWER_REPLAY_H
 #define TESTS_UNIT_POWER_REPLAY_H
 
 #include "power_record.h"
 
-/* What becomes of that which does not last yet. */
+/* What happens to pieces that are not durable. */
 enum fate {
 	FATE_LOST,
 	FATE_KEPT,
-	FATE_LENGTHS,  /* names and lengths are kept, bytes are not */
-	FATE_NAMELESS, /* bytes are kept, names are not */
-	FATE_RANDOM,   /* each piece for itself */
+	FATE_LENGTHS,  /* keeps names and lengths, loses bytes */
+	FATE_NAMELESS, /* keeps bytes, loses names */
+	FATE_RANDOM,   /* chosen for each piece */
 };
 
 struct entry {
@@ -38,15 +37,15 @@ struct content {
 #define REPLAY_PENDING 4000
 
 struct replay {
-	struct content files[RECORD_OBJECTS]; /* what lasts */
+	struct content files[RECORD_OBJECTS]; /* what is durable */
 	struct entry entries[REPLAY_ENTRIES];
 	size_t n_entries;
 	const struct op *pending[REPLAY_PENDING];
-	bool half[REPLAY_PENDING]; /* of a rename: one directory was synced */
+	bool half[REPLAY_PENDING]; /* a rename of which one directory was synced */
 	size_t n_pending;
 };
 
-/* The entry with that name, or *n. */
+/* Returns the index of the entry with that name, or n. */
 static size_t replay_find(const struct entry *entries, size_t n, unsigned dir, const char *name)
 {
 	size_t i = 0;
@@ -69,7 +68,7 @@ static void replay_apply_name(struct entry *entries, size_t *n, const struct op 
 		*n += i == *n;
 		entries[i] = moved;
 	} else if (op->kind == OP_LINK) {
-		/* If its removal was lost, the name is there already. */
+		/* The name is there already if its removal was lost. */
 		*n += i == *n;
 		entries[i] = (struct entry){ .dir = op->dir, .object = op->object };
 		memcpy(entries[i].name, op->name, OP_NAME_SIZE);
@@ -94,7 +93,7 @@ static void replay_apply_bytes(struct content *file, const struct op *op)
 		memcpy(file->data + op->offset, op->data, op->len);
 }
 
-/* Does the sync of this object make the piece last? */
+/* Whether the sync of this object makes the piece durable. */
 static bool replay_is_settled(struct replay *replay, size_t i, unsigned object)
 {
 	const struct op *op = replay->pending[i];
@@ -148,12 +147,12 @@ static void replay_advance(struct replay *replay, const struct op *op)
 		return;
 	}
 	if (replay->n_pending == REPLAY_PENDING)
-		record_fail("too much that does not last");
+		record_fail("too many pieces that are not durable");
 	replay->half[replay->n_pending] = false;
 	replay->pending[replay->n_pending++] = op;
 }
 
-/* The same for the same piece at each cut. */
+/* The same for a piece at each cut. */
 static unsigned replay_dice(const struct op *op, unsigned seed, unsigned sides)
 {
 	uint64_t x = (uint64_t)(op - record.ops + 1) * 0x9e3779b97f4a7c15u +
@@ -203,7 +202,7 @@ static void replay_keep_sectors(int fd, const struct op *op, unsigned seed)
 
 static void replay_keep_bytes(int fd, const struct op *op, enum fate fate, unsigned seed)
 {
-	/* 0: lost, 1: kept, 2: its length, 3: some of it. */
+	/* 0: lost, 1: kept, 2: only the length, 3: some sectors. */
 	unsigned how = fate == FATE_LOST      ? 0
 		       : fate == FATE_LENGTHS ? 2
 		       : fate == FATE_RANDOM  ? replay_dice(op, seed, 4)
@@ -255,7 +254,7 @@ static void replay_make(const struct replay *replay, const struct entry *entries
 	}
 }
 
-/* Makes in `dir`, which is empty, what the disk holds when the power is cut now. */
+/* Fills the empty directory `dir` with what the disk holds if the power is cut now. */
 static void replay_cut(const struct replay *replay, const char *dir, enum fate fate, unsigned seed)
 {
 	static struct entry entries[REPLAY_ENTRIES];

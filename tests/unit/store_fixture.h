@@ -1,6 +1,6 @@
 /*
- * store_fixture: a directory that goes away, and short words for what the tests of the store do
- * all the time. A body proves itself: its length and bytes follow from its version number.
+ * store_fixture: a temporary directory, and helpers for the tests of the store. The length and
+ * bytes of a body are computed from its version number.
  */
 #ifndef TESTS_UNIT_STORE_FIXTURE_H
 #define TESTS_UNIT_STORE_FIXTURE_H
@@ -37,7 +37,7 @@ UNUSED static void remove_tree(const char *dir)
 	nftw(dir, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* On a disk if there is one: /tmp may be a tmpfs, where a fsync proves nothing. */
+/* On a disk: /tmp may be a tmpfs, where fsync does nothing. */
 UNUSED static const char *fixture_new(void)
 {
 	const char *parent = getenv("TMPDIR");
@@ -56,7 +56,7 @@ UNUSED static void fixture_end(void)
 	remove_tree(fixture_dir);
 }
 
-/* As launcher and worker do it together. */
+/* Does what the launcher and the worker do. */
 UNUSED static int open_mount(struct store **ret, const char *dir, uint64_t mount, struct err *err)
 {
 	_cleanup_close_ int fd = store_directory_make(dir, geteuid(), getegid(), err);
@@ -123,7 +123,7 @@ UNUSED static int commit_body(struct store *store, const char *term, unsigned ve
 	return result;
 }
 
-/* Commits, and keeps only the id. */
+/* Commits, and returns the id, or 0. */
 UNUSED static uint64_t commit_id(struct store *store, const char *term, unsigned version,
 				 unsigned history)
 {
@@ -189,7 +189,7 @@ static int find_refused_one(void *arg, const struct store_refusal *refusal, stru
 	return 0;
 }
 
-/* The refused token of a source as "TOKEN: REASON", or "". */
+/* Returns the refused token of a source as "TOKEN: REASON", or "". */
 UNUSED static const char *find_refused(struct store *store, const char *term, uint64_t fingerprint)
 {
 	static char text[128];
@@ -202,7 +202,7 @@ UNUSED static const char *find_refused(struct store *store, const char *term, ui
 	return text;
 }
 
-/* Whatever lies below snapshots/ and is no directory. */
+/* Files below snapshots/. */
 static unsigned fixture_n_files;
 
 static int fixture_count_one(const char *path, const struct stat *st, int type)
@@ -248,7 +248,7 @@ static int fixture_take_number(void *arg, int n, char **values, char **names)
 	return 0;
 }
 
-/* Runs SQL on the catalog of a closed store; the number that it gives, if it gives one. */
+/* Runs SQL on the catalog of a closed store. Returns its result, if it is a number. */
 UNUSED static int64_t tamper(const char *dir, const char *sql)
 {
 	int64_t number = 0;

@@ -14,12 +14,12 @@ static struct cancel cancel;
 struct scene {
 	char dir[256];
 	struct store *store;
-	struct snapshot *snapshot; /* of prepare(), for run() */
+	struct snapshot *snapshot; /* set by prepare(), used by run() */
 };
 
 struct operation {
 	const char *name;
-	void (*make)(const char *dir);			  /* the store before it */
+	void (*make)(const char *dir);			  /* makes the store */
 	void (*prepare)(struct scene *scene);		  /* NULL: nothing */
 	int (*run)(struct scene *scene, struct err *err); /* NULL: opening the store */
 	/* Versions of the terms a and b before and after; 0: none. */
@@ -29,7 +29,7 @@ struct operation {
 
 /* ------------------------------------------------------------------ stores */
 
-static uint64_t killed_mount; /* the number of make_killed()'s */
+static uint64_t killed_mount; /* set by make_killed() */
 
 static int copy_root_len;
 static const char *copy_to;
@@ -149,8 +149,9 @@ static void make_damaged(const char *dir)
 
 	make_usual(dir);
 	snprintf(path, sizeof(path), "%s/catalog.db", dir);
-	write_file(path,
-		   "this is no database, whatever its name may say: it is a text and no more");
+	write_file(
+		path,
+		"this file is a text and not a database, in spite of its name, which ends in .db");
 }
 
 /* ------------------------------------------------------------------ operations */

@@ -1,4 +1,4 @@
-/* store: what is committed, kept, verified, dropped and forgotten. */
+/* store: commit, history, tokens, retention, verification, republishing, stores in memory. */
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "keeper/store_memory.h"
@@ -12,11 +12,13 @@ static void test_making(void)
 
 	snprintf(dir, sizeof(dir), "%s/a/b/store//", fixture_new());
 	struct store *store = open_or_bail(dir);
-	ok(stat(dir, &st) == 0 && (st.st_mode & 07777) == 0700, "the directory is made, 0700");
+	ok(stat(dir, &st) == 0 && (st.st_mode & 07777) == 0700,
+	   "the directory is made with mode 0700");
 	snprintf(dir, sizeof(dir), "%s/a/b", fixture_dir);
-	ok(stat(dir, &st) == 0 && (st.st_mode & 07777) == 0755, "its parents too, 0755");
-	is_int(store_life(store), 1, "its first life");
-	is_int(count_snapshots(store), 0, "and empty");
+	ok(stat(dir, &st) == 0 && (st.st_mode & 07777) == 0755,
+	   "its parents are made with mode 0755");
+	is_int(store_life(store), 1, "store_life() begins at 1");
+	is_int(count_snapshots(store), 0, "the store is empty");
 	ok(load(store, "x") == NULL, "no term has a snapshot");
 	store_close(store);
 	store_close(NULL);
@@ -28,12 +30,12 @@ static void check_loaded(struct store *store, enum snapshot_integrity integrity)
 	struct err err = ERR_INIT;
 	struct store_term loaded = { .snapshot = NULL };
 
-	ok(load_term(store, "x", &loaded, &err) == 0 && loaded.snapshot, "it is loaded");
+	ok(load_term(store, "x", &loaded, &err) == 0 && loaded.snapshot, "the term is loaded");
 	const struct snapshot *snapshot = loaded.snapshot;
-	is_str(snapshot->version, "v1", "with its version");
-	is_str(snapshot->source, "test://source", "its source");
-	is_str(loaded.token, "v1", "its token");
-	ok(loaded.fingerprint == UINT64_MAX - 5, "and whose token that is");
+	is_str(snapshot->version, "v1", "version");
+	is_str(snapshot->source, "test://source", "source");
+	is_str(loaded.token, "v1", "token");
+	ok(loaded.fingerprint == UINT64_MAX - 5, "fingerprint of the source");
 	is_int(snapshot->size_bytes, body_size(1), "length");
 	is_int(snapshot->mtime_ms, 1000, "mtime");
 	is_int(snapshot->fetched_at_ms, 2000, "time of fetch");
@@ -56,29 +58,31 @@ static void test_commit(void)
 	is_int(snapshot->id, 2, "the first id is 2");
 	body_fill(1, expected);
 	digest_of(expected, body_size(1), sha256, &err);
-	ok(memcmp(sha256, snapshot->sha256, DIGEST_SIZE) == 0, "its digest");
-	ok(stat(file_path(dir, 2), &st) == 0 && (st.st_mode & 07777) == 0400, "its file is 0400");
+	ok(memcmp(sha256, snapshot->sha256, DIGEST_SIZE) == 0, "the digest is right");
+	ok(stat(file_path(dir, 2), &st) == 0 && (st.st_mode & 07777) == 0400,
+	   "the file has mode 0400");
 
 	_cleanup_close_ int fd = store_open_bytes(store, snapshot, &err);
-	is_int(read(fd, got, sizeof(got)), body_size(1), "its bytes can be opened");
-	ok(memcmp(got, expected, body_size(1)) == 0, "and are what was written");
-	ok(write(fd, "x", 1) < 0, "and cannot be changed");
-	is_int(count_snapshots(store), 1, "it is counted");
+	is_int(read(fd, got, sizeof(got)), body_size(1), "the bytes can be opened and read");
+	ok(memcmp(got, expected, body_size(1)) == 0, "the bytes are those that were written");
+	ok(write(fd, "x", 1) < 0, "the descriptor is read-only");
+	is_int(count_snapshots(store), 1, "the snapshot is counted");
 	int64_t first_ms = snapshot->published_at_ms;
 	snapshot_unref(snapshot);
 	check_loaded(store, SNAPSHOT_VERIFIED);
 
-	ok(commit_body(store, "x", 2, 3, &snapshot, &err) == 0, "a second one");
-	ok(snapshot->id > 2, "has a larger id");
-	ok(snapshot->published_at_ms > first_ms, "and was published later");
+	ok(commit_body(store, "x", 2, 3, &snapshot, &err) == 0, "a second commit");
+	ok(snapshot->id > 2, "it has a larger id");
+	ok(snapshot->published_at_ms > first_ms, "it was published later");
 	snapshot_unref(snapshot);
-	ok(store_remove_current(store, "x", &err) == 0, "removed");
+	ok(store_remove_current(store, "x", &err) == 0, "the current snapshot is removed");
 	is_int(load_id(store, "x"), 0, "the term has no snapshot");
-	is_int(count_snapshots(store), 2, "but its bytes are history");
-	ok(store_remove_current(store, "unknown", &err) == 0, "removing what is not there");
+	is_int(count_snapshots(store), 2, "the bytes stay as history");
+	ok(store_remove_current(store, "unknown", &err) == 0,
+	   "removing the snapshot of an unknown term succeeds");
 
 	is_int(commit_id(store, "", 3, 3), 0, "a commit that the catalog refuses fails");
-	is_int(count_files(dir), 2, "and leaves no file");
+	is_int(count_files(dir), 2, "it leaves no file");
 	store_close(store);
 	fixture_end();
 }
@@ -96,20 +100,21 @@ static void test_writer(void)
 
 	store_writer_new(store, &writer, &err);
 	store_writer_write(writer, "garbage", 7, &err);
-	ok(store_writer_restart(writer, &err) == 0, "a writer starts over");
-	is_int(store_writer_size(writer), 0, "with nothing");
+	ok(store_writer_restart(writer, &err) == 0, "a writer restarts");
+	is_int(store_writer_size(writer), 0, "it is empty");
 	for (int i = 0; i < 20; i++)
 		store_writer_write(writer, piece, piece_bytes, &err);
-	is_int(store_writer_size(writer), 20 << 20, "20 MiB");
+	is_int(store_writer_size(writer), 20 << 20, "20 MiB are written");
 	store_writer_digest(writer, sha256, &err);
 	store_writer_digest(writer, again, &err);
 	ok(memcmp(sha256, again, DIGEST_SIZE) == 0, "the digest can be asked for twice");
-	ok(store_commit(store, writer, "big", &info, 0, &snapshot, &err) == 0, "are committed");
+	ok(store_commit(store, writer, "big", &info, 0, &snapshot, &err) == 0,
+	   "the snapshot is committed");
 	store_writer_free(writer);
-	is_int(snapshot->size_bytes, 20 << 20, "in full length");
-	is_str(snapshot->version, "", "a version may be missing");
+	is_int(snapshot->size_bytes, 20 << 20, "it has the full length");
+	is_str(snapshot->version, "", "a NULL version becomes an empty one");
 	snapshot_unref(snapshot);
-	is_int(count_files(fixture_dir), 1, "one file");
+	is_int(count_files(fixture_dir), 1, "there is one file");
 	store_writer_free(NULL);
 	free(piece);
 	store_close(store);
@@ -123,21 +128,21 @@ static void test_reopening(void)
 	struct err err = ERR_INIT;
 	uint64_t geo = 0, ab = 0, again = 0;
 
-	ok(store_directory_id(store, "geo", &geo, &err) == 0 && geo >= 2, "a directory's id");
+	ok(store_directory_id(store, "geo", &geo, &err) == 0 && geo >= 2, "a directory gets an id");
 	commit_id(store, "x", 1, 3);
 	store_directory_id(store, "a/b", &ab, &err);
 	store_directory_id(store, "geo", &again, &err);
-	is_int(again, geo, "is the same when asked again");
+	is_int(again, geo, "the directory has the same id the second time");
 	is_int(ab, geo + 2, "directories and snapshots share one counter");
 	store_close(store);
 
 	store = open_or_bail(dir);
-	is_int(store_life(store), 2, "a second life");
+	is_int(store_life(store), 2, "store_life() rises");
 	store_directory_id(store, "geo", &again, &err);
 	is_int(again, geo, "a directory's id survives");
-	is_int(count_snapshots(store), 1, "so does the snapshot");
+	is_int(count_snapshots(store), 1, "the snapshot survives");
 	check_loaded(store, SNAPSHOT_VERIFIED);
-	is_int(commit_id(store, "x", 2, 3), ab + 1, "an orderly end leaves no gap in the ids");
+	is_int(commit_id(store, "x", 2, 3), ab + 1, "closing leaves no gap in the ids");
 	store_close(store);
 	fixture_end();
 }
@@ -159,7 +164,7 @@ static void test_history(void)
 
 	for (unsigned i = 0; i < 4; i++)
 		id[i] = commit_id(store, "x", i, 1);
-	is_int(count_files(dir), 4, "what a kernel may hold stays");
+	is_int(count_files(dir), 4, "snapshots that the kernel may hold stay");
 	release_id(store, id[0]);
 	release_id(store, id[2]);
 	release_id(store, 12345);
@@ -167,25 +172,25 @@ static void test_history(void)
 	id[4] = commit_id(store, "y", 4, 1);
 	ok(file_exists(dir, id[1]), "older than the history, but held: kept");
 	ok(file_exists(dir, id[2]), "released, but history: kept");
-	is_int(count_snapshots(store), count_files(dir), "the count follows");
+	is_int(count_snapshots(store), count_files(dir), "the count is right");
 	id[5] = commit_id(store, "x", 5, 1);
-	ok(!file_exists(dir, id[2]), "history becomes old with the next commit");
-	ok(file_exists(dir, id[3]), "the one before the current is history");
+	ok(!file_exists(dir, id[2]), "the next commit deletes what is no longer history");
+	ok(file_exists(dir, id[3]), "the previous snapshot is history");
 	store_close(store);
 
 	store = open_or_bail(dir);
-	ok(!file_exists(dir, id[1]), "after a start nothing is held");
+	ok(!file_exists(dir, id[1]), "nothing is held after opening");
 	ok(file_exists(dir, id[3]) && file_exists(dir, id[5]), "history and current stay");
-	is_int(count_snapshots(store), 3, "three are left");
-	is_int(load_id(store, "x"), id[5], "the current one");
+	is_int(count_snapshots(store), 3, "three snapshots are left");
+	is_int(load_id(store, "x"), id[5], "the current one is the last");
 	store_close(store);
 
 	store = open_or_bail(dir);
 	id[6] = commit_id(store, "x", 6, 0);
 	release_id(store, id[5]);
-	ok(!file_exists(dir, id[5]), "without a history a released one goes at once");
-	is_int(count_files(dir), 2, "only the current ones are left");
-	is_int(count_snapshots(store), 2, "and counted");
+	ok(!file_exists(dir, id[5]), "without history a released snapshot is deleted at once");
+	is_int(count_files(dir), 2, "only the current snapshots are left");
+	is_int(count_snapshots(store), 2, "the count is right");
 	store_close(store);
 	fixture_end();
 }
@@ -198,29 +203,32 @@ static void test_tokens(void)
 	struct store_term loaded = { .snapshot = NULL };
 
 	commit_id(store, "x", 1, 3);
-	ok(store_set_token(store, "x", "\"W/\xff odd\"", 7, &err) == 0, "another token");
-	ok(store_set_token(store, "unknown", "t", 7, &err) == 0, "for an unknown term: nothing");
-	ok(store_refuse(store, "x", 7, "bad", "too large", &err) == 0, "a refused token");
+	ok(store_set_token(store, "x", "\"W/\xff odd\"", 7, &err) == 0,
+	   "another token is recorded");
+	ok(store_set_token(store, "unknown", "t", 7, &err) == 0, "an unknown term is ignored");
+	ok(store_refuse(store, "x", 7, "bad", "too large", &err) == 0,
+	   "a refused token is recorded");
 	ok(store_refuse(store, "new", UINT64_MAX, "worse", NULL, &err) == 0,
-	   "also of a term that has no snapshot yet");
+	   "also for a term without a snapshot");
 	store_close(store);
 
 	store = open_or_bail(dir);
 	load_term(store, "x", &loaded, &err);
 	is_str(loaded.token, "\"W/\xff odd\"", "the token survives, byte for byte");
-	is_int(loaded.fingerprint, 7, "with its source");
-	is_str(loaded.snapshot->version, "v1", "the version is still the first");
+	is_int(loaded.fingerprint, 7, "the fingerprint survives");
+	is_str(loaded.snapshot->version, "v1", "the version does not change");
 	store_term_release(&loaded);
 	is_str(find_refused(store, "x", 7), "bad: too large",
 	       "the refused token and the reason survive");
 	store_refuse(store, "x", 7, "bad2", "corrupt", &err);
-	is_str(find_refused(store, "x", 7), "bad2: corrupt", "a source has one");
+	is_str(find_refused(store, "x", 7), "bad2: corrupt", "a source has one refused token");
 	store_refuse(store, "x", 7, NULL, NULL, &err);
-	is_str(find_refused(store, "x", 7), "", "and it can be forgotten");
-	is_str(find_refused(store, "new", UINT64_MAX), "worse: ", "each term has its own");
-	ok(store_set_token(store, "x", NULL, 0, &err) == 0, "a token can be taken away");
+	is_str(find_refused(store, "x", 7), "", "a refused token can be forgotten");
+	is_str(find_refused(store, "new", UINT64_MAX),
+	       "worse: ", "each term has its own refused token");
+	ok(store_set_token(store, "x", NULL, 0, &err) == 0, "the token can be set to NULL");
 	load_term(store, "x", &loaded, &err);
-	ok(!loaded.token, "then there is none");
+	ok(!loaded.token, "there is no token");
 	store_term_release(&loaded);
 	store_close(store);
 	fixture_end();
@@ -240,32 +248,33 @@ static void test_retain(void)
 	store_refuse(store, "a", 1, "t", "r", &err);
 	store_retain(store, all, 3);
 	store_retain(store, some, 3);
-	is_int(count_snapshots(store), 3, "they stay for now");
+	is_int(count_snapshots(store), 3, "snapshots of unconfigured terms stay at first");
 	store_close(store);
 
 	snprintf(sql, sizeof(sql), "UPDATE term SET missed_since_ms = %" PRId64 " WHERE name = 'a'",
 		 clock_wall_ms() - INT64_C(7) * 86400 * MS_PER_S - 1);
 	tamper(dir, sql);
 	store = open_or_bail(dir);
-	ok(load_id(store, "a") != 0, "after seven days it is still there");
+	ok(load_id(store, "a") != 0,
+	   "after seven days the snapshot is there until the next store_retain()");
 	store_retain(store, some, 3);
-	is_int(load_id(store, "a"), 0, "until it is missed again");
-	is_int(count_files(dir), 2, "its file is gone");
-	is_int(count_snapshots(store), 2, "and not counted");
-	is_str(find_refused(store, "a", 1), "", "its refused tokens too");
-	ok(load_id(store, "c") != 0, "the other one is not that old");
+	is_int(load_id(store, "a"), 0, "store_retain() then deletes it");
+	is_int(count_files(dir), 2, "the file is deleted");
+	is_int(count_snapshots(store), 2, "it is not counted");
+	is_str(find_refused(store, "a", 1), "", "its refused tokens are deleted");
+	ok(load_id(store, "c") != 0, "a term that went missing later stays");
 	store_retain(store, all, 3);
 	store_close(store);
 
 	tamper(dir, "UPDATE term SET missed_since_ms = 1 WHERE missed_since_ms IS NOT NULL");
 	store = open_or_bail(dir);
 	store_retain(store, some, 3);
-	ok(load_id(store, "c") != 0, "what came back starts anew");
+	ok(load_id(store, "c") != 0, "a term that was configured again meanwhile stays");
 	store_close(store);
 	fixture_end();
 }
 
-/* As after a restart of the machine. */
+/* As after a reboot. */
 static struct store *open_after_boot(const char *dir)
 {
 	tamper(dir, "UPDATE store SET boot_id = 'another'");
@@ -289,9 +298,9 @@ static void test_verify(void)
 	check_loaded(store, SNAPSHOT_UNVERIFIED);
 	struct snapshot *snapshot = load(store, "x");
 	is_int(store_verify(store, snapshot, &canceled, &err), -1, "verifying can be canceled");
-	is_int(err.kind, ERR_CANCELED, "and says so");
-	ok(store_verify(store, snapshot, &cancel, &err) == 0, "it verifies");
-	ok(store_verify(store, snapshot, &canceled, &err) == 0, "the second time at once");
+	is_int(err.kind, ERR_CANCELED, "the error is ERR_CANCELED");
+	ok(store_verify(store, snapshot, &cancel, &err) == 0, "it verifies the bytes");
+	ok(store_verify(store, snapshot, &canceled, &err) == 0, "the second time it does not read");
 	snapshot_unref(snapshot);
 	store_close(store);
 	store = open_or_bail(dir);
@@ -301,26 +310,27 @@ static void test_verify(void)
 	/* The same length, other bytes. */
 	chmod(file_path(dir, id), 0600);
 	_cleanup_close_ int fd = open(file_path(dir, id), O_WRONLY);
-	ok(pwrite(fd, "Z", 1, 5) == 1, "a byte changes on the disk");
+	ok(pwrite(fd, "Z", 1, 5) == 1, "a byte is changed on the disk");
 	store = open_after_boot(dir);
 	snapshot = load(store, "x");
-	is_int(store_verify(store, snapshot, &cancel, &err), -1, "it is found");
-	is_int(err.kind, ERR_BAD_DATA, "as bad data");
-	is_int(store_verify(store, snapshot, &cancel, &err), -1, "and not forgotten");
-	is_int(atomic_load(&snapshot->integrity), SNAPSHOT_CORRUPT, "the snapshot says so itself");
-	ok(store_drop(store, snapshot, &err) == 0, "it is dropped");
-	ok(store_drop(store, snapshot, &err) == 0, "twice");
-	is_int(load_id(store, "x"), 0, "the term has none");
-	ok(file_exists(dir, id), "a kernel may still hold it");
+	is_int(store_verify(store, snapshot, &cancel, &err), -1, "verifying fails");
+	is_int(err.kind, ERR_BAD_DATA, "the error is ERR_BAD_DATA");
+	is_int(store_verify(store, snapshot, &cancel, &err), -1, "verifying fails again");
+	is_int(atomic_load(&snapshot->integrity), SNAPSHOT_CORRUPT,
+	       "the snapshot is marked as corrupt");
+	ok(store_drop(store, snapshot, &err) == 0, "the snapshot is dropped");
+	ok(store_drop(store, snapshot, &err) == 0, "it can be dropped twice");
+	is_int(load_id(store, "x"), 0, "the term has no snapshot");
+	ok(file_exists(dir, id), "the file stays while the kernel may hold it");
 	store_release(store, snapshot);
-	ok(!file_exists(dir, id), "not any more: the file is gone");
-	is_int(count_snapshots(store), 1, "and not counted");
+	ok(!file_exists(dir, id), "the file is deleted after the release");
+	is_int(count_snapshots(store), 1, "it is not counted");
 	snapshot_unref(snapshot);
 
 	snapshot = load(store, "y");
 	unlink(file_path(dir, other));
-	is_int(store_verify(store, snapshot, &cancel, &err), -1, "a file that has disappeared");
-	is_int(err.kind, ERR_BAD_DATA, "is bad data too");
+	is_int(store_verify(store, snapshot, &cancel, &err), -1, "verifying a missing file fails");
+	is_int(err.kind, ERR_BAD_DATA, "the error is ERR_BAD_DATA");
 	snapshot_unref(snapshot);
 	store_close(store);
 	cancel_release(&cancel);
@@ -349,15 +359,15 @@ static void test_confirmed(void)
 	is_int(confirmed_at(store, "x"), 0, "an unknown term was never confirmed");
 	commit_id(store, "x", 1, 3);
 	is_int(confirmed_at(store, "x"), 2000, "a commit confirms what was fetched");
-	ok(store_set_confirmed(store, "x", 5000, &err) == 0, "an answer that nothing has changed");
-	ok(store_set_confirmed(store, "unknown", 5000, &err) == 0, "for an unknown term: nothing");
+	ok(store_set_confirmed(store, "x", 5000, &err) == 0, "a confirmation is recorded");
+	ok(store_set_confirmed(store, "unknown", 5000, &err) == 0, "an unknown term is ignored");
 	store_close(store);
 	store = open_or_bail(dir);
-	is_int(confirmed_at(store, "x"), 5000, "it survives");
+	is_int(confirmed_at(store, "x"), 5000, "the time of confirmation survives");
 	store_remove_current(store, "x", &err);
-	is_int(confirmed_at(store, "x"), 5000, "the term's removal, too");
+	is_int(confirmed_at(store, "x"), 5000, "it survives the removal of the snapshot");
 	commit_id(store, "x", 2, 3);
-	is_int(confirmed_at(store, "x"), 2000, "the wall clock may have gone back");
+	is_int(confirmed_at(store, "x"), 2000, "a commit sets it to an earlier time");
 	store_close(store);
 	fixture_end();
 }
@@ -386,48 +396,52 @@ static void test_republish(void)
 	store_set_confirmed(store, "x", 7000, &err);
 	uint64_t second = commit_id(store, "x", 2, 3);
 	store_set_confirmed(store, "x", 8000, &err);
-	if (!ok(store_republish(store, first, "x", 3, &again, &err) == 0, "a rollback")) {
+	if (!ok(store_republish(store, first, "x", 3, &again, &err) == 0,
+		"a snapshot is republished")) {
 		printf("# %s\n", err.msg);
 		return;
 	}
-	ok(again->id > second, "has a new id");
-	ok(again->published_at_ms > first->published_at_ms, "and is published later");
+	ok(again->id > second, "it has a new id");
+	ok(again->published_at_ms > first->published_at_ms, "it is published later");
 	ok(again->size_bytes == first->size_bytes && again->order_key == first->order_key &&
 		   again->fetched_at_ms == first->fetched_at_ms &&
 		   memcmp(again->sha256, first->sha256, DIGEST_SIZE) == 0 &&
 		   strcmp(again->version, first->version) == 0 &&
 		   atomic_load(&again->integrity) == SNAPSHOT_VERIFIED,
-	   "everything else is what it was");
-	ok(holds_body(store, again, 1), "the bytes, too");
-	is_int(count_snapshots(store), 3, "three are counted");
+	   "everything else is unchanged");
+	ok(holds_body(store, again, 1), "the bytes are unchanged");
+	is_int(count_snapshots(store), 3, "three snapshots are counted");
 	store_release(store, first);
 	store_close(store);
 
 	store = open_or_bail(dir);
 	load_term(store, "x", &loaded, &err);
-	is_int(loaded.snapshot->id, again->id, "it is the current one after a start");
-	is_str(loaded.token, "other token", "with the last token of its bytes");
-	is_int(loaded.fingerprint, 9, "and whose that is");
-	is_int(loaded.confirmed_at_ms, 8000, "nobody has confirmed anything");
+	is_int(loaded.snapshot->id, again->id, "it is the current one after opening");
+	is_str(loaded.token, "other token", "the token is the last one of its bytes");
+	is_int(loaded.fingerprint, 9, "the fingerprint of the source is right");
+	is_int(loaded.confirmed_at_ms, 8000, "the time of confirmation is unchanged");
 	store_term_release(&loaded);
 
 	store_remove_current(store, "x", &err);
-	ok(store_republish(store, again, "x", 0, &thrice, &err) == 0, "hidden and shown again");
+	ok(store_republish(store, again, "x", 0, &thrice, &err) == 0,
+	   "it is republished again after a removal");
 	is_int(load_id(store, "x"), thrice->id, "it is the current one");
 	store_release(store, first);
 	store_release(store, again);
 	ok(!file_exists(dir, first->id) && !file_exists(dir, again->id),
-	   "without a history the other names go");
+	   "without history the other files are deleted");
 	ok(holds_body(store, thrice, 1), "the bytes stay");
 
-	is_int(store_republish(store, first, "x", 0, &none, &err), -1, "what is gone is gone");
-	is_int(err.kind, ERR_NOT_FOUND, "and not found");
+	is_int(store_republish(store, first, "x", 0, &none, &err), -1,
+	       "a deleted snapshot cannot be republished");
+	is_int(err.kind, ERR_NOT_FOUND, "the error is ERR_NOT_FOUND");
 	is_int(store_republish(store, thrice, "y", 0, &none, &err), -1,
-	       "nor is it of another term");
+	       "a snapshot of another term cannot be republished");
 	store_drop(store, thrice, &err);
-	is_int(store_republish(store, thrice, "x", 0, &none, &err), -1, "nor if it is corrupt");
-	ok(strstr(err.msg, "corrupt") != NULL, "which is said");
-	is_int(count_files(dir), count_snapshots(store), "no file is left over");
+	is_int(store_republish(store, thrice, "x", 0, &none, &err), -1,
+	       "a corrupt snapshot cannot be republished");
+	ok(strstr(err.msg, "corrupt") != NULL, "the message says that it is corrupt");
+	is_int(count_files(dir), count_snapshots(store), "there is a row for each file");
 	snapshot_unref(first);
 	snapshot_unref(again);
 	snapshot_unref(thrice);
@@ -459,28 +473,28 @@ static void test_memory(void)
 	_cleanup_close_ int place = store_memory_make(geteuid(), getegid(), &dir, &err);
 	_cleanup_close_ int second_place = store_memory_make(geteuid(), getegid(), &second_dir,
 							     &err);
-	if (!ok(place >= 0 && second_place >= 0, "two places in memory"))
+	if (!ok(place >= 0 && second_place >= 0, "two places in memory are made"))
 		printf("# %s\n", err.msg);
 	struct store *store = open_memory(place);
 	uint64_t id = commit_id(store, "x", 1, 0);
-	ok(id >= 2, "takes commits");
+	ok(id >= 2, "it takes commits");
 	struct snapshot *snapshot = load(store, "x");
 	_cleanup_close_ int fd = store_open_bytes(store, snapshot, &err);
 	char got[BODY_MAX];
-	is_int(read(fd, got, sizeof(got)), body_size(1), "and gives them back");
+	is_int(read(fd, got, sizeof(got)), body_size(1), "the bytes can be read");
 	snapshot_unref(snapshot);
 	struct store *second = open_memory(second_place);
-	is_int(load_id(second, "x"), 0, "another one is another one");
+	is_int(load_id(second, "x"), 0, "another place is another store");
 	store_close(second);
 	store_close(store);
 	store = open_memory(place);
-	is_int(load_id(store, "x"), id, "it outlives who used it");
+	is_int(load_id(store, "x"), id, "it outlives the store that used it");
 	store_close(store);
 	store_memory_remove(dir);
 	store_memory_remove(second_dir);
 	free(dir);
 	free(second_dir);
-	ok(rmdir(runtime) == 0, "they leave nothing behind");
+	ok(rmdir(runtime) == 0, "nothing is left behind");
 	fixture_end();
 }
 

@@ -1,4 +1,4 @@
-/* store: many threads at once, one bad commit among good ones, and kill -9 at any moment. */
+/* store: many threads, a failing commit among others, kill -9 at any time, no O_TMPFILE. */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -28,7 +28,7 @@ struct committer {
 	int64_t last_ms;
 };
 
-/* Commits, and releases what it supersedes. */
+/* Commits, and releases the superseded snapshots. */
 static void *commit_many(void *arg)
 {
 	struct committer *committer = arg;
@@ -61,7 +61,7 @@ static void test_threads(void)
 {
 	const char *dir = fixture_new();
 
-	/* The last of the statements that a commit consists of fails for one of the terms. */
+	/* The last statement of a commit fails for one of the terms. */
 	store_close(open_or_bail(dir));
 	tamper(dir, "CREATE TRIGGER t BEFORE UPDATE OF current ON term WHEN NEW.name = 'bad'"
 		    " BEGIN SELECT RAISE(ABORT, 'refused by the test'); END");
@@ -84,23 +84,24 @@ static void test_threads(void)
 		n_wrong += committers[i].n_wrong;
 		n_current += load_id(store, committers[i].term) == committers[i].last_id;
 	}
-	is_int(n_failed, 0, "good commits succeed");
-	is_int(committers[N_THREADS].n_failed, N_COMMITS, "bad ones fail, alone");
-	is_int(n_wrong, 0, "ids and times of each term rise");
+	is_int(n_failed, 0, "the good commits succeed");
+	is_int(committers[N_THREADS].n_failed, N_COMMITS, "only the bad ones fail");
+	is_int(n_wrong, 0, "ids and times of publishing of each term rise");
 	is_int(n_current, N_THREADS, "the last commit of each term is the current one");
 	store_close(store);
 	is_int(tamper(dir, "SELECT count(*) FROM term WHERE name = 'bad'"), 0,
-	       "nothing of a failed commit is left in the catalog");
+	       "a failed commit leaves no term in the catalog");
 	is_int(tamper(dir, "SELECT count(*) FROM snapshot"), N_THREADS * 3,
-	       "neither of its snapshots");
-	is_int(count_files(dir), N_THREADS * 3, "current and history are left, nothing else");
+	       "a failed commit leaves no snapshot in the catalog");
+	is_int(count_files(dir), N_THREADS * 3,
+	       "only the files of the current and the history are left");
 	store = open_or_bail(dir);
-	is_int(count_snapshots(store), N_THREADS * 3, "and counted");
+	is_int(count_snapshots(store), N_THREADS * 3, "the count is right");
 	store_close(store);
 	fixture_end();
 }
 
-/* What the child has been told is durable; shared with it. */
+/* What the store has acknowledged to the child; shared memory. */
 struct acknowledged {
 	_Atomic uint64_t id[N_THREADS];
 	_Atomic unsigned version[N_THREADS];
@@ -154,7 +155,7 @@ static unsigned count_acknowledged(const struct acknowledged *acknowledged)
 	return n;
 }
 
-/* Every third time wherever the child may be, else some time after it has begun to commit. */
+/* Every third time at any time, else some time after the child began to commit. */
 static void wait_for_a_bad_moment(unsigned round, const struct acknowledged *acknowledged)
 {
 	struct timespec pause_ms = { 0, 1000000 };
@@ -166,8 +167,8 @@ static void wait_for_a_bad_moment(unsigned round, const struct acknowledged *ack
 	nanosleep(&delay, NULL);
 }
 
-/* The version is what was acknowledged, or the next, if the kill came before the answer; and the
- * bytes are that version's. */
+/* The version must be the last acknowledged one, or the next if the child was killed before the
+ * acknowledgement, and have its bytes. */
 static bool is_as_promised(struct store *store, unsigned index, struct acknowledged *acknowledged,
 			   struct cancel *cancel)
 {
@@ -236,18 +237,18 @@ static void test_kill(void)
 		n_repeated += commit_id(store, "other", round, 0) <= last_id;
 		store_close(store);
 	}
-	is_int(n_ended, 0, "the child lived until it was killed, 40 times");
-	is_int(n_bad, 0, "what was acknowledged is there, whole, or the one after it");
+	is_int(n_ended, 0, "the child was killed 40 times");
+	is_int(n_bad, 0, "each term has its last acknowledged snapshot, or the next");
 	is_int(n_orphans, 0, "no file without a row, no row without a file");
-	is_int(n_repeated, 0, "no id is given again");
+	is_int(n_repeated, 0, "no id is given twice");
 	printf("# %u commits\n", count_acknowledged(acknowledged));
-	ok(count_acknowledged(acknowledged) >= 40, "and commits were made");
+	ok(count_acknowledged(acknowledged) >= 40, "there were commits");
 	cancel_release(&cancel);
 	munmap(acknowledged, sizeof(*acknowledged));
 	fixture_end();
 }
 
-/* From here on this process has no O_TMPFILE. */
+/* From now on O_TMPFILE fails in this process. */
 static bool forbid_tmpfile(void)
 {
 	const uint32_t flag = O_TMPFILE & ~O_DIRECTORY;
@@ -265,7 +266,7 @@ static bool forbid_tmpfile(void)
 	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/* In a child, since a filter is for life; returns its exit code. */
+/* Runs in a child process, since the filter cannot be removed. Returns the exit code. */
 static int use_named_files(const char *dir)
 {
 	struct store *store = open_or_bail(dir);
@@ -279,7 +280,7 @@ static int use_named_files(const char *dir)
 	store_writer_free(writer);
 	if (count_files(dir) != 0 || commit_id(store, "x", 1, 3) == 0 || count_files(dir) != 1)
 		return 3;
-	/* Left behind, as by a kill. */
+	/* Left behind, as after a kill. */
 	if (store_writer_new(store, &writer, &err) < 0)
 		return 4;
 	return 0;
@@ -300,11 +301,11 @@ static void test_named_files(void)
 		fixture_end();
 		return;
 	}
-	is_int(status, 0, "a file system without O_TMPFILE will do");
-	is_int(count_files(dir), 2, "what was being written is left");
+	is_int(status, 0, "a store works without O_TMPFILE");
+	is_int(count_files(dir), 2, "the temporary file is left");
 	struct store *store = open_or_bail(dir);
-	is_int(count_files(dir), 1, "and removed by the next opening");
-	ok(load_id(store, "x") != 0, "what was committed is there");
+	is_int(count_files(dir), 1, "the next opening deletes it");
+	ok(load_id(store, "x") != 0, "the committed snapshot is there");
 	store_close(store);
 	fixture_end();
 }

@@ -49,7 +49,7 @@ struct point {
 	bool is_killed;
 };
 
-/* ------------------------------------------------------------------ what must be true */
+/* ------------------------------------------------------------------ checks */
 
 __attribute__((format(printf, 1, 2))) static bool wrong(const char *fmt, ...)
 {
@@ -91,8 +91,8 @@ static unsigned version_of(struct store *store, const char *term)
 	return version;
 }
 
-static bool is_sound_when_opened(const struct scene *scene, const struct operation *operation,
-				 bool succeeded)
+static bool is_consistent_when_opened(const struct scene *scene, const struct operation *operation,
+				      bool succeeded)
 {
 	struct err err = ERR_INIT;
 	struct store *store = NULL;
@@ -100,7 +100,7 @@ static bool is_sound_when_opened(const struct scene *scene, const struct operati
 
 	if (open_fresh(&store, scene->dir, &err) < 0)
 		return wrong("opening afterwards: %s", err.msg);
-	/* What failed in its last moment may be there all the same after a kill. */
+	/* After a kill, an operation that failed at its very end may have been done. */
 	unsigned a = version_of(store, "a");
 	bool good = (a == operation->a_after || (!succeeded && a == operation->a_before) ||
 		     wrong("opened: a shows v%u, v%u before, v%u after", a, operation->a_before,
@@ -131,8 +131,8 @@ static bool says_what_is_wrong(const struct scene *scene, const struct err *err,
 {
 	int number = (int)(error & (FAULT_HALF - 1));
 
-	/* SQLite takes a lock that cannot be had for one that somebody has, and what it could not
-	 * open it tries to open in another way. Short memory is nobody's in particular. */
+	/* SQLite reports a failing lock as one that is held, and tries to open a file in another
+	 * way. Lack of memory names no file. */
 	if (err->kind != ERR_NONE &&
 	    (number == ENOMEM ? err->msg[0] != '\0'
 			      : strstr(err->msg, scene->dir) &&
@@ -143,7 +143,7 @@ static bool says_what_is_wrong(const struct scene *scene, const struct err *err,
 	return wrong("kind %s, \"%s\"", err_kind_name(err->kind), err->msg);
 }
 
-/* ------------------------------------------------------------------ playing */
+/* ------------------------------------------------------------------ running */
 
 static int open_scene(const struct operation *operation, struct scene *scene, struct err *err)
 {
@@ -159,19 +159,19 @@ static bool goes_on(const struct operation *operation, struct scene *scene)
 {
 	struct err err = ERR_INIT;
 
-	/* What succeeded need not be possible twice. */
+	/* Only after a failure: not every operation can be done twice. */
 	if (run_once(operation, scene, &err) < 0)
-		return wrong("and now: %s", err.msg);
+		return wrong("repeated: %s", err.msg);
 	if (!scene->store)
 		return true;
 	return shows(scene->store, "a", operation->a_after, "then") &&
 	       shows(scene->store, "b", operation->b, "then");
 }
 
-/* What could not be deleted at first is gone once something else was written. */
+/* A file that could not be deleted is gone after the next write. */
 static bool leaves_nothing(const struct operation *operation, const struct scene *scene)
 {
-	/* Who takes over has not tidied up yet. */
+	/* Taking over does not remove orphans; store_remove_orphans() does. */
 	if (!scene->store || operation->takes_over)
 		return true;
 	if (commit_id(scene->store, "z", 1, 1) == 0)
@@ -182,7 +182,7 @@ static bool leaves_nothing(const struct operation *operation, const struct scene
 	       wrong("still open: %u files, %" PRIu64 " rows", n_files, n_rows);
 }
 
-/* In a child. */
+/* Runs in a child process. */
 static void play(const struct operation *operation, struct scene *scene, const struct point *point)
 {
 	struct err err = ERR_INIT;
@@ -216,11 +216,11 @@ static void play(const struct operation *operation, struct scene *scene, const s
 		return;
 	snapshot_unref(scene->snapshot);
 	store_close(scene->store);
-	if (is_sound_when_opened(scene, operation, true) && result < 0)
+	if (is_consistent_when_opened(scene, operation, true) && result < 0)
 		says_what_is_wrong(scene, &err, faults->error);
 }
 
-/* True if nothing was wrong. */
+/* Returns true if all checks passed. */
 static bool play_in_child(const struct operation *operation, const char *template,
 			  const struct point *point)
 {
@@ -235,7 +235,7 @@ static bool play_in_child(const struct operation *operation, const char *templat
 	if (pid == 0) {
 		alarm(HUNG_AFTER_S);
 		play(operation, &scene, point);
-		exit(0); /* leaks show */
+		exit(0); /* runs the leak check */
 	}
 	waitpid(pid, &status, 0);
 	atomic_store(&faults->mode, FAULTS_OFF);
@@ -245,7 +245,7 @@ static bool play_in_child(const struct operation *operation, const char *templat
 	else if (WEXITSTATUS(status) > 1)
 		good = wrong("exit code %d", WEXITSTATUS(status));
 	else if (good && point && point->is_killed)
-		good = is_sound_when_opened(&scene, operation, WEXITSTATUS(status) == 0);
+		good = is_consistent_when_opened(&scene, operation, WEXITSTATUS(status) == 0);
 	remove_tree(scene.dir);
 	return good;
 }
@@ -300,7 +300,7 @@ static const uint32_t *errors_of(enum fault_call call)
 	return memory;
 }
 
-/* What is tried again until it works, and has no end for good. */
+/* Errors after which the call is repeated until it succeeds: they cannot last. */
 static bool is_repeated(uint32_t error)
 {
 	return error == EINTR || error == FAULT_HALF || error == ENOLCK;
@@ -314,7 +314,7 @@ static bool changes_something(enum fault_call call)
 	return !(looks & 1u << call);
 }
 
-/* One call of the operation, one error, each ending. */
+/* Runs one error of one call, with each ending. */
 static unsigned play_error(const struct operation *operation, const char *template, uint32_t first,
 			   enum fault_call call, uint32_t error)
 {
@@ -398,7 +398,7 @@ int main(int argc, char **argv)
 	struct err err = ERR_INIT;
 
 	plays_all = argc > 1 && strcmp(argv[1], "all") == 0;
-	/* What a fsync does is no matter here: memory is faster. */
+	/* fsync does not matter here, and tmpfs is faster. */
 	setenv("TMPDIR", "/dev/shm", 0);
 	fixture_new();
 	faults = share_memory(sizeof(*faults));

@@ -1,4 +1,4 @@
-/* store: what a successor of the same mount finds, and what a fresh mount does. */
+/* store: taking over a mount, opening for a fresh mount, removing orphans, peeking. */
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -75,7 +75,7 @@ static void release_id(struct store *store, uint64_t id)
 	snapshot_unref(snapshot);
 }
 
-/* Runs in a child that is killed; what it says is shared. */
+/* Runs in a child that is killed; its results are in shared memory. */
 struct said {
 	uint64_t mount;
 	uint32_t life;
@@ -96,7 +96,7 @@ static void run_and_kill(void (*run)(const char *dir), const char *dir)
 		raise(SIGKILL);
 	}
 	waitpid(pid, &status, 0);
-	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "a predecessor was killed");
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the previous process was killed");
 }
 
 static void be_first(const char *dir)
@@ -130,43 +130,46 @@ static void test_take_over(void)
 	run_and_kill(be_first, dir);
 	struct store *store = take_over(dir, said->mount);
 	store_retain(store, some, ARRAY_SIZE(some));
-	is_int(store_mount(store), said->mount, "the successor has the mount's number");
-	is_int(store_life(store), said->life + 1, "but is another life");
-	is_int(load_id(store, "x"), said->ids[2], "the current one is current");
-	ok(!file_exists(dir, said->ids[0]), "what was let go is gone");
-	ok(is_held(store, "x", said->ids[1]), "what was superseded is held");
-	ok(is_held(store, "hidden", said->ids[3]), "what was removed, too");
-	ok(is_held(store, "dropped", said->ids[4]), "what was found corrupt, too");
-	ok(is_held(store, "unconfigured", said->ids[5]), "and what is not configured any more");
+	is_int(store_mount(store), said->mount, "the mount's number is the same");
+	is_int(store_life(store), said->life + 1, "store_life() rises");
+	is_int(load_id(store, "x"), said->ids[2], "the current snapshot is still current");
+	ok(!file_exists(dir, said->ids[0]), "a released snapshot is deleted");
+	ok(is_held(store, "x", said->ids[1]), "a superseded snapshot is held");
+	ok(is_held(store, "hidden", said->ids[3]), "a removed snapshot is held");
+	ok(is_held(store, "dropped", said->ids[4]), "a corrupt snapshot is held");
+	ok(is_held(store, "unconfigured", said->ids[5]),
+	   "a snapshot of an unconfigured term is held");
 	struct found found = list_held(store);
-	is_int(found.n, 4, "nothing else");
+	is_int(found.n, 4, "nothing else is held");
 	for (size_t i = 0; i < found.n; i++) {
 		is_int(found.integrity[i],
 		       found.ids[i] == said->ids[4] ? SNAPSHOT_CORRUPT : SNAPSHOT_VERIFIED,
-		       "%s has the integrity that it had", found.terms[i]);
-		ok(file_exists(dir, found.ids[i]), "and its bytes");
+		       "the integrity of %s is unchanged", found.terms[i]);
+		ok(file_exists(dir, found.ids[i]), "its bytes are there");
 	}
-	is_int(count_snapshots(store), 5, "all are counted");
+	is_int(count_snapshots(store), 5, "all snapshots are counted");
 	store_directory_id(store, "geo", &directory, &err);
-	is_int(directory, said->directory, "a directory has the id that it had");
-	ok(commit_id(store, "x", 7, 0) > said->directory, "ids go on behind all that were given");
-	ok(is_held(store, "x", said->ids[2]), "what is superseded now is held");
+	is_int(directory, said->directory, "the id of a directory is unchanged");
+	ok(commit_id(store, "x", 7, 0) > said->directory,
+	   "new ids are larger than all previous ones");
+	ok(is_held(store, "x", said->ids[2]), "a newly superseded snapshot is held");
 	release_id(store, said->ids[1]);
 	release_id(store, said->ids[4]);
-	is_int(list_held(store).n, 3, "what the kernel lets go is not");
-	ok(!file_exists(dir, said->ids[1]) && !file_exists(dir, said->ids[4]), "and goes");
+	is_int(list_held(store).n, 3, "released snapshots are not held");
+	ok(!file_exists(dir, said->ids[1]) && !file_exists(dir, said->ids[4]), "they are deleted");
 	store_close(store);
 
 	store = take_over(dir, said->mount);
-	is_int(list_held(store).n, 3, "after an orderly end it is the same");
+	is_int(list_held(store).n, 3, "the same are held after closing and opening");
 	store_close(store);
 
 	store = open_or_bail(dir);
 	store_retain(store, some, ARRAY_SIZE(some));
 	is_int(store_mount(store), said->mount + 1, "a fresh mount has the next number");
-	is_int(list_held(store).n, 0, "and nothing is held");
-	ok(!file_exists(dir, said->ids[2]), "nor kept without a history");
-	ok(load_id(store, "unconfigured") == said->ids[5], "what is not configured is kept");
+	is_int(list_held(store).n, 0, "nothing is held");
+	ok(!file_exists(dir, said->ids[2]), "without history it is deleted");
+	ok(load_id(store, "unconfigured") == said->ids[5],
+	   "a snapshot of an unconfigured term is kept");
 	store_close(store);
 	fixture_end();
 }
@@ -177,10 +180,10 @@ static void check_not_taken(const char *dir, uint64_t mount, const char *what)
 	struct store *store = NULL;
 
 	is_int(open_mount(&store, dir, mount, &err), -1, "%s cannot be taken over", what);
-	is_int(err.kind, ERR_BAD_DATA, "as bad data");
+	is_int(err.kind, ERR_BAD_DATA, "the error is ERR_BAD_DATA");
 	if (!ok(strstr(err.msg, dir) &&
 			strstr(err.msg, "is not the one that this mount was served"),
-		"and says so"))
+		"the message names the store and the reason"))
 		printf("# %s\n", err.msg);
 	store_close(store);
 }
@@ -191,9 +194,9 @@ static void test_another_store(void)
 	char path[PATH_MAX + 16];
 
 	check_not_taken(dir, 12345, "an empty directory");
-	is_int(count_files(dir), 0, "where nothing is made");
+	is_int(count_files(dir), 0, "no file is made");
 	snprintf(path, sizeof(path), "%s/catalog.db", dir);
-	ok(access(path, F_OK) < 0, "no catalog either");
+	ok(access(path, F_OK) < 0, "no catalog is made");
 
 	struct store *store = open_or_bail(dir);
 	uint64_t mount = store_mount(store);
@@ -202,20 +205,20 @@ static void test_another_store(void)
 	check_not_taken(dir, mount + 2, "a later mount");
 	check_not_taken(dir, mount - 1, "an earlier mount");
 	store_close(take_over(dir, mount + 1));
-	ok(true, "a mount that came to nothing on a full disk is the next");
+	ok(true, "a mount whose opening was not recorded can be taken over");
 	check_not_taken(dir, mount, "then the one before");
 
 	ok(truncate(path, 5000) == 0, "the catalog is damaged");
 	check_not_taken(dir, mount + 1, "a damaged one");
 	struct stat st;
-	ok(stat(path, &st) == 0 && st.st_size == 5000, "and it is left as it is");
-	ok(file_exists(dir, id), "and so are the files");
+	ok(stat(path, &st) == 0 && st.st_size == 5000, "the catalog is not changed");
+	ok(file_exists(dir, id), "the files are not deleted");
 	fixture_end();
 
 	dir = fixture_new();
 	store = open_or_bail(dir);
 	ok(store_mount(store) != mount && store_mount(store) > 1,
-	   "each store counts its own mounts");
+	   "two stores do not share mount numbers");
 	store_close(store);
 	fixture_end();
 }
@@ -243,17 +246,17 @@ static void test_tidy_up(void)
 
 	run_and_kill(leave_files, dir);
 	struct store *store = take_over(dir, said->mount);
-	is_int(count_files(dir), 3, "what a predecessor left stays for now");
+	is_int(count_files(dir), 3, "files of the killed process stay at first");
 	uint64_t id = commit_id(store, "y", 2, 3);
-	/* As a commit of ours that is between link and row, and a body that is being written. */
+	/* Like our own commit between link and row, and a body that is being written. */
 	write_file(file_path(dir, id + 1), "between link and row");
 	snprintf(own, sizeof(own), "%s/snapshots/new-%u-0", dir, store_life(store));
 	write_file(own, "half a body");
-	ok(store_remove_orphans(store, &err) == 0, "it is tidied up later");
-	ok(!file_exists(dir, said->ids[1]), "the unknown file is gone");
-	is_int(count_files(dir), 4, "the half body too, and nothing else");
-	ok(file_exists(dir, said->ids[0]) && file_exists(dir, id), "what the catalog knows stays");
-	ok(file_exists(dir, id + 1) && access(own, F_OK) == 0, "and so does what is under way");
+	ok(store_remove_orphans(store, &err) == 0, "orphans are removed later");
+	ok(!file_exists(dir, said->ids[1]), "the file without a row is deleted");
+	is_int(count_files(dir), 4, "the old temporary file is deleted, and nothing else");
+	ok(file_exists(dir, said->ids[0]) && file_exists(dir, id), "files with a row stay");
+	ok(file_exists(dir, id + 1) && access(own, F_OK) == 0, "files of this process stay");
 	store_close(store);
 	fixture_end();
 }
@@ -265,37 +268,38 @@ static void test_peek(void)
 	struct err err = ERR_INIT;
 	char path[PATH_MAX + 16];
 
-	ok(store_peek(fd, dir, &err) == 0, "there is nothing yet: that is fine");
+	ok(store_peek(fd, dir, &err) == 0, "an empty directory is accepted");
 	struct store *store = open_or_bail(dir);
-	ok(store_peek(fd, dir, &err) == 0, "a store that was just made and is in use");
+	ok(store_peek(fd, dir, &err) == 0, "a store that is in use is accepted");
 	snprintf(path, sizeof(path), "%s/catalog.db", dir);
 	_cleanup_close_ int catalog = open(path, O_RDONLY | O_CLOEXEC);
 	unsigned char version[4] = { 0 };
 	ok(pread(catalog, version, sizeof(version), 60) == 4 && version[3] == 2,
-	   "whose format stands in its first page");
+	   "its format is in the first page");
 	unsigned n_bad = 0;
 	for (unsigned i = 0; i < 300; i++) {
 		commit_id(store, "x", i, 1);
 		n_bad += store_peek(fd, dir, &err) < 0;
 	}
-	is_int(n_bad, 0, "while its owner writes");
+	is_int(n_bad, 0, "it is accepted while its owner writes");
 	store_close(store);
-	ok(store_peek(fd, dir, &err) == 0, "and afterwards");
+	ok(store_peek(fd, dir, &err) == 0, "it is accepted afterwards");
 
 	tamper(dir, "PRAGMA journal_mode = DELETE; PRAGMA user_version = 99");
-	is_int(store_peek(fd, dir, &err), -1, "of a newer rptfs");
-	ok(err.kind == ERR_CONFIG && strstr(err.msg, "newer rptfs (format 99"), "is said");
+	is_int(store_peek(fd, dir, &err), -1, "a store of a newer rptfs is refused");
+	ok(err.kind == ERR_CONFIG && strstr(err.msg, "newer rptfs (format 99"),
+	   "the error is ERR_CONFIG and names the format");
 	tamper(dir, "PRAGMA application_id = 7");
-	is_int(store_peek(fd, dir, &err), -1, "of another program");
-	is_int(err.kind, ERR_BAD_DATA, "is bad data");
+	is_int(store_peek(fd, dir, &err), -1, "the database of another program is refused");
+	is_int(err.kind, ERR_BAD_DATA, "the error is ERR_BAD_DATA");
 	write_file(path, "garbage");
-	is_int(store_peek(fd, dir, &err), -1, "garbage");
-	is_int(err.kind, ERR_BAD_DATA, "is bad data");
+	is_int(store_peek(fd, dir, &err), -1, "garbage is refused");
+	is_int(err.kind, ERR_BAD_DATA, "the error is ERR_BAD_DATA");
 	fixture_end();
 }
 
-/* In a child: uses the store until it is told to close it, then lives until it is told to end.
- * Returns its exit code. */
+/* Runs in a child process: closes the store at the first byte, ends at the second. Returns the exit
+ * code. */
 static int hold_until_told(const char *dir, int ready, int told)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -304,7 +308,7 @@ static int hold_until_told(const char *dir, int ready, int told)
 
 	said->mount = store_mount(store);
 	said->ids[0] = commit_id(store, "x", 1, 3);
-	/* Somebody has inherited every descriptor. */
+	/* A child inherits every descriptor. */
 	pid_t heir = fork();
 	if (heir == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -334,17 +338,17 @@ static void test_hand_over(void)
 	if (pid == 0)
 		_exit(hold_until_told(dir, ready[1], told[0]));
 	is_int(read(ready[0], &byte, 1), 1, "one process uses the store");
-	is_int(open_mount(&store, dir, said->mount, &err), -1, "another cannot");
-	is_int(err.kind, ERR_CONFIG, "since it is in use");
+	is_int(open_mount(&store, dir, said->mount, &err), -1, "a second process cannot");
+	is_int(err.kind, ERR_CONFIG, "the error is ERR_CONFIG");
 	ok(write(told[1], &byte, 1) == 1 && read(ready[0], &byte, 1) == 1, "the first closes it");
 	int64_t began_ms = clock_boot_ms();
 	store = take_over(dir, said->mount);
-	ok(clock_boot_ms() - began_ms < 1000, "the second has it without waiting");
-	is_int(load_id(store, "x"), said->ids[0], "with what was committed");
+	ok(clock_boot_ms() - began_ms < 1000, "the second process opens it without waiting");
+	is_int(load_id(store, "x"), said->ids[0], "the committed snapshot is there");
 	store_close(store);
 	ok(write(told[1], &byte, 1) == 1, "the first ends");
 	waitpid(pid, &status, 0);
-	is_int(status, 0, "in good order");
+	is_int(status, 0, "with exit code 0");
 	for (int i = 0; i < 2; i++) {
 		close(ready[i]);
 		close(told[i]);

@@ -1,4 +1,4 @@
-/* store: what it finds when it is opened, and what it makes of it. */
+/* store: opening damaged stores, locking, permissions, read-only and full disks. */
 #include <errno.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -13,13 +13,13 @@ static void check_refused(const char *dir, enum err_kind kind, const char *text,
 	struct store *store = NULL;
 
 	is_int(open_fresh(&store, dir, &err), -1, "%s is refused", what);
-	is_int(err.kind, kind, "with the right kind");
+	is_int(err.kind, kind, "the error has the right kind");
 	if (!ok(strstr(err.msg, text) != NULL, "and says \"%s\"", text))
 		printf("# %s\n", err.msg);
 	store_close(store);
 }
 
-/* Path below the fixture; one at a time. */
+/* Returns a path below the fixture, in a static buffer. */
 static const char *below(const char *name)
 {
 	static char path[PATH_MAX + 64];
@@ -40,7 +40,7 @@ static unsigned count_set_aside(void)
 	return n;
 }
 
-/* And no file is left to say how far the ids had come. */
+/* Leaves no file from which the largest id could be derived. */
 static void make_garbage(void)
 {
 	char garbage[9000];
@@ -56,12 +56,12 @@ static void make_truncated(void)
 	struct stat st;
 
 	stat(below("catalog.db"), &st);
-	ok(truncate(below("catalog.db"), st.st_size - 4096) == 0, "it is cut");
+	ok(truncate(below("catalog.db"), st.st_size - 4096) == 0, "the catalog is truncated");
 }
 
 static void make_empty(void)
 {
-	ok(truncate(below("catalog.db"), 0) == 0, "it is cut");
+	ok(truncate(below("catalog.db"), 0) == 0, "the catalog is truncated");
 }
 
 static void make_foreign(void)
@@ -84,7 +84,7 @@ static void make_ids_go_back(void)
 	tamper(fixture_dir, "UPDATE store SET next_id = 2");
 }
 
-/* Every damage ends in the same: a catalog that works, ids that were never given, no old file. */
+/* After each kind of damage: a working catalog, new ids, no old file. */
 static void test_damage(const char *what, void (*damage)(void), unsigned n_set_aside)
 {
 	const char *dir = fixture_new();
@@ -103,14 +103,14 @@ static void test_damage(const char *what, void (*damage)(void), unsigned n_set_a
 		return;
 	}
 	is_int(count_set_aside(), n_set_aside, "set aside: %u", n_set_aside);
-	is_int(load_id(store, "x"), 0, "the new one is empty");
-	ok(!file_exists(dir, id), "the old snapshot's file is gone");
+	is_int(load_id(store, "x"), 0, "the new catalog is empty");
+	ok(!file_exists(dir, id), "the old snapshot's file is deleted");
 	uint64_t next = commit_id(store, "x", 2, 3);
-	ok(next > directory, "ids go on behind all that may have been given");
-	ok(next < UINT64_C(1) << 53, "and are numbers that everybody can read");
+	ok(next > directory, "new ids are larger than all that may have been given");
+	ok(next < UINT64_C(1) << 53, "ids are below 2^53");
 	store_close(store);
 	store = open_or_bail(dir);
-	is_int(load_id(store, "x"), next, "and it lasts");
+	is_int(load_id(store, "x"), next, "the new snapshot survives");
 	is_int(count_set_aside(), n_set_aside, "nothing else is set aside");
 	store_close(store);
 	fixture_end();
@@ -123,7 +123,7 @@ static void test_newer(void)
 	store_close(open_or_bail(dir));
 	tamper(dir, "PRAGMA user_version = 99");
 	check_refused(dir, ERR_CONFIG, "written by a newer rptfs", "a catalog of a newer rptfs");
-	is_int(count_set_aside(), 0, "and it is left alone");
+	is_int(count_set_aside(), 0, "the store is not set aside");
 	fixture_end();
 }
 
@@ -135,10 +135,10 @@ static void test_lock(void)
 	struct store *store = open_or_bail(dir);
 	snprintf(text, sizeof(text), "used by process %d", (int)getpid());
 	check_refused(dir, ERR_CONFIG, text, "a store in use");
-	ok(commit_id(store, "x", 1, 0) != 0, "the first goes on");
+	ok(commit_id(store, "x", 1, 0) != 0, "the first process can still commit");
 	store_close(store);
 	store_close(open_or_bail(dir));
-	ok(true, "a closed one is free again");
+	ok(true, "a closed store can be opened again");
 	fixture_end();
 }
 
@@ -153,7 +153,7 @@ static void test_files(void)
 
 	store_close(store);
 	unlink(file_path(dir, missing));
-	ok(truncate(file_path(dir, cut), 3) == 0, "a file is cut");
+	ok(truncate(file_path(dir, cut), 3) == 0, "a file is truncated");
 	unlink(file_path(dir, fifo));
 	mkfifo(file_path(dir, fifo), 0600);
 	mkdir(below("snapshots/03"), 0700);
@@ -165,21 +165,21 @@ static void test_files(void)
 
 	store = open_or_bail(dir);
 	is_int(load_id(store, "missing"), 0, "a missing file: the row is dropped");
-	is_int(load_id(store, "cut"), 0, "a cut file: the row is dropped");
-	ok(!file_exists(dir, cut), "and the file");
-	is_int(load_id(store, "fifo"), 0, "something else than a file: the row is dropped");
-	is_int(load_id(store, "whole"), whole, "the others stay");
+	is_int(load_id(store, "cut"), 0, "a truncated file: the row is dropped");
+	ok(!file_exists(dir, cut), "a truncated file is deleted");
+	is_int(load_id(store, "fifo"), 0, "not a regular file: the row is dropped");
+	is_int(load_id(store, "whole"), whole, "other snapshots stay");
 	is_int(count_snapshots(store), 1, "one snapshot is counted");
-	ok(!file_exists(dir, 999), "a file that the catalog does not know is removed");
-	ok(access(below("snapshots/new-3"), F_OK) != 0, "an abandoned temporary file too");
-	ok(access(below("snapshots/ff/notes.txt"), F_OK) == 0, "what is not ours stays");
+	ok(!file_exists(dir, 999), "a file without a row is deleted");
+	ok(access(below("snapshots/new-3"), F_OK) != 0, "an old temporary file is deleted");
+	ok(access(below("snapshots/ff/notes.txt"), F_OK) == 0, "other files stay");
 	uint64_t next = commit_id(store, "x", 1, 3);
-	ok(next > 999 && next < UINT64_C(1) << 53, "the ids of unknown files are not given");
+	ok(next > 999 && next < UINT64_C(1) << 53, "the ids of files without a row are not given");
 	store_close(store);
 	fixture_end();
 }
 
-/* In a child; returns its exit code. */
+/* Runs in a child process. Returns the exit code. */
 static int use_runtime_dir(void)
 {
 	struct err err = ERR_INIT;
@@ -200,7 +200,7 @@ static int use_runtime_dir(void)
 	return store_memory_make(65534, 65534, &dir, &err) == -1 && err.kind == ERR_CONFIG ? 0 : 2;
 }
 
-/* As an ordinary user: root may do everything. */
+/* As an ordinary user, because root is never refused. */
 static void test_permission(void)
 {
 	struct err err = ERR_INIT;
@@ -226,9 +226,9 @@ static void test_permission(void)
 			      : 1);
 	}
 	waitpid(pid, &status, 0);
-	is_int(status, 0, "no permission is said, with the path");
+	is_int(status, 0, "the error names the path that could not be opened");
 
-	/* The store in memory, without the right to mount. */
+	/* A store in memory without the right to mount. */
 	mkdir(below("run"), 0700);
 	if (chown(below("run"), 65534, 65534) < 0)
 		printf("# chown failed\n");
@@ -237,7 +237,7 @@ static void test_permission(void)
 		_exit(use_runtime_dir());
 	waitpid(pid, &status, 0);
 	is_int(status, 0, "a store in memory without the right to mount");
-	ok(rmdir(below("run")) == 0, "leaves nothing behind");
+	ok(rmdir(below("run")) == 0, "it leaves nothing behind");
 	fixture_end();
 }
 
@@ -252,7 +252,7 @@ static void test_places(void)
 	fixture_end();
 }
 
-/* A small file system that is attached nowhere; -1 without the right to make one. */
+/* Returns a small detached tmpfs, or -1 without the right to make one. */
 static int make_tmpfs(const char *size, unsigned attributes)
 {
 	_cleanup_close_ int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
@@ -278,7 +278,7 @@ static void test_read_only(void)
 	check_refused(dir, ERR_INTERNAL, "Read-only file system", "a new store there");
 }
 
-/* Writes until the disk is full; returns the file that did it. */
+/* Writes a file until the disk is full, and returns its descriptor. */
 static void fill_disk(const char *dir)
 {
 	char path[96];
@@ -308,17 +308,17 @@ static void test_full_disk(void)
 	struct store *store = open_or_bail(dir);
 	uint64_t id = commit_id(store, "x", 1, 3);
 
-	/* While the bytes arrive. */
+	/* While bytes are written. */
 	store_writer_new(store, &writer, &err);
 	for (int i = 0; i < 64 && result == 0; i++)
 		result = store_writer_write(writer, piece, sizeof(piece), &err);
 	is_int(result, -1, "a body that does not fit fails");
-	is_int(err.kind, ERR_INTERNAL, "as an internal error");
-	ok(strstr(err.msg, "No space left on device") != NULL, "that names the cause");
+	is_int(err.kind, ERR_INTERNAL, "the error is ERR_INTERNAL");
+	ok(strstr(err.msg, "No space left on device") != NULL, "the message names the cause");
 	store_writer_free(writer);
-	is_int(load_id(store, "x"), id, "what was there stays");
+	is_int(load_id(store, "x"), id, "the current snapshot stays");
 
-	/* In the catalog: the body is empty, so that only the row needs room. */
+	/* In the catalog: the body is empty, so only the row needs room. */
 	uint8_t sha256[DIGEST_SIZE];
 	struct snapshot_info info = { .version = "2" };
 	struct snapshot *snapshot = NULL;
@@ -327,7 +327,7 @@ static void test_full_disk(void)
 	fill_disk(dir);
 	err.msg[0] = '\0';
 	for (result = 0; result == 0;) {
-		/* The log may have room for a few more. */
+		/* The log may have room for a few more rows. */
 		result = store_commit(store, writer, "x", &info, 3, &snapshot, &err);
 		if (result == 0) {
 			id = snapshot->id;
@@ -339,23 +339,24 @@ static void test_full_disk(void)
 			store_writer_digest(writer, sha256, &err);
 		}
 	}
-	if (!ok(strstr(err.msg, "No space left on device") != NULL, "a row that does not fit"))
+	if (!ok(strstr(err.msg, "No space left on device") != NULL,
+		"a row that does not fit fails"))
 		printf("# %s\n", err.msg);
 	store_writer_free(writer);
-	is_int(load_id(store, "x"), id, "leaves everything as it was");
-	is_int(count_files(dir), count_snapshots(store), "and no file");
+	is_int(load_id(store, "x"), id, "the current snapshot is unchanged");
+	is_int(count_files(dir), count_snapshots(store), "no file is left behind");
 	store_close(store);
 
 	store = open_or_bail(dir);
-	is_int(load_id(store, "x"), id, "a store on a full disk opens and gives what it has");
-	is_int(commit_id(store, "y", 1, 3), 0, "but takes nothing");
+	is_int(load_id(store, "x"), id, "a store on a full disk opens and serves its snapshots");
+	is_int(commit_id(store, "y", 1, 3), 0, "it takes no commit");
 	uint32_t life = store_life(store);
 	snprintf(filler, sizeof(filler), "%s/filler", dir);
 	unlink(filler);
-	ok(commit_id(store, "y", 1, 3) > id, "until there is room again");
+	ok(commit_id(store, "y", 1, 3) > id, "it takes commits when there is room again");
 	store_close(store);
 	store = open_or_bail(dir);
-	is_int(store_life(store), life + 1, "and its life is counted");
+	is_int(store_life(store), life + 1, "the opening is counted");
 	store_close(store);
 }
 

@@ -1,4 +1,4 @@
-/* store: making its directory and making it over, setting it aside, and older formats. */
+/* store: making its directory, changing its owner, setting it aside, older formats. */
 #include <sys/mount.h>
 #include <sys/wait.h>
 
@@ -9,7 +9,7 @@
 
 #define WORKER 65534
 
-/* Path below the fixture; one at a time. */
+/* Returns a path below the fixture, in a static buffer. */
 static const char *below(const char *name)
 {
 	static char path[PATH_MAX + 64];
@@ -30,8 +30,8 @@ static int make_for(const char *name, uid_t user, struct err *err)
 	return store_directory_make(below(name), user, user, err);
 }
 
-/* As the worker: another user, and a descriptor only. Returns the id that it loads, 0 for none,
- * and commits one more. */
+/* Does what a worker does, as another user, with a descriptor only: returns the id that it loads, 0
+ * for none, and commits once. */
 static uint64_t use_as(uid_t user, int dir_fd)
 {
 	struct store_setup setup = { .dir_fd = dir_fd, .dir = "handed over" };
@@ -74,13 +74,13 @@ static void test_for_another_user(void)
 	struct err err = ERR_INIT;
 
 	fixture_new();
-	/* 0700: the worker has no right to the path. */
+	/* 0700: the worker cannot access the path. */
 	_cleanup_close_ int fd = make_for("var/store", WORKER, &err);
-	ok(fd >= 0, "a directory for another user");
-	is_int(owner_of("var/store"), WORKER, "is his");
-	is_int(owner_of("var"), 0, "its parent is not");
-	is_int(use_as(WORKER, fd), 0, "an empty one");
-	ok(use_as(WORKER, fd) > 1, "and one with something in it");
+	ok(fd >= 0, "a directory is made for another user");
+	is_int(owner_of("var/store"), WORKER, "it belongs to that user");
+	is_int(owner_of("var"), 0, "its parent does not");
+	is_int(use_as(WORKER, fd), 0, "an empty store is used");
+	ok(use_as(WORKER, fd) > 1, "a store with a snapshot is used");
 	fixture_end();
 }
 
@@ -107,34 +107,34 @@ static void test_made_over(void)
 	bool is_mounted = mount("tmpfs", below("store/snapshots/ee"), "tmpfs", 0, "size=64k") == 0;
 
 	_cleanup_close_ int fd = make_for("store", WORKER, &err);
-	if (!ok(fd >= 0, "root's store is made over"))
+	if (!ok(fd >= 0, "the owner of root's store is changed"))
 		printf("# %s\n", err.msg);
 	is_int(owner_of("store/snapshots/ee"), is_mounted ? 0 : WORKER, "not another file system%s",
 	       is_mounted ? "" : " # SKIP no right to mount");
 	if (is_mounted)
 		umount2(below("store/snapshots/ee"), MNT_DETACH);
 	rmdir(below("store/snapshots/ee"));
-	is_int(owner_of("store"), WORKER, "the directory");
-	is_int(owner_of("store/catalog.db"), WORKER, "the catalog");
-	is_int(owner_of("store/lock"), WORKER, "the lock");
-	is_int(owner_of("store/snapshots"), WORKER, "snapshots");
-	is_int(owner_of("store/snapshots/00"), WORKER, "all");
-	is_int(owner_of("store/snapshots/00/2"), WORKER, "of them");
-	is_int(owner_of("store/aside-2026/catalog.db"), WORKER, "what was set aside");
-	is_int(owner_of("store/notes.txt"), 0, "not what is no store's");
-	is_int(owner_of("secret"), 0, "not what a link points to");
-	is_int(owner_of("elsewhere"), 0, "nor a directory");
-	is_int(owner_of("elsewhere/1"), 0, "nor what is in it");
+	is_int(owner_of("store"), WORKER, "the directory changes its owner");
+	is_int(owner_of("store/catalog.db"), WORKER, "the catalog does");
+	is_int(owner_of("store/lock"), WORKER, "the lock does");
+	is_int(owner_of("store/snapshots"), WORKER, "snapshots/ does");
+	is_int(owner_of("store/snapshots/00"), WORKER, "each directory in it does");
+	is_int(owner_of("store/snapshots/00/2"), WORKER, "each file does");
+	is_int(owner_of("store/aside-2026/catalog.db"), WORKER, "what was set aside does");
+	is_int(owner_of("store/notes.txt"), 0, "other files do not");
+	is_int(owner_of("secret"), 0, "the target of a link does not");
+	is_int(owner_of("elsewhere"), 0, "nor a directory that is the target of a link");
+	is_int(owner_of("elsewhere/1"), 0, "nor its content");
 	unlink(below("store/snapshots/ff"));
 	unlink(below("store/catalog.db-link"));
-	is_int(use_as(WORKER, fd), id, "and it is used");
+	is_int(use_as(WORKER, fd), id, "the new owner uses it");
 
 	_cleanup_close_ int back = make_for("store", 0, &err);
-	ok(back >= 0 && owner_of("store/catalog.db") == 0, "it can be made over again");
+	ok(back >= 0 && owner_of("store/catalog.db") == 0, "the owner can be changed back");
 	fixture_end();
 }
 
-/* A hard link to somebody else's file is not the store's to give. */
+/* The owner of a hard link to somebody else's file must not be changed. */
 static void test_hard_link(void)
 {
 	struct err err = ERR_INIT;
@@ -147,8 +147,9 @@ static void test_hard_link(void)
 	snprintf(secret, sizeof(secret), "%s", below("secret"));
 	ok(link(secret, below("store/snapshots/00/77")) == 0, "a hard link in the store");
 	_cleanup_close_ int next = make_for("store", WORKER - 1, &err);
-	ok(next >= 0 && owner_of("store/snapshots/00/2") == WORKER - 1, "the store is made over");
-	is_int(owner_of("secret"), 0, "the linked file is not");
+	ok(next >= 0 && owner_of("store/snapshots/00/2") == WORKER - 1,
+	   "the owner of the store is changed");
+	is_int(owner_of("secret"), 0, "the owner of the linked file is not");
 	fixture_end();
 }
 
@@ -160,16 +161,17 @@ static void test_no_store(void)
 	mkdir(below("lib"), 0755);
 	mkdir(below("lib/snapshots"), 0755);
 	write_file(below("lib/passwords"), "root's");
-	is_int(make_for("lib", WORKER, &err), -1, "what is no store is not made over");
+	is_int(make_for("lib", WORKER, &err), -1,
+	       "the owner of a directory that is not a store is not changed");
 	ok(err.kind == ERR_CONFIG && strstr(err.msg, "neither a store nor empty"),
-	   "and that is said");
+	   "the error says so");
 	ok(owner_of("lib") == 0 && owner_of("lib/snapshots") == 0, "nothing has changed");
 
 	mkdir(below("disk"), 0755);
 	mkdir(below("disk/lost+found"), 0700);
 	_cleanup_close_ int fd = make_for("disk", WORKER, &err);
-	ok(fd >= 0 && owner_of("disk") == WORKER, "a new file system is empty enough");
-	is_int(owner_of("disk/lost+found"), 0, "but for what is its own");
+	ok(fd >= 0 && owner_of("disk") == WORKER, "a new file system counts as empty");
+	is_int(owner_of("disk/lost+found"), 0, "lost+found keeps its owner");
 	fixture_end();
 }
 
@@ -200,7 +202,7 @@ static void test_set_aside(void)
 		last = commit_id(store, "x", i, 3);
 	store_directory_id(store, "geo", &directory, &err);
 	store_close(store);
-	/* Nothing of it is looked at. */
+	/* None of it is read. */
 	write_file(below("catalog.db"), "whatever it is that kills who reads it");
 	log_set_level(LOG_LEVEL_ERROR + 1);
 	for (unsigned round = 1; round <= 4; round++) {
@@ -214,27 +216,27 @@ static void test_set_aside(void)
 			return;
 		}
 		is_int(count_aside("catalog.db"), n_kept, "%u catalogs are kept", n_kept);
-		is_int(count_aside("snapshots"), n_kept, "with their snapshots");
+		is_int(count_aside("snapshots"), n_kept, "their snapshots are kept");
 		ok(store_mount(store) != mount && store_mount(store) != mount + 1,
-		   "mounts are counted anew");
+		   "mount numbers begin anew");
 		mount = store_mount(store);
-		is_int(load_id(store, "x"), 0, "the new one is empty");
-		is_int(count_files(dir), 0, "and has no files");
+		is_int(load_id(store, "x"), 0, "the new store is empty");
+		is_int(count_files(dir), 0, "it has no files");
 		uint64_t next = commit_id(store, "x", round, 3);
-		ok(next > directory && next > last, "its ids are beyond all that were");
-		ok(next < UINT64_C(1) << 53, "and are numbers that everybody can read");
+		ok(next > directory && next > last, "its ids are larger than all previous ones");
+		ok(next < UINT64_C(1) << 53, "ids are below 2^53");
 		last = next;
 		store_close(store);
 	}
 	log_set_level(LOG_LEVEL_WARNING);
 	store = open_or_bail(dir);
-	is_int(load_id(store, "x"), last, "the last one goes on as it is");
-	is_int(count_aside("catalog.db"), 2, "and what was set aside is left alone");
+	is_int(load_id(store, "x"), last, "the last store is opened unchanged");
+	is_int(count_aside("catalog.db"), 2, "what was set aside stays");
 	store_close(store);
 	fixture_end();
 }
 
-/* The clock has gone back, and files say how far the ids had come. */
+/* The clock went back; the ids are derived from files. */
 static void test_set_aside_ids(void)
 {
 	const char *dir = fixture_new();
@@ -257,7 +259,7 @@ static void test_set_aside_ids(void)
 	fixture_end();
 }
 
-/* Format 1, as it was written, with a current, a superseded and held, and a missed one. */
+/* A store of format 1, with a current, a superseded and held, and an unconfigured snapshot. */
 static const char format_1[] =
 	"CREATE TABLE store (one INTEGER PRIMARY KEY CHECK (one = 1),"
 	" next_id INTEGER NOT NULL CHECK (next_id > 1), life INTEGER NOT NULL,"
@@ -305,29 +307,29 @@ static void test_format_1(void)
 	mkdir(below("snapshots/00"), 0700);
 	for (uint64_t id = 6; id <= 8; id++)
 		write_file(file_path(dir, id), "four");
-	ok(store_peek(fd, dir, &err) == 0, "a store of format 1 is one that can be taken");
+	ok(store_peek(fd, dir, &err) == 0, "a store of format 1 is accepted");
 	struct store *store = open_or_bail(dir);
 	uint64_t mount = store_mount(store);
-	is_int(store_life(store), 4, "lives are counted on");
+	is_int(store_life(store), 4, "store_life() continues");
 	load_term(store, "x", &loaded, &err);
 	is_int(loaded.snapshot->id, 7, "the current one");
 	is_str(loaded.token, "t7", "its token");
 	ok(loaded.fingerprint == UINT64_MAX - 1, "and whose that is");
-	is_int(loaded.confirmed_at_ms, 700, "it was confirmed when it was fetched");
+	is_int(loaded.confirmed_at_ms, 700, "the time of fetching is the time of confirmation");
 	store_term_release(&loaded);
 	store_directory_id(store, "geo", &directory, &err);
-	is_int(directory, 9, "the directory");
+	is_int(directory, 9, "the directory has its id");
 	ok(strncmp(find_refused(store, "x", UINT64_MAX - 1), "bad: ", 5) == 0, "the refused token");
-	is_int(count_snapshots(store), 3, "and all snapshots are there");
-	is_int(commit_id(store, "x", 1, 3), 40, "ids go on");
+	is_int(count_snapshots(store), 3, "all snapshots are there");
+	is_int(commit_id(store, "x", 1, 3), 40, "ids continue");
 	store_close(store);
-	is_int(tamper(dir, "PRAGMA user_version"), 2, "it has the present format");
+	is_int(tamper(dir, "PRAGMA user_version"), 2, "it has the current format");
 	is_int(tamper(dir, "SELECT count(*) FROM term WHERE missed_since_ms = 800"), 1,
-	       "what is missed is still missed");
+	       "an unconfigured term stays unconfigured");
 
 	store = open_or_bail(dir);
-	is_int(store_mount(store), mount + 1, "and mounts are counted");
-	is_int(load_id(store, "x"), 40, "and it lasts");
+	is_int(store_mount(store), mount + 1, "mounts are counted");
+	is_int(load_id(store, "x"), 40, "the new snapshot survives");
 	store_close(store);
 	fixture_end();
 }

@@ -1,14 +1,14 @@
 /*
- * store: the power is cut. What several threads do to a store, SQLite's writes among it, is
- * recorded once (power_record.h), and then cut off behind each single step; of what did not last
- * by then nothing is left, or everything, or only names and lengths, or only bytes, or some of it
- * at random (power_replay.h). On each of these disks the store is opened, and then:
- *	- it opens, and its catalog is not thought to be damaged;
- *	- each term has the snapshot that somebody was told of last, or the one that was under way:
- *	  never an older one, and its file is there, of the right length and digest;
- *	- a refusal that somebody was told of is remembered;
- *	- no id that anybody was told of is given again;
- *	- every file has a row, and every row a file.
+ * store: power cuts. What several threads do to a store, including SQLite's writes, is recorded
+ * once (power_record.h), and cut off after each record. Of what is not durable by then, nothing is
+ * left, or everything, or only names and lengths, or only bytes, or a random part (power_replay.h).
+ * The store is opened on each of these disks, and checked:
+ *	- It opens, and the catalog is not taken for damaged.
+ *	- Each term has the snapshot of the last commit that succeeded, or of one that was running,
+ *	  never an older one; its file exists and has the right length and digest.
+ *	- A refusal that was reported as recorded is there.
+ *	- No id that was returned is given again.
+ *	- Every file has a row, and every row a file.
  */
 #include "power_replay.h"
 #include "store_fixture.h"
@@ -26,7 +26,7 @@
 #define N_SEEDS	    3
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#	define STRIDE 5 /* every cut takes several times as long */
+#	define STRIDE 5 /* a cut takes several times as long */
 #else
 #	define STRIDE 1
 #endif
@@ -48,7 +48,7 @@ static unsigned body_after(unsigned step)
 	return act_of(step) == ACT_COMMIT ? step : step - 2;
 }
 
-/* ------------------------------------------------------------------ what is recorded */
+/* ------------------------------------------------------------------ recording */
 
 struct worker {
 	pthread_t thread;
@@ -99,7 +99,7 @@ static void ask_directory(struct store *store, const char *path)
 		record_told(TOLD_ID, id);
 }
 
-/* What goes on beside it. */
+/* Runs beside the committing threads. */
 static void do_more(struct worker *worker, const char *term, unsigned step)
 {
 	struct err err = ERR_INIT;
@@ -131,7 +131,7 @@ static void *work(void *arg)
 
 static void work_all(struct worker *workers, struct store *store, unsigned first, unsigned last)
 {
-	/* So that the log is written back to the database in the middle of all this. */
+	/* So that the log is checkpointed while threads commit. */
 	sqlite3_wal_autocheckpoint(store->catalog->db, 40);
 	for (unsigned i = 0; i < N_TERMS; i++) {
 		workers[i].store = store;
@@ -164,10 +164,10 @@ static void record_life(const char *dir)
 	}
 	is_int(n_failed, 0, "every step succeeds");
 	printf("# %zu records\n", record.n);
-	ok(record.n > 500, "and much is recorded");
+	ok(record.n > 500, "there are more than 500 records");
 }
 
-/* ------------------------------------------------------------------ what must hold */
+/* ------------------------------------------------------------------ checks */
 
 struct promise {
 	unsigned step[N_TERMS];
@@ -314,7 +314,7 @@ static void cut_once(struct cutter *cutter, size_t at, enum fate fate, unsigned 
 	remove_tree(cutter->dir);
 }
 
-/* What a sync changes is only what is left when all else is lost, or some of it. */
+/* A sync makes a difference only to the fates that lose something. */
 static void cut(struct cutter *cutter, size_t at)
 {
 	bool is_sync = record.ops[at].kind == OP_SYNC;
@@ -327,7 +327,7 @@ static void cut(struct cutter *cutter, size_t at)
 		cut_once(cutter, at, FATE_RANDOM, seed);
 }
 
-/* Behind each record from `first` on. */
+/* Cuts after each record from `first` on. */
 static void cut_everywhere(size_t first, bool may_be_empty, const char *what)
 {
 	struct cutter *cutter = calloc(1, sizeof(*cutter));
@@ -346,8 +346,8 @@ static void cut_everywhere(size_t first, bool may_be_empty, const char *what)
 			cut(cutter, i);
 	}
 	printf("# %u cuts\n", cutter->n_cuts);
-	ok(cutter->n_cuts > 50 / STRIDE, "%s is cut off everywhere", what);
-	is_int(cutter->n_bad, 0, "and whatever is left keeps its promises");
+	ok(cutter->n_cuts > 50 / STRIDE, "%s: cut after each record", what);
+	is_int(cutter->n_bad, 0, "all checks pass after each cut");
 	cancel_release(&cutter->cancel);
 	replay_release(&cutter->replay);
 	free(cutter);
@@ -364,7 +364,7 @@ static void test_life(void)
 	fixture_end();
 }
 
-/* A store whose last versions are in the log only is set aside, and another is begun. */
+/* A store whose last commits are only in the log is set aside, and a new one is begun. */
 static void test_set_aside(void)
 {
 	struct worker workers[N_TERMS] = { 0 };
@@ -387,7 +387,7 @@ static void test_set_aside(void)
 	size_t first = record.n;
 	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct store_setup setup = { .dir_fd = fd, .dir = dir, .set_aside = true };
-	ok(store_open(&store, &setup, &err) == 0, "it is set aside");
+	ok(store_open(&store, &setup, &err) == 0, "the store is set aside");
 	record_stop();
 	close(fd);
 	store_close(store);
@@ -395,8 +395,8 @@ static void test_set_aside(void)
 	fixture_end();
 }
 
-/* A commit fails at its very end: it said so, and yet all of it may be in the log. What succeeds
- * afterwards and writes nothing does not change that; what writes something does. */
+/* A commit fails at its very end: it is reported as failed, but all of it may be in the log. A
+ * later commit changes that if it writes something. */
 static void test_in_doubt(void)
 {
 	struct worker worker = { .index = 0 };
@@ -420,15 +420,17 @@ static void test_in_doubt(void)
 	size_t first = record.n;
 	record.log_fails = true;
 	is_int(store_commit(store, writer, "t0", &info, 1, &snapshot, &err), -1,
-	       "a commit whose fsync fails, fails");
+	       "a commit fails if its fsync fails");
 	record.log_fails = false;
 	store_writer_free(writer);
-	is_int(load_id(store, "t0"), worker.last->id, "what was current is current");
-	ok(store_remove_current(store, "unknown", &err) == 0, "nothing is done, durably");
-	is_int(count_files(dir), 2, "the file stays as long as its row may come");
+	is_int(load_id(store, "t0"), worker.last->id,
+	       "the previous snapshot is still the current one");
+	ok(store_remove_current(store, "unknown", &err) == 0,
+	   "a durable transaction that writes nothing succeeds");
+	is_int(count_files(dir), 2, "the file stays while its row may come back");
 	do_step(&worker, "t0", 2);
-	is_int(count_files(dir), 2, "and goes when it cannot");
-	is_int(worker.n_failed, 0, "the others succeed");
+	is_int(count_files(dir), 2, "the file is deleted when its row cannot come back");
+	is_int(worker.n_failed, 0, "the other commits succeed");
 	record_stop();
 	store_close(store);
 	snapshot_unref(worker.last);
@@ -438,7 +440,7 @@ static void test_in_doubt(void)
 
 int main(void)
 {
-	/* Here a fsync costs nothing; what it is worth is the replay's business. */
+	/* fsync costs nothing on tmpfs; the replay models what it does. */
 	if (access("/dev/shm", W_OK) == 0)
 		setenv("TMPDIR", "/dev/shm", 1);
 	log_set_level(LOG_LEVEL_ERROR + 1);
