@@ -40,7 +40,7 @@ static void search_notes(struct search *search, const uint8_t *notes, size_t siz
 	}
 }
 
-/* Called with the program first; its libraries are of no interest. */
+/* The program comes first; its libraries are skipped. */
 static int search_program(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;

@@ -1,8 +1,8 @@
 /*
  * cancel: tells blocking work to end.
  *
- * One object for the whole worker: once requested it stays so. Whoever waits polls cancel_fd()
- * beside what it waits for; whoever loops asks cancel_requested().
+ * There is one object for the whole worker, and a request is final. Code that waits polls cancel.fd
+ * as well; code that loops asks cancel_requested().
  */
 #ifndef BASE_CANCEL_H
 #define BASE_CANCEL_H
@@ -13,14 +13,14 @@
 #include "base/err.h"
 
 struct cancel {
-	int fd; /* owned; an eventfd, readable for ever once cancellation was requested */
+	int fd; /* owned; an eventfd; readable for ever after the request */
 	atomic_bool requested;
 };
 
 int cancel_init(struct cancel *cancel, struct err *err);
 void cancel_release(struct cancel *cancel);
 
-/* Async-signal-safe, from any thread, any number of times. */
+/* Async-signal-safe; from any thread, any number of times. */
 void cancel_request(struct cancel *cancel);
 
 static inline bool cancel_requested(struct cancel *cancel)

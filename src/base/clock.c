@@ -68,7 +68,7 @@ int64_t clock_wall_at(int64_t boot_ms)
 	int64_t offset_ms = clock_wall_ms() - clock_boot_ms();
 	int64_t shown_ms = atomic_load(&shown_offset_ms);
 
-	/* The two are not read in one instant. */
+	/* The two clocks are not read at the same instant. */
 	if (offset_ms - shown_ms > ADJUSTED_BY_MS || shown_ms - offset_ms > ADJUSTED_BY_MS) {
 		atomic_store(&shown_offset_ms, offset_ms);
 		shown_ms = offset_ms;

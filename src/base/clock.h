@@ -1,9 +1,9 @@
 /*
- * clock: the two clocks and how time is written.
+ * clock: the clocks, and how times are written.
  *
- * Everything that waits or is planned uses the monotonic clock (CLOCK_BOOTTIME, so that a suspended
- * machine's terms are due when it wakes). The wall clock, which jumps, is for what is shown, for
- * dates of others (HTTP, credentials, file times), and for what has to be kept over a restart.
+ * Waiting and planning use the boot clock (CLOCK_BOOTTIME, which includes suspended time, so that
+ * terms are due when the machine wakes). The wall clock can jump. It is for times that people see,
+ * for dates from elsewhere (HTTP, credentials, file times), and for what is kept over a restart.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -22,10 +22,10 @@ int64_t clock_boot_ms(void);
 /* The same clock, in nanoseconds. */
 int64_t clock_boot_ns(void);
 
-/* Milliseconds that this machine was awake: for how long another process may be silent. */
+/* Milliseconds that this machine was awake, for time limits on other processes. */
 int64_t clock_awake_ms(void);
 
-/* The time on CLOCK_MONOTONIC that is so far from now, for pthread_cond_clockwait(). */
+/* Now plus duration_ms on CLOCK_MONOTONIC, for pthread_cond_clockwait(). */
 struct timespec clock_after(int64_t duration_ms);
 
 /* Milliseconds since 1970-01-01T00:00:00Z. */
@@ -34,15 +34,15 @@ int64_t clock_wall_ms(void);
 /* Nanoseconds since 1970-01-01T00:00:00Z. */
 int64_t clock_wall_ns(void);
 
-/* A time of clock_boot_ms(), past or to come, as the wall clock stands now. The same for the same
- * time until the wall clock is set; its slow adjustment is followed in steps of 100 ms. */
+/* Converts a time of clock_boot_ms() to the wall clock, as that stands now. The result for one time
+ * changes only if the wall clock is set, or in steps of 100 ms while it is adjusted. */
 int64_t clock_wall_at(int64_t boot_ms);
 
 /* RFC 3339 in UTC with milliseconds, "2026-01-31T12:00:00.250Z"; ret holds CLOCK_RFC3339_SIZE. */
 #define CLOCK_RFC3339_SIZE 32
 const char *clock_rfc3339(int64_t wall_ms, char ret[CLOCK_RFC3339_SIZE]);
 
-/* A duration as people read it, "250ms", "4.2s", "12m30s", "3d4h"; ret holds CLOCK_HUMAN_SIZE. */
+/* A duration for people, "250ms", "4.2s", "12m30s", "3d4h"; ret holds CLOCK_HUMAN_SIZE. */
 #define CLOCK_HUMAN_SIZE 32
 const char *clock_human(int64_t duration_ms, char ret[CLOCK_HUMAN_SIZE]);
 

@@ -7,20 +7,21 @@
 #include "base/hex.h"
 #include "base/util.h"
 
-static EVP_MD *found;
+static EVP_MD *fetched;
 
 static void look_up(void)
 {
-	found = EVP_MD_fetch(NULL, "SHA256", NULL);
+	fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-/* Looked up once: OpenSSL takes longer for that than for a short text. NULL: there is none. */
+/* Fetched once: OpenSSL takes longer for that than for hashing a short text. NULL: there is
+ * none. */
 static const EVP_MD *sha256(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, look_up);
-	return found;
+	return fetched;
 }
 
 struct digest {

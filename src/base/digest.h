@@ -1,5 +1,5 @@
 /*
- * digest: SHA-256 over OpenSSL's EVP, whole and in pieces.
+ * digest: SHA-256 (OpenSSL's EVP), at once and in pieces.
  */
 #ifndef BASE_DIGEST_H
 #define BASE_DIGEST_H

@@ -1,9 +1,9 @@
 /*
- * err: one error, owned by the caller, without allocation.
+ * err: one error, in the caller's memory, without allocation.
  *
- * kind is what code may branch on; msg is for people: what was attempted, on what, and what came
- * back, never with a secret in it. An error is set once, where it happens, may be prefixed on the
- * way up, and is logged once, at the top.
+ * Code may branch on kind. msg is for people: it says what was attempted on what, and what came
+ * back, and holds no secret. An error is set once, where it happens; callers may prefix it; the top
+ * logs it once.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
@@ -17,7 +17,7 @@ enum err_kind {
 	ERR_NOT_FOUND,	 /* 404, ENOENT: full interval */
 	ERR_BAD_DATA, /* truncated, too large, corrupt: full interval, not the same token again */
 	ERR_INTERNAL, /* disk full, out of memory, failed system call: back-off */
-	ERR_CANCELED, /* told to stop: neither logged nor counted */
+	ERR_CANCELED, /* cancellation was requested: neither logged nor counted */
 };
 
 #define ERR_MSG_SIZE 512
@@ -35,8 +35,8 @@ struct err {
 /*
  * err_set(err, kind, format, …) sets kind and message; err_errno(err, format, …) sets ERR_INTERNAL
  * and appends ": " and the text of the current errno; err_prefix(err, format, …) puts "PREFIX: "
- * before the message. Each is -1, which the compiler can see, so that "return err_set(…);" is one
- * expression. Control characters are replaced by '?', since parts of messages come from outside.
+ * before the message. Each evaluates to -1, so that "return err_set(…);" is one expression. Control
+ * characters become '?', because parts of messages come from outside.
  */
 #define err_set(...)	(err_set_(__VA_ARGS__), err_result_())
 #define err_errno(...)	(err_errno_(__VA_ARGS__), err_result_())
@@ -52,7 +52,7 @@ static inline int err_result_(void)
 	return -1;
 }
 
-/* The kind as one lower-case word, as it stands in logs and status: "unreachable", "bad_data". */
+/* The kind as one lower-case word for logs and status: "unreachable", "bad_data". */
 const char *err_kind_name(enum err_kind kind);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * hash: uthash, without its habit to end the process when it runs out of memory.
+ * hash: uthash, which does not end the process when it runs out of memory.
  *
- * After HASH_ADD…() the element was added unless its handle's tbl is NULL: hash_has(element, hh).
+ * HASH_ADD…() can fail then: hash_has(element, hh) tells afterwards whether the element was added.
  */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H

@@ -30,7 +30,7 @@ void log_to_syslog(const char *name)
 	atomic_store(&to_syslog, true);
 }
 
-/* A line under construction; what does not fit is cut. */
+/* A line under construction; the end of a long one is cut off. */
 struct line {
 	char text[LINE_SIZE];
 	size_t used;
@@ -149,5 +149,5 @@ void log_fields(enum log_level level, const char *event, const struct log_field 
 	}
 	line.text[line.used++] = '\n';
 	ssize_t written = write(STDERR_FILENO, line.text, line.used);
-	(void)written; /* nobody is left to tell */
+	(void)written; /* there is nowhere to report it */
 }

@@ -3,8 +3,8 @@
  *
  *	time=2026-01-31T12:00:00.250Z level=info event=updated term=flags.json version=7 bytes=4096
  *
- * Lines go to standard error, or to syslog once the daemon has left its terminal. A line is
- * written with one call, from any thread.
+ * Lines go to standard error, or to syslog once the daemon has left its terminal. Each line is
+ * written with one call; any thread may log.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -14,7 +14,7 @@
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
-/* One key and its value; a NULL text with kind LOG_TEXT leaves the field out. */
+/* One key and its value; a NULL text omits the field. */
 struct log_field {
 	const char *key;
 	enum { LOG_TEXT, LOG_NUMBER } kind;
@@ -33,11 +33,11 @@ struct log_field {
 		.key = (k), .kind = LOG_NUMBER, .number = (v) \
 	}
 
-/* Lines below this level are dropped; LOG_LEVEL_INFO at first. */
+/* Lines below this level are dropped. The default is LOG_LEVEL_INFO. */
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 
-/* From now on to syslog(3), under this name (borrowed for ever). */
+/* Sends lines to syslog(3) from now on, under this name (borrowed for ever). */
 void log_to_syslog(const char *name);
 
 /* log_event(LOG_LEVEL_INFO, "mounted", LOG_STR("mountpoint", path), LOG_INT("terms", n)); */

@@ -35,7 +35,7 @@ void nearest_consider(struct nearest *nearest, const char *candidate)
 	size_t len = strlen(candidate);
 	size_t allowed = len < 3 ? 1 : len / 3;
 
-	/* The lengths alone say that it is too far: ten thousand candidates cost nothing. */
+	/* Rule out most candidates by their length, so that ten thousand of them are cheap. */
 	if (text_len > MAX_BYTES || len > MAX_BYTES || text_len > len + allowed ||
 	    len > text_len + allowed)
 		return;

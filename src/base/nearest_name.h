@@ -1,5 +1,5 @@
 /*
- * nearest_name: the known name that somebody probably meant, for "did you mean".
+ * nearest_name: the known name that was probably meant, for "did you mean" messages.
  *
  *	struct nearest nearest = NEAREST_INIT(typed);
  *	nearest_consider(&nearest, "flags.json");
@@ -13,8 +13,8 @@
 
 struct nearest {
 	const char *text;  /* borrowed */
-	const char *found; /* the best candidate so far, borrowed; NULL: none is close */
-	size_t edits;	   /* that tell it from the text */
+	const char *found; /* the best candidate so far; borrowed; NULL: none is close */
+	size_t edits;	   /* between it and the text */
 };
 
 #define NEAREST_INIT(name)                        \
@@ -23,7 +23,7 @@ struct nearest {
 	}
 
 /* A candidate is close if at most a third of its letters are changed, added, dropped, or swapped
- * with their neighbour. Texts of more than 64 bytes are close to nothing. */
+ * with their neighbour. A text of more than 64 bytes has no close candidate. */
 void nearest_consider(struct nearest *nearest, const char *candidate);
 
 #endif

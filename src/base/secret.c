@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 
-/* Before the bytes of each secret. */
+/* Precedes the bytes of each secret. */
 struct pages {
 	size_t mapped_bytes;
 	max_align_t bytes[];
@@ -18,10 +18,10 @@ struct pages {
 
 static void lock_pages(struct pages *pages, size_t size)
 {
-	static atomic_bool said;
+	static atomic_bool is_logged;
 
 	madvise(pages, size, MADV_DONTDUMP);
-	if (mlock(pages, size) < 0 && !atomic_exchange(&said, true))
+	if (mlock(pages, size) < 0 && !atomic_exchange(&is_logged, true))
 		log_event(LOG_LEVEL_WARNING, "memory_not_locked",
 			  LOG_STR("error", "keys may be swapped out: raise RLIMIT_MEMLOCK"));
 }
@@ -62,7 +62,7 @@ void *secret_heap_malloc(size_t size)
 	return malloc(size);
 }
 
-/* Never in place: realloc() would leave the old bytes behind where it moves them. */
+/* realloc() would leave the old bytes behind when it moves them. */
 void *secret_heap_realloc(void *ptr, size_t size)
 {
 	size_t old_size = malloc_usable_size(ptr); /* 0 for NULL */

@@ -1,12 +1,12 @@
 /*
  * secret: memory for keys, tokens and passwords.
  *
- * secret_new() gives whole pages that are neither swapped (mlock) nor written to a core dump
- * (MADV_DONTDUMP), and that are wiped when they are freed. Where RLIMIT_MEMLOCK is used up they
- * stay unlocked, which the log says once: a limit must not stop a mount.
+ * secret_new() returns whole pages that are neither swapped (mlock) nor written to a core dump
+ * (MADV_DONTDUMP), and that are wiped when they are freed. If RLIMIT_MEMLOCK is exhausted they stay
+ * unlocked, and one warning is logged: a limit must not prevent a mount.
  *
- * secret_heap_…() is for libraries that are handed such bytes and allocate by themselves: the
- * ordinary heap, wiped when freed.
+ * secret_heap_…() are allocators for libraries that handle secrets: ordinary heap memory, wiped
+ * when it is freed.
  */
 #ifndef BASE_SECRET_H
 #define BASE_SECRET_H
@@ -15,7 +15,7 @@
 
 #include "base/util.h"
 
-/* Zeroed, aligned like malloc's. NULL: out of memory. */
+/* Zeroed, and aligned as by malloc(). NULL: out of memory. */
 void *secret_new(size_t size);
 /* Takes NULL. */
 void secret_free(void *secret);
@@ -27,7 +27,7 @@ static inline void secret_cleanup(void *ptr)
 
 #define _cleanup_secret_ _cleanup_(secret_cleanup)
 
-/* Overwrites in a way that the compiler cannot leave out. */
+/* Overwrites the bytes; the compiler cannot optimise it away. */
 void secret_wipe(void *data, size_t size);
 
 void *secret_heap_malloc(size_t size);

@@ -222,8 +222,8 @@ static enum attempt_result commit(struct attempt *a, struct store_writer *writer
 	return ATTEMPT_COMMITTED;
 }
 
-/* The body could not be fetched, or is refused. A bad one is remembered, and ends the update: if the
- * data is wrong at one source, asking another one does not make it right. */
+/* The body could not be fetched, or is refused. A bad one is remembered, and ends the update: if
+ * the data is wrong at one source, asking another one does not make it right. */
 static enum attempt_result refuse(struct attempt *a, const char *token)
 {
 	if (a->err.kind != ERR_BAD_DATA)

@@ -26,7 +26,7 @@ struct expiry {
 
 	pthread_mutex_t lock;
 	pthread_cond_t hidden;	   /* `hiding` was changed to NULL */
-	const struct term *hiding; /* guarded by lock; the one that is just being hidden, or NULL */
+	const struct term *hiding; /* guarded by lock; the one that is being hidden, or NULL */
 };
 
 DEFINE_CLEANUP(struct expiry, expiry_free)
@@ -92,7 +92,7 @@ static void look_at_due(struct expiry *expiry)
 
 		if (term_expires_at(term) <= clock_boot_ms())
 			expire(expiry, term);
-		/* Whatever is confirmed from now on is not due before that. */
+		/* What is confirmed from now on is not due earlier. */
 		int64_t latest_ms = clock_boot_ms() + term->config->max_stale_ms;
 		int64_t at_ms = term_expires_at(term);
 		due_heap_put(&expiry->due, first, at_ms < latest_ms ? at_ms : latest_ms);
@@ -104,7 +104,7 @@ static void arm(struct expiry *expiry)
 	int64_t at_ms = due_heap_first(&expiry->due)->at_ms;
 	struct itimerspec when = { .it_value = { .tv_nsec = 1 } };
 
-	/* What was due before the machine was booted is due at once. */
+	/* What was due before the machine booted is due at once. */
 	if (at_ms > 0) {
 		when.it_value.tv_sec = at_ms / MS_PER_S;
 		when.it_value.tv_nsec = at_ms % MS_PER_S * 1000000 + 1;

@@ -1,11 +1,11 @@
 /*
- * expiry: notices, on time, that nobody has confirmed a term for max_stale.
+ * expiry: expires terms that no source has confirmed for max_stale.
  *
- * One thread with a heap of its own, so that neither a source that hangs nor a full pool of update
- * threads can put it off. Nobody tells it of successes: it looks again when the term, as it stood,
- * would have been due. Where the name is to be hidden, the thread has it taken away, and an update
- * that publishes meanwhile waits for that: what was just fetched cannot be hidden by an expiry that
- * was decided before. CLOCK_BOOTTIME counts: a machine that wakes up finds its terms expired.
+ * One thread with a heap of its own, so that neither a hanging source nor a full pool of update
+ * threads delays it. It is not notified of successes: when a term is due, it reads the time of the
+ * last confirmation, and plans the term again. If the name is to be hidden, the thread publishes
+ * that. An update that publishes meanwhile waits for it, so that an earlier decision cannot hide
+ * what was just fetched. Time is CLOCK_BOOTTIME: terms expire while the machine sleeps.
  */
 #ifndef FETCH_EXPIRY_H
 #define FETCH_EXPIRY_H
@@ -27,11 +27,11 @@ struct expiry_setup {
 	void *publish_arg;
 };
 
-/* *ret is NULL if no term has max_stale; the functions below take that. Starts the thread. */
+/* Starts the thread. *ret is NULL if no term has max_stale; the functions below accept that. */
 int expiry_new(struct expiry **ret, const struct expiry_setup *setup, struct err *err);
 
-/* Before anything is published for a term, after term_confirm(): returns when it is not just being
- * hidden. */
+/* Call this after term_confirm() and before anything is published for the term. Waits while the
+ * term is being hidden. */
 void expiry_yield(struct expiry *expiry, const struct term *term);
 
 /* After cancellation. */

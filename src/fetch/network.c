@@ -14,8 +14,8 @@
 
 #include "base/util.h"
 
-#define LINKS_MAX     64  /* more: only their addresses and routes are heard of */
-#define PROLONGED_CS  200 /* an address that is so much older than the news of it is not new */
+#define LINKS_MAX     64  /* of further links, only addresses and routes are noticed */
+#define PROLONGED_CS  200 /* an address that is this much older than the news is not new */
 #define MESSAGES_SIZE 16384
 #define GROUPS                                                                       \
 	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | \
@@ -24,13 +24,13 @@
 struct network {
 	int fd; /* owned */
 	size_t n_links;
-	int links[LINKS_MAX]; /* indexes of those that are known to be up */
+	int links[LINKS_MAX]; /* indexes of the links that are known to be up */
 };
 
 DEFINE_CLEANUP(struct network, network_free)
 
-/* A router's routes change all the time: of routes only default ones are let through, in the
- * kernel. The filter loads numbers as big-endian ones. */
+/* Routes of a router change all the time: the kernel passes on default routes only. The filter
+ * loads numbers as big-endian. */
 static int filter(int fd, struct err *err)
 {
 	const unsigned type_at = offsetof(struct nlmsghdr, nlmsg_type);
@@ -82,7 +82,7 @@ int network_fd(const struct network *network)
 	return network ? network->fd : -1;
 }
 
-/* The place of a link that is known to be up, or n_links. */
+/* The index in links of one that is known to be up, or n_links. */
 static size_t find_link(const struct network *network, int index)
 {
 	size_t i = 0;
@@ -92,7 +92,7 @@ static size_t find_link(const struct network *network, int index)
 	return i;
 }
 
-/* News of a link repeat what is known: it has come if it was not up before. */
+/* News of a link can repeat what is known: it has appeared if it was not up before. */
 static bool link_has_come(struct network *network, const struct ifinfomsg *link, bool is_there)
 {
 	size_t at = find_link(network, link->ifi_index);
@@ -112,7 +112,7 @@ static bool address_has_come(const struct nlmsghdr *header, const struct ifaddrm
 {
 	int left = (int)IFA_PAYLOAD(header);
 
-	/* A tentative one is reported again when it can be used. */
+	/* A tentative address is reported again when it can be used. */
 	if (address->ifa_scope == RT_SCOPE_HOST || (address->ifa_flags & IFA_F_TENTATIVE))
 		return false;
 	for (const struct rtattr *at = IFA_RTA(address); RTA_OK(at, left);
@@ -158,7 +158,7 @@ bool network_has_come(struct network *network)
 		ssize_t got = recv(network->fd, messages, MESSAGES_SIZE, 0);
 		if (got < 0 && errno == EINTR)
 			continue;
-		/* Some were lost: one of them may have been the one. */
+		/* Messages were lost, and may have been news. */
 		if (got < 0 && errno == ENOBUFS) {
 			has_come = true;
 			continue;

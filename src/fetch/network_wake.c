@@ -7,8 +7,8 @@
 /* A link, its address and its routes come one after the other. */
 #define SETTLE_MS 300
 #define SPREAD_MS 2000
-/* A link that flaps must not cause a storm of requests: the gap between two reactions doubles, until
- * nothing has happened for the longest one. */
+/* A link that flaps must not cause a storm of requests: the gap between two reactions doubles,
+ * until nothing has happened for the longest one. */
 #define GAP_MIN_MS 5000
 #define GAP_MAX_MS INT64_C(300000)
 

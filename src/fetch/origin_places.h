@@ -25,7 +25,8 @@ struct origin_waiter {
 	struct origin_waiter *next;
 };
 
-/* inherited() is called, by the thread that gives a place back, for the waiter that holds it now. */
+/* inherited() is called, by the thread that gives a place back, for the waiter that holds it
+ * now. */
 int origin_places_new(struct origin_places **ret, unsigned places_per_origin,
 		      void (*inherited)(void *arg, struct origin_waiter *waiter), void *arg,
 		      struct err *err);

@@ -41,17 +41,17 @@ int refresher_start(struct refresher *refresher, struct err *err);
 void refresher_stop(struct refresher *refresher);
 void refresher_free(struct refresher *refresher);
 
-/* Waits until each eager term has a snapshot that came from one of its sources, or has had its first
- * update; or until deadline_ms (clock_boot_ms()), or cancellation. Returns how many terms are still
- * missing. */
+/* Waits until each eager term has a snapshot that came from one of its sources, or has had its
+ * first update; or until deadline_ms (clock_boot_ms()), or cancellation. Returns how many terms are
+ * still missing. */
 size_t refresher_wait_first(struct refresher *refresher, int64_t deadline_ms);
 
 /* Asks for an update that begins after this call, now, whatever the back-off says. Returns a ticket
  * for refresher_wait(). */
 uint64_t refresher_request(struct refresher *refresher, size_t term);
 
-/* Waits for the end of that update, or for cancellation (UPDATE_CANCELED). Returns false, and leaves
- * *ret alone, if it has not ended by deadline_ms (clock_boot_ms()). */
+/* Waits for the end of that update, or for cancellation (UPDATE_CANCELED). Returns false, and
+ * leaves *ret alone, if it has not ended by deadline_ms (clock_boot_ms()). */
 bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,
 		    enum update_outcome *ret);
 

@@ -4,7 +4,7 @@
 
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
-	/* FNV-1a, the NUL included: it separates the texts. */
+	/* FNV-1a. The NUL is included, to separate the texts. */
 	do {
 		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
 	} while (*text++);
@@ -15,7 +15,7 @@ uint32_t retry_share(const char *machine, const char *term)
 {
 	uint64_t hash = hash_text(hash_text(UINT64_C(0xcbf29ce484222325), machine), term);
 
-	/* FNV leaves the high bits of similar texts alike; this is the finaliser of MurmurHash3. */
+	/* FNV gives similar texts similar high bits, hence the finaliser of MurmurHash3. */
 	hash = (hash ^ hash >> 33) * UINT64_C(0xff51afd7ed558ccd);
 	hash = (hash ^ hash >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
 	return (uint32_t)(hash >> 32);
@@ -31,7 +31,7 @@ static int64_t max_ms(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* fraction / 2^32 of window, without overflow for any duration that can be configured. */
+/* fraction / 2^32 of the window, without overflow for any duration that can be configured. */
 static int64_t part_of(int64_t window_ms, uint32_t fraction)
 {
 	return (window_ms >> 32) * fraction + (((window_ms & UINT32_MAX) * fraction) >> 32);
@@ -59,7 +59,7 @@ int64_t retry_first(const struct term_config *config, bool needs_bytes, uint32_t
 
 int64_t retry_after_success(int64_t interval_ms, int64_t fresh_for_ms, uint32_t share)
 {
-	/* What a source wants is not shortened: a cache on the way would only say "unchanged". */
+	/* Not shortened: a cache in between would only answer "unchanged". */
 	if (fresh_for_ms >= 0)
 		return max_ms(1, min_ms(fresh_for_ms, OPTION_DURATION_MAX_MS));
 	return steady(interval_ms, share);
@@ -99,7 +99,7 @@ int64_t retry_after_failure(enum err_kind kind, int64_t interval_ms, unsigned fa
 	}
 	if (delay == RETRY_NEVER || retry_after_ms < 0)
 		return delay;
-	/* All who were turned away heard the same time: spread them over a tenth of it. */
+	/* All clients were told the same time: spread them over a tenth of it. */
 	int64_t at_least = min_ms(retry_after_ms, RETRY_AFTER_MAX_MS);
 	return max_ms(delay, at_least + part_of(at_least / 10, (uint32_t)(random >> 32)));
 }

@@ -10,10 +10,10 @@ struct sink {
 	uint64_t max_bytes;
 	struct store_writer *writer; /* owned; NULL until the first byte */
 	char *validator;	     /* owned; NULL: cannot be resumed */
-	uint64_t kept_bytes;	     /* what it is counted with while it is kept, else 0 */
+	uint64_t kept_bytes;	     /* counted in kept_total; 0: it is not kept */
 };
 
-/* What all kept sinks of the process take up. */
+/* All kept sinks of the process. */
 static atomic_uint kept_sinks;
 static _Atomic uint64_t kept_total;
 
@@ -82,7 +82,7 @@ int sink_write(struct sink *sink, const void *data, size_t len, struct err *err)
 
 void sink_resumable(struct sink *sink, const char *validator)
 {
-	/* The caller may hand back what sink_offset() lent. */
+	/* Copied first: it may be the text that sink_offset() lent. */
 	char *copy = strdup(validator);
 
 	free(sink->validator);

@@ -5,7 +5,7 @@
 
 #define TEXT_MIN 64
 
-/* Will it pass by itself, so that it is worth asking again soon? */
+/* Whether it may pass by itself, so that asking again soon makes sense. */
 static bool is_passing(enum err_kind kind)
 {
 	switch (kind) {

@@ -1,8 +1,8 @@
 /*
- * source_failures: what the sources of one attempt said, put together to one error.
+ * source_failures: the failures of the attempts of one update, as one error.
  *
- * The text names each source that failed and why, in a bounded way. The kind is the authority's
- * (the first source's); for planning the next attempt a passing failure of any source counts more.
+ * The text names each source that failed, and why, in bounded space. The kind is that of the first
+ * source, the authority. The next update is planned by the first passing failure, if there is one.
  */
 #ifndef FETCH_SOURCE_FAILURES_H
 #define FETCH_SOURCE_FAILURES_H
@@ -16,19 +16,19 @@ struct source_failures {
 	unsigned n;
 	enum err_kind first_kind;
 	enum err_kind plan_kind;
-	bool authority_has_none; /* the first source says that there is no such thing, … */
-	bool others_differ;	 /* … and another one has something to say about it */
+	bool authority_has_none; /* the first source says that it does not have the term */
+	bool others_differ;	 /* a fallback has answered something else */
 	char text[ERR_MSG_SIZE];
 };
 
-/* source_name: how people write it. n_sources: how many share the room for the text. */
+/* source_name: for people. n_sources: how many sources share the space of the text. */
 void source_failures_add(struct source_failures *failures, const char *source_name,
 			 size_t n_sources, const struct err *err);
 
-/* Sets the one error. At least one failure was added. */
+/* Sets *err to the one error. At least one failure was added. */
 int source_failures_set(const struct source_failures *failures, struct err *err);
 
-/* Does nobody who answered have the term, the authority included? */
+/* Whether the authority, and each other source that has answered, does not have the term. */
 bool source_failures_mean_gone(const struct source_failures *failures);
 
 #endif

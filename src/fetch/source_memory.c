@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 
-/* Whose refusals these are: the source, and what else its bodies were judged by. */
+/* Identifies refusals: by the source, and by the limits that its bodies were checked against. */
 static uint64_t refusal_key(const struct term_config *config, size_t source)
 {
 	return config->sources[source].fingerprint ^
@@ -28,7 +28,7 @@ void source_memory_release(struct source_memory *memory)
 void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
 		       const char *reason)
 {
-	/* Copied first: the caller may hand back what is remembered. */
+	/* Copied first: they may be the texts that are remembered. */
 	char *new_token = token && *token ? strdup(token) : NULL;
 	char *new_reason = new_token && reason ? strdup(reason) : NULL;
 

@@ -1,10 +1,10 @@
 /*
  * source_memory: what is remembered of one source between the updates of its term.
  *
- * The last token that the source gave, and what it stands for. A source whose token is remembered
- * is asked "anything but this?", so that nothing is downloaded twice: not what is current, not what
- * was refused, not what was too old to be taken. Refusals are durable, the rest is not.
- * Used by the one update that runs for the term.
+ * This is the last token that the source gave, and what it stands for. The next request to the
+ * source is conditional on that token, so that no body is downloaded twice: neither the current
+ * one, nor one that was refused, nor one that was too old. Refusals are kept in the store, the rest
+ * is not. Used by the one update that runs for the term.
  */
 #ifndef FETCH_SOURCE_MEMORY_H
 #define FETCH_SOURCE_MEMORY_H
@@ -22,15 +22,15 @@ enum memory_meaning {
 	MEMORY_NOTHING,
 	MEMORY_CURRENT, /* the token stands for the bytes of the current snapshot */
 	MEMORY_REFUSED, /* for a body that was bad */
-	MEMORY_OLDER,	/* for a body that the forward-only rule kept out */
+	MEMORY_OLDER,	/* for a body that the forward-only rule refused */
 };
 
 struct source_memory {
 	enum memory_meaning meaning;
 	char *token;		      /* owned; NULL with MEMORY_NOTHING */
-	char *reason;		      /* owned; of a body that was not taken; may be NULL */
+	char *reason;		      /* owned; why a body was not taken; may be NULL */
 	struct sink *kept;	      /* owned; the unfinished download, or NULL */
-	int64_t leave_alone_until_ms; /* what a fallback's Retry-After said; clock_boot_ms() */
+	int64_t leave_alone_until_ms; /* a fallback's Retry-After; clock_boot_ms() */
 };
 
 /* Whether the store has recorded it for this source, with the present limits of its bodies. */
@@ -43,13 +43,13 @@ void source_memory_release(struct source_memory *memory);
 void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
 		       const char *reason);
 
-/* As source_memory_set(), and brings the durable refusals of the store in line. That is an optimisation
- * of later updates: a failure of the store is not this update's. */
+/* As source_memory_set(), and brings the durable refusals of the store in line. That is an
+ * optimisation of later updates: a failure of the store is not this update's. */
 void source_memory_record(struct source_memory *memory, struct store *store,
 			  const struct term_config *config, size_t source,
 			  enum memory_meaning meaning, const char *token, const char *reason);
 
-/* Another snapshot became current: what was relative to the old one is void. */
+/* Another snapshot became current: forgets what was relative to the one before. */
 void source_memory_void(struct source_memory *memory);
 
 #endif

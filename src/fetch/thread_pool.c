@@ -38,15 +38,14 @@ struct thread_pool {
 	bool is_stopping; /* guarded by lock */
 };
 
-/* Called with the lock held and returns with it. False: nothing came for so long that the thread
- * may end. */
+/* With the lock held. False: no job has come for so long that the thread may end. */
 static bool wait_for_work(struct thread_pool *pool)
 {
 	struct timespec until = clock_after(IDLE_MS);
 	int result = 0;
 
 	while (!pool->first && !pool->is_stopping && result == 0) {
-		/* The last one waits without a time-out: nothing due, nothing done. */
+		/* The last thread waits without a time-out, so that an idle worker sleeps. */
 		if (pool->n_threads == 1)
 			pthread_cond_wait(&pool->work, &pool->lock);
 		else
@@ -87,7 +86,7 @@ static void *thread_main(void *arg)
 	bool is_calm = --pool->n_threads <= 1 && !pool->is_stopping;
 	pthread_cond_signal(&pool->ended);
 	pthread_mutex_unlock(&pool->lock);
-	/* A burst is over: what hundreds of downloads needed goes back to the system. */
+	/* After a burst, the memory of hundreds of downloads goes back to the system. */
 	if (is_calm)
 		malloc_trim(0);
 	return NULL;
@@ -147,7 +146,7 @@ void thread_pool_submit(struct thread_pool *pool, struct thread_pool_job *job)
 	pthread_mutex_unlock(&pool->lock);
 
 	if (grow && start_thread(pool) < 0) {
-		/* No thread now: one of those that exist takes the job. */
+		/* One of the existing threads takes the job. */
 		pthread_mutex_lock(&pool->lock);
 		pool->n_threads--;
 		pool->n_idle--;

@@ -1,9 +1,9 @@
 /*
- * thread_pool: threads that grow on demand and run jobs in the order in which they were submitted.
+ * thread_pool: threads that are started on demand, and run jobs in the order of submission.
  *
- * A job that finds no idle thread gets a new one, up to a limit. A thread that finds nothing to do
- * for a second ends; one always stays, so that no job depends on whether a thread can be made.
- * Stacks are small: jobs keep large buffers on the heap.
+ * A job that finds no idle thread starts one, up to a limit. A thread that is idle for a second
+ * ends. One thread always stays, so that no job depends on whether a thread can be started. Stacks
+ * are small: jobs keep large buffers on the heap.
  */
 #ifndef FETCH_THREAD_POOL_H
 #define FETCH_THREAD_POOL_H
@@ -14,7 +14,7 @@
 
 struct thread_pool;
 
-/* Part of whatever is to be run; the caller's until run() was called with it. */
+/* What a job embeds. It belongs to the pool until run() is called with it. */
 struct thread_pool_job {
 	struct thread_pool_job *next;
 };
@@ -26,11 +26,11 @@ int thread_pool_new(struct thread_pool **ret, size_t max_threads,
 /* Never fails. After thread_pool_stop() the job is ignored. */
 void thread_pool_submit(struct thread_pool *pool, struct thread_pool_job *job);
 
-/* Waits for the jobs that run; those that wait are never run. Returns when no thread is left. */
+/* Waits until no thread is left. Jobs that have not begun are dropped. */
 void thread_pool_stop(struct thread_pool *pool);
 void thread_pool_free(struct thread_pool *pool);
 
-/* Threads that exist. */
+/* The number of threads. */
 size_t thread_pool_threads(struct thread_pool *pool);
 
 #endif

@@ -83,8 +83,8 @@ size_t update_plan_wait_first(struct update_plan *plan, int64_t deadline_ms);
 /* Ends all waiting. */
 void update_plan_stop(struct update_plan *plan);
 
-/* The network is back: plans an update, within window_ms or the term's interval, for each term whose
- * last one reached nobody, and begins its back-off anew. Returns how many were planned. */
+/* The network is back: plans an update, within window_ms or the term's interval, for each term
+ * whose last one reached nobody, and begins its back-off anew. Returns how many were planned. */
 size_t update_plan_retry_unreachable(struct update_plan *plan, int64_t window_ms);
 
 /* After the machine has slept: spreads the updates that are long overdue. */

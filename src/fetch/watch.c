@@ -21,10 +21,10 @@ struct item {
 	struct directory *directory;
 	size_t tag;
 	bool is_link;
-	bool is_changed;	  /* in the list of changed ones */
-	bool is_rechecked;	  /* guarded by lock: in the list of those to recheck */
-	struct item *twin;	  /* of the same path */
-	struct item *next_of_tag; /* of the same tag */
+	bool is_changed;	  /* in the list of changed items */
+	bool is_rechecked;	  /* guarded by lock; in the list of items to recheck */
+	struct item *twin;	  /* the next one with the same path */
+	struct item *next_of_tag; /* the next one with the same tag */
 	struct item *next_in_directory;
 	struct item *next_changed;
 	struct item *next_recheck; /* guarded by lock */
@@ -49,14 +49,14 @@ struct watch {
 	int wake;    /* owned; an eventfd: there is something to recheck */
 	pthread_t thread;
 	bool is_started;
-	bool has_complained; /* of the limit of watches */
+	bool has_complained; /* about the limit of watches */
 
 	struct item **by_tag; /* owned */
 	struct item *items_by_path;
 	struct directory *directories_by_path;
 	struct directory *directories_by_wd;
 	struct item *changed_items;
-	int64_t settled_at_ms; /* when changed_items are told */
+	int64_t settled_at_ms; /* when changed_items are reported */
 
 	pthread_mutex_t lock;
 	struct item *rechecks; /* guarded by lock */
@@ -224,7 +224,7 @@ static void complain(struct watch *watch, const struct err *err)
 	}
 }
 
-/* Watches what is at the directory's path now. True if that is not what was watched before. */
+/* Watches the directory that is at the path now. True if that is another one than before. */
 static bool rebind(struct watch *watch, struct directory *directory)
 {
 	struct err err = ERR_INIT;
@@ -250,7 +250,7 @@ static void look_at_link(struct watch *watch, struct item *item)
 			S_ISLNK(st.st_mode);
 }
 
-/* A file that was just made and is still being written to: its end is an event of its own. */
+/* Whether the file was just created, and may still be written to: its end is another event. */
 static bool is_unfinished(const struct watch *watch, const struct item *item)
 {
 	struct err ignored = ERR_INIT;
@@ -327,14 +327,14 @@ static void recheck_all(struct watch *watch)
 		pthread_mutex_unlock(&watch->lock);
 		if (!item)
 			return;
-		/* Between the update and the new watch something may have happened. */
+		/* The directory may have changed between the update and the new watch. */
 		if (rebind(watch, item->directory))
 			mark_directory(watch, item->directory);
 		look_at_link(watch, item);
 	}
 }
 
-static void tell(struct watch *watch)
+static void report_changes(struct watch *watch)
 {
 	struct item *item = watch->changed_items;
 
@@ -369,7 +369,7 @@ static void *thread_main(void *arg)
 		if (fds[2].revents)
 			recheck_all(watch);
 		if (watch->changed_items && clock_boot_ms() >= watch->settled_at_ms)
-			tell(watch);
+			report_changes(watch);
 	}
 	return NULL;
 }

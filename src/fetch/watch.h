@@ -1,16 +1,16 @@
 /*
- * watch: says that a file may have changed, so that its term is asked for at once.
+ * watch: reports that a watched file may have changed, so that its term is updated at once.
  *
- * One inotify descriptor and one thread for all watched paths. What is watched is the directory of
- * each path, by name: files are replaced by rename more often than they are written to. Watching is
- * an accelerator and promises nothing: when a watch cannot be had (limits, network file systems),
- * terms follow at their interval. When events were lost, all paths count as changed.
+ * One inotify descriptor and one thread serve all paths. Each path is watched through its
+ * directory, by name, because files are replaced by rename more often than they are written to.
+ * Watching is an accelerator: where it is not possible (limits, network file systems), terms follow
+ * at their interval. If events were lost, all paths count as changed.
  *
- * A path that is a symbolic link counts as changed with any event in its directory: Kubernetes and
- * others swap a link beside it ("..data"). Directories that are missing, or were replaced, are
- * looked for again with each watch_recheck().
+ * A path that is a symbolic link counts as changed with any event in its directory: Kubernetes, for
+ * example, swaps a link beside it ("..data"). Each watch_recheck() looks again for directories that
+ * are missing or were replaced.
  *
- * All of it belongs to the thread, but for the list of paths to recheck, behind a lock.
+ * Everything belongs to the thread, except for the list of paths to recheck, which has a lock.
  */
 #ifndef FETCH_WATCH_H
 #define FETCH_WATCH_H
@@ -20,28 +20,28 @@
 #include "base/cancel.h"
 #include "base/err.h"
 
-/* A burst of events makes one call. Longer than the tick of file times (10 ms at most), so that
- * whoever reads the file then can trust its mtime. */
+/* A burst of events is reported once, after this time. It is longer than the tick of file times (at
+ * most 10 ms), so that the mtime can be trusted then. */
 #define WATCH_SETTLE_MS 12
 
 struct helper;
 struct watch;
 
-/* changed() is called from the thread, with the tag of the path. helper (base/files.h) and cancel are
- * borrowed. Tags are below n_tags. */
+/* changed() is called from the thread, with the tag of the path. helper (base/files.h) and cancel
+ * are borrowed. Tags are below n_tags. */
 int watch_new(struct watch **ret, size_t n_tags, struct helper *helper, struct cancel *cancel,
 	      void (*changed)(void *arg, size_t tag), void *arg, struct err *err);
 
 /* Before watch_start(). path (borrowed) is absolute; a tag may have several. */
 int watch_add(struct watch *watch, const char *path, size_t tag, struct err *err);
 
-/* From here on no change is missed, as far as watches can be had. */
+/* Starts the thread. From now on no change of a path that can be watched is missed. */
 int watch_start(struct watch *watch, struct err *err);
 
-/* Looks again for the directories of this tag's paths; from any thread. */
+/* Looks again for the directories of the paths with this tag. From any thread. */
 void watch_recheck(struct watch *watch, size_t tag);
 
-/* After cancellation, or if it was never started. */
+/* After cancellation, or before watch_start(). Takes NULL. */
 void watch_free(struct watch *watch);
 
 #endif

@@ -12,7 +12,7 @@
 
 #define OUTPUT_SIZE (64 * 1024)
 
-/* RFC 9659: what a decoder of the content coding zstd has to support. */
+/* RFC 9659: the window that a decoder of zstd has to support. */
 #define ZSTD_WINDOW_LOG_MAX 23
 
 struct coding {
@@ -96,7 +96,7 @@ static int brotli_feed(struct decoder *decoder, const void *data, size_t len, st
 	BrotliDecoderResult result;
 
 	if (decoder->is_complete && len)
-		return broken(decoder, "bytes behind its end", err);
+		return broken(decoder, "bytes after its end", err);
 	do {
 		uint8_t *out = decoder->out;
 		size_t space = sizeof(decoder->out);
@@ -113,7 +113,7 @@ static int brotli_feed(struct decoder *decoder, const void *data, size_t len, st
 	} while (result == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT);
 	decoder->is_complete = result == BROTLI_DECODER_RESULT_SUCCESS;
 	if (decoder->is_complete && len)
-		return broken(decoder, "bytes behind its end", err);
+		return broken(decoder, "bytes after its end", err);
 	return 0;
 }
 
@@ -205,6 +205,6 @@ int decoder_feed(struct decoder *decoder, const void *data, size_t len, struct e
 int decoder_finish(const struct decoder *decoder, struct err *err)
 {
 	if (!decoder->is_complete)
-		return broken(decoder, "it ends too early", err);
+		return broken(decoder, "it is incomplete", err);
 	return 0;
 }

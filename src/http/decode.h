@@ -1,8 +1,8 @@
 /*
- * decode: content codings, decoded piece by piece, and known to be whole.
+ * decode: decodes content codings piece by piece, and knows whether the body was complete.
  *
- * A coded body counts only when its coding says that it is complete and its checksums (where it
- * has some) are right: that is what decoder_finish() tells.
+ * A coded body may be used only after decoder_finish(): its coding has marked the end, and its
+ * checksums, if any, are right.
  */
 #ifndef HTTP_DECODE_H
 #define HTTP_DECODE_H
@@ -13,19 +13,19 @@
 
 struct decoder;
 
-/* Where decoded bytes go: 0, or -1 with *err set, which ends the decoding. */
+/* Takes decoded bytes: 0, or -1 with *err set, which ends the decoding. */
 typedef int decoder_output(void *arg, const void *data, size_t len, struct err *err);
 
-/* coding: as in Content-Encoding, one of gzip, x-gzip, br, zstd without case. ERR_BAD_DATA for
+/* coding: as in Content-Encoding: gzip, x-gzip, br or zstd, in any case. ERR_BAD_DATA for
  * others. */
 int decoder_new(struct decoder **ret, const char *coding, decoder_output *output, void *arg,
 		struct err *err);
 void decoder_free(struct decoder *decoder);
 
-/* ERR_BAD_DATA when the bytes are not of this coding or go on behind its end. */
+/* ERR_BAD_DATA if the bytes are not in this coding, or continue after its end. */
 int decoder_feed(struct decoder *decoder, const void *data, size_t len, struct err *err);
 
-/* No bytes follow: ERR_BAD_DATA if they should. */
+/* The body has ended: ERR_BAD_DATA if it is incomplete. */
 int decoder_finish(const struct decoder *decoder, struct err *err);
 
 #endif

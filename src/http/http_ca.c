@@ -7,8 +7,8 @@
 #include "base/hash.h"
 #include "base/util.h"
 
-#define LASTS_MS 1000
-#define CAS_MAX	 16
+#define KEPT_MS 1000
+#define CAS_MAX 16
 
 struct http_ca {
 	int64_t read_at_ms; /* clock_boot_ms() */
@@ -54,7 +54,7 @@ bool http_cas_set(struct http_cas *cas, CURL *easy, const char *path)
 
 	pthread_mutex_lock(&cas->lock);
 	HASH_FIND_STR(cas->by_path, path, ca);
-	if (ca && clock_boot_ms() - ca->read_at_ms < LASTS_MS) {
+	if (ca && clock_boot_ms() - ca->read_at_ms < KEPT_MS) {
 		blob.data = ca->data;
 		blob.len = ca->len;
 		is_set = curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK;
@@ -89,7 +89,7 @@ void http_cas_add(struct http_cas *cas, const char *path, const struct curl_blob
 	if (old)
 		ca_free(cas, old);
 	if (HASH_COUNT(cas->by_path) >= CAS_MAX)
-		drop(cas, ca->read_at_ms - LASTS_MS);
+		drop(cas, ca->read_at_ms - KEPT_MS);
 	if (HASH_COUNT(cas->by_path) < CAS_MAX) {
 		HASH_ADD_STR(cas->by_path, path, ca);
 		if (hash_has(ca, hh))

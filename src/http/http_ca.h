@@ -1,7 +1,8 @@
 /*
- * http_ca: files of certificate authorities that only somebody else may open, remembered for a
- * moment. Many terms name the same one, and each request would have it read again. Internal to
- * http*.c.
+ * http_ca: keeps the content of files of certificate authorities for a second.
+ *
+ * This is for files that only the helper may open. Many terms name the same one, which would be
+ * read again for each request. Internal to http*.c. From any thread.
  */
 #ifndef HTTP_HTTP_CA_H
 #define HTTP_HTTP_CA_H
@@ -13,7 +14,6 @@
 
 struct http_ca;
 
-/* From any thread. */
 struct http_cas {
 	pthread_mutex_t lock;
 	struct http_ca *by_path; /* guarded by lock; owned, with its elements */
@@ -22,9 +22,9 @@ struct http_cas {
 void http_cas_init(struct http_cas *cas);
 void http_cas_release(struct http_cas *cas);
 
-/* Gives the handle a copy of what the file said less than a second ago. False: it is not known. */
+/* Gives the handle a copy of the file, if it was read less than a second ago. */
 bool http_cas_set(struct http_cas *cas, CURL *easy, const char *path);
-/* What the file says now (a copy is made). If memory is short it is read again the next time. */
+/* The file was read now. Copies the bytes; if out of memory, it is read again the next time. */
 void http_cas_add(struct http_cas *cas, const char *path, const struct curl_blob *blob);
 
 #endif

@@ -101,7 +101,7 @@ struct http_host *http_hosts_leave(struct http_hosts *hosts, struct http_ticket 
 	else
 		DL_DELETE(host->waiting, ticket);
 	ticket->is_running = false;
-	/* Nobody may wait for a first transfer that failed: the others try all at once. */
+	/* If the first transfer has failed, the others no longer wait for it. */
 	raise_limit(host, HTTP_HOST_CONNECTIONS);
 	if (host->waiting)
 		return host;

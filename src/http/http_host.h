@@ -1,13 +1,13 @@
 /*
- * http_host: which transfers may run now.
+ * http_host: which transfers may start.
  *
- * At most HTTP_HOST_CONNECTIONS transfers run to one host, HTTP_HOST_STREAMS once it speaks HTTP/2;
- * the others wait, first come, first served. A transfer that waits here is neither connecting nor
- * stalled. To a host over TLS the first transfer goes alone until it is connected (or has failed):
- * then it is known whether the others can share its connection.
+ * At most HTTP_HOST_CONNECTIONS transfers run to one host, or HTTP_HOST_STREAMS once it speaks
+ * HTTP/2. The others queue. A queued transfer counts as neither connecting nor stalled. Over TLS
+ * the first transfer to a host runs alone until it has connected or failed, which shows whether the
+ * others can share its connection.
  *
- * libcurl has such limits too, but one list for the waiting transfers of all hosts, of which it
- * only ever tries the head again: one dead host would hold up the others.
+ * libcurl has such limits too, but it keeps the waiting transfers of all hosts in one list and
+ * retries only the head of it: one dead host would delay the others.
  *
  * Used by the engine's thread alone.
  */
@@ -34,20 +34,20 @@ struct http_hosts {
 
 void http_hosts_release(struct http_hosts *hosts);
 
-/* Puts the ticket into the queue of its host: `key` (copied), with TLS or not. -1: no memory. */
+/* Queues the ticket at its host: `key` (copied), with TLS or without. -1: out of memory. */
 int http_hosts_enter(struct http_hosts *hosts, const char *key, bool is_tls,
 		     struct http_ticket *ticket);
 
-/* The next transfer that may start (it counts as running from now on), or NULL. To be asked until
- * NULL whenever one has entered or left, or one of the functions below said so. */
+/* The next transfer that may start, or NULL; it counts as running from now on. Call this until it
+ * returns NULL whenever a transfer has entered or left, or a function below returns true. */
 struct http_ticket *http_hosts_next(struct http_host *host);
 
-/* A running transfer has its connection, or it turned out that its connection can be shared by
- * many. True if one that waited may start now. */
+/* A running transfer has its connection, or has found that its connection can be shared. True if a
+ * queued transfer may start now. */
 bool http_hosts_connected(struct http_ticket *ticket);
 bool http_hosts_multiplexed(struct http_ticket *ticket);
 
-/* The transfer is over, or no longer wants to wait. Returns the host if somebody waits for it. */
+/* The transfer has ended, or leaves the queue. Returns the host if others are queued there. */
 struct http_host *http_hosts_leave(struct http_hosts *hosts, struct http_ticket *ticket);
 
 #endif

@@ -13,12 +13,12 @@ void http_idle_remove(struct http_idle *idle, int fd)
 	}
 }
 
-static void end(int fd)
+static void shut(int fd)
 {
 	char unasked[4096];
 	ssize_t got;
 
-	/* What has arrived would still be read after the shutdown. */
+	/* Data that has arrived could still be read after the shutdown. */
 	shutdown(fd, SHUT_RDWR);
 	do {
 		got = recv(fd, unasked, sizeof(unasked), MSG_DONTWAIT);
@@ -29,7 +29,7 @@ void http_idle_add(struct http_idle *idle, int fd)
 {
 	http_idle_remove(idle, fd);
 	if (idle->n == HTTP_IDLE_MAX)
-		end(fd);
+		shut(fd);
 	else
 		idle->connections[idle->n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
 }
@@ -41,7 +41,7 @@ void http_idle_purge(struct http_idle *idle)
 	for (size_t i = idle->n; i-- > 0;) {
 		if (!idle->connections[i].revents)
 			continue;
-		end(idle->connections[i].fd);
+		shut(idle->connections[i].fd);
 		idle->connections[i] = idle->connections[--idle->n];
 	}
 }

@@ -1,9 +1,9 @@
 /*
- * http_idle: connections that wait for their next request, and must be silent meanwhile.
+ * http_idle: closes kept connections on which data arrives.
  *
- * A server that sends more than it announced leaves bytes behind, which would be taken for the
- * answer to the next request; libcurl up to 7.88 does not look. Used by the engine's thread alone,
- * for HTTP/1 only: with HTTP/2 every byte says whose it is. Internal to http*.c.
+ * A server that sends more than it announced leaves bytes on the connection, which would be taken
+ * for the response to the next request; libcurl 7.88 does not check. Used for HTTP/1 only: with
+ * HTTP/2 each frame names its stream. Used by the engine's thread alone. Internal to http*.c.
  */
 #ifndef HTTP_HTTP_IDLE_H
 #define HTTP_HTTP_IDLE_H
@@ -21,10 +21,10 @@ struct http_idle {
 
 void http_idle_add(struct http_idle *idle, int fd);
 
-/* It is used again, or closed. */
+/* The connection is used again, or closed. */
 void http_idle_remove(struct http_idle *idle, int fd);
 
-/* Ends the connections on which something arrived: libcurl then finds them dead. */
+/* Shuts down the connections on which data has arrived: libcurl then finds them dead. */
 void http_idle_purge(struct http_idle *idle);
 
 #endif

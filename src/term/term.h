@@ -2,12 +2,12 @@
  * term: one configured name while rptfs runs: its current snapshot, and how refreshing it goes.
  *
  * The update that runs for the term (one at a time), the publisher and expiry write it; any thread
- * may read it. Everything that changes is behind a leaf lock, and readers get copies. There may be a
- * hundred thousand terms, so some of them share a lock, and the struct is small.
+ * may read it. Everything that changes is behind a leaf lock, and readers get copies. There may be
+ * a hundred thousand terms, so some of them share a lock, and the struct is small.
  *
- *	        publish ┌──── success ◄─────────────────────────┐
- *	absent ───────► fresh ──failure──► stale, gone          │
- *	                  └──max_stale──► expired ◄──max_stale──┘ from these too
+ * 	        publish ┌──── success ◄─────────────────────────┐
+ * 	absent ───────► fresh ──failure──► stale, gone          │
+ * 	                  └──max_stale──► expired ◄──max_stale──┘ from these too
  *
  * An expired term with on_expire = hide has no current snapshot: the one that it had is kept aside,
  * and the next success shows it again.
@@ -75,8 +75,8 @@ void term_release(struct term *term);
 
 /*
  * Before other threads know the term: sets when its current snapshot was confirmed, as the store
- * knows it (wall clock; 0: unknown). The later of this and the time of the fetch counts. A term that
- * has expired by now starts as expired, and hidden if it is to be hidden.
+ * knows it (wall clock; 0: unknown). The later of this and the time of the fetch counts. A term
+ * that has expired by now starts as expired, and hidden if it is to be hidden.
  *
  * Over a restart there is only the wall clock: a time in the future counts as now.
  */
