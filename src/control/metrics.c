@@ -16,14 +16,25 @@
 #include "control/control.h"
 #include "control/json_value.h"
 
+enum age { AGE_FETCHED, AGE_CHECKED, AGE_CONFIRMED, N_AGES };
+
+static const struct {
+	const char *name;
+	const char *help;
+} ages[N_AGES] = {
+	[AGE_FETCHED] = { "rptfs_term_age_seconds", "Time since the served bytes were fetched." },
+	[AGE_CHECKED] = { "rptfs_term_checked_seconds",
+			  "Time since the last update ended, whatever its outcome." },
+	[AGE_CONFIRMED] = { "rptfs_term_confirmed_seconds",
+			    "Time since the last successful update." },
+};
+
 /* The numbers of one term. */
 struct sample {
 	const char *alias;
 	bool has_snapshot;
 	uint64_t size_bytes;
-	int64_t fetched_at_ms;
-	int64_t checked_at_ms;
-	int64_t confirmed_at_ms;
+	int64_t since_ms[N_AGES]; /* wall clock; TERM_NO_TIME: never */
 	unsigned failures;
 	uint64_t updated, unchanged, failed;
 };
@@ -90,9 +101,11 @@ static void write_info(FILE *out, struct term *term, struct sample *ret)
 		.alias = term_alias(term),
 		.has_snapshot = snapshot != NULL,
 		.size_bytes = snapshot ? snapshot->size_bytes : 0,
-		.fetched_at_ms = snapshot ? snapshot->fetched_at_ms : TERM_NO_TIME,
-		.checked_at_ms = status.checked_at_ms,
-		.confirmed_at_ms = status.confirmed_at_ms,
+		.since_ms = {
+			[AGE_FETCHED] = snapshot ? snapshot->fetched_at_ms : TERM_NO_TIME,
+			[AGE_CHECKED] = status.checked_at_ms,
+			[AGE_CONFIRMED] = status.confirmed_at_ms,
+		},
 		.failures = status.failures,
 		.updated = status.updated_total,
 		.unchanged = status.unchanged_total,
@@ -109,31 +122,16 @@ static void write_info(FILE *out, struct term *term, struct sample *ret)
 	fputs("} 1\n", out);
 }
 
-static void write_ages(const struct samples *samples)
+static void write_age(const struct samples *samples, enum age age)
 {
-	family(samples->out, "rptfs_term_age_seconds", "gauge",
-	       "Time since the served bytes were fetched.");
+	family(samples->out, ages[age].name, "gauge", ages[age].help);
 	for (size_t i = 0; i < samples->n; i++) {
-		if (!samples->of[i].has_snapshot)
+		const struct sample *sample = &samples->of[i];
+
+		if (sample->since_ms[age] == TERM_NO_TIME)
 			continue;
-		start(samples->out, "rptfs_term_age_seconds", &samples->of[i]);
-		put_seconds(samples->out, samples->now_ms - samples->of[i].fetched_at_ms);
-	}
-	family(samples->out, "rptfs_term_checked_seconds", "gauge",
-	       "Time since the last update ended, whatever its outcome.");
-	for (size_t i = 0; i < samples->n; i++) {
-		if (samples->of[i].checked_at_ms == TERM_NO_TIME)
-			continue;
-		start(samples->out, "rptfs_term_checked_seconds", &samples->of[i]);
-		put_seconds(samples->out, samples->now_ms - samples->of[i].checked_at_ms);
-	}
-	family(samples->out, "rptfs_term_confirmed_seconds", "gauge",
-	       "Time since the last successful update.");
-	for (size_t i = 0; i < samples->n; i++) {
-		if (samples->of[i].confirmed_at_ms == TERM_NO_TIME)
-			continue;
-		start(samples->out, "rptfs_term_confirmed_seconds", &samples->of[i]);
-		put_seconds(samples->out, samples->now_ms - samples->of[i].confirmed_at_ms);
+		start(samples->out, ages[age].name, sample);
+		put_seconds(samples->out, samples->now_ms - sample->since_ms[age]);
 	}
 }
 
@@ -245,7 +243,8 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err)
 	const struct samples samples = {
 		.out = out, .now_ms = clock_wall_ms(), .of = of, .n = view->n_terms
 	};
-	write_ages(&samples);
+	for (enum age age = 0; age < N_AGES; age++)
+		write_age(&samples, age);
 	write_counts(&samples);
 	write_updates(&samples);
 	write_mount(out, view);

@@ -318,14 +318,20 @@ static enum ask_exit print_status(const json_t *terms)
 	return ASK_OK;
 }
 
-enum ask_exit ask_status(const struct ask *ask)
+/* Sends a command whose answer is one line, and reads it. Prints an error. */
+static enum ask_exit ask_once(const struct ask *ask, const char *command, bool waits, json_t **ret)
 {
 	_cleanup_(session_free_cleanup) struct session *session = NULL;
+
+	enum ask_exit code = start(ask, command, waits, &session);
+	return code == ASK_OK ? next(ask, session, ret) : code;
+}
+
+enum ask_exit ask_status(const struct ask *ask)
+{
 	_cleanup_(json_decref_cleanup) json_t *document = NULL;
 
-	enum ask_exit code = start(ask, "status", false, &session);
-	if (code == ASK_OK)
-		code = next(ask, session, &document);
+	enum ask_exit code = ask_once(ask, "status", false, &document);
 	if (code == ASK_OK && !ask->json)
 		code = print_status(json_object_get(document, "terms"));
 	return code;
@@ -404,12 +410,9 @@ static void print_process(const json_t *answer, const char *name)
 
 enum ask_exit ask_upgrade(const struct ask *ask)
 {
-	_cleanup_(session_free_cleanup) struct session *session = NULL;
 	_cleanup_(json_decref_cleanup) json_t *answer = NULL;
 
-	enum ask_exit code = start(ask, "upgrade", true, &session);
-	if (code == ASK_OK)
-		code = next(ask, session, &answer);
+	enum ask_exit code = ask_once(ask, "upgrade", true, &answer);
 	if (code != ASK_OK || ask->json)
 		return code;
 	const char *previous = text_of(answer, "previous");

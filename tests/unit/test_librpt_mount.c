@@ -414,7 +414,7 @@ static void test_bind_mounts(void)
 	move_name("2", "2");
 	ok(gives(part, "2"), "without words each get checks the name");
 	ok(umount2("part", MNT_DETACH) == 0, "the bind mount is removed");
-	is_int(get_error(part), -ENOENT, "the second mount is removed");
+	is_int(get_error(part), -ENOENT, "the file is gone");
 	rpt_term_close(part);
 
 	ok(mount(PLACE, "part", NULL, MS_BIND, NULL) == 0,
