@@ -117,6 +117,21 @@ def test_the_worker_knows_only_the_messages_of_keeper_and_helper():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize("folder", ["src/keeper", "src/helper", "src/worker"])
+def test_files_say_in_which_process_they_run(folder):
+    """In the head comment of the file or of its header, with the rights that it has there."""
+    silent = []
+    for path in files(folder):
+        heads = []
+        for name in (path, path.removesuffix(".c") + ".h"):
+            if os.path.exists(os.path.join(TOP, name)):
+                with open(os.path.join(TOP, name), encoding="utf-8") as file:
+                    heads.append(file.read().split("*/")[0])
+        if not any(re.search(r"Runs in (the|each)\b", head) for head in heads):
+            silent.append(path)
+    assert not silent, "\n".join(silent)
+
+
 def circles(arrows):
     """The ways through a graph that lead back to where they began, one for each that is found."""
     done, found = set(), []

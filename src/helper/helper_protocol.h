@@ -19,6 +19,9 @@
  * When the worker closes the socket of a request for a program, the helper kills the program. When
  * it closes the first socket, which happens at the latest when it dies, the helper ends. After the
  * death of a helper the next request starts another one.
+ *
+ * Runs in the worker, unprivileged, and in the helper, with the rights of the user who started
+ * rptfs.
  */
 #ifndef HELPER_HELPER_PROTOCOL_H
 #define HELPER_HELPER_PROTOCOL_H

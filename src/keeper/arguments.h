@@ -1,5 +1,8 @@
 /*
  * arguments: the command line of rptfs, and those that its other processes get.
+ *
+ * Runs in each of the processes, with the rights of the user who started rptfs; in the worker,
+ * unprivileged.
  */
 #ifndef KEEPER_ARGUMENTS_H
 #define KEEPER_ARGUMENTS_H

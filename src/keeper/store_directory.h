@@ -1,8 +1,8 @@
 /*
  * store_directory: makes the directory of a store for the user that will use it.
  *
- * Runs with the rights of the user who started rptfs, usually root. Knows the names that
- * store/store.h lists, and nothing else of the store.
+ * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
+ * Knows the names that store/store.h lists, and nothing else of the store.
  */
 #ifndef KEEPER_STORE_DIRECTORY_H
 #define KEEPER_STORE_DIRECTORY_H

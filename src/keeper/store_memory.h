@@ -1,7 +1,7 @@
 /*
  * store_memory: makes a place for a store that must not touch a disk.
  *
- * Runs with the rights of the user who started rptfs, usually root.
+ * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
  */
 #ifndef KEEPER_STORE_MEMORY_H
 #define KEEPER_STORE_MEMORY_H
