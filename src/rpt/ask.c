@@ -135,49 +135,20 @@ static bool time_member(const json_t *term, const char *key, int64_t *ret_ms)
 	return true;
 }
 
-/* The time since then. */
-static char *since_cell(const json_t *term, const char *key, int64_t now_ms, const char *suffix)
-{
-	char human[CLOCK_HUMAN_SIZE];
-	int64_t then_ms;
-	char *cell = NULL;
+/* The cells of the table of status, for the member `key` of a term. malloc'ed; NULL if out of
+ * memory. */
 
-	if (!time_member(term, key, &then_ms))
-		return strdup("-");
-	int64_t ms = now_ms > then_ms ? now_ms - then_ms : 0;
-	if (asprintf(&cell, "%s%s", seconds_text(ms, human), suffix) < 0)
-		return NULL;
-	return cell;
-}
-
-static char *text_cell(const json_t *term, const char *key)
+static char *text_cell(const json_t *term, const char *key, int64_t now_ms)
 {
 	const char *text = json_string_value(json_object_get(term, key));
 
+	(void)now_ms;
 	return strdup(text ? text : "-");
 }
 
-static char *name_cell(const json_t *term, int64_t now_ms)
+static char *size_cell(const json_t *term, const char *key, int64_t now_ms)
 {
-	(void)now_ms;
-	return text_cell(term, "name");
-}
-
-static char *state_cell(const json_t *term, int64_t now_ms)
-{
-	(void)now_ms;
-	return text_cell(term, "state");
-}
-
-static char *version_cell(const json_t *term, int64_t now_ms)
-{
-	(void)now_ms;
-	return text_cell(term, "version");
-}
-
-static char *size_cell(const json_t *term, int64_t now_ms)
-{
-	const json_t *size = json_object_get(term, "size");
+	const json_t *size = json_object_get(term, key);
 	char human[CLOCK_HUMAN_SIZE];
 
 	(void)now_ms;
@@ -185,35 +156,44 @@ static char *size_cell(const json_t *term, int64_t now_ms)
 					    : "-");
 }
 
-static char *age_cell(const json_t *term, int64_t now_ms)
+/* "4m10s": the time since then. */
+static char *age_cell(const json_t *term, const char *key, int64_t now_ms)
 {
-	return since_cell(term, "fetched_at", now_ms, "");
+	char human[CLOCK_HUMAN_SIZE];
+	int64_t then_ms;
+
+	if (!time_member(term, key, &then_ms))
+		return strdup("-");
+	return strdup(seconds_text(now_ms > then_ms ? now_ms - then_ms : 0, human));
 }
 
-static char *checked_cell(const json_t *term, int64_t now_ms)
+static char *ago_cell(const json_t *term, const char *key, int64_t now_ms)
 {
-	return since_cell(term, "checked_at", now_ms, " ago");
+	_cleanup_free_ char *age = age_cell(term, key, now_ms);
+	char *cell = NULL;
+
+	if (!age || strcmp(age, "-") == 0)
+		return steal_ptr(&age);
+	return asprintf(&cell, "%s ago", age) < 0 ? NULL : cell;
 }
 
-static char *next_cell(const json_t *term, int64_t now_ms)
+static char *next_cell(const json_t *term, const char *key, int64_t now_ms)
 {
 	char human[CLOCK_HUMAN_SIZE];
 	int64_t then_ms;
 	char *cell = NULL;
 
-	if (!time_member(term, "next_check_at", &then_ms))
+	if (!time_member(term, key, &then_ms))
 		return strdup("-");
 	if (then_ms <= now_ms)
 		return strdup("now");
-	if (asprintf(&cell, "in %s", seconds_text(then_ms - now_ms, human)) < 0)
-		return NULL;
-	return cell;
+	return asprintf(&cell, "in %s", seconds_text(then_ms - now_ms, human)) < 0 ? NULL : cell;
 }
 
 /* "unreachable: GET https://…: timed out (3 failures)", or "". */
-static char *error_cell(const json_t *term, int64_t now_ms)
+static char *error_cell(const json_t *term, const char *key, int64_t now_ms)
 {
-	const json_t *error = json_object_get(term, "last_error");
+	const json_t *error = json_object_get(term, key);
 	const char *kind = json_string_value(json_object_get(error, "kind"));
 	const char *message = json_string_value(json_object_get(error, "message"));
 	json_int_t failures = json_integer_value(json_object_get(term, "failures"));
@@ -230,17 +210,18 @@ static char *error_cell(const json_t *term, int64_t now_ms)
 
 static const struct status_column {
 	const char *head;
-	int flags;					   /* SCOLS_FL_… */
-	char *(*cell)(const json_t *term, int64_t now_ms); /* malloc'ed; NULL if out of memory */
+	int flags; /* SCOLS_FL_… */
+	const char *key;
+	char *(*cell)(const json_t *term, const char *key, int64_t now_ms);
 } status_columns[] = {
-	{ "TERM", 0, name_cell },
-	{ "STATE", 0, state_cell },
-	{ "VERSION", SCOLS_FL_TRUNC, version_cell }, /* cut off to fit a terminal */
-	{ "SIZE", SCOLS_FL_RIGHT, size_cell },
-	{ "AGE", SCOLS_FL_RIGHT, age_cell },
-	{ "CHECKED", SCOLS_FL_RIGHT, checked_cell },
-	{ "NEXT", SCOLS_FL_RIGHT, next_cell },
-	{ "ERROR", 0, error_cell }, /* the last: left out on a terminal */
+	{ "TERM", 0, "name", text_cell },
+	{ "STATE", 0, "state", text_cell },
+	{ "VERSION", SCOLS_FL_TRUNC, "version", text_cell }, /* cut off to fit a terminal */
+	{ "SIZE", SCOLS_FL_RIGHT, "size", size_cell },
+	{ "AGE", SCOLS_FL_RIGHT, "fetched_at", age_cell },
+	{ "CHECKED", SCOLS_FL_RIGHT, "checked_at", ago_cell },
+	{ "NEXT", SCOLS_FL_RIGHT, "next_check_at", next_cell },
+	{ "ERROR", 0, "last_error", error_cell }, /* the last: left out on a terminal */
 };
 
 DEFINE_CLEANUP(struct libscols_table, scols_unref_table)
@@ -253,7 +234,7 @@ static int add_line(struct libscols_table *table, const json_t *term, size_t n_c
 	if (!line)
 		return -1;
 	for (size_t i = 0; i < n_columns; i++) {
-		char *cell = status_columns[i].cell(term, now_ms);
+		char *cell = status_columns[i].cell(term, status_columns[i].key, now_ms);
 
 		if (!cell || scols_line_refer_data(line, i, cell) != 0) {
 			free(cell);
@@ -267,9 +248,7 @@ static int add_line(struct libscols_table *table, const json_t *term, size_t n_c
 static char *format_status(const json_t *terms, size_t n_columns, int64_t now_ms)
 {
 	_cleanup_(scols_unref_table_cleanup) struct libscols_table *table = scols_new_table();
-	const json_t *term;
 	char *text = NULL;
-	size_t n;
 
 	if (!table || scols_table_set_column_separator(table, GAP) != 0)
 		return NULL;
@@ -278,9 +257,8 @@ static char *format_status(const json_t *terms, size_t n_columns, int64_t now_ms
 					    status_columns[i].flags))
 			return NULL;
 	}
-	json_array_foreach(terms, n, term)
-	{
-		if (add_line(table, term, n_columns, now_ms) < 0)
+	for (size_t i = 0; i < json_array_size(terms); i++) {
+		if (add_line(table, json_array_get(terms, i), n_columns, now_ms) < 0)
 			return NULL;
 	}
 	return scols_print_table_to_string(table, &text) == 0 ? text : NULL;
@@ -302,7 +280,8 @@ static enum ask_exit print_status(const json_t *terms)
 	for (size_t i = 0; line && *line; i++) {
 		char *end = strchrnul(line, '\n'), *padding = end;
 		_cleanup_free_ char *error = is_terminal && i > 0
-						     ? error_cell(json_array_get(terms, i - 1), 0)
+						     ? error_cell(json_array_get(terms, i - 1),
+								  "last_error", now_ms)
 						     : NULL;
 
 		while (padding > line && padding[-1] == ' ')
