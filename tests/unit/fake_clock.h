@@ -1,9 +1,9 @@
 /*
- * fake_clock: clocks that a test moves, for code that runs in real time otherwise.
+ * fake_clock: clocks that a test can move; otherwise they run in real time.
  *
- * clock_gettime(2) and timerfd_settime(2) of the whole test are replaced. The wall clock can be
- * set. fake_sleep() is what suspending does: CLOCK_BOOTTIME goes on, CLOCK_MONOTONIC does not, and
- * timers that became due meanwhile fire.
+ * It replaces clock_gettime(2) and timerfd_settime(2) for the whole test. The wall clock can be
+ * set. fake_sleep() does what suspending does: CLOCK_BOOTTIME advances, CLOCK_MONOTONIC does not,
+ * and timers that became due meanwhile fire.
  */
 #ifndef TESTS_UNIT_FAKE_CLOCK_H
 #define TESTS_UNIT_FAKE_CLOCK_H

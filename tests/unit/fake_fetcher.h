@@ -1,6 +1,5 @@
 /*
- * fake_fetcher: a source that does what a test tells it, and a term of such sources in a real
- * store.
+ * fake_fetcher: sources that answer as a test wants, and a real store.
  */
 #ifndef TESTS_UNIT_FAKE_FETCHER_H
 #define TESTS_UNIT_FAKE_FETCHER_H
@@ -31,13 +30,13 @@ struct fake {
 	int64_t last_modified_ms;
 	int64_t fresh_for_ms;
 	int64_t retry_after_ms;
-	atomic_bool blocks;	/* until it is told otherwise, or cancellation */
-	struct cancel *cancels; /* is requested when it is asked; NULL: nothing is */
+	atomic_bool blocks;	/* as long as it is set, or until cancellation */
+	struct cancel *cancels; /* requested when the source blocks; NULL: nothing is */
 
 	/* What it was asked. */
 	atomic_uint calls;
 	atomic_uint downloads; /* that began */
-	atomic_uint waiting;   /* blocked at this moment */
+	atomic_uint waiting;   /* blocked now */
 	char have[VERSION_SIZE];
 	_Atomic int64_t asked_at_ms; /* the last time; clock_boot_ms() */
 	uint64_t offset;	     /* at which the last download began */
@@ -216,7 +215,7 @@ static inline void temp_store_remove(struct temp_store *temp)
 		printf("# %s stays\n", temp->dir);
 }
 
-/* What a publisher does, without a mount. */
+/* Does what a publisher does, without a mount. */
 __attribute__((unused)) static int fake_publish(void *arg, struct term *term,
 						struct snapshot *snapshot, struct err *err)
 {

@@ -19,17 +19,17 @@ static void test_err(void)
 	       "err_set returns -1");
 	is_str(err.msg, "GET http://a?b: 403", "control characters are replaced");
 	err_prefix(&err, "term \"%s\"", "x");
-	is_str(err.msg, "term \"x\": GET http://a?b: 403", "a prefix goes before");
+	is_str(err.msg, "term \"x\": GET http://a?b: 403", "a prefix");
 	is_str(err_kind_name(err.kind), "denied", "the kind stays and has a name");
 	errno = ENOSPC;
 	err_errno(&err, "write %s", "f");
-	is_str(err.msg, "write f: No space left on device", "errno in words");
+	is_str(err.msg, "write f: No space left on device", "the text of errno");
 	char longer[2 * ERR_MSG_SIZE];
 	memset(longer, 'a', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
 	err_set(&err, ERR_BUSY, "%s", longer);
 	err_prefix(&err, "p");
-	is_int(strlen(err.msg), ERR_MSG_SIZE - 1, "a long message is cut");
+	is_int(strlen(err.msg), ERR_MSG_SIZE - 1, "a long message is cut off");
 }
 
 static void test_clock(void)

@@ -1,4 +1,4 @@
-/* decode: each coding whole, in pieces, cut, and with something behind it. */
+/* decode: each coding whole, in pieces, cut, and with bytes after its end. */
 #include <brotli/encode.h>
 #include <stdlib.h>
 #include <zlib.h>
@@ -59,7 +59,7 @@ static void code_zstd(struct coded *ret)
 	ret->len = ZSTD_compress(ret->data, CODED_MAX, plain, PLAIN_SIZE, 3);
 }
 
-/* Decodes in pieces of that size; the kind of error, ERR_NONE if it is whole. */
+/* Decodes in pieces of that size. Returns the kind of error, ERR_NONE for a complete body. */
 static enum err_kind decode(const char *coding, const uint8_t *data, size_t len, size_t piece)
 {
 	struct decoder *decoder = NULL;
@@ -103,22 +103,22 @@ static void test_coding(const char *coding, void (*code)(struct coded *), bool m
 
 	memcpy(coded.data + coded.len, "garbage", 7);
 	is_int(decode(coding, coded.data, coded.len + 7, 4096), ERR_BAD_DATA,
-	       "%s with something behind it", coding);
+	       "%s with bytes after its end", coding);
 	is_int(decode(coding, coded.data, coded.len + 7, 1), ERR_BAD_DATA,
-	       "%s with something behind it, byte by byte", coding);
+	       "%s with bytes after its end, byte by byte", coding);
 	is_int(decode(coding, (const uint8_t *)"this is no coding", 17, 17), ERR_BAD_DATA,
-	       "%s that is none", coding);
+	       "bytes that are not %s", coding);
 
 	code(&coded);
 	memcpy(coded.data + coded.len, coded.data,
 	       CODED_MAX - coded.len < coded.len ? CODED_MAX - coded.len : coded.len);
 	is_int(decode(coding, coded.data, 2 * coded.len, 4096),
-	       may_repeat ? ERR_NONE : ERR_BAD_DATA, "%s twice", coding);
+	       may_repeat ? ERR_NONE : ERR_BAD_DATA, "%s twice in a row", coding);
 	ok(!may_repeat || output.len == 2 * PLAIN_SIZE, "%s twice is twice as long", coding);
 
 	output.is_full = true;
 	is_int(decode(coding, coded.data, coded.len, 4096), ERR_INTERNAL,
-	       "%s hands up what the output says", coding);
+	       "%s returns the error of the output", coding);
 	output.is_full = false;
 }
 
@@ -136,7 +136,7 @@ static void test_checksum(void)
 
 int main(void)
 {
-	/* Compressible, but not to nothing. */
+	/* Half random, so that it compresses to about half. */
 	unsigned seed = 1;
 	for (size_t i = 0; i < PLAIN_SIZE; i++) {
 		seed = seed * 1103515245 + 12345;
@@ -148,6 +148,6 @@ int main(void)
 	test_coding("zstd", code_zstd, true);
 	test_checksum();
 	is_int(decode("deflate", plain, 10, 10), ERR_BAD_DATA, "an unknown coding");
-	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two of them");
+	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two codings");
 	return tap_done();
 }

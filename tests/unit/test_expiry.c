@@ -1,5 +1,5 @@
-/* Time passes, stands, and jumps: max_stale, sleep, a wall clock that is set. A real store and
- * refresher, fake sources and clocks. */
+/* expiry: max_stale, a machine that sleeps, a wall clock that jumps. A real store and refresher,
+ * fake sources and clocks. */
 #include "fake_clock.h"
 #include "fake_fetcher.h"
 
@@ -11,7 +11,7 @@
 #define HOUR_S INT64_C(3600)
 #define HOUR   (HOUR_S * 1000)
 #define YEARS  (INT64_C(20) * 365 * 24 * HOUR)
-/* Nobody waits so long in a test, and the first attempts of other terms do not disturb. */
+/* A deadline that no test reaches. */
 #define FOREVER INT64_MAX
 
 struct bench {
@@ -24,8 +24,8 @@ struct bench {
 	struct term terms[N];
 	char names[N][8];
 	struct refresher *refresher;
-	atomic_uint hidden; /* times that a name was taken away */
-	atomic_bool blocks; /* taking it away takes until it is told otherwise */
+	atomic_uint hidden; /* how often a name was removed */
+	atomic_bool blocks; /* removing a name blocks meanwhile */
 	struct err err;
 };
 
@@ -153,8 +153,8 @@ static void test_keep(void)
 	fake_sleep(HOUR / 2);
 	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "confirmed after half the time");
 	fake_sleep(HOUR / 2 + 60000);
-	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "the time is over since the first success");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "but not since the last");
+	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "the first success is longer ago than max_stale");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "but not the last");
 	atomic_store(&bench.fakes[0].fails, ERR_UNREACHABLE);
 	is_int(ask(&bench, 0), UPDATE_FAILED, "the source is down");
 	is_int(status_of(&bench, 0).state, TERM_STALE, "stale");
@@ -164,15 +164,15 @@ static void test_keep(void)
 	is_int(ask(&bench, 0), UPDATE_FAILED, "still down");
 	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "stays expired");
 	atomic_store(&bench.fakes[0].fails, ERR_NOT_FOUND);
-	is_int(ask(&bench, 0), UPDATE_FAILED, "says that there is nothing");
+	is_int(ask(&bench, 0), UPDATE_FAILED, "the source says 404");
 	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "stays expired");
 	atomic_store(&bench.fakes[0].fails, ERR_NONE);
 	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "back again");
 	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
 	fake_sleep(HOUR);
-	ok(is_state(&bench, 0, TERM_EXPIRED), "it expires again, for want of a question too");
-	is_int(status_of(&bench, 1).state, TERM_FRESH, "without max_stale nothing expires");
-	is_int(bench.hidden, 0, "nothing was taken away");
+	ok(is_state(&bench, 0, TERM_EXPIRED), "it expires again, without an update");
+	is_int(status_of(&bench, 1).state, TERM_FRESH, "a term without max_stale does not expire");
+	is_int(bench.hidden, 0, "no name was removed");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -187,7 +187,7 @@ static void test_hide(void)
 	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
 	uint64_t first = shows(&bench, 0);
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 1), "the name was taken away");
+	ok(wait_for(bench.hidden == 1), "the name was removed");
 	is_int(shows(&bench, 0), 0, "nothing is shown");
 	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "expired");
 	unsigned downloads = fake->downloads;
@@ -197,14 +197,14 @@ static void test_hide(void)
 	ok(second > first, "it is shown again under a new id");
 	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
 	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "asked again");
-	is_int(fake->downloads, downloads, "by the same token");
-	is_int(shows(&bench, 0), second, "nothing changes");
+	is_int(fake->downloads, downloads, "with the same token");
+	is_int(shows(&bench, 0), second, "the snapshot stays");
 
 	fake_sleep(HOUR + 1000);
 	ok(wait_for(bench.hidden == 2), "hidden again");
 	fake->token = "2";
 	fake->body = "new";
-	is_int(ask(&bench, 0), UPDATE_UPDATED, "something new");
+	is_int(ask(&bench, 0), UPDATE_UPDATED, "a new version");
 	ok(shows(&bench, 0) > second, "is shown");
 
 	fake_sleep(HOUR + 1000);
@@ -212,15 +212,15 @@ static void test_hide(void)
 	bench.configs[0].on_delete = ON_DELETE_REMOVE;
 	atomic_store(&fake->fails, ERR_NOT_FOUND);
 	is_int(ask(&bench, 0), UPDATE_FAILED, "the source has removed it");
-	is_int(status_of(&bench, 0).state, TERM_ABSENT, "absent: there is nothing to show again");
+	is_int(status_of(&bench, 0).state, TERM_ABSENT, "absent, for nothing is kept aside");
 	atomic_store(&fake->fails, ERR_NONE);
-	is_int(ask(&bench, 0), UPDATE_UPDATED, "it comes back by a download");
+	is_int(ask(&bench, 0), UPDATE_UPDATED, "it comes back with a download");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
 
-/* A source that hangs does not put it off, and what it says in the end is heard. */
-static void test_hide_during_an_attempt(void)
+/* A hanging source does not delay expiry, and its answer still counts. */
+static void test_hide_during_an_update(void)
 {
 	struct bench bench;
 	struct fake *fake = &bench.fakes[0];
@@ -230,22 +230,22 @@ static void test_hide_during_an_attempt(void)
 	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
 	atomic_store(&fake->blocks, true);
 	uint64_t ticket = refresher_request(bench.refresher, 0);
-	ok(wait_for(fake->waiting == 1), "an attempt hangs");
+	ok(wait_for(fake->waiting == 1), "an update hangs");
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 1), "the name is taken away meanwhile");
+	ok(wait_for(bench.hidden == 1), "the name is removed meanwhile");
 	enum update_outcome outcome = UPDATE_FAILED;
 	atomic_store(&fake->blocks, false);
 	refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome);
-	is_int(outcome, UPDATE_UNCHANGED, "the attempt ends: unchanged");
+	is_int(outcome, UPDATE_UNCHANGED, "the update ends: unchanged");
 	ok(shows(&bench, 0) != 0, "shown again");
 	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
 
 	atomic_store(&bench.blocks, true);
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 2), "the name is just being taken away");
+	ok(wait_for(bench.hidden == 2), "the name is being removed");
 	ticket = refresher_request(bench.refresher, 0);
 	ok(!refresher_wait(bench.refresher, 0, ticket, clock_boot_ms() + 200, &outcome),
-	   "an attempt that would show it again waits for that");
+	   "an update that would show it again waits for that");
 	atomic_store(&bench.blocks, false);
 	ok(refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome), "and ends");
 	ok(shows(&bench, 0) != 0, "shown again");
@@ -254,7 +254,7 @@ static void test_hide_during_an_attempt(void)
 	temp_store_remove(&bench.temp);
 }
 
-/* Confirmed again and again just when it is due, in whatever order the two come. */
+/* Confirmation and expiry at the same time, in either order. */
 static void test_race(void)
 {
 	struct bench bench;
@@ -266,7 +266,7 @@ static void test_race(void)
 	for (int i = 0; i < 300; i++) {
 		bench.fakes[0].token = i & 64 ? "1" : "2"; /* the same bytes */
 		ask(&bench, 0);
-		/* In this order: what is shown now may be hidden in the next moment. */
+		/* In this order: a shown term may be hidden before its state is read. */
 		bool is_hidden = shows(&bench, 0) == 0;
 		wrong += is_hidden && term_state_now(&bench.terms[0]) != TERM_EXPIRED;
 		usleep(2500);
@@ -274,7 +274,7 @@ static void test_race(void)
 	is_int(wrong, 0, "bytes and state agree");
 	ok(bench.hidden > 10, "it was hidden %u times", bench.hidden);
 	stop(&bench);
-	/* With a time that does not run out at once it is there in the end. */
+	/* With a longer max_stale it is shown in the end. */
 	bench.configs[0].max_stale_ms = HOUR;
 	start(&bench);
 	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "asked after a restart");
@@ -314,8 +314,8 @@ static void test_restart(void)
 	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "expired");
 	ok(shows(&bench, 1) != 0, "on_expire = keep: shown");
 	is_int(status_of(&bench, 1).state, TERM_EXPIRED, "expired too");
-	is_int(bench.hidden, 0, "there was nothing to take away");
-	ok(wait_for(bench.fakes[0].waiting == 1), "what is hidden is asked for at once");
+	is_int(bench.hidden, 0, "no name had to be removed");
+	ok(wait_for(bench.fakes[0].waiting == 1), "a hidden term is updated at once");
 	unsigned downloads = bench.fakes[0].downloads;
 	atomic_store(&bench.fakes[0].blocks, false);
 	ok(is_state(&bench, 0, TERM_FRESH), "it answers");
@@ -323,19 +323,20 @@ static void test_restart(void)
 	is_int(bench.fakes[0].downloads, downloads, "without a download");
 	stop(&bench);
 
-	/* The wall clock is all there is between two lives. */
+	/* Over a restart there is only the wall clock. */
 	atomic_fetch_sub(&fake_wall_ahead_ms, YEARS);
 	start(&bench);
-	ok(shows(&bench, 0) != 0, "a clock that was set back: as if confirmed at the start");
+	ok(shows(&bench, 0) != 0,
+	   "the clock was set back: the term counts as confirmed at the start");
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 1), "from there on time counts");
+	ok(wait_for(bench.hidden == 1), "and expires max_stale later");
 	stop(&bench);
 	atomic_fetch_add(&fake_wall_ahead_ms, YEARS);
 	temp_store_remove(&bench.temp);
 }
 
-/* Is the next attempt planned in about an interval, as the wall clock stands now? A term is fresh
- * as soon as it is published, which is before that. */
+/* Whether the next update is planned in about an interval, as the wall clock stands now. A term is
+ * fresh as soon as it is published, which is before the plan is made. */
 static bool is_planned(struct bench *bench, size_t i)
 {
 	int64_t interval_ms = bench->configs[i].refresh_interval_ms;
@@ -344,7 +345,7 @@ static bool is_planned(struct bench *bench, size_t i)
 	return in_ms > interval_ms * 2 / 3 && in_ms <= interval_ms + 1000;
 }
 
-/* Within a life the wall clock is for show. */
+/* Without a restart, the wall clock matters for display only. */
 static void test_wall_clock(void)
 {
 	struct bench bench;
@@ -361,7 +362,7 @@ static void test_wall_clock(void)
 
 		atomic_fetch_add(&fake_wall_ahead_ms, jumps[i]);
 		ok(wait_for(is_planned(&bench, 0)),
-		   "the next attempt is where it was, as the clock stands now");
+		   "the next update is shown in the time of the new clock");
 		is_int(status_of(&bench, 0).state, TERM_FRESH, "nothing has expired");
 		bench.fakes[0].token = bench.fakes[0].body = tokens[i];
 		is_int(ask(&bench, 0), UPDATE_UPDATED, "a new version");
@@ -376,7 +377,7 @@ static void test_wall_clock(void)
 	temp_store_remove(&bench.temp);
 }
 
-/* Terms that became due during a long sleep are asked soon, but not all in one instant. */
+/* Terms that became due during a long sleep are updated soon, but not all at once. */
 static void test_sleep(void)
 {
 	struct bench bench;
@@ -400,14 +401,14 @@ static void test_sleep(void)
 		first_ms = asked_ms < first_ms ? asked_ms : first_ms;
 		last_ms = asked_ms > last_ms ? asked_ms : last_ms;
 	}
-	ok(all, "after a sleep all are asked, once");
+	ok(all, "after a sleep all are asked once");
 	ok(first_ms >= woken_ms && last_ms - first_ms > 1000, "spread over %lld ms",
 	   (long long)(last_ms - first_ms));
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
 
-/* What the source calls fresh for days is asked for in time all the same. */
+/* A term that the source calls fresh for days is still updated before it expires. */
 static void test_fresh_for(void)
 {
 	struct bench bench;
@@ -417,7 +418,7 @@ static void test_fresh_for(void)
 	start(&bench);
 	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
 	int64_t next_ms = status_of(&bench, 0).next_check_at_ms - clock_wall_ms();
-	ok(next_ms > 0 && next_ms <= HOUR / 2 + 1000, "asked before it would expire");
+	ok(next_ms > 0 && next_ms <= HOUR / 2 + 1000, "the next update is before it expires");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -428,7 +429,7 @@ int main(void)
 	log_set_level(LOG_LEVEL_ERROR);
 	test_keep();
 	test_hide();
-	test_hide_during_an_attempt();
+	test_hide_during_an_update();
 	test_race();
 	test_restart();
 	test_wall_clock();

@@ -1,4 +1,4 @@
-/* http: URLs, whose turn it is, and the engine against a server in this process. */
+/* http: URLs, hosts, certificate files, and the engine against a server in this process. */
 #include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
@@ -70,12 +70,12 @@ static void test_urls(void)
 	char *origin = NULL;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
-		ok(http_url_origin(good[i], &origin, &err) == 0, "%s is an URL", good[i]);
+		ok(http_url_origin(good[i], &origin, &err) == 0, "%s is a URL", good[i]);
 		free(origin);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		ok(http_url_origin(bad[i], &origin, &err) < 0 && err.kind == ERR_CONFIG,
-		   "bad URL %zu is none: %s", i, err.msg);
+		   "bad URL %zu is refused: %s", i, err.msg);
 	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++)
 		is_str(http_url_mask(masked[i].url, shown, sizeof(shown)), masked[i].masked,
 		       "masked URL %zu", i);
@@ -97,7 +97,7 @@ static void test_versions(void)
 	is_str(version_display("", shown), "", "none");
 }
 
-/* ---- whose turn it is ---- */
+/* ---- hosts ---- */
 
 static unsigned start_all(struct http_host *host)
 {
@@ -116,22 +116,25 @@ static void test_hosts(void)
 	for (int i = 0; i < 20; i++)
 		http_hosts_enter(&hosts, "http://a:80", false, &a[i]);
 	http_hosts_enter(&hosts, "http://b:80", false, &b[0]);
-	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS, "so many transfers to a host");
-	is_int(start_all(b[0].host), 1, "another host does not wait");
-	ok(http_hosts_leave(&hosts, &a[0]) == a[1].host, "somebody waits for the place");
-	ok(http_hosts_next(a[1].host) == &a[16], "who came first");
-	ok(http_hosts_leave(&hosts, &a[18]) == a[1].host, "one that waits can leave");
+	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS,
+	       "the number of transfers to a host is limited");
+	is_int(start_all(b[0].host), 1, "another host is independent");
+	ok(http_hosts_leave(&hosts, &a[0]) == a[1].host,
+	   "leaving makes room for a queued transfer");
+	ok(http_hosts_next(a[1].host) == &a[16], "the first in the queue");
+	ok(http_hosts_leave(&hosts, &a[18]) == a[1].host, "a queued transfer can leave");
 	for (int i = 1; i < 20; i++)
 		http_hosts_leave(&hosts, &a[i]);
-	ok(!http_hosts_leave(&hosts, &b[0]) && !hosts.by_key, "nothing is kept of idle hosts");
+	ok(!http_hosts_leave(&hosts, &b[0]) && !hosts.by_key, "idle hosts are freed");
 
 	for (int i = 0; i < 100; i++)
 		http_hosts_enter(&hosts, "https://a:443", true, &a[i]);
-	is_int(start_all(a[0].host), 1, "to a host with TLS the first goes alone");
-	ok(http_hosts_connected(&a[0]), "once it is connected");
-	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS - 1, "others follow");
-	ok(http_hosts_multiplexed(&a[0]), "with HTTP/2");
-	is_int(start_all(a[0].host), HTTP_HOST_STREAMS - HTTP_HOST_CONNECTIONS, "even more");
+	is_int(start_all(a[0].host), 1, "over TLS the first transfer runs alone");
+	ok(http_hosts_connected(&a[0]), "its connection");
+	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS - 1, "lets others start");
+	ok(http_hosts_multiplexed(&a[0]), "HTTP/2");
+	is_int(start_all(a[0].host), HTTP_HOST_STREAMS - HTTP_HOST_CONNECTIONS,
+	       "lets even more start");
 	ok(!http_hosts_multiplexed(&a[1]), "once");
 	for (int i = 0; i < 100; i++)
 		http_hosts_leave(&hosts, &a[i]);
@@ -139,7 +142,8 @@ static void test_hosts(void)
 	http_hosts_enter(&hosts, "https://b:443", true, &b[0]);
 	http_hosts_enter(&hosts, "https://b:443", true, &b[1]);
 	start_all(b[0].host);
-	is_int(start_all(http_hosts_leave(&hosts, &b[0])), 1, "nobody waits for one that failed");
+	is_int(start_all(http_hosts_leave(&hosts, &b[0])), 1,
+	       "a failed first transfer lets the next one start");
 	http_hosts_enter(&hosts, "https://c:443", true, &b[0]);
 	http_hosts_release(&hosts);
 }
@@ -185,7 +189,7 @@ static void answer(int fd, const char *request)
 				   "Content-Encoding: identity\r\n\r\nok";
 		send_all(fd, text, strlen(text));
 	} else {
-		/* Says what was asked, the body included. */
+		/* Sends the request back, its body included. */
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
 			 strlen(request));
 		send_all(fd, head, strlen(head));
@@ -314,7 +318,7 @@ static void test_requests(struct http *http)
 		   strstr(got.text, "X-Public: 2\r\n") && strstr(got.text, "User-Agent: me\r\n") &&
 		   strstr(got.text, "Authorization: Basic am9lOnB3\r\n") &&
 		   !strstr(got.text, "Accept-Encoding"),
-	   "has what it was given");
+	   "the request has its headers");
 
 	got = (struct got){ .status = 0 };
 	ok(perform(http, "/a/../b",
@@ -328,7 +332,7 @@ static void test_requests(struct http *http)
 	ok(strstr(got.text, "PUT /a/../b ") && strstr(got.text, "\r\n\r\nhello") &&
 		   !strstr(got.text, "Expect") &&
 		   strstr(got.text, "Accept-Encoding: gzip, br, zstd\r\n"),
-	   "has its body, and its path as it is");
+	   "the request has its body and its unchanged path");
 
 	got = (struct got){ .status = 0 };
 	ok(perform(http, "/", (struct http_request){ .method = "HEAD" }, &got, &err) == 0 &&
@@ -350,19 +354,19 @@ static void test_bodies(struct http *http)
 	ok(perform(http, "/large", (struct http_request){ .stall_timeout_ms = 2000 }, &got, &err) ==
 			   0 &&
 		   got.len == LARGE && got.is_right,
-	   "a slow reader gets every byte, and is no stall");
+	   "a slow reader gets every byte, and does not count as a stall");
 	got = (struct got){ .refuses = true };
 	is_int(perform(http, "/large", (struct http_request){ .method = NULL }, &got, &err), -1,
 	       "a reader that refuses");
-	is_str(err.msg, "disk full", "is handed up as it is");
+	is_str(err.msg, "disk full", "its error is returned as it is");
 	got = (struct got){ .status = 0 };
 	int64_t began_ms = clock_boot_ms();
 	is_int(perform(http, "/stall?secret", (struct http_request){ .stall_timeout_ms = 300 },
 		       &got, &err),
-	       -1, "a stall");
+	       -1, "a stalled transfer fails");
 	int64_t took_ms = clock_boot_ms() - began_ms;
 	ok(err.kind == ERR_UNREACHABLE && took_ms >= 300 && took_ms < 2000, "in time: %s", err.msg);
-	ok(!strstr(err.msg, "secret"), "without the query");
+	ok(!strstr(err.msg, "secret"), "the message has no query");
 }
 
 struct crowd {
@@ -392,15 +396,16 @@ static void test_crowd(struct http *http, struct cancel *cancel)
 	struct crowd crowd = { .http = http, .path = "/slow" };
 	pthread_t threads[CROWD];
 
-	while (atomic_load(&serving)) /* requests that were given up before */
+	while (atomic_load(&serving)) /* requests of the tests before */
 		usleep(1000);
 	atomic_store(&serving_max, 0);
 	for (int i = 0; i < CROWD; i++)
 		pthread_create(&threads[i], NULL, crowd_main, &crowd);
 	for (int i = 0; i < CROWD; i++)
 		pthread_join(threads[i], NULL);
-	is_int(crowd.n_good, CROWD, "all of a crowd are served");
-	ok(serving_max <= HTTP_HOST_CONNECTIONS, "by so many connections: %d", serving_max);
+	is_int(crowd.n_good, CROWD, "all of a crowd succeed");
+	ok(serving_max <= HTTP_HOST_CONNECTIONS, "with a limited number of connections: %d",
+	   serving_max);
 
 	crowd.path = "/stall";
 	for (int i = 0; i < CROWD; i++)
@@ -414,10 +419,10 @@ static void test_crowd(struct http *http, struct cancel *cancel)
 	is_int(crowd.n_canceled, CROWD, "all of a crowd are canceled");
 	ok(clock_boot_ms() - began_ms < 1000, "at once");
 	crowd_main(&crowd);
-	is_int(crowd.n_canceled, CROWD + 1, "and whoever comes later");
+	is_int(crowd.n_canceled, CROWD + 1, "and so is a later request");
 }
 
-/* ---- authorities ---- */
+/* ---- files of certificate authorities ---- */
 
 static void test_authorities(void)
 {
@@ -428,19 +433,19 @@ static void test_authorities(void)
 	int n_known = 0;
 
 	http_cas_init(&cas);
-	ok(!http_cas_set(&cas, easy, "/a"), "what nobody has read is not known");
+	ok(!http_cas_set(&cas, easy, "/a"), "a file that was not read is not known");
 	http_cas_add(&cas, "/a", &blob);
 	http_cas_add(&cas, "/a", &blob);
-	ok(http_cas_set(&cas, easy, "/a"), "what was just read is");
-	ok(!http_cas_set(&cas, easy, "/b"), "of that file");
+	ok(http_cas_set(&cas, easy, "/a"), "one that was just read is");
+	ok(!http_cas_set(&cas, easy, "/b"), "another one is not");
 	for (int i = 0; i < 100; i++) {
 		snprintf(path, sizeof(path), "/%d", i);
 		http_cas_add(&cas, path, &blob);
 		n_known += http_cas_set(&cas, easy, path);
 	}
-	ok(n_known > 0 && n_known < 100, "of so many at a time");
+	ok(n_known > 0 && n_known < 100, "their number is limited");
 	usleep(1100 * 1000);
-	ok(!http_cas_set(&cas, easy, "/a"), "for a second");
+	ok(!http_cas_set(&cas, easy, "/a"), "they are known for a second");
 	http_cas_add(&cas, "/99", &blob);
 	ok(http_cas_set(&cas, easy, "/99"), "then there is room for others");
 	http_cas_release(&cas);

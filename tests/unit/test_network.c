@@ -1,5 +1,5 @@
-/* network: what a real kernel says of links, addresses and routes, in a network of its own; and
- * that terms which could not be reached are asked soon when it has come back. */
+/* network, network_wake: news of a real kernel about links, addresses and routes, in a network
+ * namespace; when the network is back, terms that were unreachable are updated soon. */
 #include <poll.h>
 #include <sched.h>
 
@@ -18,7 +18,7 @@ static void ip(const char *arguments)
 		printf("# failed: %s\n", command);
 }
 
-/* All that the kernel says within a moment of quiet: did anything come? */
+/* Reads until the kernel is quiet: whether anything has appeared. */
 static bool has_come(struct network *network)
 {
 	struct pollfd pfd = { .fd = network_fd(network), .events = POLLIN };
@@ -45,41 +45,41 @@ static void test_news(void)
 	struct network *network = NULL;
 	struct err err = ERR_INIT;
 
-	/* Its addresses come by themselves, when they like. */
+	/* IPv6 addresses would appear by themselves at any time. */
 	if (system("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6") != 0)
 		printf("# there is no IPv6\n");
 	ok(network_new(&network, &err) == 0, "a netlink socket %s", err.msg);
 	ip("link set lo up");
-	ok(!has_come(network), "the loopback link reaches nobody");
+	ok(!has_come(network), "the loopback link is no news");
 	ip("link add v0 type veth peer name v1");
 	ip("link set v0 up");
-	ok(!has_come(network), "a link without its other end neither");
+	ok(!has_come(network), "nor is a link whose other end is down");
 	ip("link set v1 up");
-	ok(comes(network), "a link has come");
+	ok(comes(network), "a link is news");
 	has_come(network);
 	ip("link set v0 alias here");
-	ok(!has_come(network), "other news of it are none");
+	ok(!has_come(network), "another property of it is not");
 	ip("address add 10.77.0.1/24 dev v0");
-	ok(comes(network), "an address");
+	ok(comes(network), "an address is news");
 	has_come(network);
 	ip("route add 10.78.0.0/16 dev v0");
-	ok(!has_come(network), "a route to somewhere is not looked at");
+	ok(!has_come(network), "a route is not");
 	ip("route add default via 10.77.0.2");
-	ok(comes(network), "a default route");
+	ok(comes(network), "a default route is");
 	ip("route del default");
 	ip("address del 10.77.0.1/24 dev v0");
-	ok(!has_come(network), "what goes has not come");
+	ok(!has_come(network), "removals are no news");
 	ip("link set v1 down");
-	ok(!has_come(network), "a link that goes neither");
+	ok(!has_come(network), "nor is a link that goes down");
 	ip("link set v1 up");
-	ok(comes(network), "it comes back");
+	ok(comes(network), "it comes up again");
 
 	ip("address add 10.77.0.1/24 dev v0 valid_lft 1000 preferred_lft 1000");
-	ok(comes(network), "an address for a while");
-	sleep(3); /* its age in seconds is what tells */
+	ok(comes(network), "an address with a lifetime is news");
+	sleep(3); /* its age is known in seconds */
 	has_come(network);
 	ip("address change 10.77.0.1/24 dev v0 valid_lft 2000 preferred_lft 2000");
-	ok(!has_come(network), "that is prolonged");
+	ok(!has_come(network), "extending it is not");
 	network_free(network);
 	ip("link del v0");
 }
@@ -102,7 +102,7 @@ static enum update_outcome ask(struct refresher *refresher, size_t i)
 	return outcome;
 }
 
-/* 0: unreachable; 1: denied; 2: busy, with Retry-After. All with a plan that is minutes away. */
+/* 0: unreachable; 1: denied; 2: busy, with Retry-After. All are planned minutes away. */
 static void test_asked_soon(void)
 {
 	struct temp_store temp = { .store = NULL };
@@ -146,21 +146,22 @@ static void test_asked_soon(void)
 	    refresher_start(refresher, &err) < 0)
 		abort();
 	refresher_wait_first(refresher, INT64_MAX);
-	/* Until the back-off, which is random, has it wait for so long. */
+	/* The back-off is random: repeat until it is long. */
 	for (int i = 0; i < 1000 && next_in_ms(&terms[0]) < 60000; i++)
 		ask(refresher, 0);
-	ok(next_in_ms(&terms[0]) >= 60000, "the next attempt is far away");
+	ok(next_in_ms(&terms[0]) >= 60000, "the next update is far away");
 	unsigned calls[3] = { fakes[0].calls, fakes[1].calls, fakes[2].calls };
 	ip("link add v0 type veth peer name v1");
 	ip("link set v0 up");
 	ip("link set v1 up");
 	ip("address add 10.77.0.1/24 dev v0");
-	ok(wait_for(fakes[0].calls > calls[0]), "an address has come: asked soon");
-	ok(wait_for(next_in_ms(&terms[0]) <= 5000), "the back-off has begun anew");
-	is_int(fakes[1].calls, calls[1], "who was denied is left alone");
-	is_int(fakes[2].calls, calls[2], "who said when too");
+	ok(wait_for(fakes[0].calls > calls[0]),
+	   "an address appears: the unreachable source is asked soon");
+	ok(wait_for(next_in_ms(&terms[0]) <= 5000), "its back-off begins anew");
+	is_int(fakes[1].calls, calls[1], "a source that denied access is not asked");
+	is_int(fakes[2].calls, calls[2], "nor one that sent Retry-After");
 
-	/* Asked within 2 s of the news; the next news are heeded 5 s after these. */
+	/* The source was asked within 2 s of the news; the next news counts 5 s after that. */
 	int64_t first_ms = fakes[0].asked_at_ms;
 	for (int i = 0; i < 1000 && next_in_ms(&terms[0]) < 60000; i++)
 		ask(refresher, 0);
@@ -169,10 +170,10 @@ static void test_asked_soon(void)
 		ip("link set v1 down");
 		ip("link set v1 up");
 	}
-	ok(wait_for(fakes[0].calls > calls[0]), "a link that flaps: asked again");
+	ok(wait_for(fakes[0].calls > calls[0]), "a link flaps: it is asked again");
 	ok(fakes[0].asked_at_ms - first_ms >= 3000, "but not at once");
 	atomic_store(&fakes[0].fails, ERR_NONE);
-	is_int(ask(refresher, 0), UPDATE_UPDATED, "reached");
+	is_int(ask(refresher, 0), UPDATE_UPDATED, "the source answers");
 	cancel_request(&cancel);
 	refresher_free(refresher);
 	for (size_t i = 0; i < 3; i++)
@@ -186,7 +187,7 @@ int main(void)
 	alarm(300);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (unshare(CLONE_NEWNET) < 0) {
-		printf("1..0 # SKIP a network of its own needs root\n");
+		printf("1..0 # SKIP a network namespace needs root\n");
 		return 0;
 	}
 	test_news();

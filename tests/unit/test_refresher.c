@@ -1,4 +1,4 @@
-/* refresher, pool, watch: when terms are asked, with fake sources and a real store. */
+/* refresher, thread_pool, watch: when terms are updated. Fake sources, a real store. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -161,7 +161,7 @@ static enum update_outcome request_and_wait(struct bench *bench, size_t i)
 	return outcome;
 }
 
-static void test_first_attempts(void)
+static void test_first_updates(void)
 {
 	struct bench bench;
 
@@ -170,15 +170,17 @@ static void test_first_attempts(void)
 	bench.configs[2].refresh_interval_ms = DAYS_MS;
 	atomic_store(&bench.fakes[3].fails, ERR_NOT_FOUND);
 	start(&bench);
-	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "the eager ones were asked");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "one is there");
+	is_int(refresher_wait_first(bench.refresher, FOREVER), 0,
+	       "all eager terms have had an update");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "one has succeeded");
 	is_int(status_of(&bench, 3).failed_total, 1, "one has failed");
-	ok(wait_for(status_of(&bench, 1).state == TERM_FRESH), "a lazy one was asked too");
-	is_int(next_in_ms(&bench, 0), TERM_NO_TIME, "never: nothing planned");
+	ok(wait_for(status_of(&bench, 1).state == TERM_FRESH), "a lazy term is updated too");
+	is_int(next_in_ms(&bench, 0), TERM_NO_TIME,
+	       "refresh_interval = never: no update is planned");
 	is_int(next_in_ms(&bench, 3), TERM_NO_TIME, "nor after a lasting failure");
 	int64_t next_ms = next_in_ms(&bench, 2);
 	ok(next_ms > DAYS_MS / 10 * 9 - 60000 && next_ms <= DAYS_MS,
-	   "the interval, shortened by up to a tenth");
+	   "the next one is after the interval, shortened by up to a tenth");
 	stop(&bench);
 
 	bench.configs[2].lazy_init = true;
@@ -188,10 +190,11 @@ static void test_first_attempts(void)
 		atomic_store(&bench.fakes[i].calls, 0);
 	start(&bench);
 	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "after a restart");
-	is_int(bench.fakes[0].calls, 1, "a stranger's snapshot is not waited with");
-	ok(wait_for(bench.fakes[1].calls == 1), "never, eager, with snapshot: asked once");
+	is_int(bench.fakes[0].calls, 1,
+	       "a snapshot of a source no longer configured is replaced at once");
+	ok(wait_for(bench.fakes[1].calls == 1), "never, eager, with a snapshot: one update");
 	next_ms = next_in_ms(&bench, 2);
-	ok(next_ms > 0 && next_ms <= DAYS_MS, "lazy with snapshot: within its interval");
+	ok(next_ms > 0 && next_ms <= DAYS_MS, "lazy, with a snapshot: within the interval");
 	is_int(bench.fakes[2].calls, 0, "not at once");
 	stop(&bench);
 	tear_down(&bench);
@@ -212,21 +215,21 @@ static void test_retry(void)
 	start(&bench);
 	refresher_wait_first(bench.refresher, FOREVER);
 	ok(status_of(&bench, 0).next_check_at_ms != TERM_NO_TIME,
-	   "never: a passing failure is tried again");
-	ok(wait_for(bench.fakes[1].calls > 20), "failures never end refreshing");
+	   "never: a passing failure is retried");
+	ok(wait_for(bench.fakes[1].calls > 20), "failures never stop the retries");
 	atomic_store(&bench.fakes[1].fails, ERR_NONE);
 	ok(wait_for(status_of(&bench, 1).state == TERM_FRESH), "until it succeeds");
-	is_int(status_of(&bench, 1).failures, 0, "then nothing is counted");
+	is_int(status_of(&bench, 1).failures, 0, "the count of failures starts over");
 	atomic_store(&bench.fakes[0].fails, ERR_NONE);
 	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "never: it succeeds too");
-	is_int(next_in_ms(&bench, 0), TERM_NO_TIME, "and is left alone");
+	is_int(next_in_ms(&bench, 0), TERM_NO_TIME, "and no update is planned");
 	is_int(bench.fakes[2].calls, 1, "Retry-After is obeyed");
 	int64_t next_ms = next_in_ms(&bench, 2);
-	ok(next_ms > 60000 && next_ms < 99000, "and shown");
+	ok(next_ms > 60000 && next_ms < 99000, "and the status shows it");
 	next_ms = next_in_ms(&bench, 3);
-	ok(next_ms > 60000 && next_ms <= 123456, "a source's wish replaces the interval");
-	is_int(request_and_wait(&bench, 2), UPDATE_FAILED, "a request does not mind the back-off");
-	is_int(bench.fakes[2].calls, 2, "and is one attempt");
+	ok(next_ms > 60000 && next_ms <= 123456, "fresh_for replaces the interval");
+	is_int(request_and_wait(&bench, 2), UPDATE_FAILED, "a request ignores the back-off");
+	is_int(bench.fakes[2].calls, 2, "and makes one update");
 	stop(&bench);
 	tear_down(&bench);
 }
@@ -241,22 +244,22 @@ static void test_request(void)
 	fake = &bench.fakes[0];
 	bench.configs[0].lazy_init = true;
 	start(&bench);
-	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "asked first");
+	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "the first update");
 	is_int(request_and_wait(&bench, 0), UPDATE_UNCHANGED, "a request");
 	atomic_store(&fake->blocks, true);
 	uint64_t first = refresher_request(bench.refresher, 0);
-	ok(wait_for(fake->waiting == 1), "an attempt runs");
+	ok(wait_for(fake->waiting == 1), "an update runs");
 	unsigned calls = fake->calls;
 	uint64_t second = refresher_request(bench.refresher, 0);
-	ok(second > first, "a request meanwhile means another one");
-	is_int(refresher_request(bench.refresher, 0), second, "but not two");
+	ok(second > first, "a request meanwhile asks for another one");
+	is_int(refresher_request(bench.refresher, 0), second, "and a third shares its ticket");
 	ok(!refresher_wait(bench.refresher, 0, first, clock_boot_ms() + 20, &outcome),
-	   "waiting has an end");
-	is_int(outcome, UPDATE_FAILED, "that says nothing");
+	   "waiting ends at the deadline");
+	is_int(outcome, UPDATE_FAILED, "and leaves the outcome alone");
 	atomic_store(&fake->blocks, false);
-	ok(refresher_wait(bench.refresher, 0, second, FOREVER, &outcome), "both are over");
+	ok(refresher_wait(bench.refresher, 0, second, FOREVER, &outcome), "both end");
 	is_int(outcome, UPDATE_UNCHANGED, "unchanged");
-	is_int(fake->calls, calls + 1, "it began after the request");
+	is_int(fake->calls, calls + 1, "the second began after the request");
 	stop(&bench);
 	tear_down(&bench);
 }
@@ -268,7 +271,7 @@ struct waiter {
 	size_t waiting;
 };
 
-static void *wait_for_attempt(void *arg)
+static void *wait_for_update(void *arg)
 {
 	struct waiter *waiter = arg;
 
@@ -285,18 +288,18 @@ static void test_cancel(void)
 	set_up(&bench, 2);
 	atomic_store(&bench.fakes[0].blocks, true);
 	start(&bench);
-	ok(wait_for(bench.fakes[0].waiting == 1), "an attempt hangs");
+	ok(wait_for(bench.fakes[0].waiting == 1), "an update hangs");
 	is_int(refresher_wait_first(bench.refresher, clock_boot_ms() + 300), 1,
-	       "one term is waited for in vain");
+	       "one term is missing at the deadline");
 	struct waiter waiter = { .bench = &bench,
 				 .ticket = refresher_request(bench.refresher, 0),
 				 .outcome = UPDATE_FAILED };
-	if (pthread_create(&thread, NULL, wait_for_attempt, &waiter) != 0)
+	if (pthread_create(&thread, NULL, wait_for_update, &waiter) != 0)
 		abort();
 	cancel_request(&bench.cancel);
 	pthread_join(thread, NULL);
-	is_int(waiter.outcome, UPDATE_CANCELED, "who waits is told");
-	is_int(waiter.waiting, 1, "the first attempt was not had");
+	is_int(waiter.outcome, UPDATE_CANCELED, "cancellation ends the waiting");
+	is_int(waiter.waiting, 1, "and the first update is still missing");
 	stop(&bench);
 	tear_down(&bench);
 }
@@ -317,18 +320,20 @@ static void test_black_hole(void)
 	start(&bench);
 	for (size_t i = 7; i < 310; i += 31)
 		all_good &= wait_for(bench.fakes[i].calls >= 10);
-	ok(all_good, "the good ones go on");
+	ok(all_good, "the terms of the good host are updated");
 	for (size_t i = 0; i < 310; i++)
 		waiting += atomic_load(&bench.fakes[i].waiting);
-	is_int(waiting, REFRESHER_THREADS_PER_ORIGIN, "the others wait, so many at once");
+	is_int(waiting, REFRESHER_THREADS_PER_ORIGIN,
+	       "a limited number of updates waits for the other host");
 	ok(refresher_threads(bench.refresher) <= REFRESHER_THREADS_PER_ORIGIN + 10 + 1,
-	   "threads are no more than needed (%zu)", refresher_threads(bench.refresher));
-	is_int(refresher_wait_first(bench.refresher, clock_boot_ms() + 10), 300, "all 300 wait");
+	   "there are only as many threads as needed (%zu)", refresher_threads(bench.refresher));
+	is_int(refresher_wait_first(bench.refresher, clock_boot_ms() + 10), 300,
+	       "all 300 terms of that host are missing");
 
-	/* The hole opens: whoever stood in the queue gets a place. */
+	/* The host answers: the queued updates get places. */
 	for (size_t i = 0; i < 310; i++)
 		atomic_store(&bench.fakes[i].blocks, false);
-	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "all are served in the end");
+	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "all terms are updated");
 	stop(&bench);
 	tear_down(&bench);
 }
@@ -341,11 +346,11 @@ static void test_threads_end(void)
 	for (size_t i = 0; i < 40; i++)
 		atomic_store(&bench.fakes[i].blocks, true);
 	start(&bench);
-	ok(wait_for(refresher_threads(bench.refresher) == 40), "a thread for each that waits");
+	ok(wait_for(refresher_threads(bench.refresher) == 40), "each hanging update has a thread");
 	for (size_t i = 0; i < 40; i++)
 		atomic_store(&bench.fakes[i].blocks, false);
-	ok(wait_for(refresher_threads(bench.refresher) == 1), "idle ones end, but for one");
-	is_int(request_and_wait(&bench, 0), UPDATE_UNCHANGED, "which goes on");
+	ok(wait_for(refresher_threads(bench.refresher) == 1), "idle threads end, except for one");
+	is_int(request_and_wait(&bench, 0), UPDATE_UNCHANGED, "which runs the next update");
 	stop(&bench);
 	tear_down(&bench);
 }
@@ -358,13 +363,13 @@ static void write_file(const char *path, const char *text)
 		abort();
 }
 
-/* Did what was done since the last time have the source asked? */
+/* Whether the source was asked since the last call. */
 static bool was_noticed(struct bench *bench, size_t i, unsigned *calls)
 {
 	bool noticed = wait_for(atomic_load(&bench->fakes[i].calls) > *calls);
 	unsigned before;
 
-	/* Until the burst is over. */
+	/* Wait for the end of the burst. */
 	do {
 		before = atomic_load(&bench->fakes[i].calls);
 		usleep(50000);
@@ -398,36 +403,36 @@ static void test_watch(void)
 	was_noticed(&bench, 2, &link);
 
 	write_file("d/f", "2");
-	ok(was_noticed(&bench, 0, &plain), "written to");
+	ok(was_noticed(&bench, 0, &plain), "a write is noticed");
 	write_file("d/g", "3");
 	rename("d/g", "d/f");
-	ok(was_noticed(&bench, 0, &plain), "replaced by rename");
+	ok(was_noticed(&bench, 0, &plain), "so is a replacement by rename");
 	unlink("d/f");
-	ok(was_noticed(&bench, 0, &plain), "removed");
+	ok(was_noticed(&bench, 0, &plain), "and a removal");
 	write_file("d/g", "4");
 	if (symlink("g", "d/f") < 0)
 		abort();
-	ok(was_noticed(&bench, 0, &plain), "made as a link");
+	ok(was_noticed(&bench, 0, &plain), "and a new link");
 	write_file("d/other", "5");
-	ok(was_noticed(&bench, 0, &plain), "a link notices all that happens beside it");
+	ok(was_noticed(&bench, 0, &plain), "a link counts as changed with any event beside it");
 
 	if (mkdir("k/v2", 0700) < 0 || symlink("v2", "k/..tmp") < 0)
 		abort();
 	was_noticed(&bench, 2, &link);
 	rename("k/..tmp", "k/..data");
-	ok(was_noticed(&bench, 2, &link), "Kubernetes' swap of a link");
-	ok(link <= 4, "a burst makes one attempt (%u in all)", link);
+	ok(was_noticed(&bench, 2, &link), "Kubernetes' swap of a link is noticed");
+	ok(link <= 4, "a burst makes one update (%u in all)", link);
 
 	if (mkdir("m", 0700) < 0)
 		abort();
 	write_file("m/f", "1");
 	request_and_wait(&bench, 1);
 	missing++;
-	ok(was_noticed(&bench, 1, &missing), "a missing directory is found with the next update");
+	ok(was_noticed(&bench, 1, &missing), "a missing directory is found by the next update");
 	rename("m/f", "m/g");
 	ok(was_noticed(&bench, 1, &missing), "and watched");
 	rename("m", "n");
-	ok(was_noticed(&bench, 1, &missing), "its going is noticed");
+	ok(was_noticed(&bench, 1, &missing), "its removal is noticed");
 	if (mkdir("m", 0700) < 0)
 		abort();
 	request_and_wait(&bench, 1);
@@ -466,9 +471,9 @@ static void test_refused_tokens_are_read_with_one_query(void)
 
 int main(void)
 {
-	alarm(300); /* waiting has an end */
+	alarm(300); /* no test hangs for ever */
 	log_set_level(LOG_LEVEL_ERROR);
-	test_first_attempts();
+	test_first_updates();
 	test_retry();
 	test_request();
 	test_cancel();

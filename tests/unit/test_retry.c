@@ -1,4 +1,4 @@
-/* retry, due, forward, failures: the pure parts of refreshing. */
+/* retry, due_heap, forward_only, source_failures: the pure parts of refreshing. */
 #include "base/util.h"
 
 #include "fetch/due_heap.h"
@@ -19,7 +19,7 @@ static void test_share(void)
 	ok(retry_share("m", "a") == retry_share("m", "a"), "a term's share is constant");
 	ok(retry_share("m", "a") != retry_share("m", "b"), "terms differ");
 	ok(retry_share("m", "a") != retry_share("n", "a"), "machines differ");
-	ok(retry_share("ab", "c") != retry_share("a", "bc"), "machine and name are kept apart");
+	ok(retry_share("ab", "c") != retry_share("a", "bc"), "machine and name are separated");
 	for (int i = 0; i < 1000; i++) {
 		snprintf(name, sizeof(name), "term-%04d", i);
 		quarters[retry_share("m", name) >> 30]++;
@@ -49,17 +49,17 @@ static void test_first(void)
 static void test_success(void)
 {
 	is_int(retry_after_success(MINUTE_MS, -1, 0), MINUTE_MS, "the interval");
-	is_int(retry_after_success(MINUTE_MS, -1, HALF), 57000, "is shortened by a share");
-	is_int(retry_after_success(MINUTE_MS, -1, LAST), 54001, "of up to a tenth");
-	is_int(retry_after_success(MINUTE_MS, 1234, LAST), 1234, "a source's wish replaces it");
-	is_int(retry_after_success(MINUTE_MS, 0, LAST), 1, "and can make nobody spin");
+	is_int(retry_after_success(MINUTE_MS, -1, HALF), 57000, "is shortened by the share");
+	is_int(retry_after_success(MINUTE_MS, -1, LAST), 54001, "by at most a tenth");
+	is_int(retry_after_success(MINUTE_MS, 1234, LAST), 1234, "fresh_for replaces it");
+	is_int(retry_after_success(MINUTE_MS, 0, LAST), 1, "but is at least 1 ms");
 	is_int(retry_after_success(MINUTE_MS, INT64_MAX, LAST), OPTION_DURATION_MAX_MS,
-	       "nor overflow");
+	       "and at most the longest duration");
 	is_int(retry_after_success(CONFIG_NEVER, -1, HALF), RETRY_NEVER, "never");
-	is_int(retry_after_success(CONFIG_NEVER, 1234, HALF), 1234, "never, but a source wishes");
+	is_int(retry_after_success(CONFIG_NEVER, 1234, HALF), 1234, "never, with fresh_for");
 	is_int(retry_after_success(OPTION_DURATION_MAX_MS, -1, 0), OPTION_DURATION_MAX_MS,
 	       "the longest interval");
-	is_int(retry_after_success(1, -1, LAST), 1, "the shortest");
+	is_int(retry_after_success(1, -1, LAST), 1, "the shortest interval");
 }
 
 static int64_t worst(enum err_kind kind, int64_t interval_ms, unsigned failures)
@@ -79,18 +79,18 @@ static void test_backoff(void)
 		is_int(worst(passing[i], 3600000, 2), 1999, "then 2 s");
 		is_int(worst(passing[i], 3600000, 5), 15999, "then 16 s");
 		is_int(worst(passing[i], 3600000, 1000), 299999, "never above 5 min");
-		is_int(worst(passing[i], 20000, 1000), 19999, "nor the interval");
-		is_int(worst(passing[i], 50, 1), 49, "a short interval is the base");
+		is_int(worst(passing[i], 20000, 1000), 19999, "nor above the interval");
+		is_int(worst(passing[i], 50, 1), 49, "a short interval is the first back-off");
 		is_int(worst(passing[i], CONFIG_NEVER, 1000), 299999, "never: until it succeeds");
 	}
 	is_int(retry_after_failure(ERR_BUSY, MINUTE_MS, 3, -1, 0, HALF), 2000, "full jitter");
-	is_int(retry_after_failure(ERR_BUSY, MINUTE_MS, 3, -1, 0, 0), 1, "down to nothing");
+	is_int(retry_after_failure(ERR_BUSY, MINUTE_MS, 3, -1, 0, 0), 1, "down to 1 ms");
 	for (size_t i = 0; i < ARRAY_SIZE(lasting); i++) {
 		const char *name = err_kind_name(lasting[i]);
 		is_int(worst(lasting[i], MINUTE_MS, 1), MINUTE_MS, "%s: full interval", name);
 		is_int(worst(lasting[i], CONFIG_NEVER, 1), RETRY_NEVER, "never: on request");
 	}
-	is_int(worst(ERR_CANCELED, MINUTE_MS, 1), RETRY_NEVER, "canceled: none");
+	is_int(worst(ERR_CANCELED, MINUTE_MS, 1), RETRY_NEVER, "canceled: no update");
 }
 
 static void test_retry_after(void)
@@ -100,13 +100,13 @@ static void test_retry_after(void)
 	is_int(retry_after_failure(ERR_BUSY, MINUTE_MS, 1, 120000, 0, UINT64_MAX), 131999,
 	       "spread over a tenth of it");
 	is_int(retry_after_failure(ERR_BUSY, MINUTE_MS, 20, 1, 0, LAST), 59999,
-	       "a longer back-off stays");
+	       "a longer back-off is kept");
 	is_int(retry_after_failure(ERR_BUSY, MINUTE_MS, 1, INT64_MAX, 0, 0), RETRY_AFTER_MAX_MS,
-	       "bounded at 24 h");
+	       "at most 24 h");
 	is_int(retry_after_failure(ERR_DENIED, MINUTE_MS, 1, 90000, 0, 0), 90000,
-	       "with full intervals too");
+	       "also after a lasting failure");
 	is_int(retry_after_failure(ERR_DENIED, CONFIG_NEVER, 1, 90000, 0, 0), RETRY_NEVER,
-	       "but never stays never");
+	       "but not with refresh_interval = never");
 }
 
 static void test_due(void)
@@ -143,17 +143,22 @@ static void test_forward(void)
 {
 	struct term_config config = { .failover = FAILOVER_NEWER };
 
-	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_TAKE, "the authority is believed");
-	is_int(forward_only_judge(&config, 1, 100, 200), FORWARD_TAKE, "a fallback that is newer");
-	is_int(forward_only_judge(&config, 1, 100, 100), FORWARD_NOT_NEWER, "not if it is equal");
-	is_int(forward_only_judge(&config, 1, 100, -1), FORWARD_UNPROVEN, "nor without a key");
-	is_int(forward_only_judge(&config, 1, -1, 100), FORWARD_UNPROVEN, "on either side");
+	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_TAKE,
+	       "an older body of the authority is taken");
+	is_int(forward_only_judge(&config, 1, 100, 200), FORWARD_TAKE,
+	       "a newer body of a fallback too");
+	is_int(forward_only_judge(&config, 1, 100, 100), FORWARD_NOT_NEWER,
+	       "not one that is as old");
+	is_int(forward_only_judge(&config, 1, 100, -1), FORWARD_UNPROVEN,
+	       "nor one without an order key");
+	is_int(forward_only_judge(&config, 1, -1, 100), FORWARD_UNPROVEN,
+	       "nor if the published one has no order key");
 	config.failover = FAILOVER_ANY;
-	is_int(forward_only_judge(&config, 1, 100, 50), FORWARD_TAKE, "failover = any lifts that");
+	is_int(forward_only_judge(&config, 1, 100, 50), FORWARD_TAKE, "failover = any allows it");
 	config.backwards = BACKWARDS_REFUSE;
 	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_REFUSED, "backwards = refuse");
 	is_int(forward_only_judge(&config, 0, 200, 200), FORWARD_TAKE, "equal is not backwards");
-	is_int(forward_only_judge(&config, 0, 200, -1), FORWARD_TAKE, "unknown neither");
+	is_int(forward_only_judge(&config, 0, 200, -1), FORWARD_TAKE, "nor is unknown");
 	config.backwards = BACKWARDS_CONFIRM;
 	is_int(forward_only_judge(&config, 0, 200, 100), FORWARD_CONFIRM, "backwards = confirm");
 }
@@ -164,7 +169,7 @@ static void test_confirm(void)
 	uint8_t a[DIGEST_SIZE] = { 1 }, b[DIGEST_SIZE] = { 2 };
 
 	ok(!forward_only_agree(&confirm, a, 0), "one answer is not enough");
-	ok(!forward_only_agree(&confirm, a, 9999), "one too soon");
+	ok(!forward_only_agree(&confirm, a, 9999), "one that comes too soon");
 	is_int(confirm.answers, 1, "is not counted");
 	ok(!forward_only_agree(&confirm, a, 10000), "two are not enough");
 	ok(!forward_only_agree(&confirm, b, 20000), "one that disagrees");
@@ -193,11 +198,11 @@ static void test_failures(void)
 	add(&failures, "http://a/", ERR_NOT_FOUND, "GET http://a/: 404");
 	ok(source_failures_mean_gone(&failures), "404 of the authority: gone");
 	add(&failures, "/b", ERR_UNREACHABLE, "timeout");
-	ok(source_failures_mean_gone(&failures), "who does not answer does not count");
+	ok(source_failures_mean_gone(&failures), "a source that does not answer does not count");
 	source_failures_set(&failures, &err);
 	is_str(err.msg, "GET http://a/: 404; /b: timeout", "each source is named once");
 	is_int(err.kind, ERR_NOT_FOUND, "the kind is the authority's");
-	is_int(failures.plan_kind, ERR_UNREACHABLE, "what passes is asked again sooner");
+	is_int(failures.plan_kind, ERR_UNREACHABLE, "the passing failure plans the next update");
 	add(&failures, "/c", ERR_DENIED, "no");
 	ok(!source_failures_mean_gone(&failures), "another answer: not gone");
 
@@ -207,7 +212,7 @@ static void test_failures(void)
 	for (int i = 0; i < 3; i++)
 		add(&failures, "/d", ERR_BUSY, longest);
 	ok(strlen(failures.text) < ERR_MSG_SIZE && strstr(failures.text, "; /d: x"),
-	   "long ones share the room");
+	   "long messages share the space");
 }
 
 int main(void)

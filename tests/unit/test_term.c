@@ -1,4 +1,4 @@
-/* term, snapshot: the state rules, who owns what. */
+/* term, snapshot: states and references. */
 #include "base/clock.h"
 #include "tap.h"
 #include "term/term.h"
@@ -44,22 +44,22 @@ static void test_absent(void)
 
 	ok(term_init(&term, &config, NULL, NULL, &err) == 0, "a term without a snapshot");
 	check_state(&term, TERM_ABSENT, "is absent");
-	ok(term_current(&term) == NULL, "and has nothing to serve");
-	is_str(term_alias(&term), "geo/cities.csv", "without an alias it is called by its name");
+	ok(term_current(&term) == NULL, "and has no snapshot");
+	is_str(term_alias(&term), "geo/cities.csv", "without an alias it goes by its name");
 	fail(&term, ERR_UNREACHABLE, "no route");
 	check_state(&term, TERM_ABSENT, "stays absent when unreachable");
 	fail(&term, ERR_NOT_FOUND, "404");
-	check_state(&term, TERM_ABSENT, "and when the source has no such thing");
+	check_state(&term, TERM_ABSENT, "and after a 404");
 	term_status(&term, &status);
 	is_int(status.failures, 2, "two failures in a row");
-	is_int(status.failed_total, 2, "and in all");
+	is_int(status.failed_total, 2, "and in total");
 	is_int(status.error_kind, ERR_NOT_FOUND, "the kind of the last one");
 	is_str(status.last_error, "404", "and its message");
-	is_int(status.next_check_at_ms, TERM_NO_TIME, "nothing is planned");
-	ok(status.checked_at_ms > 0, "the time of the attempt");
+	is_int(status.next_check_at_ms, TERM_NO_TIME, "no update is planned");
+	ok(status.checked_at_ms > 0, "the time of the update");
 	term_status_release(&status);
 	term_succeeded(&term, "3", false, TERM_NO_TIME);
-	check_state(&term, TERM_ABSENT, "absent also after a success without a snapshot");
+	check_state(&term, TERM_ABSENT, "absent after a success without a snapshot, too");
 	term_release(&term);
 }
 
@@ -71,7 +71,7 @@ static void test_life(void)
 	struct snapshot *first = snapshot_new("1", "s"), *second = snapshot_new("2", "s");
 
 	ok(term_init(&term, &config, snapshot_ref(first), "1", &err) == 0, "with a snapshot");
-	check_state(&term, TERM_STALE, "it is stale before the first attempt");
+	check_state(&term, TERM_STALE, "it is stale before the first update");
 	term_status(&term, &status);
 	is_int(status.checked_at_ms, TERM_NO_TIME, "was never checked");
 	ok(!status.last_error && status.error_kind == ERR_NONE, "and has no error");
@@ -88,16 +88,16 @@ static void test_life(void)
 	check_state(&term, TERM_GONE, "canceled: no change");
 	term_status(&term, &status);
 	is_int(status.failures, 2, "nor is it counted");
-	is_str(status.last_error, "404", "nor told");
+	is_str(status.last_error, "404", "nor shown");
 	term_status_release(&status);
 
 	struct snapshot *before = term_swap(&term, snapshot_ref(second));
-	ok(before == first, "a swap gives back the one before");
+	ok(before == first, "a swap returns the previous snapshot");
 	snapshot_unref(before);
 	check_state(&term, TERM_FRESH, "what is published is fresh");
 	term_status(&term, &status);
 	ok(!status.last_error && status.error_kind == ERR_NONE && status.failures == 0,
-	   "and nobody is told of an error");
+	   "and has no error");
 	term_status_release(&status);
 	int64_t next_ms = clock_boot_ms() + 12345;
 	term_succeeded(&term, "2", true, next_ms);
@@ -107,7 +107,7 @@ static void test_life(void)
 	is_int(status.failed_total, 2, "not the total");
 	is_int(status.updated_total, 1, "one update");
 	is_int(status.unchanged_total, 1, "one unchanged");
-	is_int(status.next_check_at_ms, clock_wall_at(next_ms), "the next attempt");
+	is_int(status.next_check_at_ms, clock_wall_at(next_ms), "the next update");
 	is_str(status.source_version, "2", "the new source version");
 	term_status_release(&status);
 

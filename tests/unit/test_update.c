@@ -1,4 +1,4 @@
-/* update: one attempt, with fake sources and a real store. */
+/* update, attempt: with fake sources and a real store. */
 #include <fcntl.h>
 
 #include "base/util.h"
@@ -13,7 +13,7 @@
 #define ORIGIN_B   "http://b:80"
 #define PLACES	   2 /* at each origin */
 
-/* One term and all that its updates need. */
+/* One term, and everything that its updates need. */
 struct bench {
 	struct temp_store temp;
 	struct fake fakes[SOURCES];
@@ -156,7 +156,7 @@ static enum update_outcome run(struct bench *bench)
 	return update->outcome;
 }
 
-/* What the source has from now on. */
+/* Sets what the source has from now on. */
 static void offer(struct fake *fake, const char *token, const char *body, int64_t modified_ms)
 {
 	atomic_store(&fake->fails, ERR_NONE);
@@ -214,18 +214,18 @@ static void test_one_source(void)
 	ok(serves(&bench, "one", "1", "http://a/t"), "serves the body, version without quotes");
 	is_int(bench.published, 1, "published once");
 	is_int(taken(&bench, ORIGIN_A), 0, "gave back the place at the origin");
-	is_int(run(&bench), UPDATE_UNCHANGED, "asked again: unchanged");
-	is_str(fake->have, "W/\"1\"", "by its own token");
+	is_int(run(&bench), UPDATE_UNCHANGED, "the next update: unchanged");
+	is_str(fake->have, "W/\"1\"", "the request was conditional on the token");
 	is_int(fake->downloads, 1, "without a download");
 	ok(has_status(&bench, TERM_FRESH, 0, "1"), "fresh");
 
 	offer(fake, "\"2\"", "one", 2000);
 	is_int(run(&bench), UPDATE_UNCHANGED, "another token, same bytes: unchanged");
 	is_int(bench.published, 1, "nothing published");
-	ok(has_status(&bench, TERM_FRESH, 0, "2"), "the source's version is known");
-	ok(serves(&bench, "one", "1", "http://a/t"), "the snapshot's stays");
+	ok(has_status(&bench, TERM_FRESH, 0, "2"), "the new source version is shown");
+	ok(serves(&bench, "one", "1", "http://a/t"), "the version of the snapshot stays");
 	restart(&bench);
-	ok(!bench.memory->is_stranger, "after a restart: no stranger");
+	ok(!bench.memory->is_stranger, "after a restart the source of the snapshot is known");
 	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged");
 	is_str(fake->have, "\"2\"", "the last token was remembered");
 	is_int(fake->downloads, 2, "without a download");
@@ -234,13 +234,13 @@ static void test_one_source(void)
 	is_int(run(&bench), UPDATE_FAILED, "a failure");
 	is_str(bench.err.msg, "http://a/t: unreachable", "says why");
 	ok(has_status(&bench, TERM_STALE, 1, "2"), "stale");
-	ok(serves(&bench, "one", "1", "http://a/t"), "and serves what was good");
+	ok(serves(&bench, "one", "1", "http://a/t"), "and serves the last good version");
 	atomic_store(&fake->fails, ERR_NOT_FOUND);
 	run(&bench);
 	ok(has_status(&bench, TERM_GONE, 2, NULL), "gone");
 	offer(fake, "\"3\"", "three", 500);
-	is_int(run(&bench), UPDATE_UPDATED, "back again, with an older date: it is the authority");
-	ok(serves(&bench, "three", "3", "http://a/t"), "taken");
+	is_int(run(&bench), UPDATE_UPDATED, "it is back with an older date, and is the authority");
+	ok(serves(&bench, "three", "3", "http://a/t"), "the body is taken");
 	tear_down(&bench);
 }
 
@@ -253,11 +253,12 @@ static void test_stranger(void)
 	run(&bench);
 	bench.sources[0].fingerprint = 7;
 	restart(&bench);
-	ok(bench.memory->is_stranger, "another source configured: a stranger");
+	ok(bench.memory->is_stranger,
+	   "another source is configured: the snapshot is from a stranger");
 	bench.config.backwards = BACKWARDS_REFUSE;
 	offer(&bench.fakes[0], "\"1\"", "new one", 10);
-	is_int(run(&bench), UPDATE_UPDATED, "its token means nothing, its date neither");
-	ok(!bench.memory->is_stranger, "no stranger now");
+	is_int(run(&bench), UPDATE_UPDATED, "the old token and date do not count");
+	ok(!bench.memory->is_stranger, "the new snapshot is from a configured source");
 	tear_down(&bench);
 }
 
@@ -269,11 +270,12 @@ static void test_no_token(void)
 	set_up(&bench, 1);
 	offer(fake, NULL, "abc", FETCHED_UNKNOWN);
 	is_int(run(&bench), UPDATE_UPDATED, "a source without tokens");
-	ok(serves(&bench, "abc", "sha256:ba7816bf8f01cfea", "http://a/t"), "the digest stands in");
+	ok(serves(&bench, "abc", "sha256:ba7816bf8f01cfea", "http://a/t"),
+	   "the digest is its version");
 	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged by digest");
 	restart(&bench);
 	is_int(run(&bench), UPDATE_UNCHANGED, "after a restart too");
-	is_str(fake->have, "", "no token was made up for it");
+	is_str(fake->have, "", "the digest was not used as a token");
 	ok(has_status(&bench, TERM_FRESH, 0, "sha256:ba7816bf8f01cfea"), "shown to people");
 	offer(fake, NULL, "", FETCHED_UNKNOWN);
 	is_int(run(&bench), UPDATE_UPDATED, "an empty body is a body");
@@ -295,12 +297,12 @@ static void test_plain_fetcher(void)
 	is_int(fake->downloads, 1, "nothing downloaded");
 	fake->token = "2";
 	fake->body = "two";
-	is_int(run(&bench), UPDATE_UPDATED, "and downloaded when it differs");
+	is_int(run(&bench), UPDATE_UPDATED, "and the body is downloaded when it differs");
 	fake->token = "3";
 	atomic_store(&fake->fails, ERR_BAD_DATA);
 	run(&bench);
 	unsigned downloads = fake->downloads;
-	is_int(run(&bench), UPDATE_FAILED, "a refused one");
+	is_int(run(&bench), UPDATE_FAILED, "a refused body");
 	is_int(fake->downloads, downloads, "is not downloaded again");
 	tear_down(&bench);
 }
@@ -317,7 +319,7 @@ static void test_refused(void)
 	fake->body_bytes = (1 << 20) + 1;
 	is_int(run(&bench), UPDATE_FAILED, "a body over max_size");
 	is_int(bench.err.kind, ERR_BAD_DATA, "is bad data");
-	ok(strstr(bench.err.msg, "max_size"), "says why: %s", bench.err.msg);
+	ok(strstr(bench.err.msg, "max_size"), "the message says why: %s", bench.err.msg);
 	is_int(bench.fakes[1].calls, 0, "a refused body does not fail over");
 	unsigned downloads = fake->downloads;
 	is_int(run(&bench), UPDATE_FAILED, "asked again");
@@ -330,14 +332,14 @@ static void test_refused(void)
 	ok(serves(&bench, "one", "1", "http://a/t"), "and serves what was good");
 	bench.config.max_size_bytes = 1 << 21;
 	restart(&bench);
-	is_int(run(&bench), UPDATE_UPDATED, "with another limit it is judged anew");
+	is_int(run(&bench), UPDATE_UPDATED, "with another limit it is checked again");
 	atomic_store(&fake->fails, ERR_BAD_DATA);
 	fake->token = "\"3\"";
 	run(&bench);
 	offer(fake, "\"4\"", "four", 3000);
 	is_int(run(&bench), UPDATE_UPDATED, "another token is downloaded");
 	restart(&bench);
-	is_int(run(&bench), UPDATE_UNCHANGED, "and nothing refused is left");
+	is_int(run(&bench), UPDATE_UNCHANGED, "and nothing is remembered as refused");
 	tear_down(&bench);
 }
 
@@ -359,7 +361,7 @@ static void test_too_small(void)
 	restart(&bench);
 	is_int(run(&bench), UPDATE_FAILED, "after a restart");
 	is_int(fake->downloads, downloads, "it is not downloaded again");
-	ok(serves(&bench, "one", "1", "http://a/t"), "what was good is served");
+	ok(serves(&bench, "one", "1", "http://a/t"), "the last good version is served");
 	tear_down(&bench);
 }
 
@@ -381,21 +383,21 @@ static void test_failover(void)
 	       "each source says why");
 	is_int(bench.err.kind, ERR_UNREACHABLE, "the kind is the first one's");
 	run(&bench);
-	is_int(b->downloads, 1, "it is not downloaded again and again");
+	is_int(b->downloads, 1, "it is downloaded once");
 	is_int(taken(&bench, ORIGIN_B), 0, "it gave back the place at its origin");
 	offer(b, "\"b2\"", "one", 700);
 	is_int(run(&bench), UPDATE_UNCHANGED, "the same bytes are fresh, whatever their date");
 	offer(b, "\"b3\"", "three", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_FAILED, "without an order key nothing is proven");
+	is_int(run(&bench), UPDATE_FAILED, "a body without an order key is not provably newer");
 	offer(b, "\"b4\"", "four", 1001);
 	is_int(run(&bench), UPDATE_UPDATED, "a newer one is taken");
-	ok(serves(&bench, "four", "b4", "http://b/t"), "and named by its source");
+	ok(serves(&bench, "four", "b4", "http://b/t"), "under the version of its source");
 
 	atomic_store(&a->fails, ERR_NONE);
 	a->have[0] = '\0';
 	is_int(run(&bench), UPDATE_UPDATED, "the authority is back");
-	is_str(a->have, "", "its token no longer stood for what is served");
-	ok(serves(&bench, "one", "a1", "http://a/t"), "what it says now is taken");
+	is_str(a->have, "", "its old token was not used");
+	ok(serves(&bench, "one", "a1", "http://a/t"), "its body is taken");
 	tear_down(&bench);
 }
 
@@ -412,19 +414,19 @@ static void test_failover_rest(void)
 		origin_place_take(bench.places, ORIGIN_B, &full[i]);
 	offer(c, "\"c1\"", "see", FETCHED_UNKNOWN);
 	is_int(run(&bench), UPDATE_UPDATED, "without a snapshot any source is taken");
-	is_int(b->calls, 0, "a full origin is passed over");
+	is_int(b->calls, 0, "a source whose origin is full is skipped");
 	atomic_store(&c->fails, ERR_BUSY);
 	run(&bench);
-	ok(strstr(bench.err.msg, "2 updates wait for http://b:80 already"), "and named: %s",
-	   bench.err.msg);
-	is_int(bench.update.plan_kind, ERR_BUSY, "what passes is asked again soon");
-	is_int(bench.err.kind, ERR_DENIED, "what is shown is the authority's");
+	ok(strstr(bench.err.msg, "2 updates wait for http://b:80 already"),
+	   "the message says so: %s", bench.err.msg);
+	is_int(bench.update.plan_kind, ERR_BUSY, "the passing failure plans the next update");
+	is_int(bench.err.kind, ERR_DENIED, "the kind is the authority's");
 
 	for (size_t i = 0; i < PLACES; i++)
 		origin_place_leave(&full[i]);
 	bench.config.failover = FAILOVER_ANY;
 	offer(b, "\"b1\"", "bee", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_UPDATED, "failover = any takes any");
+	is_int(run(&bench), UPDATE_UPDATED, "failover = any takes any body");
 	atomic_store(&b->fails, ERR_BUSY);
 	b->retry_after_ms = 100000;
 	a->retry_after_ms = 2000;
@@ -432,7 +434,7 @@ static void test_failover_rest(void)
 	is_int(bench.update.advice.retry_after_ms, 2000, "the authority's Retry-After is advice");
 	unsigned calls = b->calls;
 	run(&bench);
-	is_int(b->calls, calls, "a fallback's Retry-After is obeyed by passing it over");
+	is_int(b->calls, calls, "a fallback with Retry-After is skipped");
 	tear_down(&bench);
 }
 
@@ -450,12 +452,13 @@ static void test_backwards(void)
 	run(&bench);
 	is_int(fake->downloads, 2, "is not downloaded again");
 	is_int(bench.fakes[1].calls, 0, "nor does it fail over");
-	ok(serves(&bench, "two", "2", "http://a/t"), "nor served");
+	ok(serves(&bench, "two", "2", "http://a/t"), "nor is it served");
 
 	bench.config.backwards = BACKWARDS_CONFIRM;
 	offer(fake, "\"0\"", "zero", 1000);
 	is_int(run(&bench), UPDATE_FAILED, "backwards = confirm");
-	is_int(bench.update.advice.confirm_in_ms, FORWARD_CONFIRM_MS, "wants another answer soon");
+	is_int(bench.update.advice.confirm_in_ms, FORWARD_CONFIRM_MS,
+	       "asks for another answer soon");
 	ok(strstr(bench.err.msg, "1 of 3 answers agree"), "and says so: %s", bench.err.msg);
 	is_int(run(&bench), UPDATE_FAILED, "an answer at once");
 	ok(strstr(bench.err.msg, "1 of 3"), "is not counted");
@@ -480,7 +483,7 @@ static void test_on_delete(void)
 	is_int(run(&bench), UPDATE_FAILED, "on_delete = remove");
 	ok(has_status(&bench, TERM_GONE, 1, NULL), "but another source does not agree");
 	atomic_store(&b->fails, ERR_UNREACHABLE);
-	is_int(run(&bench), UPDATE_FAILED, "one that does not answer does not count");
+	is_int(run(&bench), UPDATE_FAILED, "a source that does not answer does not count");
 	is_int(bench.err.kind, ERR_NOT_FOUND, "not found");
 	ok(serves(&bench, NULL, NULL, NULL), "the name is gone");
 	load_term(bench.temp.store, "t", &loaded, &bench.err);
@@ -491,7 +494,7 @@ static void test_on_delete(void)
 	offer(a, "\"1\"", "one", 1000);
 	a->have[0] = '\0';
 	is_int(run(&bench), UPDATE_UPDATED, "the same version comes back");
-	is_str(a->have, "", "by a whole download");
+	is_str(a->have, "", "with an unconditional download");
 	ok(serves(&bench, "one", "1", "http://a/t"), "and is served");
 	tear_down(&bench);
 }
@@ -508,15 +511,15 @@ static void test_resume(void)
 	is_int(run(&bench), UPDATE_FAILED, "cut after 40 KiB");
 	fake->breaks_after = 81920;
 	run(&bench);
-	is_int(fake->offset, 0, "too little to go on from");
+	is_int(fake->offset, 0, "too few bytes to resume");
 	fake->breaks_after = 163840;
 	run(&bench);
-	is_int(fake->offset, 81920, "goes on at 80 KiB");
+	is_int(fake->offset, 81920, "resumes at 80 KiB");
 	atomic_store(&fake->fails, ERR_UNREACHABLE);
 	run(&bench);
 	offer(fake, "\"1\"", NULL, 1000);
 	run(&bench);
-	is_int(fake->offset, 163840, "and at 160 KiB, after it was unreachable");
+	is_int(fake->offset, 163840, "resumes at 160 KiB, after it was unreachable");
 	fake->token = "\"2\"";
 	fake->breaks_after = 0;
 	is_int(run(&bench), UPDATE_UPDATED, "another version starts over");
@@ -529,7 +532,7 @@ static void test_resume(void)
 	run(&bench);
 	offer(fake, "\"3\"", NULL, 1000);
 	run(&bench);
-	is_int(fake->offset, 0, "another answer frees what was kept");
+	is_int(fake->offset, 0, "another answer drops what was kept");
 	tear_down(&bench);
 }
 
@@ -583,7 +586,7 @@ static void test_unpublishable(void)
 	tear_down(&bench);
 }
 
-/* The publisher's file system found the bytes corrupt and dropped them. */
+/* The bytes were found corrupt, and dropped. */
 static void test_lost(void)
 {
 	struct bench bench;
@@ -613,12 +616,12 @@ static void test_keep_is_bounded(void)
 		sink_write(sinks[i], bytes, sizeof(bytes), &err);
 		kept += sink_keep(sinks[i]);
 	}
-	is_int(kept, SINK_KEEP_MAX_SINKS, "unfinished downloads are bounded in number");
-	is_int(sink_write(sinks[0], bytes, 1, &err), -1, "max_size holds while bytes arrive");
+	is_int(kept, SINK_KEEP_MAX_SINKS, "the number of kept downloads is limited");
+	is_int(sink_write(sinks[0], bytes, 1, &err), -1, "max_size applies to the bytes");
 	is_int(err.kind, ERR_BAD_DATA, "as bad data");
-	is_int(sink_expect(sinks[0], sizeof(bytes) + 1, &err), -1, "and before");
+	is_int(sink_expect(sinks[0], sizeof(bytes) + 1, &err), -1, "and to the announced length");
 	sink_free(sinks[0]);
-	ok(sink_keep(sinks[SINK_KEEP_MAX_SINKS]), "one that is freed makes room");
+	ok(sink_keep(sinks[SINK_KEEP_MAX_SINKS]), "freeing one makes room");
 	for (size_t i = 1; i < ARRAY_SIZE(sinks); i++)
 		sink_free(sinks[i]);
 	temp_store_remove(&temp);
