@@ -8,7 +8,7 @@
  * after the transaction and after the followers have been woken. The file of a failed job is
  * deleted once it is certain that its row cannot come back.
  *
- * Nobody waits for a release. Releases run with the next transaction that writes. A thread that
+ * No thread waits for a release. Releases run with the next transaction that writes. A thread that
  * leaves the queue empty, or finds it empty, runs those that are left, without an fsync.
  *
  * Invariants, checked by assertions wherever the lock is taken or let go. x: set, not empty;

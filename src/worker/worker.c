@@ -15,6 +15,7 @@
 
 /* How long the first attempts wait for the roll-forward of what a predecessor has begun. */
 #define TAKE_OVER_MAX_MS 5000
+#define HEAP_SPARE_BYTES (1 << 20) /* free memory that malloc may keep at the top of a heap */
 
 /* ------------------------------------------------------------------ building */
 
@@ -340,8 +341,11 @@ int worker_run(const struct worker_setup *setup)
 	int code = 0;
 
 	prctl(PR_SET_NAME, "rptfs-worker");
-	/* Hundreds of update threads share two heaps. */
+	/* Hundreds of update threads share two heaps, and these stay small: otherwise malloc would
+	 * raise both thresholds to the size of the largest rendering that was freed. */
 	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_MMAP_THRESHOLD, HEAP_SPARE_BYTES);
+	mallopt(M_TRIM_THRESHOLD, HEAP_SPARE_BYTES);
 	if (notifier_new(&worker.notifier, &err) < 0 || begin(&worker, &err) < 0 ||
 	    start(&worker, &err) < 0 || get_ready(&worker, &err) < 0) {
 		report_failure(&worker, &err);

@@ -318,7 +318,7 @@ static int run_republish(struct scene *scene, struct err *err)
 	return result;
 }
 
-static int run_tidy_up(struct scene *scene, struct err *err)
+static int run_remove_orphans(struct scene *scene, struct err *err)
 {
 	return store_remove_orphans(scene->store, err);
 }
@@ -411,7 +411,7 @@ static const struct operation operations[] = {
 	{ "loading", make_usual, NULL, run_load, 3, 3, 1 },
 	{ "loading all", make_usual, NULL, run_load_all, 3, 3, 1 },
 	{ "what is held", make_killed, NULL, run_list_held, 3, 3, 1, .takes_over = true },
-	{ "tidying up", make_killed, NULL, run_tidy_up, 3, 3, 1, .takes_over = true },
+	{ "removing orphans", make_killed, NULL, run_remove_orphans, 3, 3, 1, .takes_over = true },
 };
 
 #endif

@@ -238,7 +238,7 @@ static void leave_files(const char *dir)
 	store_directory_id(store, "geo", &said->directory, &err);
 }
 
-static void test_tidy_up(void)
+static void test_orphans_are_removed(void)
 {
 	const char *dir = fixture_new();
 	struct err err = ERR_INIT;
@@ -362,7 +362,7 @@ int main(void)
 	said = mmap(NULL, sizeof(*said), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	test_take_over();
 	test_another_store();
-	test_tidy_up();
+	test_orphans_are_removed();
 	test_peek();
 	test_hand_over();
 	munmap(said, sizeof(*said));

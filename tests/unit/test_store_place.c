@@ -203,7 +203,7 @@ static void test_set_aside(void)
 	store_directory_id(store, "geo", &directory, &err);
 	store_close(store);
 	/* None of it is read. */
-	write_file(below("catalog.db"), "whatever it is that kills who reads it");
+	write_file(below("catalog.db"), "content that crashes its reader");
 	log_set_level(LOG_LEVEL_ERROR + 1);
 	for (unsigned round = 1; round <= 4; round++) {
 		_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
