@@ -85,6 +85,22 @@ def test_the_visitor_has_no_rights(mount, origin, build):
     assert not [path for path in opened if m.store in path or "memfd" in path], opened
 
 
+# KILL, DAC_READ_SEARCH, SETGID, SETUID, SYS_ADMIN of linux/capability.h
+KEEPER_CAPABILITIES = 1 << 5 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 21
+
+
+def test_the_keeper_has_few_capabilities(mount, origin):
+    """It keeps the bounding set, so that the helper can have all the rights of root."""
+    origin.put("/t", NEW)
+    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    assert m.read("t") == NEW
+    ours, status = process_status(os.getpid()), process_status(m.keeper)
+    kept = KEEPER_CAPABILITIES & int(ours["CapPrm"], 16)
+    assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == kept
+    assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+    assert status["CapBnd"] == ours["CapBnd"]
+
+
 def test_user_and_sandbox_are_options(mount, origin):
     origin.put("/t", NEW)
     m = mount('user = "nobody" sandbox = false\n' + http(origin.url("/t")))

@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/secret.h"
 #include "base/helper.h"
+#include "base/secret.h"
 #include "base/util.h"
 #include "helper/helper_protocol.h"
 #include "helper/helper_reply.h"

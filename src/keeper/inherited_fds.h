@@ -1,5 +1,5 @@
 /*
- * inherited_fds: the descriptors that the command inherits from whoever starts it.
+ * inherited_fds: the descriptors that the command inherits from its parent.
  *
  * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
  */

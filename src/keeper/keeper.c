@@ -314,7 +314,7 @@ static void check_worker(struct keeper *keeper)
 	kill_if_silent(keeper, now_ms);
 }
 
-/* When somebody unmounts it, the handle still holds the connection. Once the handle is closed, the
+/* After an umount(8) the handle still holds the connection. Once the handle is closed, the
  * kernel ends the connection with the last open file. */
 static void check_mount(struct keeper *keeper)
 {
