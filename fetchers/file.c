@@ -25,33 +25,46 @@
 
 #define BUFFER_BYTES 131072
 
-static const struct option_spec option_specs[] = {
+struct file_options {
+	const char *path;
+};
+
+static int check_file_path(const char *path, struct err *err)
+{
+	if (path[0] != '/')
+		return err_set(err, ERR_CONFIG, "\"%s\" is not absolute", path);
+	if (path[strlen(path) - 1] == '/')
+		return err_set(err, ERR_CONFIG, "\"%s\" is a directory", path);
+	return 0;
+}
+
+static const struct option_spec rows[] = {
 	{ .name = "path",
 	  .type = OPTION_STRING,
+	  OPTION_FIELD(file_options, path),
+	  .role = OPTION_IDENTITY,
 	  .required = true,
 	  .names_file = true,
+	  .check = check_file_path,
 	  .help = "absolute path of a regular file" },
 	{ .name = NULL },
 };
+
+static const struct option_table file_table = OPTION_TABLE(rows, file_options);
 
 struct file {
 	const char *path; /* borrowed from the options */
 };
 
-static int file_init(void **ret_state, const struct options *options, struct helper *helper,
-		     struct err *err)
+static int file_init(void **ret_state, const void *options, struct helper *helper, struct err *err)
 {
-	const char *path = options_string(options, "path");
+	const struct file_options *given = options;
+	struct file *file = malloc(sizeof(*file));
 
 	(void)helper;
-	if (path[0] != '/')
-		return err_set(err, ERR_CONFIG, "path: \"%s\" is not absolute", path);
-	if (path[strlen(path) - 1] == '/')
-		return err_set(err, ERR_CONFIG, "path: \"%s\" is a directory", path);
-	struct file *file = malloc(sizeof(*file));
 	if (!file)
 		return err_set(err, ERR_CONFIG, "path: out of memory");
-	file->path = path;
+	file->path = given->path;
 	*ret_state = file;
 	return 0;
 }
@@ -222,7 +235,7 @@ const struct fetcher_ops fetcher_file = {
 	.type = {
 		.name = "file",
 		.help = "a file of this machine",
-		.options = option_specs,
+		.options = &file_table,
 		.init = file_init,
 		.free = free,
 		.describe = file_path,

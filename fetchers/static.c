@@ -15,14 +15,38 @@
 
 #define DIGEST_SHOWN 16 /* hexadecimal digits */
 
-static const struct option_spec option_specs[] = {
-	{ .name = "data", .type = OPTION_STRING, .help = "the content" },
-	{ .name = "base64", .type = OPTION_STRING, .help = "the content in base64" },
+struct static_options {
+	const char *data, *base64, *version;
+};
+
+static int check_version(const char *version, struct err *err)
+{
+	if (!*version || strlen(version) >= VERSION_SIZE)
+		return err_set(err, ERR_CONFIG, "must have 1 to %d bytes", VERSION_SIZE - 1);
+	return 0;
+}
+
+static const struct option_spec rows[] = {
+	{ .name = "data",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(static_options, data),
+	  .role = OPTION_IDENTITY,
+	  .help = "the content" },
+	{ .name = "base64",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(static_options, base64),
+	  .role = OPTION_IDENTITY,
+	  .help = "the content in base64" },
 	{ .name = "version",
 	  .type = OPTION_STRING,
-	  .help = "what the content is called; its digest if left out" },
+	  OPTION_FIELD(static_options, version),
+	  .role = OPTION_IDENTITY,
+	  .check = check_version,
+	  .help = "the version of the content; its digest if left out" },
 	{ .name = NULL },
 };
+
+static const struct option_table static_table = OPTION_TABLE(rows, static_options);
 
 /* "static" is a keyword of C. */
 struct fixed {
@@ -74,9 +98,6 @@ static int set_version(struct fixed *fixed, const char *version, struct err *err
 	char hex[DIGEST_HEX_SIZE];
 
 	if (version) {
-		if (!*version || strlen(version) >= size)
-			return err_set(err, ERR_CONFIG, "version: must have 1 to %zu bytes",
-				       size - 1);
 		snprintf(fixed->version.token, size, "%s", version);
 		return 0;
 	}
@@ -86,11 +107,12 @@ static int set_version(struct fixed *fixed, const char *version, struct err *err
 	return 0;
 }
 
-static int static_init(void **ret_state, const struct options *options, struct helper *helper,
+static int static_init(void **ret_state, const void *options, struct helper *helper,
 		       struct err *err)
 {
-	const char *data = options_string(options, "data");
-	const char *base64 = options_string(options, "base64");
+	const struct static_options *given = options;
+	const char *data = given->data;
+	const char *base64 = given->base64;
 	_cleanup_(static_free_cleanup) struct fixed *fixed = calloc(1, sizeof(*fixed));
 
 	(void)helper;
@@ -108,7 +130,7 @@ static int static_init(void **ret_state, const struct options *options, struct h
 			return -1;
 		fixed->data = fixed->decoded;
 	}
-	if (set_version(fixed, options_string(options, "version"), err) < 0)
+	if (set_version(fixed, given->version, err) < 0)
 		return -1;
 	*ret_state = steal_ptr(&fixed);
 	return 0;
@@ -147,7 +169,7 @@ const struct fetcher_ops fetcher_static = {
 	.type = {
 		.name = "static",
 		.help = "a fixed value",
-		.options = option_specs,
+		.options = &static_table,
 		.init = static_init,
 		.free = static_free,
 		.describe = static_describe,

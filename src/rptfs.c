@@ -15,6 +15,9 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "config/config.h"
+#include "config/image.h"
+#include "config/load.h"
+#include "config/show.h"
 #include "fetchers/registry.h"
 #include "helper/helper.h"
 #include "keeper/arguments.h"
@@ -28,6 +31,12 @@
 #define EXIT_USAGE 1
 
 DEFINE_CLEANUP(struct config, config_free)
+
+static int fail_usage(const struct err *err)
+{
+	fprintf(stderr, "rptfs: %s\n", err->msg);
+	return EXIT_USAGE;
+}
 
 /* Loads the configuration from the files and the command line. */
 static int load(const struct arguments *arguments, struct config **ret)
@@ -50,19 +59,32 @@ static int load(const struct arguments *arguments, struct config **ret)
 	return config_load(ret, &request, stderr);
 }
 
-/* Loads the effective configuration from a descriptor. helper: NULL if this process may open all
- * files that it names. */
-static int load_effective(int fd, struct helper *helper, struct config **ret)
+/* Loads the effective configuration from a descriptor, with the states of its sources. helper: NULL
+ * if this process may open all files that it names. */
+static int load_effective(int fd, struct helper *helper, struct config **ret, struct err *err)
+{
+	_cleanup_(config_free_cleanup) struct config *config = NULL;
+
+	if (config_image_read(&config, fd, fetcher_types, err) < 0 ||
+	    config_init_sources(config, helper, err) < 0)
+		return -1;
+	*ret = steal_ptr(&config);
+	return 0;
+}
+
+/* The same without states, and also from versions up to 0.1, which wrote a configuration file.
+ * Remove that in January 2028. */
+static int load_older(int fd, struct config **ret, struct err *err)
 {
 	char path[32];
-	struct config_request request = {
-		.file = path,
-		.types = fetcher_types,
-		.helper = helper,
-	};
+	struct config_request request = { .file = path, .types = fetcher_types };
 
+	if (config_image_is(fd))
+		return config_image_read(ret, fd, fetcher_types, err);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return config_load(ret, &request, stderr);
+	if (config_load(ret, &request, stderr) < 0)
+		return err_set(err, ERR_CONFIG, "the configuration in effect cannot be loaded");
+	return 0;
 }
 
 /* ---- the roles that the keeper starts ---- */
@@ -92,13 +114,14 @@ static int run_helper(const struct arguments *arguments)
 		.socket = arguments->descriptors[0],
 		.types = fetcher_types,
 	};
+	struct err err = ERR_INIT;
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
 	/* A reader of the command's output must not wait for the end of this process. */
 	if (!arguments->foreground)
 		daemonize_detach();
-	if (load_effective(effective, NULL, &config) < 0)
-		return EXIT_USAGE;
+	if (load_effective(effective, NULL, &config, &err) < 0)
+		return fail_usage(&err);
 	close(steal_fd(&effective));
 	setup.config = config;
 	return helper_serve(&setup);
@@ -121,12 +144,6 @@ static int run_visitor(const struct arguments *arguments)
 			     arguments->mountpoint);
 }
 
-static int fail_usage(const struct err *err)
-{
-	fprintf(stderr, "rptfs: %s\n", err->msg);
-	return EXIT_USAGE;
-}
-
 /* In an upgrade: writes the effective configuration of the files as they are now, if the mount can
  * continue with it. With the rights of the user who started rptfs. */
 static int run_render(const struct arguments *arguments)
@@ -135,10 +152,10 @@ static int run_render(const struct arguments *arguments)
 	_cleanup_(config_free_cleanup) struct config *old = NULL;
 	struct err err = ERR_INIT;
 
-	if (load(arguments, &config) < 0 ||
-	    load_effective(arguments->descriptors[1], NULL, &old) < 0)
+	if (load(arguments, &config) < 0)
 		return EXIT_USAGE;
-	if (launch_compare(old, config, &err) < 0 ||
+	if (load_older(arguments->descriptors[1], &old, &err) < 0 ||
+	    launch_compare(old, config, &err) < 0 ||
 	    launch_render(config, arguments->descriptors[0], &err) < 0)
 		return fail_usage(&err);
 	return 0;
@@ -219,9 +236,14 @@ static int launch_keeper(const struct arguments *arguments, struct config *taken
 /* A restart must not end the mount because the file has a mistake now. */
 static int load_stored(const struct systemd_stored *stored, struct config **ret)
 {
-	if (stored->device < 0 || stored->config < 0 ||
-	    load_effective(stored->config, NULL, ret) < 0)
+	struct err err = ERR_INIT;
+
+	if (stored->device < 0 || stored->config < 0)
 		return -1;
+	if (load_older(stored->config, ret, &err) < 0) {
+		fail_usage(&err);
+		return -1;
+	}
 	log_event(LOG_LEVEL_ERROR, "config_refused",
 		  LOG_STR("next", "going on with the one that was in effect"));
 	return 0;
@@ -238,7 +260,7 @@ static int run_command(const struct arguments *arguments)
 		return EXIT_USAGE;
 	close_cleanup(&stored.config);
 	if (arguments->show_config) {
-		config_show(config, CONFIG_SECRETS_MASKED, stdout);
+		config_show(config, stdout);
 		return 0;
 	}
 	if (arguments->check_config) {

@@ -28,6 +28,7 @@
 #include "fetch/fetcher.h"
 #include "http/http.h"
 #include "fetchers/registry.h"
+#include "tests/unit/make_options.h"
 
 /* A sink that stores nothing. */
 struct sink {
@@ -226,9 +227,9 @@ static int set_up(struct probe *probe, char **argv, struct options **ret, struct
 	}
 	if (!probe->ops)
 		return err_set(err, ERR_CONFIG, "no such fetcher");
-	if (options_new(ret, probe->ops->type.options, err) < 0 ||
-	    parse_options(*ret, argv + 1, err) < 0 ||
-	    probe->ops->type.init(&probe->state, *ret, NULL, err) < 0)
+	*ret = options_make(probe->ops->type.options);
+	if (parse_options(*ret, argv + 1, err) < 0 ||
+	    probe->ops->type.init(&probe->state, (*ret)->values, NULL, err) < 0)
 		return -1;
 	return http_new(&probe->ctx.http, NULL, probe->ctx.cancel, err);
 }

@@ -40,11 +40,6 @@ FETCHERS_ALLOWED = {
     "fetchers/shared": {"shared"},
 }
 
-# Circles that still stand.
-NOT_YET = (
-    "src/config/config.c ",
-)
-
 
 def includes(path):
     with open(os.path.join(TOP, path), encoding="utf-8") as file:
@@ -204,7 +199,7 @@ def test_no_files_call_each_other_in_a_circle(build):
     for path, names in taken.items():
         targets = {source_of(defined[name]) for name in names if name in defined}
         arrows[source_of(path)] = targets - {source_of(path)}
-    found = [circle for circle in circles(arrows) if not circle.startswith(NOT_YET)]
+    found = circles(arrows)
     assert not found, "\n".join(found)
 
 
@@ -233,11 +228,6 @@ def test_only_mount_knows_libfuse():
 def test_only_the_store_knows_sqlite():
     users = who_includes(r"sqlite3\.h")
     assert users and all(path.startswith("src/store/catalog") for path in users), users
-
-
-def test_only_the_configuration_knows_libconfuse():
-    users = who_includes(r"confuse\.h")
-    assert users and all(path.startswith("src/config/") for path in users), users
 
 
 def test_librpt_links_to_nothing_of_ours():

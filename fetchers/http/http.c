@@ -79,11 +79,11 @@ static int64_t fresh_for_ms(const struct http_source *source, const struct http_
 	};
 	const char *line;
 
-	if (!source->http_cache)
+	if (!source->options->http_cache)
 		return FETCHED_UNKNOWN;
 	for (size_t i = 0; (line = http_header_at(response, "Cache-Control", i)); i++)
 		cache_control_add(&control, line);
-	return freshness_ms(&control, &fields, clock_wall_ms(), source->min_refresh_ms);
+	return freshness_ms(&control, &fields, clock_wall_ms(), source->options->min_refresh_ms);
 }
 
 static void describe_response(struct download *download, const struct http_response *response)
@@ -133,7 +133,7 @@ static int fail_status(struct download *download, const struct http_response *re
 		snprintf(what, sizeof(what), "304 to an unconditional request");
 	else if (status >= 300 && status < 400 && http_header(response, "Location"))
 		snprintf(what, sizeof(what), "%d after %" PRIu32 " redirects", status,
-			 download->source->max_redirects);
+			 download->source->options->max_redirects);
 	else if (status < 300)
 		snprintf(what, sizeof(what), "%d is not content", status);
 	else
@@ -152,11 +152,11 @@ static int take_whole(struct download *download, const struct http_response *res
 
 	/* Must be first, so that a refused body is remembered by its token. */
 	describe_response(download, response);
-	if (!http_is_framed(response) && !download->source->accept_unframed)
+	if (!http_is_framed(response) && !download->source->options->accept_unframed)
 		return fail(download, ERR_BAD_DATA,
 			    "the response does not say where its body ends (see accept_unframed)",
 			    err);
-	if (media_type_take(download->source->content_types, download->ret->content_type,
+	if (media_type_take(download->source->options->content_types, download->ret->content_type,
 			    http_source_shown(download->source), err) < 0)
 		return -1;
 	if (download->offset && sink_restart(download->sink, err) < 0)
@@ -257,20 +257,20 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 	}
 
 	const struct http_request asked = {
-		.url = source->url,
-		.headers = source->headers,
+		.url = source->options->url,
+		.headers = source->options->headers,
 		.public_headers = lines,
-		.user_agent = source->user_agent,
+		.user_agent = source->options->user_agent,
 		.user_password = secrets->user_password,
 		.bearer_token = secrets->bearer_token,
-		.client_cert_file = source->client_cert,
-		.client_key_file = source->client_key,
-		.ca_file = source->ca_file,
-		.proxy = source->proxy,
-		.unix_socket = source->unix_socket,
-		.connect_timeout_ms = source->connect_timeout_ms,
-		.stall_timeout_ms = source->stall_timeout_ms,
-		.max_redirects = source->max_redirects,
+		.client_cert_file = source->options->client_cert,
+		.client_key_file = source->options->client_key,
+		.ca_file = source->options->ca_file,
+		.proxy = source->options->proxy,
+		.unix_socket = source->options->unix_socket,
+		.connect_timeout_ms = source->options->connect_timeout_ms,
+		.stall_timeout_ms = source->options->stall_timeout_ms,
+		.max_redirects = source->options->max_redirects,
 		.accept_encoding = download->offset == 0,
 	};
 	const struct http_callbacks callbacks = {
@@ -347,7 +347,7 @@ const struct fetcher_ops fetcher_http = {
 	.type = {
 		.name = "http",
 		.help = "content behind an http or https URL",
-		.options = http_source_options,
+		.options = &http_source_options,
 		.init = http_source_init,
 		.free = http_source_free,
 		.describe = http_source_describe,

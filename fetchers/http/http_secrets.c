@@ -17,29 +17,29 @@ static int read_password(const struct http_source *source, struct helper *helper
 			 struct err *err)
 {
 	_cleanup_secret_ char *read = NULL;
-	const char *password = source->password ? source->password : "";
+	const char *password = source->options->password ? source->options->password : "";
 
-	if (source->password_file) {
-		if (secret_file_line(helper, source->password_file, "password_file", &read, err) <
-		    0)
+	if (source->options->password_file) {
+		if (secret_file_line(helper, source->options->password_file, "password_file", &read,
+				     err) < 0)
 			return -1;
 		password = read;
 	}
-	size_t size = strlen(source->user) + strlen(password) + sizeof(":");
+	size_t size = strlen(source->options->user) + strlen(password) + sizeof(":");
 	*ret = secret_new(size);
 	if (!*ret)
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
-	snprintf(*ret, size, "%s:%s", source->user, password);
+	snprintf(*ret, size, "%s:%s", source->options->user, password);
 	return 0;
 }
 
 int http_secrets_read(const struct http_source *source, struct helper *helper,
 		      struct http_secrets *ret, struct err *err)
 {
-	if (source->user)
+	if (source->options->user)
 		return read_password(source, helper, &ret->user_password, err);
-	if (source->bearer_token_file)
-		return secret_file_line(helper, source->bearer_token_file, "bearer_token_file",
-					&ret->bearer_token, err);
+	if (source->options->bearer_token_file)
+		return secret_file_line(helper, source->options->bearer_token_file,
+					"bearer_token_file", &ret->bearer_token, err);
 	return 0;
 }

@@ -9,83 +9,6 @@
 #include "fetchers/shared/media_type.h"
 #include "fetchers/shared/option_check.h"
 
-#define MAX_REDIRECTS_MAX 50
-
-const struct option_spec http_source_options[] = {
-	{ .name = "url",
-	  .type = OPTION_STRING,
-	  .required = true,
-	  .help = "http:// or https://, without user and password" },
-	{ .name = "http_cache",
-	  .type = OPTION_BOOL,
-	  .default_text = "false",
-	  .help = "ask again when Cache-Control, Age and Expires say so" },
-	{ .name = "min_refresh_interval",
-	  .type = OPTION_DURATION,
-	  .default_text = "30s",
-	  .help = "with http_cache: never ask more often" },
-	{ .name = "headers",
-	  .type = OPTION_STRINGS,
-	  .secret = true,
-	  .help = "request headers, \"Name: value\"; not sent to other hosts" },
-	{ .name = "content_type",
-	  .type = OPTION_STRINGS,
-	  .help = "media types that are taken, such as \"text/*\"; left out: any" },
-	{ .name = "user_agent",
-	  .type = OPTION_STRING,
-	  .default_text = "rptfs/" RPTFS_VERSION,
-	  .help = "what rptfs calls itself" },
-	{ .name = "user", .type = OPTION_STRING, .help = "basic authentication: the user" },
-	{ .name = "password",
-	  .type = OPTION_STRING,
-	  .secret = true,
-	  .help = "basic authentication: the password" },
-	{ .name = "password_file",
-	  .type = OPTION_STRING,
-	  .names_file = true,
-	  .help = "a file with the password, read before each request" },
-	{ .name = "bearer_token_file",
-	  .type = OPTION_STRING,
-	  .names_file = true,
-	  .help = "a file with a bearer token, read before each request" },
-	{ .name = "client_cert",
-	  .type = OPTION_STRING,
-	  .names_file = true,
-	  .help = "client certificate, a PEM file" },
-	{ .name = "client_key",
-	  .type = OPTION_STRING,
-	  .names_file = true,
-	  .help = "its key, a PEM file; left out: in the same file" },
-	{ .name = "ca_file",
-	  .type = OPTION_STRING,
-	  .names_file = true,
-	  .help = "a PEM file of CAs that are trusted instead of the system's" },
-	{ .name = "proxy",
-	  .type = OPTION_STRING,
-	  .secret = true,
-	  .help = "URL of a proxy; left out: from http_proxy and the like; \"\": none" },
-	{ .name = "unix_socket",
-	  .type = OPTION_STRING,
-	  .help = "connect to this socket instead of the URL's host" },
-	{ .name = "connect_timeout",
-	  .type = OPTION_DURATION,
-	  .default_text = "10s",
-	  .help = "for name, connection and TLS" },
-	{ .name = "stall_timeout",
-	  .type = OPTION_DURATION,
-	  .default_text = "30s",
-	  .help = "less than 1 KiB in this time: given up" },
-	{ .name = "max_redirects",
-	  .type = OPTION_INT,
-	  .default_text = "5",
-	  .help = "how many redirects are followed; 0: none" },
-	{ .name = "accept_unframed",
-	  .type = OPTION_BOOL,
-	  .default_text = "false",
-	  .help = "take a body that ends with its connection; a cut one looks the same" },
-	{ .name = NULL },
-};
-
 /* ---- headers ---- */
 
 static bool is_token(const char *text, size_t len)
@@ -133,100 +56,226 @@ static bool is_ours(const char *name, size_t len)
 	return false;
 }
 
+/* Is this the header with that name? */
+static bool has_name(const char *line, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncasecmp(line, name, len) == 0 && line[len] == ':';
+}
+
 /* Messages show only the name of a header, because its value may be a secret. */
-static int check_header(const char *line, bool has_credentials, struct err *err)
+static int check_header(const char *line, struct err *err)
 {
 	size_t name_len = strcspn(line, ":");
 	const char *value = line + name_len;
 
 	if (!*value || !is_token(line, name_len))
-		return err_set(err, ERR_CONFIG, "headers: must have the form \"Name: value\"");
+		return err_set(err, ERR_CONFIG, "must have the form \"Name: value\"");
 	value += 1 + strspn(value + 1, " \t");
 	if (!*value)
-		return err_set(err, ERR_CONFIG, "headers: \"%.*s\" has no value", (int)name_len,
-			       line);
+		return err_set(err, ERR_CONFIG, "\"%.*s\" has no value", (int)name_len, line);
 	for (; *value; value++) {
 		if (((unsigned char)*value < ' ' && *value != '\t') || *value == 0x7f)
-			return err_set(
-				err, ERR_CONFIG,
-				"headers: the value of \"%.*s\" contains a control character",
-				(int)name_len, line);
+			return err_set(err, ERR_CONFIG,
+				       "the value of \"%.*s\" contains a control character",
+				       (int)name_len, line);
 	}
-	if (name_len == strlen("User-Agent") && strncasecmp(line, "User-Agent", name_len) == 0)
-		return err_set(err, ERR_CONFIG, "headers: set the option user_agent instead");
+	if (has_name(line, "User-Agent"))
+		return err_set(err, ERR_CONFIG, "set the option user_agent instead");
 	if (is_ours(line, name_len))
-		return err_set(err, ERR_CONFIG, "headers: \"%.*s\" is set by rptfs", (int)name_len,
-			       line);
-	if (has_credentials && name_len == strlen("Authorization") &&
-	    strncasecmp(line, "Authorization", name_len) == 0)
-		return err_set(err, ERR_CONFIG,
-			       "headers: \"Authorization\" besides user or bearer_token_file");
+		return err_set(err, ERR_CONFIG, "\"%.*s\" is set by rptfs", (int)name_len, line);
 	return 0;
 }
 
-/* ---- the other options ---- */
+/* Does this header only authenticate? The others may select what is sent. A name such as
+ * X-Api-Key, X-Auth-Token or X-Client-Secret says so. */
+static bool is_credential(const char *line)
+{
+	static const char *const ends[] = { "-Key", "-Token", "-Secret" };
+	size_t len = strcspn(line, ":");
 
-static int check_paths(const struct http_source *source, struct err *err)
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		size_t end = strlen(ends[i]);
+		if (len > end && strncasecmp(line + len - end, ends[i], end) == 0)
+			return true;
+	}
+	return has_name(line, "Authorization") || has_name(line, "Proxy-Authorization");
+}
+
+/* ---- the options ---- */
+
+static int check_user(const char *user, struct err *err)
+{
+	if (!*user || strchr(user, ':'))
+		return err_set(err, ERR_CONFIG, "must not be empty or contain \":\"");
+	return check_line(user, err);
+}
+
+static int check_socket(const char *path, struct err *err)
 {
 	struct sockaddr_un address;
 
-	if (check_path("password_file", source->password_file, err) < 0 ||
-	    check_path("bearer_token_file", source->bearer_token_file, err) < 0 ||
-	    check_path("client_cert", source->client_cert, err) < 0 ||
-	    check_path("client_key", source->client_key, err) < 0 ||
-	    check_path("ca_file", source->ca_file, err) < 0 ||
-	    check_path("unix_socket", source->unix_socket, err) < 0)
-		return -1;
-	if (source->unix_socket && strlen(source->unix_socket) >= sizeof(address.sun_path))
-		return err_set(err, ERR_CONFIG, "unix_socket: longer than %zu bytes",
+	if (strlen(path) >= sizeof(address.sun_path))
+		return err_set(err, ERR_CONFIG, "longer than %zu bytes",
 			       sizeof(address.sun_path) - 1);
-	return 0;
+	return check_path(path, err);
 }
 
-static int check_credentials(const struct http_source *source, struct err *err)
+static const struct option_spec rows[] = {
+	{ .name = "url",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, url),
+	  .role = OPTION_IDENTITY,
+	  .required = true,
+	  .help = "http:// or https://, without user and password" },
+	{ .name = "http_cache",
+	  .type = OPTION_BOOL,
+	  OPTION_FIELD(http_options, http_cache),
+	  .role = OPTION_MANNER,
+	  .default_text = "false",
+	  .help = "ask again when Cache-Control, Age and Expires say so" },
+	{ .name = "min_refresh_interval",
+	  .type = OPTION_DURATION,
+	  OPTION_FIELD(http_options, min_refresh_ms),
+	  .role = OPTION_MANNER,
+	  .default_text = "30s",
+	  .help = "with http_cache: never ask more often" },
+	{ .name = "headers",
+	  .type = OPTION_STRINGS,
+	  OPTION_FIELD(http_options, headers),
+	  .role = OPTION_IDENTITY,
+	  .check = check_header,
+	  .is_manner = is_credential,
+	  .secret = true,
+	  .help = "request headers, \"Name: value\"; not sent to other hosts" },
+	{ .name = "content_type",
+	  .type = OPTION_STRINGS,
+	  OPTION_FIELD(http_options, content_types),
+	  .role = OPTION_JUDGE,
+	  .check = media_type_check,
+	  .help = "media types that are taken, such as \"text/*\"; left out: any" },
+	{ .name = "user_agent",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, user_agent),
+	  .role = OPTION_MANNER,
+	  .check = check_line,
+	  .default_text = "rptfs/" RPTFS_VERSION,
+	  .help = "what rptfs calls itself" },
+	{ .name = "user",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, user),
+	  .role = OPTION_MANNER,
+	  .check = check_user,
+	  .help = "basic authentication: the user" },
+	{ .name = "password",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, password),
+	  .role = OPTION_MANNER,
+	  .check = check_line,
+	  .secret = true,
+	  .help = "basic authentication: the password" },
+	{ .name = "password_file",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, password_file),
+	  .role = OPTION_MANNER,
+	  .check = check_path,
+	  .names_file = true,
+	  .help = "a file with the password, read before each request" },
+	{ .name = "bearer_token_file",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, bearer_token_file),
+	  .role = OPTION_MANNER,
+	  .check = check_path,
+	  .names_file = true,
+	  .help = "a file with a bearer token, read before each request" },
+	{ .name = "client_cert",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, client_cert),
+	  .role = OPTION_MANNER,
+	  .check = check_path,
+	  .names_file = true,
+	  .help = "client certificate, a PEM file" },
+	{ .name = "client_key",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, client_key),
+	  .role = OPTION_MANNER,
+	  .check = check_path,
+	  .names_file = true,
+	  .help = "its key, a PEM file; left out: in the same file" },
+	{ .name = "ca_file",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, ca_file),
+	  .role = OPTION_MANNER,
+	  .check = check_path,
+	  .names_file = true,
+	  .help = "a PEM file of CAs that are trusted instead of the system's" },
+	{ .name = "proxy",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, proxy),
+	  .role = OPTION_MANNER,
+	  .check = check_line,
+	  .secret = true,
+	  .help = "URL of a proxy; left out: from http_proxy and the like; \"\": none" },
+	{ .name = "unix_socket",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(http_options, unix_socket),
+	  .role = OPTION_IDENTITY,
+	  .check = check_socket,
+	  .help = "connect to this socket instead of the URL's host" },
+	{ .name = "connect_timeout",
+	  .type = OPTION_DURATION,
+	  OPTION_FIELD(http_options, connect_timeout_ms),
+	  .role = OPTION_MANNER,
+	  .min = 1,
+	  .default_text = "10s",
+	  .help = "for name, connection and TLS" },
+	{ .name = "stall_timeout",
+	  .type = OPTION_DURATION,
+	  OPTION_FIELD(http_options, stall_timeout_ms),
+	  .role = OPTION_MANNER,
+	  .min = 1,
+	  .default_text = "30s",
+	  .help = "less than 1 KiB in this time: given up" },
+	{ .name = "max_redirects",
+	  .type = OPTION_NUMBER,
+	  OPTION_FIELD(http_options, max_redirects),
+	  .role = OPTION_MANNER,
+	  .max = 50,
+	  .default_text = "5",
+	  .help = "how many redirects are followed; 0: none" },
+	{ .name = "accept_unframed",
+	  .type = OPTION_BOOL,
+	  OPTION_FIELD(http_options, accept_unframed),
+	  .role = OPTION_JUDGE,
+	  .default_text = "false",
+	  .help = "take a body that ends with its connection; a cut one looks the same" },
+	{ .name = NULL },
+};
+
+const struct option_table http_source_options = OPTION_TABLE(rows, http_options);
+
+static int check_credentials(const struct http_options *options, struct err *err)
 {
-	if (source->user && source->bearer_token_file)
+	bool has_credentials = options->user || options->bearer_token_file;
+
+	for (const char *const *line = options->headers; line && *line; line++) {
+		if (has_credentials && has_name(*line, "Authorization"))
+			return err_set(err, ERR_CONFIG,
+				       "headers: \"Authorization\" besides user or "
+				       "bearer_token_file");
+	}
+	if (options->user && options->bearer_token_file)
 		return err_set(err, ERR_CONFIG, "user and bearer_token_file exclude each other");
-	if (source->password && source->password_file)
+	if (options->password && options->password_file)
 		return err_set(err, ERR_CONFIG, "password and password_file exclude each other");
-	if (!source->user && (source->password || source->password_file))
+	if (!options->user && (options->password || options->password_file))
 		return err_set(err, ERR_CONFIG, "password without user");
-	if (source->user && (!*source->user || strchr(source->user, ':')))
-		return err_set(err, ERR_CONFIG, "user: must not be empty or contain \":\"");
-	if (source->unix_socket && source->proxy && *source->proxy)
+	if (options->unix_socket && options->proxy && *options->proxy)
 		return err_set(err, ERR_CONFIG, "unix_socket and proxy exclude each other");
-	if (source->client_key && !source->client_cert)
+	if (options->client_key && !options->client_cert)
 		return err_set(err, ERR_CONFIG, "client_key without client_cert");
 	return 0;
-}
-
-static int check_numbers(const struct http_source *source, int64_t max_redirects, struct err *err)
-{
-	if (check_timeouts(source->connect_timeout_ms, source->stall_timeout_ms, err) < 0)
-		return -1;
-	if (max_redirects < 0 || max_redirects > MAX_REDIRECTS_MAX)
-		return err_set(err, ERR_CONFIG, "max_redirects: 0 to %d", MAX_REDIRECTS_MAX);
-	return 0;
-}
-
-static int check(struct http_source *source, int64_t max_redirects, struct err *err)
-{
-	bool has_credentials = source->user || source->bearer_token_file;
-
-	if (http_url_origin(source->url, &source->origin, err) < 0)
-		return err_prefix(err, "url");
-	for (const char *const *line = source->headers; line && *line; line++) {
-		if (check_header(*line, has_credentials, err) < 0)
-			return -1;
-	}
-	if (media_type_check(source->content_types, err) < 0 ||
-	    check_line("user_agent", source->user_agent, err) < 0 ||
-	    check_line("user", source->user, err) < 0 ||
-	    check_line("password", source->password, err) < 0 ||
-	    check_line("proxy", source->proxy, err) < 0 || check_paths(source, err) < 0 ||
-	    check_credentials(source, err) < 0)
-		return -1;
-	return check_numbers(source, max_redirects, err);
 }
 
 /* ---- life ---- */
@@ -239,53 +288,36 @@ static void source_cleanup(struct http_source **source)
 /* Sets shown_url only if it may differ from url. */
 static int name_source(struct http_source *source, struct err *err)
 {
-	size_t size = strlen(source->url) + sizeof("?…");
+	const char *url = source->options->url, *socket = source->options->unix_socket;
+	size_t size = strlen(url) + sizeof("?…");
 
-	if (strpbrk(source->url, "@?#")) {
+	if (strpbrk(url, "@?#")) {
 		source->shown_url = malloc(size);
 		if (!source->shown_url)
 			return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
-		http_url_mask(source->url, source->shown_url, size);
+		http_url_mask(url, source->shown_url, size);
 	}
-	if (!source->unix_socket)
+	if (!socket)
 		return 0;
 	free(source->origin);
-	if (asprintf(&source->origin, "unix:%s", source->unix_socket) < 0) {
+	if (asprintf(&source->origin, "unix:%s", socket) < 0) {
 		source->origin = NULL;
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	}
 	return 0;
 }
 
-int http_source_init(void **ret_state, const struct options *options, struct helper *helper,
-		     struct err *err)
+int http_source_init(void **ret_state, const void *options, struct helper *helper, struct err *err)
 {
 	_cleanup_(source_cleanup) struct http_source *source = calloc(1, sizeof(*source));
-	int64_t max_redirects = options_int(options, "max_redirects");
 
 	(void)helper;
 	if (!source)
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
-	source->url = options_string(options, "url");
-	source->headers = options_strings(options, "headers", NULL);
-	source->content_types = options_strings(options, "content_type", NULL);
-	source->user_agent = options_string(options, "user_agent");
-	source->user = options_string(options, "user");
-	source->password = options_string(options, "password");
-	source->password_file = options_string(options, "password_file");
-	source->bearer_token_file = options_string(options, "bearer_token_file");
-	source->client_cert = options_string(options, "client_cert");
-	source->client_key = options_string(options, "client_key");
-	source->ca_file = options_string(options, "ca_file");
-	source->proxy = options_string(options, "proxy");
-	source->unix_socket = options_string(options, "unix_socket");
-	source->connect_timeout_ms = options_duration_ms(options, "connect_timeout");
-	source->stall_timeout_ms = options_duration_ms(options, "stall_timeout");
-	source->min_refresh_ms = options_duration_ms(options, "min_refresh_interval");
-	source->max_redirects = (uint32_t)max_redirects;
-	source->http_cache = options_bool(options, "http_cache");
-	source->accept_unframed = options_bool(options, "accept_unframed");
-	if (check(source, max_redirects, err) < 0 || name_source(source, err) < 0)
+	source->options = options;
+	if (http_url_origin(source->options->url, &source->origin, err) < 0)
+		return err_prefix(err, "url");
+	if (check_credentials(source->options, err) < 0 || name_source(source, err) < 0)
 		return -1;
 	*ret_state = steal_ptr(&source);
 	return 0;

@@ -1,5 +1,5 @@
 /*
- * http_source: the checked options of the http fetcher. Immutable.
+ * http_source: the options of the http fetcher, and what is derived from them. Immutable.
  */
 #ifndef FETCHERS_HTTP_HTTP_SOURCE_H
 #define FETCHERS_HTTP_HTTP_SOURCE_H
@@ -12,8 +12,8 @@
 
 struct helper;
 
-/* Strings are borrowed from the options; NULL: not set. */
-struct http_source {
+/* NULL: not set. */
+struct http_options {
 	const char *url;
 	const char *const *headers;
 	const char *const *content_types;
@@ -22,24 +22,27 @@ struct http_source {
 	const char *client_cert, *client_key, *ca_file;
 	const char *proxy;
 	const char *unix_socket;
-	char *shown_url; /* owned; NULL: url has nothing to hide */
-	char *origin;	 /* owned */
 	int64_t connect_timeout_ms, stall_timeout_ms, min_refresh_ms;
 	uint32_t max_redirects;
 	bool http_cache, accept_unframed;
 };
 
-extern const struct option_spec http_source_options[];
+struct http_source {
+	const struct http_options *options; /* borrowed */
+	char *shown_url; /* owned; NULL: the URL contains nothing that must be hidden */
+	char *origin;	 /* owned */
+};
+
+extern const struct option_table http_source_options;
 
 /* The URL without secrets, for messages. */
 static inline const char *http_source_shown(const struct http_source *source)
 {
-	return source->shown_url ? source->shown_url : source->url;
+	return source->shown_url ? source->shown_url : source->options->url;
 }
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct http_source. */
-int http_source_init(void **ret_state, const struct options *options, struct helper *helper,
-		     struct err *err);
+int http_source_init(void **ret_state, const void *options, struct helper *helper, struct err *err);
 void http_source_free(void *state);
 const char *http_source_describe(void *state);
 const char *http_source_origin(void *state);

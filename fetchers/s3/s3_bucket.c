@@ -126,14 +126,14 @@ int s3_key_check(const char *key, struct err *err)
 	size_t len = strlen(key), step;
 
 	if (len == 0)
-		return err_set(err, ERR_CONFIG, "key: must not be empty");
+		return err_set(err, ERR_CONFIG, "must not be empty");
 	if (len > S3_KEY_MAX)
-		return err_set(err, ERR_CONFIG, "key: %zu bytes, but S3 allows no more than %d",
-			       len, S3_KEY_MAX);
+		return err_set(err, ERR_CONFIG, "%zu bytes, but S3 allows no more than %d", len,
+			       S3_KEY_MAX);
 	for (const char *at = key; *at; at += step) {
 		step = utf8_length(at);
 		if (!step)
-			return err_set(err, ERR_CONFIG, "key: not valid UTF-8");
+			return err_set(err, ERR_CONFIG, "not valid UTF-8");
 	}
 	return 0;
 }

@@ -19,6 +19,7 @@ bool s3_is_dns_bucket(const char *bucket);
 
 /* ERR_CONFIG. is_elsewhere: the service is not AWS, which accepts fewer names. */
 int s3_bucket_check(const char *bucket, bool is_elsewhere, struct err *err);
+/* For the check of the option's row. ERR_CONFIG. */
 int s3_key_check(const char *key, struct err *err);
 
 /*

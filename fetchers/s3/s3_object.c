@@ -89,7 +89,7 @@ static int64_t order_key_of(const char *version)
 static void describe_version(const struct download *download, const struct http_response *response)
 {
 	struct fetched *ret = download->ret;
-	const char *name = download->source->version_header;
+	const char *name = download->source->options->version_header;
 	const char *version = name ? http_header(response, name) : NULL;
 
 	ret->shown_version[0] = '\0';
@@ -155,7 +155,8 @@ static void start_ranges(struct download *download)
 	};
 
 	if (download->is_one_transfer || !download->etag[0] || download->size == SIZE_UNKNOWN ||
-	    download->size - download->at <= source->part_size_bytes || behind.first >= behind.end)
+	    download->size - download->at <= source->options->part_size_bytes ||
+	    behind.first >= behind.end)
 		return;
 	download->rest = s3_parallel_new(source, download->ctx, &behind);
 	if (download->rest)
@@ -168,7 +169,7 @@ static void plan_ranges(struct download *download)
 {
 	download->stop_at = download->size;
 	download->judge_at = SIZE_UNKNOWN;
-	if (download->source->is_parallel) {
+	if (download->source->options->parallel_parts) {
 		start_ranges(download);
 		return;
 	}
@@ -204,7 +205,7 @@ static int take_whole(struct download *download, const struct http_response *res
 	if (!http_is_framed(response))
 		return fail(download, ERR_BAD_DATA, "the response does not say where its body ends",
 			    err);
-	if (media_type_take(download->source->content_types, download->ret->content_type,
+	if (media_type_take(download->source->options->content_types, download->ret->content_type,
 			    s3_source_shown(download->source, shown), err) < 0)
 		return -1;
 	if (download->have && strcmp(download->have->token, download->ret->version.token) == 0)

@@ -79,8 +79,9 @@ DEFINE_CLEANUP(struct s3_parallel, release)
 
 uint64_t s3_parallel_range_bytes(const struct s3_source *source)
 {
-	return source->part_size_bytes < S3_PARALLEL_RANGE_BYTES ? source->part_size_bytes
-								 : S3_PARALLEL_RANGE_BYTES;
+	return source->options->part_size_bytes < S3_PARALLEL_RANGE_BYTES
+		       ? source->options->part_size_bytes
+		       : S3_PARALLEL_RANGE_BYTES;
 }
 
 /* ---- workers ---- */
@@ -165,7 +166,9 @@ static struct s3_parallel *allocate(struct s3_source *source, const struct s3_ra
 {
 	uint64_t range_bytes = s3_parallel_range_bytes(source);
 	uint64_t n_ranges = (range->end - range->first + range_bytes - 1) / range_bytes;
-	size_t n_workers = source->parallel_parts < n_ranges ? source->parallel_parts : n_ranges;
+	size_t n_workers = s3_source_parallel_parts(source) < n_ranges
+				   ? s3_source_parallel_parts(source)
+				   : n_ranges;
 	size_t n_buffers = reserve(BUFFERS_PER_WORKER * n_workers, range_bytes);
 	struct s3_parallel *parallel =
 		n_buffers ? calloc(1, sizeof(*parallel) + n_buffers * sizeof(parallel->buffers[0]))
@@ -203,7 +206,7 @@ struct s3_parallel *s3_parallel_new(struct s3_source *source, struct fetch_ctx *
 {
 	_cleanup_(release_cleanup) struct s3_parallel *parallel = NULL;
 
-	if (source->parallel_parts < 2)
+	if (s3_source_parallel_parts(source) < 2)
 		return NULL;
 	parallel = allocate(source, range);
 	if (!parallel || map_memory(parallel) < 0)

@@ -172,11 +172,11 @@ static size_t list_headers(const struct s3_source *source, const struct s3_sse_k
 	static const char customer[] = "x-amz-server-side-encryption-customer-algorithm";
 	size_t n = 0;
 
-	if (source->checksum != S3_CHECKSUM_OFF)
+	if (source->options->checksum != S3_CHECKSUM_OFF)
 		ret[n++] = (struct uri_pair){ "x-amz-checksum-mode", "ENABLED" };
-	if (source->requester_pays)
+	if (source->options->requester_pays)
 		ret[n++] = (struct uri_pair){ "x-amz-request-payer", "requester" };
-	if (!source->sse_c_key_file)
+	if (!source->options->sse_c_key_file)
 		return n;
 	ret[n++] = (struct uri_pair){ customer, "AES256" };
 	ret[n++] = (struct uri_pair){ "x-amz-server-side-encryption-customer-key", sse->key };
@@ -197,8 +197,8 @@ static int sign(const struct call *call, const struct s3_address *address,
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
 	if (n_query)
 		memcpy(query, asked->query, n_query * sizeof(*query));
-	if (source->version_id)
-		query[n_query++] = (struct uri_pair){ "versionId", source->version_id };
+	if (source->options->version_id)
+		query[n_query++] = (struct uri_pair){ "versionId", source->options->version_id };
 
 	const struct sigv4_request request = {
 		.method = method_of(call),
@@ -229,10 +229,10 @@ static int perform(struct call *call, const char *url, const struct sigv4_signed
 		.headers = (const char *const *)signed_request->headers,
 		.public_headers = call->asked->headers,
 		.user_agent = "rptfs/" RPTFS_VERSION,
-		.ca_file = source->ca_file,
-		.proxy = source->proxy,
-		.connect_timeout_ms = source->connect_timeout_ms,
-		.stall_timeout_ms = source->stall_timeout_ms,
+		.ca_file = source->options->ca_file,
+		.proxy = source->options->proxy,
+		.connect_timeout_ms = source->options->connect_timeout_ms,
+		.stall_timeout_ms = source->options->stall_timeout_ms,
 		.max_redirects = 0,
 		.path_as_is = true,
 	};
@@ -254,8 +254,8 @@ static int request_once(struct call *call, struct err *err)
 
 	if (!call->keys && aws_chain_keys(source->chain, call->ctx, &call->keys, err) < 0)
 		return prefix(call, err);
-	if (source->sse_c_key_file &&
-	    s3_sse_key_read(&sse, call->ctx->helper, source->sse_c_key_file, err) < 0)
+	if (source->options->sse_c_key_file &&
+	    s3_sse_key_read(&sse, call->ctx->helper, source->options->sse_c_key_file, err) < 0)
 		return prefix(call, err);
 	if (s3_address_make(&source->location, call->region, &address, err) < 0 ||
 	    sign(call, &address, sse, &signed_request, err) < 0)
@@ -344,10 +344,10 @@ static int refuse(const struct call *call, struct err *err)
 		.bucket_region = refusal->region,
 		.status = refusal->status,
 		.has_body = refusal->body_len > 0,
-		.is_anonymous = call->source->anonymous,
+		.is_anonymous = call->source->options->anonymous,
 		.is_deleted = refusal->is_deleted,
-		.has_version_id = call->source->version_id,
-		.has_sse_key = call->source->sse_c_key_file,
+		.has_version_id = call->source->options->version_id,
+		.has_sse_key = call->source->options->sse_c_key_file,
 		.is_elsewhere = call->source->location.host &&
 				!aws_is_host(call->source->location.host),
 	};

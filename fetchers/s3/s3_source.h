@@ -27,20 +27,25 @@ enum s3_checksum_mode {
 	S3_CHECKSUM_OFF,     /* not requested */
 };
 
-/* Strings are borrowed from the options unless marked; NULL: not set. */
-struct s3_source {
+/* NULL: not set. */
+struct s3_options {
+	const char *bucket, *key, *region, *endpoint;
 	const char *version_id;
 	const char *version_header; /* its value is shown as the version */
 	const char *const *content_types;
+	const char *profile, *credentials_file;
 	const char *sse_c_key_file;
 	const char *ca_file, *proxy;
-	bool requester_pays, anonymous;
-	enum s3_checksum_mode checksum;
 	uint64_t part_size_bytes; /* larger objects are fetched in ranges */
-	uint32_t parallel_parts;  /* how many ranges at once, at least 1 */
-	bool is_parallel;	  /* ranges from the start; else only if one transfer is slow */
 	int64_t connect_timeout_ms, stall_timeout_ms;
+	uint32_t parallel_parts; /* 0: not set; see s3_source_parallel_parts() */
+	enum s3_addressing addressing;
+	enum s3_checksum_mode checksum;
+	bool requester_pays, anonymous;
+};
 
+struct s3_source {
+	const struct s3_options *options; /* borrowed */
 	struct s3_location location;
 	char *origin;		 /* owned */
 	char *url;		 /* owned; for people: "s3://bucket/key[?endpoint=…]" */
@@ -52,14 +57,20 @@ struct s3_source {
 	bool warned_unconditional;    /* guarded by lock; used by s3_object.c */
 };
 
-extern const struct option_spec s3_source_options[];
+extern const struct option_table s3_source_options;
+
+/* How many ranges are fetched at once, at least 1. If the option is not set, ranges are fetched
+ * only if one transfer is slow. */
+static inline uint32_t s3_source_parallel_parts(const struct s3_source *source)
+{
+	return source->options->parallel_parts ? source->options->parallel_parts : 4;
+}
 
 /* "s3://bucket/key" for messages; returns ret. */
 const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE]);
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct s3_source. */
-int s3_source_init(void **ret_state, const struct options *options, struct helper *helper,
-		   struct err *err);
+int s3_source_init(void **ret_state, const void *options, struct helper *helper, struct err *err);
 void s3_source_free(void *state);
 const char *s3_source_describe(void *state);
 const char *s3_source_origin(void *state);

@@ -98,7 +98,8 @@ static int refuse(const struct s3_verify *verify, const char *why, struct err *e
 
 static int leave_unchecked(const struct s3_verify *verify, const char *why, struct err *err)
 {
-	return verify->source->checksum == S3_CHECKSUM_REQUIRE ? refuse(verify, why, err) : 0;
+	return verify->source->options->checksum == S3_CHECKSUM_REQUIRE ? refuse(verify, why, err)
+									: 0;
 }
 
 static bool find_claim(const struct http_response *response, struct s3_claim *ret)
@@ -119,7 +120,7 @@ int s3_verify_start(struct s3_verify *verify, const struct http_response *respon
 	struct s3_claim claim = { .n_parts = 0 };
 
 	s3_verify_reset(verify);
-	if (verify->source->checksum == S3_CHECKSUM_OFF)
+	if (verify->source->options->checksum == S3_CHECKSUM_OFF)
 		return 0;
 	if (!find_claim(response, &claim))
 		return leave_unchecked(verify, "the service sends no checksum (checksum = require)",
@@ -187,9 +188,9 @@ bool s3_verify_save(const struct s3_verify *verify, char ret[S3_CHECKSUM_TEXT_SI
 bool s3_verify_restore(struct s3_verify *verify, const char *text, uint64_t bytes)
 {
 	s3_verify_reset(verify);
-	if (verify->source->checksum == S3_CHECKSUM_OFF)
+	if (verify->source->options->checksum == S3_CHECKSUM_OFF)
 		return true;
 	if (*text)
 		verify->checksum = s3_checksum_restore(text, bytes);
-	return verify->checksum || verify->source->checksum == S3_CHECKSUM_AUTO;
+	return verify->checksum || verify->source->options->checksum == S3_CHECKSUM_AUTO;
 }

@@ -18,16 +18,13 @@ static bool is_media_type(const char *text)
 	return strcmp(subtype, "*") == 0 || (*subtype && subtype[strspn(subtype, TOKEN)] == '\0');
 }
 
-int media_type_check(const char *const *wanted, struct err *err)
+int media_type_check(const char *wanted, struct err *err)
 {
-	for (; wanted && *wanted; wanted++) {
-		if (!is_media_type(*wanted))
-			return err_set(err, ERR_CONFIG,
-				       "content_type: \"%.64s\" is not a media type such as "
-				       "\"application/json\" or \"text/*\"",
-				       *wanted);
-	}
-	return 0;
+	if (is_media_type(wanted))
+		return 0;
+	return err_set(err, ERR_CONFIG,
+		       "\"%.64s\" is not a media type such as \"application/json\" or \"text/*\"",
+		       wanted);
 }
 
 /* The length of the type without parameters. */

@@ -9,11 +9,12 @@
 
 #include "base/err.h"
 
-/* Checks the option: NULL or a NULL-terminated list of "type/subtype", where the subtype may be an
- * asterisk. ERR_CONFIG. */
-int media_type_check(const char *const *wanted, struct err *err);
+/* For the check of the option's row: "type/subtype", where the subtype may be an asterisk.
+ * ERR_CONFIG. */
+int media_type_check(const char *wanted, struct err *err);
 
-/* Checks a Content-Type (empty: none was sent) against the list; an empty list accepts everything.
+/* Checks a Content-Type (empty: none was sent) against the list; NULL and an
+ * empty list accept everything.
  * Case and parameters are ignored. ERR_BAD_DATA; the message names the source as `shown`. */
 int media_type_take(const char *const *wanted, const char *answered, const char *shown,
 		    struct err *err);

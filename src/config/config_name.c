@@ -57,11 +57,10 @@ int name_check(const char *name, struct err *err)
 int name_check_alias(const char *alias, struct err *err)
 {
 	if (!*alias)
-		return err_set(err, ERR_CONFIG, "the alias is empty");
+		return err_set(err, ERR_CONFIG, "it is empty");
 	if (strlen(alias) > NAME_COMPONENT_MAX)
-		return err_set(err, ERR_CONFIG, "the alias is longer than %d bytes",
-			       NAME_COMPONENT_MAX);
-	return check_text(alias, "the alias", err);
+		return err_set(err, ERR_CONFIG, "it is longer than %d bytes", NAME_COMPONENT_MAX);
+	return check_text(alias, "it", err);
 }
 
 char *path_absolute(const char *base, const char *path)

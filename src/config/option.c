@@ -2,29 +2,28 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <grp.h>
 #include <inttypes.h>
+#include <pwd.h>
 #include <string.h>
 #include <strings.h>
 
-#include "base/digest.h"
-#include "base/nearest_name.h"
 #include "base/util.h"
 
-/* A value that was set. Most options of most terms are not: those take no memory. */
-struct value {
-	const struct option_spec *spec;
-	char *text;	/* owned; OPTION_STRINGS: NULL */
-	char **list;	/* owned, NULL-terminated; of OPTION_STRINGS only */
-	int64_t number; /* what text says, of all types but the two of strings */
-};
+#define MODE_MASK 0555
 
-struct options {
-	const struct option_spec *table;
-	struct value *values; /* owned */
-	size_t n_values;
-};
+const struct option_spec *option_find(const struct option_table *table, const char *name)
+{
+	for (const struct option_spec *spec = table->rows; spec->name; spec++) {
+		if (*spec->name == *name && strcmp(spec->name, name) == 0)
+			return spec;
+	}
+	return NULL;
+}
 
-int option_parse_bool(const char *text, bool *ret, struct err *err)
+/* ------------------------------------------------------------------ text to number */
+
+static int parse_bool(const char *text, int64_t *ret, struct err *err)
 {
 	static const char *const words[] = { "false", "no", "off", "true", "yes", "on" };
 
@@ -53,17 +52,17 @@ static const char *parse_digits(const char *text, uint64_t *ret)
 	return text;
 }
 
-int option_parse_int(const char *text, int64_t *ret, struct err *err)
+static int parse_whole(const char *text, int64_t *ret, struct err *err)
 {
-	bool negative = *text == '-';
+	bool is_negative = *text == '-';
 	uint64_t number = 0;
-	const char *rest = parse_digits(text + negative, &number);
+	const char *rest = parse_digits(text + is_negative, &number);
 
 	if (!rest || *rest)
 		return err_set(err, ERR_CONFIG, "\"%.64s\" is not a whole number", text);
 	if (number > INT64_MAX)
 		return err_set(err, ERR_CONFIG, "%.64s is out of range", text);
-	*ret = negative ? -(int64_t)number : (int64_t)number;
+	*ret = is_negative ? -(int64_t)number : (int64_t)number;
 	return 0;
 }
 
@@ -72,7 +71,20 @@ struct unit {
 	uint64_t factor;
 };
 
-/* A number and its unit; false when text is something else, *ret_fits when it is too large. */
+/* From the smallest to the largest. */
+static const struct unit time_units[] = {
+	{ "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+};
+static const struct unit size_units[] = {
+	{ "", 1 },
+	{ "KiB", UINT64_C(1) << 10 },
+	{ "MiB", UINT64_C(1) << 20 },
+	{ "GiB", UINT64_C(1) << 30 },
+	{ "TiB", UINT64_C(1) << 40 },
+};
+
+/* A number and its unit. Returns false if text is something else; *ret_fits says whether the
+ * product fits. */
 static bool parse_quantity(const char *text, const struct unit *units, size_t n_units,
 			   uint64_t *ret, bool *ret_fits)
 {
@@ -88,341 +100,573 @@ static bool parse_quantity(const char *text, const struct unit *units, size_t n_
 	return false;
 }
 
-int option_parse_duration(const char *text, int64_t *ret_ms, struct err *err)
+static int parse_duration(const char *text, int64_t *ret, struct err *err)
 {
-	static const struct unit units[] = {
-		{ "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
-	};
 	uint64_t ms = 0;
 	bool fits = false;
 
-	if (!parse_quantity(text, units, ARRAY_SIZE(units), &ms, &fits))
+	if (!parse_quantity(text, time_units, ARRAY_SIZE(time_units), &ms, &fits))
 		return err_set(err, ERR_CONFIG,
 			       "\"%.64s\" is not a duration such as 250ms, 30s, 5m, 12h or 7d",
 			       text);
 	if (!fits || ms > OPTION_DURATION_MAX_MS)
-		return err_set(err, ERR_CONFIG, "%.64s is too long, at most 3650d are possible",
-			       text);
-	*ret_ms = (int64_t)ms;
+		return err_set(err, ERR_CONFIG, "%.64s is too long: at most 3650d", text);
+	*ret = (int64_t)ms;
 	return 0;
 }
 
-int option_parse_size(const char *text, uint64_t *ret_bytes, struct err *err)
+static int parse_size(const char *text, int64_t *ret, struct err *err)
 {
-	static const struct unit units[] = {
-		{ "", 1 },
-		{ "KiB", UINT64_C(1) << 10 },
-		{ "MiB", UINT64_C(1) << 20 },
-		{ "GiB", UINT64_C(1) << 30 },
-		{ "TiB", UINT64_C(1) << 40 },
-	};
 	uint64_t bytes = 0;
 	bool fits = false;
 
-	if (!parse_quantity(text, units, ARRAY_SIZE(units), &bytes, &fits))
+	if (!parse_quantity(text, size_units, ARRAY_SIZE(size_units), &bytes, &fits))
 		return err_set(err, ERR_CONFIG,
 			       "\"%.64s\" is not a size such as 4096, 64KiB, 1MiB or 1GiB", text);
 	if (!fits || bytes > INT64_MAX)
 		return err_set(err, ERR_CONFIG, "%.64s is too large", text);
-	*ret_bytes = bytes;
+	*ret = (int64_t)bytes;
 	return 0;
 }
 
-const struct option_spec *option_find(const struct option_spec *table, const char *name)
+/* "a, b, c" */
+static const char *list_words(const char *const *words, char *ret, size_t size)
 {
-	/* A file of many terms is loaded while readers wait: names in the program are mostly the
-	 * very same literals, and most others differ in the first character. */
-	for (const struct option_spec *spec = table; spec->name; spec++) {
-		if (spec->name == name)
-			return spec;
+	size_t used = 0;
+
+	*ret = '\0';
+	for (size_t i = 0; words[i] && used < size; i++) {
+		int n = snprintf(ret + used, size - used, "%s%s", i ? ", " : "", words[i]);
+		used += n > 0 ? (size_t)n : 0;
 	}
-	for (const struct option_spec *spec = table; spec->name; spec++) {
-		if (*spec->name == *name && strcmp(spec->name, name) == 0)
-			return spec;
-	}
-	return NULL;
+	return ret;
 }
 
-const char *option_nearest(const struct option_spec *table, const char *name)
+static int parse_word(const char *const *words, const char *text, int64_t *ret, struct err *err)
 {
-	struct nearest nearest = NEAREST_INIT(name);
+	char list[256];
+	size_t n = 0;
 
-	for (const struct option_spec *spec = table; spec->name; spec++)
-		nearest_consider(&nearest, spec->name);
-	return nearest.found;
+	for (; words[n]; n++) {
+		if (strcmp(text, words[n]) == 0) {
+			*ret = (int64_t)n;
+			return 0;
+		}
+	}
+	if (n == 2)
+		return err_set(err, ERR_CONFIG, "\"%.64s\" is neither %s nor %s", text, words[0],
+			       words[1]);
+	return err_set(err, ERR_CONFIG, "\"%.64s\" is none of %s", text,
+		       list_words(words, list, sizeof(list)));
 }
 
-int options_new(struct options **ret, const struct option_spec *table, struct err *err)
+static int parse_mode(const char *text, int64_t *ret, struct err *err)
 {
-	struct options *options = calloc(1, sizeof(*options));
+	size_t len = strlen(text);
 
-	if (!options)
-		return err_set(err, ERR_INTERNAL, "out of memory");
-	options->table = table;
-	*ret = options;
+	if (len < 3 || len > 5 || strspn(text, "01234567") != len)
+		return err_set(err, ERR_CONFIG, "\"%.64s\" is not an octal mode such as 0444",
+			       text);
+	long mode = strtol(text, NULL, 8);
+	if (mode & ~MODE_MASK)
+		return err_set(err, ERR_CONFIG,
+			       "%s has more than the bits 0555: terms are read-only", text);
+	*ret = mode;
 	return 0;
 }
 
-void options_free(struct options *options)
+/* A number that may be an id. UINT32_MAX means "no change" to the kernel. */
+static bool parse_id(const char *text, int64_t *ret)
 {
-	if (!options)
-		return;
-	for (size_t i = 0; i < options->n_values; i++) {
-		struct value *value = &options->values[i];
-		for (char **element = value->list; element && *element; element++)
-			free(*element);
-		free(value->list);
-		free(value->text);
-	}
-	free(options->values);
-	free(options);
+	uint64_t id = 0;
+	const char *rest = parse_digits(text, &id);
+
+	if (!rest || *rest || id >= UINT32_MAX)
+		return false;
+	*ret = (int64_t)id;
+	return true;
 }
 
-static struct value *find_value(const struct options *options, const struct option_spec *spec)
+static int parse_user(const char *text, int64_t *ret, struct err *err)
 {
-	for (size_t i = 0; i < options->n_values; i++) {
-		if (options->values[i].spec == spec)
-			return &options->values[i];
-	}
-	return NULL;
+	char buffer[16384];
+	struct passwd entry, *found = NULL;
+
+	if (parse_id(text, ret))
+		return 0;
+	if (getpwnam_r(text, &entry, buffer, sizeof(buffer), &found) != 0 || !found)
+		return err_set(err, ERR_CONFIG, "there is no user \"%.64s\"", text);
+	*ret = found->pw_uid;
+	return 0;
 }
 
-static int parse_number(const struct option_spec *spec, const char *text, int64_t *ret,
+static int parse_group(const char *text, int64_t *ret, struct err *err)
+{
+	char buffer[65536];
+	struct group entry, *found = NULL;
+
+	if (parse_id(text, ret))
+		return 0;
+	if (getgrnam_r(text, &entry, buffer, sizeof(buffer), &found) != 0 || !found)
+		return err_set(err, ERR_CONFIG, "there is no group \"%.64s\"", text);
+	*ret = found->gr_gid;
+	return 0;
+}
+
+static int check_bounds(const struct option_spec *spec, int64_t number, struct err *err)
+{
+	int64_t max = spec->max == 0 && spec->type == OPTION_NUMBER ? UINT32_MAX : spec->max;
+	char texts[3][OPTION_TEXT_SIZE];
+
+	if (number >= spec->min && (max == 0 || number <= max))
+		return 0;
+	option_number_text(spec, number, texts[0]);
+	option_number_text(spec, spec->min, texts[1]);
+	option_number_text(spec, max, texts[2]);
+	if (max)
+		return err_set(err, ERR_CONFIG, "%s is not between %s and %s", texts[0], texts[1],
+			       texts[2]);
+	if (spec->min == 1)
+		return err_set(err, ERR_CONFIG, "must be greater than 0");
+	return err_set(err, ERR_CONFIG, "%s is less than %s", texts[0], texts[1]);
+}
+
+int option_parse_number(const struct option_spec *spec, const char *text, int64_t *ret,
 			struct err *err)
 {
-	uint64_t bytes = 0;
-	bool is_true = false;
+	int64_t number = 0;
+	int result = 0;
 
 	switch (spec->type) {
 	case OPTION_STRING:
 	case OPTION_STRINGS:
-		return 0;
+		assert(false);
+		break;
 	case OPTION_BOOL:
-		if (option_parse_bool(text, &is_true, err) < 0)
-			return -1;
-		*ret = is_true;
-		return 0;
-	case OPTION_INT:
-		return option_parse_int(text, ret, err);
+		return parse_bool(text, ret, err);
+	case OPTION_WORD:
+		return parse_word(spec->words, text, ret, err);
+	case OPTION_MODE:
+		return parse_mode(text, ret, err);
+	case OPTION_USER:
+		return parse_user(text, ret, err);
+	case OPTION_GROUP:
+		return parse_group(text, ret, err);
+	case OPTION_NUMBER:
+		result = parse_whole(text, &number, err);
+		break;
 	case OPTION_DURATION:
-		return option_parse_duration(text, ret, err);
+		if (spec->allows_never && strcmp(text, "never") == 0) {
+			*ret = OPTION_NEVER;
+			return 0;
+		}
+		result = parse_duration(text, &number, err);
+		break;
 	case OPTION_SIZE:
-		if (option_parse_size(text, &bytes, err) < 0)
-			return -1;
-		*ret = (int64_t)bytes;
-		return 0;
-	case OPTION_CUSTOM:
-		return spec->parse(text, ret, err);
+		result = parse_size(text, &number, err);
+		break;
 	}
+	if (result < 0 || check_bounds(spec, number, err) < 0)
+		return -1;
+	*ret = number;
 	return 0;
 }
 
-static int append_element(struct value *value, char *element, struct err *err)
+bool option_is_valid_number(const struct option_spec *spec, int64_t number)
 {
-	size_t n = 0;
+	struct err ignored = ERR_INIT;
+	int64_t n_words = 0;
 
-	while (value->list && value->list[n])
-		n++;
-	char **list = realloc(value->list, (n + 2) * sizeof(*list));
-	if (!list)
-		return err_set(err, ERR_INTERNAL, "out of memory");
-	list[n] = element;
-	list[n + 1] = NULL;
-	value->list = list;
-	return 0;
+	switch (spec->type) {
+	case OPTION_STRING:
+	case OPTION_STRINGS:
+		return false;
+	case OPTION_BOOL:
+		return number == 0 || number == 1;
+	case OPTION_WORD:
+		while (spec->words[n_words])
+			n_words++;
+		return number >= 0 && number < n_words;
+	case OPTION_MODE:
+		return number >= 0 && !(number & ~MODE_MASK);
+	case OPTION_USER:
+	case OPTION_GROUP:
+		return number >= 0 && number < UINT32_MAX;
+	case OPTION_DURATION:
+		if (number == OPTION_NEVER || number > OPTION_DURATION_MAX_MS)
+			return number == OPTION_NEVER && spec->allows_never;
+		break;
+	case OPTION_NUMBER:
+	case OPTION_SIZE:
+		break;
+	}
+	return check_bounds(spec, number, &ignored) == 0;
 }
 
-/* The place of the option's value, a new one if it has none yet. */
-static struct value *want_value(struct options *options, const struct option_spec *spec)
-{
-	struct value *value = find_value(options, spec);
+/* ------------------------------------------------------------------ number to text */
 
-	if (value)
-		return value;
-	struct value *values = realloc(options->values,
-				       (options->n_values + 1) * sizeof(*options->values));
-	if (!values)
-		return NULL;
+static void quantity_text(uint64_t number, const struct unit *units, size_t n_units,
+			  char ret[OPTION_TEXT_SIZE])
+{
+	size_t i = n_units - 1;
+
+	while (i > 0 && (number < units[i].factor || number % units[i].factor != 0))
+		i--;
+	snprintf(ret, OPTION_TEXT_SIZE, "%" PRIu64 "%s", number / units[i].factor, units[i].name);
+}
+
+const char *option_number_text(const struct option_spec *spec, int64_t number,
+			       char ret[OPTION_TEXT_SIZE])
+{
+	switch (spec->type) {
+	case OPTION_BOOL:
+		snprintf(ret, OPTION_TEXT_SIZE, "%s", number ? "true" : "false");
+		break;
+	case OPTION_WORD:
+		snprintf(ret, OPTION_TEXT_SIZE, "%s", spec->words[number]);
+		break;
+	case OPTION_DURATION:
+		if (number == OPTION_NEVER)
+			snprintf(ret, OPTION_TEXT_SIZE, "never");
+		else
+			quantity_text((uint64_t)number, time_units, ARRAY_SIZE(time_units), ret);
+		break;
+	case OPTION_SIZE:
+		quantity_text((uint64_t)number, size_units, ARRAY_SIZE(size_units), ret);
+		break;
+	case OPTION_MODE:
+		snprintf(ret, OPTION_TEXT_SIZE, "%04o", (unsigned)number);
+		break;
+	case OPTION_STRING:
+	case OPTION_STRINGS:
+	case OPTION_NUMBER:
+	case OPTION_USER:
+	case OPTION_GROUP:
+		snprintf(ret, OPTION_TEXT_SIZE, "%" PRId64, number);
+		break;
+	}
+	return ret;
+}
+
+void option_show_quoted(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		/* "${" would begin a variable. */
+		if (c == '"' || c == '\\' || c == '$')
+			fprintf(out, "\\%c", c);
+		else if (c == '\n')
+			fputs("\\n", out);
+		else if (c < 0x20 || c == 0x7f)
+			fprintf(out, "\\x%02x", c);
+		else
+			fputc(c, out);
+	}
+	fputc('"', out);
+}
+
+/* The name of a secret "Name: value", as headers are, is shown: without it the file would not load.
+ */
+static void show_text(const char *text, bool is_masked, FILE *out)
+{
+	size_t len = 0;
+
+	if (!is_masked) {
+		option_show_quoted(text, out);
+		return;
+	}
+	while (isalnum((unsigned char)text[len]) || text[len] == '-' || text[len] == '_')
+		len++;
+	if (len > 0 && text[len] == ':')
+		fprintf(out, "\"%.*s: ***\"", (int)len, text);
+	else
+		fputs("\"***\"", out);
+}
+
+bool option_is_set(const struct option_spec *spec, const void *values)
+{
+	switch (spec->type) {
+	case OPTION_STRING:
+		return option_string(spec, values);
+	case OPTION_STRINGS:
+		return option_strings(spec, values) && *option_strings(spec, values);
+	case OPTION_NUMBER:
+	case OPTION_DURATION:
+	case OPTION_SIZE:
+		/* 0 that is neither the default nor within the bounds is no value. */
+		return spec->default_text || spec->min <= 0 || option_number(spec, values) != 0;
+	case OPTION_BOOL:
+	case OPTION_WORD:
+	case OPTION_MODE:
+	case OPTION_USER:
+	case OPTION_GROUP:
+		break;
+	}
+	return true;
+}
+
+static void show_list(const struct option_spec *spec, const char *const *list, FILE *out)
+{
+	fputs("{ ", out);
+	for (const char *const *element = list; *element; element++) {
+		fputs(element != list ? ", " : "", out);
+		show_text(*element, spec->secret, out);
+	}
+	fputs(" }", out);
+}
+
+void option_show(const struct option_spec *spec, const void *values, FILE *out)
+{
+	char text[OPTION_TEXT_SIZE];
+
+	if (spec->type == OPTION_STRINGS)
+		show_list(spec, option_strings(spec, values), out);
+	else if (spec->secret)
+		fputs("\"***\"", out);
+	else if (spec->type == OPTION_STRING)
+		option_show_quoted(option_string(spec, values), out);
+	else
+		fputs(option_number_text(spec, option_number(spec, values), text), out);
+}
+
+/* ------------------------------------------------------------------ fields */
+
+static const char *field_of(const struct option_spec *spec, const void *values)
+{
+	return (const char *)values + spec->offset;
+}
+
+const char *option_string(const struct option_spec *spec, const void *values)
+{
+	const char *string;
+
+	assert(spec->type == OPTION_STRING && spec->size == sizeof(string));
+	memcpy(&string, field_of(spec, values), sizeof(string));
+	return string;
+}
+
+const char *const *option_strings(const struct option_spec *spec, const void *values)
+{
+	const char *const *strings;
+
+	assert(spec->type == OPTION_STRINGS && spec->size == sizeof(strings));
+	memcpy(&strings, field_of(spec, values), sizeof(strings));
+	return strings;
+}
+
+int64_t option_number(const struct option_spec *spec, const void *values)
+{
+	int64_t large = 0;
+	uint32_t number = 0;
+	bool flag = false;
+
+	switch (spec->size) {
+	case sizeof(flag):
+		memcpy(&flag, field_of(spec, values), sizeof(flag));
+		return flag;
+	case sizeof(number):
+		memcpy(&number, field_of(spec, values), sizeof(number));
+		return number;
+	default:
+		assert(spec->size == sizeof(large));
+		memcpy(&large, field_of(spec, values), sizeof(large));
+		return large;
+	}
+}
+
+void option_put_string(const struct option_spec *spec, void *values, const char *string)
+{
+	assert(spec->type == OPTION_STRING && spec->size == sizeof(string));
+	memcpy((char *)values + spec->offset, &string, sizeof(string));
+}
+
+void option_put_strings(const struct option_spec *spec, void *values, const char *const *strings)
+{
+	assert(spec->type == OPTION_STRINGS && spec->size == sizeof(strings));
+	memcpy((char *)values + spec->offset, &strings, sizeof(strings));
+}
+
+void option_put_number(const struct option_spec *spec, void *values, int64_t number)
+{
+	char *field = (char *)values + spec->offset;
+	uint32_t small = (uint32_t)number;
+	bool flag = number;
+
+	switch (spec->size) {
+	case sizeof(flag):
+		memcpy(field, &flag, sizeof(flag));
+		break;
+	case sizeof(small):
+		memcpy(field, &small, sizeof(small));
+		break;
+	default:
+		assert(spec->size == sizeof(number));
+		memcpy(field, &number, sizeof(number));
+		break;
+	}
+}
+
+static bool equal_lists(const char *const *a, const char *const *b)
+{
+	for (; a && b && *a && *b; a++, b++) {
+		if (strcmp(*a, *b) != 0)
+			return false;
+	}
+	return (!a || !*a) == (!b || !*b);
+}
+
+bool option_equal(const struct option_spec *spec, const void *a, const void *b)
+{
+	if (spec->type == OPTION_STRING) {
+		const char *left = option_string(spec, a), *right = option_string(spec, b);
+		return left && right ? strcmp(left, right) == 0 : left == right;
+	}
+	if (spec->type == OPTION_STRINGS)
+		return equal_lists(option_strings(spec, a), option_strings(spec, b));
+	return option_number(spec, a) == option_number(spec, b);
+}
+
+void option_copy(const struct option_spec *spec, void *to, const void *from)
+{
+	memcpy((char *)to + spec->offset, field_of(spec, from), spec->size);
+}
+
+/* ------------------------------------------------------------------ the values of a block */
+
+static int out_of_memory(struct err *err)
+{
+	return err_set(err, ERR_INTERNAL, "out of memory");
+}
+
+const void *options_defaults(const struct option_table *table, struct pool *pool)
+{
+	void *values = pool_alloc(pool, table->size);
+
+	for (const struct option_spec *spec = table->rows; values && spec->name; spec++) {
+		const char *text = spec->default_text;
+		struct err ignored = ERR_INIT;
+		int64_t number = 0;
+		assert(spec->type != OPTION_STRINGS || !text);
+		if (!text)
+			continue;
+		if (spec->type == OPTION_STRING) {
+			const char *string = pool_string(pool, text, strlen(text));
+			if (!string)
+				return NULL;
+			option_put_string(spec, values, string);
+			continue;
+		}
+		int parsed = option_parse_number(spec, text, &number, &ignored);
+		assert(parsed == 0);
+		(void)parsed;
+		option_put_number(spec, values, number);
+	}
+	return values;
+}
+
+void options_init(struct options *options, const struct option_table *table, void *values,
+		  const void *defaults, struct pool *pool)
+{
+	options->table = table;
+	options->pool = pool;
 	options->values = values;
-	value = &values[options->n_values++];
-	*value = (struct value){ .spec = spec };
-	return value;
+	options->given = 0;
+	memcpy(values, defaults, table->size);
+}
+
+static size_t index_of(const struct options *options, const struct option_spec *spec)
+{
+	size_t index = (size_t)(spec - options->table->rows);
+
+	assert(index < OPTION_ROWS_MAX);
+	return index;
+}
+
+bool options_is_given(const struct options *options, const struct option_spec *spec)
+{
+	return options->given >> index_of(options, spec) & 1;
+}
+
+static int append(struct options *options, const struct option_spec *spec, const char *const *texts,
+		  size_t n, struct err *err)
+{
+	const char *const *before = option_strings(spec, options->values);
+	size_t n_before = 0;
+
+	while (before && before[n_before])
+		n_before++;
+	_cleanup_free_ const char **all = calloc(n_before + n + 1, sizeof(*all));
+	if (!all)
+		return out_of_memory(err);
+	for (size_t i = 0; i < n_before; i++)
+		all[i] = before[i];
+	for (size_t i = 0; i < n; i++) {
+		if (spec->check && spec->check(texts[i], err) < 0)
+			return err_prefix(err, "%s", spec->name);
+		all[n_before + i] = pool_string(options->pool, texts[i], strlen(texts[i]));
+		if (!all[n_before + i])
+			return out_of_memory(err);
+	}
+	const char *const *list = pool_list(options->pool, all, n_before + n);
+	if (!list)
+		return out_of_memory(err);
+	option_put_strings(spec, options->values, list);
+	return 0;
+}
+
+static int set_one(struct options *options, const struct option_spec *spec, const char *text,
+		   struct err *err)
+{
+	int64_t number = 0;
+
+	if (spec->type == OPTION_STRING) {
+		if (spec->check && spec->check(text, err) < 0)
+			return err_prefix(err, "%s", spec->name);
+	} else if (option_parse_number(spec, text, &number, err) < 0) {
+		if (spec->secret)
+			return err_set(err, ERR_CONFIG, "%s: the value is not valid", spec->name);
+		return err_prefix(err, "%s", spec->name);
+	}
+	/* What identifies a source is rarely the same twice. */
+	const char *copy = spec->role == OPTION_IDENTITY
+				   ? pool_copy(options->pool, text, strlen(text))
+				   : pool_string(options->pool, text, strlen(text));
+	if (!copy)
+		return out_of_memory(err);
+	options->texts[index_of(options, spec)] = copy;
+	if (spec->type == OPTION_STRING)
+		option_put_string(spec, options->values, copy);
+	else
+		option_put_number(spec, options->values, number);
+	return 0;
+}
+
+int options_set_texts(struct options *options, const struct option_spec *spec,
+		      const char *const *texts, size_t n, struct err *err)
+{
+	int result = spec->type == OPTION_STRINGS ? append(options, spec, texts, n, err)
+						  : set_one(options, spec, texts[0], err);
+
+	if (result == 0 && n > 0)
+		options->given |= UINT64_C(1) << index_of(options, spec);
+	return result;
 }
 
 int options_set(struct options *options, const char *name, const char *text, struct err *err)
 {
 	const struct option_spec *spec = option_find(options->table, name);
-	int64_t number = 0;
 
 	if (!spec)
 		return err_set(err, ERR_CONFIG, "unknown option \"%.64s\"", name);
-	if (parse_number(spec, text, &number, err) < 0) {
-		if (spec->secret)
-			return err_set(err, ERR_CONFIG, "%s: the value is not valid", name);
-		return err_prefix(err, "%s", name);
-	}
-
-	_cleanup_free_ char *copy = strdup(text);
-	struct value *value = copy ? want_value(options, spec) : NULL;
-	if (!value)
-		return err_set(err, ERR_INTERNAL, "out of memory");
-	if (spec->type == OPTION_STRINGS) {
-		if (append_element(value, copy, err) < 0)
-			return -1;
-		copy = NULL;
-		return 0;
-	}
-	free(value->text);
-	value->text = steal_ptr(&copy);
-	value->number = number;
-	return 0;
+	return options_set_texts(options, spec, &text, 1, err);
 }
 
 int options_check(const struct options *options, struct err *err)
 {
-	for (const struct option_spec *spec = options->table; spec->name; spec++) {
-		if (spec->required && !find_value(options, spec))
+	for (const struct option_spec *spec = options->table->rows; spec->name; spec++) {
+		if (spec->required && !options_is_given(options, spec))
 			return err_set(err, ERR_CONFIG, "option \"%s\" is required", spec->name);
 	}
-	return 0;
-}
-
-bool options_is_set(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec);
-	return find_value(options, spec);
-}
-
-static const char *text_of(const struct options *options, const struct option_spec *spec)
-{
-	const struct value *value = find_value(options, spec);
-
-	return value ? value->text : spec->default_text;
-}
-
-const char *options_text(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && spec->type != OPTION_STRINGS);
-	return text_of(options, spec);
-}
-
-static int64_t number_of(const struct options *options, const struct option_spec *spec)
-{
-	struct err err = ERR_INIT;
-	int64_t number = 0;
-	const struct value *value = find_value(options, spec);
-
-	if (value)
-		return value->number;
-	if (spec->default_text) {
-		int parsed = parse_number(spec, spec->default_text, &number, &err);
-		assert(parsed == 0);
-		(void)parsed;
-	}
-	return number;
-}
-
-const char *options_string(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && spec->type == OPTION_STRING);
-	return text_of(options, spec);
-}
-
-bool options_bool(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && spec->type == OPTION_BOOL);
-	return number_of(options, spec);
-}
-
-int64_t options_int(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && (spec->type == OPTION_INT || spec->type == OPTION_CUSTOM));
-	return number_of(options, spec);
-}
-
-int64_t options_duration_ms(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && spec->type == OPTION_DURATION);
-	return number_of(options, spec);
-}
-
-uint64_t options_size_bytes(const struct options *options, const char *name)
-{
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && spec->type == OPTION_SIZE);
-	return (uint64_t)number_of(options, spec);
-}
-
-const char *const *options_strings(const struct options *options, const char *name, size_t *ret_n)
-{
-	static const char *const none[] = { NULL };
-	const struct option_spec *spec = option_find(options->table, name);
-
-	assert(spec && spec->type == OPTION_STRINGS);
-	const struct value *value = find_value(options, spec);
-	const char *const *list = value ? (const char *const *)value->list : none;
-	if (ret_n) {
-		for (*ret_n = 0; list[*ret_n]; (*ret_n)++)
-			;
-	}
-	return list;
-}
-
-const struct option_spec *options_table(const struct options *options)
-{
-	return options->table;
-}
-
-/* Each text goes in with its NUL, so that no two lists of texts look the same. */
-static int digest_text(struct digest *digest, const char *text, struct err *err)
-{
-	return digest_update(digest, text, strlen(text) + 1, err);
-}
-
-static int digest_value(struct digest *digest, const struct value *value, struct err *err)
-{
-	if (digest_text(digest, value->spec->name, err) < 0)
-		return -1;
-	if (value->text && digest_text(digest, value->text, err) < 0)
-		return -1;
-	for (char **element = value->list; element && *element; element++) {
-		if (digest_text(digest, *element, err) < 0)
-			return -1;
-	}
-	return digest_update(digest, "\n", 1, err);
-}
-
-DEFINE_CLEANUP(struct digest, digest_free)
-
-int options_fingerprint(const struct options *options, const char *kind, uint64_t *ret,
-			struct err *err)
-{
-	_cleanup_(digest_free_cleanup) struct digest *digest = NULL;
-	uint8_t sum[DIGEST_SIZE];
-
-	if (digest_new(&digest, err) < 0 || digest_text(digest, kind, err) < 0)
-		return -1;
-	/* In the order of the table: that of the file does not matter. */
-	for (const struct option_spec *spec = options->table; spec->name; spec++) {
-		const struct value *value = find_value(options, spec);
-		if (value && !spec->secret && digest_value(digest, value, err) < 0)
-			return -1;
-	}
-	if (digest_final(digest, sum, err) < 0)
-		return -1;
-	memcpy(ret, sum, sizeof(*ret));
 	return 0;
 }

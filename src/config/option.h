@@ -1,8 +1,23 @@
 /*
- * option: tables of options and the values that a configuration gave them.
+ * option: the rows that describe options, and the values that a configuration gives them.
  *
- * A table describes what a block of the configuration may hold; the loader checks a block against
- * it and fills a struct options. Values are immutable afterwards.
+ * An option is one row of one table. Its values are kept in a plain struct, at the row's offset.
+ * Everything else is derived from the row: how the text is parsed and checked, the default, what
+ * --show-config prints, the list in --help, shell completion, what the worker gets, and which
+ * changes make a source another one. To add an option, add the row and the field, and use it.
+ *
+ *	struct tea_options {
+ *		const char *cup;
+ *		int64_t brew_ms;
+ *	};
+ *	static const struct option_spec rows[] = {
+ *		{ .name = "cup", .type = OPTION_STRING, OPTION_FIELD(tea_options, cup),
+ *		  .role = OPTION_IDENTITY, .required = true, .help = "where it goes" },
+ *		{ .name = "brew_time", .type = OPTION_DURATION, OPTION_FIELD(tea_options, brew_ms),
+ *		  .role = OPTION_MANNER, .min = 1000, .default_text = "3m", .help = "how long" },
+ *		{ .name = NULL },
+ *	};
+ *	static const struct option_table table = OPTION_TABLE(rows, tea_options);
  */
 #ifndef CONFIG_OPTION_H
 #define CONFIG_OPTION_H
@@ -10,86 +25,148 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/err.h"
+#include "config/pool.h"
 
+/* Behind each type: the type of its field. */
 enum option_type {
-	OPTION_STRING,
-	OPTION_BOOL,	 /* true false yes no on off */
-	OPTION_INT,	 /* decimal, may be negative */
-	OPTION_DURATION, /* 250ms 30s 5m 12h 7d */
-	OPTION_SIZE,	 /* 4096 64KiB 1MiB 1GiB 2TiB */
-	OPTION_STRINGS,	 /* { "a", "b" } */
-	OPTION_CUSTOM,	 /* a number, from what the row's own parse() takes */
+	OPTION_STRING,	 /* const char *; NULL: not set */
+	OPTION_STRINGS,	 /* const char *const *, NULL-terminated; NULL: not set. { "a", "b" } */
+	OPTION_BOOL,	 /* bool. true false yes no on off */
+	OPTION_NUMBER,	 /* uint32_t. decimal */
+	OPTION_WORD,	 /* an enum without gaps that begins at 0. One of the row's words */
+	OPTION_DURATION, /* int64_t, ms. 250ms 30s 5m 12h 7d */
+	OPTION_SIZE,	 /* uint64_t, bytes. 4096 64KiB 1MiB 1GiB 2TiB */
+	OPTION_MODE,	 /* mode_t. octal, bits of 0555 */
+	OPTION_USER,	 /* uid_t. a name or a number */
+	OPTION_GROUP,	 /* gid_t. a name or a number */
 };
 
-/* One row of a table; tables end with a row whose name is NULL. */
+/* What a change of an option of a source means for what is already in the store. */
+enum option_role {
+	OPTION_NO_ROLE,	 /* not an option of a source */
+	OPTION_IDENTITY, /* says what is fetched: the source is another one */
+	OPTION_JUDGE,	 /* says which bodies are accepted: only refusals are forgotten */
+	OPTION_MANNER,	 /* says how it is fetched: nothing is forgotten */
+};
+
+/* The value of a duration that may be "never". */
+#define OPTION_NEVER (-1)
+
+/* The longest duration that can be written. */
+#define OPTION_DURATION_MAX_MS (INT64_C(3650) * 86400 * 1000)
+
+/* One row of a table. */
 struct option_spec {
 	const char *name;
 	enum option_type type;
+	enum option_role role;
+	uint16_t offset, size;	  /* of the field; see OPTION_FIELD */
+	const char *default_text; /* as it would be written in the file; NULL: none */
+	const char *help;	  /* one line */
+	const char *const *words; /* OPTION_WORD: NULL-terminated, in the order of the enum */
+	int64_t min, max;	  /* OPTION_NUMBER, _DURATION (ms), _SIZE; max 0: no limit */
+	bool allows_never;	  /* OPTION_DURATION: "never" is OPTION_NEVER */
 	bool required;
-	bool secret;		  /* masked wherever a configuration is shown */
-	bool names_file;	  /* OPTION_STRING: a path that the helper may open */
-	const char *default_text; /* as it would be written in the file; NULL for none */
-	const char *help;	  /* one line, for --help and the manual */
-
-	/* Of OPTION_CUSTOM only: parses the whole text. Errors are ERR_CONFIG and say what was
-	 * expected. */
-	int (*parse)(const char *text, int64_t *ret, struct err *err);
+	bool secret;	 /* masked where a configuration is shown */
+	bool names_file; /* OPTION_STRING: a path that the helper may open */
+	bool one_term;	 /* makes no sense for several terms at once */
+	/* OPTION_STRING, OPTION_STRINGS (each element): refuses a text. ERR_CONFIG; the message
+	 * does not contain the option's name. NULL: any text is accepted. */
+	int (*check)(const char *text, struct err *err);
+	/* OPTION_STRINGS with OPTION_IDENTITY: is this element manner after all? NULL: none is. */
+	bool (*is_manner)(const char *element);
 };
 
-/* The largest duration that can be written. */
-#define OPTION_DURATION_MAX_MS (INT64_C(3650) * 86400 * 1000)
+#define OPTION_FIELD(structure, field)               \
+	.offset = offsetof(struct structure, field), \
+	.size = sizeof(((struct structure *)NULL)->field)
 
-/* Each parses the whole text. Errors are ERR_CONFIG and say what was expected. */
-int option_parse_bool(const char *text, bool *ret, struct err *err);
-int option_parse_int(const char *text, int64_t *ret, struct err *err);
-int option_parse_duration(const char *text, int64_t *ret_ms, struct err *err);
-int option_parse_size(const char *text, uint64_t *ret_bytes, struct err *err);
+/* At most this many rows in a table. */
+#define OPTION_ROWS_MAX 64
+
+struct option_table {
+	const struct option_spec *rows; /* ends with a row whose name is NULL */
+	size_t size;			/* of the struct with the values */
+};
+
+#define OPTION_TABLE(table_rows, structure)                            \
+	{                                                              \
+		.rows = (table_rows), .size = sizeof(struct structure) \
+	}
 
 /* The row of that name, or NULL. */
-const struct option_spec *option_find(const struct option_spec *table, const char *name);
+const struct option_spec *option_find(const struct option_table *table, const char *name);
 
-/* For "did you mean": the name in the table that is nearest, or NULL if none is close. */
-const char *option_nearest(const struct option_spec *table, const char *name);
+/* ------------------------------------------------------------------ values of one row */
 
-struct options;
+/* Each field at its row's offset in `values`. */
+const char *option_string(const struct option_spec *spec, const void *values);
+const char *const *option_strings(const struct option_spec *spec, const void *values);
+/* Of every type but the two of strings. */
+int64_t option_number(const struct option_spec *spec, const void *values);
+void option_put_string(const struct option_spec *spec, void *values, const char *string);
+void option_put_strings(const struct option_spec *spec, void *values, const char *const *strings);
+void option_put_number(const struct option_spec *spec, void *values, int64_t number);
 
-int options_new(struct options **ret, const struct option_spec *table, struct err *err);
-void options_free(struct options *options);
+/* Parses the whole text, and checks words and bounds. Every type but the two of strings.
+ * ERR_CONFIG; the message does not contain the option's name. */
+int option_parse_number(const struct option_spec *spec, const char *text, int64_t *ret,
+			struct err *err);
 
-/* Sets one value from its text, over an earlier one (for OPTION_STRINGS: appends one element).
- * ERR_CONFIG when the table has no such option, or the text is not of its type. */
+/* Could option_parse_number() have returned this number? */
+bool option_is_valid_number(const struct option_spec *spec, int64_t number);
+
+/* Writes a number as option_parse_number() reads it, in the largest unit that needs no fraction.
+ * Returns ret. */
+#define OPTION_TEXT_SIZE 32
+const char *option_number_text(const struct option_spec *spec, int64_t number,
+			       char ret[OPTION_TEXT_SIZE]);
+
+/* Does it have a value, its own or a default? */
+bool option_is_set(const struct option_spec *spec, const void *values);
+
+/* Writes a value that is set as it would be written in a file, with "***" in place of secrets. */
+void option_show(const struct option_spec *spec, const void *values, FILE *out);
+
+/* Writes a text in double quotes with escapes. */
+void option_show_quoted(const char *text, FILE *out);
+
+bool option_equal(const struct option_spec *spec, const void *a, const void *b);
+void option_copy(const struct option_spec *spec, void *to, const void *from);
+
+/* ------------------------------------------------------------------ the values of a block */
+
+/* The options of one block while they are being set. */
+struct options {
+	const struct option_table *table;
+	struct pool *pool;		    /* borrowed; what the values are allocated in */
+	void *values;			    /* borrowed: the table's struct */
+	uint64_t given;			    /* bit i: row i was set */
+	const char *texts[OPTION_ROWS_MAX]; /* of given rows but lists: as written */
+};
+
+/* The table's defaults as values, or NULL if out of memory. */
+const void *options_defaults(const struct option_table *table, struct pool *pool);
+
+/* Begins a block: values, the table's struct, becomes a copy of defaults, which are as
+ * options_defaults() returns them. */
+void options_init(struct options *options, const struct option_table *table, void *values,
+		  const void *defaults, struct pool *pool);
+
+/* Sets an option from its texts: one, or, for OPTION_STRINGS, n, which are appended to the earlier
+ * ones. ERR_CONFIG; the message begins with the option's name. */
+int options_set_texts(struct options *options, const struct option_spec *spec,
+		      const char *const *texts, size_t n, struct err *err);
+
+/* By name, for options that are not read from a file. Unknown names are ERR_CONFIG. */
 int options_set(struct options *options, const char *name, const char *text, struct err *err);
 
-/* Checks that every required option is set. ERR_CONFIG names the first that is not. */
+bool options_is_given(const struct options *options, const struct option_spec *spec);
+
+/* Checks that every required option is given. ERR_CONFIG names the first that is not. */
 int options_check(const struct options *options, struct err *err);
-
-/* Was it given (a default does not count)? */
-bool options_is_set(const struct options *options, const char *name);
-
-/*
- * The value, or the default of the table. Asking for a name that the table does not have, or with
- * another type, is a mistake in the program and is asserted. A string without value or default is
- * NULL, a list then has zero elements, a number is 0, a bool false. Results live as long as
- * options.
- */
-const char *options_string(const struct options *options, const char *name);
-bool options_bool(const struct options *options, const char *name);
-int64_t options_int(const struct options *options, const char *name); /* OPTION_CUSTOM too */
-int64_t options_duration_ms(const struct options *options, const char *name);
-uint64_t options_size_bytes(const struct options *options, const char *name);
-/* NULL-terminated; ret_n may be NULL. */
-const char *const *options_strings(const struct options *options, const char *name, size_t *ret_n);
-
-/* The value of any option but OPTION_STRINGS as it would be written in the file; NULL for none. */
-const char *options_text(const struct options *options, const char *name);
-
-const struct option_spec *options_table(const struct options *options);
-
-/* A number that changes when an option changes that is not secret: tells a source apart from what
- * the same term had in an earlier configuration. kind is the fetcher's name. */
-int options_fingerprint(const struct options *options, const char *kind, uint64_t *ret,
-			struct err *err);
 
 #endif

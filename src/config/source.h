@@ -1,8 +1,8 @@
 /*
  * source: one place that a term can come from, as the configuration knows it.
  *
- * The loader sees of a fetcher only its struct source_type; the fetch layer, which put the type
- * there, gets from it to the rest of the fetcher.
+ * The configuration sees of a fetcher only its struct source_type. The fetch layer, which provides
+ * the type, gets from it to the rest of the fetcher.
  */
 #ifndef CONFIG_SOURCE_H
 #define CONFIG_SOURCE_H
@@ -18,34 +18,40 @@ struct helper_uses;
 struct source_type {
 	const char *name; /* the name of the block: "http" */
 	const char *help; /* one line */
-	const struct option_spec *options;
+	const struct option_table *options;
 	const struct helper_uses *helper; /* base/helper.h; NULL: only files that options name */
 
-	/* Checks the options and makes the state of one source. Never touches network or disk
-	 * beyond the files that the options name. Errors are ERR_CONFIG. options lives as long as
-	 * the source, so that strings may be borrowed from it. helper: for base/files.h. */
-	int (*init)(void **ret_state, const struct options *options, struct helper *helper,
-		    struct err *err);
+	/* Checks how the options go together, and makes the state of one source. It touches neither
+	 * network nor disk beyond the files that the options name. Errors are ERR_CONFIG. options
+	 * (the table's struct) lives as long as the source, so that the state may point into it.
+	 * helper: for base/files.h. */
+	int (*init)(void **ret_state, const void *options, struct helper *helper, struct err *err);
 
 	/* Takes what init made; NULL where init allocates nothing. */
 	void (*free)(void *state);
 
-	/* Where this source's content comes from, as people write it (an URL, a path), without
-	 * credentials; the result lives as long as the state. */
+	/* Where the content comes from, for people (a URL, a path), without credentials. The result
+	 * lives as long as the state. */
 	const char *(*describe)(void *state);
 
 	/* For terms on the command line, NAME=URL: the schemes of URLs that can become a source of
 	 * this type ("http", "https"; in lower case, NULL-terminated), and what sets the options
-	 * for one. Errors are ERR_CONFIG. Both NULL: there are none. */
+	 * from one. Errors are ERR_CONFIG. Both NULL: there are none. */
 	const char *const *url_schemes;
 	int (*from_url)(struct options *options, const char *url, struct err *err);
 };
 
 struct source {
 	const struct source_type *type;
-	struct options *options; /* owned */
-	void *state;		 /* owned; made by type->init */
+	const void *options; /* the struct of the type's table */
+	void *state;	     /* owned; made by type->init; NULL before */
+
+	/* Of the options that say what is fetched: changes when this is another source. */
 	uint64_t fingerprint;
+	/* The same, and of the options that say which bodies are accepted. */
+	uint64_t refusal_fingerprint;
+	/* As versions before 0.2 computed it: see legacy_fingerprint.h. */
+	uint64_t legacy_fingerprint;
 };
 
 #endif

@@ -64,11 +64,11 @@ static int add_path(struct configured_files *files, const char *path, struct err
 
 static int add_source(struct configured_files *files, const struct source *source, struct err *err)
 {
-	const struct option_spec *spec = source->type->options;
+	const struct option_spec *spec = source->type->options->rows;
 
 	for (; spec->name; spec++) {
 		if (spec->names_file &&
-		    add_path(files, options_string(source->options, spec->name), err) < 0)
+		    add_path(files, option_string(spec, source->options), err) < 0)
 			return -1;
 	}
 	return 0;

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "config/image.h"
 #include "keeper/control_socket.h"
 #include "keeper/mountpoint.h"
 #include "keeper/store_directory.h"
@@ -66,14 +67,9 @@ static int choose_identity(struct child_identity *ret, const struct config *conf
 
 int launch_render(const struct config *config, int memfd, struct err *err)
 {
-	_cleanup_close_ int fd = fcntl(memfd, F_DUPFD_CLOEXEC, 0);
-	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
-
-	if (!out)
-		return err_errno(err, "configuration in memory");
-	steal_fd(&fd);
-	config_show(config, CONFIG_SECRETS_SHOWN, out);
-	if (fclose(out) != 0 || fcntl(memfd, F_ADD_SEALS, SEALS) < 0)
+	if (config_image_write(config, memfd, err) < 0)
+		return -1;
+	if (fcntl(memfd, F_ADD_SEALS, SEALS) < 0)
 		return err_errno(err, "configuration in memory");
 	return 0;
 }

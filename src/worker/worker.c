@@ -56,10 +56,8 @@ static int inherit(struct worker *worker, struct err *err)
 
 static int load_config(struct worker *worker, struct err *err)
 {
-	if (worker->setup->load(worker->hello.fds[CHANNEL_FD_CONFIG], worker->helper,
-				&worker->config) < 0)
-		return err_set(err, ERR_CONFIG, "the configuration cannot be loaded any more");
-	return 0;
+	return worker->setup->load(worker->hello.fds[CHANNEL_FD_CONFIG], worker->helper,
+				   &worker->config, err);
 }
 
 /* As start of helper_client_new(). */

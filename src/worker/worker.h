@@ -12,9 +12,9 @@
 #include "config/config.h"
 
 struct worker_setup {
-	/* Loads the effective configuration from a descriptor (borrowed), and writes what is wrong
-	 * with it to standard error. The helper opens what this process may not. */
-	int (*load)(int fd, struct helper *helper, struct config **ret);
+	/* Loads the effective configuration from a descriptor (borrowed). The helper opens files
+	 * that this process cannot. */
+	int (*load)(int fd, struct helper *helper, struct config **ret, struct err *err);
 	int channel;		 /* owned; to the keeper */
 	const char *keeper_kind; /* borrowed; keeper_kind() of this program */
 	bool foreground;	 /* stay on the terminal */

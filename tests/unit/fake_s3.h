@@ -358,6 +358,7 @@ static uint8_t small_bytes[1000], large_bytes[2][LARGE + 1];
 static struct object small, large, other, twin;
 
 static struct cancel cancel;
+static struct s3_options options;
 static struct s3_source source;
 static struct sink sink;
 
@@ -373,12 +374,12 @@ static void reset(struct object *object)
 
 	fake = (struct fake_s3){ .object = object, .retry_after_ms = FETCHED_UNKNOWN };
 	memcpy(&fake.lock, &lock, sizeof(lock));
-	source = (struct s3_source){
+	options = (struct s3_options){
 		.part_size_bytes = PART,
 		.parallel_parts = 4,
-		.is_parallel = true,
 		.checksum = S3_CHECKSUM_AUTO,
 	};
+	source = (struct s3_source){ .options = &options };
 	pthread_mutex_init(&source.lock, NULL);
 	free(sink.validator);
 	sink = (struct sink){ .bytes = bytes, .max_bytes = LARGE };

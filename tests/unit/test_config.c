@@ -1,29 +1,49 @@
 /*
- * Unit tests of term/config: loading, defaults, includes, the command line, and what is said of
- * what is wrong. The fetchers are stand-ins with the options of the real ones.
+ * config: files, defaults, includes, the command line, problems, the image, and its corruption.
+ * The fetchers are stand-ins with the options of the real ones.
  *
- * `unit-config FILE…` loads each file instead and writes its problems, or what it comes to.
+ * `unit-config FILE…` loads each file instead, and writes its problems, or the configuration.
  */
 #include "config/config.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "tap.h"
 #include "config/config_name.h"
+#include "config/image.h"
+#include "config/load.h"
+#include "config/show.h"
 
 static int states;
 
-static int http_init(void **ret_state, const struct options *options, struct helper *helper,
-		     struct err *err)
+struct http_options {
+	const char *url;
+	const char *const *headers;
+	const char *user_agent, *user, *password, *password_file, *bearer_token_file;
+	const char *client_cert, *client_key, *ca_file, *proxy, *unix_socket;
+	int64_t min_refresh_interval, connect_timeout, stall_timeout;
+	uint32_t max_redirects;
+	bool http_cache, accept_unframed;
+};
+struct file_options {
+	const char *path;
+};
+struct static_options {
+	const char *data, *base64, *version;
+};
+
+static int http_init(void **ret_state, const void *options, struct helper *helper, struct err *err)
 {
-	const char *url = options_string(options, "url");
+	const struct http_options *given = options;
 
 	(void)helper;
-	if (strncmp(url, "http", 4) != 0)
-		return err_set(err, ERR_CONFIG, "url: \"%s\" is not http", url);
-	*ret_state = strdup(url);
+	if (strncmp(given->url, "http", 4) != 0)
+		return err_set(err, ERR_CONFIG, "url: \"%s\" is not http", given->url);
+	*ret_state = strdup(given->url);
 	states++;
 	return 0;
 }
@@ -44,51 +64,129 @@ static int file_from_url(struct options *options, const char *url, struct err *e
 	return options_set(options, "path", url + strlen("file://"), err);
 }
 
-static const struct option_spec http_options[] = {
-	{ .name = "url", .type = OPTION_STRING, .required = true },
-	{ .name = "http_cache", .type = OPTION_BOOL, .default_text = "false" },
-	{ .name = "min_refresh_interval", .type = OPTION_DURATION, .default_text = "30s" },
-	{ .name = "headers", .type = OPTION_STRINGS },
-	{ .name = "user_agent", .type = OPTION_STRING },
-	{ .name = "user", .type = OPTION_STRING },
-	{ .name = "password", .type = OPTION_STRING, .secret = true },
-	{ .name = "password_file", .type = OPTION_STRING },
-	{ .name = "bearer_token_file", .type = OPTION_STRING },
-	{ .name = "client_cert", .type = OPTION_STRING },
-	{ .name = "client_key", .type = OPTION_STRING },
-	{ .name = "ca_file", .type = OPTION_STRING },
-	{ .name = "proxy", .type = OPTION_STRING },
-	{ .name = "unix_socket", .type = OPTION_STRING },
-	{ .name = "connect_timeout", .type = OPTION_DURATION, .default_text = "10s" },
-	{ .name = "stall_timeout", .type = OPTION_DURATION, .default_text = "30s" },
-	{ .name = "max_redirects", .type = OPTION_INT, .default_text = "10" },
-	{ .name = "accept_unframed", .type = OPTION_BOOL, .default_text = "false" },
+static const struct option_spec http_rows[] = {
+	{ .name = "url",
+	  .type = OPTION_STRING,
+	  .role = OPTION_IDENTITY,
+	  OPTION_FIELD(http_options, url),
+	  .required = true },
+	{ .name = "http_cache",
+	  .type = OPTION_BOOL,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, http_cache),
+	  .default_text = "false" },
+	{ .name = "min_refresh_interval",
+	  .type = OPTION_DURATION,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, min_refresh_interval),
+	  .default_text = "30s" },
+	{ .name = "headers",
+	  .type = OPTION_STRINGS,
+	  .role = OPTION_IDENTITY,
+	  OPTION_FIELD(http_options, headers) },
+	{ .name = "user_agent",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, user_agent) },
+	{ .name = "user",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, user) },
+	{ .name = "password",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, password),
+	  .secret = true },
+	{ .name = "password_file",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, password_file) },
+	{ .name = "bearer_token_file",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, bearer_token_file) },
+	{ .name = "client_cert",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, client_cert) },
+	{ .name = "client_key",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, client_key) },
+	{ .name = "ca_file",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, ca_file) },
+	{ .name = "proxy",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, proxy) },
+	{ .name = "unix_socket",
+	  .type = OPTION_STRING,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, unix_socket) },
+	{ .name = "connect_timeout",
+	  .type = OPTION_DURATION,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, connect_timeout),
+	  .default_text = "10s" },
+	{ .name = "stall_timeout",
+	  .type = OPTION_DURATION,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, stall_timeout),
+	  .default_text = "30s" },
+	{ .name = "max_redirects",
+	  .type = OPTION_NUMBER,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, max_redirects),
+	  .default_text = "10" },
+	{ .name = "accept_unframed",
+	  .type = OPTION_BOOL,
+	  .role = OPTION_MANNER,
+	  OPTION_FIELD(http_options, accept_unframed),
+	  .default_text = "false" },
 	{ .name = NULL },
 };
-static const struct option_spec file_options[] = {
-	{ .name = "path", .type = OPTION_STRING, .required = true },
+static const struct option_spec file_rows[] = {
+	{ .name = "path",
+	  .type = OPTION_STRING,
+	  .role = OPTION_IDENTITY,
+	  OPTION_FIELD(file_options, path),
+	  .required = true },
 	{ .name = NULL },
 };
-static const struct option_spec static_options[] = {
-	{ .name = "data", .type = OPTION_STRING },
-	{ .name = "base64", .type = OPTION_STRING },
-	{ .name = "version", .type = OPTION_STRING },
+static const struct option_spec static_rows[] = {
+	{ .name = "data",
+	  .type = OPTION_STRING,
+	  .role = OPTION_IDENTITY,
+	  OPTION_FIELD(static_options, data) },
+	{ .name = "base64",
+	  .type = OPTION_STRING,
+	  .role = OPTION_IDENTITY,
+	  OPTION_FIELD(static_options, base64) },
+	{ .name = "version",
+	  .type = OPTION_STRING,
+	  .role = OPTION_IDENTITY,
+	  OPTION_FIELD(static_options, version) },
 	{ .name = NULL },
 };
+static const struct option_table http_table = OPTION_TABLE(http_rows, http_options);
+static const struct option_table file_table = OPTION_TABLE(file_rows, file_options);
+static const struct option_table static_table = OPTION_TABLE(static_rows, static_options);
 
 static const char *const http_schemes[] = { "http", "https", NULL };
 static const char *const file_schemes[] = { "file", NULL };
 static const struct source_type http = { .name = "http",
-					 .options = http_options,
+					 .options = &http_table,
 					 .init = http_init,
 					 .free = http_free,
 					 .url_schemes = http_schemes,
 					 .from_url = http_from_url };
 static const struct source_type file = { .name = "file",
-					 .options = file_options,
+					 .options = &file_table,
 					 .url_schemes = file_schemes,
 					 .from_url = file_from_url };
-static const struct source_type fixed = { .name = "static", .options = static_options };
+static const struct source_type fixed = { .name = "static", .options = &static_table };
 static const struct source_type *const types[] = { &http, &file, &fixed, NULL };
 
 static char dir[] = "/tmp/rptfs-config-XXXXXX";
@@ -116,7 +214,7 @@ static void write_file(const char *name, const char *text)
 	write_bytes(name, text, strlen(text));
 }
 
-/* Loads; *ret_problems (the caller's) is what was said, without the directory. */
+/* Loads. *ret_problems (the caller frees it) are the problems, without the directory. */
 static struct config *load(const struct config_request *request, char **ret_problems)
 {
 	struct config *config = NULL;
@@ -141,7 +239,7 @@ static struct config *load_text(const char *text, char **ret_problems)
 	return load(&(struct config_request){ .file = path_of("c") }, ret_problems);
 }
 
-/* The text loads to nothing but exactly these problems. */
+/* Loading the text fails with exactly these problems. */
 static void expect(const char *text, const char *problems)
 {
 	_cleanup_free_ char *said = NULL;
@@ -185,8 +283,8 @@ static void test_effective(void)
 	ok(a->sources[0].type == &file && a->sources[1].type == &http &&
 		   a->sources[2].type == &file,
 	   "in the order of the file");
-	is_str(options_string(a->sources[2].options, "path"), "/2", "path");
-	is_str(options_strings(a->sources[1].options, "headers", NULL)[1], "b: 2", "headers");
+	is_str(((const struct file_options *)a->sources[2].options)->path, "/2", "path");
+	is_str(((const struct http_options *)a->sources[1].options)->headers[1], "b: 2", "headers");
 	ok(a->sources[0].fingerprint != a->sources[2].fingerprint, "fingerprints");
 	ok(a->lazy_init && a->user == 12 && a->group == 13 && a->max_size_bytes == 5120 &&
 		   a->failover == FAILOVER_ANY && a->backwards == BACKWARDS_CONFIRM &&
@@ -205,7 +303,7 @@ static void test_effective(void)
 static void test_problems(void)
 {
 	expect("term \"x\" {\n  htp { url = a }\n  refesh_interval = 5s\n  http {\n  urk = 1\n"
-	       "  zzz = { 1, 2 }\n  }\n}\nfoo = 1\nbar { a = 1 b { c } }\n"
+	       "  zzz = { 1, 2 }\n  }\n}\nfoo = 1\nbar { a = 1 b { c = 2 } }\n"
 	       "term x2 { http { url = ftp } }\n",
 	       "c:2: term \"x\": unknown fetcher \"htp\"; there are: http, file, static\n"
 	       "c:3: term \"x\": unknown option \"refesh_interval\"; did you mean "
@@ -231,11 +329,11 @@ static void test_problems(void)
 	       "} }\nterm d { alias = x static { } }",
 	       "c:2: term \"b\": alias \"a\" is taken by term \"a\" (c:1)\n"
 	       "c:5: term \"d\": alias \"x\" is taken by term \"c\" (c:4)\n");
-	expect("term a {\n static {\n data = \"x", "c:3: the string that begins here has no end\n");
+	expect("term a {\n static {\n data = \"x",
+	       "c:3: term \"a\": static: the string that begins here has no end\n");
 	expect("foo = 1\nterm a { static { } }\nterm b { static { ",
 	       "c:1: unknown option \"foo\"\n"
-	       "c:3: term \"b\": static: syntax error: the file ends where the \"}\" of \"static\" "
-	       "on line 3 is expected\n");
+	       "c:3: term \"b\": static: syntax error: the \"{\" of \"static\" has no \"}\"\n");
 	expect("# 1\n# 2\n/* 3\n 4 */ foo = ${RPTFS_UNSET}\nbar = \"${RPTFS_UNSET:-x}\" "
 	       "baz = \"\\${x}\"",
 	       "c:4: the environment variable RPTFS_UNSET is not set; ${RPTFS_UNSET:-} would be "
@@ -248,11 +346,76 @@ static void test_problems(void)
 	       "c:3: \"mountpoint\" is an option, not a block: mountpoint = …\n"
 	       "c:4: a term needs a name: term \"NAME\" { … }\n"
 	       "c:5: a block \"defaults\" has no name: defaults { … }\n"
-	       "c:6: a block \"http\" belongs into a term\n"
+	       "c:6: a block \"http\" belongs in a term\n"
 	       "c:7: defaults: an alias belongs to one term\n"
 	       "c:7: defaults: a source belongs to one term\n"
 	       "c:8: unknown function \"url\"; there is only include(\"FILE\")\n"
 	       "c:9: include() takes one file name: include(\"conf.d/*.conf\")\n");
+}
+
+/* A "}" that is missing is reported at its block, and what follows is loaded. */
+static void test_missing_brace(void)
+{
+	expect("term a {\n static {\n data = x\n }\n\nterm b {\n static { }\n refesh = 1\n}\n",
+	       "c:1: term \"a\": syntax error: the \"{\" of \"term\" has no \"}\"\n"
+	       "c:8: term \"b\": unknown option \"refesh\"\n");
+	expect("term a {\n static {\n data = x\n\n}\nterm b {\n static { }\n foo = 1\n}\n",
+	       "c:1: term \"a\": syntax error: the \"{\" of \"term\" has no \"}\"\n"
+	       "c:8: term \"b\": unknown option \"foo\"\n");
+	expect("term a {\n http {\n url = http://x\n file { path = /x }\n }\n}\n",
+	       "c:4: term \"a\": http: a block \"file\" cannot be in \"http\": is there a \"}\" "
+	       "missing before it?\n");
+	expect("defaults {\n mode = 0400\nterm b { static { } }\nfoo = 1",
+	       "c:1: syntax error: the \"{\" of \"defaults\" has no \"}\"\n"
+	       "c:4: unknown option \"foo\"\n");
+}
+
+/* An unknown option may belong elsewhere, whatever block it is in. */
+static void test_elsewhere(void)
+{
+	expect("term a {\n http {\n url = http://x\n refresh_intervall = 5s\n lazy_init = true\n"
+	       " start_timeout = 1s\n }\n pasword = x\n start_timeot = 1s\n}\n"
+	       "refresh_intervall = 5s\npath = /x\ndefaults { urk = 1 }\n",
+	       "c:4: term \"a\": http: unknown option \"refresh_intervall\"; did you mean "
+	       "\"refresh_interval\", which belongs in a term or defaults { … }?\n"
+	       "c:5: term \"a\": http: option \"lazy_init\" belongs in a term or defaults { … }\n"
+	       "c:6: term \"a\": http: option \"start_timeout\" belongs outside of all blocks\n"
+	       "c:8: term \"a\": unknown option \"pasword\"; did you mean \"password\", which "
+	       "belongs in a block of its fetcher: http { … }?\n"
+	       "c:9: term \"a\": unknown option \"start_timeot\"; did you mean \"start_timeout\", "
+	       "which belongs outside of all blocks?\n"
+	       "c:11: unknown option \"refresh_intervall\"; did you mean \"refresh_interval\", "
+	       "which belongs in a term or defaults { … }?\n"
+	       "c:12: option \"path\" belongs in a block of its fetcher: file { … }\n"
+	       "c:13: defaults: unknown option \"urk\"; did you mean \"url\", which belongs in a "
+	       "block of its fetcher: http { … }?\n");
+	expect("", "c:1: the file is empty: it has no terms\n");
+	expect("# nothing\n", "c:1: the file is empty: it has no terms\n");
+}
+
+static void test_words(void)
+{
+	_cleanup_free_ char *said = NULL;
+	struct config *config = load_text(
+		"term a { static { data = \"a\\n\\t\\r\\b\\f\\a\\e\\v\\x41\\x4k\\101\\q\\'\\\nz\"\n"
+		"version = 'a\\n\\'\\\\\\\nz' } }\n"
+		"term b { static { data = a\\b;c:d/e[f]//g/h version = ${RPTFS_UNSET:-q\"r} } }\n"
+		"term c { static { data = \"$x ${RPTFS_UNSET:-y z} $\" version = x#y\n} }\n",
+		&said);
+
+	is_str(said, "", "nothing wrong");
+	if (!config)
+		return;
+	const struct static_options *a = config->terms[0].sources[0].options;
+	const struct static_options *b = config->terms[1].sources[0].options;
+	const struct static_options *c = config->terms[2].sources[0].options;
+	is_str(a->data, "a\n\t\r\b\f\a\033\vA\x04kAq'z", "escapes");
+	is_str(a->version, "a\\n'\\z", "in single quotes");
+	is_str(b->data, "a\\b;c:d/e[f]//g/h", "a bare word");
+	is_str(b->version, "q\"r", "a variable alone");
+	is_str(c->data, "$x y z $", "a variable in quotes");
+	is_str(c->version, "x", "a comment ends a word");
+	config_free(config);
 }
 
 static void test_include(void)
@@ -310,8 +473,8 @@ static void test_command_line(void)
 		ok(config->allow_other && config->start_timeout_ms == 1000, "options");
 		is_int(config->n_terms, 2, "two terms");
 		ok(config->terms[0].sources[0].type == &http, "https");
-		is_str(options_string(config->terms[1].sources[0].options, "path"), "/etc/x=y",
-		       "file");
+		is_str(((const struct file_options *)config->terms[1].sources[0].options)->path,
+		       "/etc/x=y", "file");
 		ok(config->terms[1].refresh_interval_ms == 5000 && config->terms[0].lazy_init,
 		   "options of terms");
 	}
@@ -371,7 +534,7 @@ static void test_default_store(void)
 	config_free(config);
 }
 
-static char *show(const struct config *config, enum config_secrets secrets)
+static char *show(const struct config *config)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -379,7 +542,7 @@ static char *show(const struct config *config, enum config_secrets secrets)
 
 	if (!out)
 		abort();
-	config_show(config, secrets, out);
+	config_show(config, out);
 	fclose(out);
 	return text;
 }
@@ -397,42 +560,104 @@ static void test_show(void)
 	is_str(said, "", "nothing wrong");
 	if (!config)
 		return;
-	shown = show(config, CONFIG_SECRETS_MASKED);
+	shown = show(config);
 	ok(strstr(shown, "password = \"***\"") && !strstr(shown, "hunter2"), "secrets are masked");
 	ok(strstr(shown, "refresh_interval = 90s\n"), "an exact unit");
 	is_str(config->terms[0].name, "a \"q$", "a name that needs care");
 	struct config *again = load_text(shown, &said_again);
 	is_str(said_again, "", "it loads");
 	if (again) {
-		shown_again = show(again, CONFIG_SECRETS_MASKED);
+		shown_again = show(again);
 		is_str(shown_again, shown, "to the same");
-		is_str(options_string(again->terms[0].sources[0].options, "data"),
+		is_str(((const struct static_options *)again->terms[0].sources[0].options)->data,
 		       "\001\n\t\\\"${x} ä", "a text that needs care");
 	}
 	config_free(again);
 	config_free(config);
 }
 
-/* What a worker is given leaves out what is usual; no value is another one for it. */
-static void test_for_worker(void)
+/* The image of a configuration, in a memfd. */
+static int write_image(const struct config *config)
 {
-	_cleanup_free_ char *said = NULL, *again_said = NULL;
-	struct config *config = load_text(
-		"mountpoint = /m defaults { history = 7 on_expire = hide max_stale = 1d }\n"
-		"term a { refresh_interval = never lazy_init = true min_size = 1 max_size = 2\n"
-		"mode = 400 user = 1 group = 2 failover = any backwards = refuse history = 0\n"
-		"on_delete = remove alias = z on_expire = keep http { url = 'http://x'\n"
-		"password = hunter2 } } term b { static { data = b } }\n"
-		"term c { http { url = 'http://c' stall_timeout = 7s } }\n",
-		&said);
-	_cleanup_free_ char *terse = show(config, CONFIG_SECRETS_SHOWN);
-	_cleanup_free_ char *full = show(config, CONFIG_SECRETS_MASKED);
-	struct config *again = load_text(terse, &again_said);
-	_cleanup_free_ char *shown = show(again, CONFIG_SECRETS_MASKED);
-	ok(strstr(terse, "hunter2") && !strstr(terse, "connect_timeout"), "secrets, no defaults");
-	is_str(shown, full, "it loads to the same");
+	struct err err = ERR_INIT;
+	int fd = memfd_create("image", MFD_CLOEXEC);
+
+	if (fd < 0)
+		abort();
+	ok(config_image_write(config, fd, &err) == 0, "an image %s", err.msg);
+	ok(config_image_is(fd), "it looks like one");
+	return fd;
+}
+
+static const char worker_text[] =
+	"mountpoint = /m defaults { history = 7 on_expire = hide max_stale = 1d }\n"
+	"term a { refresh_interval = never lazy_init = true min_size = 1 max_size = 2\n"
+	"mode = 400 user = 1 group = 2 failover = any backwards = refuse history = 0\n"
+	"on_delete = remove alias = z on_expire = keep http { url = 'http://x'\n"
+	"password = hunter2 headers = { 'a: 1', 'b: 2' } } } term b { static { data = b } }\n"
+	"term c { http { url = 'http://c' stall_timeout = 7s headers = { 'a: 1', 'b: 2' } } "
+	"file { path = /c } }\n";
+
+static void test_image(void)
+{
+	_cleanup_free_ char *said = NULL;
+	struct config *config = load_text(worker_text, &said), *again = NULL;
+	struct err err = ERR_INIT;
+	_cleanup_close_ int fd = write_image(config);
+
+	is_int(config_image_read(&again, fd, types, &err), 0, "it is read %s", err.msg);
+	if (!again)
+		return;
+	_cleanup_free_ char *before = show(config), *after = show(again);
+	is_str(after, before, "it is the same configuration");
+	const struct http_options *a = again->terms[0].sources[0].options;
+	const struct http_options *c = again->terms[2].sources[0].options;
+	is_str(a->password, "hunter2", "with its secrets");
+	ok(a->headers == c->headers && strcmp(c->headers[1], "b: 2") == 0, "equal lists are one");
+	ok(again->terms[2].sources[1].fingerprint == config->terms[2].sources[1].fingerprint &&
+		   again->terms[2].sources[0].legacy_fingerprint ==
+			   config->terms[2].sources[0].legacy_fingerprint,
+	   "and fingerprints");
+	is_int(states, 2, "no states yet");
+	is_int(config_init_sources(again, NULL, &err), 0, "states");
+	is_int(states, 4, "of both sources that have them");
 	config_free(again);
 	config_free(config);
+	is_int(states, 0, "all states are freed");
+}
+
+/* A changed or shortened image is refused, or read to something that can be shown. */
+static void test_corrupt_image(void)
+{
+	_cleanup_free_ char *said = NULL;
+	struct config *config = load_text(worker_text, &said);
+	_cleanup_close_ int fd = write_image(config);
+	uint8_t image[4096], changed[sizeof(image)];
+	ssize_t len = pread(fd, image, sizeof(image), 0);
+	size_t n_read = 0;
+
+	config_free(config);
+	srandom(2);
+	for (int round = 0; round < 20000; round++) {
+		_cleanup_close_ int copy = memfd_create("changed", MFD_CLOEXEC);
+		struct config *again = NULL;
+		struct err err = ERR_INIT;
+		size_t n = (size_t)len - (round % 5 == 0 ? (size_t)random() % (size_t)len : 0);
+		memcpy(changed, image, sizeof(image));
+		for (long i = random() % 4; i >= 0 && round % 5; i--)
+			changed[random() % len] = random() % 2 ? (uint8_t)random()
+							       : (uint8_t)(1 << random() % 8);
+		if (copy < 0 || write(copy, changed, n) != (ssize_t)n)
+			abort();
+		if (config_image_read(&again, copy, types, &err) == 0) {
+			_cleanup_free_ char *shown = show(again);
+			config_init_sources(again, NULL, &err);
+			n_read++;
+		}
+		config_free(again);
+	}
+	ok(n_read > 0, "%zu of 20000 changed images can still be read", n_read);
+	is_int(states, 0, "and leave nothing");
 }
 
 static void test_names(void)
@@ -492,7 +717,7 @@ static void test_paths(void)
 	}
 }
 
-/* Random bytes, and good files with random changes, never do more than fail. */
+/* Random bytes, and good files with random changes, are loaded or refused. */
 static void test_noise(void)
 {
 	static const char seed_text[] =
@@ -550,6 +775,15 @@ static void test_many(size_t n)
 	fclose(out);
 	struct config *config = load_text(text, &said);
 	is_int(config ? config->n_terms : 0, (int64_t)n, "%zu terms", n);
+	if (config) {
+		struct config *again = NULL;
+		struct err err = ERR_INIT;
+		_cleanup_close_ int fd = write_image(config);
+		int64_t start = clock_boot_ms();
+		is_int(config_image_read(&again, fd, types, &err), 0, "and their image");
+		printf("# read in %d ms\n", (int)(clock_boot_ms() - start));
+		config_free(again);
+	}
 	config_free(config);
 }
 
@@ -563,7 +797,7 @@ static int load_named(char **paths)
 				stderr) < 0)
 			failed = 1;
 		else
-			config_show(config, CONFIG_SECRETS_MASKED, stdout);
+			config_show(config, stdout);
 		config_free(config);
 	}
 	return failed;
@@ -587,12 +821,16 @@ int main(int argc, char **argv)
 		abort();
 	test_effective();
 	test_problems();
+	test_missing_brace();
+	test_elsewhere();
+	test_words();
 	test_include();
 	test_command_line();
 	test_precedence();
 	test_default_store();
 	test_show();
-	test_for_worker();
+	test_image();
+	test_corrupt_image();
 	test_names();
 	test_paths();
 	test_noise();

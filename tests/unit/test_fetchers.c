@@ -9,6 +9,7 @@
 #include "fake_fetcher.h"
 #include "fetch/sink.h"
 #include "fetchers/registry.h"
+#include "make_options.h"
 #include "fetchers/shared/base64.h"
 #include "fetchers/shared/media_type.h"
 #include "fetchers/shared/secret_file.h"
@@ -73,15 +74,13 @@ struct made {
 
 static struct made make(const struct fetcher_ops *ops, const char *const *pairs)
 {
-	struct made made = { .options = NULL };
+	struct made made = { .options = options_make(ops->type.options) };
 
-	if (options_new(&made.options, ops->type.options, &made.err) < 0)
-		abort();
 	for (; *pairs; pairs += 2) {
 		if (options_set(made.options, pairs[0], pairs[1], &made.err) < 0)
 			return made;
 	}
-	ops->type.init(&made.state, made.options, NULL, &made.err);
+	ops->type.init(&made.state, made.options->values, NULL, &made.err);
 	return made;
 }
 
@@ -315,13 +314,13 @@ static void test_file_url(void)
 
 	is_str(fetcher_file.type.url_schemes[0], "file", "file: URLs");
 	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
-		struct options *options = NULL;
+		const struct option_table *table = fetcher_file.type.options;
+		struct options *options = options_make(table);
 		struct err err = ERR_INIT;
-		if (options_new(&options, fetcher_file.type.options, &err) < 0)
-			abort();
 		int result = fetcher_file.type.from_url(options, urls[i].url, &err);
 		if (urls[i].path)
-			is_str(options_string(options, "path"), urls[i].path, "%s", urls[i].url);
+			is_str(option_string(&table->rows[0], options->values), urls[i].path, "%s",
+			       urls[i].url);
 		else
 			ok(result < 0 && err.kind == ERR_CONFIG, "refused: %s", err.msg);
 		options_free(options);
@@ -352,11 +351,10 @@ static void test_media_types(void)
 	static const char *const none[] = { NULL };
 	struct err err = ERR_INIT;
 
-	ok(media_type_check(good, &err) == 0, "media types");
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		const char *const one[] = { bad[i], NULL };
-		ok(media_type_check(one, &err) < 0, "not a media type: %s", bad[i]);
-	}
+	for (size_t i = 0; good[i]; i++)
+		ok(media_type_check(good[i], &err) == 0, "a media type: %s", good[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ok(media_type_check(bad[i], &err) < 0, "not a media type: %s", bad[i]);
 	ok(takes(none, "x/y") && takes(none, "") && takes(NULL, ""),
 	   "an empty list accepts everything");
 	ok(takes(good, "text/html"), "a type with any subtype");

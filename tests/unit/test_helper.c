@@ -17,6 +17,7 @@
 #include "helper/helper_protocol.h"
 #include "helper/run_program.h"
 #include "keeper/channel.h"
+#include "make_options.h"
 #include "tap.h"
 #include "worker/helper_client.h"
 
@@ -41,15 +42,27 @@ static int find_command(const char *file, const char *entry, char **ret, struct 
 
 static char dir[] = "/tmp/rptfs-unit-XXXXXX";
 
-static const struct option_spec specs[] = {
-	{ .name = "path", .type = OPTION_STRING, .names_file = true },
-	{ .name = "unset", .type = OPTION_STRING, .names_file = true },
-	{ .name = "text", .type = OPTION_STRING },
-	{ .name = NULL },
+struct test_options {
+	const char *path, *unset, *text;
 };
 
+static const struct option_spec rows[] = {
+	{ .name = "path",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(test_options, path),
+	  .names_file = true },
+	{ .name = "unset",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(test_options, unset),
+	  .names_file = true },
+	{ .name = "text", .type = OPTION_STRING, OPTION_FIELD(test_options, text) },
+	{ .name = NULL },
+};
+static const struct option_table table = OPTION_TABLE(rows, test_options);
+
+static struct options *options;
 static struct source source;
-static struct term_config term = { .name = (char *)"t", .sources = &source, .n_sources = 1 };
+static struct term_config term = { .name = "t", .sources = &source, .n_sources = 1 };
 
 static const char *at(const char *name)
 {
@@ -74,7 +87,7 @@ static const struct helper_program programs[] = {
 	{ .name = NULL },
 };
 static const struct helper_uses uses = { .programs = programs, .names_file = names_file };
-static const struct source_type type = { .name = "test", .options = specs, .helper = &uses };
+static const struct source_type type = { .name = "test", .options = &table, .helper = &uses };
 static const struct source_type *const types[] = { &type, NULL };
 static const struct config config = { .terms = &term, .n_terms = 1 };
 
@@ -90,10 +103,11 @@ static void set_options(void)
 {
 	struct err err = ERR_INIT;
 
+	options = options_make(&table);
 	source.type = &type;
-	if (options_new(&source.options, specs, &err) < 0 ||
-	    options_set(source.options, "path", at("named"), &err) < 0 ||
-	    options_set(source.options, "text", at("mentioned"), &err) < 0)
+	source.options = options->values;
+	if (options_set(options, "path", at("named"), &err) < 0 ||
+	    options_set(options, "text", at("mentioned"), &err) < 0)
 		abort();
 }
 
@@ -112,7 +126,7 @@ static void drop_config(void)
 {
 	static const char *const names[] = { "named", "mentioned", "other", "extra", "link" };
 
-	options_free(source.options);
+	options_free(options);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		unlink(at(names[i]));
 	rmdir(dir);

@@ -1,183 +1,335 @@
 /*
- * Unit tests of term/option: tables, texts and their types.
+ * option: rows, texts and values; fingerprint and legacy_fingerprint: which changes count.
  */
 #include "config/option.h"
 
+#include "base/digest.h"
 #include "base/util.h"
+#include "config/fingerprint.h"
+#include "config/legacy_fingerprint.h"
+#include "make_options.h"
 #include "tap.h"
 
-static int parse_even(const char *text, int64_t *ret, struct err *err)
+enum colour { RED, GREEN, BLUE };
+
+struct values {
+	const char *url, *password;
+	const char *const *headers;
+	int64_t timeout_ms, expiry_ms;
+	uint64_t limit_bytes;
+	uint32_t redirects;
+	enum colour colour;
+	bool verify;
+};
+
+static const char *const colours[] = { "red", "green", "blue", NULL };
+
+static int check_header(const char *text, struct err *err)
 {
-	if (option_parse_int(text, ret, err) < 0)
-		return -1;
-	return *ret % 2 == 0 ? 0 : err_set(err, ERR_CONFIG, "%s is odd", text);
+	return strchr(text, ':') ? 0 : err_set(err, ERR_CONFIG, "no colon");
 }
 
-static const struct option_spec table[] = {
-	{ .name = "url", .type = OPTION_STRING, .required = true },
-	{ .name = "password", .type = OPTION_STRING, .secret = true },
-	{ .name = "verify", .type = OPTION_BOOL, .default_text = "true" },
-	{ .name = "redirects", .type = OPTION_INT, .default_text = "10" },
-	{ .name = "timeout", .type = OPTION_DURATION, .default_text = "30s" },
-	{ .name = "limit", .type = OPTION_SIZE },
-	{ .name = "headers", .type = OPTION_STRINGS },
-	{ .name = "even", .type = OPTION_CUSTOM, .parse = parse_even, .default_text = "4" },
-	{ .name = "pin", .type = OPTION_INT, .secret = true },
+static bool is_credential(const char *element)
+{
+	return strncmp(element, "Token:", 6) == 0;
+}
+
+static const struct option_spec rows[] = {
+	{ .name = "url",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(values, url),
+	  .role = OPTION_IDENTITY,
+	  .required = true },
+	{ .name = "password",
+	  .type = OPTION_STRING,
+	  OPTION_FIELD(values, password),
+	  .role = OPTION_MANNER,
+	  .secret = true },
+	{ .name = "verify",
+	  .type = OPTION_BOOL,
+	  OPTION_FIELD(values, verify),
+	  .role = OPTION_JUDGE,
+	  .default_text = "true" },
+	{ .name = "redirects",
+	  .type = OPTION_NUMBER,
+	  OPTION_FIELD(values, redirects),
+	  .role = OPTION_MANNER,
+	  .max = 50,
+	  .default_text = "10" },
+	{ .name = "timeout",
+	  .type = OPTION_DURATION,
+	  OPTION_FIELD(values, timeout_ms),
+	  .role = OPTION_IDENTITY,
+	  .min = 10,
+	  .allows_never = true,
+	  .default_text = "60s" },
+	{ .name = "expiry",
+	  .type = OPTION_DURATION,
+	  OPTION_FIELD(values, expiry_ms),
+	  .role = OPTION_MANNER,
+	  .min = 1 },
+	{ .name = "limit",
+	  .type = OPTION_SIZE,
+	  OPTION_FIELD(values, limit_bytes),
+	  .role = OPTION_MANNER,
+	  .min = 65536,
+	  .max = INT64_C(1) << 40,
+	  .secret = true,
+	  .default_text = "1MiB" },
+	{ .name = "headers",
+	  .type = OPTION_STRINGS,
+	  OPTION_FIELD(values, headers),
+	  .role = OPTION_IDENTITY,
+	  .check = check_header,
+	  .is_manner = is_credential },
+	{ .name = "colour",
+	  .type = OPTION_WORD,
+	  OPTION_FIELD(values, colour),
+	  .role = OPTION_MANNER,
+	  .words = colours,
+	  .default_text = "green" },
 	{ .name = NULL },
 };
+static const struct option_table table = OPTION_TABLE(rows, values);
+
+/* ---- texts and numbers ---- */
+
+static void expect_number(enum option_type type, const char *text, int64_t number)
+{
+	const struct option_spec spec = { .type = type, .min = INT64_MIN };
+	struct err err = ERR_INIT;
+	int64_t got = 77;
+
+	ok(option_parse_number(&spec, text, &got, &err) == 0 && got == number, "%s", text);
+}
+
+static void expect_refused(enum option_type type, const char *const *texts, const char *what)
+{
+	const struct option_spec spec = { .type = type, .min = INT64_MIN };
+	struct err err = ERR_INIT;
+	int64_t got = 77;
+
+	for (; *texts; texts++)
+		ok(option_parse_number(&spec, *texts, &got, &err) < 0 && got == 77 &&
+			   err.kind == ERR_CONFIG,
+		   "\"%s\" is not %s", *texts, what);
+}
+#define EXPECT_REFUSED(type, what, ...) \
+	expect_refused(type, (const char *const[]){ __VA_ARGS__, NULL }, what)
 
 static void test_parse(void)
 {
-	struct err err = ERR_INIT;
-	bool is_true = false;
-	int64_t n = 77;
-	uint64_t bytes = 77;
+	expect_number(OPTION_BOOL, "yes", true);
+	expect_number(OPTION_BOOL, "Off", false);
+	EXPECT_REFUSED(OPTION_BOOL, "a bool", "1", "", "tru");
 
-	ok(option_parse_bool("yes", &is_true, &err) == 0 && is_true, "yes");
-	ok(option_parse_bool("Off", &is_true, &err) == 0 && !is_true, "Off");
-	ok(option_parse_bool("1", &is_true, &err) < 0 && err.kind == ERR_CONFIG, "1 is no bool");
+	expect_number(OPTION_NUMBER, "0", 0);
+	expect_number(OPTION_NUMBER, "4294967295", UINT32_MAX);
+	EXPECT_REFUSED(OPTION_NUMBER, "a number", "", "-", "+1", "1 ", " 1", "0x10", "1.5", "--1",
+		       "12k", "4294967296", "9223372036854775808");
 
-	ok(option_parse_int("-12", &n, &err) == 0 && n == -12, "-12");
-	ok(option_parse_int("9223372036854775807", &n, &err) == 0 && n == INT64_MAX, "largest");
-	static const char *const bad_ints[] = {
-		"", "-", "+1", "1 ", " 1", "0x10", "1.5", "--1", "12k", "9223372036854775808"
-	};
-	for (size_t i = 0; i < ARRAY_SIZE(bad_ints); i++)
-		ok(option_parse_int(bad_ints[i], &n, &err) < 0 && n == INT64_MAX,
-		   "\"%s\" is no int", bad_ints[i]);
+	expect_number(OPTION_DURATION, "250ms", 250);
+	expect_number(OPTION_DURATION, "30s", 30000);
+	expect_number(OPTION_DURATION, "5m", 300000);
+	expect_number(OPTION_DURATION, "12h", 43200000);
+	expect_number(OPTION_DURATION, "7d", 604800000);
+	expect_number(OPTION_DURATION, "0s", 0);
+	expect_number(OPTION_DURATION, "3650d", OPTION_DURATION_MAX_MS);
+	EXPECT_REFUSED(OPTION_DURATION, "a duration", "", "5", "s", "5 m", "5min", "-5s", "1.5h",
+		       "3651d", "99999999999999999999d", "18446744073709551615ms", "never", "5S");
 
-	static const struct {
-		const char *text;
-		int64_t ms;
-	} durations[] = { { "250ms", 250 },
-			  { "30s", 30000 },
-			  { "5m", 300000 },
-			  { "12h", 43200000 },
-			  { "7d", 604800000 },
-			  { "0s", 0 },
-			  { "3650d", OPTION_DURATION_MAX_MS } };
-	for (size_t i = 0; i < ARRAY_SIZE(durations); i++)
-		ok(option_parse_duration(durations[i].text, &n, &err) == 0 && n == durations[i].ms,
-		   "%s", durations[i].text);
-	static const char *const bad_durations[] = { "",
-						     "5",
-						     "s",
-						     "5 m",
-						     "5min",
-						     "-5s",
-						     "1.5h",
-						     "3651d",
-						     "99999999999999999999d",
-						     "18446744073709551615ms",
-						     "never",
-						     "5S" };
-	n = 77;
-	for (size_t i = 0; i < ARRAY_SIZE(bad_durations); i++)
-		ok(option_parse_duration(bad_durations[i], &n, &err) < 0 && n == 77,
-		   "\"%s\" is no duration", bad_durations[i]);
+	expect_number(OPTION_SIZE, "4096", 4096);
+	expect_number(OPTION_SIZE, "64KiB", 65536);
+	expect_number(OPTION_SIZE, "2TiB", INT64_C(2) << 40);
+	EXPECT_REFUSED(OPTION_SIZE, "a size", "", "1K", "1kb", "1MB", "1 GiB", "-1", "99999999TiB");
 
-	ok(option_parse_size("4096", &bytes, &err) == 0 && bytes == 4096, "4096");
-	ok(option_parse_size("64KiB", &bytes, &err) == 0 && bytes == 65536, "64KiB");
-	ok(option_parse_size("2TiB", &bytes, &err) == 0 && bytes == UINT64_C(2) << 40, "2TiB");
-	static const char *const bad_sizes[] = { "",	  "1K", "1kb",	      "1MB",
-						 "1 GiB", "-1", "99999999TiB" };
-	for (size_t i = 0; i < ARRAY_SIZE(bad_sizes); i++)
-		ok(option_parse_size(bad_sizes[i], &bytes, &err) < 0 && bytes == UINT64_C(2) << 40,
-		   "\"%s\" is no size", bad_sizes[i]);
+	expect_number(OPTION_MODE, "0444", 0444);
+	EXPECT_REFUSED(OPTION_MODE, "a mode", "", "44", "0644", "888", "000444");
+	expect_number(OPTION_USER, "12", 12);
+	expect_number(OPTION_USER, "root", 0);
+	EXPECT_REFUSED(OPTION_USER, "a user", "", "-1", "4294967295", "no-such-user-here");
+	EXPECT_REFUSED(OPTION_GROUP, "a group", "no-such-group-here");
 }
+
+static void expect_message(const char *name, const char *text, const char *message)
+{
+	struct options *options = options_make(&table);
+	struct err err = ERR_INIT;
+
+	ok(options_set(options, name, text, &err) < 0, "%s = %s is refused", name, text);
+	is_str(err.msg, message, "with its message");
+	options_free(options);
+}
+
+static void test_messages(void)
+{
+	expect_message("redirects", "51", "redirects: 51 is not between 0 and 50");
+	expect_message("redirects", "x", "redirects: \"x\" is not a whole number");
+	expect_message("timeout", "9ms", "timeout: 9ms is less than 10ms");
+	expect_message("expiry", "0s", "expiry: must be greater than 0");
+	expect_message("colour", "pink", "colour: \"pink\" is none of red, green, blue");
+	expect_message("headers", "x", "headers: no colon");
+	expect_message("limit", "hunter2", "limit: the value is not valid");
+	expect_message("urll", "x", "unknown option \"urll\"");
+}
+
+/* ---- values ---- */
 
 static void test_values(void)
 {
-	struct options *options = NULL;
+	struct options *options = options_make(&table);
+	const struct values *values = options->values;
 	struct err err = ERR_INIT;
-	size_t n = 9;
 
-	ok(options_new(&options, table, &err) == 0, "new options");
-	ok(options_table(options) == table, "the table");
 	ok(options_check(options, &err) < 0, "url is missing");
-	is_str(err.msg, "option \"url\" is required", "and the message says so");
-	ok(!options_string(options, "url"), "no value");
-	ok(options_bool(options, "verify"), "default bool");
-	is_int(options_int(options, "redirects"), 10, "default int");
-	is_int(options_duration_ms(options, "timeout"), 30000, "default duration");
-	is_int(options_size_bytes(options, "limit"), 0, "no default");
-	is_int(options_int(options, "even"), 4, "default of a custom type");
-	ok(!options_strings(options, "headers", &n)[0] && n == 0, "empty list");
-	is_str(options_text(options, "timeout"), "30s", "default as text");
-	ok(!options_is_set(options, "timeout"), "a default is not set");
-
+	is_str(err.msg, "option \"url\" is required", "with its message");
+	ok(!values->url && !values->headers && values->verify && values->redirects == 10 &&
+		   values->timeout_ms == 60000 && values->limit_bytes == 1 << 20 &&
+		   values->colour == GREEN,
+	   "defaults");
 	ok(options_set(options, "url", "http://a", &err) == 0, "set");
 	ok(options_set(options, "url", "http://b", &err) == 0, "set again");
-	is_str(options_string(options, "url"), "http://b", "the last counts");
+	is_str(values->url, "http://b", "the last one counts");
 	ok(options_check(options, &err) == 0, "complete");
-	ok(options_set(options, "verify", "no", &err) == 0 && !options_bool(options, "verify"),
-	   "a bool");
-	ok(options_set(options, "limit", "1MiB", &err) == 0, "a size");
-	is_int(options_size_bytes(options, "limit"), 1048576, "its bytes");
-	is_str(options_text(options, "limit"), "1MiB", "its text");
-	ok(options_set(options, "even", "8", &err) == 0, "a custom type");
-	is_int(options_int(options, "even"), 8, "its number");
-	ok(options_set(options, "even", "7", &err) < 0, "refused by its parse");
-	is_str(err.msg, "even: 7 is odd", "with its message");
-	is_int(options_int(options, "even"), 8, "and the old value stays");
-
+	ok(options_set(options, "verify", "no", &err) == 0 && !values->verify, "a bool");
+	ok(options_set(options, "timeout", "never", &err) == 0 && values->timeout_ms == -1,
+	   "never");
+	ok(options_set(options, "colour", "blue", &err) == 0 && values->colour == BLUE, "a word");
 	for (int i = 0; i < 3; i++)
 		options_set(options, "headers", i == 1 ? "b: 2" : "a: 1", &err);
-	const char *const *headers = options_strings(options, "headers", &n);
-	is_int(n, 3, "three elements");
-	is_str(headers[1], "b: 2", "in their order");
-	ok(!headers[3], "NULL at the end");
-
-	ok(options_set(options, "urll", "x", &err) < 0 && err.kind == ERR_CONFIG, "unknown");
-	is_str(err.msg, "unknown option \"urll\"", "by its name");
-	ok(options_set(options, "pin", "hunter2", &err) < 0, "a secret of the wrong type");
-	ok(!strstr(err.msg, "hunter2"), "is not in the message: %s", err.msg);
+	ok(strcmp(values->headers[1], "b: 2") == 0 && !values->headers[3], "a list in its order");
+	ok(values->headers[0] == values->headers[2], "equal strings are one");
 	options_free(options);
-	options_free(NULL);
 }
 
-static uint64_t fingerprint(const char *kind, const char *const *pairs)
+/* The row as it is shown after it was set. */
+static void expect_shown(const char *name, const char *text, const char *expected)
 {
-	struct options *options = NULL;
+	const struct option_spec *spec = option_find(&table, name);
+	struct options *options = options_make(&table);
+	_cleanup_free_ char *shown = NULL;
 	struct err err = ERR_INIT;
-	uint64_t print = 0;
+	size_t len = 0;
+	FILE *out = open_memstream(&shown, &len);
 
-	options_new(&options, table, &err);
-	for (; *pairs; pairs += 2)
-		options_set(options, pairs[0], pairs[1], &err);
-	ok(options_fingerprint(options, kind, &print, &err) == 0, "fingerprint");
+	if (!out || (text && options_set(options, name, text, &err) < 0))
+		abort();
+	if (option_is_set(spec, options->values))
+		option_show(spec, options->values, out);
+	fclose(out);
+	is_str(shown, expected, "%s shown", name);
 	options_free(options);
-	return print;
 }
-#define PRINT(kind, ...) fingerprint((kind), (const char *const[]){ __VA_ARGS__, NULL })
+
+static void test_show(void)
+{
+	expect_shown("url", NULL, "");
+	expect_shown("url", "a\"\n$", "\"a\\\"\\n\\$\"");
+	expect_shown("password", "hunter2", "\"***\"");
+	expect_shown("limit", "128KiB", "\"***\"");
+	expect_shown("timeout", "90s", "90s");
+	expect_shown("timeout", "120s", "2m");
+	expect_shown("timeout", "never", "never");
+	expect_shown("expiry", NULL, "");
+	expect_shown("headers", "a: 1", "{ \"a: 1\" }");
+	expect_shown("headers", NULL, "");
+	expect_shown("colour", NULL, "green");
+	expect_shown("verify", "off", "false");
+}
+
+/* ---- fingerprints ---- */
+
+static const struct source_type type = { .name = "test", .options = &table };
+
+/* Sets options name, text, …, NULL. */
+static struct source source_with(const char *const *pairs)
+{
+	struct options *options = options_make(&table);
+	struct source source = { .type = &type, .options = options->values };
+	const void *defaults = options_defaults(&table, options->pool);
+	struct digest *digest = NULL;
+	struct err err = ERR_INIT;
+
+	for (; *pairs; pairs += 2) {
+		if (options_set(options, pairs[0], pairs[1], &err) < 0)
+			abort();
+	}
+	if (digest_new(&digest, &err) < 0 ||
+	    fingerprint_source(&source, defaults, digest, &err) < 0 ||
+	    legacy_fingerprint(options, "test", digest, &source.legacy_fingerprint, &err) < 0)
+		abort();
+	digest_free(digest);
+	options_free(options);
+	return source;
+}
+#define SOURCE(...) source_with((const char *const[]){ __VA_ARGS__, NULL })
 
 static void test_fingerprint(void)
 {
-	uint64_t a = PRINT("http", "url", "a", "verify", "no");
+	struct source plain = SOURCE("url", "a");
 
-	ok(a == PRINT("http", "verify", "no", "url", "a"), "order does not matter");
-	ok(a == PRINT("http", "url", "a", "verify", "no", "password", "x"), "nor does a secret");
-	ok(a != PRINT("http", "url", "b", "verify", "no"), "a value does");
-	ok(a != PRINT("file", "url", "a", "verify", "no"), "and so does the kind");
-	ok(PRINT("h", "headers", "ab", "headers", "c") !=
-		   PRINT("h", "headers", "a", "headers", "bc"),
+	is_int((int64_t)plain.fingerprint, (int64_t)UINT64_C(0xcb152d109316dd4a),
+	       "it never changes");
+	ok(plain.fingerprint != SOURCE("url", "b").fingerprint, "an identity option counts");
+	ok(plain.fingerprint == SOURCE("url", "a", "timeout", "1m").fingerprint,
+	   "a default that is written otherwise does not");
+	ok(SOURCE("url", "a", "timeout", "120s").fingerprint ==
+		   SOURCE("timeout", "2m", "url", "a").fingerprint,
+	   "nor do spelling and order");
+	ok(plain.fingerprint == SOURCE("url", "a", "password", "x", "colour", "red").fingerprint,
+	   "nor does manner");
+	ok(plain.fingerprint != SOURCE("url", "a", "headers", "a: 1").fingerprint, "a header does");
+	ok(plain.fingerprint == SOURCE("url", "a", "headers", "Token: 1").fingerprint,
+	   "but not one that only authenticates");
+	ok(SOURCE("headers", "a:b", "headers", "c:").fingerprint !=
+		   SOURCE("headers", "a:", "headers", "b:c:").fingerprint,
 	   "elements do not run together");
+	struct source strict = SOURCE("url", "a", "verify", "no");
+	ok(strict.fingerprint == plain.fingerprint &&
+		   strict.refusal_fingerprint != plain.refusal_fingerprint,
+	   "an option that judges bodies is about refusals only");
+	ok(plain.refusal_fingerprint == SOURCE("url", "a", "colour", "red").refusal_fingerprint,
+	   "manner is not");
 }
 
-static void test_nearest(void)
+static void test_legacy_fingerprint(void)
 {
-	is_str(option_nearest(table, "timeuot"), "timeout", "letters swapped");
-	is_str(option_nearest(table, "header"), "headers", "one missing");
-	is_str(option_nearest(table, "urll"), "url", "one too many");
-	ok(!option_nearest(table, "colour"), "nothing near");
-	ok(!option_nearest(table, ""), "nor for an empty name");
+	struct source plain = SOURCE("url", "a", "verify", "no");
+
+	/* Computed by version 0.1. */
+	is_int((int64_t)plain.legacy_fingerprint, (int64_t)UINT64_C(0x4f9ff668fdd46cfe),
+	       "as version 0.1");
+	ok(plain.legacy_fingerprint ==
+		   SOURCE("verify", "no", "url", "a", "password", "x").legacy_fingerprint,
+	   "order and secrets do not count");
+	ok(plain.legacy_fingerprint != SOURCE("url", "a", "verify", "false").legacy_fingerprint,
+	   "spelling does");
+}
+
+/* ---- tables ---- */
+
+static void test_sizes(void)
+{
+	static const size_t sizes[] = {
+		[OPTION_STRING] = sizeof(char *), [OPTION_STRINGS] = sizeof(char **),
+		[OPTION_BOOL] = sizeof(bool),	  [OPTION_NUMBER] = sizeof(uint32_t),
+		[OPTION_WORD] = sizeof(uint32_t), [OPTION_DURATION] = sizeof(int64_t),
+		[OPTION_SIZE] = sizeof(uint64_t), [OPTION_MODE] = sizeof(uint32_t),
+		[OPTION_USER] = sizeof(uint32_t), [OPTION_GROUP] = sizeof(uint32_t),
+	};
+
+	for (const struct option_spec *spec = rows; spec->name; spec++)
+		ok(spec->size == sizes[spec->type], "the size of %s", spec->name);
 }
 
 int main(void)
 {
 	test_parse();
+	test_messages();
 	test_values();
+	test_show();
 	test_fingerprint();
-	test_nearest();
+	test_legacy_fingerprint();
+	test_sizes();
 	return tap_done();
 }

@@ -9,6 +9,7 @@
 #include "fetchers/s3/s3_bucket.h"
 #include "fetchers/s3/s3_source.h"
 #include "fetchers/s3/s3_sse_key.h"
+#include "make_options.h"
 #include "tap.h"
 
 DEFINE_CLEANUP(struct options, options_free)
@@ -21,13 +22,12 @@ static struct s3_source *make(struct options **ret_options, struct err *err,
 {
 	void *state = NULL;
 
-	if (options_new(ret_options, s3_source_options, err) < 0)
-		abort();
+	*ret_options = options_make(&s3_source_options);
 	for (; *pairs; pairs += 2) {
 		if (options_set(*ret_options, pairs[0], pairs[1], err) < 0)
 			return NULL;
 	}
-	return s3_source_init(&state, *ret_options, NULL, err) < 0 ? NULL : state;
+	return s3_source_init(&state, (*ret_options)->values, NULL, err) < 0 ? NULL : state;
 }
 
 /* Compares the URL in a region (NULL: the configured one), or the error. */
@@ -97,7 +97,7 @@ static void test_refused(void)
 	       NULL, ONE);
 	EXPECT("region: \"EU (Ireland)\" is not a valid name, such as eu-west-1", NULL, ONE,
 	       "region", "EU (Ireland)");
-	EXPECT("addressing: \"dns\" is not one of auto, path, virtual", NULL, ONE, "addressing",
+	EXPECT("addressing: \"dns\" is none of auto, path, virtual", NULL, ONE, "addressing",
 	       "dns");
 	EXPECT("addressing: the endpoint is an IP address, so the bucket cannot be part of "
 	       "its name: use \"path\"",
@@ -133,14 +133,12 @@ static void test_regions(void)
 
 static void expect_url(const char *url, const char *error, const char *shown)
 {
-	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	_cleanup_(options_free_cleanup) struct options *options = options_make(&s3_source_options);
 	struct err err = ERR_INIT;
 	void *state = NULL;
 
-	if (options_new(&options, s3_source_options, &err) < 0)
-		abort();
 	if (s3_source_from_url(options, url, &err) < 0 ||
-	    s3_source_init(&state, options, NULL, &err) < 0) {
+	    s3_source_init(&state, options->values, NULL, &err) < 0) {
 		is_str(err.msg, error, "%s", url);
 		return;
 	}

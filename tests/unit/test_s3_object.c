@@ -83,7 +83,7 @@ static void test_version_header(void)
 	small.header = "x-amz-meta-version";
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		reset(&small);
-		source.version_header = "x-amz-meta-version";
+		options.version_header = "x-amz-meta-version";
 		small.value = rows[i].value;
 		fetch(NULL);
 		ok(holds(&small) && strcmp(fetched.shown_version, rows[i].shown) == 0 &&
@@ -92,7 +92,7 @@ static void test_version_header(void)
 	}
 	small.header = NULL;
 	reset(&small);
-	source.version_header = "x-amz-meta-version";
+	options.version_header = "x-amz-meta-version";
 	fetch(NULL);
 	ok(holds(&small) && !*fetched.shown_version, "an object without that header");
 }
@@ -112,7 +112,7 @@ static void test_ranges(void)
 	ok(sink.restarts == 0 && fake.sent <= LARGE + 1000, "no byte is fetched twice");
 
 	reset(&large);
-	source.is_parallel = false;
+	options.parallel_parts = 0;
 	fake.takes_us = 50000;
 	fetch(NULL);
 	ok(holds(&large), "parallel_parts not set, but the first transfer is slow");
@@ -121,7 +121,7 @@ static void test_ranges(void)
 	       "no range overlaps the first transfer");
 
 	reset(&large);
-	source.parallel_parts = 1;
+	options.parallel_parts = 1;
 	fetch(NULL);
 	ok(holds(&large) && fake.n_seen == 1, "parallel_parts = 1: one transfer");
 	reset(&large);
@@ -130,11 +130,11 @@ static void test_ranges(void)
 	ok(holds(&large) && fake.n_seen == 1, "a weak ETag: one transfer");
 	large.etag = "\"large\"";
 	reset(&large);
-	source.part_size_bytes = LARGE;
+	options.part_size_bytes = LARGE;
 	fetch(NULL);
 	ok(holds(&large) && fake.n_seen == 1, "not larger than part_size: one transfer");
 	reset(&large);
-	source.part_size_bytes = LARGE / 2 + 1;
+	options.part_size_bytes = LARGE / 2 + 1;
 	fetch(NULL);
 	ok(holds(&large) && fake.n_seen == 2, "two halves");
 }
@@ -287,13 +287,13 @@ static void test_resume(void)
 	ok(holds(&small) && fake.n_seen == 1, "also for a small object");
 	reset(&other);
 	fake.ignores_if_match = true;
-	source.parallel_parts = 1;
+	options.parallel_parts = 1;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
 	ok(holds(&other), "If-Match is ignored");
 	reset(&large);
 	fake.shifts_ranges = true;
-	source.parallel_parts = 1;
+	options.parallel_parts = 1;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
 	ok(holds(&large), "the wrong range");

@@ -61,7 +61,7 @@ static void test_resume_checked(void)
 	large.checksum_name = CRC32;
 	large.checksum = crc_of(&large, crc);
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)7 * PART, 0, 4 };
 	fetch(NULL);
 	ok(has_failed(ERR_UNREACHABLE) && strchr(sink.validator, '\n'),
@@ -73,7 +73,7 @@ static void test_resume_checked(void)
 	fetch(NULL);
 	ok(holds(&large) && sink.restarts == 1, "an invalid state: start over");
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
 	ok(holds(&large) && sink.restarts == 1, "required, but no state: start over");
@@ -95,7 +95,7 @@ static void test_checksum(void)
 	large.checksum_name = "x-amz-checksum-sha256";
 	large.checksum = sha;
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(holds(&large) && sink.restarts == 0, "the right SHA-256, required");
 	fake.faults[0] = (struct fault){ FAULT_FLIP, true, (uint64_t)9 * PART, 0, 1 };
@@ -111,7 +111,7 @@ static void test_checksum(void)
 	   "a wrong checksum: refused with its token");
 	is_int(fake_count(!s->is_range), 2, "after two downloads");
 	reset(&large);
-	source.checksum = S3_CHECKSUM_OFF;
+	options.checksum = S3_CHECKSUM_OFF;
 	fetch(NULL);
 	ok(holds(&large), "off: accepted");
 
@@ -120,7 +120,7 @@ static void test_checksum(void)
 	fetch(NULL);
 	ok(holds(&large), "an invalid checksum is ignored");
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && fake.n_seen == 1 && sink.size == 0,
 	   "required: refused before the body");
@@ -138,7 +138,7 @@ static void test_composite(void)
 	large.part_bytes = even;
 	large.checksum = composite_of(&large, value);
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(holds(&large), "a composite checksum");
 	is_int(fake_count(s->is_head), 1, "one part is requested");
@@ -167,7 +167,7 @@ static void test_composite(void)
 	fetch(NULL);
 	ok(holds(&large) && fake_count(s->is_head) == 2, "parts of different lengths: unchecked");
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA), "required: refused");
 
@@ -176,14 +176,14 @@ static void test_composite(void)
 	fetch(NULL);
 	ok(holds(&large), "unknown parts: unchecked");
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && sink.size == 0, "required: refused");
 
 	large.part_bytes = one;
 	large.checksum = composite_of(&large, value);
 	reset(&large);
-	source.checksum = S3_CHECKSUM_REQUIRE;
+	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(holds(&large) && fake_count(s->is_head) == 0, "one part: no request");
 	large.checksum = NULL;

@@ -12,15 +12,16 @@
 #include "base/util.h"
 
 struct stray {
+	char *name; /* owned */
 	struct term_config config;
 	struct term term;
-	UT_hash_handle hh; /* by config.name */
+	UT_hash_handle hh; /* by name */
 };
 
 static void stray_free(struct stray *stray)
 {
 	term_release(&stray->term);
-	free(stray->config.name);
+	free(stray->name);
 	free(stray);
 }
 
@@ -55,9 +56,9 @@ static int find_stray(struct fs *fs, const char *name, struct term **ret, struct
 		};
 		if (term_init(&made->term, &made->config, NULL, NULL, err) < 0)
 			return -1;
-		steal_ptr(&copy);
+		made->name = steal_ptr(&copy);
 		stray = steal_ptr(&made);
-		HASH_ADD_KEYPTR(hh, fs->strays, stray->config.name, strlen(name), stray);
+		HASH_ADD_KEYPTR(hh, fs->strays, stray->name, strlen(name), stray);
 	}
 	*ret = &stray->term;
 	return 0;

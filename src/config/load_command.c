@@ -1,16 +1,17 @@
 /*
- * config_command: what the command line adds to the configuration: -o options and NAME=URL.
+ * load_command: what the command line adds to the configuration: options of -o, and NAME=URL.
  */
 #include <string.h>
 #include <strings.h>
 
+#include "base/nearest_name.h"
 #include "base/util.h"
-#include "config/config_load.h"
 #include "config/config_name.h"
+#include "config/load_internal.h"
 
 static const struct place command_line = { 0, 0 };
 
-/* What mount(8) and fstab hand over, and what makes no difference to a read-only mount. */
+/* Options of mount(8) and fstab that make no difference to a read-only mount. */
 static const char *const harmless[] = {
 	"rw",	    "ro",
 	"dev",	    "nodev",
@@ -39,34 +40,48 @@ static bool is_harmless(const char *option)
 	return false;
 }
 
-/* The options that "key" may name with -o, or NULL. */
-static struct options *options_for(const struct loader *loader, const char *key)
+/* The row that "key" names with -o, and the block that it sets; NULL: there is none. */
+static const struct option_spec *find_option(struct loader *loader, const char *key,
+					     struct block **ret)
 {
-	/* The mount point is an argument, and an alias belongs to one term. */
-	if (strcmp(key, "mountpoint") == 0 || strcmp(key, "alias") == 0)
-		return NULL;
-	if (option_find(config_root_table, key))
-		return loader->command_root;
-	return option_find(config_term_table, key) ? loader->command : NULL;
+	struct block *const blocks[] = { &loader->command_root, &loader->command };
+
+	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++) {
+		const struct option_spec *spec = option_find(blocks[i]->options.table, key);
+		/* The mount point is an argument. */
+		if (spec && !spec->one_term && strcmp(key, "mountpoint") != 0) {
+			*ret = blocks[i];
+			return spec;
+		}
+	}
+	return NULL;
 }
 
 static void refuse_option(struct loader *loader, const char *option, const char *key)
 {
-	const char *nearest = option_nearest(config_term_table, key);
+	const struct option_table *const tables[] = { &config_term_table, &config_root_table };
+	struct nearest nearest = NEAREST_INIT(key);
+	struct block *ignored = NULL;
 
-	if (!nearest)
-		nearest = option_nearest(config_root_table, key);
-	if (nearest && options_for(loader, nearest))
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		for (const struct option_spec *spec = tables[i]->rows; spec->name; spec++) {
+			if (find_option(loader, spec->name, &ignored))
+				nearest_consider(&nearest, spec->name);
+		}
+	}
+	if (nearest.found)
 		problem_add(&loader->problems, command_line, NULL,
-			    "unknown option -o \"%s\"; did you mean \"%s\"?", option, nearest);
+			    "unknown option -o \"%s\"; did you mean \"%s\"?", option,
+			    nearest.found);
 	else
 		problem_add(&loader->problems, command_line, NULL, "unknown option -o \"%s\"",
 			    option);
 }
 
-static void load_option(struct loader *loader, const char *option)
+static void load_command_option(struct loader *loader, const char *option)
 {
 	_cleanup_free_ char *key = strdup(option);
+	struct block *block = NULL;
 	struct err err = ERR_INIT;
 
 	if (!key) {
@@ -76,20 +91,14 @@ static void load_option(struct loader *loader, const char *option)
 	char *value = strchr(key, '=');
 	if (value)
 		*value++ = '\0';
-	struct options *options = options_for(loader, key);
-	if (!options) {
+	const struct option_spec *spec = find_option(loader, key, &block);
+	const char *text = value ? value : "true";
+	if (!spec)
 		refuse_option(loader, option, key);
-		return;
-	}
-	if (!value) {
-		if (option_find(options_table(options), key)->type != OPTION_BOOL) {
-			problem_add(&loader->problems, command_line, NULL,
-				    "option -o \"%s\" needs a value: %s=…", key, key);
-			return;
-		}
-		value = "true";
-	}
-	if (options_set(options, key, value, &err) < 0)
+	else if (!value && spec->type != OPTION_BOOL)
+		problem_add(&loader->problems, command_line, NULL,
+			    "option -o \"%s\" needs a value: %s=…", key, key);
+	else if (options_set_texts(&block->options, spec, &text, 1, &err) < 0)
 		problem_add(&loader->problems, command_line, NULL, "-o %s", err.msg);
 }
 
@@ -97,7 +106,7 @@ void load_command_options(struct loader *loader)
 {
 	for (const char *const *option = loader->request->options; option && *option; option++) {
 		if (!is_harmless(*option))
-			load_option(loader, *option);
+			load_command_option(loader, *option);
 	}
 }
 
@@ -107,7 +116,7 @@ static const struct source_type *type_of_url(const struct loader *loader, const 
 
 	if (strncmp(url + len, "://", 3) != 0)
 		return NULL;
-	for (const struct source_type *const *type = loader->schema.types; *type; type++) {
+	for (const struct source_type *const *type = loader->request->types; *type; type++) {
 		for (const char *const *scheme = (*type)->url_schemes; scheme && *scheme;
 		     scheme++) {
 			if (strlen(*scheme) == len && strncasecmp(url, *scheme, len) == 0)
@@ -123,7 +132,7 @@ static void list_schemes(const struct loader *loader, char *ret, size_t size)
 	size_t used = 0;
 
 	*ret = '\0';
-	for (const struct source_type *const *type = loader->schema.types; *type; type++) {
+	for (const struct source_type *const *type = loader->request->types; *type; type++) {
 		for (const char *const *scheme = (*type)->url_schemes; scheme && *scheme;
 		     scheme++) {
 			int n = snprintf(ret + used, size - used, "%s%s://", used ? ", " : "",
@@ -134,17 +143,19 @@ static void list_schemes(const struct loader *loader, char *ret, size_t size)
 	}
 }
 
-DEFINE_CLEANUP(struct options, options_free)
-
-static int load_url(struct draft *draft, const struct source_type *type, const char *url,
-		    struct err *err)
+static int load_url(struct loader *loader, struct draft *draft, const struct source_type *type,
+		    const char *url, struct err *err)
 {
-	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	struct options options = { 0 };
+	void *values = pool_alloc(loader->pool, type->options->size);
 
-	if (options_new(&options, type->options, err) < 0 || type->from_url(options, url, err) < 0)
+	if (!values)
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	options_init(&options, type->options, values, load_source_defaults(loader, type),
+		     loader->pool);
+	if (type->from_url(&options, url, err) < 0)
 		return -1;
-	/* NULL: only the command has arguments, and it has the rights of its user. */
-	return load_source(draft, type, steal_ptr(&options), NULL, err);
+	return load_add_source(loader, draft, type, &options, err);
 }
 
 static void load_command_term(struct loader *loader, const char *argument)
@@ -168,13 +179,13 @@ static void load_command_term(struct loader *loader, const char *argument)
 		problem_add(&loader->problems, command_line, name, "%s", err.msg);
 	const struct source_type *type = type_of_url(loader, url);
 	if (!type) {
-		/* Not the URL itself: there may be a password in it. */
+		/* Without the URL: there may be a password in it. */
 		list_schemes(loader, schemes, sizeof(schemes));
 		problem_add(&loader->problems, command_line, name,
 			    "its URL does not begin with one of: %s", schemes);
 		return;
 	}
-	if (load_url(draft, type, url, &err) < 0)
+	if (load_url(loader, draft, type, url, &err) < 0)
 		problem_add(&loader->problems, command_line, name, "%s: %s", type->name, err.msg);
 }
 

@@ -1,4 +1,4 @@
-#include "config/config_problem.h"
+#include "config/problems.h"
 
 #include <stdarg.h>
 #include <string.h>

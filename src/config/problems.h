@@ -1,11 +1,11 @@
 /*
- * config_problem: what is wrong with a configuration, collected and told at once.
+ * problems: what is wrong with a configuration, collected and reported together.
  *
  * Problems are found in the order of the checks and written in the order of their places: the
  * command line first, then the files in the order in which they were opened.
  */
-#ifndef CONFIG_CONFIG_PROBLEM_H
-#define CONFIG_CONFIG_PROBLEM_H
+#ifndef CONFIG_PROBLEMS_H
+#define CONFIG_PROBLEMS_H
 
 #include <stdbool.h>
 #include <stddef.h>

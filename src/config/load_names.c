@@ -1,10 +1,10 @@
 /*
- * config_check: how the names of terms stand to each other.
+ * load_names: names and aliases that collide.
  */
 #include <string.h>
 
 #include "base/util.h"
-#include "config/config_load.h"
+#include "config/load_internal.h"
 
 static int compare_places(struct place a, struct place b)
 {
@@ -19,6 +19,15 @@ static int compare_drafts(const void *left, const void *right)
 	int order = strcmp(a->term.name, b->term.name);
 
 	return order ? order : compare_places(a->place, b->place);
+}
+
+static bool is_sorted(const struct loader *loader)
+{
+	for (size_t i = 1; i < loader->n_drafts; i++) {
+		if (compare_drafts(&loader->drafts[i - 1], &loader->drafts[i]) > 0)
+			return false;
+	}
+	return true;
 }
 
 /* The first draft in the file with that name, or NULL. The drafts are sorted. */
@@ -54,7 +63,7 @@ static void check_duplicates(struct loader *loader)
 	}
 }
 
-/* A name that is also a directory of this one. */
+/* A name that is also a directory in the name of another term. */
 static void check_directories(struct loader *loader, const struct draft *draft)
 {
 	_cleanup_free_ char *directory = strdup(draft->term.name);
@@ -108,11 +117,11 @@ static void check_aliases(struct loader *loader)
 		if (strcmp(shown_name(first), shown_name(draft)) != 0 ||
 		    strcmp(first->term.name, draft->term.name) == 0)
 			continue;
-		/* Blame the one that has an alias: the other may have been there for years. */
-		const struct draft *blamed = draft->term.alias ? draft : first;
-		const struct draft *other = blamed == draft ? first : draft;
-		problem_add(&loader->problems, blamed->place, blamed->term.name,
-			    "alias \"%s\" is taken by term \"%s\" (%s)", blamed->term.alias,
+		/* The one with the alias is reported: the other may be years old. */
+		const struct draft *reported = draft->term.alias ? draft : first;
+		const struct draft *other = reported == draft ? first : draft;
+		problem_add(&loader->problems, reported->place, reported->term.name,
+			    "alias \"%s\" is taken by term \"%s\" (%s)", reported->term.alias,
 			    other->term.name,
 			    problems_place(&loader->problems, other->place, where));
 	}
@@ -124,7 +133,8 @@ void load_check_names(struct loader *loader)
 
 	if (loader->n_drafts == 0)
 		return;
-	qsort(loader->drafts, loader->n_drafts, sizeof(*loader->drafts), compare_drafts);
+	if (!is_sorted(loader))
+		qsort(loader->drafts, loader->n_drafts, sizeof(*loader->drafts), compare_drafts);
 	check_duplicates(loader);
 	for (size_t i = 0; i < loader->n_drafts; i++) {
 		check_directories(loader, &loader->drafts[i]);

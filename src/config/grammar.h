@@ -1,0 +1,62 @@
+/*
+ * grammar: the text of one configuration file, as statements.
+ *
+ *	file      = { statement } .
+ *	statement = NAME ( "=" | "+=" ) value		an option
+ *	          | NAME [ TITLE ] "{" { statement } "}"	a block
+ *	          | NAME "(" [ WORD { "," WORD } ] ")" .	a call
+ *	value     = WORD | "{" [ WORD { "," WORD } [ "," ] ] "}" .
+ *
+ * A WORD is bare, in single quotes, in double quotes, or ${NAME} alone. In double quotes, ${NAME}
+ * and ${NAME:-DEFAULT} stand for environment variables, and "\" begins an escape of C, or removes
+ * the end of the line. In single quotes, "\" is special before "'", "\" and the end of the line
+ * only. Comments begin with "#" or "//" and end with the line, or are between "/" "*" and "*" "/".
+ *
+ * The grammar knows neither options nor kinds of blocks, with one exception: a block with a title
+ * cannot be in another block, so it shows where a "}" is missing. What it cannot parse is noted
+ * as a problem. After an error of syntax nothing else of the file is parsed.
+ */
+#ifndef CONFIG_GRAMMAR_H
+#define CONFIG_GRAMMAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "config/problems.h"
+
+enum statement_kind {
+	STATEMENT_BROKEN, /* it has an error of syntax */
+	STATEMENT_OPTION,
+	STATEMENT_BLOCK,
+	STATEMENT_CALL,
+};
+
+/* Texts are without quotes, and with escapes and variables replaced. */
+struct statement {
+	enum statement_kind kind;
+	unsigned line;
+	const char *name;
+	const char *title;  /* of a block; NULL: none */
+	const char **texts; /* of an option, its values; of a call, its arguments */
+	size_t n_texts;
+	bool is_list;		 /* the value is in braces */
+	bool is_appended;	 /* "+=" */
+	bool is_incomplete;	 /* an error of syntax or a missing "}" ended the block */
+	struct statement *first; /* in the block, or NULL */
+	struct statement *next;	 /* in the same block, or NULL */
+};
+
+struct grammar;
+
+/* Reads the whole file, which may be a pipe. */
+int grammar_open(struct grammar **ret, const char *path, struct err *err);
+void grammar_free(struct grammar *grammar);
+
+/* Before the first statement. file: the number of the file in `problems`, which is borrowed. */
+void grammar_report_to(struct grammar *grammar, struct problems *problems, unsigned file);
+
+/* The next statement at the top of the file, or NULL. It lives until the next call. */
+const struct statement *grammar_next(struct grammar *grammar);
+
+#endif

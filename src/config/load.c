@@ -1,0 +1,327 @@
+#include "config/load.h"
+
+#include <inttypes.h>
+#include <pwd.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "config/config_name.h"
+#include "config/load_internal.h"
+
+static const struct place command_line = { 0, 0 };
+
+/* ------------------------------------------------------------------ the loader */
+
+static int init_block(struct loader *loader, struct block *block, const struct option_table *table,
+		      const void *defaults)
+{
+	void *values = defaults ? pool_alloc(loader->pool, table->size) : NULL;
+
+	if (!values)
+		return -1;
+	options_init(&block->options, table, values, defaults, loader->pool);
+	return 0;
+}
+
+static int init_source_defaults(struct loader *loader)
+{
+	const struct source_type *const *types = loader->request->types;
+	size_t n = 0;
+
+	while (types[n])
+		n++;
+	loader->source_defaults = calloc(n + 1, sizeof(*loader->source_defaults));
+	if (!loader->source_defaults)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		loader->source_defaults[i] = options_defaults(types[i]->options, loader->pool);
+		if (!loader->source_defaults[i])
+			return -1;
+	}
+	return 0;
+}
+
+/* What depends on the process is a default as well. */
+static void *term_defaults(struct pool *pool)
+{
+	struct term_config *defaults = pool_alloc(pool, sizeof(*defaults));
+	const void *usual = options_defaults(&config_term_table, pool);
+
+	if (!defaults || !usual)
+		return NULL;
+	memcpy(defaults, usual, sizeof(*defaults));
+	defaults->user = geteuid();
+	defaults->group = getegid();
+	return defaults;
+}
+
+static void *root_defaults(struct pool *pool)
+{
+	struct config *defaults = pool_alloc(pool, sizeof(*defaults));
+	const void *usual = options_defaults(&config_root_table, pool);
+
+	if (!defaults || !usual)
+		return NULL;
+	memcpy(defaults, usual, sizeof(*defaults));
+	defaults->allow_other = geteuid() == 0;
+	return defaults;
+}
+
+static int loader_init(struct loader *loader, const struct config_request *request)
+{
+	struct err ignored = ERR_INIT;
+
+	*loader = (struct loader){
+		.request = request,
+		.pool = pool_new(),
+		.cwd = getcwd(NULL, 0),
+		.defaults.kind = "defaults",
+	};
+	/* If the directory is gone, nothing that is relative to it can be right anyway. */
+	if (!loader->cwd)
+		loader->cwd = strdup("/");
+	if (!loader->cwd || !loader->pool || digest_new(&loader->digest, &ignored) < 0)
+		return -1;
+	const void *root = root_defaults(loader->pool);
+	loader->term_defaults = term_defaults(loader->pool);
+	if (init_block(loader, &loader->root, &config_root_table, root) < 0 ||
+	    init_block(loader, &loader->command_root, &config_root_table, root) < 0 ||
+	    init_block(loader, &loader->defaults, &config_term_table, loader->term_defaults) < 0 ||
+	    init_block(loader, &loader->command, &config_term_table, loader->term_defaults) < 0)
+		return -1;
+	return init_source_defaults(loader);
+}
+
+static void free_states(const struct term_config *term)
+{
+	for (size_t i = 0; i < term->n_sources; i++) {
+		const struct source *source = &term->sources[i];
+		if (source->type->free && source->state)
+			source->type->free(source->state);
+	}
+}
+
+static void loader_release(struct loader *loader)
+{
+	for (size_t i = 0; i < loader->n_drafts; i++)
+		free_states(&loader->drafts[i].term);
+	free(loader->drafts);
+	for (unsigned i = 0; i < loader->n_files; i++)
+		free(loader->files[i].path);
+	free(loader->files);
+	free(loader->source_defaults);
+	digest_free(loader->digest);
+	pool_free(loader->pool);
+	problems_release(&loader->problems);
+	free(loader->cwd);
+}
+
+/* ------------------------------------------------------------------ terms */
+
+static void check_term(struct loader *loader, const struct draft *draft)
+{
+	const struct term_config *term = &draft->term;
+	char stale[CLOCK_HUMAN_SIZE], interval[CLOCK_HUMAN_SIZE];
+
+	if (term->min_size_bytes > term->max_size_bytes)
+		problem_add(&loader->problems, draft->place, term->name,
+			    "min_size (%" PRIu64 " bytes) is more than max_size (%" PRIu64 ")",
+			    term->min_size_bytes, term->max_size_bytes);
+	if (term->max_stale_ms && term->max_stale_ms <= term->refresh_interval_ms)
+		problem_add(&loader->problems, draft->place, term->name,
+			    "max_stale (%s) is not more than refresh_interval (%s): the term would "
+			    "expire between two checks",
+			    clock_human(term->max_stale_ms, stale),
+			    clock_human(term->refresh_interval_ms, interval));
+}
+
+/* Fills in what the terms leave out, and checks how their options go together. */
+static void finish_terms(struct loader *loader)
+{
+	struct options *defaults = &loader->defaults.options;
+	const struct options *command = &loader->command.options;
+	const struct option_spec *rows = config_term_table.rows;
+
+	for (size_t row = 0; rows[row].name; row++) {
+		if (options_is_given(command, &rows[row]))
+			option_copy(&rows[row], defaults->values, command->values);
+	}
+	for (size_t i = 0; i < loader->n_drafts; i++) {
+		struct draft *draft = &loader->drafts[i];
+		for (size_t row = 0; rows[row].name; row++) {
+			if (!(draft->given >> row & 1))
+				option_copy(&rows[row], &draft->term, defaults->values);
+		}
+		check_term(loader, draft);
+	}
+}
+
+/* The drafts' terms become the configuration's. */
+static int take_terms(struct loader *loader, struct config *config)
+{
+	if (loader->n_drafts == 0)
+		return 0;
+	config->terms = pool_alloc(loader->pool, loader->n_drafts * sizeof(*config->terms));
+	if (!config->terms) {
+		problem_out_of_memory(&loader->problems);
+		return -1;
+	}
+	for (size_t i = 0; i < loader->n_drafts; i++)
+		config->terms[i] = loader->drafts[i].term;
+	config->n_terms = loader->n_drafts;
+	loader->n_drafts = 0;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ the root */
+
+/* The values of the files, and over them those of the command line. */
+static void take_root(const struct loader *loader, struct config *config)
+{
+	const struct options *command = &loader->command_root.options;
+
+	for (const struct option_spec *spec = config_root_table.rows; spec->name; spec++)
+		option_copy(spec, config,
+			    options_is_given(command, spec) ? command->values
+							    : loader->root.options.values);
+}
+
+/* The pool's copy of a path below base. */
+static const char *keep_path(struct loader *loader, const char *base, const char *path)
+{
+	_cleanup_free_ char *absolute = path_absolute(base, path);
+	const char *kept = absolute ? pool_string(loader->pool, absolute, strlen(absolute)) : NULL;
+
+	if (!kept)
+		problem_out_of_memory(&loader->problems);
+	return kept;
+}
+
+static int set_mountpoint(struct loader *loader, struct config *config)
+{
+	const char *asked = loader->request->mountpoint;
+
+	if (!asked)
+		return 0;
+	if (!*asked) {
+		problem_add(&loader->problems, command_line, NULL, "the mount point is empty");
+		return -1;
+	}
+	config->mountpoint = keep_path(loader, loader->cwd, asked);
+	return config->mountpoint ? 0 : -1;
+}
+
+/* Where stores are by default: /var/lib/rptfs, or in the user's home. Returns NULL with
+ * errno 0 if there is no home, else if out of memory. The caller frees it. */
+static char *default_stores(void)
+{
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char buffer[16384], *path = NULL;
+	struct passwd entry, *found = NULL;
+
+	errno = ENOMEM;
+	if (geteuid() == 0)
+		return strdup("/var/lib/rptfs");
+	if (state && *state == '/')
+		return asprintf(&path, "%s/rptfs", state) < 0 ? NULL : path;
+	if (!home && getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found) == 0 && found)
+		home = found->pw_dir;
+	if (home && *home == '/')
+		return asprintf(&path, "%s/.local/state/rptfs", home) < 0 ? NULL : path;
+	errno = 0;
+	return NULL;
+}
+
+static int set_default_store(struct loader *loader, struct config *config)
+{
+	_cleanup_free_ char *stores = default_stores();
+
+	if (!stores && errno == 0) {
+		problem_add(&loader->problems, command_line, NULL,
+			    "no home directory for the store: give an option \"store\"");
+		return -1;
+	}
+	_cleanup_free_ char *escaped = stores ? path_escape(config->mountpoint) : NULL;
+	if (!escaped) {
+		problem_out_of_memory(&loader->problems);
+		return -1;
+	}
+	config->store = keep_path(loader, stores, escaped);
+	return config->store ? 0 : -1;
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+	size_t len = directory ? strlen(directory) : 0;
+
+	return len > 1 && strncmp(path, directory, len) == 0 &&
+	       (path[len] == '/' || path[len] == '\0');
+}
+
+static int set_store(struct loader *loader, struct config *config)
+{
+	const struct option_spec *spec = option_find(&config_root_table, "store");
+	const char *given = config->store;
+	struct place place = options_is_given(&loader->command_root.options, spec)
+				     ? command_line
+				     : loader->root.first[spec - config_root_table.rows];
+
+	if (!given)
+		return config->mountpoint ? set_default_store(loader, config) : 0;
+	if (!*given) {
+		problem_add(&loader->problems, place, NULL, "store: the path is empty");
+		return -1;
+	}
+	if (strcmp(given, "memory") == 0)
+		return 0;
+	config->store = keep_path(loader, loader->cwd, given);
+	if (!config->store)
+		return -1;
+	if (is_below(config->store, config->mountpoint)) {
+		problem_add(&loader->problems, place, NULL,
+			    "store: %s lies below the mount point, which would hide it", given);
+		return -1;
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------ all of it */
+
+DEFINE_CLEANUP(struct config, config_free)
+
+static int load(struct loader *loader, struct config **ret)
+{
+	_cleanup_(config_free_cleanup) struct config *config = calloc(1, sizeof(*config));
+
+	if (!config) {
+		problem_out_of_memory(&loader->problems);
+		return -1;
+	}
+	load_command_options(loader);
+	load_command_terms(loader);
+	if (loader->request->file)
+		load_file(loader, loader->request->file);
+	load_check_names(loader);
+	finish_terms(loader);
+	take_root(loader, config);
+	if (set_mountpoint(loader, config) < 0 || set_store(loader, config) < 0 ||
+	    problems_any(&loader->problems) || take_terms(loader, config) < 0)
+		return -1;
+	config->pool = steal_ptr(&loader->pool);
+	pool_close(config->pool);
+	*ret = steal_ptr(&config);
+	return 0;
+}
+
+int config_load(struct config **ret, const struct config_request *request, FILE *problems)
+{
+	_cleanup_(loader_release) struct loader loader;
+
+	if (loader_init(&loader, request) < 0)
+		problem_out_of_memory(&loader.problems);
+	else if (load(&loader, ret) == 0)
+		return 0;
+	problems_print(&loader.problems, problems);
+	return -1;
+}

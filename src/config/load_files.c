@@ -1,0 +1,314 @@
+/*
+ * load_files: one configuration file after the other, with what they include.
+ *
+ * A file that is included is loaded when the file that includes it has been parsed to its end, so
+ * that only one file is in memory at a time.
+ */
+#include <glob.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/util.h"
+#include "config/config_name.h"
+#include "config/load_internal.h"
+
+#define DEPTH_MAX 64
+
+/* The includes of the file that is being parsed. */
+struct include {
+	char *pattern; /* owned */
+	unsigned line;
+};
+
+struct includes {
+	struct include *items; /* owned */
+	size_t n;
+};
+
+static void includes_release(struct includes *includes)
+{
+	for (size_t i = 0; i < includes->n; i++)
+		free(includes->items[i].pattern);
+	free(includes->items);
+}
+
+/* The directory of a file. The caller frees it. */
+static char *directory_of(const struct loader *loader, unsigned file)
+{
+	const char *path = loader->files[file - 1].path;
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* Paths in a file are relative to the directory of the file. */
+static char *absolute_here(const struct loader *loader, unsigned file, const char *path)
+{
+	_cleanup_free_ char *directory = directory_of(loader, file);
+	_cleanup_free_ char *base = directory ? path_absolute(loader->cwd, directory) : NULL;
+
+	return base ? path_absolute(base, path) : NULL;
+}
+
+/* An option of the root. mountpoint and store become absolute paths. */
+static void load_root_option(struct loader *loader, const struct statement *option, unsigned file)
+{
+	bool is_store = strcmp(option->name, "store") == 0;
+	bool is_path = is_store || strcmp(option->name, "mountpoint") == 0;
+	const char *text = option->n_texts == 1 ? option->texts[0] : NULL;
+	struct statement absolute = *option;
+
+	if (!is_path || !text || option->is_list || (is_store && strcmp(text, "memory") == 0)) {
+		load_option(loader, &loader->root, option, file);
+		return;
+	}
+	if (!*text) {
+		problem_add(&loader->problems, (struct place){ file, option->line }, NULL,
+			    "%s: the path is empty", option->name);
+		return;
+	}
+	_cleanup_free_ char *path = absolute_here(loader, file, text);
+	if (!path) {
+		problem_out_of_memory(&loader->problems);
+		return;
+	}
+	absolute.texts = (const char *[]){ path };
+	load_option(loader, &loader->root, &absolute, file);
+}
+
+static void note_include(struct loader *loader, struct includes *includes,
+			 const struct statement *call)
+{
+	char *copy = strdup(call->texts[0]);
+	struct include *items = copy ? reallocarray(includes->items, includes->n + 1,
+						    sizeof(*items))
+				     : NULL;
+
+	if (!items) {
+		free(copy);
+		problem_out_of_memory(&loader->problems);
+		return;
+	}
+	includes->items = items;
+	items[includes->n++] = (struct include){ copy, call->line };
+}
+
+static void load_call(struct loader *loader, struct includes *includes,
+		      const struct statement *call, unsigned file)
+{
+	if (strcmp(call->name, "include") != 0)
+		load_misplaced_call(loader, &loader->root, call, file);
+	else if (call->n_texts == 1)
+		note_include(loader, includes, call);
+	else
+		problem_add(&loader->problems, (struct place){ file, call->line }, NULL,
+			    "include() takes one file name: include(\"conf.d/*.conf\")");
+}
+
+static void load_block(struct loader *loader, const struct statement *block, unsigned file)
+{
+	if (strcmp(block->name, "term") == 0 && block->title)
+		load_term(loader, block, file);
+	else if (strcmp(block->name, "defaults") == 0 && !block->title)
+		load_defaults(loader, block, file);
+	else
+		load_unknown_block(loader, &loader->root, block, file);
+}
+
+static void parse_file(struct loader *loader, struct grammar *grammar, struct includes *includes,
+		       unsigned file)
+{
+	const struct statement *statement;
+
+	grammar_report_to(grammar, &loader->problems, file);
+	while ((statement = grammar_next(grammar))) {
+		loader->has_statement = true;
+		switch (statement->kind) {
+		case STATEMENT_BROKEN:
+			break;
+		case STATEMENT_OPTION:
+			load_root_option(loader, statement, file);
+			break;
+		case STATEMENT_BLOCK:
+			load_block(loader, statement, file);
+			break;
+		case STATEMENT_CALL:
+			load_call(loader, includes, statement, file);
+			break;
+		}
+	}
+}
+
+/* Reports a file where it is included, or about the command line. */
+__attribute__((format(printf, 4, 5))) static void refuse_file(struct loader *loader,
+							      struct place parent, const char *path,
+							      const char *fmt, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	problem_add(&loader->problems, parent, NULL, "%s%s: %s", parent.file ? "include " : "",
+		    path, text);
+}
+
+/* Returns true if the file exists and is new here. If not, the problem is noted. */
+static bool check_file(struct loader *loader, struct place parent, const char *path,
+		       struct stat *ret)
+{
+	char where[PLACE_SIZE];
+	unsigned depth = 0;
+
+	if (stat(path, ret) < 0) {
+		refuse_file(loader, parent, path, "%s", strerror(errno));
+		return false;
+	}
+	for (unsigned file = parent.file; file; depth++) {
+		const struct loaded_file *ancestor = &loader->files[file - 1];
+		if (ancestor->dev == ret->st_dev && ancestor->ino == ret->st_ino) {
+			refuse_file(loader, parent, path, "the files include each other in a loop");
+			return false;
+		}
+		file = ancestor->parent.file;
+	}
+	if (depth > DEPTH_MAX) {
+		refuse_file(loader, parent, path, "the files include each other too deeply");
+		return false;
+	}
+	for (unsigned i = 0; i < loader->n_files; i++) {
+		const struct loaded_file *other = &loader->files[i];
+		if (other->dev == ret->st_dev && other->ino == ret->st_ino) {
+			refuse_file(loader, parent, path, "it is included twice, first in %s",
+				    problems_place(&loader->problems, other->parent, where));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Returns the number of the file, or 0 if out of memory. */
+static unsigned add_file(struct loader *loader, struct place parent, const char *path,
+			 const struct stat *st)
+{
+	char *copy = strdup(path);
+	struct loaded_file *files = copy ? reallocarray(loader->files, loader->n_files + 1,
+							sizeof(*files))
+					 : NULL;
+
+	if (files)
+		loader->files = files;
+	if (!files || problems_add_file(&loader->problems, path) == 0) {
+		free(copy);
+		problem_out_of_memory(&loader->problems);
+		return 0;
+	}
+	files[loader->n_files] = (struct loaded_file){
+		.path = copy, .dev = st->st_dev, .ino = st->st_ino, .parent = parent
+	};
+	return ++loader->n_files;
+}
+
+static void load_one(struct loader *loader, struct place parent, const char *path);
+
+/* The pattern below the directory, in whose own name nothing is special. The caller frees it. */
+static char *pattern_here(const char *directory, const char *pattern)
+{
+	char *joined = malloc(2 * strlen(directory) + strlen(pattern) + 2), *out = joined;
+
+	if (!joined)
+		return NULL;
+	if (*pattern != '/') {
+		for (; *directory; directory++) {
+			if (strchr("*?[]\\", *directory))
+				*out++ = '\\';
+			*out++ = *directory;
+		}
+		*out++ = '/';
+	}
+	strcpy(out, pattern);
+	return joined;
+}
+
+static void load_glob(struct loader *loader, struct place place, const char *pattern)
+{
+	_cleanup_(globfree) glob_t found = { 0 };
+
+	switch (glob(pattern, 0, NULL, &found)) {
+	case 0:
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			load_one(loader, place, found.gl_pathv[i]);
+		break;
+	case GLOB_NOMATCH:
+		break;
+	default:
+		problem_add(&loader->problems, place, NULL, "include %s: %s", pattern,
+			    strerror(errno));
+		break;
+	}
+}
+
+static void load_include(struct loader *loader, unsigned file, const struct include *include)
+{
+	_cleanup_free_ char *directory = directory_of(loader, file);
+	_cleanup_free_ char *path = NULL;
+	struct place place = { file, include->line };
+
+	if (!directory) {
+		problem_out_of_memory(&loader->problems);
+		return;
+	}
+	if (!*include->pattern) {
+		problem_add(&loader->problems, place, NULL, "include: the path is empty");
+		return;
+	}
+	bool is_pattern = strpbrk(include->pattern, "*?[");
+	bool is_here = strcmp(directory, ".") == 0 || *include->pattern == '/';
+	if (is_pattern)
+		path = pattern_here(directory, include->pattern);
+	else if (asprintf(&path, "%s%s%s", is_here ? "" : directory, is_here ? "" : "/",
+			  include->pattern) < 0)
+		path = NULL;
+	if (!path)
+		problem_out_of_memory(&loader->problems);
+	else if (is_pattern)
+		load_glob(loader, place, path);
+	else
+		load_one(loader, place, path);
+}
+
+DEFINE_CLEANUP(struct grammar, grammar_free)
+
+static void load_one(struct loader *loader, struct place parent, const char *path)
+{
+	_cleanup_(grammar_free_cleanup) struct grammar *grammar = NULL;
+	_cleanup_(includes_release) struct includes includes = { 0 };
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	if (!check_file(loader, parent, path, &st))
+		return;
+	if (grammar_open(&grammar, path, &err) < 0) {
+		refuse_file(loader, parent, path, "%s", err.msg);
+		return;
+	}
+	unsigned file = add_file(loader, parent, path, &st);
+	if (file == 0)
+		return;
+	parse_file(loader, grammar, &includes, file);
+	grammar_free(steal_ptr(&grammar));
+	for (size_t i = 0; i < includes.n; i++)
+		load_include(loader, file, &includes.items[i]);
+}
+
+void load_file(struct loader *loader, const char *path)
+{
+	load_one(loader, (struct place){ 0, 0 }, path);
+	if (!loader->has_statement && !problems_any(&loader->problems) && loader->n_drafts == 0)
+		problem_add(&loader->problems, (struct place){ 1, 1 }, NULL,
+			    "the file is empty: it has no terms");
+}
