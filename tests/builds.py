@@ -9,7 +9,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Build:
-    """One of them, by name: plain, asan, tsan; bench. notify is plain, mounted without renaming."""
+    """A build by name: plain, asan, tsan; bench. notify is plain with mounts that do not rename."""
 
     def __init__(self, name):
         self.name = name
@@ -18,12 +18,10 @@ class Build:
         self.rptfs = os.path.join(self.dir, "src", "rptfs")
         self.rpt = os.path.join(self.dir, "src", "rpt", "rpt")
         self.sanitized = name in ("asan", "tsan")
-        # Readers that are not slowed down see more.
+        # Readers without a sanitizer see more.
         plain = os.path.join(TOP, "build", "plain", "tests", "torture")
         own = os.path.join(self.dir, "tests", "torture")
         self.torture = plain if os.path.exists(plain) else own
-        self.slow = 4 if self.sanitized else 1  # what limits are multiplied with
-        self.stops_in_s = 3  # a worker that hangs is killed in less
 
     def environment(self, directory):
         """The environment of a program whose sanitizer reports go to directory/sanitizer.PID."""
@@ -42,7 +40,7 @@ class Build:
 
 
 def other_build(path):
-    """Makes the program another build: of its build id one bit is another one."""
+    """Makes the program another build: changes one bit of its build id."""
     notes = subprocess.run(["readelf", "-n", path], capture_output=True, text=True, check=True).stdout
     build_id = bytes.fromhex(re.search(r"Build ID: ([0-9a-f]+)", notes).group(1))
     with open(path, "rb") as file:
@@ -53,7 +51,7 @@ def other_build(path):
 
 
 def put_program(path, content, mode=0o755):
-    """As a package manager does it: under another name, then renamed."""
+    """Writes another file and renames it, as a package manager does."""
     with open(path + ".new", "wb") as file:
         file.write(content)
     os.chmod(path + ".new", mode)

@@ -1,9 +1,12 @@
-"""Builds, mounts that end cleanly, origins: what the tests are made of.
+"""The order of the tests, and their fixtures: builds, mounts that end cleanly, origins.
 
 Each test that asks for `build` (all that mount do) runs once for each build of tests/run --build.
 """
 
+import contextlib
+import fcntl
 import os
+import random
 import shutil
 import stat
 import subprocess
@@ -18,7 +21,7 @@ import radosgw as ceph  # noqa: E402
 from awslike import AwsLike  # noqa: E402
 from builds import Build  # noqa: E402
 from gate import Gate  # noqa: E402
-from origin import BlackHole, Origin, server_context  # noqa: E402
+from origin import BlackHole, Origin, Port, server_context  # noqa: E402
 from rptmount import Mount, mounts  # noqa: E402
 from s3config import environment  # noqa: E402
 from servers import Nginx, make_certificates  # noqa: E402
@@ -26,6 +29,7 @@ from servers import Nginx, make_certificates  # noqa: E402
 
 def pytest_addoption(parser):
     parser.addoption("--build", default="plain,notify,asan,tsan", help="builds to test")
+    parser.addoption("--seed", type=int, help="order of the tests (default: another each time)")
 
 
 def pytest_generate_tests(metafunc):
@@ -34,21 +38,78 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("build", builds, ids=lambda build: build.name, scope="session")
 
 
+def is_worker(config):
+    """Is this a process that xdist started to run tests?"""
+    return hasattr(config, "workerinput")
+
+
 def pytest_configure(config):
-    """udev gives everybody the device; where there is no udev, the tests of users' mounts do."""
-    if os.path.exists("/dev/fuse") and not hasattr(config, "workerinput"):
-        config.fuse_mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-        os.chmod("/dev/fuse", 0o666)
+    if config.option.seed is None:  # xdist hands the options to its workers
+        config.option.seed = random.randrange(1_000_000)
+    if os.path.exists("/dev/fuse") and not is_worker(config):
+        config.opened_device = OpenedDevice()
 
 
 def pytest_unconfigure(config):
-    if hasattr(config, "fuse_mode"):
-        os.chmod("/dev/fuse", config.fuse_mode)
+    if hasattr(config, "opened_device"):
+        config.opened_device.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Shuffles the tests. Groups, whose tests run one after the other, come first, or they would end
+    long after the rest."""
+    random.Random(config.option.seed).shuffle(items)
+
+    def group(item):
+        marker = item.get_closest_marker("xdist_group")
+        return marker.args[0] if marker else "~"
+
+    items.sort(key=group)
+
+
+def pytest_sessionstart(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and not is_worker(session.config):
+        reporter.write_line(f"order of the tests: --seed {session.config.option.seed}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if any(terminalreporter.stats.get(kind) for kind in ("failed", "error")):
+        terminalreporter.write_line(f"the same order again: --seed {config.option.seed}")
+
+
+class OpenedDevice:
+    """Lets every user open /dev/fuse, for the tests of users' mounts. udev does so on most systems.
+
+    Several sessions may run at a time: each holds a shared lock, and the last one to end restores
+    the mode that the first one found, which is in the locked file.
+    """
+
+    PATH = "/run/lock/rptfs-tests.fuse"
+
+    def __init__(self):
+        os.makedirs(os.path.dirname(self.PATH), exist_ok=True)
+        self.lock = open(self.PATH, "a+", encoding="ascii")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.lock.truncate(0)
+            self.lock.write(f"{stat.S_IMODE(os.stat('/dev/fuse').st_mode):o}")
+            self.lock.flush()
+        os.chmod("/dev/fuse", 0o666)
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
+
+    def close(self):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.lock.seek(0)
+            os.chmod("/dev/fuse", int(self.lock.read(), 8))
+        self.lock.close()
 
 
 @pytest.fixture
 def directory():
-    """A directory that others may enter, and that is removed at the end."""
+    """A directory that other users may enter; it is removed at the end."""
     path = tempfile.mkdtemp(prefix="rptfs-test-")
     os.chmod(path, 0o755)
     yield path
@@ -60,11 +121,13 @@ def directory():
 
 @pytest.fixture
 def servers():
-    """What has close(): closed after the mounts that use it have ended."""
+    """A list of servers: closed after the mounts that use them have ended."""
     made = []
     yield made
     for server in made:
         server.close()
+        if hasattr(server, "release"):
+            server.release()
 
 
 def kept(servers, server):
@@ -109,6 +172,12 @@ def black_hole(servers):
     return kept(servers, BlackHole())
 
 
+@pytest.fixture
+def refused(servers):
+    """A Port on which no server listens: connections are refused."""
+    return kept(servers, Port())
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
     """A directory with ca.pem, server.pem and client.pem (each with its .key)."""
@@ -130,7 +199,7 @@ def nginx(servers, directory, certificates):
 
 @pytest.fixture(scope="session")
 def radosgw(tmp_path_factory):
-    """The one S3 service of this run: started by the first test that wants it."""
+    """The S3 service of this run, started by the first test that uses it."""
     place = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = place.parent
@@ -141,7 +210,7 @@ def radosgw(tmp_path_factory):
 
 @pytest.fixture
 def gates(servers):
-    """A factory: gates(port) puts a Gate before a server."""
+    """A factory: gates(port) puts a Gate in front of a server."""
     return lambda port: kept(servers, Gate(port))
 
 
@@ -152,7 +221,7 @@ def aws(servers):
 
 @pytest.fixture
 def s3_mount(mount):
-    """As mount, with an environment: env, or one with keys."""
+    """Like mount, with an environment: env, or one that has keys."""
 
     def make(config="", env=None, wait=True, **how):
         made = mount(config, start=False, **how)

@@ -1,10 +1,12 @@
-"""A gate before a server: notes each request that goes through, lets something happen before it,
-and can be closed, as if the server were stopped."""
+"""A gate in front of a server: notes each request that goes through, lets something happen before
+it, and can be closed, as if the server were stopped."""
 
 import contextlib
 import socket
 import threading
 from dataclasses import dataclass
+
+from origin import Port
 
 
 @dataclass
@@ -16,8 +18,8 @@ class Passed:
 
 
 class Gate:
-    """Listens on a loopback port and hands on to another. .before(request): called, if it is set,
-    before a request is handed on."""
+    """Listens on a loopback port and forwards to another. .before(request), if set, is called before
+    a request is forwarded."""
 
     def __init__(self, to_port):
         self.to_port = to_port
@@ -25,23 +27,19 @@ class Gate:
         self.lock = threading.Lock()
         self.requests = []  # guarded by lock, as connections
         self.connections = set()
-        self.port = 0
+        self.place = Port()
+        self.port = self.place.number
         self.open()
 
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
     def open(self):
-        """On the port of the first time."""
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(("127.0.0.1", self.port))
-        self.socket.listen(64)
-        self.port = self.socket.getsockname()[1]
+        self.socket = self.place.listen(64)
         threading.Thread(target=self._accept, args=(self.socket,), daemon=True).start()
 
     def close(self):
-        """Connections end, and new ones are refused."""
+        """Connections end, and new ones are refused; the port stays ours."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -50,6 +48,9 @@ class Gate:
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def release(self):
+        self.place.close()
 
     def count(self):
         with self.lock:

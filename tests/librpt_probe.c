@@ -1,18 +1,17 @@
 /*
- * librpt_probe: calls librpt as directed by standard input.
+ * librpt_probe: a program that uses librpt and takes commands from standard input.
  *
  *	librpt_probe PATH
  *
- * Answers each line of standard input with one line:
+ * Prints one line for each command:
  *
- *	get		value SERIAL DETACHED VERSION BODY, or error NUMBER. BODY is "-" if the
- *			file is empty
- *	get N		N gets; prints the last one
- *	check		check NUMBER
- *	held		prints the value of the last successful get again
- *	chase MS	gets for MS milliseconds; prints chased GETS CHANGES WRONG: the number of
- *			gets, of new snapshots, and of those that were torn, older than the one
- *			before, or an error. Bodies must be a number of eight digits, repeated.
+ *	get N		gets N times (default 1) and prints the last result: "value SERIAL DETACHED
+ *			VERSION BODY", with "-" for an empty body, or "error NUMBER"
+ *	check		checks and prints "check NUMBER"
+ *	held		prints the value of the last get that succeeded again
+ *	chase N		gets until N of them have found another snapshot, and prints "chased GETS
+ *			CHANGES WRONG". WRONG counts snapshots that are torn or older than the one
+ *			before, and errors. Bodies are a number of eight digits, over and over.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define DIGITS 8
 
@@ -44,15 +42,7 @@ static void get(struct rpt_term *term, unsigned long n)
 		print_held();
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* The number that the body repeats; -1 if it is torn. */
+/* The number that the body consists of; -1 if it is torn. */
 static long number_of(const struct rpt_value *value)
 {
 	const char *data = value->data;
@@ -68,13 +58,13 @@ static long number_of(const struct rpt_value *value)
 	return strtol(digits, NULL, 10);
 }
 
-static void chase(struct rpt_term *term, long ms)
+static void chase(struct rpt_term *term, unsigned long n)
 {
 	unsigned long gets = 0, changes = 0, wrong = 0;
 	uint64_t serial = held.serial;
 	long last = 0;
 
-	for (int64_t end = now_ms() + ms; now_ms() < end; gets++) {
+	for (; changes < n; gets++) {
 		if (rpt_term_get(term, &held) < 0) {
 			wrong++;
 		} else if (held.serial != serial) {
@@ -110,7 +100,7 @@ int main(int argc, char **argv)
 		else if (strncmp(line, "held", 4) == 0)
 			print_held();
 		else
-			chase(term, (long)n);
+			chase(term, n);
 		fflush(stdout);
 	}
 	rpt_term_close(term);

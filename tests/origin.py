@@ -1,4 +1,4 @@
-"""An HTTP origin that does what a test tells it to: serve well, delay, stall, cut, reset, lie.
+"""An HTTP origin that does what a test wants: serve well, delay, stall, cut, reset, lie.
 
     origin.put("/flags.json", b"{}", etag='"1"')
     origin.then("/flags.json", status(503, {"Retry-After": "2"}), cut(100))   # the next two requests
@@ -7,6 +7,9 @@
 
 Raw sockets, one thread a connection, nothing but the standard library: what goes over the wire is
 what is written here.
+
+A state that a test looks at must last: use always() for failures, because a term whose attempt
+failed is asked for again within a second. then() is for what is counted, or waited out.
 """
 
 import gzip
@@ -25,7 +28,7 @@ from email.utils import formatdate, parsedate_to_datetime
 
 @dataclass
 class Page:
-    """What a path has to offer. None for etag or last_modified leaves the header out."""
+    """The content of a path. None for etag or last_modified leaves the header out."""
 
     body: bytes
     etag: str | None = None
@@ -58,7 +61,7 @@ REASONS = {200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Fou
 
 
 class Exchange:
-    """One request and the means to answer it."""
+    """One request, and what is needed to answer it."""
 
     def __init__(self, origin, connection, request, page):
         self.origin, self.connection, self.request, self.page = origin, connection, request, page
@@ -74,14 +77,14 @@ class Exchange:
         self.connection.sendall(data)
 
     def wait(self, seconds):
-        """Until then, or until the client or the test has gone; True if the time passed."""
+        """True after so many seconds; False as soon as the client has closed, or the test ended."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self.origin.closing.is_set():
                 return False
             readable, _, _ = select.select([self.connection], [], [], min(left, 0.1))
             if readable:
-                return False  # nobody pipelines: the client closed
+                return False  # the client closed: it does not pipeline
         return True
 
     def page_headers(self):
@@ -92,7 +95,7 @@ class Exchange:
         return headers
 
     def encoded(self):
-        """The body as it goes over the wire, and the headers that say so."""
+        """The body as it goes over the wire, and its headers."""
         coding = self.page.coding
         if coding and coding in self.request.headers.get("accept-encoding", ""):
             return encode(self.page.body, coding), {"Content-Encoding": coding}
@@ -137,7 +140,7 @@ def byte_range(request, page, size):
 
 
 def serve(x):
-    """Conditional requests, ranges, content coding: as it should be."""
+    """The right answer, with conditional requests, ranges and content coding."""
     if x.page is None:
         return status(404, body=b"no such page\n")(x)
     if unchanged(x.request, x.page):
@@ -168,7 +171,7 @@ def redirect(to, code=302):
 
 
 def raw(data):
-    """These bytes, and the end."""
+    """These bytes, then the connection ends."""
 
     def behave(x):
         x.send(data)
@@ -183,6 +186,19 @@ def delay(seconds, then=serve):
             then(x)
         else:
             x.keep = False
+
+    return behave
+
+
+def hold(event, then=serve):
+    """Answers once the event is set, or not at all if the client or the test ends before."""
+
+    def behave(x):
+        while not event.is_set():
+            if not x.wait(0.02) and not event.is_set():
+                x.keep = False
+                return
+        then(x)
 
     return behave
 
@@ -295,7 +311,7 @@ def coded(change, coding="gzip"):
 
 
 def every(n, behaviour, otherwise=serve):
-    """Each nth request is treated otherwise than the rest."""
+    """Treats each nth request differently."""
     lock, seen = threading.Lock(), [0]
 
     def behave(x):
@@ -307,10 +323,43 @@ def every(n, behaviour, otherwise=serve):
     return behave
 
 
-class Origin:
-    """Listens on a loopback port until close(). tls: an ssl.SSLContext, or None."""
+class Port:
+    """A TCP port that nothing else on this machine gets, whether or not a server listens on it.
 
-    def __init__(self, tls=None, unix=None, port=0, address="127.0.0.1"):
+    The socket that holds it is bound and does not listen, so that connections are refused. With
+    SO_REUSEADDR, which servers set, one of them can bind and listen beside it; the kernel gives the
+    port to nobody who asks for any free one.
+    """
+
+    def __init__(self, address="127.0.0.1"):
+        self.address = address
+        self.socket = self._bind(0)
+        self.number = self.socket.getsockname()[1]
+
+    def _bind(self, number):
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((self.address, number))
+        return bound
+
+    def listen(self, backlog):
+        """A listening socket on this port."""
+        listening = self._bind(self.number)
+        listening.listen(backlog)
+        return listening
+
+    def url(self, path="/"):
+        return f"http://{self.address}:{self.number}{path}"
+
+    def close(self):
+        self.socket.close()
+
+
+class Origin:
+    """Listens until close(), and again after open(), on a port of its own. tls: an ssl.SSLContext, or
+    None."""
+
+    def __init__(self, tls=None, unix=None, address="127.0.0.1"):
         self.tls = tls
         self.lock = threading.Lock()
         self.pages = {}  # guarded by lock, as all below
@@ -318,25 +367,27 @@ class Origin:
         self.standing = {}
         self.requests = []
         self.connections = set()
+        self.place = None if unix else Port(address)
+        self.port = 0 if unix else self.place.number
+        self.open(unix)
+
+    def open(self, unix=None):
         self.closing = threading.Event()
         if unix:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.bind(unix)
-            self.port = 0
+            self.socket.listen(1024)
         else:
-            self.socket = socket.socket()
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.socket.bind((address, port))
-            self.port = self.socket.getsockname()[1]
-        self.socket.listen(1024)
-        threading.Thread(target=self._accept, daemon=True).start()
+            self.socket = self.place.listen(1024)
+        arguments = (self.socket, self.closing)
+        threading.Thread(target=self._accept, args=arguments, daemon=True).start()
 
     def url(self, path="/", host="127.0.0.1"):
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     def put(self, path, body, etag=True, last_modified=None, **more):
-        """The content of a path from now on. etag: True makes one of the body, None leaves it
-        out; last_modified: seconds since 1970, or the header's text."""
+        """Sets the content of a path. etag: True makes one from the body, None leaves it out.
+        last_modified: seconds since 1970, or the header's text."""
         if isinstance(body, str):
             body = body.encode()
         if etag is True:
@@ -353,12 +404,12 @@ class Origin:
             self.pages.pop(path, None)
 
     def then(self, path, *behaviours):
-        """The next requests for path are treated like this, one each."""
+        """How to treat the next requests for path, one each."""
         with self.lock:
             self.scripts.setdefault(path, []).extend(behaviours)
 
     def always(self, path, behaviour=serve):
-        """All requests for path, from now on, that then() does not say otherwise."""
+        """How to treat all requests for path from now on, except those of then()."""
         with self.lock:
             self.standing[path] = behaviour
 
@@ -388,7 +439,7 @@ class Origin:
                 pass
 
     def close(self):
-        """From now on connections are refused."""
+        """From now on connections are refused, and the port stays ours."""
         self.closing.set()
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -397,15 +448,21 @@ class Origin:
         self.socket.close()
         self.drop_connections()
 
-    def _accept(self):
-        while not self.closing.is_set():
+    def release(self):
+        if self.place:
+            self.place.close()
+
+    def _accept(self, listening, closing):
+        while not closing.is_set():
             try:
-                connection, peer = self.socket.accept()
+                connection, peer = listening.accept()
             except OSError:
                 return
-            threading.Thread(target=self._connection, args=(connection, peer), daemon=True).start()
+            threading.Thread(
+                target=self._connection, args=(connection, peer, closing), daemon=True
+            ).start()
 
-    def _connection(self, connection, peer):
+    def _connection(self, connection, peer, closing):
         try:
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
@@ -413,12 +470,12 @@ class Origin:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.connections.add(connection)
-            while not self.closing.is_set():
+            while not closing.is_set():
                 request = self._read_request(connection, peer)
                 if not request or not self._answer(connection, request):
                     return
         except (OSError, ssl.SSLError, ValueError):
-            pass  # the client went away, which is its right
+            pass  # the client went away
         finally:
             with self.lock:
                 self.connections.discard(connection)
@@ -455,7 +512,7 @@ class Origin:
 
 
 class BlackHole:
-    """An address that takes connections and never says a word."""
+    """An address that accepts connections and never answers."""
 
     def __init__(self):
         self.socket = socket.socket()
@@ -468,13 +525,6 @@ class BlackHole:
 
     def close(self):
         self.socket.close()
-
-
-def refused_port():
-    """A loopback port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def server_context(directory, client_ca=False):

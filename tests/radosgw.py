@@ -1,16 +1,16 @@
 """Ceph radosgw: a real S3 service (with STS and IAM) for the tests, in memory, on loopback.
 
-One monitor, one OSD that keeps everything in memory, one radosgw; ready in three seconds, and it
-needs neither systemd nor a block device. All processes of a test run share one:
+One monitor, one OSD that keeps everything in memory, one radosgw; ready in three seconds, without
+systemd and without a block device. All processes of a test run share one:
 
-    server = radosgw.share(directory)      # starts it, or joins whoever did
+    server = radosgw.share(directory)      # starts it, or joins the one that runs
     bucket = server.bucket(versioned=True)
     bucket.put("key", b"body")
-    server.release()                       # the last one who leaves switches off the light
+    server.release()                       # the last user's release ends it
 
-A process of its own watches over the daemons. Whoever uses them holds the writing end of a FIFO
-open, so that the kernel counts the users, those among them that crash too: when the last one has
-gone, the daemons are killed and the directory is removed.
+A process of its own runs the daemons. Each user holds the writing end of a FIFO open, so that the
+kernel counts the users, even those that crash: when the last one has gone, the process kills the
+daemons and removes the directory.
 """
 
 import contextlib
@@ -28,7 +28,8 @@ from urllib.request import urlopen
 
 from botocore.config import Config
 from botocore.session import Session
-from origin import refused_port
+from origin import Port
+from rptmount import HANGS_S
 from s3config import ACCESS_KEY, SECRET_KEY
 from servers import make_certificates
 
@@ -80,7 +81,7 @@ log to stderr = true
 """
 
 
-# What the watching process does
+# The process that runs the daemons
 
 
 class Cluster:
@@ -90,23 +91,23 @@ class Cluster:
         self.dir, self.daemons = place, []
         os.makedirs(place)
         self.conf = os.path.join(place, "ceph.conf")
-        self.port, self.tls_port = refused_port(), refused_port()
+        self.ports = [Port() for _ in range(3)]
+        self.port, self.tls_port, self.mon_port = (port.number for port in self.ports)
 
     def start(self):
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
-        mon_port = refused_port()
         for name in ("mon", "osd", "rgw"):
             os.mkdir(os.path.join(self.dir, name))
         make_certificates(self.dir, ["localhost", f"{TLS_BUCKET}.localhost"])
         with open(self.conf, "w", encoding="ascii") as file:
             file.write(
                 CONF.format(
-                    dir=self.dir, fsid=fsid, mon_port=mon_port, port=self.port, tls_port=self.tls_port
+                    dir=self.dir, fsid=fsid, mon_port=self.mon_port, port=self.port, tls_port=self.tls_port
                 )
             )
         monmap = os.path.join(self.dir, "monmap")
         self.run("monmaptool", "--create", "--enable-all-features", "--fsid", fsid,
-                 "--addv", "a", f"[v2:127.0.0.1:{mon_port}]", monmap)  # fmt: skip
+                 "--addv", "a", f"[v2:127.0.0.1:{self.mon_port}]", monmap)  # fmt: skip
         self.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap)
         self.daemon("ceph-mon", "-i", "a")
         self.run("ceph", "osd", "new", osd)
@@ -121,7 +122,7 @@ class Cluster:
     def run(self, program, *arguments):
         done = subprocess.run(
             [program, "-c", self.conf, *arguments] if program != "monmaptool" else [program, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS_S,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stdout}{done.stderr}")
@@ -131,13 +132,13 @@ class Cluster:
         self.daemons.append(subprocess.Popen(line, stdin=subprocess.DEVNULL, cwd=self.dir))
 
     def wait(self):
-        until = time.monotonic() + 60
+        until = time.monotonic() + HANGS_S
         while True:
             for daemon in self.daemons:
                 if daemon.poll() is not None:
                     raise RuntimeError(f"{' '.join(daemon.args[3:])}: exit {daemon.returncode}")
             with contextlib.suppress(OSError):
-                urlopen(f"http://127.0.0.1:{self.port}/", timeout=10).close()
+                urlopen(f"http://127.0.0.1:{self.port}/", timeout=HANGS_S).close()
                 return
             if time.monotonic() > until:
                 raise RuntimeError("radosgw does not answer")
@@ -159,7 +160,7 @@ def locked(place):
 
 
 def watch(place, users):
-    """Runs the daemons as long as anybody holds the other end of `users`."""
+    """Runs the daemons as long as a process holds the other end of `users`."""
     said = os.path.join(place, "said.json")
     cluster = Cluster(os.path.join(place, f"cluster.{os.getpid()}"))
     try:
@@ -168,7 +169,7 @@ def watch(place, users):
             json.dump({"dir": cluster.dir, "port": cluster.port, "tls_port": cluster.tls_port}, file)
         os.rename(said + ".new", said)
         poll = select.poll()
-        poll.register(users, 0)  # POLLHUP is always told
+        poll.register(users, 0)  # POLLHUP is always reported
         while True:
             poll.poll()
             with locked(place):  # nobody can join now
@@ -180,7 +181,7 @@ def watch(place, users):
         cluster.close()
 
 
-# What the tests see
+# For the tests
 
 
 def share(place):
@@ -189,7 +190,7 @@ def share(place):
         fifo = os.path.join(place, "users")
         try:
             mine = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # there is none, or nobody reads it
+        except OSError:  # there is no FIFO, or no reader
             mine = _start(place, fifo)
         with open(os.path.join(place, "said.json"), encoding="ascii") as file:
             return Radosgw(mine, **json.load(file))
@@ -248,7 +249,7 @@ class Radosgw:
                 config=Config(
                     s3={"addressing_style": "path", "payload_signing_enabled": False},
                     retries={"max_attempts": 0},
-                    read_timeout=30,
+                    read_timeout=HANGS_S,
                 ),
             )
         return self.clients[service, keys]
@@ -257,11 +258,11 @@ class Radosgw:
         """radosgw-admin: users and keys."""
         return subprocess.run(
             ["radosgw-admin", "-c", os.path.join(self.dir, "ceph.conf"), *arguments],
-            check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60,
+            check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=HANGS_S,
         )  # fmt: skip
 
     def user(self):
-        """Another user, with no right to anything that is the owner's: name, access key, secret."""
+        """Another user, without any right to the owner's buckets: name, access key, secret."""
         name = self.unique("user")
         access_key, secret_key = f"AKIA{name}", f"secret-{name}"
         self.admin("user", "create", f"--uid={name}", f"--display-name={name}",
@@ -298,10 +299,10 @@ class Bucket:
             for n, part in enumerate(parts, 1)
         ]
         self.client.complete_multipart_upload(MultipartUpload={"Parts": done}, **which)
-        return self.head(key)["ETag"].strip('"')  # the answer before does not say it
+        return self.head(key)["ETag"].strip('"')  # the answer above does not hold it
 
     def copy(self, key, source):
-        """Replaces key by what another key of the bucket holds; no byte is moved."""
+        """Replaces key by the content of another key of the bucket, within the service."""
         where = {"Bucket": self.name, "Key": source}
         self.client.copy_object(Bucket=self.name, Key=key, CopySource=where)
 

@@ -1,11 +1,11 @@
-"""Certificates made by openssl, and nginx for what only a real server speaks (HTTP/2, static files
-at full speed). All on loopback, in a directory of the test's own."""
+"""Certificates made by openssl, and nginx for what only a real server does (HTTP/2, static files at
+full speed). All on loopback, in a directory of the test's own."""
 
 import os
 import subprocess
-import time
 
-from origin import refused_port
+from origin import Port
+from rptmount import HANGS_S, wait_for
 
 
 def make_certificates(directory, names=("localhost",)):
@@ -55,12 +55,13 @@ http {{
 
 class Nginx:
     """Serves the files of .root. tls: a directory of make_certificates(); log: note each request;
-    more: further directives of its server."""
+    more: further directives for its server."""
 
     def __init__(self, directory, tls=None, log=True, more=""):
         self.root = os.path.join(directory, "root")
         self.log_file = os.path.join(directory, "requests.log")
-        self.port = refused_port()
+        self.place = Port()
+        self.port = self.place.number
         self.scheme = "https" if tls else "http"
         os.makedirs(self.root, exist_ok=True)
         conf = os.path.join(directory, "nginx.conf")
@@ -81,13 +82,14 @@ class Nginx:
             ["/usr/sbin/nginx", "-p", directory, "-c", conf, "-e", f"{directory}/error.log"],
             stdin=subprocess.DEVNULL,
         )
-        for _ in range(500):
-            if os.path.exists(f"{directory}/nginx.pid"):
-                break
+
+        def is_up():
             if self.process.poll() is not None:
                 with open(f"{directory}/error.log", encoding="utf-8") as log_file:
                     raise RuntimeError(f"nginx did not start: {log_file.read()}")
-            time.sleep(0.01)
+            return os.path.exists(f"{directory}/nginx.pid")
+
+        wait_for(is_up, "nginx")
 
     def url(self, path):
         return f"{self.scheme}://127.0.0.1:{self.port}{path}"
@@ -100,9 +102,13 @@ class Nginx:
         os.rename(target + ".new", target)
 
     def requests(self):
+        """Its log's lines. nginx writes one after it has answered: wait for it."""
         with open(self.log_file, encoding="utf-8") as file:
             return file.read().splitlines()
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(HANGS_S)
+
+    def release(self):
+        self.place.close()

@@ -1,7 +1,7 @@
-"""rptfs as a service: under a service manager made of a few lines, and under a real systemd.
+"""rptfs as a service: under a service manager of a few lines, and under a real systemd.
 
-Both know start, restart, stop and reload of one service with one mount, give it a watchdog and keep
-descriptors for it; FakeManager needs nothing, and shows what was said to it.
+Both start, restart, stop and reload one service with one mount, watch it, and keep descriptors for
+it. FakeManager needs nothing, and records the notifications that it receives.
 """
 
 import array
@@ -19,14 +19,22 @@ import threading
 import time
 
 from builds import TOP
-from rptmount import comm, parse_logfmt, session_processes, wait_for, xattr
+from rptmount import (
+    HANGS_S,
+    comm,
+    parse_logfmt,
+    refaulted_pages,
+    session_processes,
+    wait_for,
+    xattr,
+)
 
 SYS_KCMP = {"x86_64": 312, "aarch64": 272}[os.uname().machine]
 KCMP_FILE = 0
 
 
 def children(pid):
-    """Pids of the processes whose parent that is."""
+    """Pids of the child processes, without zombies."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -41,12 +49,13 @@ def children(pid):
 
 
 class Service:
-    """What both have in common. root: where the mount's file system is seen from here.
+    """What both have in common. root: where the service's root directory is seen from here.
 
-    Who reads what nobody serves cannot be interrupted: after LIMIT_S, abandon() lets go of it all.
+    A reader whose request is never answered cannot be interrupted: after LIMIT_S, abandon() ends
+    the service, and with it all requests.
     """
 
-    LIMIT_S = 60
+    LIMIT_S = 3 * HANGS_S
 
     def __init__(self, build, directory, config):
         self.build, self.dir, self.root = build, directory, ""
@@ -57,7 +66,7 @@ class Service:
         self.config = config
         self.control = None
         self.conf = os.path.join(directory, "test.conf")
-        self.limit = threading.Timer(self.LIMIT_S * build.slow, self.abandon)
+        self.limit = threading.Timer(self.LIMIT_S, self.abandon)
         self.limit.daemon = True
         self.limit.start()
 
@@ -72,12 +81,12 @@ class Service:
         return f"{self.root}{self.mountpoint}/{name}"
 
     def read(self, name):
-        # Unbuffered: else Python asks each file whether it is a terminal.
+        # Unbuffered: a buffered open() asks whether the file is a terminal.
         with open(self.at(name), "rb", buffering=0) as file:
             return file.read()
 
     def mounts(self, pid="self"):
-        """Mount points of ours there, and their device numbers."""
+        """Our mount points in that process's namespace, and their device numbers."""
         found = {}
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as file:
             for line in file:
@@ -92,7 +101,7 @@ class Service:
         return found[0] if found else None
 
     def ask(self):
-        """What rpt status says of everything."""
+        """What rpt status says about everything."""
         if not self.control or not os.path.exists(self.control):
             self.control = self.root + xattr(f"{self.root}{self.mountpoint}", "control")
         with socket.socket(socket.AF_UNIX) as asking:
@@ -105,10 +114,11 @@ class Service:
         return next(entry for entry in self.ask()["terms"] if entry["name"] == term)
 
     def is_warm(self, name):
-        """Is it read without a request to the worker?"""
-        before = self.ask()["fuse_requests"]
+        """Can it be read without a request to the worker? No, if the kernel forgot something just
+        now: ask again."""
+        before, refaults = self.ask()["fuse_requests"], refaulted_pages()
         self.read(name)
-        return self.ask()["fuse_requests"] == before
+        return self.ask()["fuse_requests"] == before and refaulted_pages() == refaults
 
     def events(self, event):
         try:
@@ -127,7 +137,7 @@ class Service:
 
 
 class FakeManager(Service):
-    """As systemd 252 does it with packaging/systemd/rptfs@.service, as far as rptfs can see."""
+    """Does what systemd 252 does with packaging/systemd/rptfs@.service, as far as rptfs can see."""
 
     kind = "fake"
 
@@ -144,7 +154,7 @@ class FakeManager(Service):
         self.thread = threading.Thread(target=self._listen, daemon=True)
         self.thread.start()
 
-    # What it is told
+    # Notifications
 
     def _listen(self):
         while True:
@@ -174,12 +184,12 @@ class FakeManager(Service):
     def _keep(self, name, fd):
         libc, own = ctypes.CDLL(None), os.getpid()
         if any(libc.syscall(SYS_KCMP, own, own, KCMP_FILE, fd, old) == 0 for _, old in self.kept):
-            os.close(fd)  # it is there already
+            os.close(fd)  # it is kept already
         else:
             self.kept.insert(0, (name, fd))
 
     def _drop_dead(self):
-        """What has failed is not kept."""
+        """Drops descriptors that report an error."""
         for entry in list(self.kept):
             poll = select.poll()
             try:
@@ -196,14 +206,14 @@ class FakeManager(Service):
             return sorted(re.sub(r"\d+$", "N", name) for name, _ in self.kept)
 
     def told(self, word, since=0.0):
-        """Messages with that line, as times."""
+        """The times of the messages that have this line."""
         with self.lock:
             return [at for at, message in self.said if at >= since and word in message.splitlines()]
 
-    # What it does
+    # Its actions
 
     def spawn(self, alone=False):
-        """Starts it with what is kept; does not wait. alone: without a manager."""
+        """Starts it with the kept descriptors; does not wait. alone: without a manager."""
         with self.lock:
             self._drop_dead()
             kept = list(self.kept)
@@ -236,7 +246,7 @@ class FakeManager(Service):
                 raise AssertionError(f"rptfs exited with {self.process.returncode}:\n{self.log()}")
             return self.told("READY=1", before)
 
-        wait_for(ready, "READY=1", 20 * self.build.slow)
+        wait_for(ready, "READY=1")
 
     def run(self, *command):
         subprocess.run(command, check=True, capture_output=True)
@@ -245,14 +255,14 @@ class FakeManager(Service):
         return self.process.pid if self.process and self.process.poll() is None else None
 
     def end(self, number):
-        """A signal to the keeper; whoever is left when it has ended is killed."""
+        """Sends the keeper a signal, waits for its end, and kills the processes that are left."""
         self.process.send_signal(number)
-        code = self.process.wait(10 * self.build.slow)
+        code = self.process.wait(HANGS_S)
         for pid in session_processes(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not session_processes(self.process.pid), "the end of the rest")
-        # What it said last comes before its end.
+        # Its last message was sent before its end.
         wait_for(lambda: not select.select([self.socket], [], [], 0)[0], "the last message")
         with self.lock:
             return code
@@ -262,12 +272,12 @@ class FakeManager(Service):
         self.start()
 
     def crash(self):
-        """kill -9 of the keeper, and what its manager does then."""
+        """kill -9 of the keeper, and the manager's reaction."""
         self.end(signal.SIGKILL)
         self.start()
 
     def stop(self):
-        """Its exit code, after which nothing is kept."""
+        """Returns the exit code; afterwards no descriptor is kept."""
         code = self.end(signal.SIGTERM)
         self.forget()
         return code
@@ -293,22 +303,22 @@ class FakeManager(Service):
         for mountpoint in self.mounts():
             subprocess.run(["umount", "-l", mountpoint], capture_output=True)
         os.write(self.wake, b"x")
-        self.thread.join(10)
+        self.thread.join(HANGS_S)
         for fd in (self.over, self.wake):
             os.close(fd)
         self.socket.close()
 
 
 class NoSystemd(Exception):
-    """It cannot be run here, and why."""
+    """It cannot be run here, with the reason."""
 
 
 class Systemd(Service):
-    """A real one in namespaces of its own, with rptfs@test.service as meson installs it."""
+    """A real systemd in namespaces of its own, with rptfs@test.service as meson installs it."""
 
     kind = "systemd"
     unit = "rptfs@test.service"
-    # Of what our unit refers to, or units do by default.
+    # The targets that our unit refers to, or that units refer to by default.
     targets = (
         "test sysinit basic shutdown umount local-fs-pre local-fs remote-fs network nss-user-lookup"
     )
@@ -327,7 +337,7 @@ class Systemd(Service):
             raise
 
     def _furnish(self):
-        shutil.copytree("/etc", os.path.join(self.dir, "etc"), symlinks=True, ignore_dangling_symlinks=True)
+        self._copy_etc()
         os.makedirs(os.path.join(self.dir, "etc", "rptfs"), exist_ok=True)
         self.conf = os.path.join(self.dir, "etc", "rptfs", "test.conf")
         self.configure()
@@ -342,6 +352,13 @@ class Systemd(Service):
                 file.write("[Unit]\nDefaultDependencies=no\n")
         with open(os.path.join(units, "rptfs@.service.d", "log.conf"), "w", encoding="utf-8") as file:
             file.write(f"[Service]\nStandardOutput=append:{self.log_path}\nStandardError=append:{self.log_path}\n")
+
+    def _copy_etc(self):
+        try:
+            shutil.copytree("/etc", os.path.join(self.dir, "etc"), symlinks=True)
+        except shutil.Error as error:  # files may disappear meanwhile
+            if any(os.path.lexists(source) for source, _, _ in error.args[0]):
+                raise
 
     def drop_in(self, line):
         with open(os.path.join(self.dir, "units", "rptfs@.service.d", "more.conf"), "w") as file:
@@ -385,11 +402,11 @@ class Systemd(Service):
             return self.property("ActiveState", "test.target") == "active"
 
         try:
-            wait_for(booted, "systemd", 20)
+            wait_for(booted, "systemd")
         except AssertionError as error:
             raise NoSystemd(str(error)) from None
 
-    def inside(self, *command, timeout=60):
+    def inside(self, *command, timeout=HANGS_S):
         pid = self.root.split("/")[2]
         return subprocess.run(
             ["nsenter", "-t", pid, "-m", "-p", "-C", *command],
@@ -410,7 +427,7 @@ class Systemd(Service):
         return super().mounts(pid or self.root.split("/")[2])
 
     def keeper(self):
-        """Its pid as seen from here."""
+        """The keeper's pid as seen from here."""
         inner = int(self.root.split("/")[2])
         return next((pid for pid in children(inner) if comm(pid) == "rptfs-keeper"), None)
 
@@ -430,8 +447,8 @@ class Systemd(Service):
         os.kill(before, signal.SIGKILL)
         wait_for(
             lambda: self.keeper() not in (None, before) and self.property("ActiveState") == "active",
-            "the restart", 20,
-        )  # fmt: skip
+            "the restart",
+        )
 
     def stop(self):
         self._do("stop")
@@ -439,14 +456,14 @@ class Systemd(Service):
 
     def abandon(self):
         if self.outer:
-            self.outer.kill()  # and with it everybody in its namespaces
+            self.outer.kill()  # and with it all processes of its namespaces
 
     def close(self):
         self.limit.cancel()
         self.abandon()
         if self.outer:
-            self.outer.wait(10)
-        wait_for(self._remove_cgroup, "the end of its control group", 20)
+            self.outer.wait(HANGS_S)
+        wait_for(self._remove_cgroup, "the end of its control group")
 
     def _remove_cgroup(self):
         for path, _, _ in os.walk(self.cgroup, topdown=False):

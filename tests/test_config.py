@@ -10,6 +10,7 @@ import re
 import subprocess
 
 import pytest
+from rptmount import HANGS_S
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "config")
 
@@ -32,7 +33,7 @@ def run(build, directory, *arguments):
         [build.rptfs, *arguments],
         env={**environment, **build.environment(directory)},
         capture_output=True,
-        timeout=60,
+        timeout=HANGS_S,
     )
 
 

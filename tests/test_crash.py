@@ -1,4 +1,4 @@
-"""The worker dies, hangs, cannot go on; the keeper dies: what readers see of it."""
+"""The worker dies, hangs, or cannot go on; the keeper dies: what readers see of it."""
 
 import contextlib
 import json
@@ -12,7 +12,19 @@ import time
 
 import pytest
 from origin import status
-from rptmount import comm, drop_pages, locked_in_memory, mounts, open_paths, read, session_processes, wait_for, xattr
+from rptmount import (
+    HANGS_S,
+    comm,
+    drop_pages,
+    locked_in_memory,
+    mounts,
+    open_paths,
+    parse_time,
+    session_processes,
+    wait_for,
+    xattr,
+)
+from worker_look import state
 
 BIG = os.urandom(1 << 20)
 
@@ -28,27 +40,27 @@ def http(origin, *names):
 
 
 def is_dead(pid):
-    return not comm(pid) or read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[0] == b"Z"
+    return state(f"/proc/{pid}") in ("", "Z", "X")
 
 
 def close_dead(fd):
-    """Of a mount that is gone: close(2) closes, and says that there is nobody to tell."""
+    """Closes a descriptor of a mount that is gone: close(2) closes it and reports an error."""
     with contextlib.suppress(OSError):
         os.close(fd)
 
 
 def shows_in_the_end(m, name, content):
-    """Who asked the old mount gets an error, then."""
+    """Waits for the content; requests to the old mount fail until then."""
 
     def shows():
         with contextlib.suppress(OSError):
             return m.read(name) == content
 
-    wait_for(shows, f"{name} to be there again", 20 * m.build.slow)
+    wait_for(shows, f"{name} to be there again")
 
 
 def test_readers_do_not_notice(mount, origin):
-    """Descriptor, mapping and names of before; names that nobody has looked at yet."""
+    """Descriptors, mappings and names from before, and names that were not looked up yet."""
     origin.put("/big", BIG, etag='"1"')
     m = mount(http(origin, "big") + static("seen", "dir/unseen"))
     fd = os.open(m.at("big"), os.O_RDONLY)
@@ -73,7 +85,7 @@ def test_readers_do_not_notice(mount, origin):
 
 
 def test_warm_readers_need_no_worker(mount, origin):
-    """While there is none at all; and taking over makes nothing cold."""
+    """Neither while there is none, nor after another one took over."""
     origin.put("/dir/t", b"content", etag='"1"')
     m = mount(http(origin, "dir/t"))
     origin.put("/dir/t", b"content 2", etag='"2"')
@@ -86,15 +98,15 @@ def test_warm_readers_need_no_worker(mount, origin):
             os.kill(m.keeper, signal.SIGSTOP)
             dead = m.kill_worker()
             wait_for(lambda: is_dead(dead), "its death")
-            done = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=30)
+            done = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=HANGS_S)
             assert done.stdout == expected
             os.kill(m.keeper, signal.SIGCONT)
             m.wait_worker(after=dead)
             wait_for(lambda: m.xattr("dir/t", "state") == "fresh", "its first attempts")
 
 
-def test_superseded_snapshots_are_served_on(mount, origin):
-    """Versions that only a descriptor knows any more, over several deaths, cold; then they go."""
+def test_superseded_snapshots_stay_readable(mount, origin):
+    """Old versions that only descriptors refer to, over several deaths, cold; then they go."""
     m = mount(http(origin, "t"), start=False)
     open_fds = []
     for version in range(1, 6):
@@ -112,7 +124,7 @@ def test_superseded_snapshots_are_served_on(mount, origin):
         assert os.fstat(fd).st_nlink == (version == 5)
         os.close(fd)
 
-    # history = 3 and the current one; what the kernel held is gone once it has let go.
+    # The current one and history = 3: the others go when the kernel has forgotten them.
     wait_for(lambda: len(m.snapshot_files()) == 4, "the store to hold four snapshots")
 
 
@@ -128,20 +140,27 @@ def test_announced_after_all(mount, origin):
             [m.build.rpt, "-m", m.path, "refresh", "--wait", "t"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=m.env,
         )  # fmt: skip
-        # As soon as the catalog has it; sometimes before, sometimes after the name has moved.
+        # Sometimes before the commit, sometimes after it, sometimes after the name has moved.
         wait_for(lambda: len(origin.requests) >= version, "the request")
         m.kill_worker()
-        asked.wait(30)
+        asked.wait(HANGS_S)
         m.wait_worker(after=dead)
-        committed = m.status("t")["version"]
-        assert m.xattr("t", "version") == committed
-        assert m.read("t") == (b"v" + committed.encode() if committed != "1" else b"one")
+
+        def seen():
+            """The successor makes an attempt soon: only what is seen between two counts."""
+            before = m.status("t")["version"]
+            found = before, m.xattr("t", "version"), m.read("t")
+            return m.status("t")["version"] == before and found
+
+        committed, shown, content = wait_for(seen, "a version that stays for a moment")
+        assert shown == committed
+        assert content == (b"v" + committed.encode() if committed != "1" else b"one")
         m.refresh("t")
         assert m.read("t") == b"v%d" % version
 
 
-def test_a_worker_that_is_told_to_end_is_replaced(mount):
-    """Only the keeper may; whoever else sends SIGTERM gets another worker."""
+def test_a_worker_that_gets_sigterm_is_replaced(mount):
+    """Only the keeper may end it."""
     m = mount(static("a", "b"))
     ended = m.kill_worker(signal.SIGTERM)
     assert m.read("b") == b"this is b"
@@ -154,61 +173,75 @@ def test_a_worker_that_hangs_is_replaced(mount):
     hung = m.worker
     os.kill(hung, signal.SIGSTOP)
     m.expect("event=worker_died")
-    assert m.read("a") == b"this is a"  # warm: nobody is asked
-    assert m.read("b") == b"this is b"  # cold: after it was replaced
+    assert m.read("a") == b"this is a"  # warm: needs no worker
+    assert m.read("b") == b"this is b"  # cold: waits for the next worker
     assert m.wait_worker(after=hung) != hung
     assert m.events("worker_hangs", pid=hung)
 
 
 def test_crash_loop(mount, build):
-    """One worker after the other dies at once: later and later ones, the mount stays."""
+    """Workers die one after the other: each next one is started later, and the mount stays."""
     m = mount(static("a", "b"))
     m.read("a")
     dead = []
     while len(dead) < 6:
-        pid = wait_for(lambda: m.child("worker"), "the next worker", 20)
+        pid = wait_for(lambda: m.child("worker"), "the next worker")
         if pid not in dead:
             m.kill_worker()
             dead.append(pid)
             assert m.read("a") == b"this is a"
-    waits = [int(event["next_in_ms"]) for event in m.events("worker_died")]
-    assert waits[0] in (0, 100) and waits[-1] >= 400 and waits == sorted(waits), waits
     assert m.read("b") == b"this is b"
     m.wait_worker(after=dead[-1])
-    # One that has lived for a second is followed at once.
-    lived = m.worker
-    wait_for(lambda: time.time() - os.stat(f"/proc/{lived}").st_mtime > 2.5, "a settled worker")
-    m.wait_worker(after=m.kill_worker())
-    assert m.events("worker_died")[-1]["next_in_ms"] == "0"
+    deaths = m.events("worker_died")
+    waits = [int(event["next_in_ms"]) for event in deaths]
+    # A worker that served for a second is followed at once, and the waits begin anew. How long each
+    # lived depends on the machine: it was started when the wait after the death before was over.
+    expected = 0
+    for i, wait_ms in enumerate(waits):
+        began = parse_time(deaths[i - 1]["time"]) + waits[i - 1] / 1000 if i else 0
+        may_have_settled = parse_time(deaths[i]["time"]) - began > 0.9
+        if wait_ms == 0 and may_have_settled:
+            expected = 0
+        else:
+            expected = min(2 * expected or 100, 5000)
+            assert wait_ms == expected, waits
+    # In the end: the keeper counts from when it hears that the worker serves.
+    lived_s = 1.2
+    while m.events("worker_died")[-1]["next_in_ms"] != "0":
+        assert lived_s < HANGS_S
+        time.sleep(lived_s)
+        m.wait_worker(after=m.kill_worker())
+        lived_s *= 2
 
 
 def test_a_store_that_kills_is_set_aside(mount, origin):
-    """Three faults at start: the store is kept for inspection, and filled again from the sources."""
+    """Three crashes at start: the store is kept for inspection, and a new one is filled."""
     origin.put("/t", b"content", etag='"1"')
     m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=store_set_aside"])
     fd = os.open(m.at("t"), os.O_RDONLY)
     assert os.read(fd, 100) == b"content"
     dead = set()
-    # As the keeper counts: what a worker has just forked has its name for a moment.
-    while len(m.events("worker_died")) < 3:
-        pid = wait_for(lambda: m.child("worker"), "the next worker", 20)
-        if pid not in dead and len(m.events("worker_died")) < 3:
+    # Counts what the keeper logs: a process that a worker has just forked has its name for a moment.
+    # A worker that served for a second does not count; on a busy machine it takes more than three.
+    while not m.events("mounted_anew"):
+        pid = wait_for(lambda: m.events("mounted_anew") or m.child("worker"), "the next worker")
+        if pid not in dead and not m.events("mounted_anew"):
             m.kill_worker(signal.SIGABRT)
             dead.add(pid)
+            wait_for(lambda pid=pid: is_dead(pid), "its death")
     shows_in_the_end(m, "t", b"content")
-    assert [name for name in os.listdir(m.store) if name.startswith("aside-")]
-    assert m.events("mounted_anew")
+    wait_for(lambda: [name for name in os.listdir(m.store) if name.startswith("aside-")], "the old one")
     close_dead(fd)
 
 
 def test_a_mount_that_cannot_be_taken_over_is_made_anew(mount, origin):
-    """The store is gone: an error for who had a cold file open, and a mount that works for others."""
+    """The store is gone: an open cold file gives an error, and a new mount works."""
     origin.put("/t", BIG, etag='"1"')
     m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=worker_died"])
     fd = os.open(m.at("t"), os.O_RDONLY)
     os.read(fd, 10)
     drop_pages(fd)
-    m.rpt("upgrade")  # which needs a keeper that knows that the start is over
+    m.rpt("upgrade")  # succeeds once the keeper knows that the start is over
     os.kill(m.keeper, signal.SIGSTOP)
     dead = m.kill_worker()
     wait_for(lambda: is_dead(dead), "its death")
@@ -225,8 +258,8 @@ def test_a_mount_that_cannot_be_taken_over_is_made_anew(mount, origin):
     assert len(reasons) == 2 and "is not the one that this mount was served from" in reasons[1]
 
 
-def test_the_configuration_is_the_one_it_was_started_with(mount):
-    """Whatever has become of the file: it counts with an upgrade, not with a death."""
+def test_a_death_does_not_read_the_configuration_again(mount):
+    """A changed file counts from the next upgrade on."""
     m = mount(static("a"))
     with open(m.conf, "a", encoding="utf-8") as file:
         file.write("this is nonsense {\n")
@@ -254,15 +287,15 @@ def test_users_mount(mount, build):
 
 
 def test_the_keeper_is_killed(mount):
-    """Everything ends, nothing hangs, and the next start replaces the dead mount."""
+    """All processes end, nothing hangs, and the next start replaces the dead mount."""
     m = mount(static("a"))
     fd = os.open(m.at("a"), os.O_RDONLY)
     os.read(fd, 1)
     session = m.process.pid
     m.expect("event=keeper_died", "event=dead_mount_replaced")
     m.process.kill()
-    m.process.wait(10)
-    wait_for(lambda: not session_processes(session), "the others to end", 5 * m.build.slow)
+    m.process.wait(HANGS_S)
+    wait_for(lambda: not session_processes(session), "the others to end")
     with pytest.raises(OSError):
         m.ls()
     close_dead(fd)
@@ -272,10 +305,10 @@ def test_the_keeper_is_killed(mount):
 
 
 def test_started_twice(mount, build):
-    """The second one says so, and does no harm."""
+    """The second one is refused and does no harm."""
     m = mount(static("a"))
     second = subprocess.run(
-        m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=30
+        m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=HANGS_S
     )
     assert second.returncode == 32, second
     assert f"an rptfs is mounted at {m.path} already" in second.stderr
@@ -284,7 +317,7 @@ def test_started_twice(mount, build):
 
 
 def test_started_at_the_same_moment(mount, build, directory):
-    """One of several wins, whatever their stores are."""
+    """One of several wins, though their stores differ."""
     place = os.path.join(directory, "place")
     os.makedirs(place)
     processes = []
@@ -297,7 +330,7 @@ def test_started_at_the_same_moment(mount, build, directory):
             )  # fmt: skip
         )
     try:
-        wait_for(lambda: sum(p.poll() is None for p in processes) == 1, "one to be left", 30)
+        wait_for(lambda: sum(p.poll() is None for p in processes) == 1, "one to be left")
         (winner,) = [p for p in processes if p.poll() is None]
         wait_for(lambda: place in mounts(), "the mount")
         assert mounts().count(place) == 1
@@ -306,7 +339,7 @@ def test_started_at_the_same_moment(mount, build, directory):
                 assert loser.returncode == 32
                 assert "mounted at " + place in loser.stderr.read()
         winner.terminate()
-        assert winner.wait(20) == 0
+        assert winner.wait(HANGS_S) == 0
         assert place not in mounts()
     finally:
         for process in processes:
@@ -324,7 +357,7 @@ def build_url(directory):
 
 
 def test_rpt_waits_for_the_next_worker(mount):
-    """Who connects while there is no worker is answered by the next one."""
+    """A request that comes while there is no worker is answered by the next one."""
     m = mount(static("a"))
     os.kill(m.keeper, signal.SIGSTOP)
     dead = m.kill_worker()
@@ -333,13 +366,13 @@ def test_rpt_waits_for_the_next_worker(mount):
         asking.connect(m.control)
         asking.sendall(b'{"command":"status","terms":[]}\n')
         os.kill(m.keeper, signal.SIGCONT)
-        asking.settimeout(20)
+        asking.settimeout(HANGS_S)
         with asking.makefile() as answer:
             assert json.loads(answer.readline())["restarts"] == 1
 
 
 def test_many_deaths_under_readers(mount, build):
-    """Nobody fails and nobody is cut short while one worker after the other is killed."""
+    """No read fails or is cut short while one worker after the other is killed."""
     names = [f"t{i}" for i in range(8)]
     m = mount(static(*names))
     over, failures, reads = threading.Event(), [], [0]
@@ -362,16 +395,17 @@ def test_many_deaths_under_readers(mount, build):
         reader.start()
     try:
         for _ in range(5):
-            m.wait_worker(after=m.kill_worker(), seconds=20)
+            m.wait_worker(after=m.kill_worker())
+        wait_for(lambda: failures or reads[0] > 20, "some reads")
     finally:
         over.set()
         for reader in readers:
-            reader.join(30)
-    assert not failures and reads[0] > 20
+            reader.join(HANGS_S)
+    assert not failures
 
 
-def test_who_waits_for_the_start_may_go(mount, build, black_hole):
-    """The command in the background loses whoever waited for it: the mount stays."""
+def test_the_command_may_be_killed_while_it_waits_for_the_start(mount, build, black_hole):
+    """The mount stays, although the keeper cannot report its start."""
     m = mount(
         f'start_timeout = 2s\nterm "t" {{ http {{ url = "{black_hole.url("/t")}" }} }}\n' + static("a"),
         start=False,
@@ -380,37 +414,42 @@ def test_who_waits_for_the_start_may_go(mount, build, black_hole):
     try:
         wait_for(m.is_mounted, "the mount")
         command.kill()
-        command.wait(10)
+        command.wait(HANGS_S)
         keeper = wait_for(lambda: json.loads(m.rpt("status", "--json"))["keeper"]["pid"], "rpt")
-        time.sleep(3)  # start_timeout is over then, and there is nobody to be told
+        time.sleep(2.5)  # start_timeout is over then, and the pipe to the command is broken
         assert m.read("a") == b"this is a" and comm(keeper) == "rptfs-keeper"
     finally:
-        subprocess.run(["umount", m.path], check=True)
-    wait_for(lambda: not comm(keeper), "the end", 10)
+        unmount(m.path)
+    wait_for(lambda: not comm(keeper), "the end")
+
+
+def unmount(path):
+    """Repeats it while the mount is busy: somebody may be looking at it."""
+    wait_for(lambda: subprocess.run(["umount", path]).returncode == 0, f"umount {path}")
 
 
 def test_a_link_to_the_mountpoint(mount, build):
-    """Is the same place: it is mounted there once."""
+    """It is the same place: a second mount there is refused."""
     m = mount(static("a"))
     link = os.path.join(m.dir, "link")
     os.symlink(m.path, link)
     second = subprocess.run(
         m.command("-f", "-o", f"store={m.dir}/other", link, f"a={build_url(m.dir)}"),
-        capture_output=True, text=True, env=m.env, timeout=30,
+        capture_output=True, text=True, env=m.env, timeout=HANGS_S,
     )  # fmt: skip
     assert second.returncode == 32 and f"an rptfs is mounted at {m.path} already" in second.stderr
     assert mounts().count(m.path) == 1 and m.read("a") == b"this is a"
 
 
-def test_nothing_of_the_callers_is_kept(mount, build):
-    """Its descriptors are not for processes that outlive it, and not needed either."""
+def test_no_descriptor_of_the_caller_is_kept(mount, build):
+    """Nor are its standard streams needed."""
     m = mount(static("a"), start=False)
     held = os.path.join(m.dir, "held")
     with open(held, "w", encoding="utf-8") as file:
         for closing in ("", " <&-", " <&- >&-", " <&- >&- 2>&-"):
             line = " ".join(m.command("-c", m.conf)) + closing
             done = subprocess.run(
-                ["sh", "-c", line], env=m.env, cwd=m.dir, pass_fds=[file.fileno()], timeout=60
+                ["sh", "-c", line], env=m.env, cwd=m.dir, pass_fds=[file.fileno()], timeout=HANGS_S
             )
             assert done.returncode == 0, closing
             status = m.status()
@@ -419,5 +458,5 @@ def test_nothing_of_the_callers_is_kept(mount, build):
                 opened = open_paths(pid).values()
                 assert held not in opened, (closing, opened)
             assert m.read("a") == b"this is a"
-            subprocess.run(["umount", m.path], check=True)
-            wait_for(lambda: not comm(pids[0]), "the end", 10)
+            unmount(m.path)
+            wait_for(lambda: not comm(pids[0]), "the end")

@@ -13,7 +13,7 @@ import time
 import pytest
 from builds import TOP
 from origin import status
-from rptmount import drop_pages, session_processes, wait_for
+from rptmount import HANGS_S, drop_pages, session_processes, wait_for
 
 UNCHANGED, CHANGED, DETACHED = 0, 1, 2
 
@@ -65,7 +65,7 @@ class Probe:
 
     def close(self):
         self.process.stdin.close()
-        assert self.process.wait(20) == (1 if self.first.startswith("error") else 0)
+        assert self.process.wait(HANGS_S) == (1 if self.first.startswith("error") else 0)
         self.process.stdout.close()
 
 
@@ -82,7 +82,7 @@ def probe(build, directory):
         one.close()
 
 
-def test_an_update_is_had_by_the_next_get(mount, origin, probe):
+def test_the_next_get_returns_the_update(mount, origin, probe):
     origin.put("/d/t", b"one", etag='"v1"')
     m = mount(http(origin, "d/t"))
     p = probe(m.at("d/t"))
@@ -98,7 +98,7 @@ def test_an_update_is_had_by_the_next_get(mount, origin, probe):
     assert p.get() == ("body 19", 19, False)
 
 
-def test_what_is_held_stays_until_the_next_get(mount, origin, probe):
+def test_the_held_value_stays_until_the_next_get(mount, origin, probe):
     origin.put("/t", b"held " * 5000)
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -110,13 +110,13 @@ def test_what_is_held_stays_until_the_next_get(mount, origin, probe):
     assert p.get()[:2] == ("next", 2)
 
 
-def test_gets_without_news_ask_nobody(mount, origin, probe):
+def test_gets_without_an_update_cause_no_request(mount, origin, probe):
     origin.put("/t", b"one")
     origin.put("/u", b"another")
     m = mount(http(origin, "t") + http(origin, "u"))
     p = probe(m.at("t"))
     with m.counting() as requests:
-        until = time.time() + 2.2  # over two seconds' beginnings, when the name is looked at
+        until = time.time() + 2.2  # the name is looked at when a second begins
         while time.time() < until:
             assert p.get(100_000) == ("one", 1, False)
     assert requests == {}
@@ -151,10 +151,10 @@ def test_a_term_that_goes_away(mount, origin, probe):
     origin.remove("/t")
     m.refresh("t", ok=False)
     assert p.get() == errno.ENOENT
-    before = m.counts()
+    began, before = time.monotonic(), m.counts()
     assert p.get(1000) == errno.ENOENT == -p.check()
-    # Once a second, somebody may look.
-    assert m.counts().get("lookup", 0) <= before.get("lookup", 0) + 1
+    lookups = m.counts().get("lookup", 0) - before.get("lookup", 0)
+    assert lookups <= 2 + time.monotonic() - began, "one look-up a second, at most"
     assert p.held()[0] == "one"
     assert probe(m.at("t")).first == f"error {errno.ENOENT}"
     origin.put("/t", b"back")
@@ -168,7 +168,7 @@ def test_a_term_that_expires_and_is_hidden(mount, origin, probe):
     m = mount(http(origin, "t", hide), expect=["term=t"])
     p = probe(m.at("t"))
     origin.always("/t", status(503))
-    wait_for(lambda: p.get() == errno.ENOENT, "the term to be hidden", 10)
+    wait_for(lambda: p.get() == errno.ENOENT, "the term to be hidden")
     assert p.held()[:2] == ("good", 1) and p.get(1000) == errno.ENOENT
     origin.always("/t")
     wait_for(lambda: p.body() == "good", "it to be back")
@@ -176,7 +176,7 @@ def test_a_term_that_expires_and_is_hidden(mount, origin, probe):
 
 
 def test_many_bytes_over_the_end_of_a_mount(mount, origin, probe):
-    """More than are copied."""
+    """More than librpt copies."""
     body = "x" * (3 << 20)
     origin.put("/t", body.encode())
     m = mount(http(origin, "t"))
@@ -240,16 +240,16 @@ def test_everything_is_killed(mount, origin, probe):
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not session_processes(m.process.pid), "their end")
     assert p.get()[0] == "one"
-    time.sleep(1.1)  # for a look at the name
+    time.sleep(1.1)  # a second later the next get looks at the name
     assert p.get()[0] == "one"
     m.kill()
-    wait_for(lambda: p.get() == ("one", 1, True), "the mount to be missed", 3)
+    wait_for(lambda: p.get() == ("one", 1, True), "the end of the mount to be noticed")
     m.start()
     assert p.get() == ("one", 2, False)
 
 
 def test_a_mount_that_is_replaced_at_once(mount, origin, probe):
-    """Nobody says that the old one is over: the name says it, in a second."""
+    """The old mount does not show that it has ended: the name does, after a second."""
     origin.put("/t", b"one")
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -257,10 +257,9 @@ def test_a_mount_that_is_replaced_at_once(mount, origin, probe):
     origin.put("/t", b"two")
     m.start()
     m.refresh("t")
-    start = time.monotonic()
-    wait_for(lambda: p.body() == "two", "the new mount to be noticed", 5)
-    assert time.monotonic() - start < 1.5 * m.build.slow
-    assert p.get()[2] is False
+    p.get()
+    time.sleep(1.1)  # now the name is looked at
+    assert p.get()[0] == "two" and p.get()[2] is False
 
 
 def test_never_torn_never_backwards(mount, origin, probe):
@@ -275,7 +274,7 @@ def test_never_torn_never_backwards(mount, origin, probe):
     probes = [probe(m.at("t")) for _ in range(2)]
     answers = []
     chasing = [
-        threading.Thread(target=lambda p=p: answers.append(p.ask("chase 4000"))) for p in probes
+        threading.Thread(target=lambda p=p: answers.append(p.ask("chase 60"))) for p in probes
     ]
     for thread in chasing:
         thread.start()
@@ -286,7 +285,7 @@ def test_never_torn_never_backwards(mount, origin, probe):
         asked = m.run_rpt("refresh", "--wait", "t")
         if i % 20 == 0 or asked.returncode:
             m.kill_worker()
-            wait_for(lambda: m.run_rpt("refresh", "--wait", "t").returncode == 0, "an update", 20)
+            wait_for(lambda: m.run_rpt("refresh", "--wait", "t").returncode == 0, "an update")
         if i % 7 == 0:
             with open(m.at("t"), "rb") as file:
                 drop_pages(file.fileno())
@@ -296,7 +295,7 @@ def test_never_torn_never_backwards(mount, origin, probe):
     for answer in answers:
         kind, gets, changes, wrong = answer.split()
         assert kind == "chased" and int(wrong) == 0, answer
-        assert int(changes) > 10 and int(gets) > int(changes), answer
+        assert int(changes) == 60 and int(gets) >= int(changes), answer
     for p in probes:
         assert p.body() == body(i).decode()
 
@@ -361,7 +360,7 @@ def test_the_example_is_built_from_what_is_installed(build, directory, link):
 
 @pytest.fixture
 def rpt(build):
-    """The module, with this build's library; sanitizers do not go into a Python that has none."""
+    """The module, with this build's library; not a sanitizer's, which Python would have to have."""
     unless_sanitized(build)
     ctypes.CDLL(os.path.join(build.dir, "src", "librpt", "librpt.so.0"))  # found by its name now
     path = os.path.join(TOP, "src", "librpt", "rpt.py")
@@ -388,7 +387,7 @@ def test_python(mount, origin, rpt):
         m.refresh("t")
         empty = term.get()
         assert (bytes(empty.data), empty.version, empty.serial) == (b"", "v2", 2)
-        assert bytes(value.data[:4]) == b'{"a"', "what is referred to stays"
+        assert bytes(value.data[:4]) == b'{"a"', "a value stays as long as it is referred to"
         origin.remove("/t")
     with pytest.raises(ValueError):
         term.get()
@@ -397,7 +396,7 @@ def test_python(mount, origin, rpt):
     assert caught.value.filename == m.at("missing")
 
 
-def test_python_lets_go_of_what_nobody_has(mount, origin, rpt):
+def test_python_unmaps_unused_values(mount, origin, rpt):
     origin.put("/t", b"body")
     m = mount(http(origin, "t"))
     term = rpt.Term(m.at("t"))

@@ -1,14 +1,15 @@
-"""Programs that watch files, and what they say of them."""
+"""Programs that watch files, and the events that they print."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import threading
 
-from rptmount import wait_for
+from rptmount import HANGS_S, open_paths, read, wait_for
 
-# Reading is no change; these are all that is left.
+# All events but those of reading.
 CHANGES = "modify,attrib,close_write,moved_to,moved_from,move_self,create,delete,delete_self,unmount"
 
 NODE = """
@@ -25,7 +26,7 @@ if (kind === "fs.watch") {
 
 
 class Watcher:
-    """A program that writes a line for each event; .lines has those after it was ready."""
+    """A program that writes a line for each event. .lines has those that came after it was ready."""
 
     def __init__(self, command, ready, env=None):
         self.process = subprocess.Popen(
@@ -35,7 +36,7 @@ class Watcher:
         self.lines, self.is_ready = [], threading.Event()
         self.thread = threading.Thread(target=self._read, args=(ready,), daemon=True)
         self.thread.start()
-        if not self.is_ready.wait(20):
+        if not self.is_ready.wait(HANGS_S):
             self.close()
             raise AssertionError(f"{command[0]} does not watch: {self.lines}")
 
@@ -48,15 +49,32 @@ class Watcher:
                 self.lines.append(line.strip())
 
     def wait(self, lines, what="the events"):
-        """Until it has said so many lines; all of them."""
-        wait_for(lambda: len(self.lines) >= lines, f"{what}: {self.lines}", 20)
+        """Waits until it has printed so many lines; returns all.
+
+        The kernel merges an event with an equal one that was not read yet: wait for each before you
+        cause the next.
+        """
+        wait_for(lambda: len(self.lines) >= lines, f"{what}: {self.lines}")
         return list(self.lines)
+
+    def wait_watch(self, path):
+        """Waits until the process has an inotify watch on the inode that path leads to."""
+
+        def watches():
+            wanted = f" ino:{os.stat(path).st_ino:x} "
+            for fd in open_paths(self.process.pid):
+                with contextlib.suppress(OSError):
+                    if wanted in read(f"/proc/{self.process.pid}/fdinfo/{fd}").decode():
+                        return True
+            return False
+
+        wait_for(watches, f"a watch on {path}")
 
     def close(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
-        self.thread.join(10)
+        self.process.wait(HANGS_S)
+        self.thread.join(HANGS_S)
         self.process.stdout.close()
 
     def __enter__(self):
@@ -67,13 +85,13 @@ class Watcher:
 
 
 def inotifywait(*paths, events=CHANGES):
-    """Lines such as "MOVED_TO name" of directories, "DELETE_SELF " of files."""
+    """Prints lines such as "MOVED_TO name" for directories, "DELETE_SELF " for files."""
     return Watcher(
         ["inotifywait", "-m", "-e", events, "--format", "%e %f", *paths], "Watches established"
     )
 
 
 def node(kind, path):
-    """kind: fs.watch, with lines such as "rename name"; chokidar, such as "change /path"."""
+    """kind: fs.watch, which prints lines such as "rename name"; chokidar: "change /path"."""
     env = dict(os.environ, NODE_PATH="/usr/share/nodejs")
     return Watcher(["/usr/bin/node", "-e", NODE, kind, path], "^ready", env)

@@ -1,5 +1,5 @@
-"""What a worker is at in the moment at which it is stopped, from outside: its threads' stacks, and
-the requests that it has taken from the kernel and not answered."""
+"""What a stopped worker is in the middle of, seen from outside: its threads' stacks, and the requests
+that it has taken from the kernel and not answered."""
 
 import mmap
 import os
@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from rptmount import comm, open_paths
+from rptmount import HANGS_S, comm, open_paths
 
 FUSE_READ, FUSE_RENAME = 15, 12
 
@@ -34,7 +34,7 @@ class Slots:
         assert (magic, layout) == (SLOTS_MAGIC, 2), "slots have another layout"
 
     def waiting(self):
-        """The operations that nobody has answered yet."""
+        """The operations that are not answered yet."""
         (used,) = struct.unpack_from("=I", self.map, SLOTS_HIGH_WATER_AT)
         found = []
         for i in range(min(used, self.n)):
@@ -45,8 +45,8 @@ class Slots:
 
 
 def store_of(keeper):
-    """A path to the store's directory, which may have no other name."""
-    for fd in os.listdir(f"/proc/{keeper}/fd"):
+    """A path to the store's directory, which may have no name in the file system."""
+    for fd in open_paths(keeper):
         path = f"/proc/{keeper}/fd/{fd}"
         if os.path.exists(path + "/catalog.db"):
             return path
@@ -87,7 +87,7 @@ def stop(pid):
 
 def stacks(pid):
     """The functions of each thread of a process, the innermost first."""
-    done = subprocess.run(["eu-stack", "-p", str(pid)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["eu-stack", "-p", str(pid)], capture_output=True, text=True, timeout=HANGS_S)
     threads = re.split(r"^TID \d+:$", done.stdout, flags=re.M)[1:]
     return [re.findall(r"^#\d+ +0x[0-9a-f]+ *(?:- \d+)? *(\S*)", thread, re.M) for thread in threads]
 
