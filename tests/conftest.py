@@ -44,10 +44,18 @@ def is_worker(config):
 
 
 def pytest_configure(config):
-    if config.option.seed is None:  # xdist hands the options to its workers
+    if is_worker(config):
+        config.option.seed = config.workerinput["seed"]
+    elif config.option.seed is None:
         config.option.seed = random.randrange(1_000_000)
     if os.path.exists("/dev/fuse") and not is_worker(config):
         config.opened_device = OpenedDevice()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """xdist's hook: all workers need the same order."""
+    node.workerinput["seed"] = node.config.option.seed
 
 
 def pytest_unconfigure(config):

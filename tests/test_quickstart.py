@@ -1,24 +1,25 @@
-"""packaging/quickstart where it cannot work: one clear sentence, and nothing is changed.
+"""packaging/quickstart where it cannot work: one clear sentence, and no changes.
 
-(That it works is seen by running it: it takes the machine's /mnt/rpt.)
+(To see that it works, run it: it uses the machine's /mnt/rpt.)
 """
 
 import os
 import subprocess
 
 from builds import TOP
+from rptmount import HANGS_S
 
 SCRIPT = os.path.join(TOP, "packaging", "quickstart")
 
 
 def refused(*command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done
     return done.stderr
 
 
 def test_without_root(directory):
-    """The script is looked at, not its directory: a checkout may be closed to others."""
+    """A copy of the script: other users may not be allowed to enter the checkout."""
     copy = os.path.join(directory, "quickstart")
     with open(SCRIPT, "rb") as source, open(copy, "wb") as target:
         target.write(source.read())
@@ -34,12 +35,12 @@ def test_without_the_device():
 
 
 def test_with_a_wrong_word():
-    done = subprocess.run([SCRIPT, "dance"], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([SCRIPT, "dance"], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 1 and "usage" in done.stderr
 
 
 def test_packages_that_cannot_be_had(directory):
-    """Without a network: what is missing is named."""
+    """Without a network, the message names the missing packages."""
     packaging = os.path.join(directory, "packaging")
     os.mkdir(packaging)
     with open(os.path.join(TOP, "packaging", "install-packages"), "rb") as source:
@@ -48,7 +49,7 @@ def test_packages_that_cannot_be_had(directory):
     with open(os.path.join(packaging, "packages"), "w", encoding="ascii") as file:
         file.write("# a comment\n[one]\nbash\n\n[two]\nno-such-package-anywhere\n")
     script = os.path.join(packaging, "install-packages")
-    done = subprocess.run(["bash", script, "one"], capture_output=True, text=True, timeout=20)
-    assert done.returncode == 0 and not done.stdout, "what is there needs no network"
+    done = subprocess.run(["bash", script, "one"], capture_output=True, text=True, timeout=HANGS_S)
+    assert done.returncode == 0 and not done.stdout, "an installed package needs no network"
     ids = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     assert "no-such-package-anywhere" in refused(*ids, "bash", script, "one", "two")

@@ -9,10 +9,9 @@ import threading
 from urllib.parse import quote
 
 import pytest
-from origin import refused_port
 from radosgw import REGION, TLS_BUCKET
 from s3config import NOTHING, environment, profile, source, term
-from test_http import assert_backs_off
+from test_http import assert_backs_off, assert_waits_full_interval
 
 OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
 FAILS = ["term=t"]
@@ -93,7 +92,7 @@ def test_a_delete_marker_is_gone(s3_mount, radosgw):
 
 
 def test_a_version_header(s3_mount, radosgw, bucket):
-    """What people see is the header; what is asked with is the ETag."""
+    """The header is shown as the version; requests are made with the ETag."""
     where = source(bucket.name, "t", radosgw.url(), version_header="x-amz-meta-version")
     etag = bucket.put("t", OLD, Metadata={"version": "2026-11-22.7"})
     m = s3_mount(term(where))
@@ -115,8 +114,7 @@ def test_a_multipart_upload(s3_mount, radosgw, bucket):
     assert m.status("t")["unchanged_total"] == 1
 
 
-# What can be wrong: the source that is configured, the environment, the kind of error, a word of
-# the message
+# The wrong option or environment · the kind of error · a word of the message
 
 WRONG = {
     "key": ({"key": "other"}, {}, "not_found", "NoSuchKey"),
@@ -130,7 +128,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("row", WRONG)
-def test_what_is_wrong_is_said(s3_mount, radosgw, bucket, row):
+def test_the_message_names_what_is_wrong(s3_mount, radosgw, bucket, row):
     wrong, keys, kind, word = WRONG[row]
     bucket.put("t", OLD)
     where = {"bucket": bucket.name, "key": "t", "endpoint": radosgw.url(), **wrong}
@@ -138,7 +136,7 @@ def test_what_is_wrong_is_said(s3_mount, radosgw, bucket, row):
     assert m.ls() == [] and m.kind("t") == kind
     message = m.status("t")["last_error"]["message"]
     assert word in message and f"s3://{where['bucket']}/{where['key']}" in message
-    assert 0.9 * 600 <= m.next_in("t") <= 600
+    assert_waits_full_interval(m)
 
 
 def test_no_right_to_read(s3_mount, radosgw, bucket):
@@ -157,7 +155,7 @@ def test_no_keys_at_all(s3_mount, radosgw, bucket):
 
 
 def test_anonymous(s3_mount, radosgw, bucket, gate):
-    """Nothing is signed, and keys that are there are not shown to anybody."""
+    """Nothing is signed, and the keys of the environment are not used."""
     bucket.put("t", NEW, ACL="public-read")
     m = s3_mount(term(source(bucket.name, "t", gate.url(), anonymous=True)))
     assert m.read("t") == NEW
@@ -262,7 +260,7 @@ def test_addressing(s3_mount, radosgw, gates):
 
 
 def test_tls(s3_mount, radosgw):
-    """With a CA of one's own; without it nothing is believed."""
+    """With a private CA; without it the server is not trusted."""
     with contextlib.suppress(radosgw.client().exceptions.BucketAlreadyOwnedByYou):
         radosgw.bucket(TLS_BUCKET)
     key = radosgw.unique("key")
@@ -316,7 +314,7 @@ def test_odd_keys(s3_mount, radosgw, odd_bucket, addressing):
 
 # Large objects
 
-LARGE = 256 << 20
+LARGE = 64 << 20
 
 
 @pytest.fixture(scope="session")
@@ -338,7 +336,7 @@ def digest_of(path):
 
 @pytest.mark.xdist_group("large")
 def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, large):
-    """What is published is one version, never a mix of two."""
+    """The published content is one version, never a mix of two."""
     bucket, digests = large
     key = radosgw.unique("key")
     bucket.copy(key, "one")
@@ -350,7 +348,7 @@ def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, l
             bucket.copy(key, version)
 
     gate.before = overwrite
-    m = s3_mount(term(source(bucket.name, key, gate.url(), parallel_parts=4)))
+    m = s3_mount(term(source(bucket.name, key, gate.url(), parallel_parts=4, part_size="2MiB")))
     assert digest_of(m.at("t")) == digests[1] and m.status("t")["updated_total"] == 1
     begun = [request for request in gate.requests if "range" not in request.headers]
     assert len(begun) == 2, "it was started over for the new version"
@@ -365,7 +363,7 @@ def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, l
 
 
 def test_failover_and_back(s3_mount, radosgw, gates):
-    """From a stopped service to another and back; a fallback never takes the name back."""
+    """From a stopped service to another and back; a fallback never goes back to an older version."""
     main, replica = gates(radosgw.port), gates(radosgw.port)
     mine, theirs = radosgw.bucket(), radosgw.bucket()
     by_version = {"version_header": "x-amz-meta-version"}
@@ -411,8 +409,8 @@ def test_a_stopped_service_backs_off(s3_mount, radosgw, bucket, gate):
     assert m.read("t") == NEW
 
 
-def test_nobody_there(s3_mount):
-    m = s3_mount(term(source("bucket", "t", f"http://127.0.0.1:{refused_port()}")), expect=FAILS)
+def test_no_server(s3_mount, refused):
+    m = s3_mount(term(source("bucket", "t", refused.url(""))), expect=FAILS)
     assert m.kind("t") == "unreachable"
 
 

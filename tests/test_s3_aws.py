@@ -1,5 +1,5 @@
-"""The s3 fetcher against a service that is as AWS's where radosgw is not: regions, clocks, tokens,
-errors and what they tell, conditions, checksums, faults."""
+"""The s3 fetcher against a service that does what AWS does and radosgw does not: regions, clocks,
+tokens, errors and their messages, conditions, checksums, faults."""
 
 import base64
 import os
@@ -32,8 +32,8 @@ def message(m):
     return m.status("t")["last_error"]["message"]
 
 
-# Failures: what the service does · the kind of error · when the next attempt is · what the message
-# tells
+# Failures: what the service does · the kind of error · when the next attempt is · a word of the
+# message
 
 TORN_XML = b"<Error><Code>SlowDown</Code><Mess"
 BOMB = b"<!DOCTYPE e [" + b"".join(
@@ -69,8 +69,10 @@ FAILURES = {
 def test_a_failure_keeps_the_last_good_version(s3_mount, aws, bucket, row):
     behaviour, kind, next_attempt, word = FAILURES[row]
     bucket.put("t", OLD)
+    stall_timeout = "3s" if row.startswith("stalls") else None
     m = s3_mount(
-        term(where(aws, stall_timeout="1s"), options=f"refresh_interval = {INTERVAL_S}s"), expect=FAILS
+        term(where(aws, stall_timeout=stall_timeout), options=f"refresh_interval = {INTERVAL_S}s"),
+        expect=FAILS,
     )
     assert m.read("t") == OLD
     bucket.put("t", NEW)
@@ -227,7 +229,7 @@ def test_an_invalid_region_is_ignored(s3_mount, aws, bucket, hint):
 
 
 def test_redirects_are_never_followed(s3_mount, aws, bucket, origin):
-    """Session tokens would go along."""
+    """Session tokens would be sent along."""
     origin.put("/t", NEW)
     for code in (301, 302, 307, 308):
         aws.then("/data/t", redirect(origin.url("/t"), code))
@@ -247,7 +249,7 @@ def test_a_wrong_clock(s3_mount, aws, bucket, ahead_s):
     bucket.put("t", NEW)
     m.refresh("t")
     assert m.read("t") == NEW and len(aws.requests) == 3
-    aws.clock_ahead_s = 0  # somebody set it
+    aws.clock_ahead_s = 0  # it was set right
     m.refresh("t")
     assert m.status("t")["failed_total"] == 0 and len(aws.requests) == 5
 
@@ -355,7 +357,7 @@ def test_keys_that_stay_expired_cause_no_loop(s3_mount, aws, bucket):
     aws.keys["AKIAIOSFODNN7EXAMPLE"].expires = 0
     m = s3_mount(term(where(aws)), expect=FAILS)
     assert m.kind("t") == "denied" and "ExpiredToken" in message(m) and aws.count() <= 2
-    assert 0.9 * 600 <= m.next_in("t") <= 600
+    FULL(m)
 
 
 def test_no_secret_is_shown(s3_mount, aws, bucket):
@@ -479,4 +481,4 @@ def test_sigterm_during_a_stall(s3_mount, aws, bucket):
     aws.always("/data/t", stall(10_000))
     m = s3_mount(term(where(aws)), wait=False)
     wait_for(lambda: aws.count("/data/t"), "the download to begin")
-    m.stop()  # asserts the time, the exit code and that nothing is left
+    m.stop()  # asserts that it ends by itself and leaves nothing

@@ -1,5 +1,5 @@
-"""The worker has no rights, and the configuration works all the same: what only root may read comes
-from the helper, which hands out what the configuration names and nothing else."""
+"""The worker has no rights, and the configuration works all the same: files that only root may read
+come from the helper, which opens the files that the configuration names and no others."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ import time
 
 import pytest
 from origin import server_context
-from rptmount import open_paths, read, wait_for
+from rptmount import HANGS_S, open_paths, read, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 NOBODY = 65534
@@ -33,7 +33,7 @@ def closed(directory):
 
 
 def write(path, content):
-    """As careful programs do: another file takes the name; for its owner alone."""
+    """Writes another file and renames it, as careful programs do; for its owner alone."""
     with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     os.rename(path + ".new", path)
@@ -47,7 +47,7 @@ def file(path):
     return f'term "t" {{ refresh_interval = 600s file {{ path = "{path}" }} }}\n'
 
 
-# What the worker has
+# The rights of the processes
 
 
 def expected_user():
@@ -70,7 +70,7 @@ def test_the_worker_has_no_rights(mount, origin):
 
 
 def test_the_visitor_has_no_rights(mount, origin, build):
-    """But that of the owner of the directories, and what it was given."""
+    """Except those of the directories' owner, and the descriptors that it was given."""
     origin.put("/t", NEW)
     m = mount(http(origin.url("/t")), expect=["event=no_user"])
     assert m.read("t") == NEW
@@ -119,7 +119,7 @@ def test_the_next_worker_has_none_either(mount, origin):
     assert int(status["CapEff"], 16) == 0
 
 
-# What it does all the same
+# Files that only root may read
 
 
 def test_a_file_that_only_root_may_read(mount, closed):
@@ -144,7 +144,7 @@ def test_a_file_that_appears_where_only_root_may_look(mount, closed):
     path = os.path.join(closed, "later")
     m = mount(file(path), expect=["event=no_user", "term=t "])
     assert m.ls() == [] and m.kind("t") == "not_found"
-    with open(path, "wb") as slow:  # made first, written to later: not read between
+    with open(path, "wb") as slow:  # created first and written later: not read in between
         until = time.monotonic() + 0.1
         while time.monotonic() < until:
             assert m.ls() == []
@@ -176,14 +176,14 @@ def test_certificates_that_only_root_may_read(mount, origins, certificates, clos
     m = mount(http(origin.url("/t"), f"{trusted} {mine}"), expect=["event=no_user", "term=t "])
     assert m.read("t") == NEW
     os.unlink(os.path.join(closed, "ca.pem"))
-    # What it said is remembered for a second.
+    # Its content is remembered for a second.
     refused = lambda: m.run_rpt("refresh", "--wait", "t").returncode == 1  # noqa: E731
-    wait_for(refused, "the file to be missed", 5, 0.1)
+    wait_for(refused, "the file to be missed", pause=0.1)
     assert m.kind("t") == "config" and "ca.pem" in m.status("t")["last_error"]["message"]
 
 
 def test_a_socket_that_only_root_may_connect_to(mount, origins, closed):
-    """Nobody connects in the worker's place; a socket for all of its group needs only the group."""
+    """The worker connects itself, with its own rights only."""
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
     m = mount(http("http://localhost/t", f'unix_socket = "{path}"'), expect=["event=no_user", "term=t "])
@@ -210,11 +210,11 @@ def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
     wait_for(lambda: content() == NEW, "the content")
 
 
-# What the helper refuses
+# Requests that the helper refuses
 
 
 class Worker:
-    """What the helper of this program believes to be its worker: it says whatever a test likes."""
+    """Takes the place of the helper's worker, and sends whatever a test wants."""
 
     def __init__(self, build, directory, config):
         conf = os.path.join(directory, "hostile.conf")
@@ -237,13 +237,13 @@ class Worker:
         with ours, theirs:
             socket.send_fds(self.socket, [request], [theirs.fileno(), *fds])
             theirs.close()
-            ours.settimeout(10)
+            ours.settimeout(HANGS_S)
             packet, got, _, _ = socket.recv_fds(ours, 4096, 1)
         return packet[:1].decode(), packet[1:], got
 
     def close(self):
         self.socket.close()
-        return self.process.wait(10)
+        return self.process.wait(HANGS_S)
 
 
 def test_the_helper_gives_what_the_configuration_names(build, directory, closed):

@@ -1,4 +1,4 @@
-"""What readers see: native speed, one version behind a descriptor, attributes, refusals."""
+"""What readers see: no requests, one version behind a descriptor, attributes, refusals."""
 
 import ctypes
 import errno
@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from rptmount import drop_pages, read, replace, wait_for, xattr
+from rptmount import HANGS_S, drop_pages, parse_time, read, replace, wait_for, xattr
 
 NOBODY = 65534
 libc = ctypes.CDLL(None, use_errno=True)
@@ -27,11 +27,11 @@ def http(origin, name="t", term="refresh_interval = 1h"):
 def as_nobody(*command):
     return subprocess.run(
         ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command],
-        capture_output=True, text=True, timeout=10,
+        capture_output=True, text=True, timeout=HANGS_S,
     )  # fmt: skip
 
 
-# Native speed
+# No requests
 
 
 def read_all_ways(path):
@@ -79,7 +79,7 @@ def test_warm_listings_send_no_request(mount):
     list_them()
     with m.counting() as requests:
         list_them()
-    # ls -l asks for access lists and labels, which the kernel never caches.
+    # ls -l reads access lists and labels, which the kernel does not cache.
     assert set(requests) <= {"getxattr", "listxattr"}, requests
 
 
@@ -157,19 +157,22 @@ def test_every_version_has_an_inode_of_its_own(mount, origin):
 def test_a_name_never_goes_away_during_a_swap(mount, origin):
     origin.put("/t", b"0" * 5000)
     m = mount(http(origin, term="refresh_interval = 10ms"))
-    over = time.monotonic() + 1.5
+    over = threading.Event()
     failures, opened, last = [], 0, 0
 
     def swap():
-        for i in range(10_000):
-            if time.monotonic() > over:
-                return
+        i = 0
+        while not over.wait(0.004):
+            i += 1
             origin.put("/t", b"%d" % (i % 10) * 5000)
-            time.sleep(0.004)
+
+    def enough():
+        return opened > 1000 and m.status("t")["updated_total"] > 50
 
     swapping = threading.Thread(target=swap)
     swapping.start()
-    while time.monotonic() < over:
+    until = time.monotonic() + HANGS_S
+    while not failures and time.monotonic() < until and (opened % 500 or not enough()):
         try:
             body = read(m.at("t"))
             inode = os.stat(m.at("t")).st_ino
@@ -179,9 +182,9 @@ def test_a_name_never_goes_away_during_a_swap(mount, origin):
             opened += 1
         except OSError as error:
             failures.append(error)
+    over.set()
     swapping.join()
-    assert not failures and opened > 100
-    assert m.status("t")["updated_total"] > 20
+    assert not failures and enough()
 
 
 # Names and directories
@@ -318,18 +321,15 @@ def test_listing_is_stable_while_terms_change(mount, origin):
         origin.put(f"/d/{name}", b"0")
     config = "".join(http(origin, f"d/{name}", "refresh_interval = 50ms") for name in names)
     m = mount(config)
-    until = time.monotonic() + 1.5
-    version = 0
-    while time.monotonic() < until:
-        version += 1
+    for version in range(1, 51):
         for name in names:
             origin.put(f"/d/{name}", b"%d" % version)
         assert sorted(os.listdir(m.at("d"))) == names
         assert sum(entry.stat().st_size > 0 for entry in os.scandir(m.at("d"))) == len(names)
 
 
-def test_who_watches_a_file_notices(mount, origin):
-    """As when another file takes the name of a local one: the old one goes away."""
+def test_watchers_of_a_file_notice(mount, origin):
+    """As when a local file is replaced: the old one is deleted."""
     IN_DELETE_SELF, IN_NONBLOCK = 0x400, 0o4000
     origin.put("/t", b"one")
     m = mount(http(origin))
@@ -353,12 +353,13 @@ def test_who_watches_a_file_notices(mount, origin):
 
 def test_attributes(mount, origin):
     origin.put("/t", b"12345", last_modified=1_700_000_000)
+    before = time.time()
     m = mount(http(origin))
     st = os.stat(m.at("t"))
     assert stat.S_ISREG(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o444
     assert (st.st_uid, st.st_gid, st.st_size, st.st_nlink) == (0, 0, 5, 1)
     assert st.st_mtime == 1_700_000_000
-    assert abs(st.st_ctime - time.time()) < 60, "the time of publishing"
+    assert before - 1 <= st.st_ctime <= time.time() + 1, "the time of publishing"
     assert st.st_blocks == 1
 
 
@@ -462,6 +463,7 @@ def test_odd_requests_do_no_harm(mount):
 def test_xattrs(mount, origin):
     body = b"12345"
     origin.put("/t", body, etag='W/"v7"')
+    before = time.time()
     m = mount(http(origin))
     assert m.xattr("t", "version") == "v7"
     sha256 = subprocess.run(["sha256sum"], input=body, capture_output=True).stdout.split()[0]
@@ -469,9 +471,10 @@ def test_xattrs(mount, origin):
     assert m.xattr("t", "source") == origin.url("/t")
     assert m.xattr("t", "state") == "fresh" and m.xattr("t", "failures") == "0"
     assert m.xattr("t", "source_version").strip('W/"') == "v7"
-    now = time.strftime("%Y-%m-%d", time.gmtime())
-    for name in ("fetched_at", "checked_at", "next_check_at"):
-        assert m.xattr("t", name).startswith(now[:8]) and m.xattr("t", name).endswith("Z")
+    times = {name: m.xattr("t", name) for name in ("fetched_at", "checked_at", "next_check_at")}
+    assert all(text.endswith("Z") for text in times.values())
+    for name, in_s in (("fetched_at", 0), ("checked_at", 0), ("next_check_at", 3600)):
+        assert before + 0.9 * in_s - 1 <= parse_time(times[name]) <= time.time() + in_s + 1, name
     assert m.xattr("t", "last_error") is None
 
 
@@ -521,7 +524,7 @@ def test_copying_tools_work(mount, directory):
 
 
 def test_superseded_snapshots_are_let_go(mount, origin):
-    """Hundreds of versions later there is no more than the history on disk."""
+    """Many versions later there is no more than the history on disk."""
     origin.put("/t", b"0" * 50_000)
     m = mount(http(origin, term="refresh_interval = 1h history = 1"))
     for i in range(60):

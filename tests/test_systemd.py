@@ -16,8 +16,8 @@ import threading
 import time
 
 import pytest
-from origin import serve
-from rptmount import drop_pages, locked_in_memory, wait_for
+from origin import hold
+from rptmount import HANGS_S, drop_pages, locked_in_memory, wait_for
 from service import FakeManager, NoSystemd, Systemd
 
 BIG = bytes(range(256)) * 4096
@@ -77,7 +77,7 @@ def config_of(source):
 
 
 class Reader:
-    """Opens and reads a term in a tight loop, from the source again and again."""
+    """Opens and reads a term in a tight loop, from rptfs each time."""
 
     def __init__(self, service, expected):
         self.path, self.expected = service.at("big"), expected
@@ -100,13 +100,13 @@ class Reader:
 
     def stop(self):
         self.over = True
-        self.thread.join(30)
+        self.thread.join(HANGS_S)
         assert not self.thread.is_alive(), "the reader hangs"
         assert not self.failures, self.failures[:5]
 
 
 def goes_on(service, interrupt):
-    """What readers have before the interruption, they have after it."""
+    """Descriptors, mappings and names work through the interruption and after it."""
     seen = os.stat(service.at("big"))
     reader = Reader(service, BIG)
     with open(service.at("big"), "rb", buffering=0) as file:
@@ -118,7 +118,7 @@ def goes_on(service, interrupt):
             drop_pages(file.fileno())
             assert mapped[:] == BIG
     rounds = reader.rounds
-    wait_for(lambda: reader.rounds > rounds + 2, "the reader to go on", 30)
+    wait_for(lambda: reader.rounds > rounds + 2, "the reader to go on")
     reader.stop()
     after = os.stat(service.at("big"))
     assert (after.st_dev, after.st_ino) == (seen.st_dev, seen.st_ino)
@@ -134,7 +134,7 @@ def mode_of(service):
 
 
 def test_names_move_by_rename(service, build):
-    """Also after a restart: the handle of the mount is made anew."""
+    """Also after a restart, which opens the mount's handle anew."""
     expected = "rename" if build.publish_mode == "auto" else "notify"
     assert mode_of(service) == expected, service.log()
     service.restart()
@@ -165,7 +165,7 @@ def test_update_after_restart(service, source):
     with open(source + ".new", "wb") as file:
         file.write(b"new")
     os.rename(source + ".new", source)
-    wait_for(lambda: service.read("big") == b"new", "the new version", 20)
+    wait_for(lambda: service.read("big") == b"new", "the new version")
 
 
 def test_dead_keeper(service):
@@ -189,7 +189,7 @@ def test_store_in_memory(managers, source, kind):
 
 
 def test_mountpoint_changed(service):
-    """The old place is left in order."""
+    """The old mount point is unmounted."""
     other = service.mountpoint + "2"
     os.mkdir(other)
     service.configure(mountpoint=other)
@@ -202,7 +202,7 @@ def test_mountpoint_changed(service):
 
 
 def test_broken_configuration(service):
-    """A restart goes on with the one that was in effect, and says so."""
+    """A restart goes on with the configuration that was in effect, and logs that."""
     service.configure("nonsense {")
     goes_on(service, service.restart)
     assert service.events("config_refused")
@@ -213,7 +213,7 @@ def test_broken_configuration(service):
 
 
 def test_store_changed(service):
-    """The connection cannot be gone on with: there is another one."""
+    """The connection cannot be taken over: it is mounted anew."""
     before = os.stat(service.at("word"))
     service.configure(store=service.store + "2")
     service.restart()
@@ -226,7 +226,7 @@ def test_store_changed(service):
 
 
 def test_unmounted_meanwhile(service):
-    """What was kept of a mount that has gone is given up, also if it still has users."""
+    """The kept descriptors of a mount that is gone are dropped, even if it still has users."""
     assert service.read("word") == b"one"
     held = os.open(service.at("word"), os.O_RDONLY)
     before = os.fstat(held)
@@ -254,7 +254,7 @@ def systemd(managers, source):
 
 
 def test_unit(systemd):
-    """Installed where systemd looks, understood in full, and as exposed as we know it to be."""
+    """It is installed where systemd looks, has no mistakes, and is no more exposed than we know."""
     unit = f"/usr/local/lib/systemd/system/{systemd.unit.replace('test', '')}"
     assert systemd.property("FragmentPath") == unit
     done = systemd.inside("systemd-analyze", "verify", "--man=no", unit)
@@ -267,17 +267,22 @@ def test_unit(systemd):
 
 
 def test_hanging_worker(systemd):
-    """Another worker comes, and systemd is content."""
+    """It is replaced, and the service stays active."""
     worker, keeper = systemd.worker(), systemd.keeper()
-    goes_on(systemd, lambda: os.kill(worker, signal.SIGSTOP))
-    assert systemd.worker() != worker and systemd.keeper() == keeper
+
+    def hang():
+        os.kill(worker, signal.SIGSTOP)
+        wait_for(lambda: systemd.worker() not in (None, worker), "another worker")
+
+    goes_on(systemd, hang)
+    assert systemd.keeper() == keeper
     assert systemd.property("ActiveState") == "active"
 
 
 def test_hanging_keeper(managers, source):
-    """The watchdog of systemd strikes, and the mount goes on."""
+    """systemd's watchdog restarts it, and the mount goes on."""
     systemd = managers("systemd", config_of(source))
-    systemd.drop_in("WatchdogSec=3s")
+    systemd.drop_in("WatchdogSec=10s")  # signs of life come every second
     systemd.start()
     keeper = systemd.keeper()
     os.kill(keeper, signal.SIGSTOP)
@@ -285,16 +290,16 @@ def test_hanging_keeper(managers, source):
     def restarted():
         return systemd.keeper() not in (None, keeper) and systemd.property("ActiveState") == "active"
 
-    goes_on(systemd, lambda: wait_for(restarted, "the restart", 30))
+    goes_on(systemd, lambda: wait_for(restarted, "the restart"))
     assert systemd.property("NRestarts") == "1"
 
 
 def test_reload(systemd, source):
-    """New terms without a pause; what is wrong is the outcome of systemctl reload."""
+    """New terms come without a pause; a wrong configuration makes systemctl reload fail."""
     keeper = systemd.keeper()
     systemd.configure(config_of(source) + 'term "more" { static { data = "two" } }')
     goes_on(systemd, lambda: systemd.systemctl("reload", systemd.unit))
-    wait_for(lambda: os.path.exists(systemd.at("more")), "the first version of what is new")
+    wait_for(lambda: os.path.exists(systemd.at("more")), "the first version of the new term")
     assert systemd.read("more") == b"two"
     assert systemd.keeper() == keeper
     systemd.configure("nonsense {")
@@ -302,11 +307,11 @@ def test_reload(systemd, source):
     assert systemd.read("more") == b"two"
     assert systemd.property("ActiveState") == "active"
     systemd.configure(config_of(source))
-    goes_on(systemd, systemd.restart)  # the keeper that was executed by another one has not forgotten
+    goes_on(systemd, systemd.restart)  # the keeper that another one executed knows the kept mount
 
 
 def test_credential(managers, source):
-    """LoadCredential= leaves the mount where everybody sees it, and reading to who may."""
+    """With LoadCredential= the mount is visible to all, and the worker can read the credential."""
     with open(source, "wb") as file:
         file.write(b"key")
     systemd = managers("systemd", 'term "key" { file { path = "${CREDENTIALS_DIRECTORY}/key" } }')
@@ -316,13 +321,13 @@ def test_credential(managers, source):
     systemd.restart()
     systemd.crash()
     assert systemd.read("key") == b"key"
-    wait_for(lambda: systemd.status("key")["state"] == "fresh", "an attempt", 20)
+    wait_for(lambda: systemd.status("key")["state"] == "fresh", "an attempt")
 
 
 def test_stop_during_restart(systemd):
-    """The mount that waits for the next keeper goes away when none is to come."""
+    """The mount that waits for the next keeper is unmounted when there will be none."""
     keeper = systemd.keeper()
-    os.kill(systemd.worker(), signal.SIGSTOP)  # its end takes a while
+    os.kill(systemd.worker(), signal.SIGSTOP)  # so that its end takes a while
     systemd.systemctl("restart", "--no-block", systemd.unit)
     wait_for(
         lambda: systemd.property("SubState") == "stop-sigterm" or systemd.keeper() != keeper,
@@ -332,24 +337,23 @@ def test_stop_during_restart(systemd):
     assert not systemd.mounts()
 
 
-# ---------------------------------------------------------------------------- what is said
+# ---------------------------------------------------------------------------- notifications
 
 
 def test_ready_after_first_attempts(managers, origin):
     gate = threading.Event()
-
-    def behave(x):
-        gate.wait(20)
-        serve(x)
-
     origin.put("/slow", b"body")
-    origin.then("/slow", behave)
-    fake = managers("fake", f'term "slow" {{ http {{ url = "{origin.url("/slow")}" }} }}')
+    origin.always("/slow", hold(gate))
+    fake = managers(
+        "fake",
+        "start_timeout = 1h\n"
+        f'term "slow" {{ http {{ url = "{origin.url("/slow")}" stall_timeout = 1h }} }}',
+    )
     fake.spawn()
     wait_for(fake.mounts, "the mount")
     wait_for(lambda: origin.asked("/slow"), "the request")
     wait_for(lambda: len(fake.told("WATCHDOG=1")) > 1, "signs of life")
-    assert fake.told("EXTEND_TIMEOUT_USEC=30000000")
+    wait_for(lambda: fake.told("EXTEND_TIMEOUT_USEC=30000000"), "more time for the start")
     assert not fake.told("READY=1")
     gate.set()
     ready = wait_for(lambda: fake.told("READY=1"), "READY=1")
@@ -359,13 +363,15 @@ def test_ready_after_first_attempts(managers, origin):
     assert len(fake.told("READY=1")) == 1
 
 
-def test_watchdog(fake):
-    """Signs of life are the worker's: they end with it, and come back with another one."""
+def test_watchdog(build, fake):
+    """Signs of life come from the worker: they end with it, and begin again with another one."""
+    if build.name != "plain":
+        pytest.skip("the keeper's work, which is the same in all builds; it takes 10 s")
     worker = fake.worker()
     wait_for(lambda: fake.told("WATCHDOG=1"), "a sign of life")
     os.kill(worker, signal.SIGSTOP)
     stopped = time.monotonic()
-    wait_for(lambda: fake.worker() not in (None, worker), "another worker", 30)
+    wait_for(lambda: fake.worker() not in (None, worker), "another worker")
     replaced = fake.events("worker_hangs")
     assert replaced and int(replaced[0]["silent_for_ms"]) >= 10000
     wait_for(lambda: len(fake.told("WATCHDOG=1", stopped + 9)) > 2, "signs of life")
@@ -373,16 +379,16 @@ def test_watchdog(fake):
 
 
 def test_crash_loop(build, fake):
-    """Workers that cannot even begin: the keeper stays, is no less alive, and so is the mount."""
+    """Workers die before they begin: the keeper stays, sends signs of life, and keeps the mount."""
     if build.sanitized:
-        pytest.skip("sanitizers cannot do with less memory")
+        pytest.skip("sanitizers need more memory")
     keeper, worker = fake.keeper(), fake.worker()
     with locked_in_memory(fake.at("big")):
         wait_for(lambda: fake.is_warm("big"), "a warm file")
         # Room for the program but not for its libraries: it exits, without a fault.
         limits = resource.prlimit(keeper, resource.RLIMIT_AS, (4 << 20, resource.RLIM_INFINITY))
         os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: len(fake.events("worker_died")) >= 4, "a few deaths", 20)
+        wait_for(lambda: len(fake.events("worker_died")) >= 4, "a few deaths")
         assert fake.keeper() == keeper
         assert fake.read("big") == BIG
     seen = time.monotonic()
@@ -394,7 +400,7 @@ def test_crash_loop(build, fake):
 
 
 def test_restart_into_a_crash_loop(fake):
-    """The start may time out, the mount stays; it goes on when the reason is gone."""
+    """The start may time out, the mount stays; it goes on once the cause is removed."""
     catalog = os.path.join(fake.store, "catalog.db")
     owner = os.stat(catalog)
     seen = os.stat(fake.at("big"))
@@ -407,7 +413,7 @@ def test_restart_into_a_crash_loop(fake):
     wait_for(lambda: fake.told("WATCHDOG=1", died), "a sign of life")
     assert not fake.told("READY=1", died) and not fake.told("EXTEND_TIMEOUT_USEC=30000000", died)
     os.chown(catalog, owner.st_uid, owner.st_gid)
-    wait_for(lambda: fake.told("READY=1", died), "READY=1", 20)
+    wait_for(lambda: fake.told("READY=1", died), "READY=1")
     assert os.stat(fake.at("big")).st_ino == seen.st_ino
     goes_on(fake, fake.restart)
 
@@ -422,13 +428,14 @@ def test_what_is_kept(fake):
 
 
 def test_umount_ends_it(fake):
-    subprocess.run(["umount", fake.mountpoint], check=True)
-    assert fake.process.wait(10) == 0
+    # Busy while the visitor looks at the new versions.
+    wait_for(lambda: subprocess.run(["umount", fake.mountpoint]).returncode == 0, "umount")
+    assert fake.process.wait(HANGS_S) == 0
     wait_for(lambda: fake.kept_names() == [], "nothing to be kept")
 
 
-def test_without_a_manager_nobody_leaves(fake):
-    """SIGUSR1 where nothing is kept unmounts."""
+def test_sigusr1_without_a_manager_unmounts(fake):
+    """Nothing would keep the mount."""
     fake.stop()
     fake.spawn(alone=True)
     wait_for(lambda: fake.mounts(), "the mount")
@@ -437,11 +444,11 @@ def test_without_a_manager_nobody_leaves(fake):
     assert not fake.mounts()
 
 
-# ---------------------------------------------------------------------------- units that watch
+# ---------------------------------------------------------------------------- path units
 
 
 def test_a_path_unit_follows_a_term(managers, build, source, directory):
-    """PathChanged= of systemd, which watches the file and its directories."""
+    """PathChanged= watches the file and its directories."""
     service = managers("systemd", config_of(source))
     said = os.path.join(directory, "said")
     service.add_unit("follow.path", f"[Path]\nPathChanged={service.mountpoint}/big\n")
@@ -452,6 +459,8 @@ def test_a_path_unit_follows_a_term(managers, build, source, directory):
     service.start()
     assert service.systemctl("start", "follow.path").returncode == 0
     for i in range(3):
+        # A change while the service runs may be missed.
+        wait_for(lambda: service.property("SubState", "follow.path") == "waiting", "the watch")
         body = BIG + b"%d" % i
         with open(source + ".new", "wb") as file:
             file.write(body)
@@ -464,4 +473,4 @@ def test_a_path_unit_follows_a_term(managers, build, source, directory):
             with open(said, encoding="ascii") as file:
                 return digest in file.read()
 
-        wait_for(was_seen, "the unit to see the update", 20)
+        wait_for(was_seen, "the unit to see the update")
