@@ -220,7 +220,8 @@ def test_without_a_configuration_file(daemon, origin):
     """rptfs DIR NAME=URL; the store is in /var/lib/rptfs, as other tests' stores may be."""
     origin.put("/t", b"hello")
     m = daemon()
-    state = os.path.join("/var/lib/rptfs", m.path.strip("/").replace("/", "-"))
+    escaped = [part.replace("-", r"\x2d") for part in m.path.strip("/").split("/")]  # as systemd does
+    state = os.path.join("/var/lib/rptfs", "-".join(escaped))
     there_before = os.path.isdir("/var/lib/rptfs")
     try:
         done = rptfs(m, m.path, f"t={origin.url('/t')}")

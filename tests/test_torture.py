@@ -1,5 +1,6 @@
-"""Nobody ever reads anything but one complete version: see torture.c."""
+"""Readers only ever see one complete version: see torture.c."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,21 +9,22 @@ import threading
 import time
 
 import pytest
-from rptmount import wait_for
+from rptmount import HANGS_S, wait_for
 from torture_chaos import Chaos
+from watchers import inotifywait
 from worker_look import stop
 
 SECONDS = 4
-# A rate can only be had from a machine that has time for it: those who swap go before those who
-# read and before the other tests, and may try again. What readers see has to be right each time.
+# Swapping has precedence over reading: many versions in little time. How many there are a second
+# depends on the machine, and is measured by the benchmark.
 FIRST, LAST = ["nice", "-n", "-10"], ["nice", "-n", "15"]
-ATTEMPTS = 3
+AT_LEAST = 100  # opened, verified, and new versions
 pytestmark = pytest.mark.xdist_group("heavy")
 
 
 def run(build, *arguments, prefix=(), **how):
     return subprocess.run(
-        [*prefix, build.torture, *map(str, arguments)], capture_output=True, timeout=60, **how
+        [*prefix, build.torture, *map(str, arguments)], capture_output=True, timeout=HANGS_S, **how
     )
 
 
@@ -37,29 +39,37 @@ def counts(done):
 def assert_flawless(done):
     assert done.returncode == 0, (done.stdout + done.stderr).decode()
     said = counts(done)
-    assert said[b"opens"] > 100 and said[b"verified"] > 100 and said[b"versions"] > 50, said
+    assert min(said[b"opens"], said[b"verified"], said[b"versions"]) >= AT_LEAST, said
     assert not any(said[key] for key in (b"torn", b"failed", b"short", b"backward", b"mismatch", b"hung"))
 
 
 class Readers:
     """torture in the background."""
 
-    def __init__(self, build, path, seconds):
-        command = [*LAST, build.torture, "-p", "3", "-t", "3", "-s", str(seconds), path]
+    def __init__(self, build, path, *arguments):
+        command = [*LAST, build.torture, "-p", "3", "-t", "3", *map(str, arguments), path]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def finish(self):
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=HANGS_S)
         return subprocess.CompletedProcess([], self.process.returncode, out, err)
 
+    def finish_after_complaint(self):
+        assert self.process.stderr.readline().startswith(b"torture: ")
+        self.process.terminate()
+        return self.finish()
 
-def updated(m):
-    return sum(term["updated_total"] for term in m.status()["terms"])
 
-
-def enough(build):
-    """Swaps a second over all terms: what is promised; sanitizers cost a multiple."""
-    return 40 if build.sanitized else 200
+@contextlib.contextmanager
+def swapping(build, directory):
+    """New versions of the files as long as the block lasts."""
+    command = [*FIRST, build.torture, "swap", "-r", "80" if build.sanitized else "400", "-s", "3600"]
+    with subprocess.Popen([*command, directory]) as process:
+        try:
+            yield
+            assert process.poll() is None, "it swaps to the end"
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("store", ["disk", "memory"])
@@ -74,28 +84,23 @@ def test_swaps_of_files(mount, build, directory, store):
             file.write(make(build, f"f{i}", 1, size))
         config += f'term "f{i}" {{ file {{ path = "{source}/f{i}" }} }}\n'
     m = mount(config, store="memory" if store == "memory" else None, prefix=FIRST)
-    for _ in range(ATTEMPTS):
-        readers = Readers(build, m.path, SECONDS)
-        before, start = updated(m), time.monotonic()
-        swapped = run(build, "swap", "-r", 2 * enough(build), "-s", SECONDS, source, prefix=FIRST)
-        rate = (updated(m) - before) / (time.monotonic() - start)
-        assert_flawless(readers.finish())
-        assert swapped.returncode == 0, swapped
-        if rate >= enough(build):
-            break
-    assert rate >= enough(build), f"{rate:.0f} swaps a second; {swapped.stdout}"
+    with swapping(build, source):
+        done = Readers(build, m.path, "-s", SECONDS, "-m", AT_LEAST).finish()
+    assert_flawless(done)
     m.wait_content("f0", open(os.path.join(source, "f0"), "rb").read())
 
 
 def test_swaps_over_http(mount, build, origin):
     """The version that an xattr names is the number in the bytes behind the same descriptor."""
     names = [f"f{i}" for i in range(12)]
-    versions = {
-        name: [make(build, name, version, 4096 + 8 * 100 * i * version) for version in range(1, 31)]
-        for i, name in enumerate(names)
-    }
-    for name in names:
-        origin.put("/" + name, versions[name][0], etag='"1"')
+    bodies = {}
+
+    def put(version):
+        for i, name in enumerate(names):
+            bodies[name] = make(build, name, version, 4096 + 8 * 100 * i * (version % 30))
+            origin.put("/" + name, bodies[name], etag=f'"{version}"')
+
+    put(1)
     config = "defaults { refresh_interval = 10ms }\n" + "".join(
         f'term "{name}" {{ http {{ url = "{origin.url("/" + name)}" }} }}\n' for name in names
     )
@@ -103,21 +108,22 @@ def test_swaps_over_http(mount, build, origin):
     over = threading.Event()
 
     def swap():
-        for version in range(2, 31):
-            for name in names:
-                origin.put("/" + name, versions[name][version - 1], etag=f'"{version}"')
-            if over.wait(SECONDS / 30):
-                return
+        version = 1
+        while not over.wait(SECONDS / 30):
+            version += 1
+            put(version)
 
-    swapping = threading.Thread(target=swap)
-    readers = Readers(build, m.path, SECONDS)
-    swapping.start()
-    done = readers.finish()
-    over.set()
-    swapping.join()
+    swapper = threading.Thread(target=swap)
+    readers = Readers(build, m.path, "-s", SECONDS, "-m", AT_LEAST)
+    swapper.start()
+    try:
+        done = readers.finish()
+    finally:
+        over.set()
+        swapper.join()
     assert_flawless(done)
     for name in names:
-        m.wait_content(name, versions[name][29])
+        m.wait_content(name, bodies[name])
 
 
 # Everything at once: (store, seconds) for each build
@@ -125,9 +131,8 @@ def test_swaps_over_http(mount, build, origin):
 CHAOS = {"asan": [("disk", 15)], "tsan": [("disk", 15)]}
 
 
-@pytest.mark.timeout(400)
 def test_everything_at_once(build, directory):
-    """See torture_chaos.py, which goes on for longer by itself."""
+    """See torture_chaos.py, which can run for longer by itself."""
     for store, seconds in CHAOS.get(build.name, [("disk", 20), ("memory", 10)]):
         place = os.path.join(directory, store)
         os.makedirs(place)
@@ -198,35 +203,39 @@ def test_a_mix_of_versions_is_found(build, proven):
     assert counts(run(build, "-p", 1, "-t", 1, "-n", 100, path))[b"torn"] > 0
 
 
+def found_after(build, path, change):
+    """The counts of readers that had opened the file before a change, and complained after it."""
+    with inotifywait(path, events="open") as opens:
+        readers = Readers(build, path, "-s", 3600)
+        opens.wait(20, "readers")
+    change()
+    return counts(readers.finish_after_complaint())
+
+
 def test_going_backwards_is_found(build, proven):
     path, put = proven
-    readers = Readers(build, path, 1)
-    time.sleep(0.5)
-    put(6)
-    assert counts(readers.finish())[b"backward"] > 0
+    assert found_after(build, path, lambda: put(6))[b"backward"] > 0
 
 
 def test_writing_in_place_is_found(build, proven):
     path, _ = proven
-    readers = Readers(build, path, 1)
-    time.sleep(0.3)
-    body = make(build, "f", 8, 100_000)
-    with open(os.path.join(path, "f"), "r+b") as file:
-        file.write(body)
-    assert counts(readers.finish())[b"torn"] > 0
+
+    def write():
+        with open(os.path.join(path, "f"), "r+b") as file:
+            file.write(make(build, "f", 8, 100_000))
+
+    assert found_after(build, path, write)[b"torn"] > 0
 
 
-def test_a_file_that_goes_away_is_found(build, proven):
+def test_a_file_that_disappears_is_found(build, proven):
     path, _ = proven
-    readers = Readers(build, path, 1)
-    time.sleep(0.3)
-    os.unlink(os.path.join(path, "f"))
-    assert counts(readers.finish())[b"failed"] > 0
+    assert found_after(build, path, lambda: os.unlink(os.path.join(path, "f")))[b"failed"] > 0
 
 
 def test_a_reader_that_hangs_is_found(mount, build):
-    """Neither worker nor keeper do anything for a while; then all is well again."""
-    m = mount('term "f" { static { data = "not looked at" } }\n')
+    """Worker and keeper are stopped for a while; then they go on."""
+    # If it takes long, the keeper finds that its worker was silent for too long.
+    m = mount('term "f" { static { data = "not looked at" } }\n', expect=["event=worker_(hangs|died)"])
 
     def is_known():
         before = m.counts()
@@ -245,14 +254,14 @@ def test_a_reader_that_hangs_is_found(mount, build):
 
 
 def test_pauses_are_measured(build, proven):
-    """A file that is not there for a moment is a failed read; the longest one is told."""
+    """An empty file is a failed read; the longest time is printed."""
     path, put = proven
     name = os.path.join(path, "f")
     done = run(build, "pause", "-s", 1, "-r", 100, "-o", 0, name)
-    assert done.returncode == 0 and counts(done)[b"reads"] > 10 and counts(done)[b"longest_us"] > 0
+    assert done.returncode == 0 and counts(done)[b"reads"] > 0 and counts(done)[b"longest_us"] > 0
     os.truncate(name, 0)
     done = run(build, "pause", "-c", "-s", 1, "-r", 100, name)
-    assert done.returncode == 1 and counts(done)[b"failed"] > 10
+    assert done.returncode == 1 and counts(done)[b"failed"] == counts(done)[b"reads"] > 0
 
 
 def test_another_version_in_the_xattr_is_found(build, proven):

@@ -1,5 +1,6 @@
 """Another build goes on with the mount: rpt upgrade."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -93,7 +94,7 @@ def test_by_signal(installed):
     m = installed(static("a"))
     other_build(m.binary)
     os.kill(m.keeper, signal.SIGUSR2)
-    wait_for(lambda: m.events("upgraded"), "the upgrade", 20 * m.build.slow)
+    wait_for(lambda: m.events("upgraded"), "the upgrade")
     assert m.status()["rptfs_version"] == version_of(m.binary)
 
 
@@ -177,28 +178,33 @@ def test_a_worker_that_does_not_get_ready_is_refused(installed):
 
 
 def waits_for_its_turn(pid):
-    """The main thread of a worker that stands by, once it is ready."""
-    if len(os.listdir(f"/proc/{pid}/task")) < 2:
+    """Does the standby's main thread wait for a message of the keeper?"""
+    try:
+        if len(os.listdir(f"/proc/{pid}/task")) < 2:
+            return False
+        return b"wait_for_more_packets" in read(f"/proc/{pid}/wchan")
+    except FileNotFoundError:
         return False
-    return b"wait_for_more_packets" in read(f"/proc/{pid}/wchan")  # of the channel
 
 
-def test_who_stands_by_dies_in_the_handover(installed):
-    """The old worker has been told to go by then: it is started again."""
+def test_the_standby_dies_in_the_handover(installed):
+    """The old worker has been told to leave by then: it is started again."""
     m = installed(static("a", "cold"))
     fd = os.open(m.at("a"), os.O_RDONLY)
     old = m.worker
-    m.expect("event=upgrade_refused")
+    # On a busy machine the keeper may find that the stopped worker hangs.
+    m.expect("event=upgrade_refused", "event=worker_(hangs|died)")
     os.kill(old, signal.SIGSTOP)
     os.kill(m.keeper, signal.SIGUSR2)
 
     def ready():
         return [pid for pid in children(m.keeper, "worker") if pid != old and waits_for_its_turn(pid)]
 
-    (standby,) = wait_for(ready, "the new worker to be ready", 8)
+    (standby,) = wait_for(ready, "the new worker to be ready")
     os.kill(standby, signal.SIGKILL)
     wait_for(lambda: m.events("upgrade_refused"), "the end of the upgrade")
-    os.kill(old, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(old, signal.SIGCONT)
     m.wait_worker(after=old)
     drop_pages(fd)
     assert os.read(fd, 100) == b"this is a" and m.read("cold") == b"this is cold"

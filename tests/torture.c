@@ -1,8 +1,8 @@
 /*
- * torture: readers that cannot be fooled, and files for them.
+ * torture: readers of files that prove themselves, and a writer of such files.
  *
  * Reads the self-proving files below a directory (see proof.h) through read, pread and mmap, from
- * many processes and threads, while somebody else replaces them, and counts
+ * many processes and threads, while another program replaces them, and counts
  *
  *	torn      bytes of two versions behind one descriptor, or damaged ones
  *	failed    open, stat, read or map gave an error (a file that was there does not go away)
@@ -25,7 +25,7 @@
 #include "torture.h"
 
 static const char usage[] =
-	"usage: torture [-p PROCESSES] [-t THREADS] [-s SECONDS] [-n ITERATIONS]\n"
+	"usage: torture [-p PROCESSES] [-t THREADS] [-s SECONDS] [-n ITERATIONS] [-m COUNT]\n"
 	"               [-c PERCENT] [-k LOOKS] [-w SECONDS] DIR\n"
 	"       torture make NAME VERSION SIZE > FILE\n"
 	"       torture swap [-r SWAPS_PER_SECOND] [-s SECONDS] DIR\n"
@@ -33,7 +33,9 @@ static const char usage[] =
 	"\n"
 	"The first form reads the self-proving files below DIR (names that start with a dot are\n"
 	"left out) with PROCESSES times THREADS readers (4 x 4) for SECONDS (10), or until each\n"
-	"thread has made ITERATIONS visits, prints one line of counts, and exits 0 only if torn,\n"
+	"thread has made ITERATIONS visits; with -m, goes on until it has opened and verified\n"
+	"COUNT files and seen COUNT new versions. Prints one line of counts, and exits 0 only if "
+	"torn,\n"
 	"failed, short, backward, mismatch and hung are all 0. A file is kept open, perhaps "
 	"mapped,\n"
 	"for up to LOOKS (16) looks at it, of which PERCENT (0) are cold: its pages are dropped "
@@ -82,7 +84,7 @@ int main(int argc, char **argv)
 	while ((opt = getopt(argc, argv,
 			     swap    ? "r:s:h"
 			     : pause ? "cr:s:o:h"
-				     : "p:t:s:n:c:k:w:h")) != -1) {
+				     : "p:t:s:n:m:c:k:w:h")) != -1) {
 		switch (opt) {
 		case 'c':
 			if (pause)
@@ -110,6 +112,9 @@ int main(int argc, char **argv)
 			break;
 		case 'n':
 			limits.iterations = number(optarg);
+			break;
+		case 'm':
+			limits.at_least = number(optarg);
 			break;
 		case 'r':
 			pace.per_second = (double)number(optarg);

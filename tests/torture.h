@@ -15,15 +15,16 @@ struct torture_limits {
 	unsigned threads; /* of each process */
 	double seconds;
 	uint64_t iterations;   /* visits of each thread; 0: as many as the time allows */
+	uint64_t at_least;     /* goes on until so many were opened, verified, and new versions */
 	unsigned looks;	       /* at most, at a file that is kept */
 	unsigned cold_percent; /* of those */
-	unsigned patience_s;   /* with one visit; whoever takes longer hangs */
+	unsigned patience_s;   /* a reader whose visit takes longer hangs */
 };
 
 struct torture_pace {
 	double per_second;
 	double seconds;
-	double over_us; /* each that takes longer is told; 0: none */
+	double over_us; /* each that takes longer is printed; 0: none */
 	bool is_cold;	/* the pages of a file are dropped before it is read */
 };
 

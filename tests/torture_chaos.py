@@ -31,7 +31,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from builds import Build, other_build  # noqa: E402
 from origin import Origin, cut, delay, raw, reset, serve, stall, status  # noqa: E402
-from rptmount import Mount, wait_for  # noqa: E402
+from rptmount import HANGS_S, Mount, wait_for  # noqa: E402
 from worker_look import FUSE_READ, Slots, children, positions, stacks, stop, store_of  # noqa: E402
 
 N_FILES, N_PAGES, HISTORY = 24, 12, 3
@@ -70,7 +70,7 @@ class Chaos:
 
     def make(self, name, version, size):
         command = [self.build.torture, "make", name, str(version), str(size)]
-        return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+        return subprocess.run(command, check=True, capture_output=True, timeout=HANGS_S).stdout
 
     def make_sources(self):
         self.source = os.path.join(self.place, "source")
@@ -180,7 +180,7 @@ class Chaos:
                     pid = json.loads(answer.readline())["pid"]
                     return pid != after and pid
 
-        return wait_for(answers, f"a worker after {after}", PATIENCE_S * self.build.slow, 0.02)
+        return wait_for(answers, f"a worker after {after}", 2 * HANGS_S, 0.02)
 
     def pause(self, least, most):
         """False when it is over."""
@@ -305,7 +305,7 @@ class Chaos:
         while self.pause(pause * 0.5, pause):
             other_build(self.m.binary)
             start = time.monotonic()
-            done = self.m.run_rpt("upgrade", timeout=PATIENCE_S * self.build.slow)
+            done = self.m.run_rpt("upgrade", timeout=2 * HANGS_S)
             if done.returncode == 0:
                 self.did["upgrades"] += 1
             elif any(when > start - 3 for when, _ in self.kills):
@@ -383,7 +383,7 @@ class Chaos:
                 break
         self.over.set()
         for thread in threads:
-            thread.join(2 * PATIENCE_S * self.build.slow)
+            thread.join(2 * HANGS_S)
             if thread.is_alive():
                 self.problems.append(f"{thread} does not end")
 
@@ -428,7 +428,7 @@ class Chaos:
             with open(os.path.join(self.source, f"f{i}"), "rb") as file:
                 latest[f"f{i}"] = file.read()
         for name, content in latest.items():
-            self.m.wait_content("t/" + name, content, PATIENCE_S)
+            self.m.wait_content("t/" + name, content)
 
     def store_files(self):
         found = self.m.snapshot_files()
@@ -439,7 +439,7 @@ class Chaos:
         most = (N_FILES + N_PAGES + 2) * (1 + HISTORY)
         wait_for(
             lambda: len(self.store_files()) <= most,
-            f"the store to have {most} snapshots at most", 20 * self.build.slow,
+            f"the store to have {most} snapshots at most",
         )  # fmt: skip
         self.m.stop()
         files = self.store_files()

@@ -62,6 +62,7 @@ struct shared {
 	atomic_uint_least64_t versions;	  /* seen for the first time */
 	atomic_uint_least64_t longest_us; /* that opening a file and reading its beginning took */
 	atomic_uint complaints;
+	atomic_bool is_over;			 /* SIGTERM came */
 	struct beat beats[THREADS_MAX];		 /* by process and thread */
 	atomic_uint_least64_t newest[FILES_MAX]; /* version that anybody has read, by file */
 };
@@ -142,6 +143,12 @@ static void on_sigbus(int signo)
 	if (bus_error)
 		siglongjmp(*bus_error, 1);
 	signal(signo, SIG_DFL);
+}
+
+static void on_sigterm(int signo)
+{
+	(void)signo;
+	atomic_store(&shared->is_over, true);
 }
 
 static void check_map(const struct held *held, uint64_t offset, size_t len)
@@ -424,6 +431,22 @@ static void visit(struct reader *reader)
 	}
 }
 
+static bool has_at_least(const atomic_uint_least64_t *count)
+{
+	return atomic_load(count) >= limits->at_least;
+}
+
+/* On a busy machine the time alone may not be enough. */
+static bool is_time_over(void)
+{
+	if (atomic_load(&shared->is_over))
+		return true;
+	return now_s() >= limit_s &&
+	       (!limits->at_least ||
+		(has_at_least(&shared->counts[OPENS]) && has_at_least(&shared->counts[VERIFIED]) &&
+		 has_at_least(&shared->versions)));
+}
+
 static void *reader_main(void *arg)
 {
 	struct reader *reader = arg;
@@ -431,7 +454,7 @@ static void *reader_main(void *arg)
 
 	atomic_store(&beat->since_ms, now_ms());
 	atomic_store(&beat->thread, gettid());
-	for (uint64_t i = 0; now_s() < limit_s && (!limits->iterations || i < limits->iterations);
+	for (uint64_t i = 0; !is_time_over() && (!limits->iterations || i < limits->iterations);
 	     i++) {
 		visit(reader);
 		atomic_store(&beat->since_ms, now_ms());
@@ -577,6 +600,7 @@ int torture_read(const char *dir, const struct torture_limits *given)
 		return 2;
 	}
 	signal(SIGBUS, on_sigbus);
+	signal(SIGTERM, on_sigterm);
 	for (unsigned i = 0; i < limits->processes; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0)
