@@ -27,15 +27,15 @@ class Gate:
         self.lock = threading.Lock()
         self.requests = []  # guarded by lock, as connections
         self.connections = set()
-        self.place = Port()
-        self.port = self.place.number
+        self.held_port = Port()
+        self.port = self.held_port.number
         self.open()
 
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
     def open(self):
-        self.socket = self.place.listen(64)
+        self.socket = self.held_port.listen(64)
         threading.Thread(target=self._accept, args=(self.socket,), daemon=True).start()
 
     def close(self):
@@ -50,7 +50,7 @@ class Gate:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def release(self):
-        self.place.close()
+        self.held_port.close()
 
     def count(self):
         with self.lock:

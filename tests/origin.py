@@ -367,8 +367,8 @@ class Origin:
         self.standing = {}
         self.requests = []
         self.connections = set()
-        self.place = None if unix else Port(address)
-        self.port = 0 if unix else self.place.number
+        self.held_port = None if unix else Port(address)
+        self.port = 0 if unix else self.held_port.number
         self.open(unix)
 
     def open(self, unix=None):
@@ -378,7 +378,7 @@ class Origin:
             self.socket.bind(unix)
             self.socket.listen(1024)
         else:
-            self.socket = self.place.listen(1024)
+            self.socket = self.held_port.listen(1024)
         arguments = (self.socket, self.closing)
         threading.Thread(target=self._accept, args=arguments, daemon=True).start()
 
@@ -449,8 +449,8 @@ class Origin:
         self.drop_connections()
 
     def release(self):
-        if self.place:
-            self.place.close()
+        if self.held_port:
+            self.held_port.close()
 
     def _accept(self, listening, closing):
         while not closing.is_set():

@@ -60,8 +60,8 @@ class Nginx:
     def __init__(self, directory, tls=None, log=True, more=""):
         self.root = os.path.join(directory, "root")
         self.log_file = os.path.join(directory, "requests.log")
-        self.place = Port()
-        self.port = self.place.number
+        self.held_port = Port()
+        self.port = self.held_port.number
         self.scheme = "https" if tls else "http"
         os.makedirs(self.root, exist_ok=True)
         conf = os.path.join(directory, "nginx.conf")
@@ -111,4 +111,4 @@ class Nginx:
         self.process.wait(HANGS_S)
 
     def release(self):
-        self.place.close()
+        self.held_port.close()

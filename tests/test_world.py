@@ -144,7 +144,7 @@ def test_content_without_a_type(mount, origin):
     origin.put("/t", b"{}")
     m = mount(http(origin.url("/t"), options=PORTAL), expect=FAILS)
     assert_is(m, None, "absent", "bad_data")
-    assert "has no type" in m.status("t")["last_error"]["message"]
+    assert "has no content type" in m.status("t")["last_error"]["message"]
 
 
 def test_a_portal_does_not_fail_over_and_is_refused_after_a_restart(mount, origin, origins):
