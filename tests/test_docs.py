@@ -60,6 +60,12 @@ def test_named_functions_exist(page):
     assert named and not missing
 
 
+def test_named_constants_exist():
+    code = "\n".join(text_of(path) for path in sources() if path.endswith((".c", ".h")))
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", text_of("src/README.md")))
+    assert named and not {name for name in named if not re.search(rf"\b{name}\b", code)}
+
+
 def test_locks_belong_to_files_or_structs():
     """Each row of the table of locks names a struct (or file) with a lock."""
     code = "\n".join(text_of(path) for path in sources() if path.endswith((".c", ".h")))
