@@ -7,12 +7,12 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <uthash.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "base/files.h"
+#include "base/hash.h"
 
 struct directory;
 
@@ -131,7 +131,11 @@ static struct directory *find_directory(struct watch *watch, const char *path, s
 	}
 	directory->wd = -1;
 	HASH_ADD_KEYPTR(by_path, watch->directories_by_path, directory->path, len, directory);
-	return directory;
+	if (hash_has(directory, by_path))
+		return directory;
+	free(directory->path);
+	free(directory);
+	return NULL;
 }
 
 int watch_add(struct watch *watch, const char *path, size_t tag, struct err *err)
@@ -158,6 +162,8 @@ int watch_add(struct watch *watch, const char *path, size_t tag, struct err *err
 		first->twin = item;
 	} else {
 		HASH_ADD_KEYPTR(by_path, watch->items_by_path, path, strlen(path), item);
+		if (!hash_has(item, by_path))
+			return err_set(err, ERR_INTERNAL, "watching %s: out of memory", path);
 	}
 	return 0;
 }
@@ -179,6 +185,22 @@ static void mark_directory(struct watch *watch, struct directory *directory)
 		mark(watch, item);
 }
 
+/* Out of memory, the directory and its aliases are not watched until the next recheck. */
+static void index_by_wd(struct watch *watch, struct directory *directory)
+{
+	struct directory *next;
+
+	HASH_ADD(by_wd, watch->directories_by_wd, wd, sizeof(int), directory);
+	if (hash_has(directory, by_wd))
+		return;
+	inotify_rm_watch(watch->inotify, directory->wd);
+	for (; directory; directory = next) {
+		next = directory->alias;
+		directory->alias = NULL;
+		directory->wd = -1;
+	}
+}
+
 static void detach(struct watch *watch, struct directory *directory)
 {
 	struct directory *first = NULL;
@@ -188,7 +210,7 @@ static void detach(struct watch *watch, struct directory *directory)
 		struct directory *heir = directory->alias;
 		HASH_DELETE(by_wd, watch->directories_by_wd, directory);
 		if (heir)
-			HASH_ADD(by_wd, watch->directories_by_wd, wd, sizeof(int), heir);
+			index_by_wd(watch, heir);
 		else
 			inotify_rm_watch(watch->inotify, directory->wd);
 	}
@@ -210,7 +232,7 @@ static void attach(struct watch *watch, struct directory *directory, int wd)
 		directory->alias = first->alias;
 		first->alias = directory;
 	} else {
-		HASH_ADD(by_wd, watch->directories_by_wd, wd, sizeof(int), directory);
+		index_by_wd(watch, directory);
 	}
 }
 
