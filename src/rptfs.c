@@ -311,6 +311,10 @@ int main(int argc, char **argv)
 		arguments_usage();
 		return 0;
 	}
+	if (arguments.list_options) {
+		config_show_tables(fetcher_types, stdout);
+		return 0;
+	}
 	if (arguments.version) {
 		printf("rptfs %s\n", build_version(version));
 		return 0;

@@ -10,6 +10,7 @@ import re
 import subprocess
 
 import pytest
+from builds import TOP
 from rptmount import HANGS_S
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "config")
@@ -107,3 +108,58 @@ def test_problems_of_the_command_line(build, directory):
     assert lines[4] == 'rptfs: term "b//c": the name has "//" in it'
     assert len(lines) == 5
     assert b"hunter2" not in done.stderr
+
+
+def rows(build):
+    """Every option of every table: table, name, type, role, default."""
+    listing = subprocess.run([build.rptfs, "--list-options"], check=True, capture_output=True)
+    return [line.split("\t") for line in listing.stdout.decode().splitlines()]
+
+
+def manual():
+    """The entries of rptfs.conf(5): section, line with the names, text."""
+    with open(os.path.join(TOP, "packaging/man/rptfs.conf.5"), encoding="utf-8") as file:
+        sections = re.split(r"^\.Ss ", file.read(), flags=re.MULTILINE)[1:]
+    for section in sections:
+        title, _, body = section.partition("\n")
+        for entry in re.split(r"^\.It ", body, flags=re.MULTILINE)[1:]:
+            names, _, text = entry.partition("\n")
+            yield title, names, re.split(r"^\.El", text, flags=re.MULTILINE)[0]
+
+
+def test_the_manual_has_every_option_with_its_default(build):
+    titles = {"root": "Top level", "term": "Terms"}
+    entries, wrong = list(manual()), []
+    for table, name, kind, _, default in rows(build):
+        title = titles.get(table, f"The fetcher {table}")
+        texts = [
+            f"{names}\n{text}"
+            for section, names, text in entries
+            if section == title and re.search(rf"(?<!Ar )\b{name}\b", names)
+        ]
+        if len(texts) != 1:
+            wrong.append(f"{title}: {name} has {len(texts)} entries")
+        # The default of a boolean may be told in words, and a version changes.
+        elif default != "-" and "/" not in default and not re.search(rf"\b{default}\b", texts[0]):
+            wrong.append(f"{title}: {name} does not say its default, {default}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_completion_knows_the_options_of_o(build):
+    done = subprocess.run(
+        ["bash", "-c", f". {TOP}/packaging/completions/rptfs; COMP_WORDS=(rptfs -o h) COMP_CWORD=2;"
+         " compopt() { :; }; _rptfs; echo \"${COMPREPLY[@]}\""],
+        env={**os.environ, "PATH": os.path.dirname(build.rptfs) + ":" + os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["history="]
+
+
+def test_help_has_the_options_of_o(build):
+    told = subprocess.run([build.rptfs, "--help"], check=True, capture_output=True).stdout.decode()
+    for table, name, _, _, default in rows(build):
+        if table in ("root", "term") and name not in ("mountpoint", "alias"):
+            line = re.search(rf"^    {name} .*$", told, re.MULTILINE)
+            assert line and (default == "-" or default in line[0]), name

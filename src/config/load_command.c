@@ -48,8 +48,7 @@ static const struct option_spec *find_option(struct loader *loader, const char *
 
 	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++) {
 		const struct option_spec *spec = option_find(blocks[i]->options.table, key);
-		/* The mount point is an argument. */
-		if (spec && !spec->one_term && strcmp(key, "mountpoint") != 0) {
+		if (spec && option_is_for_command_line(spec)) {
 			*ret = blocks[i];
 			return spec;
 		}

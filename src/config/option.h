@@ -73,6 +73,7 @@ struct option_spec {
 	bool secret;	 /* masked where a configuration is shown */
 	bool names_file; /* OPTION_STRING: a path that the helper may open */
 	bool one_term;	 /* makes no sense for several terms at once */
+	bool only_file;	 /* not for -o */
 	/* OPTION_STRING, OPTION_STRINGS (each element): refuses a text. ERR_CONFIG; the message
 	 * does not contain the option's name. NULL: any text is accepted. */
 	int (*check)(const char *text, struct err *err);
@@ -99,6 +100,12 @@ struct option_table {
 
 /* The row of that name, or NULL. */
 const struct option_spec *option_find(const struct option_table *table, const char *name);
+
+/* Does -o accept it? */
+static inline bool option_is_for_command_line(const struct option_spec *spec)
+{
+	return !spec->one_term && !spec->only_file;
+}
 
 /* ------------------------------------------------------------------ values of one row */
 

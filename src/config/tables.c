@@ -104,6 +104,7 @@ static const struct option_spec root_rows[] = {
 	{ .name = "mountpoint",
 	  .type = OPTION_STRING,
 	  OPTION_FIELD(config, mountpoint),
+	  .only_file = true, /* the command line has an argument for it */
 	  .help = "the directory to mount on" },
 	{ .name = "store",
 	  .type = OPTION_STRING,

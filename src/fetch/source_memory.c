@@ -5,17 +5,23 @@
 #include "base/log.h"
 
 /* Identifies refusals: by the source, and by the limits that its bodies were checked against. */
+static uint64_t mix_limits(const struct term_config *config, uint64_t fingerprint)
+{
+	return fingerprint ^ config->max_size_bytes * UINT64_C(0x9e3779b97f4a7c15) ^
+	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f);
+}
+
 static uint64_t refusal_key(const struct term_config *config, size_t source)
 {
-	return config->sources[source].fingerprint ^
-	       config->max_size_bytes * UINT64_C(0x9e3779b97f4a7c15) ^
-	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f);
+	return mix_limits(config, config->sources[source].refusal_fingerprint);
 }
 
 bool source_memory_is_refusal_of(const struct store_refusal *refusal,
 				 const struct term_config *config, size_t source)
 {
-	return refusal->fingerprint == refusal_key(config, source);
+	return refusal->fingerprint == refusal_key(config, source) ||
+	       refusal->fingerprint ==
+		       mix_limits(config, config->sources[source].legacy_fingerprint);
 }
 
 void source_memory_release(struct source_memory *memory)

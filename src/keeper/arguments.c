@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "config/show.h"
 
 #define CONFIG_DIR "/etc/rptfs"
 
@@ -24,8 +25,7 @@ static const char usage_text[] =
 	"  -c, --config FILE   read this configuration\n"
 	"  -f, --foreground    stay in the foreground, log to standard error\n"
 	"  -d, --debug         foreground, and log each FUSE request\n"
-	"  -o OPT,...          allow_other, store=DIR, start_timeout=TIME, and any option of a\n"
-	"                      term as a default, such as refresh_interval=10s\n"
+	"  -o OPT,...          options as in a configuration file, for all terms; see below\n"
 	"      --check-config  check the configuration, mount nothing\n"
 	"      --show-config   print the effective configuration, secrets masked\n"
 	"  -h, --help          this text\n"
@@ -37,6 +37,8 @@ static const char usage_text[] =
 void arguments_usage(void)
 {
 	fputs(usage_text, stdout);
+	fputs("\nOptions of -o, with their defaults:\n", stdout);
+	config_show_help(stdout);
 }
 
 static int complain(const char *what, const char *which)
@@ -164,7 +166,7 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
-enum { OPT_CHECK = 256, OPT_SHOW, OPT_ROLE };
+enum { OPT_CHECK = 256, OPT_SHOW, OPT_LIST, OPT_ROLE };
 
 /* What a process is told to be: its argv[0], and the option that names its descriptors. */
 static const struct {
@@ -184,6 +186,7 @@ static const struct option long_options[] = {
 	{ "debug", no_argument, NULL, 'd' },
 	{ "check-config", no_argument, NULL, OPT_CHECK },
 	{ "show-config", no_argument, NULL, OPT_SHOW },
+	{ "list-options", no_argument, NULL, OPT_LIST },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ "keeper", required_argument, NULL, OPT_ROLE + ROLE_KEEPER },
@@ -225,6 +228,9 @@ static int take_option(struct arguments *arguments, int option)
 		return 0;
 	case OPT_CHECK:
 		arguments->check_config = true;
+		return 0;
+	case OPT_LIST:
+		arguments->list_options = true;
 		return 0;
 	case OPT_SHOW:
 		arguments->show_config = true;

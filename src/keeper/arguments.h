@@ -31,6 +31,7 @@ struct arguments {
 	bool debug;
 	bool check_config;
 	bool show_config;
+	bool list_options; /* for shell completion and tests */
 	bool help;
 	bool version;
 	enum arguments_role role;

@@ -129,6 +129,9 @@ int catalog_set_confirmed(struct catalog *catalog, const char *term, int64_t wal
 			  struct err *err);
 int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
 		      uint64_t fingerprint, struct err *err);
+/* The fingerprint of the term's current snapshot, if it is `before`, becomes `after`. */
+int catalog_replace_fingerprint(struct catalog *catalog, const char *term, uint64_t before,
+				uint64_t after, struct err *err);
 int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err);
 int catalog_remove_current(struct catalog *catalog, const char *term, struct err *err);
 int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,

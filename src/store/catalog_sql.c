@@ -132,6 +132,8 @@ const char *const catalog_sql[QUERY_COUNT] = {
 							    "current WHERE missed_in = ?1",
 	[QUERY_SET_TOKEN] = "UPDATE snapshot SET token = ?2, fingerprint = ?3"
 			    " WHERE id = (SELECT current FROM term WHERE name = ?1)",
+	[QUERY_SET_FINGERPRINT] = "UPDATE snapshot SET fingerprint = ?3 WHERE fingerprint = ?2 AND"
+				  " id = (SELECT current FROM term WHERE name = ?1)",
 	[QUERY_SET_CONFIRMED] = "UPDATE term SET confirmed_at_ms = ?2 WHERE name = ?1",
 	[QUERY_SET_VERIFIED] = "UPDATE snapshot SET verified_in = ?2 WHERE id = ?1",
 	[QUERY_RELEASE] = "UPDATE snapshot SET held_in = 0 WHERE id = ?1 RETURNING " COLUMNS(

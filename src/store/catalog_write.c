@@ -153,6 +153,17 @@ int catalog_set_token(struct catalog *catalog, const char *term, const char *tok
 	return run_all(&run, err);
 }
 
+int catalog_replace_fingerprint(struct catalog *catalog, const char *term, uint64_t before,
+				uint64_t after, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_FINGERPRINT);
+
+	run_text(&run, term);
+	run_int(&run, (int64_t)before);
+	run_int(&run, (int64_t)after);
+	return run_all(&run, err);
+}
+
 int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err)
 {
 	return run_numbers(catalog, QUERY_SET_VERIFIED, NUMBERS((int64_t)id, catalog->boot), err);

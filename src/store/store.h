@@ -152,6 +152,16 @@ int store_republish(struct store *store, const struct snapshot *snapshot, const 
 int store_set_token(struct store *store, const char *term, const char *token, uint64_t fingerprint,
 		    struct err *err);
 
+struct store_fingerprint {
+	const char *term;
+	uint64_t before, after;
+};
+
+/* Replaces the fingerprints of current snapshots that have another one now for the same source, in
+ * one transaction. A power cut may undo it. */
+int store_replace_fingerprints(struct store *store, const struct store_fingerprint *items, size_t n,
+			       struct err *err);
+
 /* Records when a source confirmed the current snapshot; a commit does so by itself. A power cut may
  * undo it. */
 int store_set_confirmed(struct store *store, const char *term, int64_t wall_ms, struct err *err);

@@ -224,6 +224,37 @@ int store_set_token(struct store *store, const char *term, const char *token, ui
 	return store_run(store, &set.job, err);
 }
 
+struct fingerprints_job {
+	struct job job;
+	const struct store_fingerprint *items;
+	size_t n;
+};
+
+static int run_replace_fingerprints(struct store *store, struct job *job, struct err *err)
+{
+	struct fingerprints_job *replace = container_of(job, struct fingerprints_job, job);
+
+	for (size_t i = 0; i < replace->n; i++) {
+		const struct store_fingerprint *item = &replace->items[i];
+		if (catalog_replace_fingerprint(store->catalog, item->term, item->before,
+						item->after, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int store_replace_fingerprints(struct store *store, const struct store_fingerprint *items, size_t n,
+			       struct err *err)
+{
+	struct fingerprints_job replace = {
+		.job = { .kind = JOB_WRITES, .run = run_replace_fingerprints },
+		.items = items,
+		.n = n,
+	};
+
+	return store_run(store, &replace.job, err);
+}
+
 static int run_refuse(struct store *store, struct job *job, struct err *err)
 {
 	struct token_job *token = container_of(job, struct token_job, job);

@@ -89,6 +89,32 @@ static int retain_terms(struct worker *worker, struct err *err)
 }
 
 /* Merges the configuration and the store, which are both sorted by name. */
+/* Stores of versions up to 0.1 have other fingerprints: they are recognised, and replaced. Remove
+ * this with config/legacy_fingerprint.h. */
+static int replace_legacy_fingerprints(struct worker *worker, struct err *err)
+{
+	_cleanup_free_ struct store_fingerprint *items = calloc(worker->n_terms + 1,
+								sizeof(*items));
+	size_t n = 0;
+
+	if (!items)
+		return err_set(err, ERR_INTERNAL, "terms: out of memory");
+	for (size_t i = 0; i < worker->n_terms; i++) {
+		const struct term_config *config = &worker->config->terms[i];
+		uint64_t before = worker->fingerprints[i];
+		for (size_t j = 0; j < config->n_sources; j++) {
+			const struct source *source = &config->sources[j];
+			if (before == source->fingerprint || before != source->legacy_fingerprint)
+				continue;
+			worker->fingerprints[i] = source->fingerprint;
+			items[n++] = (struct store_fingerprint){ config->name, before,
+								 source->fingerprint };
+			break;
+		}
+	}
+	return n ? store_replace_fingerprints(worker->store, items, n, err) : 0;
+}
+
 int worker_load_terms(struct worker *worker, struct err *err)
 {
 	const struct config *config = worker->config;
@@ -101,7 +127,9 @@ int worker_load_terms(struct worker *worker, struct err *err)
 	if (retain_terms(worker, err) < 0 ||
 	    store_load_all(worker->store, on_known_term, worker, err) < 0)
 		return -1;
-	return add_unknown_terms(worker, NULL, err);
+	if (add_unknown_terms(worker, NULL, err) < 0)
+		return -1;
+	return replace_legacy_fingerprints(worker, err);
 }
 
 void worker_drop_tokens(struct worker *worker)
