@@ -24,7 +24,7 @@
 #include "keeper/inherited_fds.h"
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
-#include "mount/publish/visitor.h"
+#include "mount/visitor/visitor.h"
 #include "worker/sandbox.h"
 #include "worker/worker.h"
 

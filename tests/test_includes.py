@@ -27,6 +27,16 @@ ALLOWED = {
     "src/rpt": BASE,
     "src/librpt": BASE,
 }
+# The sub-folders of a folder, from the lowest layer to the highest; each may include itself and these.
+SUBFOLDERS = {
+    "src/mount": {
+        "visitor": set(),
+        "connection": set(),
+        "namespace": set(),
+        "publish": {"visitor", "connection", "namespace"},
+        "view": {"visitor", "connection", "namespace", "publish"},
+    },
+}
 # Fetchers see the contract, the front of the HTTP engine, and nothing behind them.
 FETCHERS = re.compile(
     r"base/.*|config/(option|source)\.h|fetch/fetcher\.h|http/http(_field)?\.h|fetchers/.*"
@@ -75,6 +85,21 @@ def test_arrows_point_one_way(folder):
                 wrong.append(f"{path}:{number}: {name} is written without its folder")
             elif name.split("/")[0] not in ALLOWED[folder] | {own}:
                 wrong.append(f"{path}:{number}: {folder} must not know {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("folder", SUBFOLDERS)
+def test_arrows_between_subfolders_point_one_way(folder):
+    allowed = SUBFOLDERS[folder]
+    assert {path.split("/")[2] for path in files(folder)} == set(allowed)
+    own = folder.removeprefix("src/")
+    wrong = [
+        f"{path}:{number}: {path.split('/')[2]} must not include {name}"
+        for path in files(folder)
+        for number, name in own_includes(path)
+        if name.startswith(f"{own}/")
+        and name.split("/")[1] not in allowed[path.split("/")[2]] | {path.split("/")[2]}
+    ]
     assert not wrong, "\n".join(wrong)
 
 

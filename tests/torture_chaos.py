@@ -32,7 +32,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from builds import Build, other_build  # noqa: E402
 from origin import Origin, cut, delay, raw, reset, serve, stall, status  # noqa: E402
 from rptmount import HANGS_S, Mount, wait_for  # noqa: E402
-from worker_look import FUSE_READ, Slots, children, positions, stacks, stop, store_of  # noqa: E402
+from worker_look import FUSE_READ, Inflight, children, positions, stacks, stop, store_of  # noqa: E402
 
 N_FILES, N_PAGES, HISTORY = 24, 12, 3
 DISK_BYTES = 256 << 20
@@ -137,7 +137,7 @@ class Chaos:
         shutil.copy(self.build.rptfs, m.binary)
         m.start()
         assert len(m.ls("t")) == N_FILES + N_PAGES, m.log_end()
-        self.slots = Slots(m.keeper)
+        self.inflight = Inflight(m.keeper)
         self.log_of_catalog = os.path.join(store_of(m.keeper), "catalog.db-wal")
         self.number = os.minor(os.stat(m.path).st_dev)
 
@@ -193,7 +193,7 @@ class Chaos:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 9)
             found = set(known or ())
-            if known is None and FUSE_READ in self.slots.waiting():
+            if known is None and FUSE_READ in self.inflight.waiting():
                 found.add("read")
             self.kills.append((time.monotonic(), found))
             self.did["kills, " + how] += 1
@@ -217,7 +217,7 @@ class Chaos:
             if wanted == "publish":
                 time.sleep(self.random.uniform(0, 0.01))
             if stop(pid):
-                return positions(pid, self.slots)
+                return positions(pid, self.inflight)
         return set()
 
     def aim(self, wanted):
@@ -395,7 +395,7 @@ class Chaos:
             for pid in pids:
                 text.append(f"{name} {pid}:")
                 text += ["  " + " < ".join(functions) for functions in stacks(pid)]
-        text.append(f"requests that wait: {self.slots.waiting()}")
+        text.append(f"requests that wait: {self.inflight.waiting()}")
         self.problems.append("\n".join(text))
 
     def finish(self, process):

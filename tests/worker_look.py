@@ -13,32 +13,32 @@ from rptmount import HANGS_S, comm, open_paths
 
 FUSE_READ, FUSE_RENAME = 15, 12
 
-# src/mount/connection/slots.c
-SLOTS_MAGIC = 0x73746F6C73667072
-SLOTS_HEAD = struct.Struct("=QIIII")  # magic, layout, size of the head, number and size of slots
-SLOTS_AT = 65536
-SLOTS_HIGH_WATER_AT = 48
+# src/mount/connection/inflight.c
+INFLIGHT_MAGIC = 0x73746F6C73667072
+INFLIGHT_HEAD = struct.Struct("=QIIII")  # magic, layout, size of the head, number and size of records
+INFLIGHT_AT = 65536
+INFLIGHT_HIGH_WATER_AT = 48
 REQUEST = struct.Struct("=IIQ")  # length, operation, unique
 
 
-class Slots:
-    """The slots of a mount, as its keeper holds them."""
+class Inflight:
+    """The requests in flight of a mount, as its keeper holds them."""
 
     def __init__(self, keeper):
         opened = open_paths(keeper).items()
-        mine = [fd for fd, path in opened if path.startswith("/memfd:rptfs-slots")]
-        assert mine, "the keeper has no slots"
+        mine = [fd for fd, path in opened if path.startswith("/memfd:rptfs-inflight")]
+        assert mine, "the keeper has no requests in flight"
         with open(f"/proc/{keeper}/fd/{mine[0]}", "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        magic, layout, _, self.n, self.size = SLOTS_HEAD.unpack_from(self.map)
-        assert (magic, layout) == (SLOTS_MAGIC, 2), "slots have another layout"
+        magic, layout, _, self.n, self.size = INFLIGHT_HEAD.unpack_from(self.map)
+        assert (magic, layout) == (INFLIGHT_MAGIC, 2), "the memfd has another layout"
 
     def waiting(self):
         """The operations that are not answered yet."""
-        (used,) = struct.unpack_from("=I", self.map, SLOTS_HIGH_WATER_AT)
+        (used,) = struct.unpack_from("=I", self.map, INFLIGHT_HIGH_WATER_AT)
         found = []
         for i in range(min(used, self.n)):
-            _, operation, unique = REQUEST.unpack_from(self.map, SLOTS_AT + i * self.size)
+            _, operation, unique = REQUEST.unpack_from(self.map, INFLIGHT_AT + i * self.size)
             if unique:
                 found.append(operation)
         return found
@@ -92,7 +92,7 @@ def stacks(pid):
     return [re.findall(r"^#\d+ +0x[0-9a-f]+ *(?:- \d+)? *(\S*)", thread, re.M) for thread in threads]
 
 
-def positions(pid, slots):
+def positions(pid, inflight):
     """What a stopped worker is in the middle of: a subset of transaction, commit, publish,
     rename, read."""
     found = set()
@@ -101,9 +101,9 @@ def positions(pid, slots):
             found |= {"commit", "transaction"}
         elif "store_run" in functions and any(name.startswith("sqlite3") for name in functions):
             found.add("transaction")
-        if "publisher_publish" in functions:
+        if "publish_queue_publish" in functions:
             found.add("publish")
-    waiting = slots.waiting()
+    waiting = inflight.waiting()
     if FUSE_READ in waiting:
         found.add("read")
     if FUSE_RENAME in waiting:

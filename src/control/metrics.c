@@ -181,7 +181,7 @@ static void write_operation(void *arg, const char *op, uint64_t count)
 
 static void write_publishes(FILE *out, const struct control_view *view)
 {
-	struct fs_publish_counts counts;
+	struct publish_counts counts;
 
 	fs_publish_counts(view->fs, &counts);
 	family(out, "rptfs_moves_total", "counter",

@@ -41,7 +41,7 @@
 #include "base/err.h"
 
 /* Sent with the first message, because keeper and worker may be of different builds during an
- * upgrade. Raise it when the meaning of a message or the layout of the slots changes. */
+ * upgrade. Raise it when the meaning of a message or the layout of the requests in flight changes. */
 #define CHANNEL_PROTOCOL 2
 #define CHANNEL_ALIVE_MS 1000
 
@@ -70,11 +70,11 @@ enum channel_type {
 
 /* The order of the descriptors of HELLO. */
 enum channel_fd {
-	CHANNEL_FD_CONFIG,  /* the effective configuration, a sealed memfd */
-	CHANNEL_FD_STORE,   /* the store's directory */
-	CHANNEL_FD_CONTROL, /* the listening control socket */
-	CHANNEL_FD_SLOTS,   /* mount/connection/slots.h */
-	CHANNEL_FD_DEVICE,  /* only if the mount exists */
+	CHANNEL_FD_CONFIG,   /* the effective configuration, a sealed memfd */
+	CHANNEL_FD_STORE,    /* the store's directory */
+	CHANNEL_FD_CONTROL,  /* the listening control socket */
+	CHANNEL_FD_INFLIGHT, /* mount/connection/inflight.h */
+	CHANNEL_FD_DEVICE,   /* only if the mount exists */
 	CHANNEL_FDS_MAX,
 };
 

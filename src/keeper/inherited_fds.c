@@ -25,7 +25,7 @@ static int compare_numbers(const void *a, const void *b)
 
 void inherited_fds_close(const struct systemd_stored *stored)
 {
-	int kept[] = { STDERR_FILENO, stored->device, stored->slots, stored->store };
+	int kept[] = { STDERR_FILENO, stored->device, stored->inflight, stored->store };
 
 	qsort(kept, ARRAY_SIZE(kept), sizeof(*kept), compare_numbers);
 	/* Closes the gaps between them. */

@@ -49,7 +49,7 @@ struct keeper_state {
 	int store;    /* the store's directory */
 	int control;  /* the listening socket */
 	int lock;     /* of the mount point; -1: none */
-	int slots;    /* mount/connection/slots.h */
+	int inflight; /* mount/connection/inflight.h */
 	int device;   /* the FUSE connection; -1: not mounted */
 	int handle;   /* of the mount, for visitors; -1: none */
 	int exe;      /* O_PATH: this program */

@@ -8,13 +8,13 @@
 #include "keeper/keeper_internal.h"
 #include "keeper/mountpoint.h"
 #include "keeper/systemd.h"
-#include "mount/connection/slots.h"
+#include "mount/connection/inflight.h"
 
 static void store_mount(const struct keeper_state *state)
 {
 	const struct systemd_stored stored = {
 		.device = state->device,
-		.slots = state->slots,
+		.inflight = state->inflight,
 		.config = state->config,
 		.store = -1,
 		.number = state->number,
@@ -66,9 +66,9 @@ int keeper_mount(struct keeper *keeper, struct err *err)
 int keeper_mount_anew(struct keeper *keeper, struct err *err)
 {
 	struct keeper_state *state = keeper->state;
-	_cleanup_close_ int slots = slots_make(err);
+	_cleanup_close_ int inflight = inflight_make(err);
 
-	if (slots < 0)
+	if (inflight < 0)
 		return -1;
 	_cleanup_close_ int device = mountpoint_replace(state->mountpoint, state->number,
 							state->allow_other, state->renames, err);
@@ -78,9 +78,9 @@ int keeper_mount_anew(struct keeper *keeper, struct err *err)
 	systemd_drop_mount();
 	keeper_close_handle(keeper);
 	close(state->device);
-	close(state->slots);
+	close(state->inflight);
 	state->device = steal_fd(&device);
-	state->slots = steal_fd(&slots);
+	state->inflight = steal_fd(&inflight);
 	state->number = mountpoint_number(state->mountpoint);
 	open_handle(state);
 	store_mount(state);

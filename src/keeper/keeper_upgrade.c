@@ -293,10 +293,17 @@ static int become(struct keeper *keeper, struct err *err)
 	struct keeper_state *state = keeper->state;
 	_cleanup_close_ int fd = memfd_create("rptfs-keeper", MFD_CLOEXEC);
 	const int fds[] = {
-		state->config, state->store, state->control,
-		state->lock,   state->slots, state->device,
-		state->handle, state->exe,   state->channel,
-		state->asker,  fd,
+		state->config,
+		state->store,
+		state->control,
+		state->lock,
+		state->inflight,
+		state->device,
+		state->handle,
+		state->exe,
+		state->channel,
+		state->asker,
+		fd,
 	};
 
 	if (fd < 0 || write(fd, state, sizeof(*state)) != sizeof(*state) ||
@@ -374,7 +381,7 @@ void keeper_upgrade_check_deadline(struct keeper *keeper)
 	if (upgrade->step == UPGRADE_NONE || clock_awake_ms() < upgrade->deadline_ms)
 		return;
 	if (upgrade->step == UPGRADE_HANDOVER) {
-		/* The new worker finds the unanswered requests in the slots. */
+		/* The new worker finds the requests that are still unanswered. */
 		upgrade->deadline_ms = NEVER;
 		kill(keeper->worker.pid, SIGKILL);
 		return;

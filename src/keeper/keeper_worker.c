@@ -17,7 +17,7 @@
 #include "base/pass_fds.h"
 #include "base/util.h"
 #include "keeper/keeper_internal.h"
-#include "mount/publish/visitor.h"
+#include "mount/visitor/visitor.h"
 
 #define SETTLED_MS	  1000
 #define BACK_OFF_FIRST_MS 100
@@ -49,7 +49,7 @@ static int send_hello(struct keeper *keeper, struct keeper_worker *worker, int c
 	};
 	const int fds[CHANNEL_FDS_MAX] = {
 		[CHANNEL_FD_CONFIG] = config,	       [CHANNEL_FD_STORE] = state->store,
-		[CHANNEL_FD_CONTROL] = state->control, [CHANNEL_FD_SLOTS] = state->slots,
+		[CHANNEL_FD_CONTROL] = state->control, [CHANNEL_FD_INFLIGHT] = state->inflight,
 		[CHANNEL_FD_DEVICE] = state->device,
 	};
 

@@ -18,7 +18,7 @@
 #include "keeper/store_directory.h"
 #include "keeper/store_memory.h"
 #include "keeper/systemd.h"
-#include "mount/connection/slots.h"
+#include "mount/connection/inflight.h"
 
 #define DEFAULT_USER "rptfs"
 #define SEALS	     (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
@@ -205,7 +205,7 @@ static bool is_mounted(const struct systemd_stored *stored, const char *mountpoi
 {
 	struct pollfd pfd = { .fd = stored->device };
 
-	return stored->device >= 0 && stored->slots >= 0 && stored->number &&
+	return stored->device >= 0 && stored->inflight >= 0 && stored->number &&
 	       mountpoint_number(mountpoint) == stored->number && poll(&pfd, 1, 0) >= 0 &&
 	       !(pfd.revents & (POLLERR | POLLNVAL));
 }
@@ -216,7 +216,7 @@ static void take_stored(struct keeper_state *state, struct systemd_stored *store
 	state->store = stored->store;
 	if (is_mounted(stored, state->mountpoint)) {
 		state->device = stored->device;
-		state->slots = stored->slots;
+		state->inflight = stored->inflight;
 		state->number = stored->number;
 		return;
 	}
@@ -224,7 +224,7 @@ static void take_stored(struct keeper_state *state, struct systemd_stored *store
 	mountpoint_unmount_number(stored->number);
 	systemd_drop_mount();
 	close_cleanup(&stored->device);
-	close_cleanup(&stored->slots);
+	close_cleanup(&stored->inflight);
 }
 
 /* Services have no HOME. Workers, which may run as another user, look for files in the home
@@ -248,17 +248,17 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static int make_slots(struct keeper_state *state, struct err *err)
+static int make_inflight(struct keeper_state *state, struct err *err)
 {
-	if (state->slots < 0)
-		state->slots = slots_make(err);
-	return state->slots < 0 ? -1 : 0;
+	if (state->inflight < 0)
+		state->inflight = inflight_make(err);
+	return state->inflight < 0 ? -1 : 0;
 }
 
 void launch_undo(struct keeper_state *state)
 {
-	const int fds[] = { state->config, state->store,  state->control, state->lock,
-			    state->slots,  state->device, state->exe };
+	const int fds[] = { state->config,   state->store,  state->control, state->lock,
+			    state->inflight, state->device, state->exe };
 
 	if (state->control >= 0)
 		unlink(state->control_path);
@@ -284,7 +284,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 		.store = -1,
 		.control = -1,
 		.lock = -1,
-		.slots = -1,
+		.inflight = -1,
 		.device = -1,
 		.handle = -1,
 		.exe = -1,
@@ -302,7 +302,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 		code = KEEPER_MOUNT_FAILED;
 	else if (choose_identity(&ret->worker_identity, config, err) == 0 &&
 		 find_program(ret, err) == 0 && make_store(ret, config, err) == 0 &&
-		 make_slots(ret, err) == 0 && make_control(ret, err) == 0 &&
+		 make_inflight(ret, err) == 0 && make_control(ret, err) == 0 &&
 		 (ret->config = make_config(config, err)) >= 0)
 		return 0;
 	launch_undo(ret);

@@ -7,9 +7,9 @@
 #ifndef KEEPER_LAUNCH_H
 #define KEEPER_LAUNCH_H
 
+#include "config/config.h"
 #include "keeper/keeper.h"
 #include "keeper/systemd.h"
-#include "config/config.h"
 
 /* Fills *ret, whose descriptors are the caller's. Takes what was stored. Returns 0, or the exit
  * code after removing what was made. */

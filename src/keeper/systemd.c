@@ -64,7 +64,7 @@ void systemd_store_mount(const struct systemd_stored *mount)
 
 	snprintf(name, sizeof(name), DEVICE_PREFIX "%llu", (unsigned long long)mount->number);
 	drop("config"); /* an upgrade may have stored an older one */
-	if (store_fd("config", mount->config) && store_fd("slots", mount->slots) &&
+	if (store_fd("config", mount->config) && store_fd("slots", mount->inflight) &&
 	    store_fd(name, mount->device))
 		memcpy(device_name, name, sizeof(name));
 	else
@@ -101,7 +101,7 @@ static int *field_of(struct systemd_stored *stored, const char *name)
 	if (strncmp(name, DEVICE_PREFIX, strlen(DEVICE_PREFIX)) == 0)
 		return &stored->device;
 	if (strcmp(name, "slots") == 0)
-		return &stored->slots;
+		return &stored->inflight;
 	if (strcmp(name, "config") == 0)
 		return &stored->config;
 	return strcmp(name, "store") == 0 ? &stored->store : NULL;
@@ -129,7 +129,7 @@ void systemd_take_stored(struct systemd_stored *ret)
 	char **names = NULL;
 	int n = sd_listen_fds_with_names(1, &names);
 
-	*ret = (struct systemd_stored){ .device = -1, .slots = -1, .config = -1, .store = -1 };
+	*ret = (struct systemd_stored){ .device = -1, .inflight = -1, .config = -1, .store = -1 };
 	for (int i = 0; i < n; i++) {
 		take(ret, names[i], SD_LISTEN_FDS_START + i);
 		free(names[i]);

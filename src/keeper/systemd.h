@@ -16,7 +16,7 @@
 
 struct systemd_stored {
 	int device;   /* the FUSE connection */
-	int slots;    /* mount/connection/slots.h */
+	int inflight; /* mount/connection/inflight.h */
 	int config;   /* the effective configuration at that time */
 	int store;    /* the directory of a store in memory */
 	dev_t number; /* device number of the mount; 0: none */
@@ -36,7 +36,7 @@ bool systemd_stores_mount(void);
  * systemd_drop_mount() first if another mount is stored. */
 void systemd_store_mount(const struct systemd_stored *mount);
 void systemd_store_store(int store);
-/* The FUSE connection, the slots and the configuration. */
+/* The FUSE connection, the requests in flight and the configuration. */
 void systemd_drop_mount(void);
 void systemd_drop_store(void);
 

@@ -51,7 +51,7 @@ static int inherit(struct worker *worker, struct err *err)
 			       hello->protocol, CHANNEL_PROTOCOL);
 	if (hello->is_detached && !worker->setup->foreground)
 		daemonize_detach();
-	return slots_map(&worker->slots, worker->hello.fds[CHANNEL_FD_SLOTS], err);
+	return inflight_map(&worker->inflight, worker->hello.fds[CHANNEL_FD_INFLIGHT], err);
 }
 
 static int load_config(struct worker *worker, struct err *err)
@@ -87,18 +87,18 @@ static int make_fs(struct worker *worker, struct err *err)
 		.notifier = worker->notifier,
 		.visitor = worker->visitor,
 		.renames = worker->hello.hello.renames,
-		.headroom = worker->headroom,
+		.spare_memory = worker->spare_memory,
 		.prewarm_total_bytes = worker->config->prewarm_total_bytes,
 		.owner = worker->hello.hello.owner,
 		.owner_group = worker->hello.hello.owner_group,
 		.control_path = worker->hello.hello.control_path,
-		.virtuals = worker->virtuals,
-		.n_virtuals = ARRAY_SIZE(worker->virtuals),
+		.rendered_files = worker->rendered_files,
+		.n_rendered_files = ARRAY_SIZE(worker->rendered_files),
 		.lost = fetch_again,
 		.lost_arg = worker,
 	};
 
-	worker_fill_virtuals(worker);
+	worker_fill_rendered_files(worker);
 	return fs_new(&worker->fs, &setup, err);
 }
 
@@ -143,7 +143,7 @@ static int prepare_to_fetch(struct worker *worker, struct err *err)
 
 static int begin(struct worker *worker, struct err *err)
 {
-	if (inherit(worker, err) < 0 || headroom_new(&worker->headroom, err) < 0 ||
+	if (inherit(worker, err) < 0 || spare_memory_new(&worker->spare_memory, err) < 0 ||
 	    confine(worker, err) < 0 || cancel_init(&worker->cancel, err) < 0 ||
 	    worker_block_signals(worker, err) < 0 || worker_start_pulse(worker, err) < 0 ||
 	    helper_client_new(&worker->helper, start_helper, worker, &worker->cancel, err) < 0 ||
@@ -174,7 +174,7 @@ static int expect(struct worker *worker, enum channel_type type, struct channel_
 
 static int start_serving(struct worker *worker, int device, struct err *err)
 {
-	if (fs_start(worker->fs, device, worker->slots, worker->setup->debug, err) < 0 ||
+	if (fs_start(worker->fs, device, worker->inflight, worker->setup->debug, err) < 0 ||
 	    worker_start_watcher(worker, err) < 0)
 		return -1;
 	atomic_store(&worker->serving_ms, clock_boot_ms());
@@ -210,7 +210,7 @@ static int stand_by(struct worker *worker, struct err *err)
 	struct channel_message message;
 
 	if (store_peek(worker->hello.fds[CHANNEL_FD_STORE], worker->config->store, err) < 0 ||
-	    fs_rehearse(worker->slots, err) < 0)
+	    fs_rehearse(worker->inflight, err) < 0)
 		return -1;
 	if (channel_send_text(worker->setup->channel, CHANNEL_STANDBY, -1,
 			      worker->setup->keeper_kind) < 0)
@@ -300,9 +300,9 @@ static void tear_down(struct worker *worker)
 	helper_client_free(worker->helper);
 	if (worker->pulse_started)
 		pthread_join(worker->pulse, NULL);
-	slots_unmap(worker->slots);
+	inflight_unmap(worker->inflight);
 	visitor_free(worker->visitor);
-	headroom_free(worker->headroom);
+	spare_memory_free(worker->spare_memory);
 	notifier_free(worker->notifier);
 	channel_message_release(&worker->hello);
 	close_cleanup(&worker->signals);

@@ -13,27 +13,27 @@
 #include "base/cancel.h"
 #include "base/helper.h"
 #include "control/control.h"
-#include "keeper/channel.h"
-#include "worker/worker.h"
-#include "http/http.h"
 #include "fetch/refresher.h"
-#include "mount/view/fs.h"
-#include "mount/publish/headroom.h"
+#include "http/http.h"
+#include "keeper/channel.h"
+#include "mount/connection/inflight.h"
 #include "mount/connection/notifier.h"
-#include "mount/connection/slots.h"
-#include "mount/publish/visitor.h"
+#include "mount/publish/spare_memory.h"
+#include "mount/view/fs.h"
+#include "mount/visitor/visitor.h"
 #include "store/store.h"
 #include "term/term.h"
+#include "worker/worker.h"
 
 /* In the order in which the parts are built. */
 struct worker {
 	const struct worker_setup *setup;
 	struct cancel cancel;
-	struct channel_message hello; /* owned, with its descriptors */
-	struct notifier *notifier;    /* forked while there is one thread and no sandbox */
-	struct headroom *headroom;    /* opened before the sandbox is entered */
+	struct channel_message hello;	   /* owned, with its descriptors */
+	struct notifier *notifier;	   /* forked while there is one thread and no sandbox */
+	struct spare_memory *spare_memory; /* opened before the sandbox is entered */
 	struct visitor *visitor;
-	struct slots *slots;
+	struct inflight *inflight;
 	struct helper *helper;
 	int signals; /* owned: signalfd */
 	struct config *config;
@@ -46,7 +46,7 @@ struct worker {
 	uint32_t last_slot; /* the largest in the store */
 	char **tokens;	    /* in the store, of each term; for refresher_new() */
 	uint64_t *fingerprints;
-	struct fs_virtual virtuals[2]; /* .rpt/ */
+	struct rendered_file rendered_files[2]; /* .rpt/ */
 	struct fs *fs;
 	struct http *http;
 	struct refresher *refresher;
@@ -70,7 +70,7 @@ void worker_drop_tokens(struct worker *worker);
 
 /* ---- worker_view.c: what .rpt/ and rpt show ---- */
 
-void worker_fill_virtuals(struct worker *worker);
+void worker_fill_rendered_files(struct worker *worker);
 void worker_fill_view(struct worker *worker);
 /* From now on `view` and `refresher` may be used by any thread. */
 void worker_set_built(struct worker *worker);

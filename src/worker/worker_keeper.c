@@ -44,7 +44,7 @@ static bool is_answering(struct worker *worker)
 	int64_t now_ms = clock_boot_ms(), serving_ms = atomic_load(&worker->serving_ms);
 
 	return !serving_ms || now_ms - serving_ms < ANSWER_MAX_MS ||
-	       slots_oldest_ms(worker->slots, now_ms) < ANSWER_MAX_MS;
+	       inflight_oldest_ms(worker->inflight, now_ms) < ANSWER_MAX_MS;
 }
 
 static void *pulse(void *arg)

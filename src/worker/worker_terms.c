@@ -15,14 +15,15 @@ int worker_open_store(struct worker *worker, struct err *err)
 		.dir_fd = worker->hello.fds[CHANNEL_FD_STORE],
 		.dir = dir,
 		.in_memory = strcmp(dir, "memory") == 0,
-		.mount = slots_negotiated(worker->slots) ? slots_mount(worker->slots) : 0,
+		.mount = inflight_negotiated(worker->inflight) ? inflight_mount(worker->inflight)
+							       : 0,
 		.set_aside = worker->hello.hello.set_aside,
 	};
 
 	if (store_open(&worker->store, &setup, err) < 0)
 		return -1;
 	/* Before the first reply to the kernel, which depends on it. */
-	slots_set_mount(worker->slots, store_mount(worker->store));
+	inflight_set_mount(worker->inflight, store_mount(worker->store));
 	return 0;
 }
 

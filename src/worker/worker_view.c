@@ -53,10 +53,10 @@ static int render_status(void *arg, char **ret, size_t *ret_len, struct err *err
 	return status_render(&worker->view, ret, ret_len, err);
 }
 
-void worker_fill_virtuals(struct worker *worker)
+void worker_fill_rendered_files(struct worker *worker)
 {
-	worker->virtuals[0] = (struct fs_virtual){ "metrics", render_metrics, worker };
-	worker->virtuals[1] = (struct fs_virtual){ "status.json", render_status, worker };
+	worker->rendered_files[0] = (struct rendered_file){ "metrics", render_metrics, worker };
+	worker->rendered_files[1] = (struct rendered_file){ "status.json", render_status, worker };
 }
 
 /* As control_view.upgrade. */

@@ -62,14 +62,14 @@ size_t refresher_threads(struct refresher *refresher)
 	return 7;
 }
 
-void fs_publish_counts(struct fs *fs, struct fs_publish_counts *ret)
+void fs_publish_counts(struct fs *fs, struct publish_counts *ret)
 {
 	(void)fs;
-	*ret = (struct fs_publish_counts){ .published = 2,
-					   .published_ns = 1500000000,
-					   .renamed = 3,
-					   .notified = 4,
-					   .prewarmed_bytes = 5 };
+	*ret = (struct publish_counts){ .published = 2,
+					.published_ns = 1500000000,
+					.renamed = 3,
+					.notified = 4,
+					.prewarmed_bytes = 5 };
 }
 
 void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),

@@ -22,9 +22,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "keeper/mountpoint.h"
-#include "mount/view/fs.h"
+#include "mount/connection/inflight.h"
 #include "mount/connection/notifier.h"
-#include "mount/connection/slots.h"
+#include "mount/view/fs.h"
 #include "tap.h"
 
 #include "fake_mount_store.h"
@@ -38,7 +38,7 @@ static const char *const names[N_NAMES] = { "a.bin", "b.bin", "old/gone.bin", "s
 
 static char mountpoint[] = "/tmp/rptfs-takeover-XXXXXX";
 static int device = -1, memfd = -1;
-static struct slots *slots;
+static struct inflight *inflight;
 static pid_t worker_pid;
 
 /* Shared with all processes. */
@@ -82,20 +82,20 @@ struct life {
 	struct cancel cancel;
 	struct notifier *notifier;
 	struct fs *fs;
-	struct slots *slots;
+	struct inflight *inflight;
 };
 
 static void begin_life(struct life *life)
 {
-	static const struct fs_virtual virtuals[] = { { "rendered", render, NULL } };
+	static const struct rendered_file rendered_files[] = { { "rendered", render, NULL } };
 	struct err err = ERR_INIT;
 	struct fs_setup setup = {
 		.notifier = life->notifier,
 		.terms = life->terms,
 		.cancel = &life->cancel,
 		.control_path = "/nowhere",
-		.virtuals = virtuals,
-		.n_virtuals = 1,
+		.rendered_files = rendered_files,
+		.n_rendered_files = 1,
 		.lost = lost,
 	};
 
@@ -110,9 +110,9 @@ static void begin_life(struct life *life)
 		life->n_terms++;
 	}
 	setup.n_terms = life->n_terms;
-	if (cancel_init(&life->cancel, &err) < 0 || slots_map(&life->slots, memfd, &err) < 0 ||
-	    fs_new(&life->fs, &setup, &err) < 0 ||
-	    fs_start(life->fs, device, life->slots, false, &err) < 0) {
+	if (cancel_init(&life->cancel, &err) < 0 ||
+	    inflight_map(&life->inflight, memfd, &err) < 0 || fs_new(&life->fs, &setup, &err) < 0 ||
+	    fs_start(life->fs, device, life->inflight, false, &err) < 0) {
 		printf("# worker: %s\n", err.msg);
 		fflush(stdout);
 		_exit(1);
@@ -125,7 +125,7 @@ static void end_life(struct life *life)
 	fs_free(life->fs);
 	for (size_t i = 0; i < life->n_terms; i++)
 		term_release(&life->terms[i]);
-	slots_unmap(life->slots);
+	inflight_unmap(life->inflight);
 	notifier_free(life->notifier);
 	cancel_release(&life->cancel);
 }
@@ -322,8 +322,8 @@ static bool set_up(void)
 	}
 	control = mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
-	memfd = slots_make(&err);
-	if (memfd < 0 || slots_map(&slots, memfd, &err) < 0 || !mkdtemp(mountpoint) ||
+	memfd = inflight_make(&err);
+	if (memfd < 0 || inflight_map(&inflight, memfd, &err) < 0 || !mkdtemp(mountpoint) ||
 	    (device = mountpoint_mount(mountpoint, false, false, &err)) < 0) {
 		printf("Bail out! %s\n", err.msg);
 		return false;
@@ -337,7 +337,7 @@ static int tear_down(void)
 {
 	mountpoint_unmount(mountpoint, mountpoint_number(mountpoint));
 	ok(ends_well(worker_pid), "the worker ends when it is unmounted");
-	slots_unmap(slots);
+	inflight_unmap(inflight);
 	close(device);
 	close(memfd);
 	rmdir(mountpoint);

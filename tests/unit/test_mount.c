@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "mount/view/nodes.h"
-#include "mount/view/tree.h"
-#include "mount/view/virtual.h"
+#include "mount/namespace/nodes.h"
+#include "mount/namespace/tree.h"
+#include "mount/view/rendered.h"
 #include "tap.h"
 
 /* In the place of the store: a number for each path, in the order of asking. */
@@ -195,45 +195,45 @@ static int render_count(void *arg, char **ret, size_t *ret_len, struct err *err)
 	return 0;
 }
 
-static void test_virtual(void)
+static void test_rendered(void)
 {
 	struct err err = ERR_INIT;
 	int count = 0, failing = -1;
-	struct fs_virtual files[] = {
+	struct rendered_file files[] = {
 		{ "status.json", render_count, &count },
 		{ "broken", render_count, &failing },
 	};
-	struct virtual *virtual = NULL;
+	struct rendered *rendered = NULL;
 	const struct rendering *first, *second, *third;
 	const char *name;
 	uint64_t ino;
 
-	ok(virtual_new(&virtual, files, 2, 3, &err) == 0, "virtual_new");
-	ok(virtual_list(virtual, 1, &name, &ino) && strcmp(name, "broken") == 0,
+	ok(rendered_new(&rendered, files, 2, 3, &err) == 0, "rendered_new");
+	ok(rendered_list(rendered, 1, &name, &ino) && strcmp(name, "broken") == 0,
 	   "files are listed");
-	ok(!virtual_list(virtual, 2, &name, &ino), "and end");
-	ok(virtual_lookup(virtual, "nothing", &first, &err) < 0 && err.kind == ERR_NOT_FOUND,
+	ok(!rendered_list(rendered, 2, &name, &ino), "and end");
+	ok(rendered_lookup(rendered, "nothing", &first, &err) < 0 && err.kind == ERR_NOT_FOUND,
 	   "an unknown file");
-	ok(virtual_lookup(virtual, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
+	ok(rendered_lookup(rendered, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
 	   "a rendering that fails");
-	ok(virtual_lookup(virtual, "status.json", &first, &err) == 0, "a rendering");
-	ok((first->id & VIRTUAL_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
+	ok(rendered_lookup(rendered, "status.json", &first, &err) == 0, "a rendering");
+	ok((first->id & RENDERED_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
 	   "its id carries the life");
-	virtual_lookup(virtual, "status.json", &second, &err);
+	rendered_lookup(rendered, "status.json", &second, &err);
 	ok(second == first && count == 1, "is given again while it is young");
-	usleep((VIRTUAL_REUSE_MS + 20) * 1000);
-	virtual_lookup(virtual, "status.json", &third, &err);
+	usleep((RENDERED_REUSE_MS + 20) * 1000);
+	rendered_lookup(rendered, "status.json", &third, &err);
 	ok(third->id != first->id && count == 2, "a later look-up gets one of its own");
 	uint64_t id = first->id;
-	ok(virtual_get(virtual, id) == first, "the old one is still there");
-	virtual_forget(virtual, id, 2);
-	ok(virtual_get(virtual, id) == first, "for as long as one look-up is left");
-	virtual_forget(virtual, id, 2);
-	ok(!virtual_get(virtual, id), "then it is gone");
-	virtual_forget(virtual, id, 1);
-	virtual_forget(virtual, third->id, UINT64_MAX);
-	virtual_free(virtual);
-	virtual_free(NULL);
+	ok(rendered_get(rendered, id) == first, "the old one is still there");
+	rendered_forget(rendered, id, 2);
+	ok(rendered_get(rendered, id) == first, "for as long as one look-up is left");
+	rendered_forget(rendered, id, 2);
+	ok(!rendered_get(rendered, id), "then it is gone");
+	rendered_forget(rendered, id, 1);
+	rendered_forget(rendered, third->id, UINT64_MAX);
+	rendered_free(rendered);
+	rendered_free(NULL);
 }
 
 int main(void)
@@ -246,7 +246,7 @@ int main(void)
 	test_tree(terms);
 	test_many_nodes(&terms[0]);
 	test_nodes(&terms[0]);
-	test_virtual();
+	test_rendered();
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_release(&terms[i]);
 	return tap_done();

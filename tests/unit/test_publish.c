@@ -1,4 +1,4 @@
-/* stage, headroom, generations and the visitor's process: what publishing is made of. */
+/* stage, spare_memory, generations and the visitor's process: what publishing is made of. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mount/view/generations.h"
-#include "mount/publish/headroom.h"
-#include "mount/publish/stage.h"
-#include "mount/publish/visitor.h"
+#include "mount/namespace/generations.h"
+#include "mount/namespace/pending_moves.h"
+#include "mount/publish/spare_memory.h"
+#include "mount/visitor/visitor.h"
 #include "tap.h"
 
 /* ------------------------------------------------------------------ stage */
@@ -43,67 +43,69 @@ static void moved(void *arg, struct term *term, uint64_t id)
 	told->id = id;
 }
 
-static void test_stage_moves(struct stage *stage, struct term *term)
+static void test_stage_moves(struct pending_moves *pending, struct term *term)
 {
 	struct snapshot *next = make_snapshot(18), *old = NULL, *found;
 	struct told told = { 0 };
 	struct term *of = NULL;
 
-	ok(!stage_find(stage, "18", &of), "nothing is staged");
-	ok(!stage_move(stage, "18", term, moved, &told), "nor can it be moved");
-	struct stage_move *move = stage_begin(stage, term, next);
-	found = stage_find(stage, "18", &of);
+	ok(!pending_moves_find(pending, "18", &of), "nothing is staged");
+	ok(!pending_moves_rename(pending, "18", term, moved, &told), "nor can it be moved");
+	struct pending_move *move = pending_moves_begin(pending, term, next);
+	found = pending_moves_find(pending, "18", &of);
 	ok(found == next && of == term, "it is found by its id");
 	snapshot_unref(found);
-	ok(!stage_find(stage, "018", &of) && !stage_find(stage, "1", &of), "and by nothing else");
-	ok(!stage_move(stage, "16", term, moved, &told), "another id is refused");
-	ok(!stage_remove(stage, term, moved, &told), "removing is something else");
+	ok(!pending_moves_find(pending, "018", &of) && !pending_moves_find(pending, "1", &of),
+	   "and by nothing else");
+	ok(!pending_moves_rename(pending, "16", term, moved, &told), "another id is refused");
+	ok(!pending_moves_remove(pending, term, moved, &told), "removing is something else");
 	is_int(told.times, 0, "nobody was told of that");
-	ok(stage_move(stage, "18", term, moved, &told), "it moves");
+	ok(pending_moves_rename(pending, "18", term, moved, &told), "it moves");
 	ok(told.times == 1 && told.id == 18, "which is told");
-	ok(!stage_find(stage, "18", &of), "it is not staged any more");
-	ok(stage_move(stage, "18", term, moved, &told) && told.times == 1,
+	ok(!pending_moves_find(pending, "18", &of), "it is not staged any more");
+	ok(pending_moves_rename(pending, "18", term, moved, &told) && told.times == 1,
 	   "a second time it is so already, and nobody is told");
-	ok(stage_end(stage, move, &old) && old && old->id == 17, "from the one before");
+	ok(pending_moves_end(pending, move, &old) && old && old->id == 17, "from the one before");
 	snapshot_unref(old);
 	snapshot_unref(next);
 }
 
-static void test_stage_withdraws(struct stage *stage, struct term *term)
+static void test_stage_withdraws(struct pending_moves *pending, struct term *term)
 {
 	struct snapshot *next = make_snapshot(19), *old = NULL;
 	struct told told = { 0 };
-	struct stage_move *move = stage_begin(stage, term, next);
+	struct pending_move *move = pending_moves_begin(pending, term, next);
 
-	ok(!stage_end(stage, move, &old) && !old, "it was not moved");
-	ok(!stage_move(stage, "19", term, moved, &told), "and is not moved any more");
+	ok(!pending_moves_end(pending, move, &old) && !old, "it was not moved");
+	ok(!pending_moves_rename(pending, "19", term, moved, &told), "and is not moved any more");
 	struct snapshot *current = term_current(term);
 	is_int(current->id, 18, "the name leads where it did");
 	snapshot_unref(current);
 	snapshot_unref(next);
-	move = stage_begin(stage, term, NULL);
-	ok(stage_remove(stage, term, moved, &told), "it goes away");
-	ok(stage_end(stage, move, &old) && old && old->id == 18, "from the last one");
+	move = pending_moves_begin(pending, term, NULL);
+	ok(pending_moves_remove(pending, term, moved, &told), "it goes away");
+	ok(pending_moves_end(pending, move, &old) && old && old->id == 18, "from the last one");
 	snapshot_unref(old);
-	ok(stage_remove(stage, term, moved, &told) && told.times == 1, "which is so already");
+	ok(pending_moves_remove(pending, term, moved, &told) && told.times == 1,
+	   "which is so already");
 }
 
 static void test_stage(void)
 {
 	struct err err = ERR_INIT;
-	struct stage *stage = NULL;
+	struct pending_moves *pending = NULL;
 	struct term term;
 
-	ok(stage_new(&stage, &err) == 0 &&
+	ok(pending_moves_new(&pending, &err) == 0 &&
 		   term_init(&term, &config, make_snapshot(17), NULL, &err) == 0,
-	   "stage_new");
-	test_stage_moves(stage, &term);
-	test_stage_withdraws(stage, &term);
+	   "pending_moves_new");
+	test_stage_moves(pending, &term);
+	test_stage_withdraws(pending, &term);
 	struct snapshot *left = make_snapshot(20);
-	stage_begin(stage, &term, left);
+	pending_moves_begin(pending, &term, left);
 	snapshot_unref(left);
-	stage_free(stage); /* with what is left */
-	stage_free(NULL);
+	pending_moves_free(pending); /* with what is left */
+	pending_moves_free(NULL);
 	term_release(&term);
 }
 
@@ -148,48 +150,48 @@ static void test_generations(void)
 
 static void test_headroom_machine(void)
 {
-	struct headroom_texts texts = {
+	struct spare_memory_texts texts = {
 		.meminfo = "MemTotal:       1048576 kB\nMemFree:  1 kB\nMemAvailable: 524288 kB\n",
 	};
 
-	ok(headroom_judge(&texts, 400 * MIB), "a tenth of the machine stays available");
-	ok(!headroom_judge(&texts, 420 * MIB), "and is not used");
+	ok(spare_memory_judge(&texts, 400 * MIB), "a tenth of the machine stays available");
+	ok(!spare_memory_judge(&texts, 420 * MIB), "and is not used");
 	texts.pressure = "some avg10=0.50 avg60=9.00 avg300=0.00 total=1\nfull avg10=9.0\n";
-	ok(headroom_judge(&texts, MIB), "little pressure");
+	ok(spare_memory_judge(&texts, MIB), "little pressure");
 	texts.pressure = "some avg10=7.25 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.0\n";
-	ok(!headroom_judge(&texts, MIB), "somebody waits for memory");
-	texts = (struct headroom_texts){ .meminfo = "MemTotal: 100 kB\nMemAvailable: 5 kB\n" };
-	ok(!headroom_judge(&texts, 0), "there is none at all");
+	ok(!spare_memory_judge(&texts, MIB), "somebody waits for memory");
+	texts = (struct spare_memory_texts){ .meminfo = "MemTotal: 100 kB\nMemAvailable: 5 kB\n" };
+	ok(!spare_memory_judge(&texts, 0), "there is none at all");
 	texts.meminfo = "nonsense";
-	ok(headroom_judge(&texts, MIB), "a kernel that does not say");
+	ok(spare_memory_judge(&texts, MIB), "a kernel that does not say");
 }
 
 static void test_headroom_group(void)
 {
-	struct headroom_texts texts = { .max = "max\n", .current = "104857600\n" };
+	struct spare_memory_texts texts = { .max = "max\n", .current = "104857600\n" };
 
-	ok(headroom_judge(&texts, 1000 * MIB), "a group without a limit");
+	ok(spare_memory_judge(&texts, 1000 * MIB), "a group without a limit");
 	texts.max = "209715200\n"; /* 200 MiB, of which 150 may be used */
-	ok(headroom_judge(&texts, 40 * MIB), "a group with room");
-	ok(!headroom_judge(&texts, 60 * MIB), "and without");
+	ok(spare_memory_judge(&texts, 40 * MIB), "a group with room");
+	ok(!spare_memory_judge(&texts, 60 * MIB), "and without");
 	texts.stat = "anon 1\nfile 2\ninactive_file 52428800\nactive_file 3\n";
-	ok(headroom_judge(&texts, 60 * MIB), "idle pages give way");
+	ok(spare_memory_judge(&texts, 60 * MIB), "idle pages give way");
 	texts.current = "209715200\n";
-	ok(!headroom_judge(&texts, MIB), "a group that is full");
+	ok(!spare_memory_judge(&texts, MIB), "a group that is full");
 }
 
 static void test_headroom(void)
 {
 	struct err err = ERR_INIT;
-	struct headroom *headroom = NULL;
+	struct spare_memory *spare_memory = NULL;
 
 	test_headroom_machine();
 	test_headroom_group();
-	ok(headroom_new(&headroom, &err) == 0, "headroom_new");
-	ok(!headroom_has(headroom, UINT64_C(1) << 60), "this machine has not everything");
-	ok(headroom_has(NULL, UINT64_C(1) << 60), "without it nobody asks");
-	headroom_free(headroom);
-	headroom_free(NULL);
+	ok(spare_memory_new(&spare_memory, &err) == 0, "spare_memory_new");
+	ok(!spare_memory_has(spare_memory, UINT64_C(1) << 60), "this machine has not everything");
+	ok(spare_memory_has(NULL, UINT64_C(1) << 60), "without it nobody asks");
+	spare_memory_free(spare_memory);
+	spare_memory_free(NULL);
 }
 
 /* ------------------------------------------------------------------ visitor */

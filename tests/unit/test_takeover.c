@@ -14,7 +14,7 @@ static void test_taken_and_killed(void)
 		_exit(open_and_read(A, &id, true) < 0);
 	ok(wait_for(atomic_load(&world->hanging) > 0), "a READ was taken and is not answered");
 	kill_worker();
-	ok(slots_occupied(slots) > 0, "it stays in its slot");
+	ok(inflight_occupied(inflight) > 0, "it stays in its slot");
 	atomic_store(&world->hang, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
@@ -29,12 +29,12 @@ static void test_taken_and_killed(void)
 		_exit(fd < 0 || read(fd, text, sizeof(text)) != 8);
 	}
 	ok(wait_for(atomic_load(&world->hanging) > 0), "a LOOKUP was taken and is not answered");
-	ok(wait_for(slots_oldest_ms(slots, clock_boot_ms()) > 50), "a watchdog can see it");
+	ok(wait_for(inflight_oldest_ms(inflight, clock_boot_ms()) > 50), "a watchdog can see it");
 	kill_worker();
 	atomic_store(&world->hang, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
-	ok(wait_for(slots_occupied(slots) == 0), "no slot is left");
+	ok(wait_for(inflight_occupied(inflight) == 0), "no slot is left");
 }
 
 /* A READ that waits for the verifier when the worker is told to end. */
@@ -50,9 +50,10 @@ static void test_parked_and_handed_over(void)
 	if (reader == 0)
 		_exit(!read_all(fd, id, true)); /* no other request than READ */
 	close(fd);
-	ok(wait_for(slots_occupied(slots) > 0), "a READ waits for its snapshot to be checked");
+	ok(wait_for(inflight_occupied(inflight) > 0),
+	   "a READ waits for its snapshot to be checked");
 	ok(hand_over(), "the worker ends in order");
-	ok(slots_occupied(slots) > 0, "and leaves the READ to others");
+	ok(inflight_occupied(inflight) > 0, "and leaves the READ to others");
 	atomic_store(&world->unchecked, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
@@ -92,14 +93,14 @@ static void test_shown_before_others(void)
 		shown_id(A);
 		kill_worker();
 		uint64_t shown = world_commit(C);
-		slots_note_showing(slots, shown);
+		inflight_note_showing(inflight, shown);
 		uint64_t last = i % 2 ? world_commit(C) : shown;
 		uint64_t next = world_commit(A);
 		start_worker();
 		int64_t until_ms = clock_boot_ms() + PATIENCE;
 		while (shown_id(A) != next && clock_boot_ms() < until_ms)
 			;
-		noted += slots_was_announced(slots, shown);
+		noted += inflight_was_announced(inflight, shown);
 		ok(wait_for(shown_id(C) == last), "the last one is shown");
 	}
 	is_int(noted, rounds, "what may have been seen is noted first");
@@ -136,13 +137,14 @@ static void test_rehearsal(void)
 {
 	struct err err = ERR_INIT;
 	size_t len;
-	struct fuse_init_out *reply = (void *)((char *)(uintptr_t)slots_init_reply(slots, &len) +
+	struct fuse_init_out *reply = (void *)((char *)(uintptr_t)inflight_init_reply(inflight,
+										      &len) +
 					       sizeof(struct fuse_out_header));
 
-	ok(fs_rehearse(slots, &err) == 0, "this program can take over");
+	ok(fs_rehearse(inflight, &err) == 0, "this program can take over");
 	is_int(reply->max_pages, (1 << 20) / sysconf(_SC_PAGESIZE), "READs of 1 MiB");
 	reply->flags ^= FUSE_READDIRPLUS_AUTO;
-	ok(fs_rehearse(slots, &err) < 0 && err.kind == ERR_BAD_DATA, "one that differs cannot");
+	ok(fs_rehearse(inflight, &err) < 0 && err.kind == ERR_BAD_DATA, "one that differs cannot");
 	ok(strstr(err.msg, "flags: had 0x"), "and says where: %s", err.msg);
 	reply->flags ^= FUSE_READDIRPLUS_AUTO;
 }
@@ -152,29 +154,30 @@ static void test_died_while_negotiating(bool reply_saved)
 {
 	struct err err = ERR_INIT;
 	char dir[] = "/tmp/rptfs-takeover-XXXXXX", path[64];
-	struct slots *first = NULL;
+	struct inflight *first = NULL;
 	struct stat stat;
 	size_t len;
 
 	int own_device = mkdtemp(dir) ? mountpoint_mount(dir, false, false, &err) : -1;
-	int own_memfd = slots_make(&err);
-	if (own_device < 0 || slots_map(&first, own_memfd, &err) < 0) {
+	int own_memfd = inflight_make(&err);
+	if (own_device < 0 || inflight_map(&first, own_memfd, &err) < 0) {
 		ok(false, "a second mount: %s", err.msg);
 		return;
 	}
-	int slot = slots_claim(first);
-	struct fuse_in_header *in = slots_buffer(first, slot);
-	ok(read(own_device, in, SLOT_SIZE) > 0 && in->opcode == FUSE_INIT, "INIT was taken");
+	int slot = inflight_claim(first);
+	struct fuse_in_header *in = inflight_buffer(first, slot);
+	ok(read(own_device, in, INFLIGHT_RECORD_SIZE) > 0 && in->opcode == FUSE_INIT,
+	   "INIT was taken");
 	if (reply_saved) {
 		char reply[4096];
-		memcpy(reply, slots_init_reply(slots, &len),
+		memcpy(reply, inflight_init_reply(inflight, &len),
 		       sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out));
 		((struct fuse_out_header *)(void *)reply)->unique = in->unique;
-		slots_save_init_request(first, in, in->len);
-		slots_save_init_reply(first, reply, len);
-		slots_set_first(first, atomic_load(&world->next_id)); /* as each does before */
+		inflight_save_init_request(first, in, in->len);
+		inflight_save_init_reply(first, reply, len);
+		inflight_set_first(first, atomic_load(&world->next_id)); /* as each does before */
 	}
-	slots_unmap(first);
+	inflight_unmap(first);
 	int device_before = device, memfd_before = memfd;
 	pid_t pid_before = worker_pid;
 	device = own_device;

@@ -113,7 +113,7 @@ static void test_deaths(void)
 		printf("# %d failures, the first: %s\n", atomic_load(&control->failures),
 		       control->what);
 	printf("# %" PRIu64 " reads over %d deaths\n", atomic_load(&control->reads), N_DEATHS);
-	ok(wait_for(slots_occupied(slots) == 0), "no request is left");
+	ok(wait_for(inflight_occupied(inflight) == 0), "no request is left");
 }
 
 int main(void)

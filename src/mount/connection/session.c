@@ -14,8 +14,8 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "mount/connection/inflight.h"
 #include "mount/connection/notifier.h"
-#include "mount/connection/slots.h"
 
 #define THREADS_MAX    16
 #define BACKGROUND_MAX 64
@@ -23,7 +23,7 @@
 #define OPCODES_MAX    64
 
 /* The least that there is. Nobody writes, and from it follows how large a buffer the kernel wants
- * for each request: a slot is that large. */
+ * for each request: a record is that large. */
 #define WRITE_MAX 4096
 
 /* Always the same, so that neither libfuse's version nor the headers' is negotiated: the flags that
@@ -38,7 +38,7 @@
 
 struct session {
 	struct fuse_session *fuse; /* owned */
-	struct slots *slots;	   /* borrowed */
+	struct inflight *inflight; /* borrowed */
 	struct notifier *notifier; /* borrowed */
 	pthread_t thread;
 	bool started;
@@ -173,10 +173,11 @@ static unsigned field_value(const struct fuse_init_out *init, size_t i)
 	return whole;
 }
 
-static int compare_init(const struct slots *slots, const struct init_reply *has, struct err *err)
+static int compare_init(const struct inflight *inflight, const struct init_reply *has,
+			struct err *err)
 {
 	size_t len = 0;
-	const void *saved = slots_init_reply(slots, &len);
+	const void *saved = inflight_init_reply(inflight, &len);
 	struct init_reply had;
 
 	if (!saved || len != sizeof(had))
@@ -204,7 +205,7 @@ static ssize_t reply_to_init(struct session *session, int fd, const struct iovec
 	reply.out.len = sizeof(reply);
 	complete_init_reply(session, &reply.init);
 	/* Saved first: whoever dies in between has a successor that writes it again. */
-	slots_save_init_reply(session->slots, &reply, sizeof(reply));
+	inflight_save_init_reply(session->inflight, &reply, sizeof(reply));
 	return write(fd, &reply, sizeof(reply));
 }
 
@@ -221,7 +222,7 @@ static ssize_t swallow_init_reply(struct session *session, const struct iovec *i
 	}
 	memcpy(&reply.init, iov[1].iov_base, sizeof(reply.init));
 	complete_init_reply(session, &reply.init);
-	compare_init(session->slots, &reply, err);
+	compare_init(session->inflight, &reply, err);
 	return reply.out.len;
 }
 
@@ -233,42 +234,43 @@ static bool expects_reply(uint32_t opcode)
 	       opcode != FUSE_NOTIFY_REPLY;
 }
 
-/* A slot with a request of the predecessor that has room in the buffer; -1 if there is none. */
+/* A record with a request of the predecessor that has room in the buffer; -1 if there is none. */
 static int inherit_request(struct session *session, size_t room)
 {
-	int slot;
+	int record;
 
-	while ((slot = slots_inherited(session->slots)) >= 0) {
-		const struct fuse_in_header *in = slots_buffer(session->slots, slot);
+	while ((record = inflight_inherited(session->inflight)) >= 0) {
+		const struct fuse_in_header *in = inflight_buffer(session->inflight, record);
 		if (in->len < room)
 			break;
-		slots_clear(session->slots, slot);
+		inflight_clear(session->inflight, record);
 	}
-	return slot;
+	return record;
 }
 
 /* libfuse cancels threads that wait here when it ends. */
 static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
 {
 	struct session *session = *(struct session **)userdata;
-	size_t room = size < SLOT_SIZE ? size : SLOT_SIZE;
-	int slot = inherit_request(session, room);
+	size_t room = size < INFLIGHT_RECORD_SIZE ? size : INFLIGHT_RECORD_SIZE;
+	int record = inherit_request(session, room);
 	ssize_t got;
 
-	if (slot >= 0) {
-		got = ((const struct fuse_in_header *)slots_buffer(session->slots, slot))->len;
+	if (record >= 0) {
+		got = ((const struct fuse_in_header *)inflight_buffer(session->inflight, record))
+			      ->len;
 	} else {
-		slot = slots_claim(session->slots);
-		if (slot < 0)
+		record = inflight_claim(session->inflight);
+		if (record < 0)
 			return -1;
-		got = read(fd, slots_buffer(session->slots, slot), room);
+		got = read(fd, inflight_buffer(session->inflight, record), room);
 	}
-	const struct fuse_in_header *in = slots_buffer(session->slots, slot);
+	const struct fuse_in_header *in = inflight_buffer(session->inflight, record);
 	if (got < (ssize_t)sizeof(*in)) {
 		int failure = errno;
 		if (got < 0 && failure == ENODEV)
 			atomic_store(&session->unmounted, true);
-		slots_clear(session->slots, slot);
+		inflight_clear(session->inflight, record);
 		errno = failure;
 		return got;
 	}
@@ -278,13 +280,13 @@ static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
 	in = buf;
 	count_request(session, in->opcode);
 	if (in->opcode == FUSE_INIT) {
-		slots_save_init_request(session->slots, in, (size_t)got);
+		inflight_save_init_request(session->inflight, in, (size_t)got);
 		notice_init(session, in, (size_t)got);
 	}
 	if (expects_reply(in->opcode))
-		slots_taken(session->slots, slot);
+		inflight_taken(session->inflight, record);
 	else
-		slots_clear(session->slots, slot);
+		inflight_clear(session->inflight, record);
 	return got;
 }
 
@@ -307,7 +309,7 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 	}
 	/* Whatever the kernel said: nobody waits any more. */
 	int failure = errno;
-	slots_answered(session->slots, unique);
+	inflight_answered(session->inflight, unique);
 	errno = failure;
 	return result;
 }
@@ -368,7 +370,7 @@ int session_new(struct session **ret, const struct session_setup *setup, struct 
 
 	if (!session)
 		return err_set(err, ERR_INTERNAL, "FUSE session: out of memory");
-	session->slots = setup->slots;
+	session->inflight = setup->inflight;
 	session->notifier = setup->notifier;
 	session->over_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (session->over_fd < 0)
@@ -396,12 +398,12 @@ int session_new(struct session **ret, const struct session_setup *setup, struct 
 int session_replay(struct session *session, struct err *err)
 {
 	struct err said = ERR_INIT;
-	uint8_t request[SLOT_SIZE] = { 0 };
+	uint8_t request[INFLIGHT_RECORD_SIZE] = { 0 };
 	size_t len;
 
-	if (session->replayed || !slots_negotiated(session->slots))
+	if (session->replayed || !inflight_negotiated(session->inflight))
 		return 0;
-	const void *saved = slots_init_request(session->slots, &len);
+	const void *saved = inflight_init_request(session->inflight, &len);
 	if (!saved || len > sizeof(request))
 		return err_set(err, ERR_BAD_DATA, "the mount's INIT request was not saved");
 	memcpy(request, saved, len);
@@ -422,14 +424,14 @@ int session_replay(struct session *session, struct err *err)
 static void repeat_init_reply(struct session *session)
 {
 	size_t len;
-	const struct init_reply *reply = slots_init_reply(session->slots, &len);
+	const struct init_reply *reply = inflight_init_reply(session->inflight, &len);
 
 	if (!reply)
 		return;
 	if (write(fuse_session_fd(session->fuse), reply, len) < 0) {
 		/* ENOENT: it had written it. */
 	}
-	slots_answered(session->slots, reply->out.unique);
+	inflight_answered(session->inflight, reply->out.unique);
 }
 
 static void *serve(void *arg)
@@ -459,7 +461,7 @@ int session_start(struct session *session, struct err *err)
 	if (session_replay(session, err) < 0 ||
 	    notifier_give_device(session->notifier, fuse_session_fd(session->fuse), err) < 0)
 		return -1;
-	slots_inherit(session->slots);
+	inflight_inherit(session->inflight);
 	repeat_init_reply(session);
 	handle_wake_signal();
 	int failure = pthread_create(&session->thread, NULL, serve, session);

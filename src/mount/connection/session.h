@@ -1,16 +1,16 @@
 /*
- * session: the FUSE connection of this worker, over a device that somebody else mounted.
+ * session: the FUSE connection of this worker, over a device that another process mounted.
  *
- * Wraps a libfuse session whose reads and writes pass through hooks of our own. There each request
- * is received in a slot that outlives this process (mount/connection/slots.h) and counted by opcode, and the
- * reply to INIT is made independent of libfuse's version. Serving runs in libfuse's threads,
- * started by one of ours.
+ * Wraps a libfuse session whose reads and writes pass through our own hooks. The hooks receive each
+ * request in a record that outlives this process (mount/connection/inflight.h), count it by opcode,
+ * and make the reply to INIT independent of libfuse's version. libfuse's threads serve the
+ * requests; a thread of ours starts them.
  *
- * Taking over: when the slots hold a finished negotiation, INIT is replayed to libfuse, its reply
- * compared with the one that the kernel knows, and dropped. Then the requests that a predecessor
- * had taken are handed to libfuse's threads as if they had just been read, before any new one.
+ * Taking over: if the memfd holds a finished negotiation, INIT is replayed to libfuse. Its reply is
+ * compared with the reply that the kernel has, and dropped. Then the requests that a predecessor
+ * left are handed to libfuse's threads as if they had just been read, before any new request.
  *
- * Stopping leaves each request that was read either answered or in its slot.
+ * After stopping, each request that was read is either answered or still in its record.
  */
 #ifndef MOUNT_CONNECTION_SESSION_H
 #define MOUNT_CONNECTION_SESSION_H
@@ -25,7 +25,7 @@ struct fuse_conn_info;
 struct fuse_lowlevel_ops;
 struct notifier;
 struct session;
-struct slots;
+struct inflight;
 
 #define SESSION_NO_DEVICE (-1)
 
@@ -36,7 +36,7 @@ struct session_setup {
 	 * session_replay() or session_start(). */
 	void *userdata;
 	int device; /* borrowed: a duplicate is made; or SESSION_NO_DEVICE, for a rehearsal */
-	struct slots *slots;	   /* borrowed */
+	struct inflight *inflight; /* borrowed */
 	struct notifier *notifier; /* borrowed; NULL for a rehearsal */
 	bool debug;
 };

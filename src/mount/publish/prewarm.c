@@ -77,8 +77,8 @@ static uint64_t store_bytes(struct prewarm *prewarm, int fd, uint64_t id, uint64
 
 	while (done < wanted && clock_boot_ms() < deadline_ms) {
 		size_t len = (size_t)least(wanted - done, NOTIFIER_DATA_MAX);
-		if (done % CHECK_BYTES == 0 &&
-		    !headroom_has(prewarm->setup.headroom, least(wanted - done, CHECK_BYTES)))
+		if (done % CHECK_BYTES == 0 && !spare_memory_has(prewarm->setup.spare_memory,
+								 least(wanted - done, CHECK_BYTES)))
 			break;
 		if (read_chunk(fd, data, len, (off_t)done) < 0 ||
 		    session_notify_store(session, id, done, data, len) < 0)

@@ -1,10 +1,10 @@
 /*
- * prewarm: puts a new snapshot into the page cache before its name leads to it, so that its first
- * reader pays nothing.
+ * prewarm: puts a new snapshot into the page cache before its name points to it, so that its first
+ * reader does not wait.
  *
- * As much of its beginning as the term's prewarm_limit, what is left of the mount's prewarm_total,
- * the memory (mount/publish/headroom.h) and the time allow. The store file's own pages are dropped
- * afterwards: the bytes are in memory once.
+ * It stores the beginning of the snapshot, limited by the term's prewarm_limit, the rest of the
+ * mount's prewarm_total, the spare memory (mount/publish/spare_memory.h) and time. Afterwards the
+ * pages of the store's file are dropped, so that the bytes are in memory once.
  */
 #ifndef MOUNT_PUBLISH_PREWARM_H
 #define MOUNT_PUBLISH_PREWARM_H
@@ -13,8 +13,8 @@
 
 #include "base/err.h"
 #include "base/util.h"
-#include "mount/publish/headroom.h"
 #include "mount/connection/session.h"
+#include "mount/publish/spare_memory.h"
 #include "store/store.h"
 
 struct prewarm;
@@ -22,7 +22,7 @@ struct prewarm;
 struct prewarm_setup {
 	struct store *store; /* all borrowed */
 	struct session *session;
-	const struct headroom *headroom; /* NULL: there is always enough */
+	const struct spare_memory *spare_memory; /* NULL: there is always enough */
 	uint64_t total_bytes;
 };
 

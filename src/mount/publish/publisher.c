@@ -1,310 +1,275 @@
 #include "mount/publish/publisher.h"
 
-#include <pthread.h>
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
-#include <utlist.h>
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/util.h"
+#include "mount/publish/publisher_internal.h"
 
-enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_LIST, TASK_TAKE_OVER, TASK_END };
-
-struct task {
-	enum task_kind kind;
-	struct term *term;		   /* PUBLISH, LOST */
-	struct snapshot *snapshot;	   /* PUBLISH, LOST: a reference */
-	uint64_t id;			   /* FORGOTTEN */
-	const struct tree_dir *dir;	   /* LIST */
-	bool done;			   /* PUBLISH: guarded by lock */
-	pthread_cond_t finished;	   /* PUBLISH: it is done */
-	int64_t asked_at_ns;		   /* PUBLISH; clock_boot_ns() */
-	bool attributes;		   /* TAKE_OVER */
-	struct mover_held_back *held_back; /* TAKE_OVER; n_held_back of them, owned */
-	size_t n_held_back;
-	void (*taken_over)(void *arg);
-	void *arg;
-	struct task *next;
-	struct task *prev;
-};
-
-struct publisher {
-	struct publisher_setup setup;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wanted; /* there is a task, or it is time to end */
-	pthread_cond_t over;   /* it has taken over */
-	struct task *tasks;    /* guarded by lock */
-	bool ending;	       /* guarded by lock */
-	bool has_taken_over;   /* guarded by lock */
-	struct mover *mover;   /* owned; the thread's */
-	_Atomic uint64_t n_published;
-	_Atomic int64_t published_ns;
-};
-
-static void task_free(struct task *task)
-{
-	snapshot_unref(task->snapshot);
-	free(task->held_back);
-	free(task);
-}
-
-/* Publish tasks stand on the stack of whoever waits for them; hints are on the heap. False if the
- * publisher is ending: the task stays the caller's. */
-static bool enqueue(struct publisher *publisher, struct task *task)
-{
-	pthread_mutex_lock(&publisher->lock);
-	bool taken = !publisher->ending;
-	if (taken) {
-		DL_APPEND(publisher->tasks, task);
-		pthread_cond_signal(&publisher->wanted);
-	}
-	pthread_mutex_unlock(&publisher->lock);
-	return taken;
-}
-
-static void hint(struct publisher *publisher, struct task *task)
-{
-	if (!enqueue(publisher, task))
-		task_free(task);
-}
-
-static void publish_in_time(struct publisher *publisher, const struct task *task)
-{
-	mover_publish(publisher->mover, task->term, task->snapshot, NULL);
-	if (!task->snapshot)
-		return;
-	atomic_fetch_add(&publisher->n_published, 1);
-	atomic_fetch_add(&publisher->published_ns, clock_boot_ns() - task->asked_at_ns);
-}
-
-/* Dropped first: what nobody may read again must not come back with the next start. */
-static void do_lost(struct publisher *publisher, struct term *term, struct snapshot *snapshot)
-{
-	struct err err = ERR_INIT;
-	struct snapshot *current = term_current(term);
-
-	if (store_drop(publisher->setup.mover.store, snapshot, &err) < 0)
-		log_event(LOG_LEVEL_ERROR, "drop_failed", LOG_STR("term", term->config->name),
-			  LOG_STR("error", err.msg));
-	if (current == snapshot) {
-		mover_publish(publisher->mover, term, NULL, NULL);
-		publisher->setup.lost(publisher->setup.lost_arg, term);
-	}
-	snapshot_unref(current);
-}
-
-static void do_take_over(struct publisher *publisher, const struct task *task)
-{
-	mover_take_over(publisher->mover, task->attributes, task->held_back, task->n_held_back);
-	task->taken_over(task->arg);
-	pthread_mutex_lock(&publisher->lock);
-	publisher->has_taken_over = true;
-	pthread_cond_broadcast(&publisher->over);
-	pthread_mutex_unlock(&publisher->lock);
-}
-
-static void run(struct publisher *publisher, struct task *task)
-{
-	switch (task->kind) {
-	case TASK_PUBLISH:
-		publish_in_time(publisher, task);
-		pthread_mutex_lock(&publisher->lock);
-		task->done = true;
-		pthread_cond_signal(&task->finished);
-		pthread_mutex_unlock(&publisher->lock);
-		return; /* the task is gone with its owner's stack */
-	case TASK_FORGOTTEN:
-		mover_release_if_unheld(publisher->mover, task->id);
-		break;
-	case TASK_LOST:
-		do_lost(publisher, task->term, task->snapshot);
-		break;
-	case TASK_LIST:
-		mover_list(publisher->mover, task->dir);
-		break;
-	case TASK_TAKE_OVER:
-		do_take_over(publisher, task);
-		break;
-	case TASK_END:
-		mover_end(publisher->mover);
-		break;
-	}
-	task_free(task);
-}
-
-static struct task *dequeue(struct publisher *publisher)
-{
-	struct task *task;
-
-	pthread_mutex_lock(&publisher->lock);
-	while (!publisher->tasks && !publisher->ending)
-		pthread_cond_wait(&publisher->wanted, &publisher->lock);
-	task = publisher->tasks;
-	if (task)
-		DL_DELETE(publisher->tasks, task);
-	pthread_mutex_unlock(&publisher->lock);
-	return task;
-}
-
-static void *publisher_main(void *arg)
-{
-	struct publisher *publisher = arg;
-	struct task *task;
-
-	pthread_setname_np(pthread_self(), "publisher");
-	while ((task = dequeue(publisher)))
-		run(publisher, task);
-	return NULL;
-}
+#define PENDING_PATH RPT_DIR_NAME "/" PENDING_DIR_NAME "/"
 
 int publisher_new(struct publisher **ret, const struct publisher_setup *setup, struct err *err)
 {
-	_cleanup_free_ struct publisher *publisher = calloc(1, sizeof(*publisher));
-	_cleanup_(mover_free_cleanup) struct mover *mover = NULL;
+	_cleanup_(publisher_free_cleanup) struct publisher *publisher = calloc(1,
+									       sizeof(*publisher));
+	struct prewarm_setup prewarm = {
+		.store = setup->store,
+		.session = setup->session,
+		.spare_memory = setup->spare_memory,
+		.total_bytes = setup->prewarm_total_bytes,
+	};
 
 	if (!publisher)
 		return err_set(err, ERR_INTERNAL, "publisher: out of memory");
-	if (mover_new(&mover, &setup->mover, err) < 0)
-		return -1;
 	publisher->setup = *setup;
-	publisher->mover = mover;
-	pthread_mutex_init(&publisher->lock, NULL);
-	pthread_cond_init(&publisher->wanted, NULL);
-	pthread_cond_init(&publisher->over, NULL);
-	int failure = pthread_create(&publisher->thread, NULL, publisher_main, publisher);
-	if (failure)
-		return err_set(err, ERR_INTERNAL, "publisher: thread: %s", strerror(failure));
-	steal_ptr(&mover);
+	atomic_init(&publisher->renames, setup->renames && setup->visitor);
+	if (prewarm_new(&publisher->prewarm, &prewarm, err) < 0)
+		return -1;
 	*ret = steal_ptr(&publisher);
 	return 0;
-}
-
-void publisher_stop(struct publisher *publisher)
-{
-	pthread_mutex_lock(&publisher->lock);
-	publisher->ending = true;
-	pthread_cond_signal(&publisher->wanted);
-	pthread_mutex_unlock(&publisher->lock);
-	pthread_join(publisher->thread, NULL);
 }
 
 void publisher_free(struct publisher *publisher)
 {
 	if (!publisher)
 		return;
-	pthread_cond_destroy(&publisher->over);
-	pthread_cond_destroy(&publisher->wanted);
-	pthread_mutex_destroy(&publisher->lock);
-	mover_free(publisher->mover);
+	prewarm_free(publisher->prewarm);
 	free(publisher);
 }
 
-void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next)
-{
-	struct task task = {
-		.kind = TASK_PUBLISH, .term = term, .snapshot = next, .asked_at_ns = clock_boot_ns()
-	};
+/* ------------------------------------------------------------------ what the kernel is told */
 
-	pthread_cond_init(&task.finished, NULL);
-	if (!enqueue(publisher, &task)) {
-		pthread_cond_destroy(&task.finished);
-		snapshot_unref(next); /* the next start publishes it: it is in the store */
+static void announce(struct publisher *publisher, struct tree_dir *dir, const char *name,
+		     uint64_t old_id)
+{
+	struct session *session = publisher->setup.session;
+	int result = session_notify_delete(session, dir->id, old_id, name);
+
+	if (result == -ENOENT)
+		result = session_notify_inval_dir(session, dir->id);
+	if (result < 0 && result != -ENOENT)
+		log_event(LOG_LEVEL_DEBUG, "notify_failed", LOG_STR("dir", dir->path),
+			  LOG_STR("name", name), LOG_STR("error", strerror(-result)));
+}
+
+void publisher_release_if_unheld(struct publisher *publisher, uint64_t id)
+{
+	struct snapshot *snapshot;
+
+	if (session_kernel_holds(publisher->setup.session, id))
+		return;
+	snapshot = nodes_remove(publisher->setup.nodes, id);
+	if (!snapshot)
+		return;
+	prewarm_released(publisher->prewarm, snapshot);
+	store_release(publisher->setup.store, snapshot);
+	snapshot_unref(snapshot);
+}
+
+/* One that was hidden may have left the nodes while it was still the store's current one. */
+static void release_old(struct publisher *publisher, const struct snapshot *old)
+{
+	if (session_kernel_holds(publisher->setup.session, old->id))
+		return;
+	prewarm_released(publisher->prewarm, old);
+	snapshot_unref(nodes_remove(publisher->setup.nodes, old->id));
+	store_release(publisher->setup.store, old);
+}
+
+/* ------------------------------------------------------------------ generations */
+
+/* -ENOENT: nobody has opened the file. */
+static int store_word(struct publisher *publisher, uint32_t slot)
+{
+	char word[sizeof(uint64_t)];
+	uint64_t offset = slot * sizeof(word);
+
+	generations_read(publisher->setup.generations, word, sizeof(word), offset);
+	return session_notify_store(publisher->setup.session, publisher->setup.generations_id,
+				    offset, word, sizeof(word));
+}
+
+/* Whoever sees the word and opens gets that snapshot, so the name has moved before. */
+static void raise_generation(struct publisher *publisher, const struct term *term, uint64_t id)
+{
+	generations_raise(publisher->setup.generations, term->slot, id);
+	if (store_word(publisher, term->slot) == 0 && term->slot)
+		store_word(publisher, 0);
+}
+
+/* The name went away: nobody has this id. */
+static void raise_without_snapshot(struct publisher *publisher, const struct term *term)
+{
+	struct err err = ERR_INIT;
+	uint64_t id;
+
+	if (store_take_id(publisher->setup.store, &id, &err) < 0)
+		log_event(LOG_LEVEL_ERROR, "generation_failed", LOG_STR("term", term->config->name),
+			  LOG_STR("error", err.msg));
+	else
+		raise_generation(publisher, term, id);
+}
+
+/* ------------------------------------------------------------------ moving a name */
+
+/* How names move: by rename(2), or by notifications. For good, once it is known to fail. */
+static bool renames(const struct publisher *publisher)
+{
+	return atomic_load_explicit(&publisher->renames, memory_order_relaxed);
+}
+
+static void note_failed_rename(struct publisher *publisher, const struct term *term, int failure)
+{
+	log_event(LOG_LEVEL_DEBUG, "rename_failed", LOG_STR("term", term->config->name),
+		  LOG_STR("error", strerror(-failure)));
+	if (failure != -EROFS && failure != -EPERM && failure != -EACCES && failure != -ENOSYS)
+		return;
+	log_event(LOG_LEVEL_WARNING, "publish_mode", LOG_STR("mode", PUBLISHER_NOTIFIES),
+		  LOG_STR("reason", strerror(-failure)));
+	atomic_store(&publisher->renames, false);
+}
+
+/* Everything that the name's first reader would have to wait for. */
+static void prepare(struct publisher *publisher, struct term *term, struct snapshot *next,
+		    const char *staged)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *replaced = term_current(term);
+	int result = visitor_look(publisher->setup.visitor, staged);
+
+	if (result == 0)
+		prewarm_store(publisher->prewarm, next, replaced,
+			      term->config->prewarm_limit_bytes);
+	else
+		log_event(LOG_LEVEL_DEBUG, "visit_failed", LOG_STR("term", term->config->name),
+			  LOG_STR("error", strerror(-result)));
+}
+
+static void rename_it(struct publisher *publisher, struct term *term, const char *staged)
+{
+	const char *name = term->config->name;
+	int result = staged ? visitor_move(publisher->setup.visitor, staged, name)
+			    : visitor_remove(publisher->setup.visitor, name);
+
+	if (result < 0 && !(result == -ENOENT && !staged))
+		note_failed_rename(publisher, term, result);
+}
+
+/* Listings and look-ups run side by side: one that was answered with the old node may be read by
+ * the kernel after the other that was answered with the new one, and would take the name back. So
+ * from here on listings come without the term's node, and what is on its way with one is waited
+ * for. */
+static void keep_from_listings(struct publisher *publisher, struct tree_dir *dir,
+			       const struct term *term)
+{
+	atomic_store(&dir->moving, term);
+	if (atomic_exchange(&dir->is_listed, false))
+		session_wait_for_dir(publisher->setup.session, dir->id);
+}
+
+/* Returns the snapshot from which the name has moved: a reference, the caller's, or NULL. */
+static struct snapshot *move_by_notification(struct publisher *publisher, struct term *term,
+					     struct snapshot *next)
+{
+	const char *name;
+	struct tree_dir *dir = tree_place(publisher->setup.tree, term, &name);
+
+	keep_from_listings(publisher, dir, term);
+	if (next)
+		inflight_note_showing(publisher->setup.inflight, next->id);
+	struct snapshot *old = term_swap(term, next ? snapshot_ref(next) : NULL);
+	tree_touch(dir);
+	announce(publisher, dir, name, old ? old->id : 0);
+	if (next)
+		inflight_note_announced(publisher->setup.inflight, next->id);
+	atomic_store(&dir->moving, NULL);
+	return old;
+}
+
+/* The staged name keeps the kernel from letting go of the snapshot some day. The real one comes
+ * first: a node without a name goes, with its pages. */
+static void unstage(struct publisher *publisher, const struct term *term, const char *staged)
+{
+	visitor_look(publisher->setup.visitor, term->config->name);
+	session_notify_inval_entry(publisher->setup.session, publisher->setup.pending_dir_id,
+				   strrchr(staged, '/') + 1);
+}
+
+/* move: what pending_moves_begin() gave; it ends here. */
+static void move_name(struct publisher *publisher, struct term *term, struct snapshot *next,
+		      struct pending_move *move, struct snapshot **ret_old)
+{
+	bool has_visitor = publisher->setup.visitor && move;
+	char staged[PENDING_NAME_SIZE + sizeof(PENDING_PATH)] = "";
+
+	if (next)
+		snprintf(staged, sizeof(staged), PENDING_PATH "%" PRIu64, next->id);
+	if (has_visitor && next)
+		prepare(publisher, term, next, staged);
+	if (has_visitor && renames(publisher))
+		rename_it(publisher, term, next ? staged : NULL);
+	if (move && pending_moves_end(publisher->setup.pending_moves, move, ret_old)) {
+		atomic_fetch_add(&publisher->n_renamed, 1);
 		return;
 	}
-	pthread_mutex_lock(&publisher->lock);
-	while (!task.done)
-		pthread_cond_wait(&task.finished, &publisher->lock);
-	pthread_mutex_unlock(&publisher->lock);
-	pthread_cond_destroy(&task.finished);
+	*ret_old = move_by_notification(publisher, term, next);
+	atomic_fetch_add(&publisher->n_notified, 1);
+	if (has_visitor && next)
+		unstage(publisher, term, staged);
 }
 
-void publisher_take_over(struct publisher *publisher, bool attributes,
-			 struct mover_held_back *held_back, size_t n_held_back,
-			 void (*done)(void *arg), void *arg)
+void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
+		       struct pending_move *move)
 {
-	struct task *task = calloc(1, sizeof(*task));
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *taken = next;
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *old = NULL;
+	struct err err = ERR_INIT;
 
-	if (!task) {
-		log_event(LOG_LEVEL_ERROR, "takeover_failed", LOG_STR("error", "out of memory"));
-		free(held_back);
+	if (next && nodes_add(publisher->setup.nodes, next, term, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "publish_failed", LOG_STR("term", term->config->name),
+			  LOG_STR("error", err.msg));
 		return;
 	}
-	task->kind = TASK_TAKE_OVER;
-	task->attributes = attributes;
-	task->held_back = held_back;
-	task->n_held_back = n_held_back;
-	task->taken_over = done;
-	task->arg = arg;
-	hint(publisher, task);
-}
-
-void publisher_wait_taken_over(struct publisher *publisher, int64_t limit_ms)
-{
-	struct timespec until = clock_after(limit_ms);
-
-	pthread_mutex_lock(&publisher->lock);
-	while (!publisher->has_taken_over && !publisher->ending &&
-	       pthread_cond_clockwait(&publisher->over, &publisher->lock, CLOCK_MONOTONIC,
-				      &until) == 0)
-		;
-	pthread_mutex_unlock(&publisher->lock);
-}
-
-const char *publisher_mode(const struct publisher *publisher)
-{
-	return mover_mode(publisher->mover);
-}
-
-void publisher_counts(struct publisher *publisher, struct fs_publish_counts *ret)
-{
-	*ret = (struct fs_publish_counts){
-		.published = atomic_load(&publisher->n_published),
-		.published_ns = (uint64_t)atomic_load(&publisher->published_ns),
-	};
-	mover_counts(publisher->mover, ret);
-}
-
-void publisher_announce_end(struct publisher *publisher)
-{
-	struct task *task = calloc(1, sizeof(*task));
-
-	if (!task)
-		return; /* as if the worker had died */
-	task->kind = TASK_END;
-	hint(publisher, task);
-}
-
-void publisher_forgotten(struct publisher *publisher, uint64_t id)
-{
-	struct task *task = calloc(1, sizeof(*task));
-
-	if (!task)
-		return; /* the snapshot then stays until the next start */
-	task->kind = TASK_FORGOTTEN;
-	task->id = id;
-	hint(publisher, task);
+	if (!move)
+		move = pending_moves_begin(publisher->setup.pending_moves, term, next);
+	move_name(publisher, term, next, move, &old);
+	if (next)
+		raise_generation(publisher, term, next->id);
+	else if (old)
+		raise_without_snapshot(publisher, term);
+	if (!old)
+		return;
+	nodes_supersede(publisher->setup.nodes, old->id);
+	release_old(publisher, old);
 }
 
 void publisher_list(struct publisher *publisher, const struct tree_dir *dir)
 {
-	struct task *task = calloc(1, sizeof(*task));
+	int result = publisher->setup.visitor ? visitor_list(publisher->setup.visitor, dir->path)
+					      : 0;
 
-	if (!task)
-		return; /* readers go on looking up name by name */
-	task->kind = TASK_LIST;
-	task->dir = dir;
-	hint(publisher, task);
+	if (result < 0)
+		log_event(LOG_LEVEL_DEBUG, "list_failed", LOG_STR("dir", dir->path),
+			  LOG_STR("error", strerror(-result)));
 }
 
-void publisher_lost(struct publisher *publisher, struct term *term, struct snapshot *snapshot)
+void publisher_end(struct publisher *publisher)
 {
-	struct task *task = calloc(1, sizeof(*task));
+	generations_end(publisher->setup.generations);
+	store_word(publisher, 0);
+	atomic_store(&publisher->renames, false);
+	if (publisher->setup.visitor)
+		visitor_retire(publisher->setup.visitor);
+}
 
-	if (!task)
-		return; /* the next reader will find the same */
-	task->kind = TASK_LOST;
-	task->term = term;
-	task->snapshot = snapshot_ref(snapshot);
-	hint(publisher, task);
+const char *publisher_mode(const struct publisher *publisher)
+{
+	return renames(publisher) ? PUBLISHER_RENAMES : PUBLISHER_NOTIFIES;
+}
+
+void publisher_counts(const struct publisher *publisher, struct publish_counts *ret)
+{
+	ret->renamed = atomic_load(&publisher->n_renamed);
+	ret->notified = atomic_load(&publisher->n_notified);
+	ret->prewarmed_bytes = prewarm_count(publisher->prewarm);
 }

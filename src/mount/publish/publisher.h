@@ -1,14 +1,36 @@
 /*
- * publisher: the one thread that moves names to new snapshots and notifies the kernel.
+ * publisher: publishes one snapshot: moves its name and tells the kernel. For one thread, that of
+ * mount/publish/publish_queue.h.
  *
- * What it does to a name is the mover's matter (mount/publish/mover.h); here is its queue. A notification
- * or a rename takes a directory's lock, which an unanswered LOOKUP holds, so no FUSE handler may
- * wait for this thread; handlers leave hints and go on.
+ *	1 the new snapshot is added to the nodes and gets a staged name
+ *	  (mount/namespace/pending_moves.h)
+ *	2 the visitor stats it as .rpt/stage/ID: the kernel has its node
+ *	3 its pages are stored there (mount/publish/prewarm.h)
  *
- *	publish    a name moves, or goes away
- *	forgotten  the kernel may have let go of a superseded snapshot
- *	lost       the bytes turned out corrupt: the name goes away, the snapshot is dropped
- *	take over  a predecessor may have died in the middle of any of these
+ * If the visitor can rename:
+ *
+ *	4 it moves the staged name over the public one. The handler of that RENAME changes what the
+ *	  name points to, raises the directory's mtime, notes that the snapshot is announced
+ *	  (mount/connection/inflight.h), and answers. Then the kernel exchanges the dentries.
+ *	  Watchers see a rename as on a local disk; no look-up fails or waits
+ *	5 the visitor stats the public name, so that no reader has to wait for attributes
+ *
+ * Otherwise:
+ *
+ *	4 listings come without the term's node, and those in flight are waited for. It is noted
+ *	  that the name is about to show the snapshot. term_swap(): look-ups answer the new one
+ *	  from here on. The directory's mtime rises
+ *	5 NOTIFY_DELETE of the old dentry. It takes the directory's lock: when it returns, no answer
+ *	  from before step 4 is in flight. If the kernel did not know the name, a cached listing
+ *	  may still lack it: NOTIFY_INVAL_INODE of the directory. It is noted that the snapshot is
+ *	  announced. The visitor stats the name; the staged one is forgotten
+ *
+ * Then:
+ *
+ *	6 the term's word in .rpt/generations is raised, also in the kernel's pages
+ *	7 the old snapshot is released if the kernel does not hold it
+ *
+ * A name that goes away is removed in the same two ways.
  */
 #ifndef MOUNT_PUBLISH_PUBLISHER_H
 #define MOUNT_PUBLISH_PUBLISHER_H
@@ -18,46 +40,84 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "mount/publish/mover.h"
+#include "base/util.h"
+#include "mount/connection/inflight.h"
+#include "mount/connection/session.h"
+#include "mount/namespace/generations.h"
+#include "mount/namespace/nodes.h"
+#include "mount/namespace/pending_moves.h"
+#include "mount/namespace/tree.h"
+#include "mount/publish/publish_counts.h"
+#include "mount/publish/spare_memory.h"
+#include "mount/visitor/visitor.h"
+#include "store/store.h"
+
+/* The ways of moving, as user.rpt.publish_mode shows them. */
+#define PUBLISHER_RENAMES  "rename"
+#define PUBLISHER_NOTIFIES "notify"
 
 struct publisher;
 
 struct publisher_setup {
-	struct mover_setup mover;
-	void (*lost)(void *arg, struct term *term);
-	void *lost_arg;
+	struct tree *tree; /* all borrowed */
+	struct nodes *nodes;
+	struct store *store;
+	struct session *session;
+	struct inflight *inflight; /* where it is noted what was announced */
+	struct generations *generations;
+	struct pending_moves *pending_moves;
+	struct visitor *visitor; /* NULL: none */
+	const struct spare_memory *spare_memory;
+	struct term *terms;
+	size_t n_terms;
+	uint64_t generations_id; /* of nodes */
+	uint64_t rpt_dir_id;
+	uint64_t pending_dir_id;
+	uint64_t prewarm_total_bytes;
+	bool renames; /* the visitor is to try */
 };
 
-/* Starts the thread. */
 int publisher_new(struct publisher **ret, const struct publisher_setup *setup, struct err *err);
-/* Does what was asked for before, then ends the thread; the session must still be served, for a
- * notification may wait for the answer to a LOOKUP. Hints that come later are dropped. */
-void publisher_stop(struct publisher *publisher);
-/* After publisher_stop(), when no handler runs any more. */
+/* NULL is allowed. */
 void publisher_free(struct publisher *publisher);
 
-/* Takes the reference `next` (NULL: the name goes away). Blocks until the kernel has been told. */
-void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next);
+DEFINE_CLEANUP(struct publisher, publisher_free)
 
-/* Before anything is published. Does not block; requests must be answered meanwhile. attributes:
- * whether the kernel may know others than are answered now; Takes the array held_back. done(arg)
- * when the kernel knows all. */
-void publisher_take_over(struct publisher *publisher, bool attributes,
-			 struct mover_held_back *held_back, size_t n_held_back,
-			 void (*done)(void *arg), void *arg);
-/* Blocks until that is over, or for so long. */
-void publisher_wait_taken_over(struct publisher *publisher, int64_t limit_ms);
+/* Takes the reference `next` (NULL: the name goes away). move: what pending_moves_begin() gave for it,
+ * where it is staged already; else NULL. */
+void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
+		       struct pending_move *move);
 
-/* Hints; none blocks. A snapshot's reference is taken by the hint itself. */
-void publisher_forgotten(struct publisher *publisher, uint64_t id);
-/* Many names of the directory are being looked up one by one: have all of them listed. */
+/* A superseded snapshot, if the kernel has let go of it. */
+void publisher_release_if_unheld(struct publisher *publisher, uint64_t id);
+
+/* Has the visitor list the directory. */
 void publisher_list(struct publisher *publisher, const struct tree_dir *dir);
-void publisher_lost(struct publisher *publisher, struct term *term, struct snapshot *snapshot);
-/* The mount is over: says so in the generations. */
-void publisher_announce_end(struct publisher *publisher);
+
+/* What a predecessor committed and nobody was shown. */
+struct publisher_held_back {
+	struct term *term;
+	struct snapshot *next; /* a reference, which publisher_take_over() takes */
+	struct pending_move *move;
+};
+
+/*
+ * A predecessor may have died between the commit and 7 of any publish. 5 of a notification for each
+ * superseded snapshot whose successor is not noted as announced (else the kernel would drop the
+ * dentry that is right), 7 of all, and where what a name leads to is not noted its directory is
+ * told; with another configuration (attributes) each directory, and all attributes. Then what was
+ * held back is published as if it came just now, and 6 of all. What is told without need costs
+ * readers a request each.
+ */
+void publisher_take_over(struct publisher *publisher, bool attributes,
+			 const struct publisher_held_back *held_back, size_t n_held_back);
+
+/* The mount is out of reach: says so in .rpt/generations; names move by notifications from now on,
+ * for whoever still looks at it. */
+void publisher_end(struct publisher *publisher);
 
 /* From any thread. */
 const char *publisher_mode(const struct publisher *publisher);
-void publisher_counts(struct publisher *publisher, struct fs_publish_counts *ret);
+void publisher_counts(const struct publisher *publisher, struct publish_counts *ret);
 
 #endif

@@ -12,12 +12,12 @@
 
 #define STATFS_BLOCK 4096
 
-static void lookup_virtual(struct fs *fs, fuse_req_t req, const char *name)
+static void lookup_rendered(struct fs *fs, fuse_req_t req, const char *name)
 {
 	struct err err = ERR_INIT;
 	const struct rendering *rendering;
 
-	if (virtual_lookup(fs->virtual, name, &rendering, &err) < 0) {
+	if (rendered_lookup(fs->rendered, name, &rendering, &err) < 0) {
 		if (err.kind != ERR_NOT_FOUND)
 			log_event(LOG_LEVEL_ERROR, "render_failed", LOG_STR("file", name),
 				  LOG_STR("error", err.msg));
@@ -28,7 +28,7 @@ static void lookup_virtual(struct fs *fs, fuse_req_t req, const char *name)
 	struct fuse_entry_param entry = fs_entry(&stat);
 	entry.entry_timeout = 0; /* the next look-up gets a rendering of its own */
 	if (fuse_reply_entry(req, &entry) < 0)
-		virtual_forget(fs->virtual, stat.st_ino, 1);
+		rendered_forget(fs->rendered, stat.st_ino, 1);
 }
 
 static void reply_entry(fuse_req_t req, struct stat stat)
@@ -43,17 +43,17 @@ static bool fixed_stat(struct fs *fs, const char *name, struct stat *ret)
 {
 	if (strcmp(name, GENERATIONS_NAME) == 0)
 		*ret = fs_generations_stat(fs);
-	else if (strcmp(name, STAGE_NAME) == 0)
-		*ret = fs_stage_stat(fs);
+	else if (strcmp(name, PENDING_DIR_NAME) == 0)
+		*ret = fs_pending_dir_stat(fs);
 	else
 		return false;
 	return true;
 }
 
-static void lookup_staged(struct fs *fs, fuse_req_t req, const char *name)
+static void lookup_pending(struct fs *fs, fuse_req_t req, const char *name)
 {
 	struct term *term;
-	struct snapshot *snapshot = stage_find(fs->stage, name, &term);
+	struct snapshot *snapshot = pending_moves_find(fs->pending_moves, name, &term);
 
 	if (snapshot)
 		reply_entry(req, fs_snapshot_stat(snapshot, term, false));
@@ -75,7 +75,7 @@ static void note_lookup(struct fs *fs, struct tree_dir *dir)
 	if (atomic_fetch_add_explicit(&dir->n_lookups, 1, memory_order_relaxed) + 1 != threshold)
 		return;
 	atomic_store_explicit(&dir->n_lookups, 0, memory_order_relaxed);
-	publisher_list(fs->publisher, dir);
+	publish_queue_list(fs->publish_queue, dir);
 }
 
 static void lookup_child(struct fs *fs, fuse_req_t req, struct tree_dir *dir, const char *name)
@@ -83,8 +83,8 @@ static void lookup_child(struct fs *fs, fuse_req_t req, struct tree_dir *dir, co
 	const struct tree_child *child = tree_child(dir, name);
 	struct fuse_entry_param entry;
 
-	if (dir->id == TREE_ROOT_ID && strcmp(name, VIRTUAL_DIR_NAME) == 0)
-		reply_entry(req, fs_virtual_dir_stat(fs));
+	if (dir->id == TREE_ROOT_ID && strcmp(name, RPT_DIR_NAME) == 0)
+		reply_entry(req, fs_rpt_dir_stat(fs));
 	else if (child && fs_child_entry(fs, child, &entry)) {
 		fuse_reply_entry(req, &entry);
 		if (child->term)
@@ -103,14 +103,14 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENAMETOOLONG);
 	else if (dir)
 		lookup_child(fs, req, dir, name);
-	else if (parent == fs->stage_id)
-		lookup_staged(fs, req, name);
-	else if (parent != fs->virtual_dir_id)
+	else if (parent == fs->pending_dir_id)
+		lookup_pending(fs, req, name);
+	else if (parent != fs->rpt_dir_id)
 		fuse_reply_err(req, ENOENT);
 	else if (fixed_stat(fs, name, &stat))
 		reply_entry(req, stat);
 	else
-		lookup_virtual(fs, req, name);
+		lookup_rendered(fs, req, name);
 }
 
 static void forget(struct fs *fs, uint64_t id, uint64_t count)
@@ -118,13 +118,13 @@ static void forget(struct fs *fs, uint64_t id, uint64_t count)
 	struct term *term;
 	bool superseded = false;
 
-	if (id & VIRTUAL_ID_BIT) {
-		virtual_forget(fs->virtual, id, count);
+	if (id & RENDERED_ID_BIT) {
+		rendered_forget(fs->rendered, id, count);
 		return;
 	}
 	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
 	if (superseded)
-		publisher_forgotten(fs->publisher, id);
+		publish_queue_forgotten(fs->publish_queue, id);
 	snapshot_unref(snapshot);
 }
 
@@ -151,24 +151,24 @@ static bool stat_of(struct fs *fs, uint64_t id, struct stat *ret)
 		*ret = fs_dir_stat(fs, dir);
 		return true;
 	}
-	if (id == fs->virtual_dir_id) {
-		*ret = fs_virtual_dir_stat(fs);
+	if (id == fs->rpt_dir_id) {
+		*ret = fs_rpt_dir_stat(fs);
 		return true;
 	}
-	if (id == fs->stage_id) {
-		*ret = fs_stage_stat(fs);
+	if (id == fs->pending_dir_id) {
+		*ret = fs_pending_dir_stat(fs);
 		return true;
 	}
 	if (id == fs->generations_id) {
 		*ret = fs_generations_stat(fs);
 		return true;
 	}
-	if (id & VIRTUAL_ID_BIT) {
-		const struct rendering *rendering = virtual_get(fs->virtual, id);
+	if (id & RENDERED_ID_BIT) {
+		const struct rendering *rendering = rendered_get(fs->rendered, id);
 		if (!rendering)
 			return false;
 		*ret = fs_rendering_stat(fs, rendering);
-		virtual_forget(fs->virtual, id, 1);
+		rendered_forget(fs->rendered, id, 1);
 		return true;
 	}
 	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);
@@ -317,22 +317,23 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 	fs->attributes = fs_attributes(setup);
 	fs->started_ns = clock_wall_ns();
 	if (tree_new(&fs->tree, setup->terms, setup->n_terms, setup->store, err) < 0 ||
-	    reserve_new(&fs->reserve, err) < 0 || nodes_new(&fs->nodes, err) < 0 ||
+	    spare_fd_new(&fs->spare_fd, err) < 0 || nodes_new(&fs->nodes, err) < 0 ||
 	    enter_current(fs, err) < 0 || fs_enter_held(fs, err) < 0 ||
-	    virtual_new(&fs->virtual, setup->virtuals, setup->n_virtuals, store_life(setup->store),
-			err) < 0 ||
-	    generations_new(&fs->generations, err) < 0 || stage_new(&fs->stage, err) < 0 ||
-	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" STAGE_NAME, &fs->stage_id, err) <
-		    0 ||
-	    store_directory_id(setup->store, VIRTUAL_DIR_NAME, &fs->virtual_dir_id, err) < 0 ||
-	    store_directory_id(setup->store, VIRTUAL_DIR_NAME "/" GENERATIONS_NAME,
-			       &fs->generations_id, err) < 0)
+	    rendered_new(&fs->rendered, setup->rendered_files, setup->n_rendered_files,
+			 store_life(setup->store), err) < 0 ||
+	    generations_new(&fs->generations, err) < 0 ||
+	    pending_moves_new(&fs->pending_moves, err) < 0 ||
+	    store_directory_id(setup->store, RPT_DIR_NAME "/" PENDING_DIR_NAME, &fs->pending_dir_id,
+			       err) < 0 ||
+	    store_directory_id(setup->store, RPT_DIR_NAME, &fs->rpt_dir_id, err) < 0 ||
+	    store_directory_id(setup->store, RPT_DIR_NAME "/" GENERATIONS_NAME, &fs->generations_id,
+			       err) < 0)
 		return -1;
 	*ret = steal_ptr(&fs);
 	return 0;
 }
 
-int fs_rehearse(struct slots *slots, struct err *err)
+int fs_rehearse(struct inflight *inflight, struct err *err)
 {
 	struct {
 		struct session *session;
@@ -342,7 +343,7 @@ int fs_rehearse(struct slots *slots, struct err *err)
 		.ops_size = sizeof(operations),
 		.userdata = &userdata,
 		.device = SESSION_NO_DEVICE,
-		.slots = slots,
+		.inflight = inflight,
 	};
 
 	if (session_new(&userdata.session, &setup, err) < 0)
@@ -354,22 +355,22 @@ int fs_rehearse(struct slots *slots, struct err *err)
 
 static int start_publisher(struct fs *fs, struct err *err)
 {
-	struct publisher_setup setup = {
-		.mover = {
+	struct publish_queue_setup setup = {
+		.publisher = {
 			.tree = fs->tree,
 			.nodes = fs->nodes,
 			.store = fs->setup.store,
 			.session = fs->session,
-			.slots = fs->slots,
+			.inflight = fs->inflight,
 			.generations = fs->generations,
-			.stage = fs->stage,
+			.pending_moves = fs->pending_moves,
 			.visitor = fs->setup.visitor,
-			.headroom = fs->setup.headroom,
+			.spare_memory = fs->setup.spare_memory,
 			.terms = fs->setup.terms,
 			.n_terms = fs->setup.n_terms,
 			.generations_id = fs->generations_id,
-			.virtual_dir_id = fs->virtual_dir_id,
-			.stage_id = fs->stage_id,
+			.rpt_dir_id = fs->rpt_dir_id,
+			.pending_dir_id = fs->pending_dir_id,
 			.prewarm_total_bytes = fs->setup.prewarm_total_bytes,
 			.renames = fs->setup.renames,
 		},
@@ -377,7 +378,7 @@ static int start_publisher(struct fs *fs, struct err *err)
 		.lost_arg = fs->setup.lost_arg,
 	};
 
-	return publisher_new(&fs->publisher, &setup, err);
+	return publish_queue_new(&fs->publish_queue, &setup, err);
 }
 
 static int start_verifier(struct fs *fs, struct err *err)
@@ -386,7 +387,7 @@ static int start_verifier(struct fs *fs, struct err *err)
 		.terms = fs->setup.terms,
 		.n_terms = fs->setup.n_terms,
 		.store = fs->setup.store,
-		.publisher = fs->publisher,
+		.publish_queue = fs->publish_queue,
 		.cancel = fs->setup.cancel,
 	};
 
@@ -397,7 +398,7 @@ static void all_announced(void *arg)
 {
 	struct fs *fs = arg;
 
-	slots_set_attributes(fs->slots, fs->attributes);
+	inflight_set_attributes(fs->inflight, fs->attributes);
 }
 
 /* Of what is there before anything is published. */
@@ -414,36 +415,36 @@ static uint64_t largest_id(const struct fs *fs)
 	return largest;
 }
 
-int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err)
+int fs_start(struct fs *fs, int device, struct inflight *inflight, bool debug, struct err *err)
 {
-	bool is_successor = slots_negotiated(slots);
-	bool others = slots_attributes(slots) != fs->attributes;
+	bool is_successor = inflight_negotiated(inflight);
+	bool others = inflight_attributes(inflight) != fs->attributes;
 	struct session_setup setup = {
 		.ops = &operations,
 		.ops_size = sizeof(operations),
 		.userdata = fs,
 		.device = device,
-		.slots = slots,
+		.inflight = inflight,
 		.notifier = fs->setup.notifier,
 		.debug = debug,
 	};
 
-	fs->slots = slots;
+	fs->inflight = inflight;
 	/* What fails, fails before a thread runs whose notifications might wait for an answer. */
 	if (session_new(&fs->session, &setup, err) < 0 || session_replay(fs->session, err) < 0 ||
 	    start_publisher(fs, err) < 0 || start_verifier(fs, err) < 0)
 		return -1;
 	if (!is_successor)
-		slots_set_first(slots, largest_id(fs));
+		inflight_set_first(inflight, largest_id(fs));
 	if (fs_hold_back(fs, err) < 0 || fs_enter_generations(fs, err) < 0)
 		return -1;
 	/* From the first reply on the kernel knows some of these, until it has been told all. */
-	slots_set_attributes(slots, is_successor && others ? 0 : fs->attributes);
+	inflight_set_attributes(inflight, is_successor && others ? 0 : fs->attributes);
 	if (session_start(fs->session, err) < 0)
 		return -1;
 	if (is_successor)
-		publisher_take_over(fs->publisher, others, steal_ptr(&fs->held_back),
-				    fs->n_held_back, all_announced, fs);
+		publish_queue_take_over(fs->publish_queue, others, steal_ptr(&fs->held_back),
+					fs->n_held_back, all_announced, fs);
 	fs->is_successor = is_successor;
 	return 0;
 }
@@ -466,18 +467,18 @@ void fs_free(struct fs *fs)
 		return;
 	if (fs->verifier)
 		verifier_stop(fs->verifier);
-	if (fs->publisher)
-		publisher_stop(fs->publisher);
+	if (fs->publish_queue)
+		publish_queue_stop(fs->publish_queue);
 	session_free(fs->session);
 	verifier_free(fs->verifier);
-	publisher_free(fs->publisher);
-	virtual_free(fs->virtual);
+	publish_queue_free(fs->publish_queue);
+	rendered_free(fs->rendered);
 	generations_free(fs->generations);
 	fs_free_held_back(fs);
-	stage_free(fs->stage);
+	pending_moves_free(fs->pending_moves);
 	nodes_free(fs->nodes);
-	reserve_free(fs->reserve);
-	fs_free_strays(fs);
+	spare_fd_free(fs->spare_fd);
+	fs_free_former_terms(fs);
 	tree_free(fs->tree);
 	free(fs);
 }
@@ -485,22 +486,22 @@ void fs_free(struct fs *fs)
 void fs_wait_taken_over(struct fs *fs, int64_t limit_ms)
 {
 	if (fs->is_successor)
-		publisher_wait_taken_over(fs->publisher, limit_ms);
+		publish_queue_wait_taken_over(fs->publish_queue, limit_ms);
 }
 
 const char *fs_publish_mode(const struct fs *fs)
 {
-	return publisher_mode(fs->publisher);
+	return publish_queue_mode(fs->publish_queue);
 }
 
-void fs_publish_counts(struct fs *fs, struct fs_publish_counts *ret)
+void fs_publish_counts(struct fs *fs, struct publish_counts *ret)
 {
-	publisher_counts(fs->publisher, ret);
+	publish_queue_counts(fs->publish_queue, ret);
 }
 
 void fs_announce_end(struct fs *fs)
 {
-	publisher_announce_end(fs->publisher);
+	publish_queue_announce_end(fs->publish_queue);
 }
 
 int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err)
@@ -508,7 +509,7 @@ int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct e
 	struct fs *fs = arg;
 
 	(void)err;
-	publisher_publish(fs->publisher, term, snapshot);
+	publish_queue_publish(fs->publish_queue, term, snapshot);
 	return 0;
 }
 

@@ -17,37 +17,31 @@
 
 #include "base/cancel.h"
 #include "base/err.h"
+#include "mount/publish/publish_counts.h"
+#include "mount/view/rendered.h"
 #include "store/store.h"
 #include "term/term.h"
 
 struct fs;
-struct headroom;
+struct spare_memory;
 struct notifier;
-struct slots;
+struct inflight;
 struct visitor;
-
-/* A file below .rpt/ whose content is rendered when it is looked up. */
-struct fs_virtual {
-	const char *name; /* "status.json" */
-	/* A complete rendering; *ret is malloc'ed, the caller's. */
-	int (*render)(void *arg, char **ret, size_t *ret_len, struct err *err);
-	void *arg;
-};
 
 struct fs_setup {
 	struct term *terms; /* borrowed; sorted by name */
 	size_t n_terms;
 	uint32_t last_slot;  /* the largest that any term has, configured or not; 0: none has one */
 	struct store *store; /* borrowed */
-	struct cancel *cancel;		 /* borrowed */
-	struct notifier *notifier;	 /* borrowed */
-	struct visitor *visitor;	 /* borrowed; NULL: nobody is to look at the mount */
-	bool renames;			 /* the visitor has a writable handle */
-	const struct headroom *headroom; /* borrowed; NULL: there is always memory enough */
+	struct cancel *cancel;	   /* borrowed */
+	struct notifier *notifier; /* borrowed */
+	struct visitor *visitor;   /* borrowed; NULL: nobody is to look at the mount */
+	bool renames;		   /* the visitor has a writable handle */
+	const struct spare_memory *spare_memory; /* borrowed; NULL: there is always memory enough */
 	uint64_t prewarm_total_bytes;
-	const char *control_path;	   /* user.rpt.control of the root; borrowed */
-	const struct fs_virtual *virtuals; /* borrowed, n_virtuals of them */
-	size_t n_virtuals;
+	const char *control_path;		    /* user.rpt.control of the root; borrowed */
+	const struct rendered_file *rendered_files; /* borrowed, n_rendered_files of them */
+	size_t n_rendered_files;
 	uid_t owner; /* of directories, and of files that are no term's */
 	gid_t owner_group;
 
@@ -62,7 +56,7 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err);
 
 /* Would fs_start() negotiate what this mount was negotiated with? ERR_BAD_DATA, naming the
  * difference, if not. Needs neither store nor device, for a worker that stands by. */
-int fs_rehearse(struct slots *slots, struct err *err);
+int fs_rehearse(struct inflight *inflight, struct err *err);
 
 /*
  * Serves the connection `device` (borrowed: a duplicate is made) in threads of its own. When the
@@ -70,7 +64,7 @@ int fs_rehearse(struct slots *slots, struct err *err);
  * left, then new ones; meanwhile the publisher announces what may not have been announced.
  * ERR_BAD_DATA as fs_rehearse().
  */
-int fs_start(struct fs *fs, int device, struct slots *slots, bool debug, struct err *err);
+int fs_start(struct fs *fs, int device, struct inflight *inflight, bool debug, struct err *err);
 
 /* Readable once nothing is served any more: because it was unmounted? */
 int fs_over_fd(const struct fs *fs);
@@ -90,18 +84,11 @@ int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct e
  * had none. */
 void fs_wait_taken_over(struct fs *fs, int64_t limit_ms);
 
-/* How names move: MOVER_RENAMES or MOVER_NOTIFIES (mount/publish/mover.h). */
+/* How names move: PUBLISHER_RENAMES or PUBLISHER_NOTIFIES (mount/publish/publisher.h). */
 const char *fs_publish_mode(const struct fs *fs);
 
 /* For metrics. */
-struct fs_publish_counts {
-	uint64_t published;	  /* names that an update has moved */
-	uint64_t published_ns;	  /* from their commits until readers see them, added up */
-	uint64_t renamed;	  /* names that moved or went away: by rename(2) */
-	uint64_t notified;	  /* … by notifications */
-	uint64_t prewarmed_bytes; /* put into the page cache before anybody asked */
-};
-void fs_publish_counts(struct fs *fs, struct fs_publish_counts *ret);
+void fs_publish_counts(struct fs *fs, struct publish_counts *ret);
 
 /* For metrics: calls with each FUSE operation that was received, in lower case ("lookup"), and how
  * often. */

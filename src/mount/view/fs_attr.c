@@ -62,9 +62,9 @@ struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir)
 	return any_dir_stat(fs, dir->id, dir->n_subdirs + hidden, atomic_load(&dir->mtime_ns));
 }
 
-struct stat fs_virtual_dir_stat(const struct fs *fs)
+struct stat fs_rpt_dir_stat(const struct fs *fs)
 {
-	return any_dir_stat(fs, fs->virtual_dir_id, 1, fs->started_ns); /* stage */
+	return any_dir_stat(fs, fs->rpt_dir_id, 1, fs->started_ns); /* stage */
 }
 
 struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
@@ -84,9 +84,9 @@ struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term 
 }
 
 /* For the visitor, which has the owner's rights and no others. */
-struct stat fs_stage_stat(const struct fs *fs)
+struct stat fs_pending_dir_stat(const struct fs *fs)
 {
-	struct stat stat = any_dir_stat(fs, fs->stage_id, 0, fs->started_ns);
+	struct stat stat = any_dir_stat(fs, fs->pending_dir_id, 0, fs->started_ns);
 
 	stat.st_mode = S_IFDIR | 0700;
 	return stat;

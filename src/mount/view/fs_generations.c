@@ -22,7 +22,7 @@ static void enter_term(struct fs *fs, struct term *term, bool announced_only)
 
 	if (!current)
 		generations_raise(fs->generations, term->slot, store_last_id(fs->setup.store));
-	else if (!announced_only || slots_was_announced(fs->slots, current->id))
+	else if (!announced_only || inflight_was_announced(fs->inflight, current->id))
 		generations_raise(fs->generations, term->slot, current->id);
 }
 

@@ -68,36 +68,36 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 		const struct tree_child *child = &dir->children[i];
 		if (!fs_child_entry(fs, child, &entry))
 			continue;
-		/* After the entry was read: see the mover. */
+		/* After the entry was read: see the publisher. */
 		bool looked_up = !child->term || atomic_load(&dir->moving) != child->term;
 		if (!listing_add(listing, child->name, entry, looked_up,
 				 (off_t)i + COOKIE_CHILDREN))
 			return;
 	}
 	if (i == dir->n_children && dir->id == TREE_ROOT_ID) {
-		struct stat stat = fs_virtual_dir_stat(fs);
-		listing_add(listing, VIRTUAL_DIR_NAME, fs_entry(&stat), true,
+		struct stat stat = fs_rpt_dir_stat(fs);
+		listing_add(listing, RPT_DIR_NAME, fs_entry(&stat), true,
 			    (off_t)i + COOKIE_CHILDREN);
 	}
 }
 
 /* Does not render: the names are there without nodes, so that each is looked up by itself. */
-static void list_virtual_dir(struct fs *fs, struct listing *listing, off_t offset)
+static void list_rpt_dir(struct fs *fs, struct listing *listing, off_t offset)
 {
 	size_t i = offset >= COOKIE_CHILDREN ? (size_t)offset - COOKIE_CHILDREN + 1 : 0;
-	size_t n_virtuals = fs->setup.n_virtuals;
+	size_t n_rendered_files = fs->setup.n_rendered_files;
 	const char *name;
 	uint64_t ino;
 
-	if (!listing_add_dots(listing, fs_virtual_dir_stat(fs),
-			      fs_dir_stat(fs, tree_root(fs->tree)), offset))
+	if (!listing_add_dots(listing, fs_rpt_dir_stat(fs), fs_dir_stat(fs, tree_root(fs->tree)),
+			      offset))
 		return;
-	for (; virtual_list(fs->virtual, i, &name, &ino); i++) {
+	for (; rendered_list(fs->rendered, i, &name, &ino); i++) {
 		struct stat stat = { .st_ino = ino, .st_mode = S_IFREG | 0444 };
 		if (!listing_add(listing, name, fs_entry(&stat), false, (off_t)i + COOKIE_CHILDREN))
 			return;
 	}
-	if (i > n_virtuals)
+	if (i > n_rendered_files)
 		return;
 	struct stat stat = fs_generations_stat(fs);
 	listing_add(listing, GENERATIONS_NAME, fs_entry(&stat), true, (off_t)i + COOKIE_CHILDREN);
@@ -120,10 +120,10 @@ static void list(fuse_req_t req, uint64_t id, size_t size, off_t offset, bool pl
 	}
 	if (dir) {
 		list_tree_dir(fs, &listing, dir, offset);
-	} else if (id == fs->virtual_dir_id) {
-		list_virtual_dir(fs, &listing, offset);
-	} else if (id == fs->stage_id) {
-		listing_add_dots(&listing, fs_stage_stat(fs), fs_virtual_dir_stat(fs), offset);
+	} else if (id == fs->rpt_dir_id) {
+		list_rpt_dir(fs, &listing, offset);
+	} else if (id == fs->pending_dir_id) {
+		listing_add_dots(&listing, fs_pending_dir_stat(fs), fs_rpt_dir_stat(fs), offset);
 	} else {
 		fuse_reply_err(req, ENOTDIR);
 		return;

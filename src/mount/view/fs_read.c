@@ -12,9 +12,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
-static void read_virtual(struct fs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset)
+static void read_rendered(struct fs *fs, fuse_req_t req, uint64_t id, size_t size, off_t offset)
 {
-	const struct rendering *rendering = virtual_get(fs->virtual, id);
+	const struct rendering *rendering = rendered_get(fs->rendered, id);
 
 	if (!rendering) {
 		fuse_reply_err(req, EIO);
@@ -23,7 +23,7 @@ static void read_virtual(struct fs *fs, fuse_req_t req, uint64_t id, size_t size
 	size_t start = (size_t)offset < rendering->len ? (size_t)offset : rendering->len;
 	size_t len = rendering->len - start < size ? rendering->len - start : size;
 	fuse_reply_buf(req, rendering->text + start, len);
-	virtual_forget(fs->virtual, id, 1);
+	rendered_forget(fs->rendered, id, 1);
 }
 
 static void read_generations(struct fs *fs, fuse_req_t req, size_t size, off_t offset)
@@ -59,10 +59,10 @@ static int read_descriptor(int fd, const struct snapshot *snapshot, char *buf, s
 static int read_fully(struct fs *fs, const struct snapshot *snapshot, char *buf, size_t len,
 		      off_t offset, struct err *err)
 {
-	int fd = reserve_open(fs->reserve, fs->setup.store, snapshot, err);
+	int fd = spare_fd_open(fs->spare_fd, fs->setup.store, snapshot, err);
 	int result = fd < 0 ? -1 : read_descriptor(fd, snapshot, buf, len, offset, err);
 
-	reserve_close(fs->reserve, fd);
+	spare_fd_close(fs->spare_fd, fd);
 	return result;
 }
 
@@ -155,8 +155,8 @@ void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 		read_generations(fs, req, size, offset);
 		return;
 	}
-	if (id & VIRTUAL_ID_BIT) {
-		read_virtual(fs, req, id, size, offset);
+	if (id & RENDERED_ID_BIT) {
+		read_rendered(fs, req, id, size, offset);
 		return;
 	}
 	struct snapshot *snapshot = nodes_find(fs->nodes, id, &term, &superseded);

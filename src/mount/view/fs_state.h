@@ -9,17 +9,17 @@
 #endif
 #include <fuse_lowlevel.h>
 
-#include "mount/view/fs.h"
-#include "mount/view/generations.h"
-#include "mount/view/nodes.h"
-#include "mount/publish/publisher.h"
-#include "mount/view/reserve.h"
+#include "mount/connection/inflight.h"
 #include "mount/connection/session.h"
-#include "mount/connection/slots.h"
-#include "mount/publish/stage.h"
-#include "mount/view/tree.h"
+#include "mount/namespace/generations.h"
+#include "mount/namespace/nodes.h"
+#include "mount/namespace/pending_moves.h"
+#include "mount/namespace/tree.h"
+#include "mount/publish/publish_queue.h"
+#include "mount/view/fs.h"
+#include "mount/view/rendered.h"
+#include "mount/view/spare_fd.h"
 #include "mount/view/verifier.h"
-#include "mount/view/virtual.h"
 
 /* Content never changes under a node id, and what changes is announced. */
 #define FS_FOREVER_S 1e9
@@ -30,36 +30,36 @@ struct fs {
 	struct fs_setup setup;
 	struct tree *tree;
 	struct nodes *nodes;
-	struct virtual *virtual;
-	struct publisher *publisher;
+	struct rendered *rendered;
+	struct publish_queue *publish_queue;
 	struct verifier *verifier;
-	struct reserve *reserve;
-	uint64_t virtual_dir_id;
+	struct spare_fd *spare_fd;
+	uint64_t rpt_dir_id;
 	struct generations *generations;
 	uint64_t generations_id;
-	struct stage *stage;
-	uint64_t stage_id;
-	struct mover_held_back *held_back; /* owned, until it is the publisher's */
+	struct pending_moves *pending_moves;
+	uint64_t pending_dir_id;
+	struct publisher_held_back *held_back; /* owned, until it is the publisher's */
 	size_t n_held_back;
 	bool is_successor;  /* on this mount; set by fs_start() */
 	int64_t started_ns; /* wall clock; times of .rpt */
-	struct stray *strays;
-	struct slots *slots; /* borrowed; set by fs_start() */
-	uint64_t attributes; /* a number for what stat(2) shows of owners and modes */
+	struct former_term *former_terms;
+	struct inflight *inflight; /* borrowed; set by fs_start() */
+	uint64_t attributes;	   /* a number for what stat(2) shows of owners and modes */
 };
 
 /* fs_stray.c: terms that are no longer configured, of which the kernel may hold nodes, so that
  * these are served like all others. No name leads to them. */
-struct stray;
+struct former_term;
 int fs_enter_held(struct fs *fs, struct err *err);
-void fs_free_strays(struct fs *fs);
+void fs_free_former_terms(struct fs *fs);
 
 /* fs_attr.c: what stat(2) shows. */
 struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
-struct stat fs_virtual_dir_stat(const struct fs *fs);
+struct stat fs_rpt_dir_stat(const struct fs *fs);
 struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
 			     bool superseded);
-struct stat fs_stage_stat(const struct fs *fs);
+struct stat fs_pending_dir_stat(const struct fs *fs);
 struct stat fs_generations_stat(const struct fs *fs);
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
 struct fuse_entry_param fs_entry(const struct stat *stat);

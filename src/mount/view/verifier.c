@@ -26,7 +26,7 @@ void verifier_report(struct verifier *verifier, struct term *term, struct snapsh
 	atomic_store(&snapshot->integrity, SNAPSHOT_CORRUPT);
 	log_event(LOG_LEVEL_ERROR, "corrupt_snapshot", LOG_STR("term", term->config->name),
 		  LOG_STR("version", snapshot->version), LOG_STR("error", err->msg));
-	publisher_lost(verifier->setup.publisher, term, snapshot);
+	publish_queue_lost(verifier->setup.publish_queue, term, snapshot);
 }
 
 static enum verifier_verdict verify(struct verifier *verifier, struct term *term,

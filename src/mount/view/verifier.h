@@ -14,7 +14,7 @@
 
 #include "base/cancel.h"
 #include "base/err.h"
-#include "mount/publish/publisher.h"
+#include "mount/publish/publish_queue.h"
 #include "store/store.h"
 
 struct verifier;
@@ -37,7 +37,7 @@ struct verifier_setup {
 	struct term *terms; /* all borrowed */
 	size_t n_terms;
 	struct store *store;
-	struct publisher *publisher; /* is told of what is corrupt */
+	struct publish_queue *publish_queue; /* is told of what is corrupt */
 	struct cancel *cancel;
 };
 

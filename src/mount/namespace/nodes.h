@@ -4,8 +4,8 @@
  * A snapshot enters before its name points to it, and leaves when it was superseded and the kernel
  * has let it go. In between every id that the kernel holds is found here. One leaf lock.
  */
-#ifndef MOUNT_VIEW_NODES_H
-#define MOUNT_VIEW_NODES_H
+#ifndef MOUNT_NAMESPACE_NODES_H
+#define MOUNT_NAMESPACE_NODES_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "mount/view/tree.h"
+#include "mount/namespace/tree.h"
 
 #include <string.h>
 #include <uthash.h>

@@ -11,56 +11,56 @@
 
 #include "base/util.h"
 
-struct stray {
+struct former_term {
 	char *name; /* owned */
 	struct term_config config;
 	struct term term;
 	UT_hash_handle hh; /* by name */
 };
 
-static void stray_free(struct stray *stray)
+static void former_term_free(struct former_term *former)
 {
-	term_release(&stray->term);
-	free(stray->name);
-	free(stray);
+	term_release(&former->term);
+	free(former->name);
+	free(former);
 }
 
-void fs_free_strays(struct fs *fs)
+void fs_free_former_terms(struct fs *fs)
 {
-	struct stray *stray, *next;
+	struct former_term *former, *next;
 
-	HASH_ITER(hh, fs->strays, stray, next) {
-		HASH_DEL(fs->strays, stray);
-		stray_free(stray);
+	HASH_ITER(hh, fs->former_terms, former, next) {
+		HASH_DEL(fs->former_terms, former);
+		former_term_free(former);
 	}
 }
 
 /* What its mode was is not known: nobody who reopens it gets more than he had. */
-#define STRAY_MODE 0400
+#define FORMER_TERM_MODE 0400
 
-static int find_stray(struct fs *fs, const char *name, struct term **ret, struct err *err)
+static int find_former_term(struct fs *fs, const char *name, struct term **ret, struct err *err)
 {
-	struct stray *stray = NULL;
+	struct former_term *former = NULL;
 
-	HASH_FIND_STR(fs->strays, name, stray);
-	if (!stray) {
-		_cleanup_free_ struct stray *made = calloc(1, sizeof(*made));
+	HASH_FIND_STR(fs->former_terms, name, former);
+	if (!former) {
+		_cleanup_free_ struct former_term *made = calloc(1, sizeof(*made));
 		_cleanup_free_ char *copy = strdup(name);
 		if (!made || !copy)
 			return err_set(err, ERR_INTERNAL, "term \"%s\": out of memory", name);
 		made->config = (struct term_config){
 			.name = copy,
-			.mode = STRAY_MODE,
+			.mode = FORMER_TERM_MODE,
 			.user = fs->setup.owner,
 			.group = fs->setup.owner_group,
 		};
 		if (term_init(&made->term, &made->config, NULL, NULL, err) < 0)
 			return -1;
 		made->name = steal_ptr(&copy);
-		stray = steal_ptr(&made);
-		HASH_ADD_KEYPTR(hh, fs->strays, stray->name, strlen(name), stray);
+		former = steal_ptr(&made);
+		HASH_ADD_KEYPTR(hh, fs->former_terms, former->name, strlen(name), former);
 	}
-	*ret = &stray->term;
+	*ret = &former->term;
 	return 0;
 }
 
@@ -88,7 +88,7 @@ static int enter_held(void *arg, const char *name, struct snapshot *snapshot, st
 							sizeof(*fs->setup.terms), compare_name)
 					      : NULL;
 
-	if (!term && find_stray(fs, name, &term, err) < 0)
+	if (!term && find_former_term(fs, name, &term, err) < 0)
 		return -1;
 	return enter(fs, reference, term, err);
 }
@@ -103,8 +103,8 @@ int fs_enter_held(struct fs *fs, struct err *err)
 	}
 	if (store_list_held(fs->setup.store, enter_held, fs, err) < 0)
 		return -1;
-	for (struct stray *stray = fs->strays; stray; stray = stray->hh.next) {
-		if (tree_retire(fs->tree, stray->config.name, fs->setup.store, err) < 0)
+	for (struct former_term *former = fs->former_terms; former; former = former->hh.next) {
+		if (tree_retire(fs->tree, former->config.name, fs->setup.store, err) < 0)
 			return -1;
 	}
 	return 0;

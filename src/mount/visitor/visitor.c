@@ -1,7 +1,7 @@
 /*
  * The worker's side of the visitor.
  */
-#include "mount/publish/visitor.h"
+#include "mount/visitor/visitor.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "mount/publish/visitor_internal.h"
+#include "mount/visitor/visitor_protocol.h"
 
 /* All that it waits for is answered from memory; longer, and it is given up. */
 #define ANSWER_MAX_S 5

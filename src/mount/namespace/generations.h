@@ -10,8 +10,8 @@
  * pages that the kernel has dropped are read from here. Words are written by one thread at a time
  * and read by any: no lock.
  */
-#ifndef MOUNT_VIEW_GENERATIONS_H
-#define MOUNT_VIEW_GENERATIONS_H
+#ifndef MOUNT_NAMESPACE_GENERATIONS_H
+#define MOUNT_NAMESPACE_GENERATIONS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "mount/publish/headroom.h"
+#include "mount/publish/spare_memory.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,7 +17,7 @@
 
 enum source { MEMINFO, PRESSURE, GROUP_MAX, GROUP_CURRENT, GROUP_STAT, N_SOURCES };
 
-struct headroom {
+struct spare_memory {
 	int fds[N_SOURCES]; /* owned; -1: the kernel has it not */
 };
 
@@ -53,7 +53,7 @@ static bool is_under_pressure(const char *pressure)
 }
 
 /* Pages of files that nobody has used lately give way. */
-static bool group_has(const struct headroom_texts *texts, uint64_t bytes)
+static bool group_has(const struct spare_memory_texts *texts, uint64_t bytes)
 {
 	uint64_t max, current, idle = 0;
 
@@ -66,7 +66,7 @@ static bool group_has(const struct headroom_texts *texts, uint64_t bytes)
 	return used < usable && usable - used > bytes;
 }
 
-bool headroom_judge(const struct headroom_texts *texts, uint64_t bytes)
+bool spare_memory_judge(const struct spare_memory_texts *texts, uint64_t bytes)
 {
 	return machine_has(texts->meminfo, bytes) && !is_under_pressure(texts->pressure) &&
 	       group_has(texts, bytes);
@@ -94,30 +94,30 @@ static int open_in_group(const char *group, const char *name)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-int headroom_new(struct headroom **ret, struct err *err)
+int spare_memory_new(struct spare_memory **ret, struct err *err)
 {
-	struct headroom *headroom = calloc(1, sizeof(*headroom));
+	struct spare_memory *spare_memory = calloc(1, sizeof(*spare_memory));
 	char group[PATH_MAX];
 
-	if (!headroom)
-		return err_set(err, ERR_INTERNAL, "headroom: out of memory");
-	headroom->fds[MEMINFO] = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-	headroom->fds[PRESSURE] = open("/proc/pressure/memory", O_RDONLY | O_CLOEXEC);
+	if (!spare_memory)
+		return err_set(err, ERR_INTERNAL, "spare memory: out of memory");
+	spare_memory->fds[MEMINFO] = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	spare_memory->fds[PRESSURE] = open("/proc/pressure/memory", O_RDONLY | O_CLOEXEC);
 	bool has_group = find_group(group);
-	headroom->fds[GROUP_MAX] = has_group ? open_in_group(group, "memory.max") : -1;
-	headroom->fds[GROUP_CURRENT] = has_group ? open_in_group(group, "memory.current") : -1;
-	headroom->fds[GROUP_STAT] = has_group ? open_in_group(group, "memory.stat") : -1;
-	*ret = headroom;
+	spare_memory->fds[GROUP_MAX] = has_group ? open_in_group(group, "memory.max") : -1;
+	spare_memory->fds[GROUP_CURRENT] = has_group ? open_in_group(group, "memory.current") : -1;
+	spare_memory->fds[GROUP_STAT] = has_group ? open_in_group(group, "memory.stat") : -1;
+	*ret = spare_memory;
 	return 0;
 }
 
-void headroom_free(struct headroom *headroom)
+void spare_memory_free(struct spare_memory *spare_memory)
 {
-	if (!headroom)
+	if (!spare_memory)
 		return;
 	for (size_t i = 0; i < N_SOURCES; i++)
-		close_cleanup(&headroom->fds[i]);
-	free(headroom);
+		close_cleanup(&spare_memory->fds[i]);
+	free(spare_memory);
 }
 
 /* NULL if it cannot be read. */
@@ -131,18 +131,18 @@ static const char *read_text(int fd, char ret[TEXT_SIZE])
 	return ret;
 }
 
-bool headroom_has(const struct headroom *headroom, uint64_t bytes)
+bool spare_memory_has(const struct spare_memory *spare_memory, uint64_t bytes)
 {
 	char texts[N_SOURCES][TEXT_SIZE];
 
-	if (!headroom)
+	if (!spare_memory)
 		return true;
-	const struct headroom_texts kernel = {
-		.meminfo = read_text(headroom->fds[MEMINFO], texts[MEMINFO]),
-		.pressure = read_text(headroom->fds[PRESSURE], texts[PRESSURE]),
-		.max = read_text(headroom->fds[GROUP_MAX], texts[GROUP_MAX]),
-		.current = read_text(headroom->fds[GROUP_CURRENT], texts[GROUP_CURRENT]),
-		.stat = read_text(headroom->fds[GROUP_STAT], texts[GROUP_STAT]),
+	const struct spare_memory_texts kernel = {
+		.meminfo = read_text(spare_memory->fds[MEMINFO], texts[MEMINFO]),
+		.pressure = read_text(spare_memory->fds[PRESSURE], texts[PRESSURE]),
+		.max = read_text(spare_memory->fds[GROUP_MAX], texts[GROUP_MAX]),
+		.current = read_text(spare_memory->fds[GROUP_CURRENT], texts[GROUP_CURRENT]),
+		.stat = read_text(spare_memory->fds[GROUP_STAT], texts[GROUP_STAT]),
 	};
-	return headroom_judge(&kernel, bytes);
+	return spare_memory_judge(&kernel, bytes);
 }

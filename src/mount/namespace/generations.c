@@ -1,4 +1,4 @@
-#include "mount/view/generations.h"
+#include "mount/namespace/generations.h"
 
 #include <endian.h>
 #include <stdatomic.h>

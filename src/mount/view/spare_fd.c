@@ -1,4 +1,4 @@
-#include "mount/view/reserve.h"
+#include "mount/view/spare_fd.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #define PATIENCE_MS 1000
 #define PAUSE_US    1000
 
-struct reserve {
+struct spare_fd {
 	pthread_mutex_t lock;
 	int fd; /* owned; guarded by lock; -1: given up */
 };
@@ -22,25 +22,25 @@ static int take_one(void)
 	return eventfd(0, EFD_CLOEXEC);
 }
 
-int reserve_new(struct reserve **ret, struct err *err)
+int spare_fd_new(struct spare_fd **ret, struct err *err)
 {
-	_cleanup_free_ struct reserve *reserve = calloc(1, sizeof(*reserve));
+	_cleanup_free_ struct spare_fd *spare_fd = calloc(1, sizeof(*spare_fd));
 
-	if (!reserve || pthread_mutex_init(&reserve->lock, NULL) != 0)
+	if (!spare_fd || pthread_mutex_init(&spare_fd->lock, NULL) != 0)
 		return err_set(err, ERR_INTERNAL, "descriptor in reserve: out of memory");
 	/* If there is none now, the first read brings one. */
-	reserve->fd = take_one();
-	*ret = steal_ptr(&reserve);
+	spare_fd->fd = take_one();
+	*ret = steal_ptr(&spare_fd);
 	return 0;
 }
 
-void reserve_free(struct reserve *reserve)
+void spare_fd_free(struct spare_fd *spare_fd)
 {
-	if (!reserve)
+	if (!spare_fd)
 		return;
-	close_cleanup(&reserve->fd);
-	pthread_mutex_destroy(&reserve->lock);
-	free(reserve);
+	close_cleanup(&spare_fd->fd);
+	pthread_mutex_destroy(&spare_fd->lock);
+	free(spare_fd);
 }
 
 static bool is_limit(int fd)
@@ -48,16 +48,16 @@ static bool is_limit(int fd)
 	return fd < 0 && (errno == EMFILE || errno == ENFILE);
 }
 
-int reserve_open(struct reserve *reserve, struct store *store, const struct snapshot *snapshot,
-		 struct err *err)
+int spare_fd_open(struct spare_fd *spare_fd, struct store *store, const struct snapshot *snapshot,
+		  struct err *err)
 {
 	int fd = store_open_bytes(store, snapshot, err);
 	int64_t end_ms = clock_boot_ms() + PATIENCE_MS;
 
 	while (is_limit(fd) && clock_boot_ms() < end_ms) {
-		pthread_mutex_lock(&reserve->lock);
-		int given_up = steal_fd(&reserve->fd);
-		pthread_mutex_unlock(&reserve->lock);
+		pthread_mutex_lock(&spare_fd->lock);
+		int given_up = steal_fd(&spare_fd->fd);
+		pthread_mutex_unlock(&spare_fd->lock);
 		close_cleanup(&given_up);
 		fd = store_open_bytes(store, snapshot, err);
 		if (is_limit(fd))
@@ -66,11 +66,11 @@ int reserve_open(struct reserve *reserve, struct store *store, const struct snap
 	return fd;
 }
 
-void reserve_close(struct reserve *reserve, int fd)
+void spare_fd_close(struct spare_fd *spare_fd, int fd)
 {
 	close_cleanup(&fd);
-	pthread_mutex_lock(&reserve->lock);
-	if (reserve->fd < 0)
-		reserve->fd = take_one();
-	pthread_mutex_unlock(&reserve->lock);
+	pthread_mutex_lock(&spare_fd->lock);
+	if (spare_fd->fd < 0)
+		spare_fd->fd = take_one();
+	pthread_mutex_unlock(&spare_fd->lock);
 }

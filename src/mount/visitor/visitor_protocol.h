@@ -1,8 +1,8 @@
 /*
  * visitor_internal: what worker and visitor say to each other, a packet each way.
  */
-#ifndef MOUNT_PUBLISH_VISITOR_INTERNAL_H
-#define MOUNT_PUBLISH_VISITOR_INTERNAL_H
+#ifndef MOUNT_VISITOR_VISITOR_PROTOCOL_H
+#define MOUNT_VISITOR_VISITOR_PROTOCOL_H
 
 #include <limits.h>
 #include <stdint.h>

@@ -8,8 +8,8 @@
  * A directory below which nothing is configured any more may still be known to a kernel that was
  * served by a predecessor: it is retired, which is to say found by its id, empty, and not listed.
  */
-#ifndef MOUNT_VIEW_TREE_H
-#define MOUNT_VIEW_TREE_H
+#ifndef MOUNT_NAMESPACE_TREE_H
+#define MOUNT_NAMESPACE_TREE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -21,6 +21,7 @@
 #include "term/term.h"
 
 #define TREE_ROOT_ID 1
+#define RPT_DIR_NAME ".rpt" /* in the root, beside the terms */
 
 struct tree_dir;
 
@@ -43,7 +44,7 @@ struct tree_dir {
 	atomic_uint n_lookups; /* of terms, since it was last listed on their account */
 	/* A listing that is still on its way may have given the kernel nodes of terms. */
 	atomic_bool is_listed;
-	/* Listings give no node of this one meanwhile; NULL: of all. Set by the mover. */
+	/* Listings give no node of this one meanwhile; NULL: of all. Set by the publisher. */
 	_Atomic(const struct term *) moving;
 };
 

@@ -16,7 +16,7 @@ static void note_moved(void *arg, struct term *term, uint64_t id)
 
 	tree_touch(tree_place(fs->tree, term, &name));
 	if (id)
-		slots_note_announced(fs->slots, id);
+		inflight_note_announced(fs->inflight, id);
 }
 
 static struct term *term_at(struct fs *fs, uint64_t parent, const char *name)
@@ -33,10 +33,13 @@ void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
 	struct fs *fs = fuse_req_userdata(req);
 	struct term *term = term_at(fs, new_parent, new_name);
 
-	if (flags || parent != fs->stage_id || !term)
+	if (flags || parent != fs->pending_dir_id || !term)
 		fuse_reply_err(req, EROFS);
 	else
-		fuse_reply_err(req, stage_move(fs->stage, name, term, note_moved, fs) ? 0 : EAGAIN);
+		fuse_reply_err(req,
+			       pending_moves_rename(fs->pending_moves, name, term, note_moved, fs)
+				       ? 0
+				       : EAGAIN);
 }
 
 void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -47,5 +50,7 @@ void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!term)
 		fuse_reply_err(req, EROFS);
 	else
-		fuse_reply_err(req, stage_remove(fs->stage, term, note_moved, fs) ? 0 : EAGAIN);
+		fuse_reply_err(req, pending_moves_remove(fs->pending_moves, term, note_moved, fs)
+					    ? 0
+					    : EAGAIN);
 }

@@ -12,8 +12,8 @@
  * It believes nothing: the worker may have been taken over, and answers what the kernel asks of the
  * mount. No link is followed, no other mount entered, and nothing is opened but directories.
  */
-#ifndef MOUNT_PUBLISH_VISITOR_H
-#define MOUNT_PUBLISH_VISITOR_H
+#ifndef MOUNT_VISITOR_VISITOR_H
+#define MOUNT_VISITOR_VISITOR_H
 
 #include <stdint.h>
 

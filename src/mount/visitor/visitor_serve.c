@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mount/publish/visitor.h"
-#include "mount/publish/visitor_internal.h"
+#include "mount/visitor/visitor.h"
+#include "mount/visitor/visitor_protocol.h"
 
 /* The caller's, or a negative errno. */
 static int open_directory(int at, const char *name, int flags)

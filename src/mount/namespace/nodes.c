@@ -1,4 +1,4 @@
-#include "mount/view/nodes.h"
+#include "mount/namespace/nodes.h"
 
 #include <pthread.h>
 

@@ -20,7 +20,7 @@ static bool is_held_back(const struct fs *fs, struct term *term)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
 
-	return current && !slots_may_be_known(fs->slots, current->id) &&
+	return current && !inflight_may_be_known(fs->inflight, current->id) &&
 	       term->config->on_delete != ON_DELETE_REMOVE &&
 	       term->config->on_expire != ON_EXPIRE_HIDE;
 }
@@ -39,7 +39,7 @@ static int find_old(struct fs *fs, struct candidate *candidates, struct err *err
 			continue;
 		struct candidate *candidate = &candidates[places[i].term - fs->setup.terms];
 		if (candidate->is_held_back && places[i].id > candidate->old_id &&
-		    slots_may_be_known(fs->slots, places[i].id))
+		    inflight_may_be_known(fs->inflight, places[i].id))
 			candidate->old_id = places[i].id;
 	}
 	return 0;
@@ -47,8 +47,8 @@ static int find_old(struct fs *fs, struct candidate *candidates, struct err *err
 
 static int hold_back(struct fs *fs, struct term *term, uint64_t old_id, struct err *err)
 {
-	struct mover_held_back *grown = realloc(fs->held_back,
-						(fs->n_held_back + 1) * sizeof(*grown));
+	struct publisher_held_back *grown = realloc(fs->held_back,
+						    (fs->n_held_back + 1) * sizeof(*grown));
 	struct term *owner;
 	bool superseded;
 
@@ -59,10 +59,10 @@ static int hold_back(struct fs *fs, struct term *term, uint64_t old_id, struct e
 	if (old)
 		nodes_restore(fs->nodes, old_id);
 	struct snapshot *next = term_swap(term, old);
-	fs->held_back[fs->n_held_back++] = (struct mover_held_back){
+	fs->held_back[fs->n_held_back++] = (struct publisher_held_back){
 		.term = term,
 		.next = next,
-		.move = stage_begin(fs->stage, term, next),
+		.move = pending_moves_begin(fs->pending_moves, term, next),
 	};
 	return 0;
 }

@@ -1,0 +1,446 @@
+#include "mount/connection/inflight.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#	define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+#define MAGIC	       UINT64_C(0x73746f6c73667072) /* "rpfslots" */
+#define LAYOUT_VERSION 2
+
+/* Records begin at a page's start, however large pages are. */
+#define HEAD_SIZE 65536
+#define INIT_SIZE 4096
+
+/* As many as a busy mount has at once; more would exceed what a user may lock. */
+#define LOCKED_RECORDS 256
+
+/* More than can be on their way from the store to the kernel at once. */
+#define ANNOUNCED_MAX 1024
+
+#define WORD_BITS 64
+#define N_WORDS	  (INFLIGHT_MAX / WORD_BITS)
+
+/* An INIT message; len is set last. */
+struct saved {
+	_Atomic uint32_t len;
+	_Alignas(8) uint8_t bytes[INIT_SIZE];
+};
+
+/* What a watchdog wants to know of a record, written after the read. */
+struct taken {
+	_Atomic int64_t at_ms; /* clock_boot_ms(); 0: there is no request */
+	_Atomic uint32_t opcode;
+};
+
+struct head {
+	uint64_t magic;
+	uint32_t layout_version;
+	uint32_t head_size;
+	uint32_t n_records;
+	uint32_t record_size;
+	_Atomic uint64_t mount;
+	_Atomic uint64_t attributes;
+	_Atomic uint32_t high_water; /* records that were ever claimed: no memory behind them */
+	struct saved init_request;
+	struct saved init_reply;
+	struct taken taken[INFLIGHT_MAX];
+	_Atomic uint64_t first_known; /* the largest id that was there from the first look-up on */
+	_Atomic uint64_t showing;
+	_Atomic uint64_t n_announced;
+	_Atomic uint64_t announced[ANNOUNCED_MAX]; /* a ring: the last ones */
+};
+
+union record {
+	struct fuse_in_header in;
+	uint8_t bytes[INFLIGHT_RECORD_SIZE];
+};
+
+struct shared {
+	union {
+		struct head head;
+		uint8_t space[HEAD_SIZE];
+	};
+	union record records[INFLIGHT_MAX];
+};
+
+_Static_assert(sizeof(struct head) <= HEAD_SIZE, "the head has its space");
+
+struct inflight {
+	struct shared *shared; /* mapped */
+	sem_t free;	       /* counts them */
+	_Atomic uint64_t claimed[N_WORDS];
+	_Atomic uint64_t inherited[N_WORDS];	/* and not handed out yet */
+	_Atomic uint64_t uniques[INFLIGHT_MAX]; /* of what was taken; 0: nothing */
+	uint64_t known_below; /* ids that were announced before the memfd was mapped */
+};
+
+int inflight_make(struct err *err)
+{
+	const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+	_cleanup_close_ int memfd = memfd_create("rptfs-inflight",
+						 MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	const struct head head = {
+		.magic = MAGIC,
+		.layout_version = LAYOUT_VERSION,
+		.head_size = sizeof(struct head),
+		.n_records = INFLIGHT_MAX,
+		.record_size = INFLIGHT_RECORD_SIZE,
+	};
+
+	if (memfd < 0 && errno == EINVAL) /* Linux before 6.3 */
+		memfd = memfd_create("rptfs-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (memfd < 0)
+		return err_errno(err, "requests in flight: memfd");
+	if (ftruncate(memfd, sizeof(struct shared)) < 0 ||
+	    pwrite(memfd, &head, offsetof(struct head, mount), 0) != offsetof(struct head, mount) ||
+	    fcntl(memfd, F_ADD_SEALS, seals) < 0)
+		return err_errno(err, "requests in flight");
+	return steal_fd(&memfd);
+}
+
+static bool is_known(const struct head *head)
+{
+	return head->magic == MAGIC && head->layout_version == LAYOUT_VERSION &&
+	       head->head_size == sizeof(*head) && head->n_records == INFLIGHT_MAX &&
+	       head->record_size == INFLIGHT_RECORD_SIZE;
+}
+
+/* Of a ring that is full: what is smaller was announced long ago. */
+static uint64_t lowest_remembered(const struct head *head)
+{
+	uint64_t lowest = UINT64_MAX;
+
+	if (atomic_load(&head->n_announced) < ANNOUNCED_MAX)
+		return 0;
+	for (size_t i = 0; i < ANNOUNCED_MAX; i++) {
+		uint64_t announced = atomic_load(&head->announced[i]);
+		lowest = announced < lowest ? announced : lowest;
+	}
+	return lowest;
+}
+
+int inflight_map(struct inflight **ret, int memfd, struct err *err)
+{
+	_cleanup_(inflight_unmap_cleanup) struct inflight *inflight = calloc(1, sizeof(*inflight));
+	struct stat stat;
+
+	if (!inflight)
+		return err_set(err, ERR_INTERNAL, "requests in flight: out of memory");
+	sem_init(&inflight->free, 0, INFLIGHT_MAX);
+	if (fstat(memfd, &stat) < 0)
+		return err_errno(err, "requests in flight");
+	if (stat.st_size != sizeof(struct shared))
+		return err_set(
+			err, ERR_BAD_DATA,
+			"requests in flight are of another version: they have %lld bytes, not %zu",
+			(long long)stat.st_size, sizeof(struct shared));
+	void *mapping = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED, memfd,
+			     0);
+	if (mapping == MAP_FAILED)
+		return err_errno(err, "requests in flight: mmap");
+	inflight->shared = mapping;
+	if (!is_known(&inflight->shared->head))
+		return err_set(err, ERR_BAD_DATA, "requests in flight are of another version");
+	inflight->known_below = lowest_remembered(&inflight->shared->head);
+	*ret = steal_ptr(&inflight);
+	return 0;
+}
+
+void inflight_unmap(struct inflight *inflight)
+{
+	if (!inflight)
+		return;
+	if (inflight->shared)
+		munmap(inflight->shared, sizeof(*inflight->shared));
+	sem_destroy(&inflight->free);
+	free(inflight);
+}
+
+uint64_t inflight_mount(const struct inflight *inflight)
+{
+	return atomic_load(&inflight->shared->head.mount);
+}
+
+void inflight_set_mount(struct inflight *inflight, uint64_t mount)
+{
+	atomic_store(&inflight->shared->head.mount, mount);
+}
+
+void inflight_set_first(struct inflight *inflight, uint64_t id)
+{
+	atomic_store(&inflight->shared->head.first_known, id);
+}
+
+void inflight_note_showing(struct inflight *inflight, uint64_t id)
+{
+	atomic_store(&inflight->shared->head.showing, id);
+}
+
+void inflight_note_announced(struct inflight *inflight, uint64_t id)
+{
+	struct head *head = &inflight->shared->head;
+	uint64_t n = atomic_fetch_add(&head->n_announced, 1);
+
+	atomic_store(&head->announced[n % ANNOUNCED_MAX], id);
+}
+
+bool inflight_was_announced(const struct inflight *inflight, uint64_t id)
+{
+	const struct head *head = &inflight->shared->head;
+	uint64_t n = atomic_load(&head->n_announced);
+
+	if (id <= atomic_load(&head->first_known) || id < inflight->known_below)
+		return true;
+	for (size_t i = 0; i < ANNOUNCED_MAX && i < n; i++) {
+		if (atomic_load(&head->announced[i]) == id)
+			return true;
+	}
+	return id < lowest_remembered(head);
+}
+
+bool inflight_may_be_known(const struct inflight *inflight, uint64_t id)
+{
+	return atomic_load(&inflight->shared->head.showing) == id ||
+	       inflight_was_announced(inflight, id);
+}
+
+uint64_t inflight_attributes(const struct inflight *inflight)
+{
+	return atomic_load(&inflight->shared->head.attributes);
+}
+
+void inflight_set_attributes(struct inflight *inflight, uint64_t attributes)
+{
+	atomic_store(&inflight->shared->head.attributes, attributes);
+}
+
+/* Pages behind the high water are not touched: looking would make them. */
+static size_t high_water(const struct inflight *inflight)
+{
+	uint32_t mark = atomic_load(&inflight->shared->head.high_water);
+
+	return mark < INFLIGHT_MAX ? mark : INFLIGHT_MAX;
+}
+
+int64_t inflight_oldest_ms(const struct inflight *inflight, int64_t now_ms)
+{
+	const struct taken *taken = inflight->shared->head.taken;
+	size_t n = high_water(inflight);
+	int64_t oldest_ms = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int64_t at_ms = atomic_load(&taken[i].at_ms);
+		if (at_ms && atomic_load(&taken[i].opcode) != FUSE_READ &&
+		    now_ms - at_ms > oldest_ms)
+			oldest_ms = now_ms - at_ms;
+	}
+	return oldest_ms;
+}
+
+size_t inflight_occupied(const struct inflight *inflight)
+{
+	const struct taken *taken = inflight->shared->head.taken;
+	size_t n = high_water(inflight), occupied = 0;
+
+	for (size_t i = 0; i < n; i++)
+		occupied += atomic_load(&taken[i].at_ms) != 0;
+	return occupied;
+}
+
+/* ------------------------------------------------------------------ INIT */
+
+static const void *saved_bytes(const struct saved *saved, size_t *ret_len)
+{
+	uint32_t len = atomic_load(&saved->len);
+
+	if (len == 0 || len > INIT_SIZE)
+		return NULL;
+	*ret_len = len;
+	return saved->bytes;
+}
+
+static int save(struct saved *saved, const void *bytes, size_t len)
+{
+	if (len > INIT_SIZE)
+		return -1;
+	memcpy(saved->bytes, bytes, len);
+	atomic_store(&saved->len, (uint32_t)len);
+	return 0;
+}
+
+const void *inflight_init_request(const struct inflight *inflight, size_t *ret_len)
+{
+	return saved_bytes(&inflight->shared->head.init_request, ret_len);
+}
+
+const void *inflight_init_reply(const struct inflight *inflight, size_t *ret_len)
+{
+	return saved_bytes(&inflight->shared->head.init_reply, ret_len);
+}
+
+int inflight_save_init_request(struct inflight *inflight, const void *request, size_t len)
+{
+	return save(&inflight->shared->head.init_request, request, len);
+}
+
+int inflight_save_init_reply(struct inflight *inflight, const void *reply, size_t len)
+{
+	return save(&inflight->shared->head.init_reply, reply, len);
+}
+
+bool inflight_negotiated(const struct inflight *inflight)
+{
+	size_t len;
+
+	return inflight_init_reply(inflight, &len) != NULL;
+}
+
+/* ------------------------------------------------------------------ records */
+
+/* A thread that is cancelled in inflight_claim() leaves its frame behind, which must have nothing in
+ * it that AddressSanitizer guards: what these have is kept out of it. */
+#define OWN_FRAME __attribute__((noinline))
+
+/* Sets the lowest bit that is free; -1 if none is. */
+OWN_FRAME static int claim_lowest(struct inflight *inflight)
+{
+	for (int word = 0; word < N_WORDS; word++) {
+		uint64_t old = atomic_load(&inflight->claimed[word]);
+		while (~old) {
+			int bit = __builtin_ctzll(~old);
+			if (atomic_compare_exchange_weak(&inflight->claimed[word], &old,
+							 old | UINT64_C(1) << bit))
+				return word * WORD_BITS + bit;
+		}
+	}
+	return -1;
+}
+
+OWN_FRAME static void raise_high_water(struct head *head, uint32_t mark)
+{
+	uint32_t old = atomic_load(&head->high_water);
+
+	while (old < mark && !atomic_compare_exchange_weak(&head->high_water, &old, mark))
+		;
+}
+
+int inflight_claim(struct inflight *inflight)
+{
+	int record;
+
+	if (sem_wait(&inflight->free) < 0)
+		return -1;
+	/* The semaphore says that there is one; a search may just have passed it. */
+	while ((record = claim_lowest(inflight)) < 0)
+		;
+	raise_high_water(&inflight->shared->head, (uint32_t)record + 1);
+	inflight->shared->records[record].in.unique = 0; /* makes the page */
+	return record;
+}
+
+void *inflight_buffer(struct inflight *inflight, int record)
+{
+	return inflight->shared->records[record].bytes;
+}
+
+static void note_taken(struct inflight *inflight, int record, int64_t at_ms)
+{
+	const struct fuse_in_header *in = &inflight->shared->records[record].in;
+	struct taken *taken = &inflight->shared->head.taken[record];
+
+	atomic_store(&inflight->uniques[record], in->unique);
+	atomic_store(&taken->opcode, in->opcode);
+	atomic_store(&taken->at_ms, at_ms);
+}
+
+void inflight_taken(struct inflight *inflight, int record)
+{
+	note_taken(inflight, record, clock_boot_ms());
+}
+
+void inflight_clear(struct inflight *inflight, int record)
+{
+	uint64_t bit = UINT64_C(1) << record % WORD_BITS;
+
+	inflight->shared->records[record].in.unique = 0;
+	atomic_store(&inflight->shared->head.taken[record].at_ms, 0);
+	atomic_store(&inflight->uniques[record], 0);
+	atomic_fetch_and(&inflight->inherited[record / WORD_BITS], ~bit);
+	atomic_fetch_and(&inflight->claimed[record / WORD_BITS], ~bit);
+	sem_post(&inflight->free);
+}
+
+void inflight_answered(struct inflight *inflight, uint64_t unique)
+{
+	for (int word = 0; word < N_WORDS; word++) {
+		uint64_t claimed = atomic_load(&inflight->claimed[word]);
+		for (; claimed; claimed &= claimed - 1) {
+			int record = word * WORD_BITS + __builtin_ctzll(claimed);
+			if (atomic_load(&inflight->uniques[record]) == unique) {
+				inflight_clear(inflight, record);
+				return;
+			}
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ taking over */
+
+/* Is there a request that somebody waits for? The header is the kernel's, or was meddled with. */
+static bool is_left(const struct fuse_in_header *in)
+{
+	return in->unique && in->len >= sizeof(*in) && in->len < INFLIGHT_RECORD_SIZE &&
+	       in->opcode != FUSE_INTERRUPT && in->opcode != FUSE_NOTIFY_REPLY;
+}
+
+static void inherit(struct inflight *inflight, int record)
+{
+	struct taken *taken = &inflight->shared->head.taken[record];
+	union record *shared = &inflight->shared->records[record];
+	uint64_t bit = UINT64_C(1) << record % WORD_BITS;
+	int64_t at_ms = atomic_load(&taken->at_ms);
+
+	if (!is_left(&shared->in)) {
+		shared->in.unique = 0;
+		atomic_store(&taken->at_ms, 0);
+		return;
+	}
+	sem_trywait(&inflight->free); /* never waits: one for each record */
+	atomic_fetch_or(&inflight->claimed[record / WORD_BITS], bit);
+	atomic_fetch_or(&inflight->inherited[record / WORD_BITS], bit);
+	note_taken(inflight, record, at_ms ? at_ms : clock_boot_ms());
+}
+
+void inflight_inherit(struct inflight *inflight)
+{
+	const size_t locked = offsetof(struct shared, records[LOCKED_RECORDS]);
+
+	/* What was paged out is paged in again by the kernel's copy, unless this process is being
+	 * killed just then: the request would fail. Without the right to lock that can happen. */
+	mlock2(inflight->shared, locked, MLOCK_ONFAULT);
+	for (size_t i = 0, n = high_water(inflight); i < n; i++)
+		inherit(inflight, (int)i);
+}
+
+int inflight_inherited(struct inflight *inflight)
+{
+	for (int word = 0; word < N_WORDS; word++) {
+		uint64_t old = atomic_load(&inflight->inherited[word]);
+		while (old) {
+			if (atomic_compare_exchange_weak(&inflight->inherited[word], &old,
+							 old & (old - 1)))
+				return word * WORD_BITS + __builtin_ctzll(old);
+		}
+	}
+	return -1;
+}

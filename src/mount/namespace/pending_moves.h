@@ -1,0 +1,58 @@
+/*
+ * pending_moves: names that are about to move, as the FUSE handlers see them.
+ *
+ * With a writable handle of the mount a snapshot gets its name by rename(2): the kernel looks it up
+ * as .rpt/stage/ID (its staged name), and the visitor (mount/visitor/visitor.h) moves that over the
+ * public name. The handlers of RENAME and UNLINK change what the name points to, but only if the
+ * move is pending here. All other renames and removals are refused.
+ *
+ *	begin ──► READY ── rename or remove ──► MOVING ──► MOVED ──► end returns true
+ *	            └──────────────────────────────────────────────► end returns false
+ *
+ * After pending_moves_end() the name cannot move any more: later requests are refused.
+ * Handlers do no I/O and wait for nothing, because the kernel holds the locks of the directories.
+ */
+#ifndef MOUNT_NAMESPACE_PENDING_MOVES_H
+#define MOUNT_NAMESPACE_PENDING_MOVES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/util.h"
+#include "term/term.h"
+
+#define PENDING_DIR_NAME  "stage"
+#define PENDING_NAME_SIZE 24 /* of an id as a name in it, with NUL */
+
+struct pending_moves;
+struct pending_move;
+
+int pending_moves_new(struct pending_moves **ret, struct err *err);
+/* NULL is allowed. */
+void pending_moves_free(struct pending_moves *pending);
+
+DEFINE_CLEANUP(struct pending_moves, pending_moves_free)
+
+/* The name of the term (borrowed) is to lead to `next` (borrowed; NULL: to go away). NULL when
+ * memory is short. */
+struct pending_move *pending_moves_begin(struct pending_moves *pending, struct term *term,
+					 struct snapshot *next);
+/* Ends and frees the move. True if the name has moved: *ret_old is the snapshot from which, a
+ * reference, the caller's, or NULL. */
+bool pending_moves_end(struct pending_moves *pending, struct pending_move *move,
+		       struct snapshot **ret_old);
+
+/* What is staged under this name: a reference, the caller's; NULL: nothing. */
+struct snapshot *pending_moves_find(struct pending_moves *pending, const char *name,
+				    struct term **ret_term);
+
+/* For RENAME of .rpt/stage/NAME to the term's name, and UNLINK of that. True if that was wanted,
+ * and is done now: moved() is called in between, before the kernel hears of it. Also true if it is
+ * so already, which a predecessor may have seen to. */
+bool pending_moves_rename(struct pending_moves *pending, const char *name, struct term *term,
+			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg);
+bool pending_moves_remove(struct pending_moves *pending, struct term *term,
+			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg);
+
+#endif

@@ -1,0 +1,310 @@
+#include "mount/publish/publish_queue.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+
+enum task_kind { TASK_PUBLISH, TASK_FORGOTTEN, TASK_LOST, TASK_LIST, TASK_TAKE_OVER, TASK_END };
+
+struct task {
+	enum task_kind kind;
+	struct term *term;		       /* PUBLISH, LOST */
+	struct snapshot *snapshot;	       /* PUBLISH, LOST: a reference */
+	uint64_t id;			       /* FORGOTTEN */
+	const struct tree_dir *dir;	       /* LIST */
+	bool done;			       /* PUBLISH: guarded by lock */
+	pthread_cond_t finished;	       /* PUBLISH: it is done */
+	int64_t asked_at_ns;		       /* PUBLISH; clock_boot_ns() */
+	bool attributes;		       /* TAKE_OVER */
+	struct publisher_held_back *held_back; /* TAKE_OVER; n_held_back of them, owned */
+	size_t n_held_back;
+	void (*taken_over)(void *arg);
+	void *arg;
+	struct task *next;
+	struct task *prev;
+};
+
+struct publish_queue {
+	struct publish_queue_setup setup;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wanted;	     /* there is a task, or it is time to end */
+	pthread_cond_t over;	     /* it has taken over */
+	struct task *tasks;	     /* guarded by lock */
+	bool ending;		     /* guarded by lock */
+	bool has_taken_over;	     /* guarded by lock */
+	struct publisher *publisher; /* owned; the thread's */
+	_Atomic uint64_t n_published;
+	_Atomic int64_t published_ns;
+};
+
+static void task_free(struct task *task)
+{
+	snapshot_unref(task->snapshot);
+	free(task->held_back);
+	free(task);
+}
+
+/* Publish tasks stand on the stack of whoever waits for them; hints are on the heap. False if the
+ * publisher is ending: the task stays the caller's. */
+static bool enqueue(struct publish_queue *queue, struct task *task)
+{
+	pthread_mutex_lock(&queue->lock);
+	bool taken = !queue->ending;
+	if (taken) {
+		DL_APPEND(queue->tasks, task);
+		pthread_cond_signal(&queue->wanted);
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return taken;
+}
+
+static void hint(struct publish_queue *queue, struct task *task)
+{
+	if (!enqueue(queue, task))
+		task_free(task);
+}
+
+static void publish_in_time(struct publish_queue *queue, const struct task *task)
+{
+	publisher_publish(queue->publisher, task->term, task->snapshot, NULL);
+	if (!task->snapshot)
+		return;
+	atomic_fetch_add(&queue->n_published, 1);
+	atomic_fetch_add(&queue->published_ns, clock_boot_ns() - task->asked_at_ns);
+}
+
+/* Dropped first: what nobody may read again must not come back with the next start. */
+static void do_lost(struct publish_queue *queue, struct term *term, struct snapshot *snapshot)
+{
+	struct err err = ERR_INIT;
+	struct snapshot *current = term_current(term);
+
+	if (store_drop(queue->setup.publisher.store, snapshot, &err) < 0)
+		log_event(LOG_LEVEL_ERROR, "drop_failed", LOG_STR("term", term->config->name),
+			  LOG_STR("error", err.msg));
+	if (current == snapshot) {
+		publisher_publish(queue->publisher, term, NULL, NULL);
+		queue->setup.lost(queue->setup.lost_arg, term);
+	}
+	snapshot_unref(current);
+}
+
+static void do_take_over(struct publish_queue *queue, const struct task *task)
+{
+	publisher_take_over(queue->publisher, task->attributes, task->held_back, task->n_held_back);
+	task->taken_over(task->arg);
+	pthread_mutex_lock(&queue->lock);
+	queue->has_taken_over = true;
+	pthread_cond_broadcast(&queue->over);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+static void run(struct publish_queue *queue, struct task *task)
+{
+	switch (task->kind) {
+	case TASK_PUBLISH:
+		publish_in_time(queue, task);
+		pthread_mutex_lock(&queue->lock);
+		task->done = true;
+		pthread_cond_signal(&task->finished);
+		pthread_mutex_unlock(&queue->lock);
+		return; /* the task is gone with its owner's stack */
+	case TASK_FORGOTTEN:
+		publisher_release_if_unheld(queue->publisher, task->id);
+		break;
+	case TASK_LOST:
+		do_lost(queue, task->term, task->snapshot);
+		break;
+	case TASK_LIST:
+		publisher_list(queue->publisher, task->dir);
+		break;
+	case TASK_TAKE_OVER:
+		do_take_over(queue, task);
+		break;
+	case TASK_END:
+		publisher_end(queue->publisher);
+		break;
+	}
+	task_free(task);
+}
+
+static struct task *dequeue(struct publish_queue *queue)
+{
+	struct task *task;
+
+	pthread_mutex_lock(&queue->lock);
+	while (!queue->tasks && !queue->ending)
+		pthread_cond_wait(&queue->wanted, &queue->lock);
+	task = queue->tasks;
+	if (task)
+		DL_DELETE(queue->tasks, task);
+	pthread_mutex_unlock(&queue->lock);
+	return task;
+}
+
+static void *queue_main(void *arg)
+{
+	struct publish_queue *queue = arg;
+	struct task *task;
+
+	pthread_setname_np(pthread_self(), "publisher");
+	while ((task = dequeue(queue)))
+		run(queue, task);
+	return NULL;
+}
+
+int publish_queue_new(struct publish_queue **ret, const struct publish_queue_setup *setup,
+		      struct err *err)
+{
+	_cleanup_free_ struct publish_queue *queue = calloc(1, sizeof(*queue));
+	_cleanup_(publisher_free_cleanup) struct publisher *publisher = NULL;
+
+	if (!queue)
+		return err_set(err, ERR_INTERNAL, "publish queue: out of memory");
+	if (publisher_new(&publisher, &setup->publisher, err) < 0)
+		return -1;
+	queue->setup = *setup;
+	queue->publisher = publisher;
+	pthread_mutex_init(&queue->lock, NULL);
+	pthread_cond_init(&queue->wanted, NULL);
+	pthread_cond_init(&queue->over, NULL);
+	int failure = pthread_create(&queue->thread, NULL, queue_main, queue);
+	if (failure)
+		return err_set(err, ERR_INTERNAL, "publish queue: thread: %s", strerror(failure));
+	steal_ptr(&publisher);
+	*ret = steal_ptr(&queue);
+	return 0;
+}
+
+void publish_queue_stop(struct publish_queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->ending = true;
+	pthread_cond_signal(&queue->wanted);
+	pthread_mutex_unlock(&queue->lock);
+	pthread_join(queue->thread, NULL);
+}
+
+void publish_queue_free(struct publish_queue *queue)
+{
+	if (!queue)
+		return;
+	pthread_cond_destroy(&queue->over);
+	pthread_cond_destroy(&queue->wanted);
+	pthread_mutex_destroy(&queue->lock);
+	publisher_free(queue->publisher);
+	free(queue);
+}
+
+void publish_queue_publish(struct publish_queue *queue, struct term *term, struct snapshot *next)
+{
+	struct task task = {
+		.kind = TASK_PUBLISH, .term = term, .snapshot = next, .asked_at_ns = clock_boot_ns()
+	};
+
+	pthread_cond_init(&task.finished, NULL);
+	if (!enqueue(queue, &task)) {
+		pthread_cond_destroy(&task.finished);
+		snapshot_unref(next); /* the next start publishes it: it is in the store */
+		return;
+	}
+	pthread_mutex_lock(&queue->lock);
+	while (!task.done)
+		pthread_cond_wait(&task.finished, &queue->lock);
+	pthread_mutex_unlock(&queue->lock);
+	pthread_cond_destroy(&task.finished);
+}
+
+void publish_queue_take_over(struct publish_queue *queue, bool attributes,
+			     struct publisher_held_back *held_back, size_t n_held_back,
+			     void (*done)(void *arg), void *arg)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task) {
+		log_event(LOG_LEVEL_ERROR, "takeover_failed", LOG_STR("error", "out of memory"));
+		free(held_back);
+		return;
+	}
+	task->kind = TASK_TAKE_OVER;
+	task->attributes = attributes;
+	task->held_back = held_back;
+	task->n_held_back = n_held_back;
+	task->taken_over = done;
+	task->arg = arg;
+	hint(queue, task);
+}
+
+void publish_queue_wait_taken_over(struct publish_queue *queue, int64_t limit_ms)
+{
+	struct timespec until = clock_after(limit_ms);
+
+	pthread_mutex_lock(&queue->lock);
+	while (!queue->has_taken_over && !queue->ending &&
+	       pthread_cond_clockwait(&queue->over, &queue->lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	pthread_mutex_unlock(&queue->lock);
+}
+
+const char *publish_queue_mode(const struct publish_queue *queue)
+{
+	return publisher_mode(queue->publisher);
+}
+
+void publish_queue_counts(struct publish_queue *queue, struct publish_counts *ret)
+{
+	*ret = (struct publish_counts){
+		.published = atomic_load(&queue->n_published),
+		.published_ns = (uint64_t)atomic_load(&queue->published_ns),
+	};
+	publisher_counts(queue->publisher, ret);
+}
+
+void publish_queue_announce_end(struct publish_queue *queue)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return; /* as if the worker had died */
+	task->kind = TASK_END;
+	hint(queue, task);
+}
+
+void publish_queue_forgotten(struct publish_queue *queue, uint64_t id)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return; /* the snapshot then stays until the next start */
+	task->kind = TASK_FORGOTTEN;
+	task->id = id;
+	hint(queue, task);
+}
+
+void publish_queue_list(struct publish_queue *queue, const struct tree_dir *dir)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return; /* readers go on looking up name by name */
+	task->kind = TASK_LIST;
+	task->dir = dir;
+	hint(queue, task);
+}
+
+void publish_queue_lost(struct publish_queue *queue, struct term *term, struct snapshot *snapshot)
+{
+	struct task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return; /* the next reader will find the same */
+	task->kind = TASK_LOST;
+	task->term = term;
+	task->snapshot = snapshot_ref(snapshot);
+	hint(queue, task);
+}

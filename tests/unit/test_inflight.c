@@ -1,0 +1,232 @@
+/* records: what outlives a worker, without a kernel. */
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "mount/connection/inflight.h"
+#include "tap.h"
+
+/* As the kernel writes it. */
+static void put_request(struct inflight *inflight, int record, uint64_t unique, uint32_t opcode)
+{
+	struct fuse_in_header in = { .unique = unique, .opcode = opcode, .len = sizeof(in) + 8 };
+
+	memcpy(inflight_buffer(inflight, record), &in, sizeof(in));
+}
+
+static int take(struct inflight *inflight, uint64_t unique, uint32_t opcode)
+{
+	int record = inflight_claim(inflight);
+
+	put_request(inflight, record, unique, opcode);
+	inflight_taken(inflight, record);
+	return record;
+}
+
+static void test_memfd(void)
+{
+	struct err err = ERR_INIT;
+	struct inflight *inflight = NULL;
+	struct stat stat;
+	int memfd = inflight_make(&err);
+
+	ok(memfd >= 0, "inflight_make");
+	ok(ftruncate(memfd, 4096) < 0, "nobody can cut it off");
+	ok(fcntl(memfd, F_GETFD) & FD_CLOEXEC, "it is closed on exec");
+	fstat(memfd, &stat);
+	ok(stat.st_blocks * 512 < 128 * 1024, "untouched records take no memory");
+	ok(inflight_map(&inflight, memfd, &err) == 0, "inflight_map");
+	inflight_unmap(inflight);
+	inflight_unmap(NULL);
+
+	uint32_t other = 99;
+	ok(pwrite(memfd, &other, sizeof(other), 8) == sizeof(other), "another layout's number");
+	ok(inflight_map(&inflight, memfd, &err) < 0 && err.kind == ERR_BAD_DATA, "is refused");
+	close(memfd);
+	memfd = memfd_create("short", MFD_CLOEXEC);
+	err = (struct err)ERR_INIT;
+	ok(inflight_map(&inflight, memfd, &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "and so is what is too short");
+	close(memfd);
+}
+
+static void test_numbers(struct inflight *inflight, struct inflight *other)
+{
+	is_int(inflight_mount(inflight), 0, "no mount yet");
+	inflight_set_mount(inflight, 77);
+	is_int(inflight_mount(other), 77, "the mount is seen through another mapping");
+	inflight_set_first(inflight, 5);
+	ok(!inflight_was_announced(inflight, 7), "nothing was announced");
+	ok(inflight_was_announced(other, 5), "but what was there before needs no announcement");
+	inflight_note_announced(inflight, 7);
+	inflight_note_announced(inflight, 9);
+	ok(inflight_was_announced(other, 7) && inflight_was_announced(other, 9), "these two were");
+	ok(!inflight_was_announced(other, 8) && !inflight_was_announced(other, 6), "and no others");
+	for (uint64_t id = 1000; id < 3000; id++)
+		inflight_note_announced(inflight, id);
+	ok(inflight_was_announced(other, 2999) && !inflight_was_announced(other, 3000) &&
+		   inflight_was_announced(other, 8),
+	   "what is older than all that is remembered was announced long ago");
+	inflight_set_attributes(inflight, 5);
+	is_int(inflight_attributes(other), 5, "attributes are kept");
+}
+
+static void test_init(struct inflight *inflight, struct inflight *other)
+{
+	static char large[INFLIGHT_RECORD_SIZE];
+	size_t len = 0;
+
+	ok(!inflight_init_request(inflight, &len) && !inflight_negotiated(inflight),
+	   "nothing is negotiated");
+	ok(inflight_save_init_request(inflight, "request", 8) == 0, "the request is saved");
+	ok(!inflight_negotiated(other), "which is not enough");
+	ok(inflight_save_init_reply(inflight, "reply", 6) == 0, "the reply is saved");
+	ok(inflight_negotiated(other), "now it is");
+	is_str(inflight_init_request(other, &len), "request", "the request is found");
+	is_int(len, 8, "its length");
+	is_str(inflight_init_reply(other, &len), "reply", "the reply is found");
+	ok(inflight_save_init_reply(inflight, large, sizeof(large)) < 0,
+	   "what is too large is refused");
+}
+
+static void test_taking(struct inflight *inflight, struct inflight *watchdog)
+{
+	int first = take(inflight, 10, FUSE_READ), second = take(inflight, 12, FUSE_LOOKUP);
+
+	ok(first == 0 && second == 1, "the lowest records first");
+	is_int(inflight_occupied(watchdog), 2, "two are occupied");
+	int64_t now_ms = clock_boot_ms();
+	ok(inflight_oldest_ms(watchdog, now_ms + 500) >= 500, "a look-up waits");
+	inflight_answered(inflight, 14);
+	is_int(inflight_occupied(watchdog), 2, "an answer to something else");
+	inflight_answered(inflight, 12);
+	is_int(inflight_occupied(watchdog), 1, "is answered");
+	is_int(inflight_oldest_ms(watchdog, now_ms + 500), 0, "a READ may take its time");
+	is_int(take(inflight, 16, FUSE_GETATTR), 1, "the record is used again");
+	inflight_answered(inflight, 10);
+	inflight_answered(inflight, 16);
+	is_int(inflight_occupied(watchdog), 0, "all are answered");
+}
+
+static void test_inheriting(struct inflight *dead, struct inflight *successor)
+{
+	take(dead, 20, FUSE_READ);
+	take(dead, 22, FUSE_INTERRUPT);
+	take(dead, 24, FUSE_LOOKUP);
+	put_request(dead, inflight_claim(dead), 26, FUSE_GETATTR); /* it died before it noted it */
+	inflight_claim(dead); /* and another thread in read(2) */
+	int meddled = take(dead, 28, FUSE_LOOKUP);
+	((struct fuse_in_header *)inflight_buffer(dead, meddled))->len = 1 << 20;
+
+	inflight_inherit(successor);
+	int seen = 0, record;
+	while ((record = inflight_inherited(successor)) >= 0) {
+		const struct fuse_in_header *in = inflight_buffer(successor, record);
+		seen += in->unique == 20 || in->unique == 24 || in->unique == 26 ? 1 : 100;
+	}
+	is_int(seen, 3, "what somebody waits for is inherited, once");
+	is_int(inflight_occupied(successor), 3, "and counted, noted or not");
+	ok(inflight_oldest_ms(successor, clock_boot_ms() + 500) >= 500, "and watched");
+	int free_record = inflight_claim(successor);
+	ok(free_record == 1, "what nobody waits for is free");
+	inflight_clear(successor, free_record);
+	inflight_answered(successor, 20);
+	inflight_answered(successor, 24);
+	inflight_answered(successor, 26);
+	is_int(inflight_occupied(successor), 0, "all are answered");
+}
+
+struct crowd {
+	struct inflight *inflight;
+	_Atomic uint64_t next_unique;
+	atomic_int twice;
+	_Atomic int owner[INFLIGHT_MAX];
+};
+
+static void *take_and_answer(void *arg)
+{
+	struct crowd *crowd = arg;
+
+	for (int i = 0; i < 3000; i++) {
+		uint64_t unique = atomic_fetch_add(&crowd->next_unique, 2);
+		int record = inflight_claim(crowd->inflight);
+		if (atomic_fetch_add(&crowd->owner[record], 1) != 0)
+			atomic_fetch_add(&crowd->twice, 1);
+		put_request(crowd->inflight, record, unique, FUSE_READ);
+		inflight_taken(crowd->inflight, record);
+		atomic_fetch_sub(&crowd->owner[record], 1);
+		inflight_answered(crowd->inflight, unique);
+	}
+	return NULL;
+}
+
+static void test_threads(struct inflight *inflight)
+{
+	static struct crowd crowd;
+	pthread_t threads[8];
+
+	crowd.inflight = inflight;
+	atomic_store(&crowd.next_unique, 1000);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_create(&threads[i], NULL, take_and_answer, &crowd);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	is_int(atomic_load(&crowd.twice), 0, "no record has two owners");
+	is_int(inflight_occupied(inflight), 0, "and none is lost");
+}
+
+static void *claim_one(void *arg)
+{
+	struct inflight *inflight = arg;
+
+	inflight_claim(inflight);
+	return NULL;
+}
+
+static void test_full(struct inflight *inflight)
+{
+	pthread_t thread;
+	void *result;
+
+	for (int i = 0; i < INFLIGHT_MAX; i++)
+		take(inflight, 100000 + 2 * (uint64_t)i, FUSE_READ);
+	is_int(inflight_occupied(inflight), INFLIGHT_MAX, "all are taken");
+	pthread_create(&thread, NULL, claim_one, inflight);
+	inflight_answered(inflight, 100000 + 2 * 500);
+	pthread_join(thread, NULL);
+	ok(true, "one that waits gets what becomes free");
+	pthread_create(&thread, NULL, claim_one, inflight);
+	pthread_cancel(thread);
+	pthread_join(thread, &result);
+	ok(result == PTHREAD_CANCELED, "waiting can be ended");
+	inflight_answered(inflight, 100000 + 2 * 7);
+	is_int(inflight_claim(inflight), 7, "which holds nothing up");
+}
+
+int main(void)
+{
+	struct err err = ERR_INIT;
+	struct inflight *inflight = NULL, *other = NULL, *third = NULL;
+	int memfd = inflight_make(&err);
+
+	test_memfd();
+	if (inflight_map(&inflight, memfd, &err) < 0 || inflight_map(&other, memfd, &err) < 0 ||
+	    inflight_map(&third, memfd, &err) < 0)
+		printf("Bail out! %s\n", err.msg);
+	test_numbers(inflight, other);
+	test_init(inflight, other);
+	test_taking(inflight, other);
+	test_inheriting(inflight, other);
+	test_threads(other);
+	inflight_inherit(third);
+	test_full(third);
+	inflight_unmap(inflight);
+	inflight_unmap(other);
+	inflight_unmap(third);
+	close(memfd);
+	return tap_done();
+}
