@@ -17,14 +17,14 @@
 #define MAGIC	       UINT64_C(0x73746f6c73667072) /* "rpfslots" */
 #define LAYOUT_VERSION 2
 
-/* Records begin at a page's start, however large pages are. */
+/* Records begin at the start of a page, of any page size. */
 #define HEAD_SIZE 65536
 #define INIT_SIZE 4096
 
-/* As many as a busy mount has at once; more would exceed what a user may lock. */
+/* As many as a busy mount has at once. More would exceed the limit on locked memory. */
 #define LOCKED_RECORDS 256
 
-/* More than can be on their way from the store to the kernel at once. */
+/* More than can be between the store and the kernel at once. */
 #define ANNOUNCED_MAX 1024
 
 #define WORD_BITS 64
@@ -36,7 +36,7 @@ struct saved {
 	_Alignas(8) uint8_t bytes[INIT_SIZE];
 };
 
-/* What a watchdog wants to know of a record, written after the read. */
+/* For a watchdog; written after the read. */
 struct taken {
 	_Atomic int64_t at_ms; /* clock_boot_ms(); 0: there is no request */
 	_Atomic uint32_t opcode;
@@ -50,11 +50,11 @@ struct head {
 	uint32_t record_size;
 	_Atomic uint64_t mount;
 	_Atomic uint64_t attributes;
-	_Atomic uint32_t high_water; /* records that were ever claimed: no memory behind them */
+	_Atomic uint32_t high_water; /* records that were ever claimed; the others have no memory */
 	struct saved init_request;
 	struct saved init_reply;
 	struct taken taken[INFLIGHT_MAX];
-	_Atomic uint64_t first_known; /* the largest id that was there from the first look-up on */
+	_Atomic uint64_t first_known; /* the largest id that existed before the first look-up */
 	_Atomic uint64_t showing;
 	_Atomic uint64_t n_announced;
 	_Atomic uint64_t announced[ANNOUNCED_MAX]; /* a ring: the last ones */
@@ -73,14 +73,14 @@ struct shared {
 	union record records[INFLIGHT_MAX];
 };
 
-_Static_assert(sizeof(struct head) <= HEAD_SIZE, "the head has its space");
+_Static_assert(sizeof(struct head) <= HEAD_SIZE, "the head fits");
 
 struct inflight {
 	struct shared *shared; /* mapped */
 	sem_t free;	       /* counts them */
 	_Atomic uint64_t claimed[N_WORDS];
-	_Atomic uint64_t inherited[N_WORDS];	/* and not handed out yet */
-	_Atomic uint64_t uniques[INFLIGHT_MAX]; /* of what was taken; 0: nothing */
+	_Atomic uint64_t inherited[N_WORDS];	/* not handed out yet */
+	_Atomic uint64_t uniques[INFLIGHT_MAX]; /* of received requests; 0: none */
 	uint64_t known_below; /* ids that were announced before the memfd was mapped */
 };
 
@@ -115,7 +115,7 @@ static bool is_known(const struct head *head)
 	       head->record_size == INFLIGHT_RECORD_SIZE;
 }
 
-/* Of a ring that is full: what is smaller was announced long ago. */
+/* The smallest id in a full ring: smaller ids were announced long ago. 0 if it is not full. */
 static uint64_t lowest_remembered(const struct head *head)
 {
 	uint64_t lowest = UINT64_MAX;
@@ -224,7 +224,7 @@ void inflight_set_attributes(struct inflight *inflight, uint64_t attributes)
 	atomic_store(&inflight->shared->head.attributes, attributes);
 }
 
-/* Pages behind the high water are not touched: looking would make them. */
+/* Pages above the high water mark are not touched: a read would allocate them. */
 static size_t high_water(const struct inflight *inflight)
 {
 	uint32_t mark = atomic_load(&inflight->shared->head.high_water);
@@ -257,7 +257,7 @@ size_t inflight_occupied(const struct inflight *inflight)
 	return occupied;
 }
 
-/* ------------------------------------------------------------------ INIT */
+/* ---- INIT ---- */
 
 static const void *saved_bytes(const struct saved *saved, size_t *ret_len)
 {
@@ -305,13 +305,13 @@ bool inflight_negotiated(const struct inflight *inflight)
 	return inflight_init_reply(inflight, &len) != NULL;
 }
 
-/* ------------------------------------------------------------------ records */
+/* ---- records ---- */
 
-/* A thread that is cancelled in inflight_claim() leaves its frame behind, which must have nothing in
- * it that AddressSanitizer guards: what these have is kept out of it. */
+/* A thread that is cancelled in inflight_claim() leaves its stack frame behind. The frame must have
+ * no variables that AddressSanitizer guards: functions that have such variables are not inlined. */
 #define OWN_FRAME __attribute__((noinline))
 
-/* Sets the lowest bit that is free; -1 if none is. */
+/* Sets the lowest free bit; -1 if there is none. */
 OWN_FRAME static int claim_lowest(struct inflight *inflight)
 {
 	for (int word = 0; word < N_WORDS; word++) {
@@ -340,11 +340,11 @@ int inflight_claim(struct inflight *inflight)
 
 	if (sem_wait(&inflight->free) < 0)
 		return -1;
-	/* The semaphore says that there is one; a search may just have passed it. */
+	/* There is a free one, but a concurrent change may hide it from one search. */
 	while ((record = claim_lowest(inflight)) < 0)
 		;
 	raise_high_water(&inflight->shared->head, (uint32_t)record + 1);
-	inflight->shared->records[record].in.unique = 0; /* makes the page */
+	inflight->shared->records[record].in.unique = 0; /* allocates the page */
 	return record;
 }
 
@@ -353,19 +353,19 @@ void *inflight_buffer(struct inflight *inflight, int record)
 	return inflight->shared->records[record].bytes;
 }
 
-static void note_taken(struct inflight *inflight, int record, int64_t at_ms)
+static void note_taken(struct inflight *inflight, int record, uint64_t unique, uint32_t opcode,
+		       int64_t at_ms)
 {
-	const struct fuse_in_header *in = &inflight->shared->records[record].in;
 	struct taken *taken = &inflight->shared->head.taken[record];
 
-	atomic_store(&inflight->uniques[record], in->unique);
-	atomic_store(&taken->opcode, in->opcode);
+	atomic_store(&inflight->uniques[record], unique);
+	atomic_store(&taken->opcode, opcode);
 	atomic_store(&taken->at_ms, at_ms);
 }
 
-void inflight_taken(struct inflight *inflight, int record)
+void inflight_taken(struct inflight *inflight, int record, uint64_t unique, uint32_t opcode)
 {
-	note_taken(inflight, record, clock_boot_ms());
+	note_taken(inflight, record, unique, opcode, clock_boot_ms());
 }
 
 void inflight_clear(struct inflight *inflight, int record)
@@ -394,13 +394,39 @@ void inflight_answered(struct inflight *inflight, uint64_t unique)
 	}
 }
 
-/* ------------------------------------------------------------------ taking over */
+/* ---- taking over ---- */
 
-/* Is there a request that somebody waits for? The header is the kernel's, or was meddled with. */
-static bool is_left(const struct fuse_in_header *in)
+bool inflight_expects_reply(uint32_t opcode)
 {
-	return in->unique && in->len >= sizeof(*in) && in->len < INFLIGHT_RECORD_SIZE &&
-	       in->opcode != FUSE_INTERRUPT && in->opcode != FUSE_NOTIFY_REPLY;
+	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
+	       opcode != FUSE_NOTIFY_REPLY;
+}
+
+/* The fields of a header that are used here. Each is read once, because another process may change
+ * it between a check and its use. */
+struct seen {
+	uint64_t unique;
+	uint32_t len, opcode;
+};
+
+static struct seen see(const union record *record)
+{
+	return (struct seen){
+		.unique = __atomic_load_n(&record->in.unique, __ATOMIC_RELAXED),
+		.len = __atomic_load_n(&record->in.len, __ATOMIC_RELAXED),
+		.opcode = __atomic_load_n(&record->in.opcode, __ATOMIC_RELAXED),
+	};
+}
+
+static bool has_valid_length(const struct seen *seen)
+{
+	return seen->len >= sizeof(struct fuse_in_header) && seen->len < INFLIGHT_RECORD_SIZE;
+}
+
+/* Is there a request that waits for a reply? The kernel wrote the header, or it was forged. */
+static bool is_left(const struct seen *seen)
+{
+	return seen->unique && has_valid_length(seen) && inflight_expects_reply(seen->opcode);
 }
 
 static void inherit(struct inflight *inflight, int record)
@@ -409,30 +435,33 @@ static void inherit(struct inflight *inflight, int record)
 	union record *shared = &inflight->shared->records[record];
 	uint64_t bit = UINT64_C(1) << record % WORD_BITS;
 	int64_t at_ms = atomic_load(&taken->at_ms);
+	struct seen seen = see(shared);
 
-	if (!is_left(&shared->in)) {
+	if (!is_left(&seen)) {
 		shared->in.unique = 0;
 		atomic_store(&taken->at_ms, 0);
 		return;
 	}
-	sem_trywait(&inflight->free); /* never waits: one for each record */
+	sem_trywait(&inflight->free); /* cannot fail: it counts records */
 	atomic_fetch_or(&inflight->claimed[record / WORD_BITS], bit);
 	atomic_fetch_or(&inflight->inherited[record / WORD_BITS], bit);
-	note_taken(inflight, record, at_ms ? at_ms : clock_boot_ms());
+	note_taken(inflight, record, seen.unique, seen.opcode, at_ms ? at_ms : clock_boot_ms());
 }
 
 void inflight_inherit(struct inflight *inflight)
 {
 	const size_t locked = offsetof(struct shared, records[LOCKED_RECORDS]);
 
-	/* What was paged out is paged in again by the kernel's copy, unless this process is being
-	 * killed just then: the request would fail. Without the right to lock that can happen. */
+	/* If a page was paged out, the kernel's copy pages it in again. If this process is being
+	 * killed at that moment the request fails. Without the right to lock memory that can
+	 * happen. */
 	mlock2(inflight->shared, locked, MLOCK_ONFAULT);
 	for (size_t i = 0, n = high_water(inflight); i < n; i++)
 		inherit(inflight, (int)i);
 }
 
-int inflight_inherited(struct inflight *inflight)
+/* Takes one out of the set; -1 if it is empty. */
+static int take_inherited(struct inflight *inflight)
 {
 	for (int word = 0; word < N_WORDS; word++) {
 		uint64_t old = atomic_load(&inflight->inherited[word]);
@@ -441,6 +470,29 @@ int inflight_inherited(struct inflight *inflight)
 							 old & (old - 1)))
 				return word * WORD_BITS + __builtin_ctzll(old);
 		}
+	}
+	return -1;
+}
+
+int inflight_inherited(struct inflight *inflight, void *buf, size_t size, size_t *ret_len)
+{
+	int record;
+
+	while ((record = take_inherited(inflight)) >= 0) {
+		const union record *shared = &inflight->shared->records[record];
+		struct seen seen = see(shared);
+
+		if (is_left(&seen) && seen.len <= size) {
+			struct fuse_in_header *copy = buf;
+
+			memcpy(buf, shared->bytes, seen.len);
+			copy->unique = seen.unique;
+			copy->len = seen.len;
+			copy->opcode = seen.opcode;
+			*ret_len = seen.len;
+			return record;
+		}
+		inflight_clear(inflight, record);
 	}
 	return -1;
 }

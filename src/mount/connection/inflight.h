@@ -37,7 +37,7 @@
 
 struct inflight;
 
-/* Returns a blank memfd of fixed size for a new connection, owned by the caller. Allocates nothing. */
+/* Returns a blank memfd of fixed size for a new connection, for the caller. Allocates nothing. */
 int inflight_make(struct err *err);
 
 /* memfd is borrowed and may be closed afterwards. ERR_BAD_DATA: it was made by a program
@@ -52,10 +52,10 @@ DEFINE_CLEANUP(struct inflight, inflight_unmap)
 uint64_t inflight_mount(const struct inflight *inflight);
 void inflight_set_mount(struct inflight *inflight, uint64_t mount);
 
-/* Announced: the kernel knows that the snapshot is the current one of its term, or learns it from the
- * reply to a RENAME. A successor announces those for which inflight_was_announced() is false, which
- * can only be recent ones. Snapshots that existed before the mount was first served, up to the id of
- * inflight_set_first(), need no announcement. */
+/* Announced: the kernel knows that the snapshot is the current one of its term, or learns it from
+ * the reply to a RENAME. A successor announces those for which inflight_was_announced() is false,
+ * which can only be recent ones. Snapshots that existed before the mount was first served, up to
+ * the id of inflight_set_first(), need no announcement. */
 void inflight_set_first(struct inflight *inflight, uint64_t id);
 /* Called before a name is moved to the snapshot by a notification: from then on readers may see it,
  * announced or not. One at a time. */
@@ -79,7 +79,7 @@ int64_t inflight_oldest_ms(const struct inflight *inflight, int64_t now_ms);
 /* How many requests were received and not answered yet. */
 size_t inflight_occupied(const struct inflight *inflight);
 
-/* ------------------------------------------------------------------ for session.c */
+/* ---- for the session ---- */
 
 /* INIT. Immutable once saved; saving too many bytes is an error. Saving the reply makes
  * inflight_negotiated() true. */
@@ -90,9 +90,10 @@ int inflight_save_init_request(struct inflight *inflight, const void *request, s
 int inflight_save_init_reply(struct inflight *inflight, const void *reply, size_t len);
 
 /* Finds the requests that a predecessor left. Once, before the first claim. inflight_inherited()
- * then hands out each record once, claimed; -1 when none is left. */
+ * then hands out each of them once: it copies the request to `buf` and returns its record, claimed;
+ * -1 when none is left. A request of more than `size` bytes is dropped. */
 void inflight_inherit(struct inflight *inflight);
-int inflight_inherited(struct inflight *inflight);
+int inflight_inherited(struct inflight *inflight, void *buf, size_t size, size_t *ret_len);
 
 /* Claims the lowest free record. Its first page is resident, so that the kernel's copy cannot fail.
  * Waits while all are taken; -1 with errno EINTR after a signal. A cancellation point that holds
@@ -100,8 +101,11 @@ int inflight_inherited(struct inflight *inflight);
 int inflight_claim(struct inflight *inflight);
 void *inflight_buffer(struct inflight *inflight, int record); /* INFLIGHT_RECORD_SIZE bytes */
 
-/* A request that needs a reply was read into the record. Notes its `unique`. */
-void inflight_taken(struct inflight *inflight, int record);
+/* False for FORGET and the like. */
+bool inflight_expects_reply(uint32_t opcode);
+
+/* A request that expects a reply was read into the record. */
+void inflight_taken(struct inflight *inflight, int record, uint64_t unique, uint32_t opcode);
 /* Makes the record blank and free again. */
 void inflight_clear(struct inflight *inflight, int record);
 /* The reply to this request was written: clears its record, if there is one. */

@@ -22,18 +22,18 @@
 #define READ_MAX       (1024 * 1024)
 #define OPCODES_MAX    64
 
-/* The least that there is. Nobody writes, and from it follows how large a buffer the kernel wants
- * for each request: a record is that large. */
+/* The smallest possible value. There are no writes, and the size of the buffer that the kernel
+ * demands for each request, and so that of a record, follows from it. */
 #define WRITE_MAX 4096
 
-/* Always the same, so that neither libfuse's version nor the headers' is negotiated: the flags that
- * are asked for below, and the protocol that has everything that is used. */
+/* Fixed, so that the negotiation does not depend on the version of libfuse or of its headers: the
+ * flags that are requested below, and the first protocol version with all features in use. */
 #define PROTOCOL_MINOR 31
 #define FLAGS_USED                                                                  \
 	(FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_BIG_WRITES | FUSE_DO_READDIRPLUS | \
 	 FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_EXPLICIT_INVAL_DATA | FUSE_MAX_PAGES)
 
-/* Interrupts the wait of libfuse's loop; its handler does nothing. */
+/* Interrupts libfuse's loop while it waits; the handler does nothing. */
 #define WAKE_SIGNAL SIGUSR2
 
 struct session {
@@ -46,13 +46,13 @@ struct session {
 	atomic_bool over;
 	atomic_bool unmounted;
 	_Atomic uint64_t init_unique; /* of the INIT request that is not yet replied to; else 0 */
-	uint32_t init_flags;	      /* what the kernel offers; written before any reply */
+	uint32_t init_flags;	      /* the kernel's offer; written before any reply */
 	bool replayed;		      /* set before serving */
-	struct err *replaying;	      /* during session_replay(): what it says; else NULL */
-	_Atomic uint64_t counts[OPCODES_MAX]; /* the last one also takes what is unknown */
+	struct err *replaying;	      /* during session_replay(): its error; else NULL */
+	_Atomic uint64_t counts[OPCODES_MAX]; /* the last one is for unknown opcodes */
 };
 
-/* Opcodes by number, as the kernel's uapi names them. */
+/* Opcodes by number, with the names of the kernel's uapi header. */
 static const char *const opcode_names[OPCODES_MAX] = {
 	[FUSE_LOOKUP] = "lookup",
 	[FUSE_FORGET] = "forget",
@@ -112,7 +112,7 @@ static void count_request(struct session *session, uint32_t opcode)
 	atomic_fetch_add_explicit(&session->counts[op], 1, memory_order_relaxed);
 }
 
-/* ------------------------------------------------------------------ negotiation */
+/* ---- negotiation ---- */
 
 static void notice_init(struct session *session, const struct fuse_in_header *in, size_t len)
 {
@@ -124,9 +124,9 @@ static void notice_init(struct session *session, const struct fuse_in_header *in
 	atomic_store(&session->init_unique, in->unique);
 }
 
-/* libfuse up to 3.16 never tells the kernel that directories may be looked up in parallel; it
- * derives the size of a READ from that of a WRITE; and it answers the read-ahead that the kernel
- * offered at the mount, which the keeper has raised since. */
+/* libfuse up to 3.16 does not let the kernel look up names of a directory in parallel. It derives
+ * the size of a READ from that of a WRITE, and answers the read-ahead that the kernel offered at
+ * the mount, which the keeper has raised since. */
 static void complete_init_reply(const struct session *session, struct fuse_init_out *init)
 {
 	init->minor = PROTOCOL_MINOR;
@@ -204,19 +204,19 @@ static ssize_t reply_to_init(struct session *session, int fd, const struct iovec
 	memcpy(&reply.init, iov[1].iov_base, sizeof(reply.init));
 	reply.out.len = sizeof(reply);
 	complete_init_reply(session, &reply.init);
-	/* Saved first: whoever dies in between has a successor that writes it again. */
+	/* Saved first: if this process dies in between, its successor writes it again. */
 	inflight_save_init_reply(session->inflight, &reply, sizeof(reply));
 	return write(fd, &reply, sizeof(reply));
 }
 
-/* The kernel has its reply: this one is compared with it, and swallowed. */
+/* The kernel has its reply already: this one is compared with it and dropped. */
 static ssize_t swallow_init_reply(struct session *session, const struct iovec *iov, int count)
 {
 	struct init_reply reply = { .out = *(const struct fuse_out_header *)iov[0].iov_base };
 	struct err *err = session->replaying;
 
 	if (reply.out.error || count < 2 || iov[1].iov_len < sizeof(reply.init)) {
-		err_set(err, ERR_BAD_DATA, "libfuse refuses what the mount negotiated: %s",
+		err_set(err, ERR_BAD_DATA, "libfuse refuses the negotiation of the mount: %s",
 			strerror(-reply.out.error));
 		return reply.out.len;
 	}
@@ -226,47 +226,20 @@ static ssize_t swallow_init_reply(struct session *session, const struct iovec *i
 	return reply.out.len;
 }
 
-/* ------------------------------------------------------------------ what passes between */
+/* ---- requests and replies ---- */
 
-static bool expects_reply(uint32_t opcode)
+/* Claims a record and reads the next request of the kernel into it; the result is that of read(2).
+ * Nothing is kept in a record if the result is not a request. */
+static ssize_t read_request(struct session *session, int fd, void *buf, size_t size,
+			    int *ret_record)
 {
-	return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT &&
-	       opcode != FUSE_NOTIFY_REPLY;
-}
-
-/* A record with a request of the predecessor that has room in the buffer; -1 if there is none. */
-static int inherit_request(struct session *session, size_t room)
-{
-	int record;
-
-	while ((record = inflight_inherited(session->inflight)) >= 0) {
-		const struct fuse_in_header *in = inflight_buffer(session->inflight, record);
-		if (in->len < room)
-			break;
-		inflight_clear(session->inflight, record);
-	}
-	return record;
-}
-
-/* libfuse cancels threads that wait here when it ends. */
-static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
-{
-	struct session *session = *(struct session **)userdata;
 	size_t room = size < INFLIGHT_RECORD_SIZE ? size : INFLIGHT_RECORD_SIZE;
-	int record = inherit_request(session, room);
-	ssize_t got;
+	int record = inflight_claim(session->inflight);
 
-	if (record >= 0) {
-		got = ((const struct fuse_in_header *)inflight_buffer(session->inflight, record))
-			      ->len;
-	} else {
-		record = inflight_claim(session->inflight);
-		if (record < 0)
-			return -1;
-		got = read(fd, inflight_buffer(session->inflight, record), room);
-	}
-	const struct fuse_in_header *in = inflight_buffer(session->inflight, record);
-	if (got < (ssize_t)sizeof(*in)) {
+	if (record < 0)
+		return -1;
+	ssize_t got = read(fd, inflight_buffer(session->inflight, record), room);
+	if (got < (ssize_t)sizeof(struct fuse_in_header)) {
 		int failure = errno;
 		if (got < 0 && failure == ENODEV)
 			atomic_store(&session->unmounted, true);
@@ -274,20 +247,37 @@ static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
 		errno = failure;
 		return got;
 	}
-	memcpy(buf, in, (size_t)got);
-	if ((size_t)got < size)
-		((char *)buf)[got] = '\0'; /* a name ends, even if a predecessor meddled */
-	in = buf;
+	memcpy(buf, inflight_buffer(session->inflight, record), (size_t)got);
+	*ret_record = record;
+	return got;
+}
+
+/* libfuse cancels threads that wait here when it ends. */
+static ssize_t hook_read(int fd, void *buf, size_t size, void *userdata)
+{
+	struct session *session = *(struct session **)userdata;
+	const struct fuse_in_header *in = buf;
+	size_t len = 0;
+	int record = inflight_inherited(session->inflight, buf, size, &len);
+
+	if (record < 0) {
+		ssize_t got = read_request(session, fd, buf, size, &record);
+		if (got < (ssize_t)sizeof(*in))
+			return got;
+		len = (size_t)got;
+	}
+	if (len < size)
+		((char *)buf)[len] = '\0'; /* ends a name, even in a forged request */
 	count_request(session, in->opcode);
 	if (in->opcode == FUSE_INIT) {
-		inflight_save_init_request(session->inflight, in, (size_t)got);
-		notice_init(session, in, (size_t)got);
+		inflight_save_init_request(session->inflight, in, len);
+		notice_init(session, in, len);
 	}
-	if (expects_reply(in->opcode))
-		inflight_taken(session->inflight, record);
+	if (inflight_expects_reply(in->opcode))
+		inflight_taken(session->inflight, record, in->unique, in->opcode);
 	else
 		inflight_clear(session->inflight, record);
-	return got;
+	return (ssize_t)len;
 }
 
 static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
@@ -307,7 +297,7 @@ static ssize_t hook_writev(int fd, struct iovec *iov, int count, void *userdata)
 			return swallow_init_reply(session, iov, count);
 		result = reply_to_init(session, fd, iov, count);
 	}
-	/* Whatever the kernel said: nobody waits any more. */
+	/* Even if the write failed, no process waits for this reply any more. */
 	int failure = errno;
 	inflight_answered(session->inflight, unique);
 	errno = failure;
@@ -320,8 +310,8 @@ void session_negotiate(struct fuse_conn_info *conn)
 				FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS |
 				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
 
-	/* Nothing by default, above all not AUTO_INVAL_DATA: content never changes under a node id,
-	 * so the kernel need not look for changed sizes and times, nor drop pages by itself. */
+	/* No defaults, above all not AUTO_INVAL_DATA: content never changes under a node id, so the
+	 * kernel need not check sizes and times, nor drop pages by itself. */
 	conn->want = conn->capable & wanted;
 	conn->max_write = WRITE_MAX;
 	conn->max_background = BACKGROUND_MAX;
@@ -380,7 +370,7 @@ int session_new(struct session **ret, const struct session_setup *setup, struct 
 	fuse_opt_free_args(&args);
 	if (!session->fuse)
 		return err_set(err, ERR_INTERNAL, "FUSE session: libfuse could not make one");
-	/* A rehearsal reads and writes nothing, but libfuse wants some descriptor. */
+	/* A rehearsal reads and writes nothing, but libfuse needs a descriptor. */
 	_cleanup_close_ int fd = fcntl(setup->device == SESSION_NO_DEVICE ? session->over_fd
 									  : setup->device,
 				       F_DUPFD_CLOEXEC, 3);
@@ -405,7 +395,7 @@ int session_replay(struct session *session, struct err *err)
 		return 0;
 	const void *saved = inflight_init_request(session->inflight, &len);
 	if (!saved || len > sizeof(request))
-		return err_set(err, ERR_BAD_DATA, "the mount's INIT request was not saved");
+		return err_set(err, ERR_BAD_DATA, "the INIT request of the mount was not saved");
 	memcpy(request, saved, len);
 	notice_init(session, (const void *)request, len);
 	struct fuse_buf buf = { .mem = request, .size = len };
@@ -413,14 +403,15 @@ int session_replay(struct session *session, struct err *err)
 	fuse_session_process_buf(session->fuse, &buf);
 	session->replaying = NULL;
 	if (atomic_load(&session->init_unique))
-		return err_set(err, ERR_BAD_DATA, "the mount's saved INIT request is none");
+		return err_set(err, ERR_BAD_DATA,
+			       "the saved INIT request of the mount is not an INIT request");
 	if (said.kind != ERR_NONE)
 		return err_set(err, said.kind, "%s", said.msg);
 	session->replayed = true;
 	return 0;
 }
 
-/* The predecessor may have died after it had saved the reply to INIT and before it wrote it. */
+/* The predecessor may have died after saving the reply to INIT and before writing it. */
 static void repeat_init_reply(struct session *session)
 {
 	size_t len;
@@ -429,7 +420,7 @@ static void repeat_init_reply(struct session *session)
 	if (!reply)
 		return;
 	if (write(fuse_session_fd(session->fuse), reply, len) < 0) {
-		/* ENOENT: it had written it. */
+		/* ENOENT: it was written. */
 	}
 	inflight_answered(session->inflight, reply->out.unique);
 }
@@ -486,8 +477,8 @@ void session_stop(struct session *session)
 	if (!session->started)
 		return;
 	fuse_session_exit(session->fuse);
-	/* libfuse's loop looks at the exit flag before it waits, not atomically with it: a signal
-	 * that arrives in between is lost, so it is sent until the loop has ended. */
+	/* libfuse's loop checks the exit flag before it waits, but not atomically: a signal that
+	 * arrives in between is lost, so it is sent until the loop has ended. */
 	while (!atomic_load(&session->over)) {
 		pthread_kill(session->thread, WAKE_SIGNAL);
 		usleep(2000);
@@ -522,7 +513,7 @@ int session_notify_inval_dir(struct session *session, uint64_t dir)
 
 void session_wait_for_dir(struct session *session, uint64_t dir)
 {
-	/* A name that nothing can have. The kernel looks for it with the directory locked. */
+	/* A name that cannot exist. The kernel looks for it with the directory locked. */
 	fuse_lowlevel_notify_delete(session->fuse, dir, 0, "/", 1);
 }
 

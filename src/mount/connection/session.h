@@ -43,51 +43,51 @@ struct session_setup {
 
 int session_new(struct session **ret, const struct session_setup *setup, struct err *err);
 
-/* For ops->init: what is asked of the kernel. */
+/* For ops->init: requests features of the kernel. */
 void session_negotiate(struct fuse_conn_info *conn);
 
-/* Ends serving if it still runs, then frees. No notify may be under way. */
+/* Ends serving if necessary, then frees. No notification may be in progress. */
 void session_free(struct session *session);
 
-/* Negotiates as the predecessor did, without a word to the kernel; 0 when nothing was negotiated
- * yet. ERR_BAD_DATA when something else came out: the message names it and both values. Needs no
- * device; does nothing the second time. */
+/* Repeats the negotiation of the predecessor without the kernel; does nothing if there was none.
+ * ERR_BAD_DATA if the result differs: the message names the field and both values. Needs no device;
+ * does nothing the second time. */
 int session_replay(struct session *session, struct err *err);
 
 /* Replays, then serves. */
 int session_start(struct session *session, struct err *err);
 
-/* Readable once serving has ended: unmounted, stopped, or impossible. */
+/* Readable once serving has ended: unmounted, stopped or failed. */
 int session_over_fd(const struct session *session);
 /* The kernel has ended the connection. */
 bool session_was_unmounted(const struct session *session);
 
-/* Waits until the threads have ended, which it makes them do. */
+/* Ends the threads and waits for them. */
 void session_stop(struct session *session);
 
 /*
- * Told to the kernel by the publisher, and by nobody else. Each returns 0 or a negative errno:
- * -ENOENT when the kernel does not know the node or name.
+ * Notifications, for the publisher only. Each returns 0 or a negative errno: -ENOENT if the kernel
+ * does not know the node or name.
  */
 int session_notify_delete(struct session *session, uint64_t parent, uint64_t child,
 			  const char *name);
-/* The kernel forgets the name, and nothing else; a directory's with all below it. */
+/* Makes the kernel forget the name; that of a directory with all names below it. */
 int session_notify_inval_entry(struct session *session, uint64_t parent, const char *name);
 int session_notify_inval_dir(struct session *session, uint64_t dir);
-/* Returns when the kernel has read every reply to a LOOKUP, READDIR or READDIRPLUS of the directory
- * that is on its way now. Requests must be answered meanwhile. */
+/* Returns when the kernel has processed all current replies to LOOKUP, READDIR and READDIRPLUS of
+ * the directory. Requests must be answered meanwhile. */
 void session_wait_for_dir(struct session *session, uint64_t dir);
 int session_notify_inval_attributes(struct session *session, uint64_t id);
-/* Puts bytes into the kernel's pages of a file that it knows: whole pages, or to the file's end;
- * or words of a page that may not be there. data: session_store_data(), or short. */
+/* Stores bytes in the kernel's pages of a file that it knows: whole pages, or up to the end of the
+ * file; or words of a page that may be missing. data: session_store_data(), or a few bytes. */
 int session_notify_store(struct session *session, uint64_t id, uint64_t offset, const char *data,
 			 size_t len);
-/* Where NOTIFIER_DATA_MAX bytes may stand for session_notify_store(). */
+/* A buffer of NOTIFIER_DATA_MAX bytes for session_notify_store(). */
 char *session_store_data(struct session *session);
-/* Does the kernel still hold this node? */
+/* Does the kernel still know this node? */
 bool session_kernel_holds(struct session *session, uint64_t id);
 
-/* How often each operation was received. */
+/* Calls each() with the number of requests of each operation that was received. */
 void session_request_counts(struct session *session,
 			    void (*each)(void *arg, const char *op, uint64_t count), void *arg);
 
