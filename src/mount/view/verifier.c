@@ -8,16 +8,27 @@
 #include "base/log.h"
 #include "base/util.h"
 
+/* Threads that verify for parked reads, started as they are needed. One of them only takes
+ * snapshots up to SMALL_MAX_BYTES, so that large ones cannot keep all of them busy. */
+#define READERS_MAX	4
+#define SMALL_MAX_BYTES (UINT64_C(16) << 20)
+
+struct reader {
+	struct verifier *verifier;
+	pthread_t thread;
+	const struct snapshot *snapshot; /* guarded by lock; being verified; NULL: none */
+};
+
 struct verifier {
 	struct verifier_setup setup;
 	pthread_t background;
-	pthread_t reader;
 	bool background_started;
-	bool reader_started;
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
-	struct verifier_read *reads; /* guarded by lock */
-	bool ending;		     /* guarded by lock */
+	struct verifier_read *reads;	    /* guarded by lock */
+	struct reader readers[READERS_MAX]; /* the first n_readers have threads */
+	size_t n_readers;		    /* guarded by lock */
+	bool ending;			    /* guarded by lock */
 };
 
 void verifier_report(struct verifier *verifier, struct term *term, struct snapshot *snapshot,
@@ -46,7 +57,7 @@ static enum verifier_verdict verify(struct verifier *verifier, struct term *term
 	return VERIFIER_BAD;
 }
 
-/* A snapshot that was there at the start and is unchecked. */
+/* A term whose snapshot at the start is not verified. */
 struct candidate {
 	struct term *term;
 	uint64_t size_bytes;
@@ -84,7 +95,7 @@ static void *background_main(void *arg)
 	pthread_setname_np(pthread_self(), "verify-idle");
 	pthread_setschedparam(pthread_self(), SCHED_IDLE, &idle);
 	if (!candidates)
-		return NULL; /* what is read is checked all the same */
+		return NULL; /* a snapshot that is read is verified all the same */
 	size_t n = find_candidates(verifier, candidates);
 	for (size_t i = 0; i < n && !cancel_requested(verifier->setup.cancel); i++) {
 		struct snapshot *snapshot = term_current(candidates[i].term);
@@ -95,29 +106,130 @@ static void *background_main(void *arg)
 	return NULL;
 }
 
-static struct verifier_read *next_read(struct verifier *verifier)
+/* ---- parked reads ---- */
+
+static bool is_large(const struct snapshot *snapshot)
 {
+	return snapshot->size_bytes > SMALL_MAX_BYTES;
+}
+
+/* With the lock held. */
+static bool is_being_verified(const struct verifier *verifier, const struct snapshot *snapshot)
+{
+	for (size_t i = 0; i < verifier->n_readers; i++) {
+		if (verifier->readers[i].snapshot == snapshot)
+			return true;
+	}
+	return false;
+}
+
+/* With the lock held. */
+static bool may_take_large(const struct verifier *verifier)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < verifier->n_readers; i++) {
+		const struct snapshot *snapshot = verifier->readers[i].snapshot;
+		n += snapshot && is_large(snapshot);
+	}
+	return n + 1 < READERS_MAX;
+}
+
+/* With the lock held: the parked read with the smallest snapshot that a thread may verify now. */
+static struct verifier_read *find_read(const struct verifier *verifier)
+{
+	bool takes_large = may_take_large(verifier);
+	struct verifier_read *read, *best = NULL;
+
+	DL_FOREACH(verifier->reads, read) {
+		const struct snapshot *snapshot = read->snapshot;
+		if ((!best || snapshot->size_bytes < best->snapshot->size_bytes) &&
+		    (takes_large || !is_large(snapshot)) && !is_being_verified(verifier, snapshot))
+			best = read;
+	}
+	return best;
+}
+
+/* Waits for a read and removes it from the queue. NULL when the verifier ends. */
+static struct verifier_read *next_read(struct reader *reader)
+{
+	struct verifier *verifier = reader->verifier;
+	struct verifier_read *read = NULL;
+
+	pthread_mutex_lock(&verifier->lock);
+	while (!verifier->ending && !(read = find_read(verifier)))
+		pthread_cond_wait(&verifier->wanted, &verifier->lock);
+	if (verifier->ending)
+		read = NULL;
+	if (read) {
+		DL_DELETE(verifier->reads, read);
+		reader->snapshot = read->snapshot;
+	}
+	pthread_mutex_unlock(&verifier->lock);
+	return read;
+}
+
+/* Removes another read of the snapshot that the reader has verified; NULL if there is none. Reads
+ * that are parked later find the verdict in the snapshot. */
+static struct verifier_read *next_of_same(struct reader *reader, const struct snapshot *snapshot)
+{
+	struct verifier *verifier = reader->verifier;
 	struct verifier_read *read;
 
 	pthread_mutex_lock(&verifier->lock);
-	while (!verifier->reads && !verifier->ending)
-		pthread_cond_wait(&verifier->wanted, &verifier->lock);
-	read = verifier->reads;
-	if (read)
+	DL_FOREACH(verifier->reads, read) {
+		if (read->snapshot == snapshot)
+			break;
+	}
+	if (read) {
 		DL_DELETE(verifier->reads, read);
+	} else {
+		reader->snapshot = NULL;
+		pthread_cond_broadcast(&verifier->wanted); /* a large one may be taken now */
+	}
 	pthread_mutex_unlock(&verifier->lock);
 	return read;
 }
 
 static void *reader_main(void *arg)
 {
-	struct verifier *verifier = arg;
+	struct reader *reader = arg;
+	struct verifier *verifier = reader->verifier;
 	struct verifier_read *read;
 
 	pthread_setname_np(pthread_self(), "verify-read");
-	while ((read = next_read(verifier)))
-		read->answer(read, verify(verifier, read->term, read->snapshot));
+	while ((read = next_read(reader))) {
+		/* Answering the first read releases its reference. */
+		_cleanup_(snapshot_unref_cleanup) struct snapshot *snapshot = snapshot_ref(
+			read->snapshot);
+		enum verifier_verdict verdict = verify(verifier, read->term, snapshot);
+
+		do {
+			read->answer(read, verdict);
+		} while ((read = next_of_same(reader, snapshot)));
+	}
 	return NULL;
+}
+
+/* With the lock held. */
+static bool has_idle_reader(const struct verifier *verifier)
+{
+	for (size_t i = 0; i < verifier->n_readers; i++) {
+		if (!verifier->readers[i].snapshot)
+			return true;
+	}
+	return false;
+}
+
+/* With the lock held: starts one more thread. Returns 0 or an errno. */
+static int start_reader(struct verifier *verifier)
+{
+	struct reader *reader = &verifier->readers[verifier->n_readers];
+
+	*reader = (struct reader){ .verifier = verifier };
+	int failure = pthread_create(&reader->thread, NULL, reader_main, reader);
+	verifier->n_readers += !failure;
+	return failure;
 }
 
 void verifier_park(struct verifier *verifier, struct verifier_read *read)
@@ -126,6 +238,9 @@ void verifier_park(struct verifier *verifier, struct verifier_read *read)
 	bool taken = !verifier->ending;
 	if (taken) {
 		DL_APPEND(verifier->reads, read);
+		/* If no thread can be started, the ones that run do all the work. */
+		if (!has_idle_reader(verifier) && verifier->n_readers < READERS_MAX)
+			start_reader(verifier);
 		pthread_cond_signal(&verifier->wanted);
 	}
 	pthread_mutex_unlock(&verifier->lock);
@@ -144,10 +259,9 @@ int verifier_new(struct verifier **ret, const struct verifier_setup *setup, stru
 	verifier->setup = *setup;
 	pthread_mutex_init(&verifier->lock, NULL);
 	pthread_cond_init(&verifier->wanted, NULL);
-	int failure = pthread_create(&verifier->reader, NULL, reader_main, verifier);
+	int failure = start_reader(verifier); /* so that there is always one */
 	if (failure)
 		return err_set(err, ERR_INTERNAL, "verifier: thread: %s", strerror(failure));
-	verifier->reader_started = true;
 	failure = pthread_create(&verifier->background, NULL, background_main, verifier);
 	if (failure)
 		return err_set(err, ERR_INTERNAL, "verifier: thread: %s", strerror(failure));
@@ -158,15 +272,24 @@ int verifier_new(struct verifier **ret, const struct verifier_setup *setup, stru
 
 void verifier_stop(struct verifier *verifier)
 {
+	struct verifier_read *read, *next;
+
 	pthread_mutex_lock(&verifier->lock);
 	verifier->ending = true;
-	pthread_cond_signal(&verifier->wanted);
+	size_t n_readers = verifier->n_readers; /* no more are started */
+	pthread_cond_broadcast(&verifier->wanted);
 	pthread_mutex_unlock(&verifier->lock);
 	if (verifier->background_started)
 		pthread_join(verifier->background, NULL);
-	if (verifier->reader_started)
-		pthread_join(verifier->reader, NULL);
-	verifier->background_started = verifier->reader_started = false;
+	for (size_t i = 0; i < n_readers; i++)
+		pthread_join(verifier->readers[i].thread, NULL);
+	verifier->background_started = false;
+	verifier->n_readers = 0;
+	DL_FOREACH_SAFE(verifier->reads, read, next)
+	{
+		DL_DELETE(verifier->reads, read);
+		read->answer(read, VERIFIER_STOPPED);
+	}
 }
 
 void verifier_free(struct verifier *verifier)

@@ -1,10 +1,12 @@
 /*
- * verifier: no byte of an earlier boot is served before the whole snapshot was checked.
+ * verifier: no byte that was written before this boot is served before its whole snapshot is
+ * verified.
  *
  * Snapshots that were written before this boot are read and compared with their digest: in the
- * background, the small ones first, and at once when somebody reads one. A READ of an unchecked
+ * background, small ones first, and at once when a program reads one. The READ of an unverified
  * snapshot is parked and answered by a thread of the verifier, so that no FUSE thread waits and
- * look-ups go on.
+ * look-ups continue. Several threads do this, small snapshots first, and one of them takes small
+ * ones only: a large snapshot does not delay the others.
  */
 #ifndef MOUNT_VIEW_VERIFIER_H
 #define MOUNT_VIEW_VERIFIER_H
@@ -21,11 +23,11 @@ struct verifier;
 
 enum verifier_verdict {
 	VERIFIER_GOOD,
-	VERIFIER_BAD,	  /* the bytes are wrong, or cannot be read */
-	VERIFIER_STOPPED, /* nobody knows yet: the READ stays in its slot for a successor */
+	VERIFIER_BAD,	  /* the bytes are wrong or unreadable */
+	VERIFIER_STOPPED, /* not verified: the READ stays in its record for a successor */
 };
 
-/* A READ that waits. answer() replies to it, unless the verifier was stopped, and frees it. */
+/* A parked READ. answer() replies to it, unless the verifier was stopped, and frees it. */
 struct verifier_read {
 	struct snapshot *snapshot; /* a reference, released by answer() */
 	struct term *term;
@@ -37,20 +39,20 @@ struct verifier_setup {
 	struct term *terms; /* all borrowed */
 	size_t n_terms;
 	struct store *store;
-	struct publish_queue *publish_queue; /* is told of what is corrupt */
+	struct publish_queue *publish_queue; /* takes corrupt snapshots away */
 	struct cancel *cancel;
 };
 
 /* Starts the threads. */
 int verifier_new(struct verifier **ret, const struct verifier_setup *setup, struct err *err);
-/* After cancellation: ends the threads; reads that still wait are let go. */
+/* After cancellation. Ends the threads and answers the remaining reads with VERIFIER_STOPPED. */
 void verifier_stop(struct verifier *verifier);
 void verifier_free(struct verifier *verifier);
 
 /* Takes `read`. Does not block. */
 void verifier_park(struct verifier *verifier, struct verifier_read *read);
 
-/* Says that these bytes are bad: they are logged, and taken away by the publisher. */
+/* Reports corrupt bytes: logs them and has the snapshot taken away. */
 void verifier_report(struct verifier *verifier, struct term *term, struct snapshot *snapshot,
 		     const struct err *err);
 
