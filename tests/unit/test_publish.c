@@ -1,4 +1,4 @@
-/* stage, spare_memory, generations and the visitor's process: what publishing is made of. */
+/* The parts of publishing: pending moves, the queue, spare memory, generations and the visitor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -8,8 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "faults.h"
 #include "mount/namespace/generations.h"
 #include "mount/namespace/pending_moves.h"
+#include "mount/publish/publish_queue.h"
 #include "mount/publish/spare_memory.h"
 #include "mount/visitor/visitor.h"
 #include "tap.h"
@@ -43,7 +45,7 @@ static void moved(void *arg, struct term *term, uint64_t id)
 	told->id = id;
 }
 
-static void test_stage_moves(struct pending_moves *pending, struct term *term)
+static void test_pending_moves(struct pending_moves *pending, struct term *term)
 {
 	struct snapshot *next = make_snapshot(18), *old = NULL, *found;
 	struct told told = { 0 };
@@ -70,7 +72,7 @@ static void test_stage_moves(struct pending_moves *pending, struct term *term)
 	snapshot_unref(next);
 }
 
-static void test_stage_withdraws(struct pending_moves *pending, struct term *term)
+static void test_pending_withdraws(struct pending_moves *pending, struct term *term)
 {
 	struct snapshot *next = make_snapshot(19), *old = NULL;
 	struct told told = { 0 };
@@ -90,7 +92,7 @@ static void test_stage_withdraws(struct pending_moves *pending, struct term *ter
 	   "which is so already");
 }
 
-static void test_stage(void)
+static void test_pending(void)
 {
 	struct err err = ERR_INIT;
 	struct pending_moves *pending = NULL;
@@ -99,8 +101,8 @@ static void test_stage(void)
 	ok(pending_moves_new(&pending, &err) == 0 &&
 		   term_init(&term, &config, make_snapshot(17), NULL, &err) == 0,
 	   "pending_moves_new");
-	test_stage_moves(pending, &term);
-	test_stage_withdraws(pending, &term);
+	test_pending_moves(pending, &term);
+	test_pending_withdraws(pending, &term);
 	struct snapshot *left = make_snapshot(20);
 	pending_moves_begin(pending, &term, left);
 	snapshot_unref(left);
@@ -144,11 +146,11 @@ static void test_generations(void)
 	generations_free(NULL);
 }
 
-/* ------------------------------------------------------------------ headroom */
+/* ------------------------------------------------------------------ spare_memory */
 
 #define MIB (UINT64_C(1) << 20)
 
-static void test_headroom_machine(void)
+static void test_spare_memory_machine(void)
 {
 	struct spare_memory_texts texts = {
 		.meminfo = "MemTotal:       1048576 kB\nMemFree:  1 kB\nMemAvailable: 524288 kB\n",
@@ -166,7 +168,7 @@ static void test_headroom_machine(void)
 	ok(spare_memory_judge(&texts, MIB), "a kernel that does not say");
 }
 
-static void test_headroom_group(void)
+static void test_spare_memory_group(void)
 {
 	struct spare_memory_texts texts = { .max = "max\n", .current = "104857600\n" };
 
@@ -180,13 +182,13 @@ static void test_headroom_group(void)
 	ok(!spare_memory_judge(&texts, MIB), "a group that is full");
 }
 
-static void test_headroom(void)
+static void test_spare_memory(void)
 {
 	struct err err = ERR_INIT;
 	struct spare_memory *spare_memory = NULL;
 
-	test_headroom_machine();
-	test_headroom_group();
+	test_spare_memory_machine();
+	test_spare_memory_group();
 	ok(spare_memory_new(&spare_memory, &err) == 0, "spare_memory_new");
 	ok(!spare_memory_has(spare_memory, UINT64_C(1) << 60), "this machine has not everything");
 	ok(spare_memory_has(NULL, UINT64_C(1) << 60), "without it nobody asks");
@@ -334,11 +336,71 @@ static void test_visitor(void)
 		;
 }
 
+/* ---- a publish that fails ---- */
+
+#define NODES_BEFORE_GROWTH 51 /* then nodes_add() allocates */
+
+static struct faults faults = {
+	.calls = 1U << FAULT_MEMORY,
+	.count = UINT32_MAX,
+	.error = ENOMEM,
+	.thread = "publisher",
+};
+
+/* Without memory for the node of a snapshot its name stays where it is, and the caller is told. */
+static void test_publish_fails(void)
+{
+	static struct term_config root_config = { .name = (char *)"t" };
+	struct publish_queue_setup setup = { .publisher.n_terms = 0 };
+	struct publisher_setup *publisher = &setup.publisher;
+	struct publish_queue *queue = NULL;
+	struct snapshot *old = make_snapshot(1), *next = make_snapshot(1000), *current;
+	struct err err = ERR_INIT;
+	struct term term, *of;
+	bool superseded;
+
+	if (!faults_reach_memory) {
+		ok(true, "# skip: a sanitizer has its own allocator");
+		snapshot_unref(old);
+		snapshot_unref(next);
+		return;
+	}
+	if (term_init(&term, &root_config, old, NULL, &err) < 0 ||
+	    tree_new(&publisher->tree, &term, 1, NULL, &err) < 0 ||
+	    nodes_new(&publisher->nodes, &err) < 0 ||
+	    pending_moves_new(&publisher->pending_moves, &err) < 0)
+		exit(1);
+	for (uint64_t id = 1; id <= NODES_BEFORE_GROWTH; id++) {
+		struct snapshot *snapshot = make_snapshot(id);
+		nodes_add(publisher->nodes, snapshot, &term, &err);
+		snapshot_unref(snapshot);
+	}
+	ok(publish_queue_new(&queue, &setup, &err) == 0, "publish_queue_new");
+	faults_obey(&faults);
+	faults_set(&faults, FAULTS_FAIL);
+	int result = publish_queue_publish(queue, &term, snapshot_ref(next), &err);
+	faults_set(&faults, FAULTS_OFF);
+	ok(result < 0 && err.kind == ERR_INTERNAL, "publishing fails: %s", err.msg);
+	current = term_current(&term);
+	ok(current == old, "the name points to the old snapshot");
+	ok(!nodes_find(publisher->nodes, next->id, &of, &superseded), "the new one is unknown");
+	ok(!pending_moves_find(publisher->pending_moves, "1000", &of), "and not staged");
+	snapshot_unref(current);
+	publish_queue_stop(queue);
+	publish_queue_free(queue);
+	pending_moves_free(publisher->pending_moves);
+	nodes_free(publisher->nodes);
+	tree_free(publisher->tree);
+	term_release(&term);
+	snapshot_unref(next);
+}
+
 int main(void)
 {
-	test_stage();
+	test_pending();
 	test_generations();
-	test_headroom();
+	test_spare_memory();
 	test_visitor();
+	test_publish_fails();
 	return tap_done();
 }

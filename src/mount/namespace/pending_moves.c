@@ -1,5 +1,6 @@
 #include "mount/namespace/pending_moves.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,6 +24,40 @@ struct pending_moves {
 	pthread_cond_t moved;	    /* some move is no longer MOVING */
 	struct pending_move *moves; /* guarded by lock; few */
 };
+
+/*
+ * Invariants, checked by assertions where the lock is taken and let go:
+ *
+ *	state	next		old				the name points to
+ *	READY	set or NULL	NULL				something else
+ *	MOVING	set or NULL	NULL				what the handler decides
+ *	MOVED	set or NULL	what the name pointed to	next
+ *
+ * A state only rises, and a move stays in the list until pending_moves_end().
+ */
+static inline bool is_consistent(const struct pending_moves *pending)
+{
+	const struct pending_move *move;
+
+	LL_FOREACH2(pending->moves, move, link_next)
+	{
+		if (!move->term || (move->state != MOVE_MOVED && move->old))
+			return false;
+	}
+	return true;
+}
+
+static void lock_moves(struct pending_moves *pending)
+{
+	pthread_mutex_lock(&pending->lock);
+	assert(is_consistent(pending));
+}
+
+static void unlock_moves(struct pending_moves *pending)
+{
+	assert(is_consistent(pending));
+	pthread_mutex_unlock(&pending->lock);
+}
 
 int pending_moves_new(struct pending_moves **ret, struct err *err)
 {
@@ -65,20 +100,20 @@ struct pending_move *pending_moves_begin(struct pending_moves *pending, struct t
 		return NULL;
 	move->term = term;
 	move->next = next ? snapshot_ref(next) : NULL;
-	pthread_mutex_lock(&pending->lock);
+	lock_moves(pending);
 	LL_PREPEND2(pending->moves, move, link_next);
-	pthread_mutex_unlock(&pending->lock);
+	unlock_moves(pending);
 	return move;
 }
 
 bool pending_moves_end(struct pending_moves *pending, struct pending_move *move,
 		       struct snapshot **ret_old)
 {
-	pthread_mutex_lock(&pending->lock);
+	lock_moves(pending);
 	while (move->state == MOVE_MOVING)
 		pthread_cond_wait(&pending->moved, &pending->lock);
 	LL_DELETE2(pending->moves, move, link_next);
-	pthread_mutex_unlock(&pending->lock);
+	unlock_moves(pending);
 	bool has_moved = move->state == MOVE_MOVED;
 	if (has_moved)
 		*ret_old = steal_ptr(&move->old);
@@ -100,7 +135,7 @@ struct snapshot *pending_moves_find(struct pending_moves *pending, const char *n
 	struct snapshot *found = NULL;
 	struct pending_move *move;
 
-	pthread_mutex_lock(&pending->lock);
+	lock_moves(pending);
 	LL_FOREACH2(pending->moves, move, link_next)
 	{
 		if (found || move->state != MOVE_READY || !move->next ||
@@ -109,17 +144,18 @@ struct snapshot *pending_moves_find(struct pending_moves *pending, const char *n
 		found = snapshot_ref(move->next);
 		*ret_term = move->term;
 	}
-	pthread_mutex_unlock(&pending->lock);
+	unlock_moves(pending);
 	return found;
 }
 
-/* Of the term, to the snapshot of that name (NULL: to none); it stays until it is not MOVING. */
+/* Claims the READY move of the term to the snapshot with that staged name (NULL: its removal). The
+ * move cannot go away while it is MOVING. NULL if there is none. */
 static struct pending_move *claim(struct pending_moves *pending, const struct term *term,
 				  const char *name)
 {
 	struct pending_move *move;
 
-	pthread_mutex_lock(&pending->lock);
+	lock_moves(pending);
 	LL_FOREACH2(pending->moves, move, link_next)
 	{
 		if (move->term != term || move->state != MOVE_READY || !move->next != !name ||
@@ -128,17 +164,17 @@ static struct pending_move *claim(struct pending_moves *pending, const struct te
 		move->state = MOVE_MOVING;
 		break;
 	}
-	pthread_mutex_unlock(&pending->lock);
+	unlock_moves(pending);
 	return move;
 }
 
 static void finish(struct pending_moves *pending, struct pending_move *move, struct snapshot *old)
 {
-	pthread_mutex_lock(&pending->lock);
+	lock_moves(pending);
 	move->old = old;
 	move->state = MOVE_MOVED;
 	pthread_cond_broadcast(&pending->moved);
-	pthread_mutex_unlock(&pending->lock);
+	unlock_moves(pending);
 }
 
 static bool is_so_already(struct term *term, const char *name)

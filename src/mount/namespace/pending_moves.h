@@ -34,22 +34,22 @@ void pending_moves_free(struct pending_moves *pending);
 
 DEFINE_CLEANUP(struct pending_moves, pending_moves_free)
 
-/* The name of the term (borrowed) is to lead to `next` (borrowed; NULL: to go away). NULL when
- * memory is short. */
+/* The name of the term (borrowed) is about to move to `next` (borrowed; NULL: to go away). Returns
+ * NULL if out of memory. */
 struct pending_move *pending_moves_begin(struct pending_moves *pending, struct term *term,
 					 struct snapshot *next);
-/* Ends and frees the move. True if the name has moved: *ret_old is the snapshot from which, a
- * reference, the caller's, or NULL. */
+/* Ends and frees the move. Returns true if the name has moved: *ret_old is the snapshot that it
+ * pointed to (a reference for the caller) or NULL. */
 bool pending_moves_end(struct pending_moves *pending, struct pending_move *move,
 		       struct snapshot **ret_old);
 
-/* What is staged under this name: a reference, the caller's; NULL: nothing. */
+/* The snapshot with this staged name (a reference for the caller), or NULL. */
 struct snapshot *pending_moves_find(struct pending_moves *pending, const char *name,
 				    struct term **ret_term);
 
-/* For RENAME of .rpt/stage/NAME to the term's name, and UNLINK of that. True if that was wanted,
- * and is done now: moved() is called in between, before the kernel hears of it. Also true if it is
- * so already, which a predecessor may have seen to. */
+/* For RENAME of .rpt/stage/NAME to the term's name, and UNLINK of the term's name. Returns true if
+ * such a move was pending and is done now; moved() is called before the kernel gets its answer.
+ * Also returns true if the name is already as requested, which a predecessor may have done. */
 bool pending_moves_rename(struct pending_moves *pending, const char *name, struct term *term,
 			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg);
 bool pending_moves_remove(struct pending_moves *pending, struct term *term,

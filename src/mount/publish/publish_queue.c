@@ -1,5 +1,6 @@
 #include "mount/publish/publish_queue.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 #include <utlist.h>
@@ -19,6 +20,8 @@ struct task {
 	bool done;			       /* PUBLISH: guarded by lock */
 	pthread_cond_t finished;	       /* PUBLISH: it is done */
 	int64_t asked_at_ns;		       /* PUBLISH; clock_boot_ns() */
+	struct err *err;		       /* PUBLISH: the caller's */
+	int result;			       /* PUBLISH: 0 or -1, once done */
 	bool attributes;		       /* TAKE_OVER */
 	struct publisher_held_back *held_back; /* TAKE_OVER; n_held_back of them, owned */
 	size_t n_held_back;
@@ -42,6 +45,53 @@ struct publish_queue {
 	_Atomic int64_t published_ns;
 };
 
+/*
+ * Invariants, checked by assertions where the lock is taken and let go:
+ *
+ *	a task in the queue is not done, and has the fields of its kind
+ *	a PUBLISH task belongs to its caller, who waits until it is done; all others to the queue
+ *	once `ending` is set it stays so, and no task is appended
+ *	`has_taken_over` is set at most once, by TAKE_OVER
+ */
+static inline bool is_consistent_task(const struct task *task)
+{
+	switch (task->kind) {
+	case TASK_PUBLISH:
+		return task->term && task->err && !task->done && task->result == 0;
+	case TASK_LOST:
+		return task->term && task->snapshot;
+	case TASK_LIST:
+		return task->dir;
+	case TASK_TAKE_OVER:
+		return task->taken_over && !task->n_held_back == !task->held_back;
+	case TASK_FORGOTTEN:
+	case TASK_END:
+		return !task->term && !task->snapshot;
+	}
+	return false;
+}
+
+/* Only the ends of the queue are looked at, so that the check costs the same at any length. */
+static inline bool is_consistent(const struct publish_queue *queue)
+{
+	const struct task *first = queue->tasks;
+
+	return !first ||
+	       (is_consistent_task(first) && is_consistent_task(first->prev) && !first->prev->next);
+}
+
+static void lock_queue(struct publish_queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	assert(is_consistent(queue));
+}
+
+static void unlock_queue(struct publish_queue *queue)
+{
+	assert(is_consistent(queue));
+	pthread_mutex_unlock(&queue->lock);
+}
+
 static void task_free(struct task *task)
 {
 	snapshot_unref(task->snapshot);
@@ -49,17 +99,17 @@ static void task_free(struct task *task)
 	free(task);
 }
 
-/* Publish tasks stand on the stack of whoever waits for them; hints are on the heap. False if the
- * publisher is ending: the task stays the caller's. */
+/* Publish tasks are on the stack of their callers, hints on the heap. Returns false if the queue is
+ * ending: the task stays the caller's. */
 static bool enqueue(struct publish_queue *queue, struct task *task)
 {
-	pthread_mutex_lock(&queue->lock);
+	lock_queue(queue);
 	bool taken = !queue->ending;
 	if (taken) {
 		DL_APPEND(queue->tasks, task);
 		pthread_cond_signal(&queue->wanted);
 	}
-	pthread_mutex_unlock(&queue->lock);
+	unlock_queue(queue);
 	return taken;
 }
 
@@ -69,16 +119,18 @@ static void hint(struct publish_queue *queue, struct task *task)
 		task_free(task);
 }
 
-static void publish_in_time(struct publish_queue *queue, const struct task *task)
+static int publish_in_time(struct publish_queue *queue, const struct task *task)
 {
-	publisher_publish(queue->publisher, task->term, task->snapshot, NULL);
+	if (publisher_publish(queue->publisher, task->term, task->snapshot, NULL, task->err) < 0)
+		return -1;
 	if (!task->snapshot)
-		return;
+		return 0;
 	atomic_fetch_add(&queue->n_published, 1);
 	atomic_fetch_add(&queue->published_ns, clock_boot_ns() - task->asked_at_ns);
+	return 0;
 }
 
-/* Dropped first: what nobody may read again must not come back with the next start. */
+/* Drops the snapshot from the store first, so that it cannot come back with the next start. */
 static void do_lost(struct publish_queue *queue, struct term *term, struct snapshot *snapshot)
 {
 	struct err err = ERR_INIT;
@@ -88,7 +140,7 @@ static void do_lost(struct publish_queue *queue, struct term *term, struct snaps
 		log_event(LOG_LEVEL_ERROR, "drop_failed", LOG_STR("term", term->config->name),
 			  LOG_STR("error", err.msg));
 	if (current == snapshot) {
-		publisher_publish(queue->publisher, term, NULL, NULL);
+		publisher_publish(queue->publisher, term, NULL, NULL, &err); /* cannot fail */
 		queue->setup.lost(queue->setup.lost_arg, term);
 	}
 	snapshot_unref(current);
@@ -98,22 +150,22 @@ static void do_take_over(struct publish_queue *queue, const struct task *task)
 {
 	publisher_take_over(queue->publisher, task->attributes, task->held_back, task->n_held_back);
 	task->taken_over(task->arg);
-	pthread_mutex_lock(&queue->lock);
+	lock_queue(queue);
 	queue->has_taken_over = true;
 	pthread_cond_broadcast(&queue->over);
-	pthread_mutex_unlock(&queue->lock);
+	unlock_queue(queue);
 }
 
 static void run(struct publish_queue *queue, struct task *task)
 {
 	switch (task->kind) {
 	case TASK_PUBLISH:
-		publish_in_time(queue, task);
-		pthread_mutex_lock(&queue->lock);
+		task->result = publish_in_time(queue, task);
+		lock_queue(queue);
 		task->done = true;
 		pthread_cond_signal(&task->finished);
-		pthread_mutex_unlock(&queue->lock);
-		return; /* the task is gone with its owner's stack */
+		unlock_queue(queue);
+		return; /* its owner may have returned, and its stack is gone */
 	case TASK_FORGOTTEN:
 		publisher_release_if_unheld(queue->publisher, task->id);
 		break;
@@ -137,13 +189,13 @@ static struct task *dequeue(struct publish_queue *queue)
 {
 	struct task *task;
 
-	pthread_mutex_lock(&queue->lock);
+	lock_queue(queue);
 	while (!queue->tasks && !queue->ending)
 		pthread_cond_wait(&queue->wanted, &queue->lock);
 	task = queue->tasks;
 	if (task)
 		DL_DELETE(queue->tasks, task);
-	pthread_mutex_unlock(&queue->lock);
+	unlock_queue(queue);
 	return task;
 }
 
@@ -183,10 +235,10 @@ int publish_queue_new(struct publish_queue **ret, const struct publish_queue_set
 
 void publish_queue_stop(struct publish_queue *queue)
 {
-	pthread_mutex_lock(&queue->lock);
+	lock_queue(queue);
 	queue->ending = true;
 	pthread_cond_signal(&queue->wanted);
-	pthread_mutex_unlock(&queue->lock);
+	unlock_queue(queue);
 	pthread_join(queue->thread, NULL);
 }
 
@@ -201,23 +253,29 @@ void publish_queue_free(struct publish_queue *queue)
 	free(queue);
 }
 
-void publish_queue_publish(struct publish_queue *queue, struct term *term, struct snapshot *next)
+int publish_queue_publish(struct publish_queue *queue, struct term *term, struct snapshot *next,
+			  struct err *err)
 {
 	struct task task = {
-		.kind = TASK_PUBLISH, .term = term, .snapshot = next, .asked_at_ns = clock_boot_ns()
+		.kind = TASK_PUBLISH,
+		.term = term,
+		.snapshot = next,
+		.asked_at_ns = clock_boot_ns(),
+		.err = err,
 	};
 
 	pthread_cond_init(&task.finished, NULL);
 	if (!enqueue(queue, &task)) {
 		pthread_cond_destroy(&task.finished);
 		snapshot_unref(next); /* the next start publishes it: it is in the store */
-		return;
+		return 0;
 	}
-	pthread_mutex_lock(&queue->lock);
+	lock_queue(queue);
 	while (!task.done)
 		pthread_cond_wait(&task.finished, &queue->lock);
-	pthread_mutex_unlock(&queue->lock);
+	unlock_queue(queue);
 	pthread_cond_destroy(&task.finished);
+	return task.result;
 }
 
 void publish_queue_take_over(struct publish_queue *queue, bool attributes,
@@ -244,11 +302,11 @@ void publish_queue_wait_taken_over(struct publish_queue *queue, int64_t limit_ms
 {
 	struct timespec until = clock_after(limit_ms);
 
-	pthread_mutex_lock(&queue->lock);
+	lock_queue(queue);
 	while (!queue->has_taken_over && !queue->ending &&
 	       pthread_cond_clockwait(&queue->over, &queue->lock, CLOCK_MONOTONIC, &until) == 0)
 		;
-	pthread_mutex_unlock(&queue->lock);
+	unlock_queue(queue);
 }
 
 const char *publish_queue_mode(const struct publish_queue *queue)

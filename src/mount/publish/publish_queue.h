@@ -33,27 +33,30 @@ struct publish_queue_setup {
 /* Starts the thread. */
 int publish_queue_new(struct publish_queue **ret, const struct publish_queue_setup *setup,
 		      struct err *err);
-/* Does what was asked for before, then ends the thread; the session must still be served, for a
- * notification may wait for the answer to a LOOKUP. Hints that come later are dropped. */
+/* Finishes the queued tasks, then ends the thread. The session must still be served, because a
+ * notification may wait for the answer to a LOOKUP. Later hints are dropped. */
 void publish_queue_stop(struct publish_queue *queue);
 /* After publish_queue_stop(), when no handler runs any more. */
 void publish_queue_free(struct publish_queue *queue);
 
-/* Takes the reference `next` (NULL: the name goes away). Blocks until the kernel has been told. */
-void publish_queue_publish(struct publish_queue *queue, struct term *term, struct snapshot *next);
+/* Takes the reference `next` (NULL: the name goes away, which cannot fail). Blocks until the kernel
+ * was notified. ERR_INTERNAL: out of memory, and the name points to what it pointed to. Does
+ * nothing after publish_queue_stop(): the next start publishes what is in the store. */
+int publish_queue_publish(struct publish_queue *queue, struct term *term, struct snapshot *next,
+			  struct err *err);
 
 /* Before anything is published. Does not block; requests must be answered meanwhile. attributes:
- * whether the kernel may know others than are answered now; Takes the array held_back. done(arg)
- * when the kernel knows all. */
+ * whether the kernel may have attributes that differ from the current ones. Takes the array
+ * held_back. Calls done(arg) when the kernel is up to date. */
 void publish_queue_take_over(struct publish_queue *queue, bool attributes,
 			     struct publisher_held_back *held_back, size_t n_held_back,
 			     void (*done)(void *arg), void *arg);
-/* Blocks until that is over, or for so long. */
+/* Blocks until that is finished, at most limit_ms. */
 void publish_queue_wait_taken_over(struct publish_queue *queue, int64_t limit_ms);
 
-/* Hints; none blocks. A snapshot's reference is taken by the hint itself. */
+/* Hints. They do not block, and take a reference to the snapshot of their own. */
 void publish_queue_forgotten(struct publish_queue *queue, uint64_t id);
-/* Many names of the directory are being looked up one by one: have all of them listed. */
+/* Many names of the directory are being looked up one by one: the visitor lists all of them. */
 void publish_queue_list(struct publish_queue *queue, const struct tree_dir *dir);
 void publish_queue_lost(struct publish_queue *queue, struct term *term, struct snapshot *snapshot);
 /* The mount is over: says so in the generations. */

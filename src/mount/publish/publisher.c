@@ -1,5 +1,24 @@
+/*
+ * Invariants of a publish, checked by assertions here and where pending_moves takes its lock and
+ * lets it go. Steps as in publisher.h; -: there is none.
+ *
+ *	after step		pending move	dir->moving	name points to	nodes
+ *	(before)		-		NULL		old		old
+ *	1 staged		READY		NULL		old		old, new
+ *	4 in the handler	MOVING		NULL		old, then new	old, new
+ *	4 renamed		MOVED		NULL		new		old, new
+ *	4 kept from listings	-		the term	old		old, new
+ *	4 swapped		-		the term	new		old, new
+ *	5 announced		-		NULL		new		old, new
+ *	7 ended			-		NULL		new		new (old: superseded)
+ *
+ * A move is withdrawn (READY to -) before the name is moved by a notification, so that no RENAME
+ * moves it as well. A failure is only possible before step 1: the name still points to the old
+ * snapshot. `renames` becomes false once and stays so.
+ */
 #include "mount/publish/publisher.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -38,7 +57,22 @@ void publisher_free(struct publisher *publisher)
 	free(publisher);
 }
 
-/* ------------------------------------------------------------------ what the kernel is told */
+/* No name of the term's directory is being moved. */
+static inline bool is_idle(const struct publisher *publisher, const struct term *term)
+{
+	const char *name;
+
+	return !atomic_load(&tree_place(publisher->setup.tree, term, &name)->moving);
+}
+
+static inline bool shows(struct term *term, const struct snapshot *snapshot)
+{
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
+
+	return current == snapshot;
+}
+
+/* ---- notifications ---- */
 
 static void announce(struct publisher *publisher, struct tree_dir *dir, const char *name,
 		     uint64_t old_id)
@@ -67,7 +101,7 @@ void publisher_release_if_unheld(struct publisher *publisher, uint64_t id)
 	snapshot_unref(snapshot);
 }
 
-/* One that was hidden may have left the nodes while it was still the store's current one. */
+/* A hidden snapshot may have left the nodes while it was still current in the store. */
 static void release_old(struct publisher *publisher, const struct snapshot *old)
 {
 	if (session_kernel_holds(publisher->setup.session, old->id))
@@ -77,9 +111,9 @@ static void release_old(struct publisher *publisher, const struct snapshot *old)
 	store_release(publisher->setup.store, old);
 }
 
-/* ------------------------------------------------------------------ generations */
+/* ---- generations ---- */
 
-/* -ENOENT: nobody has opened the file. */
+/* -ENOENT: no process has opened the file. */
 static int store_word(struct publisher *publisher, uint32_t slot)
 {
 	char word[sizeof(uint64_t)];
@@ -90,7 +124,7 @@ static int store_word(struct publisher *publisher, uint32_t slot)
 				    offset, word, sizeof(word));
 }
 
-/* Whoever sees the word and opens gets that snapshot, so the name has moved before. */
+/* After the name has moved: a program that sees the word and opens the file gets that snapshot. */
 static void raise_generation(struct publisher *publisher, const struct term *term, uint64_t id)
 {
 	generations_raise(publisher->setup.generations, term->slot, id);
@@ -98,7 +132,7 @@ static void raise_generation(struct publisher *publisher, const struct term *ter
 		store_word(publisher, 0);
 }
 
-/* The name went away: nobody has this id. */
+/* The name went away: the word becomes an id that no snapshot has. */
 static void raise_without_snapshot(struct publisher *publisher, const struct term *term)
 {
 	struct err err = ERR_INIT;
@@ -111,9 +145,9 @@ static void raise_without_snapshot(struct publisher *publisher, const struct ter
 		raise_generation(publisher, term, id);
 }
 
-/* ------------------------------------------------------------------ moving a name */
+/* ---- moving a name ---- */
 
-/* How names move: by rename(2), or by notifications. For good, once it is known to fail. */
+/* How names move: by rename(2), or by notifications. After a failed rename(2) never by it again. */
 static bool renames(const struct publisher *publisher)
 {
 	return atomic_load_explicit(&publisher->renames, memory_order_relaxed);
@@ -130,7 +164,7 @@ static void note_failed_rename(struct publisher *publisher, const struct term *t
 	atomic_store(&publisher->renames, false);
 }
 
-/* Everything that the name's first reader would have to wait for. */
+/* Does everything that the first reader of the name would have to wait for. */
 static void prepare(struct publisher *publisher, struct term *term, struct snapshot *next,
 		    const char *staged)
 {
@@ -155,10 +189,9 @@ static void rename_it(struct publisher *publisher, struct term *term, const char
 		note_failed_rename(publisher, term, result);
 }
 
-/* Listings and look-ups run side by side: one that was answered with the old node may be read by
- * the kernel after the other that was answered with the new one, and would take the name back. So
- * from here on listings come without the term's node, and what is on its way with one is waited
- * for. */
+/* Listings and look-ups run in parallel: the kernel may process a listing with the old node after a
+ * look-up with the new one, which would take the name back. So from here on listings come without
+ * the term's node, and listings in flight are waited for. */
 static void keep_from_listings(struct publisher *publisher, struct tree_dir *dir,
 			       const struct term *term)
 {
@@ -167,7 +200,7 @@ static void keep_from_listings(struct publisher *publisher, struct tree_dir *dir
 		session_wait_for_dir(publisher->setup.session, dir->id);
 }
 
-/* Returns the snapshot from which the name has moved: a reference, the caller's, or NULL. */
+/* Returns the snapshot that the name pointed to (a reference for the caller), or NULL. */
 static struct snapshot *move_by_notification(struct publisher *publisher, struct term *term,
 					     struct snapshot *next)
 {
@@ -175,6 +208,7 @@ static struct snapshot *move_by_notification(struct publisher *publisher, struct
 	struct tree_dir *dir = tree_place(publisher->setup.tree, term, &name);
 
 	keep_from_listings(publisher, dir, term);
+	assert(atomic_load(&dir->moving) == term);
 	if (next)
 		inflight_note_showing(publisher->setup.inflight, next->id);
 	struct snapshot *old = term_swap(term, next ? snapshot_ref(next) : NULL);
@@ -186,8 +220,8 @@ static struct snapshot *move_by_notification(struct publisher *publisher, struct
 	return old;
 }
 
-/* The staged name keeps the kernel from letting go of the snapshot some day. The real one comes
- * first: a node without a name goes, with its pages. */
+/* The staged name would keep the kernel from ever letting go of the snapshot. The public name is
+ * looked up first, because a node without a name is dropped with its pages. */
 static void unstage(struct publisher *publisher, const struct term *term, const char *staged)
 {
 	visitor_look(publisher->setup.visitor, term->config->name);
@@ -195,7 +229,7 @@ static void unstage(struct publisher *publisher, const struct term *term, const 
 				   strrchr(staged, '/') + 1);
 }
 
-/* move: what pending_moves_begin() gave; it ends here. */
+/* Ends `move`, which may be NULL. */
 static void move_name(struct publisher *publisher, struct term *term, struct snapshot *next,
 		      struct pending_move *move, struct snapshot **ret_old)
 {
@@ -218,29 +252,31 @@ static void move_name(struct publisher *publisher, struct term *term, struct sna
 		unstage(publisher, term, staged);
 }
 
-void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
-		       struct pending_move *move)
+int publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
+		      struct pending_move *move, struct err *err)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *taken = next;
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *old = NULL;
-	struct err err = ERR_INIT;
 
-	if (next && nodes_add(publisher->setup.nodes, next, term, &err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "publish_failed", LOG_STR("term", term->config->name),
-			  LOG_STR("error", err.msg));
-		return;
+	assert(is_idle(publisher, term));
+	if (next && nodes_add(publisher->setup.nodes, next, term, err) < 0) {
+		if (move)
+			pending_moves_end(publisher->setup.pending_moves, move, &old);
+		return err_prefix(err, "publishing version %.128s", next->version);
 	}
 	if (!move)
 		move = pending_moves_begin(publisher->setup.pending_moves, term, next);
 	move_name(publisher, term, next, move, &old);
+	assert(is_idle(publisher, term) && shows(term, next));
 	if (next)
 		raise_generation(publisher, term, next->id);
 	else if (old)
 		raise_without_snapshot(publisher, term);
-	if (!old)
-		return;
-	nodes_supersede(publisher->setup.nodes, old->id);
-	release_old(publisher, old);
+	if (old) {
+		nodes_supersede(publisher->setup.nodes, old->id);
+		release_old(publisher, old);
+	}
+	return 0;
 }
 
 void publisher_list(struct publisher *publisher, const struct tree_dir *dir)

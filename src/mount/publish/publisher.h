@@ -83,10 +83,11 @@ void publisher_free(struct publisher *publisher);
 
 DEFINE_CLEANUP(struct publisher, publisher_free)
 
-/* Takes the reference `next` (NULL: the name goes away). move: what pending_moves_begin() gave for it,
- * where it is staged already; else NULL. */
-void publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
-		       struct pending_move *move);
+/* Takes the reference `next` (NULL: the name goes away, which cannot fail). move: from
+ * pending_moves_begin() if it was staged before, taken; else NULL. ERR_INTERNAL: out of memory, and
+ * the name points to what it pointed to. */
+int publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
+		      struct pending_move *move, struct err *err);
 
 /* A superseded snapshot, if the kernel has let go of it. */
 void publisher_release_if_unheld(struct publisher *publisher, uint64_t id);

@@ -58,8 +58,8 @@ static void announce_dirs(struct publisher *publisher)
 }
 
 /* What names lead to and was not announced: a first version, which a listing may be without, or one
- * that readers may have seen (inflight_note_showing()). From here on it is noted, so that no further
- * successor holds it back. */
+ * that readers may have seen (inflight_note_showing()). From here on it is noted, so that no
+ * further successor holds it back. */
 static void announce_current(struct publisher *publisher)
 {
 	const char *name;
@@ -113,13 +113,19 @@ static void announce_generations(struct publisher *publisher)
 	store_all_words(publisher);
 }
 
-/* What a predecessor committed and nobody was shown is published as if it came just now. */
+/* Publishes what a predecessor committed and did not show, as if it came just now. */
 static void roll_forward(struct publisher *publisher, const struct publisher_held_back *held_back,
 			 size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		publisher_publish(publisher, held_back[i].term, held_back[i].next,
-				  held_back[i].move);
+	for (size_t i = 0; i < n; i++) {
+		struct err err = ERR_INIT;
+
+		if (publisher_publish(publisher, held_back[i].term, held_back[i].next,
+				      held_back[i].move, &err) < 0)
+			log_event(LOG_LEVEL_ERROR, "publish_failed",
+				  LOG_STR("term", held_back[i].term->config->name),
+				  LOG_STR("error", err.msg));
+	}
 }
 
 void publisher_take_over(struct publisher *publisher, bool attributes,

@@ -62,8 +62,8 @@ static void lookup_pending(struct fs *fs, fuse_req_t req, const char *name)
 	snapshot_unref(snapshot);
 }
 
-/* A look-up costs about ten times as much as an entry of READDIRPLUS. So once a reader has looked up
- * so many names that listing all of them costs no more than the look-ups did, they are listed. */
+/* A look-up costs about ten times as much as an entry of READDIRPLUS. So a directory is listed as soon
+ * as the look-ups of its names have cost as much as listing all of them. */
 #define LIST_MIN_CHILDREN 64
 
 static void note_lookup(struct fs *fs, struct tree_dir *dir)
@@ -508,9 +508,7 @@ int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct e
 {
 	struct fs *fs = arg;
 
-	(void)err;
-	publish_queue_publish(fs->publish_queue, term, snapshot);
-	return 0;
+	return publish_queue_publish(fs->publish_queue, term, snapshot, err);
 }
 
 void fs_request_counts(struct fs *fs, void (*each)(void *arg, const char *op, uint64_t count),

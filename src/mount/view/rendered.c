@@ -78,8 +78,8 @@ bool rendered_list(const struct rendered *rendered, size_t index, const char **r
 	return true;
 }
 
-/* With the lock held: takes back look-ups; what nobody looks at any more is returned to be freed.
- */
+/* With the lock held: takes look-ups back. If none is left the rendering leaves the table, and is
+ * returned to be freed. */
 static struct held *put(struct rendered *rendered, struct held *held, uint64_t count)
 {
 	held->lookups -= count < held->lookups ? count : held->lookups;
@@ -87,6 +87,25 @@ static struct held *put(struct rendered *rendered, struct held *held, uint64_t c
 		return NULL;
 	HASH_DEL(rendered->by_id, held);
 	return held;
+}
+
+static bool is_reusable(const struct recent *recent)
+{
+	return recent->held && clock_boot_ms() - recent->rendered_at_boot_ms < RENDERED_REUSE_MS;
+}
+
+/* With the lock held: if only `recent` holds the rendering and it is too old to be used again,
+ * returns it to be freed. Some have dozens of megabytes. */
+static struct held *drop_unused(struct rendered *rendered, struct held *held)
+{
+	for (size_t i = 0; i < rendered->n_files; i++) {
+		struct recent *recent = &rendered->recent[i];
+		if (recent->held != held || held->lookups > 1 || is_reusable(recent))
+			continue;
+		recent->held = NULL;
+		return put(rendered, held, 1);
+	}
+	return NULL;
 }
 
 void rendered_forget(struct rendered *rendered, uint64_t id, uint64_t count)
@@ -98,6 +117,8 @@ void rendered_forget(struct rendered *rendered, uint64_t id, uint64_t count)
 	HASH_FIND(hh, rendered->by_id, &id, sizeof(id), held);
 	if (held)
 		unused = put(rendered, held, count);
+	if (held && !unused)
+		unused = drop_unused(rendered, held);
 	pthread_mutex_unlock(&rendered->lock);
 }
 
@@ -107,7 +128,7 @@ static struct held *get_recent(struct rendered *rendered, size_t index)
 	struct held *held = NULL;
 
 	pthread_mutex_lock(&rendered->lock);
-	if (recent->held && clock_boot_ms() - recent->rendered_at_boot_ms < RENDERED_REUSE_MS) {
+	if (is_reusable(recent)) {
 		held = recent->held;
 		held->lookups++;
 	}
@@ -169,7 +190,7 @@ int rendered_lookup(struct rendered *rendered, const char *name, const struct re
 		*ret = &held->rendering;
 		return 0;
 	}
-	return err_set(err, ERR_NOT_FOUND, "no virtual file \"%s\"", name);
+	return err_set(err, ERR_NOT_FOUND, "no file .rpt/%s", name);
 }
 
 const struct rendering *rendered_get(struct rendered *rendered, uint64_t id)

@@ -50,7 +50,8 @@ bool rendered_list(const struct rendered *rendered, size_t index, const char **r
 int rendered_lookup(struct rendered *rendered, const char *name, const struct rendering **ret,
 		    struct err *err);
 
-/* The kernel has forgotten `count` look-ups. */
+/* The kernel has forgotten `count` look-ups. Frees the rendering after the last one; a young one
+ * stays until the next one is rendered. */
 void rendered_forget(struct rendered *rendered, uint64_t id, uint64_t count);
 
 /* The rendering of an id that the kernel holds, with one more look-up; NULL if there is none. */
