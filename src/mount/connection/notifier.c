@@ -15,26 +15,26 @@
 #include "base/log.h"
 #include "base/pass_fds.h"
 
-/* Shared by both: the notification as it is to be written ends somewhere in the data. */
+/* Shared by both processes. A notification begins in the head and ends in the data. */
 struct area {
 	char head[NOTIFIER_HEAD_MAX];
 	char data[NOTIFIER_DATA_MAX];
 };
 
 struct notifier {
-	int socket;	   /* owned; -1: it has died */
+	int socket;	   /* owned; -1: the notifier has died */
 	struct area *area; /* mapped */
 };
 
-/* Which bytes of the area to write. */
+/* The bytes of the area to write. */
 struct order {
 	uint32_t start, len;
 };
 
-/* What writev(2) returned, or the negative errno. */
+/* The result of write(2), or a negative errno. */
 typedef int64_t outcome;
 
-/* ------------------------------------------------------------------ the process */
+/* ---- the notifier's process ---- */
 
 #define SOCKET 3
 
@@ -49,7 +49,7 @@ __attribute__((noreturn)) static void leave(void)
 	_exit(0);
 }
 #else
-/* From here on read, write and exit are all that it can do. */
+/* From here on only read, write and exit are allowed. */
 static void confine(void)
 {
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -63,7 +63,7 @@ __attribute__((noreturn)) static void leave(void)
 }
 #endif
 
-/* Only the end of the worker ends it. */
+/* It ends only with the worker. */
 static void ignore_signals(void)
 {
 	static const int ignored[] = {
@@ -74,7 +74,7 @@ static void ignore_signals(void)
 		signal(ignored[i], SIG_IGN);
 }
 
-/* Nothing but the socket may be kept from being closed with the worker. */
+/* Closes all descriptors but the socket, so that they are closed when the worker ends. */
 static void let_go(int socket)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -86,7 +86,7 @@ static void let_go(int socket)
 	close_range(SOCKET + 1, ~0U, 0);
 }
 
-/* -1 when the worker has ended. */
+/* -1 if the worker has ended. */
 static int receive_device(void)
 {
 	char byte;
@@ -118,7 +118,7 @@ __attribute__((noreturn)) static void notify_for_ever(int socket, const struct a
 	leave();
 }
 
-/* ------------------------------------------------------------------ the worker's side */
+/* ---- the worker's side ---- */
 
 int notifier_new(struct notifier **ret, struct err *err)
 {
@@ -168,8 +168,8 @@ char *notifier_data(struct notifier *notifier)
 	return notifier->area->data;
 }
 
-/* Makes one piece of it that ends with the data, if that is in its place. False if it is too long.
- */
+/* Makes one piece of the elements, which ends with the data if that is the shared buffer. False if
+ * it is too long. */
 static bool assemble(struct area *area, const struct iovec *iov, int count, struct order *ret)
 {
 	bool has_data = count > 0 && iov[count - 1].iov_base == area->data;
@@ -190,7 +190,7 @@ static bool assemble(struct area *area, const struct iovec *iov, int count, stru
 	return true;
 }
 
-/* False if it has died. */
+/* Returns false if the notifier has died. */
 static bool ask(const struct notifier *notifier, const struct order *order, outcome *ret)
 {
 	ssize_t got;
@@ -217,7 +217,7 @@ ssize_t notifier_writev(struct notifier *notifier, int device, const struct iove
 		close(steal_fd(&notifier->socket));
 	}
 	if (notifier->socket < 0)
-		return writev(device, iov, count); /* again, if it had: that does no harm */
+		return writev(device, iov, count); /* perhaps a second time, which is harmless */
 	if (result >= 0)
 		return (ssize_t)result;
 	errno = (int)-result;

@@ -9,7 +9,7 @@
 #define N_WORDS (GENERATIONS_SIZE / (int64_t)sizeof(uint64_t))
 
 struct generations {
-	_Atomic uint64_t *words; /* mapped: what was never written takes no memory */
+	_Atomic uint64_t *words; /* mapped: pages that were never written take no memory */
 	uint32_t n_used;	 /* the publisher's */
 };
 

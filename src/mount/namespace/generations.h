@@ -1,14 +1,14 @@
 /*
- * generations: the bytes of .rpt/generations, by which programs learn without a system call that
- * nothing changed.
+ * generations: the content of .rpt/generations, from which programs learn without a system call
+ * that nothing changed.
  *
  * A sparse array of 8-byte little-endian words, one for each slot (store/store.h). A term's word is
- * the id of its current snapshot; when its name goes away, an id that is nobody's. Words only rise.
- * Word 0 is the largest of all, and all ones once the mount is over.
+ * the id of its current snapshot, or, after its name went away, an id that no snapshot has. Words
+ * only rise. Word 0 is the largest of all, and all ones once the mount is over.
  *
- * The kernel's pages of the file are brought up to date by the publisher, after the name has moved;
- * pages that the kernel has dropped are read from here. Words are written by one thread at a time
- * and read by any: no lock.
+ * The publisher updates the kernel's pages of the file after the name has moved. Pages that the
+ * kernel has dropped are read from here. Words are written by one thread at a time and read by any
+ * thread, without a lock.
  */
 #ifndef MOUNT_NAMESPACE_GENERATIONS_H
 #define MOUNT_NAMESPACE_GENERATIONS_H
@@ -21,7 +21,7 @@
 
 #define GENERATIONS_NAME "generations"
 #define GENERATIONS_SIZE (INT64_C(8) << 20) /* bytes */
-#define GENERATIONS_OVER UINT64_MAX	    /* word 0 of a mount that is over */
+#define GENERATIONS_OVER UINT64_MAX	    /* word 0 after the end of the mount */
 
 struct generations;
 
@@ -32,17 +32,17 @@ void generations_free(struct generations *generations);
 
 DEFINE_CLEANUP(struct generations, generations_free)
 
-/* The id that a slot's word is. */
+/* The word of a slot; 0 if the slot does not exist. */
 uint64_t generations_word(const struct generations *generations, uint32_t slot);
-/* A smaller value than the word has changes nothing. Word 0 follows. */
+/* Does nothing if the word is larger. Raises word 0 as well. */
 void generations_raise(struct generations *generations, uint32_t slot, uint64_t id);
 void generations_end(struct generations *generations);
 
-/* Copies what there is from `offset` on, at most `size` bytes; returns how many. */
+/* Copies at most `size` bytes from `offset` on; returns how many. */
 size_t generations_read(const struct generations *generations, char *ret, size_t size,
 			uint64_t offset);
 
-/* How many bytes there are up to the last slot that was ever raised, in whole words. */
+/* The size in bytes up to the last slot that was ever raised. */
 size_t generations_used(const struct generations *generations);
 
 #endif

@@ -18,7 +18,7 @@ struct tree {
 	struct entry *root;
 	struct entry *by_id; /* owns the entries */
 	struct entry *by_path;
-	struct tree_dir **dirs; /* n_dirs of them, in the order in which they were made */
+	struct tree_dir **dirs; /* n_dirs of them, in the order of their creation */
 	size_t n_dirs;
 };
 
@@ -85,7 +85,7 @@ static int new_entry(struct tree *tree, const char *path, size_t len, uint64_t i
 	tree->dirs[tree->n_dirs++] = &entry->dir;
 	entry->dir.id = id;
 	atomic_init(&entry->dir.mtime_ns, clock_wall_ns());
-	atomic_init(&entry->dir.is_listed, true); /* perhaps by a predecessor */
+	atomic_init(&entry->dir.is_listed, true); /* by a predecessor, perhaps */
 	HASH_ADD(by_id, tree->by_id, dir.id, sizeof(entry->dir.id), entry);
 	HASH_ADD_KEYPTR(by_path, tree->by_path, entry->dir.path, len, entry);
 	*ret = entry;
@@ -106,7 +106,7 @@ static const char *last_component(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-/* Finds the directory of that path, or makes it and those above it. */
+/* Finds the directory of that path, or makes it and its parents. */
 static int need_dir(struct tree *tree, const char *path, size_t len, bool retired,
 		    struct store *store, struct entry **ret, struct err *err)
 {
@@ -142,7 +142,7 @@ static int compare_children(const void *a, const void *b)
 	return strcmp(left->name, right->name);
 }
 
-/* The array is final: sorts it and gives back what it has too much. */
+/* The array is complete: sorts it and frees its unused capacity. */
 static void settle(struct entry *entry)
 {
 	struct tree_dir *dir = &entry->dir;

@@ -1,12 +1,12 @@
 /*
- * tree: the directories that the names of the terms make up.
+ * tree: the directories of the terms' names.
  *
- * Built once and immutable, so that look-ups take no lock; only a directory's mtime changes, and
- * it only rises. A directory is there as soon as a term is configured below it. Whether a term's
- * name is there is the term's matter (has it a snapshot?), not the tree's.
+ * Built once and then immutable, so look-ups take no lock; only the mtime of a directory changes,
+ * and only rises. A directory exists if a term is configured below it. Whether the name of a term
+ * exists depends on its snapshot, not on the tree.
  *
- * A directory below which nothing is configured any more may still be known to a kernel that was
- * served by a predecessor: it is retired, which is to say found by its id, empty, and not listed.
+ * The kernel may still know a directory of a predecessor below which no term is configured now.
+ * Such a directory is retired: it is found by its id, empty, and not listed.
  */
 #ifndef MOUNT_NAMESPACE_TREE_H
 #define MOUNT_NAMESPACE_TREE_H
@@ -25,7 +25,7 @@
 
 struct tree_dir;
 
-/* Either a term or a directory. Its place in the directory's array never changes. */
+/* Either a term or a directory. Its index in the directory never changes. */
 struct tree_child {
 	const char *name; /* the last component; borrowed */
 	struct tree_dir *dir;
@@ -41,16 +41,16 @@ struct tree_dir {
 	size_t n_subdirs;
 	bool retired;
 	_Atomic int64_t mtime_ns;
-	atomic_uint n_lookups; /* of terms, since it was last listed on their account */
-	/* A listing that is still on its way may have given the kernel nodes of terms. */
+	atomic_uint n_lookups; /* of terms, since they last caused it to be listed */
+	/* A listing in flight may carry nodes of terms. */
 	atomic_bool is_listed;
-	/* Listings give no node of this one meanwhile; NULL: of all. Set by the publisher. */
+	/* Listings come without the node of this term; NULL: with all. Set by the publisher. */
 	_Atomic(const struct term *) moving;
 };
 
 struct tree;
 
-/* terms are sorted by name; ids of directories come from the store. */
+/* The terms are sorted by name. Ids of directories come from the store. */
 int tree_new(struct tree **ret, struct term *terms, size_t n_terms, struct store *store,
 	     struct err *err);
 void tree_free(struct tree *tree);
@@ -66,17 +66,17 @@ const char *tree_name(const struct tree_dir *dir);
 /* NULL if the directory has no such child. */
 const struct tree_child *tree_child(const struct tree_dir *dir, const char *name);
 
-/* Before the tree is used by others: makes sure that the directories above a name that is no longer
- * configured are found. */
+/* Adds the directories above a name that is no longer configured. Before other threads use the
+ * tree. */
 int tree_retire(struct tree *tree, const char *name, struct store *store, struct err *err);
 
-/* All directories, each behind its parent. */
+/* All directories, each after its parent. */
 struct tree_dir *const *tree_dirs(const struct tree *tree, size_t *ret_n);
 
-/* The directory that holds the term's name, and the name in it (borrowed). */
+/* The directory of the term's name, and its last component (borrowed). */
 struct tree_dir *tree_place(struct tree *tree, const struct term *term, const char **ret_name);
 
-/* Something in the directory changed now: its mtime becomes strictly later than it was. */
+/* The directory changed now: its mtime becomes strictly later than before. */
 void tree_touch(struct tree_dir *dir);
 
 #endif

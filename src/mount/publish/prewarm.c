@@ -9,10 +9,10 @@
 #include "base/log.h"
 #include "mount/connection/notifier.h"
 
-/* An update waits no longer than this for its pages. */
+/* The longest time that an update waits for its pages. */
 #define TIME_MAX_MS 500
 
-/* How often memory is looked at. */
+/* How often the spare memory is checked. */
 #define CHECK_BYTES (16 * (uint64_t)NOTIFIER_DATA_MAX)
 
 struct prewarm {
@@ -42,7 +42,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* Whole pages, or all: what is stored of a page does not make it readable. */
+/* Whole pages, or all bytes: a part of a page does not make it readable. */
 static uint64_t wanted_bytes(const struct prewarm *prewarm, const struct snapshot *snapshot,
 			     uint64_t given_back, uint64_t limit_bytes)
 {
@@ -61,13 +61,13 @@ static int read_chunk(int fd, char *data, size_t len, off_t offset)
 	while (done < len) {
 		ssize_t got = pread(fd, data + done, len - done, offset + (off_t)done);
 		if (got <= 0 && !(got < 0 && errno == EINTR))
-			return -1; /* whoever reads the file finds out why */
+			return -1; /* a reader of the file gets the error */
 		done += got > 0 ? (size_t)got : 0;
 	}
 	return 0;
 }
 
-/* How many bytes were stored. */
+/* Returns the number of bytes stored. */
 static uint64_t store_bytes(struct prewarm *prewarm, int fd, uint64_t id, uint64_t wanted)
 {
 	struct session *session = prewarm->setup.session;
@@ -95,7 +95,7 @@ void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot,
 	uint64_t given_back = replaced ? replaced->prewarmed_bytes : 0;
 	uint64_t wanted = wanted_bytes(prewarm, snapshot, given_back, limit_bytes);
 
-	/* What is not checked yet is not shown to anybody. */
+	/* Unverified bytes are not shown to readers. */
 	if (!wanted || atomic_load(&snapshot->integrity) != SNAPSHOT_VERIFIED)
 		return;
 	_cleanup_close_ int fd = store_open_bytes(prewarm->setup.store, snapshot, &err);

@@ -22,7 +22,7 @@ struct prewarm;
 struct prewarm_setup {
 	struct store *store; /* all borrowed */
 	struct session *session;
-	const struct spare_memory *spare_memory; /* NULL: there is always enough */
+	const struct spare_memory *spare_memory; /* NULL: always sufficient */
 	uint64_t total_bytes;
 };
 
@@ -32,14 +32,14 @@ void prewarm_free(struct prewarm *prewarm);
 
 DEFINE_CLEANUP(struct prewarm, prewarm_free)
 
-/* All by the publisher's thread. The kernel knows the snapshot's node; it is about to let go of the
- * one that is replaced (NULL: none), most likely. */
+/* For the publisher's thread. The kernel must know the node of the snapshot. It is likely to forget
+ * `replaced` soon (NULL: none). */
 void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot,
 		   const struct snapshot *replaced, uint64_t limit_bytes);
-/* The kernel has let go of the snapshot, and of its pages. */
+/* The kernel has forgotten the snapshot and dropped its pages. */
 void prewarm_released(struct prewarm *prewarm, const struct snapshot *snapshot);
 
-/* Bytes that were stored so far. From any thread. */
+/* The number of bytes stored so far. From any thread. */
 uint64_t prewarm_count(const struct prewarm *prewarm);
 
 #endif

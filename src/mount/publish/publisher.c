@@ -10,7 +10,7 @@
  *	4 kept from listings	-		the term	old		old, new
  *	4 swapped		-		the term	new		old, new
  *	5 announced		-		NULL		new		old, new
- *	7 ended			-		NULL		new		new (old: superseded)
+ *	7 ended			-		NULL		new		new
  *
  * A move is withdrawn (READY to -) before the name is moved by a notification, so that no RENAME
  * moves it as well. A failure is only possible before step 1: the name still points to the old

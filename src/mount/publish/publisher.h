@@ -63,7 +63,7 @@ struct publisher_setup {
 	struct nodes *nodes;
 	struct store *store;
 	struct session *session;
-	struct inflight *inflight; /* where it is noted what was announced */
+	struct inflight *inflight; /* notes what was announced */
 	struct generations *generations;
 	struct pending_moves *pending_moves;
 	struct visitor *visitor; /* NULL: none */
@@ -74,7 +74,7 @@ struct publisher_setup {
 	uint64_t rpt_dir_id;
 	uint64_t pending_dir_id;
 	uint64_t prewarm_total_bytes;
-	bool renames; /* the visitor is to try */
+	bool renames; /* try rename(2) first */
 };
 
 int publisher_new(struct publisher **ret, const struct publisher_setup *setup, struct err *err);
@@ -89,13 +89,13 @@ DEFINE_CLEANUP(struct publisher, publisher_free)
 int publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
 		      struct pending_move *move, struct err *err);
 
-/* A superseded snapshot, if the kernel has let go of it. */
+/* Releases a superseded snapshot if the kernel has forgotten it. */
 void publisher_release_if_unheld(struct publisher *publisher, uint64_t id);
 
-/* Has the visitor list the directory. */
+/* Makes the visitor list the directory. */
 void publisher_list(struct publisher *publisher, const struct tree_dir *dir);
 
-/* What a predecessor committed and nobody was shown. */
+/* A snapshot that a predecessor committed but did not show. */
 struct publisher_held_back {
 	struct term *term;
 	struct snapshot *next; /* a reference, which publisher_take_over() takes */
@@ -103,18 +103,23 @@ struct publisher_held_back {
 };
 
 /*
- * A predecessor may have died between the commit and 7 of any publish. 5 of a notification for each
- * superseded snapshot whose successor is not noted as announced (else the kernel would drop the
- * dentry that is right), 7 of all, and where what a name leads to is not noted its directory is
- * told; with another configuration (attributes) each directory, and all attributes. Then what was
- * held back is published as if it came just now, and 6 of all. What is told without need costs
- * readers a request each.
+ * A predecessor may have died between the commit and step 7 of any publish. Therefore:
+ *
+ *	- step 5 of a notification for each superseded snapshot whose successor is not noted as
+ *	  announced (if it is, the kernel would drop the right dentry)
+ *	- step 7 for all superseded snapshots
+ *	- invalidate the directory of each name whose snapshot is not noted as announced
+ *	- with `attributes` (a changed configuration): invalidate all directories and attributes
+ *	- publish the snapshots that were held back, as if they came just now
+ *	- step 6 for all terms
+ *
+ * A notification that was not necessary costs readers one request.
  */
 void publisher_take_over(struct publisher *publisher, bool attributes,
 			 const struct publisher_held_back *held_back, size_t n_held_back);
 
-/* The mount is out of reach: says so in .rpt/generations; names move by notifications from now on,
- * for whoever still looks at it. */
+/* The mount is unreachable: notes that in .rpt/generations. From now on names move by
+ * notifications, for processes that still use it. */
 void publisher_end(struct publisher *publisher);
 
 /* From any thread. */

@@ -1,6 +1,6 @@
 /*
- * What a successor does once it answers: it finishes what its predecessor has begun, and tells the
- * kernel what that may not know.
+ * What a successor does once it answers requests: it finishes what its predecessor began, and
+ * notifies the kernel of what it may not know.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "mount/connection/notifier.h"
 #include "mount/publish/publisher_internal.h"
 
-/* Does the kernel know that another snapshot is behind this term's name? */
+/* Does the kernel know the current snapshot of the term? */
 static bool was_announced(struct publisher *publisher, struct term *term)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
@@ -17,7 +17,7 @@ static bool was_announced(struct publisher *publisher, struct term *term)
 	return current && inflight_was_announced(publisher->setup.inflight, current->id);
 }
 
-/* What nobody holds was announced, for its dentry is gone. */
+/* A snapshot that the kernel does not hold needs no notification, because its dentry is gone. */
 static void announce_superseded(struct publisher *publisher)
 {
 	_cleanup_free_ struct node_place *places = NULL;
@@ -40,8 +40,8 @@ static void announce_superseded(struct publisher *publisher)
 	}
 }
 
-/* A listing that the kernel caches may lack a name, or have one that went away. From the leaves
- * up: what is retired can only be taken away once it is empty. */
+/* A cached listing may lack a name, or have one that went away. From the leaves up, because a
+ * retired directory can only be removed once it is empty. */
 static void announce_dirs(struct publisher *publisher)
 {
 	struct session *session = publisher->setup.session;
@@ -101,7 +101,7 @@ static void store_all_words(struct publisher *publisher)
 	}
 }
 
-/* All names lead where they should. */
+/* After all names point to their current snapshots. */
 static void announce_generations(struct publisher *publisher)
 {
 	for (size_t i = 0; i < publisher->setup.n_terms; i++) {
@@ -131,7 +131,7 @@ static void roll_forward(struct publisher *publisher, const struct publisher_hel
 void publisher_take_over(struct publisher *publisher, bool attributes,
 			 const struct publisher_held_back *held_back, size_t n_held_back)
 {
-	/* A predecessor's staged names. */
+	/* Staged names of a predecessor. */
 	if (publisher->setup.visitor)
 		session_notify_inval_entry(publisher->setup.session, publisher->setup.rpt_dir_id,
 					   PENDING_DIR_NAME);
@@ -141,7 +141,7 @@ void publisher_take_over(struct publisher *publisher, bool attributes,
 		announce_dirs(publisher);
 		announce_attributes(publisher);
 	}
-	/* Last, for what shows then is all that a further successor finds in the slots. */
+	/* Last, because a further successor knows only the last snapshot that shows unannounced. */
 	roll_forward(publisher, held_back, n_held_back);
 	announce_generations(publisher);
 }

@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What must stay available: a tenth of the machine, a quarter of a control group. */
+/* The share that must stay available: a tenth of the machine, a quarter of a control group. */
 #define MACHINE_SHARE 10
 #define GROUP_SHARE   4
 
-/* Percent of the last ten seconds in which something waited for memory. */
+/* Percent of the last ten seconds in which a process waited for memory. */
 #define PRESSURE_MAX 5.0
 
 #define TEXT_SIZE 8192
@@ -18,10 +18,10 @@
 enum source { MEMINFO, PRESSURE, GROUP_MAX, GROUP_CURRENT, GROUP_STAT, N_SOURCES };
 
 struct spare_memory {
-	int fds[N_SOURCES]; /* owned; -1: the kernel has it not */
+	int fds[N_SOURCES]; /* owned; -1: the kernel does not have it */
 };
 
-/* The value behind "NAME", which stands at a line's start, in the text's own unit. */
+/* The number after "NAME" at the start of a line, in the unit of the text. */
 static bool find_number(const char *text, const char *name, uint64_t *ret)
 {
 	size_t len = strlen(name);
@@ -52,7 +52,7 @@ static bool is_under_pressure(const char *pressure)
 	       percent > PRESSURE_MAX;
 }
 
-/* Pages of files that nobody has used lately give way. */
+/* Inactive pages of files can be reclaimed. */
 static bool group_has(const struct spare_memory_texts *texts, uint64_t bytes)
 {
 	uint64_t max, current, idle = 0;
@@ -72,7 +72,7 @@ bool spare_memory_judge(const struct spare_memory_texts *texts, uint64_t bytes)
 	       group_has(texts, bytes);
 }
 
-/* The directory of our control group; false on a machine without a unified hierarchy. */
+/* The directory of our control group; false without a unified hierarchy. */
 static bool find_group(char ret[PATH_MAX])
 {
 	_cleanup_fclose_ FILE *file = fopen("/proc/self/cgroup", "re");

@@ -16,19 +16,19 @@
 
 struct spare_memory;
 
-/* Opens what is looked at later, for a process that may not open it any more then. What the kernel
- * does not have is not looked at. */
+/* Opens the kernel's files now, for a process that may not open them later. Files that the kernel
+ * does not have are ignored. */
 int spare_memory_new(struct spare_memory **ret, struct err *err);
 /* NULL is allowed. */
 void spare_memory_free(struct spare_memory *spare_memory);
 
 DEFINE_CLEANUP(struct spare_memory, spare_memory_free)
 
-/* For so many bytes more. NULL: always. */
+/* Is there memory for this many bytes? NULL: always. */
 bool spare_memory_has(const struct spare_memory *spare_memory, uint64_t bytes);
 
-/* For tests: the same of texts, as the kernel has them in /proc/meminfo, in /proc/pressure/memory,
- * and in memory.max, memory.current and memory.stat of a control group (each may be NULL). */
+/* For tests: the same for given contents of /proc/meminfo, of /proc/pressure/memory, and of
+ * memory.max, memory.current and memory.stat of a control group (each may be NULL). */
 struct spare_memory_texts {
 	const char *meminfo, *pressure, *max, *current, *stat;
 };

@@ -62,8 +62,8 @@ static void lookup_pending(struct fs *fs, fuse_req_t req, const char *name)
 	snapshot_unref(snapshot);
 }
 
-/* A look-up costs about ten times as much as an entry of READDIRPLUS. So a directory is listed as soon
- * as the look-ups of its names have cost as much as listing all of them. */
+/* A look-up costs about ten times as much as an entry of READDIRPLUS. So a directory is listed as
+ * soon as the look-ups of its names have cost as much as listing all of them. */
 #define LIST_MIN_CHILDREN 64
 
 static void note_lookup(struct fs *fs, struct tree_dir *dir)

@@ -1,11 +1,11 @@
 /*
- * fs: the mounted terms as the kernel sees them, and the publisher that moves names.
+ * fs: the mounted file system: the handlers of the kernel's requests, and the publisher.
  *
- * One node id per snapshot, never used again, so that the kernel may cache everything for ever:
- * OPEN and OPENDIR are answered with ENOSYS, entries and attributes have infinite timeouts, and a
- * warm reader causes no request at all. What changes is told to the kernel by the publisher.
+ * Each snapshot has a node id that is never used again, so the kernel may cache everything for
+ * ever: OPEN and OPENDIR are answered with ENOSYS, entries and attributes have infinite timeouts,
+ * and a warm reader causes no request at all. The publisher notifies the kernel of changes.
  *
- * fs does not know that there is a network or a fetcher; virtual files are handed in as callbacks.
+ * fs knows neither network nor fetchers; the files of .rpt/ are rendered by callbacks.
  */
 #ifndef MOUNT_VIEW_FS_H
 #define MOUNT_VIEW_FS_H
@@ -31,57 +31,57 @@ struct visitor;
 struct fs_setup {
 	struct term *terms; /* borrowed; sorted by name */
 	size_t n_terms;
-	uint32_t last_slot;  /* the largest that any term has, configured or not; 0: none has one */
-	struct store *store; /* borrowed */
+	uint32_t last_slot;	   /* the largest of any term, configured or not; 0: none */
+	struct store *store;	   /* borrowed */
 	struct cancel *cancel;	   /* borrowed */
 	struct notifier *notifier; /* borrowed */
-	struct visitor *visitor;   /* borrowed; NULL: nobody is to look at the mount */
+	struct visitor *visitor;   /* borrowed; NULL: none */
 	bool renames;		   /* the visitor has a writable handle */
-	const struct spare_memory *spare_memory; /* borrowed; NULL: there is always memory enough */
+	const struct spare_memory *spare_memory; /* borrowed; NULL: memory is always sufficient */
 	uint64_t prewarm_total_bytes;
 	const char *control_path;		    /* user.rpt.control of the root; borrowed */
 	const struct rendered_file *rendered_files; /* borrowed, n_rendered_files of them */
 	size_t n_rendered_files;
-	uid_t owner; /* of directories, and of files that are no term's */
+	uid_t owner; /* of directories and of the files in .rpt */
 	gid_t owner_group;
 
-	/* Called (from any thread) when bytes of a term's current snapshot turned out corrupt and
-	 * were dropped: somebody should fetch them again. */
+	/* Called from any thread when the current snapshot of a term was found corrupt and was
+	 * dropped, so that it is fetched again. */
 	void (*lost)(void *arg, struct term *term);
 	void *lost_arg;
 };
 
-/* Includes whatever else the kernel may hold of this mount, which the store knows. */
+/* Also adds all other snapshots of this mount that the kernel may hold according to the store. */
 int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err);
 
-/* Would fs_start() negotiate what this mount was negotiated with? ERR_BAD_DATA, naming the
- * difference, if not. Needs neither store nor device, for a worker that stands by. */
+/* Checks that fs_start() would negotiate the same as this mount did. ERR_BAD_DATA, naming the
+ * difference, if not. Needs neither store nor device, for a worker on standby. */
 int fs_rehearse(struct inflight *inflight, struct err *err);
 
 /*
- * Serves the connection `device` (borrowed: a duplicate is made) in threads of its own. When the
- * slots (borrowed) say that somebody served it before, takes over: first the requests that were
- * left, then new ones; meanwhile the publisher announces what may not have been announced.
- * ERR_BAD_DATA as fs_rehearse().
+ * Serves the connection `device` (borrowed; duplicated) in threads of its own. If the memfd of
+ * requests in flight (borrowed) shows that a predecessor served it, takes over: answers first the
+ * requests that are left, then new ones; meanwhile the publisher announces what the kernel may not
+ * know. ERR_BAD_DATA as fs_rehearse().
  */
 int fs_start(struct fs *fs, int device, struct inflight *inflight, bool debug, struct err *err);
 
-/* Readable once nothing is served any more: because it was unmounted? */
+/* Readable when serving has ended, perhaps because it was unmounted. */
 int fs_over_fd(const struct fs *fs);
 bool fs_was_unmounted(const struct fs *fs);
 
 /* Ends all threads; then frees. setup.cancel must have been requested if fs_start() was called.
- * Each request that was taken is answered, or stays in its slot for a successor. */
+ * Each request that was received is answered, or stays in its record for a successor. */
 void fs_free(struct fs *fs);
 
-/* The mount is over, or out of reach: says so in .rpt/generations. Does not block. */
+/* The mount is over or unreachable: notes that in .rpt/generations. Does not block. */
 void fs_announce_end(struct fs *fs);
 
 /* As fetch_env.publish; arg is the struct fs. */
 int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err);
 
-/* Blocks until all that a predecessor has begun is done, or for so long. At once on a mount that
- * had none. */
+/* Blocks until everything that a predecessor began is finished, at most limit_ms. Returns at once
+ * if there was no predecessor. */
 void fs_wait_taken_over(struct fs *fs, int64_t limit_ms);
 
 /* How names move: PUBLISHER_RENAMES or PUBLISHER_NOTIFIES (mount/publish/publisher.h). */

@@ -1,5 +1,5 @@
 /*
- * fs_attr: attributes, made from what is immutable on every question.
+ * fs_attr: attributes, computed for each request from immutable data.
  */
 #include "mount/view/fs_state.h"
 
@@ -83,7 +83,7 @@ struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term 
 	return stat;
 }
 
-/* For the visitor, which has the owner's rights and no others. */
+/* Accessible to the visitor, which runs as the owner without capabilities. */
 struct stat fs_pending_dir_stat(const struct fs *fs)
 {
 	struct stat stat = any_dir_stat(fs, fs->pending_dir_id, 0, fs->started_ns);

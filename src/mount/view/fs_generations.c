@@ -1,9 +1,9 @@
 /*
- * fs_generations: what the words of .rpt/generations are when serving begins.
+ * fs_generations: the words of .rpt/generations when serving begins.
  *
- * A predecessor may have died after a commit and before it had told the kernel: the name still
- * leads to the old snapshot, and so must the word. Slots that no name has, or one without a
- * snapshot, have an id that is larger than any of the predecessors', for their words only rise.
+ * A predecessor may have died after a commit and before it notified the kernel. The name still
+ * points to the old snapshot, and so must the word. Slots without a term or without a snapshot get
+ * an id that is larger than any of the predecessor's, because words only rise.
  */
 #include "mount/view/fs_state.h"
 
@@ -31,7 +31,7 @@ static bool has_word(const struct fs *fs, const struct term *term)
 	return !term->slot || generations_word(fs->generations, term->slot);
 }
 
-/* Of terms whose words are not known yet. */
+/* For terms whose words are not known yet. */
 static int enter_superseded(struct fs *fs, struct err *err)
 {
 	_cleanup_free_ struct node_place *places = NULL;
@@ -58,7 +58,7 @@ int fs_enter_generations(struct fs *fs, struct err *err)
 		enter_term(fs, &fs->setup.terms[i], true);
 	if (enter_superseded(fs, err) < 0)
 		return -1;
-	/* What no name ever led away from. */
+	/* Terms without a superseded snapshot. */
 	for (size_t i = 0; i < fs->setup.n_terms; i++) {
 		if (!has_word(fs, &fs->setup.terms[i]))
 			enter_term(fs, &fs->setup.terms[i], false);

@@ -1,16 +1,16 @@
 /*
- * fs_forward: what a predecessor committed and nobody was shown.
+ * fs_hold_back: snapshots that a predecessor committed but did not show.
  *
- * It died between the commit and the moment from which readers can see the new version. The name
- * goes on leading to the old one until the publisher moves it, so that watchers see that move as
- * any other. A term whose name may have been away is not held back: nothing that was hidden comes
- * to light again.
+ * It died between the commit and the moment at which readers can see the new version. The name
+ * points to the old snapshot until the publisher moves it, so that watchers see this move like any
+ * other. A term whose name may have been removed is not held back, so that nothing hidden becomes
+ * visible again.
  */
 #include "mount/view/fs_state.h"
 
 #include "base/util.h"
 
-/* The largest id for each term that was held back; 0: it was not. */
+/* Per term. old_id: the largest id that readers may have seen; 0: none. */
 struct candidate {
 	bool is_held_back;
 	uint64_t old_id;
@@ -25,7 +25,7 @@ static bool is_held_back(const struct fs *fs, struct term *term)
 	       term->config->on_expire != ON_EXPIRE_HIDE;
 }
 
-/* What readers may have seen last of each. */
+/* Finds for each term the last snapshot that readers may have seen. */
 static int find_old(struct fs *fs, struct candidate *candidates, struct err *err)
 {
 	_cleanup_free_ struct node_place *places = NULL;

@@ -1,8 +1,8 @@
 /*
  * fs_list: READDIR and READDIRPLUS.
  *
- * A name's cookie is its place in the directory's array, which never changes, so a listing that is
- * interrupted by an update goes on where it was.
+ * The cookie of a name is its index in the directory, which never changes, so a listing that is
+ * interrupted by an update continues where it was.
  */
 #include "mount/view/fs_state.h"
 
@@ -24,11 +24,11 @@ static void listing_release(struct listing *listing)
 	free(listing->buf);
 }
 
-/* Cookies: 1 ".", 2 "..", then a child's place in the array, which never changes, + 3; in the root
- * .rpt comes last. False when the buffer is full. */
+/* Cookies: 1 for ".", 2 for "..", then the index of the child + 3; in the root .rpt is last. */
 #define COOKIE_CHILDREN 3
 
-/* looked_up: the kernel enters the node; else it gets the name and type only. */
+/* Returns false if the buffer is full. looked_up: the kernel gets the node, else only the name and
+ * the type. */
 static bool listing_add(struct listing *listing, const char *name, struct fuse_entry_param entry,
 			bool looked_up, off_t cookie)
 {
@@ -68,7 +68,7 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 		const struct tree_child *child = &dir->children[i];
 		if (!fs_child_entry(fs, child, &entry))
 			continue;
-		/* After the entry was read: see the publisher. */
+		/* After reading the entry: see keep_from_listings() in publisher.c. */
 		bool looked_up = !child->term || atomic_load(&dir->moving) != child->term;
 		if (!listing_add(listing, child->name, entry, looked_up,
 				 (off_t)i + COOKIE_CHILDREN))
@@ -81,7 +81,7 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 	}
 }
 
-/* Does not render: the names are there without nodes, so that each is looked up by itself. */
+/* Does not render: the names come without nodes, so that each is looked up separately. */
 static void list_rpt_dir(struct fs *fs, struct listing *listing, off_t offset)
 {
 	size_t i = offset >= COOKIE_CHILDREN ? (size_t)offset - COOKIE_CHILDREN + 1 : 0;

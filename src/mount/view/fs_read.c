@@ -1,8 +1,8 @@
 /*
- * fs_read: READ, from the store's files and from renderings.
+ * fs_read: READ of the store's files and of renderings.
  *
- * A READ that is answered short would truncate the file for every reader: it is all of it, or EIO.
- * Bytes of an earlier boot are answered by the verifier's thread once they are checked.
+ * A short answer would truncate the file for every reader, so the answer is complete or EIO. A READ
+ * of a snapshot from an earlier boot is answered by a thread of the verifier.
  */
 #include "mount/view/fs_state.h"
 
@@ -48,7 +48,7 @@ static int read_descriptor(int fd, const struct snapshot *snapshot, char *buf, s
 			return err_errno(err, "snapshot %" PRIu64 ": read", snapshot->id);
 		if (got == 0)
 			return err_set(err, ERR_BAD_DATA,
-				       "snapshot %" PRIu64 ": its file was cut off", snapshot->id);
+				       "snapshot %" PRIu64 ": its file is too short", snapshot->id);
 		buf += got;
 		offset += got;
 		len -= (size_t)got;

@@ -1,14 +1,14 @@
 /*
- * fs_move: RENAME and UNLINK, which the visitor causes for the publisher.
+ * fs_rename: RENAME and UNLINK, which the visitor causes for the publisher.
  *
- * The kernel holds the locks of the directories and waits for the answer: no I/O, and no waiting.
- * Before it is answered everything is as it will be, for a successor may have to answer again.
+ * The kernel holds the locks of the directories and waits for the answer, so there is no I/O and no
+ * waiting here. All state is final before the answer, because a successor may have to repeat it.
  */
 #include "mount/view/fs_state.h"
 
 #include <errno.h>
 
-/* The name leads elsewhere now: the kernel is about to hear of it. */
+/* The name points elsewhere now, and the kernel gets its answer next. */
 static void note_moved(void *arg, struct term *term, uint64_t id)
 {
 	struct fs *fs = arg;

@@ -1,5 +1,5 @@
 /*
- * fs_state: what the FUSE handlers share; known to the fs*.c files only.
+ * fs_state: shared by the FUSE handlers, for the fs*.c files only.
  */
 #ifndef MOUNT_VIEW_FS_STATE_H
 #define MOUNT_VIEW_FS_STATE_H
@@ -21,10 +21,10 @@
 #include "mount/view/spare_fd.h"
 #include "mount/view/verifier.h"
 
-/* Content never changes under a node id, and what changes is announced. */
+/* Content never changes under a node id, and the kernel is notified of all other changes. */
 #define FS_FOREVER_S 1e9
 
-/* Everything is set by fs_new() and fs_start(), and constant while requests are served. */
+/* Set by fs_new() and fs_start(), and constant while requests are served. */
 struct fs {
 	struct session *session; /* first: session.c finds it through the user data */
 	struct fs_setup setup;
@@ -45,16 +45,16 @@ struct fs {
 	int64_t started_ns; /* wall clock; times of .rpt */
 	struct former_term *former_terms;
 	struct inflight *inflight; /* borrowed; set by fs_start() */
-	uint64_t attributes;	   /* a number for what stat(2) shows of owners and modes */
+	uint64_t attributes;	   /* a hash of the owners and modes that stat(2) shows */
 };
 
-/* fs_stray.c: terms that are no longer configured, of which the kernel may hold nodes, so that
- * these are served like all others. No name leads to them. */
+/* fs_still_held.c: former terms are no longer configured, but the kernel may hold nodes of them,
+ * which are served like all others. No name points to them. */
 struct former_term;
 int fs_enter_held(struct fs *fs, struct err *err);
 void fs_free_former_terms(struct fs *fs);
 
-/* fs_attr.c: what stat(2) shows. */
+/* fs_attr.c: the results of stat(2). */
 struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir);
 struct stat fs_rpt_dir_stat(const struct fs *fs);
 struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term *term,
@@ -64,26 +64,26 @@ struct stat fs_generations_stat(const struct fs *fs);
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering);
 struct fuse_entry_param fs_entry(const struct stat *stat);
 
-/* A number for owners and modes; never 0. */
+/* A hash of owners and modes; never 0. */
 uint64_t fs_attributes(const struct fs_setup *setup);
 
-/* The entry of a child that is there: a directory, or a term that has a snapshot. */
+/* The entry of a child; false if it is a term without a snapshot. */
 bool fs_child_entry(const struct fs *fs, const struct tree_child *child,
 		    struct fuse_entry_param *ret);
 
-/* fs_forward.c: what a predecessor committed and nobody was shown is held back until the publisher
- * gets to it: meanwhile names lead where they did. */
+/* fs_hold_back.c: a snapshot that a predecessor committed but did not show is held back until the
+ * publisher publishes it. Until then the name points to the old one. */
 int fs_hold_back(struct fs *fs, struct err *err);
 void fs_free_held_back(struct fs *fs);
 
-/* fs_move.c: names move as the publisher wants, and not otherwise. */
+/* fs_rename.c: the only renames and removals are those of the publisher. */
 void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		  const char *new_name, unsigned flags);
 void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 
-/* fs_generations.c: what the words are when serving begins. Nobody who sees one and opens may get
- * something older, so those of names that the kernel may not know to have moved are the old ones,
- * until the publisher has announced it. */
+/* fs_generations.c: sets the words when serving begins. A program that sees a word and opens the
+ * file must not get an older snapshot, so names whose move the kernel may not know keep the old
+ * word until the publisher has announced the move. */
 int fs_enter_generations(struct fs *fs, struct err *err);
 
 /* fs_read.c */

@@ -1,8 +1,9 @@
 /*
- * fs_stray: what a kernel may hold that was served by a predecessor, besides what is current.
+ * fs_still_held: snapshots that are not current but that the kernel may still hold from a
+ * predecessor.
  *
- * Superseded snapshots, hidden ones, and all of terms that are no longer configured. Entered once,
- * before anything is served.
+ * These are superseded snapshots, hidden ones, and all snapshots of former terms, which are no
+ * longer configured. They are added to the nodes once, before serving begins.
  */
 #include "mount/view/fs_state.h"
 
@@ -35,7 +36,7 @@ void fs_free_former_terms(struct fs *fs)
 	}
 }
 
-/* What its mode was is not known: nobody who reopens it gets more than he had. */
+/* The former mode is unknown: reopening must not give more access than before. */
 #define FORMER_TERM_MODE 0400
 
 static int find_former_term(struct fs *fs, const char *name, struct term **ret, struct err *err)

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-/* For who has it at the moment; then a reader gets an error. */
+/* How long a READ waits for the spare descriptor before it fails with EIO. */
 #define PATIENCE_MS 1000
 #define PAUSE_US    1000
 
@@ -27,8 +27,8 @@ int spare_fd_new(struct spare_fd **ret, struct err *err)
 	_cleanup_free_ struct spare_fd *spare_fd = calloc(1, sizeof(*spare_fd));
 
 	if (!spare_fd || pthread_mutex_init(&spare_fd->lock, NULL) != 0)
-		return err_set(err, ERR_INTERNAL, "descriptor in reserve: out of memory");
-	/* If there is none now, the first read brings one. */
+		return err_set(err, ERR_INTERNAL, "spare descriptor: out of memory");
+	/* If this fails, the first read gets another one. */
 	spare_fd->fd = take_one();
 	*ret = steal_ptr(&spare_fd);
 	return 0;

@@ -13,11 +13,11 @@
 #include "base/log.h"
 #include "mount/visitor/visitor_protocol.h"
 
-/* All that it waits for is answered from memory; longer, and it is given up. */
+/* The visitor's calls are answered from memory. After this time it is given up. */
 #define ANSWER_MAX_S 5
 
-/* Whoever asks for something waits this long for another one where one has died, and so many die
- * before it is done without for a while. */
+/* After the visitor has died, a request waits RESTART_MS for a new one. After FAILURES_MAX deaths
+ * in a row there is no visitor for REST_MS. */
 #define RESTART_MS   100
 #define FAILURES_MAX 3
 #define REST_MS	     10000
@@ -25,9 +25,9 @@
 struct visitor {
 	int (*start)(void *arg, int socket);
 	void *arg;
-	int socket; /* owned; -1: there is none */
+	int socket; /* owned; -1: not running */
 	bool is_retired;
-	unsigned failures;     /* in a row: those that gave no answer */
+	unsigned failures;     /* requests in a row without an answer */
 	int64_t rest_until_ms; /* clock_boot_ms() */
 };
 
@@ -60,7 +60,7 @@ void visitor_free(struct visitor *visitor)
 	free(visitor);
 }
 
-/* False: there is none, and this is no time to start one. */
+/* Returns false if there is no visitor and none may be started now. */
 static bool ensure_started(struct visitor *visitor)
 {
 	const struct timeval limit = { .tv_sec = ANSWER_MAX_S };
@@ -110,8 +110,8 @@ static int ask_once(struct visitor *visitor, const struct visitor_request *reque
 	return reply;
 }
 
-/* One that has died is followed by another, which is asked the same: watchers would miss a move
- * that is made in another way. */
+/* Repeats the request with a new visitor if the visitor has died: watchers would miss a move that
+ * is made in another way. */
 static int ask(struct visitor *visitor, const struct visitor_request *request, size_t len)
 {
 	int result = ask_once(visitor, request, len);

@@ -1,16 +1,16 @@
 /*
- * visitor: a process of its own that walks the mount like a user.
+ * visitor: a process that accesses the mount like a user.
  *
- * A process must make no blocking call on the mount that it serves: if it dies meanwhile, the call
- * keeps it from ending, and nobody is left to answer it. So the worker has the visitor look at
- * names, so that the kernel knows their nodes before a reader asks, and move them.
+ * A process must not make blocking calls on a mount that it serves: if it is killed during the
+ * call, the call keeps it from ending, and no process is left to answer it. So the worker lets the
+ * visitor stat names, so that the kernel knows their nodes before a reader asks, and move them.
  *
- * With a handle of the mount that is writable, which only this process and the keeper have, it
- * renames and removes. Without one (a mount without privileges) it can look only, and opens the
- * mount point each time, for whoever keeps it open keeps it from being unmounted.
+ * With a writable handle of the mount, which only the visitor and the keeper have, it renames and
+ * removes names. Without one (a mount without privileges) it can only stat and list, and opens the
+ * mount point for each request, because an open descriptor would prevent unmounting.
  *
- * It believes nothing: the worker may have been taken over, and answers what the kernel asks of the
- * mount. No link is followed, no other mount entered, and nothing is opened but directories.
+ * It does not trust the worker, which may be compromised and answers the kernel's requests for the
+ * mount. It follows no link, enters no other mount, and opens nothing but directories.
  */
 #ifndef MOUNT_VISITOR_VISITOR_H
 #define MOUNT_VISITOR_VISITOR_H
@@ -25,36 +25,36 @@ struct visitor;
 /* About 1.5 million entries; 0.1 s for each 20,000 of them. */
 #define VISITOR_LIST_MAX_BYTES (64U << 20)
 
-/* ------------------------------------------------------------------ the worker's side */
+/* ---- the worker's side ---- */
 
-/* start(arg, socket) has a process serve the socket (borrowed); -1 if that is impossible. It is
- * called again when the process has died, but not in a loop. Starts nothing yet. */
+/* start(arg, socket) starts a process that serves the socket (borrowed); -1 if that is impossible.
+ * It is called for the first request, and again after the process has died, but not in a loop. */
 int visitor_new(struct visitor **ret, int (*start)(void *arg, int socket), void *arg,
 		struct err *err);
-/* The process ends, and no other is started: nothing that the worker has keeps the mount. */
+/* Ends the process and starts no other, so that the worker does not keep the mount busy. */
 void visitor_retire(struct visitor *visitor);
-/* The process ends. NULL is allowed. */
+/* Ends the process. NULL is allowed. */
 void visitor_free(struct visitor *visitor);
 
 DEFINE_CLEANUP(struct visitor, visitor_free)
 
 /*
  * From one thread at a time; requests must be answered meanwhile. Paths are relative to the mount's
- * root. Each returns 0 or a negative errno: -ENOTCONN when there is no visitor, -ETIMEDOUT when it
- * did not answer (it may still do what it was told), -EROFS when it can look only, -ENODEV when the
- * mount is nowhere any more.
+ * root. Each returns 0 or a negative errno: -ENOTCONN if there is no visitor, -ETIMEDOUT if it did
+ * not answer (it may still do the work), -EROFS if it has no writable handle, -ENODEV if the mount
+ * is gone.
  */
 int visitor_look(struct visitor *visitor, const char *path);
-/* Moves it over the other name, then looks at that. */
+/* Renames `from` over `to`, then stats that. */
 int visitor_move(struct visitor *visitor, const char *from, const char *to);
 int visitor_remove(struct visitor *visitor, const char *path);
 /* Lists the directory, so that the kernel learns the nodes of its names from READDIRPLUS instead of
  * looking up each one. Stops after VISITOR_LIST_MAX_BYTES of entries. */
 int visitor_list(struct visitor *visitor, const char *path);
 
-/* ------------------------------------------------------------------ the process */
+/* ---- the visitor's process ---- */
 
-/* As a root: whatever it is asked, there is no mount. */
+/* As a root: there is no mount; all requests fail. */
 #define VISITOR_NO_MOUNT (-2)
 
 /* Serves the socket (owned) until its other end is closed; returns the exit code. root: a writable

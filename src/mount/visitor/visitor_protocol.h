@@ -1,5 +1,5 @@
 /*
- * visitor_internal: what worker and visitor say to each other, a packet each way.
+ * visitor_protocol: the messages between worker and visitor, one packet each way.
  */
 #ifndef MOUNT_VISITOR_VISITOR_PROTOCOL_H
 #define MOUNT_VISITOR_VISITOR_PROTOCOL_H
@@ -14,7 +14,7 @@ enum visitor_verb {
 	VISITOR_LIST = 'd',
 };
 
-/* Two paths, each with its NUL, of which only MOVE has the second. */
+/* Two paths with a NUL after each; the second one is empty except for MOVE. */
 #define VISITOR_PATHS_SIZE (2 * PATH_MAX)
 
 struct visitor_request {

@@ -1,5 +1,5 @@
 /*
- * The visitor's process: one call on the mount after the other.
+ * The visitor's process: executes one request after the other.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "mount/visitor/visitor.h"
 #include "mount/visitor/visitor_protocol.h"
 
-/* The caller's, or a negative errno. */
+/* Returns a descriptor for the caller, or a negative errno. */
 static int open_directory(int at, const char *name, int flags)
 {
 	int fd = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC | flags);
@@ -22,14 +22,15 @@ static int open_directory(int at, const char *name, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A component that leads nowhere else. */
+/* A component that stays in the directory. */
 static bool is_plain(const char *name)
 {
 	return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-/* Walks down to the directory of the path, which is cut into its components: the caller's, or a
- * negative errno. Not with openat2(2), which service managers forbid that cannot look into it. */
+/* Opens the directory of the path, which is cut into its components. Returns a descriptor for the
+ * caller, or a negative errno. Without openat2(2), which some service managers forbid because they
+ * cannot filter its arguments. */
 static int open_parent(int root, char *path, const char **ret_name)
 {
 	_cleanup_close_ int dir = open_directory(root, ".", 0);
@@ -77,7 +78,7 @@ static int move(int root, char *from, char *to)
 		return from_dir < 0 ? from_dir : to_dir;
 	if (renameat(from_dir, from_name, to_dir, to_name) < 0)
 		return -errno;
-	look_in(to_dir, to_name); /* whatever comes of it: it has moved */
+	look_in(to_dir, to_name); /* its result does not matter: the name has moved */
 	return 0;
 }
 
@@ -89,7 +90,7 @@ static int remove_name(int root, char *path)
 	return dir < 0 ? dir : negative(unlinkat(dir, name, 0));
 }
 
-/* The kernel asks for as many entries at once as the buffer holds. */
+/* The kernel requests as many entries at once as the buffer holds. */
 #define LIST_CHUNK_BYTES (1U << 20)
 
 /* "" is the root. */
@@ -133,7 +134,7 @@ static int perform(int root, struct visitor_request *request, bool is_writable)
 	}
 }
 
-/* What is opened here is closed before anybody hears of it. */
+/* The mount point is closed again before the reply. */
 static int perform_at(int handle, const char *mountpoint, struct visitor_request *request)
 {
 	if (handle >= 0)
@@ -144,7 +145,7 @@ static int perform_at(int handle, const char *mountpoint, struct visitor_request
 	return opened < 0 ? opened : perform(opened, request, false);
 }
 
-/* Two texts that end. */
+/* Does it hold two complete strings? */
 static bool is_complete(const struct visitor_request *request, size_t len)
 {
 	const size_t head = offsetof(struct visitor_request, paths);
