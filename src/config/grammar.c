@@ -298,7 +298,7 @@ static void scan_string(struct grammar *g, char quote)
 			scan_escape(g);
 		} else if (*p == '\\') {
 			scan_simple_escape(g);
-		} else if (*p == '$' && p[1] == '{') {
+		} else if (quote == '"' && *p == '$' && p[1] == '{') {
 			scan_variable(g, "}\"\n");
 		} else {
 			size_t len = 1 + strcspn(p + 1, plain_end);
