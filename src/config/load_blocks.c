@@ -131,6 +131,24 @@ static void list_types(const struct loader *loader, char *ret, size_t size)
 	}
 }
 
+/* '; did you mean "static"?', or "" if no block is near. */
+static const char *near_block(const struct loader *loader, bool is_source, const char *name,
+			      char ret[96])
+{
+	struct nearest nearest = NEAREST_INIT(name);
+
+	for (size_t i = 0; is_source && loader->request->types[i]; i++)
+		nearest_consider(&nearest, loader->request->types[i]->name);
+	if (!is_source) {
+		nearest_consider(&nearest, "term");
+		nearest_consider(&nearest, "defaults");
+	}
+	*ret = '\0';
+	if (nearest.found)
+		snprintf(ret, 96, "; did you mean \"%s\"?", nearest.found);
+	return ret;
+}
+
 void load_unknown_block(struct loader *loader, struct block *block, const struct statement *unknown,
 			unsigned file)
 {
@@ -138,7 +156,7 @@ void load_unknown_block(struct loader *loader, struct block *block, const struct
 	const char *name = unknown->name;
 	struct place place = { file, unknown->line };
 	bool is_type = find_type(loader, name);
-	char known[256];
+	char known[256], near[96];
 
 	block->has_unknown = true;
 	if (strcmp(name, "term") == 0 && !unknown->title)
@@ -158,10 +176,11 @@ void load_unknown_block(struct loader *loader, struct block *block, const struct
 			 name, block->kind ? block->kind : "term");
 	else if (table == &config_term_table && block != &loader->defaults) {
 		list_types(loader, known, sizeof(known));
-		complain(loader, block, place, "unknown fetcher \"%s\"; there are: %s", name,
-			 known);
+		complain(loader, block, place, "unknown fetcher \"%s\"; there are: %s%s", name,
+			 known, near_block(loader, true, name, near));
 	} else {
-		complain(loader, block, place, "unknown block \"%s\"", name);
+		complain(loader, block, place, "unknown block \"%s\"%s", name,
+			 near_block(loader, false, name, near));
 	}
 }
 

@@ -122,7 +122,7 @@ int http_url_clean(const char *url, char **ret, struct err *err)
 	return 0;
 }
 
-int http_url_origin(const char *url, char **ret, struct err *err)
+static int find_origin(const char *url, char **ret, struct err *err)
 {
 	static const char no_scheme[] = "a URL must begin with http:// or https://";
 	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
@@ -131,9 +131,8 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 	_cleanup_(part_cleanup) char *port = NULL;
 	char *origin;
 
-	if (check_text(url, err) < 0 || parse(&parts, url, err) < 0)
-		return -1;
-	if (get_part(parts, CURLUPART_SCHEME, 0, no_scheme, &scheme, err) < 0)
+	if (parse(&parts, url, err) < 0 ||
+	    get_part(parts, CURLUPART_SCHEME, 0, no_scheme, &scheme, err) < 0)
 		return -1;
 	if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
 		return err_set(err, ERR_CONFIG, "%s", no_scheme);
@@ -147,6 +146,39 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 	for (char *c = origin; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
 	*ret = origin;
+	return 0;
+}
+
+/* The length of "https://example.com:8443". */
+static size_t authority_length(const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	host = host ? host + 3 : url;
+	return (size_t)(host - url) + strcspn(host, "/?#");
+}
+
+/* Remembers the last answer: a configuration of many terms has many URLs of few servers, and curl
+ * takes two microseconds for each. */
+int http_url_origin(const char *url, char **ret, struct err *err)
+{
+	static _Thread_local char authority[128], origin[160];
+	size_t len = authority_length(url);
+
+	if (check_text(url, err) < 0)
+		return -1;
+	if (len > 0 && len < sizeof(authority) && strncmp(url, authority, len) == 0 &&
+	    !authority[len]) {
+		*ret = strdup(origin);
+		return *ret ? 0 : out_of_memory(err);
+	}
+	if (find_origin(url, ret, err) < 0)
+		return -1;
+	if (len < sizeof(authority) && strlen(*ret) < sizeof(origin)) {
+		memcpy(authority, url, len);
+		authority[len] = '\0';
+		strcpy(origin, *ret);
+	}
 	return 0;
 }
 

@@ -305,7 +305,8 @@ static void test_problems(void)
 	expect("term \"x\" {\n  htp { url = a }\n  refesh_interval = 5s\n  http {\n  urk = 1\n"
 	       "  zzz = { 1, 2 }\n  }\n}\nfoo = 1\nbar { a = 1 b { c = 2 } }\n"
 	       "term x2 { http { url = ftp } }\n",
-	       "c:2: term \"x\": unknown fetcher \"htp\"; there are: http, file, static\n"
+	       "c:2: term \"x\": unknown fetcher \"htp\"; there are: http, file, static; did you "
+	       "mean \"http\"?\n"
 	       "c:3: term \"x\": unknown option \"refesh_interval\"; did you mean "
 	       "\"refresh_interval\"?\n"
 	       "c:5: term \"x\": http: unknown option \"urk\"; did you mean \"url\"?\n"
