@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 DEFINE_CLEANUP(struct store, store_close)
 

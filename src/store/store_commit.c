@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 struct commit_job {
 	struct job job;

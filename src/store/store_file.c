@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 /* No id reaches it: a file with such a name was not written by the store. */
 #define FOREIGN_ID (UINT64_C(1) << 62)

@@ -2,7 +2,7 @@
  * What the store records about terms, sources and directories. Each function is one job.
  */
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 struct directory_job {
 	struct job job;

@@ -44,7 +44,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 #define UNDELETED_MAX 1024
 

@@ -16,7 +16,7 @@
 
 #include "base/directory.h"
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 struct row {
 	uint64_t id;

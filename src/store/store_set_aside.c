@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/directory.h"
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 #define ASIDE	   "aside-"
 #define N_KEPT	   2

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 #define PIECE_BYTES	  (1 << 20)
 #define UNREADABLE_MAX_MS 10000

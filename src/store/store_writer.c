@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 #define WRITE_BACK_BYTES (8 << 20)
 

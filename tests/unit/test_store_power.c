@@ -18,7 +18,7 @@
 #include "base/cancel.h"
 #include "base/log.h"
 #include "store/catalog_internal.h"
-#include "store/store_internal.h"
+#include "store/store_state.h"
 
 #define N_TERMS	    3
 #define N_STEPS	    13

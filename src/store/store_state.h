@@ -1,5 +1,5 @@
 /*
- * store_internal: what the store's files share.
+ * store_state: what the store's files share.
  *
  * The catalog has one connection, which is not locked. A thread that needs it queues a job. The
  * first in the queue becomes the leader, takes all jobs that are queued, and runs them in one
@@ -8,8 +8,8 @@
  *
  * Each section below is a file. A file calls only files of sections above it.
  */
-#ifndef STORE_STORE_INTERNAL_H
-#define STORE_STORE_INTERNAL_H
+#ifndef STORE_STORE_STATE_H
+#define STORE_STORE_STATE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
