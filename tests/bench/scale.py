@@ -86,14 +86,15 @@ class Scale:
             time.sleep(REST_S)
 
     def resident(self, m):
-        forget()  # so that the last rendering of .rpt/metrics is freed
+        time.sleep(0.2)  # a rendering of .rpt/metrics is kept for 0.1 s, and as long as it is open
+        forget()
         return report.memory_bytes(session_processes(m.process.pid), "Rss")
 
     def memory_per_term(self):
         for when in ("fetched", "restarted"):
             grown = self.memory[when, self.many] - self.memory[when, self.few]
             a_term = grown / (self.many - self.few)
-            self.table.single(f"memory a term, {when}", a_term, lambda size: f"{size:.0f} B", 1536)
+            self.table.single(f"memory a term, {when}", a_term, lambda size: f"{size:.0f} B", 1331)
 
     def read_configuration(self, m):
         start = time.perf_counter()
