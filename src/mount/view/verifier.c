@@ -259,7 +259,9 @@ int verifier_new(struct verifier **ret, const struct verifier_setup *setup, stru
 	verifier->setup = *setup;
 	pthread_mutex_init(&verifier->lock, NULL);
 	pthread_cond_init(&verifier->wanted, NULL);
+	pthread_mutex_lock(&verifier->lock);
 	int failure = start_reader(verifier); /* so that there is always one */
+	pthread_mutex_unlock(&verifier->lock);
 	if (failure)
 		return err_set(err, ERR_INTERNAL, "verifier: thread: %s", strerror(failure));
 	failure = pthread_create(&verifier->background, NULL, background_main, verifier);
