@@ -1,10 +1,10 @@
 /*
  * clock_shift: a wall clock that a test sets, for LD_PRELOAD.
  *
- * RPTFS_CLOCK_SHIFT names a file of eight bytes: by how many milliseconds the wall clock is ahead
- * (int64_t of this machine). It is mapped before main(), so that a sandbox does not matter, and
- * looked at with each question; whoever writes to the file sets the clock of all processes that
- * have it. The other clocks stay as they are.
+ * RPTFS_CLOCK_SHIFT names a file of eight bytes: the milliseconds by which the wall clock is ahead
+ * (int64_t, native byte order). It is mapped before main(), so it works in a sandbox, and read at
+ * each call. A write to the file sets the clock of all processes that map it. Other clocks are
+ * unchanged.
  */
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const _Atomic int64_t *ahead_ms; /* NULL: not at all */
+static const _Atomic int64_t *ahead_ms; /* NULL: no shift */
 
 __attribute__((constructor)) static void map(void)
 {

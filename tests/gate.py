@@ -1,5 +1,5 @@
-"""A gate in front of a server: notes each request that goes through, lets something happen before
-it, and can be closed, as if the server were stopped."""
+"""A proxy in front of a server: records each request, can run a callback before forwarding it, and can
+be closed as if the server were stopped."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ class Gate:
         threading.Thread(target=self._accept, args=(self.socket,), daemon=True).start()
 
     def close(self):
-        """Connections end, and new ones are refused; the port stays ours."""
+        """Ends all connections and refuses new ones; the port stays reserved."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -89,7 +89,7 @@ class Gate:
             sink.sendall(buffer[:n])
 
     def _requests(self, source, sink):
-        """Requests without a body."""
+        """Forwards requests; they must not have a body."""
         read = b""
         while piece := source.recv(65536):
             read += piece

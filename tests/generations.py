@@ -1,4 +1,4 @@
-"""The mapped array .rpt/generations, as a program uses it."""
+"""The mapped array .rpt/generations, used as a program would."""
 
 import mmap
 import os
@@ -14,7 +14,7 @@ class Generations:
     def __init__(self, mountpoint):
         self.fd = os.open(os.path.join(mountpoint, ".rpt/generations"), os.O_RDONLY)
         self.map = mmap.mmap(self.fd, SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
-        # After the mount's end, reading a page that the kernel evicted would be SIGBUS.
+        # After the end of the mount, reading an evicted page raises SIGBUS.
         self.locked = locked_in_memory(os.path.join(mountpoint, ".rpt/generations"), mmap.PAGESIZE)
         self.locked.__enter__()
 

@@ -9,9 +9,9 @@
  *			VERSION BODY", with "-" for an empty body, or "error NUMBER"
  *	check		checks and prints "check NUMBER"
  *	held		prints the value of the last get that succeeded again
- *	chase N		gets until N of them have found another snapshot, and prints "chased GETS
+ *	chase N		gets until N of them found a new snapshot, and prints "chased GETS
  *			CHANGES WRONG". WRONG counts snapshots that are torn or older than the one
- *			before, and errors. Bodies are a number of eight digits, over and over.
+ *			before, and errors. A body is one number of eight digits, repeated.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -42,7 +42,7 @@ static void get(struct rpt_term *term, unsigned long n)
 		print_held();
 }
 
-/* The number that the body consists of; -1 if it is torn. */
+/* Returns the number that the body repeats; -1 if the body is torn. */
 static long number_of(const struct rpt_value *value)
 {
 	const char *data = value->data;

@@ -1,15 +1,15 @@
-"""An HTTP origin that does what a test wants: serve well, delay, stall, cut, reset, lie.
+"""A scripted HTTP origin: it can serve correctly, delay, stall, cut, reset or lie.
 
     origin.put("/flags.json", b"{}", etag='"1"')
     origin.then("/flags.json", status(503, {"Retry-After": "2"}), cut(100))   # the next two requests
     origin.always("/flags.json", stall())                                     # from now on
     assert origin.requests[-1].headers["if-none-match"] == '"1"'
 
-Raw sockets, one thread a connection, nothing but the standard library: what goes over the wire is
-what is written here.
+It uses raw sockets, one thread per connection and only the standard library, so that exactly what is
+written here goes over the wire.
 
-A state that a test looks at must last: use always() for failures, because a term whose attempt
-failed is asked for again within a second. then() is for what is counted, or waited out.
+A state that a test looks at must last: use always() for failures, because a failed term is retried
+within a second. Use then() for requests that the test counts, or waits for.
 """
 
 import gzip
@@ -61,7 +61,7 @@ REASONS = {200: "OK", 206: "Partial Content", 304: "Not Modified", 404: "Not Fou
 
 
 class Exchange:
-    """One request, and what is needed to answer it."""
+    """One request, and everything needed to answer it."""
 
     def __init__(self, origin, connection, request, page):
         self.origin, self.connection, self.request, self.page = origin, connection, request, page
@@ -77,7 +77,7 @@ class Exchange:
         self.connection.sendall(data)
 
     def wait(self, seconds):
-        """True after so many seconds; False as soon as the client has closed, or the test ended."""
+        """True after that many seconds; False as soon as the client closes or the test ends."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self.origin.closing.is_set():
@@ -125,7 +125,7 @@ def unchanged(request, page):
 
 
 def byte_range(request, page, size):
-    """The first byte that is wanted, or None for the whole."""
+    """The first byte that the client wants, or None for the whole body."""
     wanted = request.headers.get("range", "")
     if not page.ranges or not wanted.startswith("bytes=") or not wanted.endswith("-"):
         return None
@@ -140,7 +140,7 @@ def byte_range(request, page, size):
 
 
 def serve(x):
-    """The right answer, with conditional requests, ranges and content coding."""
+    """The correct answer, with conditional requests, ranges and content coding."""
     if x.page is None:
         return status(404, body=b"no such page\n")(x)
     if unchanged(x.request, x.page):
@@ -171,7 +171,7 @@ def redirect(to, code=302):
 
 
 def raw(data):
-    """These bytes, then the connection ends."""
+    """Sends these bytes, then closes the connection."""
 
     def behave(x):
         x.send(data)
@@ -191,7 +191,7 @@ def delay(seconds, then=serve):
 
 
 def hold(event, then=serve):
-    """Answers once the event is set, or not at all if the client or the test ends before."""
+    """Answers once the event is set, or not at all if the client or the test ends first."""
 
     def behave(x):
         while not event.is_set():
@@ -204,7 +204,7 @@ def hold(event, then=serve):
 
 
 def stall(after=None):
-    """Not even headers; or headers and that many bytes, and then nothing more."""
+    """Sends nothing, or the headers and that many bytes, and then stalls."""
 
     def behave(x):
         x.keep = False
@@ -230,7 +230,7 @@ def trickle(piece, pause):
 
 
 def cut(after):
-    """An orderly close in the middle of the body (or of what a range asks for)."""
+    """Closes the connection in the middle of the body, or of the requested range."""
 
     def behave(x):
         x.keep = False
@@ -252,7 +252,7 @@ def reset(after=None):
     def behave(x):
         if after is not None:
             cut(after)(x)
-            time.sleep(0.05)  # let the bytes be read: a reset drops what is in flight
+            time.sleep(0.05)  # let the client read: a reset drops bytes in flight
         x.keep = False
         x.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -260,7 +260,7 @@ def reset(after=None):
 
 
 def longer(extra=b"and more"):
-    """More bytes than Content-Length says."""
+    """Sends more bytes than Content-Length says."""
 
     def behave(x):
         x.keep = False
@@ -289,7 +289,7 @@ def chunked(end=True, coding=None):
 
 
 def unframed(upto=None):
-    """HTTP/1.0: the end of the connection is the end of the body."""
+    """HTTP/1.0: the body ends with the connection."""
 
     def behave(x):
         x.keep = False
@@ -300,7 +300,7 @@ def unframed(upto=None):
 
 
 def coded(change, coding="gzip"):
-    """The body with a content coding, and the encoded bytes damaged by change(bytes)."""
+    """Sends the body with a content coding, the encoded bytes damaged by change(bytes)."""
 
     def behave(x):
         body = change(encode(x.page.body, coding))
@@ -311,7 +311,7 @@ def coded(change, coding="gzip"):
 
 
 def every(n, behaviour, otherwise=serve):
-    """Treats each nth request differently."""
+    """Treats every nth request differently."""
     lock, seen = threading.Lock(), [0]
 
     def behave(x):
@@ -324,7 +324,7 @@ def every(n, behaviour, otherwise=serve):
 
 
 class Port:
-    """A TCP port that nothing else on this machine gets, whether or not a server listens on it.
+    """A TCP port reserved on this machine, whether or not a server listens on it.
 
     The socket that holds it is bound and does not listen, so that connections are refused. With
     SO_REUSEADDR, which servers set, one of them can bind and listen beside it; the kernel gives the
@@ -404,12 +404,12 @@ class Origin:
             self.pages.pop(path, None)
 
     def then(self, path, *behaviours):
-        """How to treat the next requests for path, one each."""
+        """Sets how to treat the next requests for path, one behaviour each."""
         with self.lock:
             self.scripts.setdefault(path, []).extend(behaviours)
 
     def always(self, path, behaviour=serve):
-        """How to treat all requests for path from now on, except those of then()."""
+        """Sets how to treat all later requests for path, except those covered by then()."""
         with self.lock:
             self.standing[path] = behaviour
 
@@ -439,7 +439,7 @@ class Origin:
                 pass
 
     def close(self):
-        """From now on connections are refused, and the port stays ours."""
+        """Refuses connections from now on; the port stays reserved."""
         self.closing.set()
         try:
             self.socket.shutdown(socket.SHUT_RDWR)

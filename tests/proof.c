@@ -36,7 +36,7 @@ static uint64_t seed(const struct proof *proof, uint64_t offset)
 	return mix(mix(mix(proof->name_hash, proof->version), proof->size_bytes), offset);
 }
 
-/* The end of a file may be too short for a header: it is filler alone. */
+/* The end of a file may be too short for a header; then it is only filler. */
 static void fill_words(uint64_t state, uint64_t *word, const uint64_t *end)
 {
 	for (; word < end; word++) {

@@ -2,8 +2,8 @@
  * proof: content that proves itself.
  *
  * A self-proving file is a pure function of its name, a version number and its size. Each block of
- * 4 KiB starts with a header that says all three and its own place, and a checksum over the whole
- * block: a reader can tell of any block alone whether it is intact, and of which version.
+ * 4 KiB starts with a header that holds all three, the block's offset, and a checksum of the whole
+ * block. A reader can therefore tell from any single block whether it is intact, and its version.
  */
 #ifndef TESTS_PROOF_H
 #define TESTS_PROOF_H
@@ -28,10 +28,10 @@ uint64_t proof_name_hash(const char *name);
  * piece ends with the file. buf is aligned to 8. */
 void proof_fill(const struct proof *proof, uint64_t offset, void *buf, size_t len);
 
-/* Reads the header of a file's first block; false if it is none. */
+/* Reads the header of a file's first block. Returns false if it is not a valid one. */
 bool proof_identify(const void *block, size_t len, struct proof *ret);
 
-/* Are these the bytes that belong there? Constraints as for proof_fill(). */
+/* Whether these are the right bytes for that offset. Constraints as for proof_fill(). */
 bool proof_check(const struct proof *proof, uint64_t offset, const void *buf, size_t len);
 
 #endif

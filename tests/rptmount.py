@@ -20,8 +20,8 @@ import subprocess
 import time
 from datetime import datetime
 
-# After this time something counts as hung. No test depends on how fast anything is: a limit is only
-# there to end a test that would wait for ever, on a machine however busy.
+# After this time something counts as hung. No test depends on speed: a limit only ends a test that
+# would otherwise wait for ever, and allows for a very busy machine.
 HANGS_S = 100
 
 
@@ -83,20 +83,20 @@ def vmstat(name):
 
 
 def refaulted_pages():
-    """How often any page of a file had to be read again because the kernel had evicted it. It does
-    so when memory is short, and at any time where DAMON looks for idle pages."""
+    """How often any page of a file was read again after the kernel had evicted it. The kernel evicts
+    pages under memory pressure, and at any time if DAMON reclaims idle pages."""
     return vmstat("workingset_refault_file")
 
 
 def scanned_slabs():
-    """Rises when the kernel looks for names and inodes that it may forget."""
+    """Rises when the kernel scans for names and inodes to evict."""
     return vmstat("slabs_scanned")
 
 
 @contextlib.contextmanager
 def locked_in_memory(path, size=None):
     """Locks the pages of the file, or its first `size` bytes. The mapping also keeps the kernel from
-    forgetting the name and the inode."""
+    evicting the name and the inode."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     fd = os.open(path, os.O_RDONLY)
@@ -136,7 +136,7 @@ def parse_time(text):
 
 
 def seconds_between(earlier, later):
-    """Of two RFC 3339 times."""
+    """The seconds between two RFC 3339 times."""
     return parse_time(later) - parse_time(earlier)
 
 
@@ -146,7 +146,7 @@ def read(path):
 
 
 def replace(path, content):
-    """Writes another file and renames it, as careful programs do."""
+    """Replaces a file atomically: writes another file and renames it."""
     with open(path + ".new", "wb") as file:
         file.write(content)
     os.rename(path + ".new", path)
@@ -206,7 +206,7 @@ class Mount:
                 file.write(f"\npublish_mode = {self.build.publish_mode}\n")
 
     def _belong_to(self, user):
-        """Puts the binary where that user can execute it, and hands the files over."""
+        """Copies the binary to where that user can execute it, and changes the owner of the files."""
         self.binary = os.path.join(self.dir, "rptfs")
         shutil.copy(self.build.rptfs, self.binary)
         for path in (self.dir, self.path, self.conf):
@@ -220,7 +220,7 @@ class Mount:
             line = ["setpriv", *ids, *line]
         return line
 
-    # Its life
+    # Starting and stopping
 
     def start(self, wait=True):
         """Mounts; returns when the first attempts are over (wait=False: when it is mounted)."""
@@ -235,7 +235,7 @@ class Mount:
                 start_new_session=True,
             )
         self._wait(self.is_mounted, "the mount")
-        # Root may not look into a user's mount.
+        # Root cannot access a user's mount.
         if self.user:
             self._wait(lambda: self.ls() is not None, "the first listing")
             return self
@@ -263,7 +263,7 @@ class Mount:
         if done.returncode:  # the worker does not listen yet
             return False
         terms = json.loads(done.stdout)["terms"]
-        # A term that is fresh already was just published: its attempt has still to end.
+        # A fresh term was just published, but its attempt has yet to end.
         return all(
             term["checked_at"] or (term["id"] and term["state"] != "fresh") for term in terms
         )
@@ -276,8 +276,8 @@ class Mount:
         return self.start(**how)
 
     def stop(self, signo=signal.SIGTERM):
-        """Ends it, and checks that it ends completely and by itself: the log would show it if the
-        keeper had to kill its worker."""
+        """Stops the mount and checks that it ends completely and by itself: if the keeper had to kill
+        its worker, the log would show it."""
         if not self.process:
             return
         if self.process.poll() is None:
@@ -286,7 +286,7 @@ class Mount:
             code = self.process.wait(HANGS_S)
         except subprocess.TimeoutExpired:
             code = None
-        # The process that closed the mount last still has to free its inodes.
+        # The last process to close the mount still has to free its inodes.
         until = time.monotonic() + HANGS_S
         while (leftovers := session_processes(self.process.pid)) and time.monotonic() < until:
             time.sleep(0.005)
@@ -303,8 +303,8 @@ class Mount:
         assert not found, "\n".join(found) + "\nThe end of the log:\n" + self.log_end()
 
     def kill(self):
-        """Like a power cut: no process sees the others end, and only the mount is cleaned up."""
-        self.process.send_signal(signal.SIGSTOP)  # the keeper, which would start another worker
+        """Like a power cut: no process sees another one end, and only the mount is cleaned up."""
+        self.process.send_signal(signal.SIGSTOP)  # stops the keeper, which would start another worker
         if worker := self.child("worker"):
             os.kill(worker, signal.SIGKILL)
         self.process.kill()
@@ -321,7 +321,7 @@ class Mount:
 
     @property
     def keeper(self):
-        """The keeper's pid: of a mount in the foreground it is the command itself."""
+        """The keeper's pid. In the foreground the keeper is the command itself."""
         return self.process.pid
 
     def path_of_handle(self):
@@ -343,7 +343,7 @@ class Mount:
         """Returns the pid of the killed worker."""
         self.expect(r"event=worker_died")
         pid = self.worker
-        with contextlib.suppress(ProcessLookupError):  # it has just died of something else
+        with contextlib.suppress(ProcessLookupError):  # it has just died for another reason
             os.kill(pid, signo)
         return pid
 
@@ -358,7 +358,7 @@ class Mount:
         return self.worker
 
     def clear(self):
-        """Removes processes and mount, whatever is left of them. Never hangs."""
+        """Removes any processes and the mount that are left. Never hangs."""
         session = self.process.pid if self.process else None
         if self.process:
             for pid in session_processes(session):
@@ -370,7 +370,7 @@ class Mount:
         while self.is_mounted():
             if subprocess.run(["umount", "-l", self.path], capture_output=True).returncode:
                 break
-        # They hold the store until they are gone, and the next start would find it in use.
+        # The store is in use until they are gone, and the next start would fail.
         until = time.monotonic() + 10
         while session and session_processes(session) and time.monotonic() < until:
             time.sleep(0.002)
@@ -394,8 +394,8 @@ class Mount:
         return "\n".join(self.log().splitlines()[-20:])
 
     def events(self, event=None, **fields):
-        """The log's lines with these fields, as dicts. An attempt's line is there once refresh() has
-        returned; without it, wait for the line: it follows the change that it tells of."""
+        """The log lines with these fields, as dicts. An attempt's line is there once refresh() has
+        returned. Otherwise wait for the line: it is written after the change that it reports."""
         parsed = [parse_logfmt(line) for line in self.log().splitlines()]
         return [
             line
@@ -421,7 +421,7 @@ class Mount:
         for name in sorted(os.listdir(self.dir)):
             if name.startswith("sanitizer."):
                 report = read(os.path.join(self.dir, name)).decode(errors="replace")
-                # LeakSanitizer complains when a thread ends while it looks.
+                # LeakSanitizer complains if a thread ends during its scan.
                 report = re.sub(r"==\d+==Unable to get registers from thread \d+\.\n?", "", report)
                 if report:
                     found.append(f"sanitizer report:\n{report[:8000]}")
@@ -450,8 +450,8 @@ class Mount:
         )
 
     def status(self, term=None):
-        """rpt status --json: everything, or the entry of one term. What one reply holds belongs
-        together; of two replies, an attempt may have ended in between."""
+        """rpt status --json: everything, or the entry of one term. One reply is consistent; between
+        two replies an attempt may have ended."""
         whole = json.loads(self.rpt("status", "--json"))
         if term is None:
             return whole
@@ -463,14 +463,14 @@ class Mount:
         return error and error["kind"]
 
     def next_in(self, term):
-        """Planned seconds from the end of the last attempt to the next; None if none is planned."""
+        """Seconds from the end of the last attempt to the next planned one; None if none is planned."""
         status = self.status(term)
         if not status["next_check_at"]:
             return None
         return seconds_between(status["checked_at"], status["next_check_at"])
 
     def refresh(self, *terms, ok=True):
-        """rpt refresh --wait: an attempt of each term that begins now, to its end."""
+        """rpt refresh --wait: begins an update of each term now and waits for its end."""
         done = self.run_rpt("refresh", "--wait", *terms)
         assert (done.returncode == 0) == ok, (
             f"rpt refresh --wait: exit {done.returncode}: {done.stdout}{done.stderr}\n{self.log_end()}"
@@ -487,8 +487,8 @@ class Mount:
         return result
 
     def counts(self):
-        """Requests that the kernel has sent so far, by operation. Asks over the control socket,
-        which causes none."""
+        """Requests that the kernel has sent so far, by operation. Uses the control socket, which
+        causes no requests."""
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(self.control)
             asking.sendall(b'{"command":"status","terms":[]}\n')
@@ -497,10 +497,10 @@ class Mount:
 
     @contextlib.contextmanager
     def counting(self):
-        """Yields a dict that afterwards holds the requests that the block caused, by operation.
+        """Yields a dict that holds, after the block, the requests that the block caused, by operation.
 
-        Left out is what the kernel does by itself at any time: it forgets unused nodes, reads
-        evicted pages again, and looks up names again that it forgot for lack of memory.
+        Requests that the kernel may send at any time are not counted: FORGET of unused nodes, READ
+        of evicted pages, and LOOKUP of names evicted under memory pressure.
         """
         before, refaults, scanned, needed = self.counts(), refaulted_pages(), scanned_slabs(), {}
         yield needed
@@ -514,7 +514,7 @@ class Mount:
             if n and not is_refault and op not in ignored:
                 needed[op] = n
 
-    # What it shows
+    # Content
 
     def snapshot_files(self):
         """The store's snapshots: path to os.stat_result."""
@@ -553,6 +553,6 @@ class Mount:
         wait_for(shows, f"{name} to show {content[:60]!r}")
 
     def has_updated(self, term, times):
-        """Did exactly so many updates of the term succeed? Counting follows publishing."""
+        """Whether exactly that many updates of the term succeeded. Updates are counted after publishing."""
         wait_for(lambda: self.status(term)["updated_total"] >= times, f"{times} updates of {term}")
         return self.status(term)["updated_total"] == times

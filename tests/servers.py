@@ -1,5 +1,5 @@
-"""Certificates made by openssl, and nginx for what only a real server does (HTTP/2, static files at
-full speed). All on loopback, in a directory of the test's own."""
+"""Certificates made by openssl, and nginx for what needs a real server (HTTP/2, static files at full
+speed). Everything is on loopback, in the test's own directory."""
 
 import os
 import subprocess
@@ -54,8 +54,8 @@ http {{
 
 
 class Nginx:
-    """Serves the files of .root. tls: a directory of make_certificates(); log: note each request;
-    more: further directives for its server."""
+    """Serves the files of .root. tls: a directory of make_certificates(); log: record each request;
+    more: more directives for its server block."""
 
     def __init__(self, directory, tls=None, log=True, more=""):
         self.root = os.path.join(directory, "root")
@@ -95,14 +95,14 @@ class Nginx:
         return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     def put(self, path, body):
-        """Replaces the file as a careful administrator does: by rename."""
+        """Replaces the file by rename."""
         target = self.root + path
         with open(target + ".new", "wb") as file:
             file.write(body)
         os.rename(target + ".new", target)
 
     def requests(self):
-        """Its log's lines. nginx writes one after it has answered: wait for it."""
+        """The lines of its log. nginx writes a line after it has answered: wait for it."""
         with open(self.log_file, encoding="utf-8") as file:
             return file.read().splitlines()
 

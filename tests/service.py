@@ -1,7 +1,7 @@
 """rptfs as a service: under a service manager of a few lines, and under a real systemd.
 
-Both start, restart, stop and reload one service with one mount, watch it, and keep descriptors for
-it. FakeManager needs nothing, and records the notifications that it receives.
+Both start, restart, stop and reload one service with one mount, supervise it, and keep descriptors
+for it. FakeManager has no requirements, and records the notifications that it receives.
 """
 
 import array
@@ -49,7 +49,7 @@ def children(pid):
 
 
 class Service:
-    """What both have in common. root: where the service's root directory is seen from here.
+    """The common part of both. root: the service's root directory as seen from here.
 
     A reader whose request is never answered cannot be interrupted: after LIMIT_S, abandon() ends
     the service, and with it all requests.
@@ -86,7 +86,7 @@ class Service:
             return file.read()
 
     def mounts(self, pid="self"):
-        """Our mount points in that process's namespace, and their device numbers."""
+        """The rptfs mount points in that process's namespace, and their device numbers."""
         found = {}
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as file:
             for line in file:
@@ -101,7 +101,7 @@ class Service:
         return found[0] if found else None
 
     def ask(self):
-        """What rpt status says about everything."""
+        """The output of rpt status for all terms."""
         if not self.control or not os.path.exists(self.control):
             self.control = self.root + xattr(f"{self.root}{self.mountpoint}", "control")
         with socket.socket(socket.AF_UNIX) as asking:
@@ -114,8 +114,8 @@ class Service:
         return next(entry for entry in self.ask()["terms"] if entry["name"] == term)
 
     def is_warm(self, name):
-        """Can it be read without a request to the worker? No, if the kernel forgot something just
-        now: ask again."""
+        """Whether the term can be read without a request to the worker. False also if the kernel has
+        just evicted something: try again."""
         before, refaults = self.ask()["fuse_requests"], refaulted_pages()
         self.read(name)
         return self.ask()["fuse_requests"] == before and refaulted_pages() == refaults
@@ -137,7 +137,7 @@ class Service:
 
 
 class FakeManager(Service):
-    """Does what systemd 252 does with packaging/systemd/rptfs@.service, as far as rptfs can see."""
+    """Behaves towards rptfs as systemd 252 does with packaging/systemd/rptfs@.service."""
 
     kind = "fake"
 
@@ -184,7 +184,7 @@ class FakeManager(Service):
     def _keep(self, name, fd):
         libc, own = ctypes.CDLL(None), os.getpid()
         if any(libc.syscall(SYS_KCMP, own, own, KCMP_FILE, fd, old) == 0 for _, old in self.kept):
-            os.close(fd)  # it is kept already
+            os.close(fd)  # a duplicate of a kept descriptor
         else:
             self.kept.insert(0, (name, fd))
 
@@ -206,11 +206,11 @@ class FakeManager(Service):
             return sorted(re.sub(r"\d+$", "N", name) for name, _ in self.kept)
 
     def told(self, word, since=0.0):
-        """The times of the messages that have this line."""
+        """The times of the messages that contain this line."""
         with self.lock:
             return [at for at, message in self.said if at >= since and word in message.splitlines()]
 
-    # Its actions
+    # Actions
 
     def spawn(self, alone=False):
         """Starts it with the kept descriptors; does not wait. alone: without a manager."""
@@ -221,7 +221,7 @@ class FakeManager(Service):
         places = [f"{3 + i}<&{fd}" for i, fd in enumerate(high)]
         script = f'export LISTEN_PID=$$; exec "$@" {" ".join(places)} {" ".join(f"{fd}<&-" for fd in high)}'
         if any(fd < 3 + len(high) for fd in high):
-            raise AssertionError("descriptors in the way")
+            raise AssertionError("descriptors 3 and up are in use")
         environment = self.build.environment(self.dir)
         if not alone:
             environment["NOTIFY_SOCKET"] = self.socket.getsockname()
@@ -261,7 +261,7 @@ class FakeManager(Service):
         for pid in session_processes(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not session_processes(self.process.pid), "the end of the rest")
+        wait_for(lambda: not session_processes(self.process.pid), "the end of the other processes")
         # Its last message was sent before its end.
         wait_for(lambda: not select.select([self.socket], [], [], 0)[0], "the last message")
         with self.lock:
@@ -310,7 +310,7 @@ class FakeManager(Service):
 
 
 class NoSystemd(Exception):
-    """It cannot be run here, with the reason."""
+    """systemd cannot be run here; the message is the reason."""
 
 
 class Systemd(Service):
@@ -318,7 +318,7 @@ class Systemd(Service):
 
     kind = "systemd"
     unit = "rptfs@test.service"
-    # The targets that our unit refers to, or that units refer to by default.
+    # Targets that the unit refers to, explicitly or by default.
     targets = (
         "test sysinit basic shutdown umount local-fs-pre local-fs remote-fs network nss-user-lookup"
     )
@@ -394,7 +394,7 @@ class Systemd(Service):
         def booted():
             if self.outer.poll() is not None:
                 with open(os.path.join(self.dir, "boot.log"), encoding="utf-8") as log:
-                    raise NoSystemd(f"it cannot be nested here: {log.read().strip()[-300:]}")
+                    raise NoSystemd(f"systemd cannot be nested here: {log.read().strip()[-300:]}")
             inner = children(self.outer.pid)
             if not inner or comm(inner[0]) != "systemd":
                 return False

@@ -1,19 +1,19 @@
 /*
- * torture: readers of files that prove themselves, and a writer of such files.
+ * torture: readers and writers of self-proving files.
  *
  * Reads the self-proving files below a directory (see proof.h) through read, pread and mmap, from
- * many processes and threads, while another program replaces them, and counts
+ * many processes and threads, while another program replaces them. Counts
  *
- *	torn      bytes of two versions behind one descriptor, or damaged ones
- *	failed    open, stat, read or map gave an error (a file that was there does not go away)
+ *	torn      damaged bytes, or bytes of two versions behind one descriptor
+ *	failed    errors of open, stat, read or map (an existing file must not disappear)
  *	short     fewer bytes than the version has
- *	backward  an older version than one that any reader had seen before this open
- *	mismatch  user.rpt.version does not belong to the bytes of the same descriptor
- *	hung      readers that wait for one answer for longer than a failing worker is an excuse for
+ *	backward  a version older than one that any reader had seen before this open
+ *	mismatch  user.rpt.version does not match the bytes of the same descriptor
+ *	hung      readers that wait for an answer longer than a worker's death can explain
  *
- * Each thread keeps some descriptors and mappings for a while and looks at them again, warm and
- * cold: they must still show the version that they were opened on. Where a file system has no
- * user.rpt.version, that check is left out; nothing else here knows what file system it reads.
+ * Each thread keeps some descriptors and mappings for a while and checks them again, warm and cold:
+ * they must still show the version that they were opened on. On a file system without
+ * user.rpt.version that check is skipped. Nothing else depends on the file system.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -32,8 +32,8 @@ static const char usage[] =
 	"       torture pause [-c] [-r READS_PER_SECOND] [-s SECONDS] [-o US] FILE...\n"
 	"\n"
 	"The first form reads the self-proving files below DIR (names that start with a dot are\n"
-	"left out) with PROCESSES times THREADS readers (4 x 4) for SECONDS (10), or until each\n"
-	"thread has made ITERATIONS visits; with -m, goes on until it has opened and verified\n"
+	"skipped) with PROCESSES times THREADS readers (4 x 4) for SECONDS (10), or until each\n"
+	"thread has made ITERATIONS visits; with -m, continues until it has opened and verified\n"
 	"COUNT files and seen COUNT new versions. Prints one line of counts, and exits 0 only if "
 	"torn,\n"
 	"failed, short, backward, mismatch and hung are all 0. A file is kept open, perhaps "
@@ -42,15 +42,15 @@ static const char usage[] =
 	"first.\n"
 	"\"make\" writes a self-proving file: NAME is its path below DIR, VERSION a number that "
 	"rises\n"
-	"from each to the next, SIZE in bytes, a multiple of 8 and at least 64.\n"
-	"\"swap\" replaces the files of DIR by their next versions, with rename(2), large ones "
+	"from version to version, SIZE in bytes, a multiple of 8 and at least 64.\n"
+	"\"swap\" replaces the files of DIR by their next versions with rename(2), large files "
 	"less\n"
 	"often than small ones (200 a second, for 10 seconds), and prints how many it replaced.\n"
 	"\"pause\" opens and reads one FILE after the other (1000 times a second), cold with -c, "
 	"and\n"
-	"prints the longest time that took; with -o, also each that took longer than that, with "
+	"prints the longest time that took; with -o, also each time above US microseconds, with "
 	"the\n"
-	"moment (CLOCK_MONOTONIC) at which it ended.\n";
+	"CLOCK_MONOTONIC time at which the read ended.\n";
 
 static uint64_t number(const char *text)
 {

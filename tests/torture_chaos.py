@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """tests/torture_chaos.py [--seconds N] [--build NAME] [--store disk|memory] [--seed N]
 
-Everything at once: readers that cannot be fooled (tests/torture), while versions come without end,
-the worker is killed with -9, also in the middle of a publish, a commit and a cold READ, programs are
-upgraded to another build and back, sources go down and come back, and the disk gets full and free
-again. Prints what was done and what it cost; exits 0 only if nobody was told anything wrong.
+Everything at once: readers check every byte (tests/torture) while new versions arrive all the time,
+workers are killed with SIGKILL (also during a publish, a commit or a cold READ), the daemon is
+upgraded to another build and back, sources go down and recover, and the disk fills up and is freed.
+Prints what was done and what it cost; exits 0 only if no reader saw anything wrong.
 """
 
 import argparse
@@ -36,10 +36,10 @@ from worker_look import FUSE_READ, Inflight, children, positions, stacks, stop, 
 
 N_FILES, N_PAGES, HISTORY = 24, 12, 3
 DISK_BYTES = 256 << 20
-PATIENCE_S = 30  # what nobody may wait for longer than
+PATIENCE_S = 30  # no reader may wait longer
 FIRST, LAST = ["nice", "-n", "-5"], ["nice", "-n", "10"]
 
-# What the log may say besides what went well.
+# Warnings and errors that the log may contain.
 EXPECTED = (
     "event=worker_died",
     "event=visitor_lost",
@@ -52,7 +52,7 @@ EXPECTED = (
 
 
 class Chaos:
-    """One mount and all that is done to it."""
+    """One mount, and everything that is done to it."""
 
     def __init__(self, build, place, seconds, store, seed):
         self.build, self.place, self.seconds, self.store = build, place, seconds, store
@@ -60,13 +60,13 @@ class Chaos:
         self.over = threading.Event()
         self.problems = []
         self.did = Counter()
-        self.kills = []  # (when, positions) of those that were killed, time.monotonic()
+        self.kills = []  # (time.monotonic(), positions) of each killed worker
         self.closing = contextlib.ExitStack()
         self.pages = {f"h{i}": 4096 << i % 8 for i in range(N_PAGES)}
         self.versions = dict.fromkeys(self.pages, 0)
         self.readers, self.probes, self.counts, self.pauses, self.events = None, {}, {}, {}, Counter()
 
-    # The world
+    # The environment
 
     def make(self, name, version, size):
         command = [self.build.torture, "make", name, str(version), str(size)]
@@ -95,7 +95,7 @@ class Chaos:
         self.versions[name] = version
 
     def make_disk(self):
-        """A file system of our own, which can be filled; ext4 if there are loop devices."""
+        """A separate file system that can be filled: ext4 if there are loop devices, else tmpfs."""
         disk, image = os.path.join(self.place, "disk"), os.path.join(self.place, "image")
         os.mkdir(disk)
         with open(image, "wb") as file:
@@ -110,7 +110,7 @@ class Chaos:
                 subprocess.run(mount, check=True, capture_output=True)
                 break
         else:
-            raise AssertionError("there is no file system to be had for the store")
+            raise AssertionError("no file system can be mounted for the store")
         self.closing.callback(subprocess.run, ["umount", "-l", disk])
         self.disk = disk
         return os.path.join(disk, "store")
@@ -156,8 +156,8 @@ class Chaos:
         self.swapper = self.run(LAST, "swap", "-r", rate, "-s", str(self.seconds - 2), self.source)
 
     def run(self, prefix, *arguments):
-        """In the background; what it says goes to a file, for a pipe would be held open by readers
-        that hang."""
+        """Starts torture in the background. Its output goes to a file, because hanging readers would
+        keep a pipe open."""
         said = self.closing.enter_context(tempfile.TemporaryFile("w+"))
         process = subprocess.Popen(
             [*prefix, self.build.torture, *arguments], stdout=said, stderr=said, text=True
@@ -166,10 +166,10 @@ class Chaos:
         self.closing.callback(process.kill)
         return process
 
-    # Whom it asks
+    # The serving worker
 
     def serving(self, after=None):
-        """The pid of the worker that answers rpt, another one than `after`."""
+        """Waits for a worker other than `after` that answers rpt; returns its pid."""
 
         def answers():
             with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as asking:
@@ -183,13 +183,13 @@ class Chaos:
         return wait_for(answers, f"a worker after {after}", 2 * HANGS_S, 0.02)
 
     def pause(self, least, most):
-        """False when it is over."""
+        """Sleeps for a random time; False when the run is over."""
         return not self.over.wait(self.random.uniform(least, most))
 
     # The killer
 
     def kill(self, pid, how, known=None):
-        """Of one that is stopped it is known what it is in the middle of."""
+        """Kills a worker. known: what a stopped worker is in the middle of."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 9)
             found = set(known or ())
@@ -201,14 +201,14 @@ class Chaos:
                 self.did["died in a " + position] += 1
 
     def next_commit(self, pid):
-        """Waits until the catalog's log is written to; what the transaction is for follows."""
+        """Waits for a write to the catalog's log, which begins a transaction."""
         before, until = os.stat(self.log_of_catalog).st_mtime_ns, time.monotonic() + 0.5
         while os.stat(self.log_of_catalog).st_mtime_ns == before and time.monotonic() < until:
             time.sleep(0.0003)
             os.kill(pid, 0)
 
     def stop_at(self, pid, wanted):
-        """Stops the worker when it may be in the middle of that; what it really is at."""
+        """Stops the worker when it may be in the wanted position; returns its actual positions."""
         with contextlib.suppress(OSError):
             if wanted == "read":
                 time.sleep(self.random.uniform(0, 0.02))
@@ -221,7 +221,7 @@ class Chaos:
         return set()
 
     def aim(self, wanted):
-        """Kills the worker in the middle of that."""
+        """Kills the worker in the middle of the wanted operation."""
         until = time.monotonic() + min(6, self.seconds / 6)
         while wanted not in (found := self.stop_at(pid := self.serving(), wanted)):
             with contextlib.suppress(ProcessLookupError):
@@ -234,7 +234,7 @@ class Chaos:
         return pid
 
     def kill_at_once(self):
-        """Young ones: while they take over."""
+        """Kills the worker, and then one or two successors while they take over."""
         pid = self.serving()
         self.kill(pid, "at random")
         for _ in range(self.random.randrange(1, 3)):
@@ -254,10 +254,10 @@ class Chaos:
         return found[0] if isinstance(found, list) else None
 
     def kill_any(self):
-        """Whoever it is: during an upgrade, also the one that stands by."""
+        """Kills any worker; during an upgrade perhaps the one that stands by."""
         found = children(self.m.keeper, "worker")
         if len(found) != 1:
-            self.did["kills beside another worker"] += 1
+            self.did["kills with another worker running"] += 1
         if found:
             pid = self.random.choice(found)
             self.kill(pid, "at random")
@@ -265,20 +265,20 @@ class Chaos:
         return None
 
     def kill_visitor(self):
-        """Names have to move all the same."""
+        """Kills the visitor; updates must still be published."""
         for pid in children(self.m.keeper, "visitor"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.did["visitors killed"] += 1
 
     def kill_standby(self):
-        """The new one of an upgrade, wherever that is."""
+        """Kills the new worker of an upgrade, at any point of the upgrade."""
         until = time.monotonic() + 4
         while len(found := children(self.m.keeper, "worker")) < 2:
             if time.monotonic() > until or not self.pause(0.001, 0.002):
                 return self.kill_any()
         self.pause(0, 0.3)
-        self.kill(max(found), "while it stood by")  # pids rise, nearly always
+        self.kill(max(found), "while it stood by")  # the younger one: pids nearly always rise
         return max(found)
 
     def killer(self):
@@ -298,7 +298,7 @@ class Chaos:
                 self.did["longest without rpt, ms"], int((time.monotonic() - before) * 1000)
             )
 
-    # The others
+    # The other actors
 
     def upgrader(self):
         pause = max(3, self.seconds / 40)
@@ -335,13 +335,13 @@ class Chaos:
                 os.rename(self.source + ".away", self.source)
             for name in self.pages:
                 self.origin.always("/" + name, serve)
-            self.origin.drop_connections()  # also those that stall
+            self.origin.drop_connections()  # also stalled ones
             self.did["times the sources were down"] += 1
             if not goes_on:
                 break
 
     def fill(self, file):
-        """Takes what is left, down to the last block."""
+        """Fills the disk to the last block."""
         piece = 16 << 20
         while piece >= 4096:
             try:
@@ -360,7 +360,7 @@ class Chaos:
             os.unlink(ballast)
             self.did["times the disk was full"] += 1
 
-    # The whole
+    # The run
 
     def act(self, actor):
         try:
@@ -385,25 +385,25 @@ class Chaos:
         for thread in threads:
             thread.join(2 * HANGS_S)
             if thread.is_alive():
-                self.problems.append(f"{thread} does not end")
+                self.problems.append(f"{thread} did not end")
 
     def dump(self):
-        """Who waits for what, for whoever has to find out."""
+        """Records all stacks and waiting requests, for diagnosis."""
         text = []
         for name in ("keeper", "worker"):
             pids = [self.m.keeper] if name == "keeper" else children(self.m.keeper, "worker")
             for pid in pids:
                 text.append(f"{name} {pid}:")
                 text += ["  " + " < ".join(functions) for functions in stacks(pid)]
-        text.append(f"requests that wait: {self.inflight.waiting()}")
+        text.append(f"waiting requests: {self.inflight.waiting()}")
         self.problems.append("\n".join(text))
 
     def finish(self, process):
-        """Its counts, when it has ended."""
+        """Waits for a process to end, and returns its counts."""
         try:
             process.wait(PATIENCE_S + 20)
         except subprocess.TimeoutExpired:
-            self.problems.append(f"{process.args} does not end")
+            self.problems.append(f"{process.args} did not end")
             self.dump()
             self.abort()
             return {}
@@ -417,12 +417,12 @@ class Chaos:
         return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", out)}
 
     def abort(self):
-        """Whoever waits for the mount goes on, with an error."""
+        """Aborts the FUSE connection, so that waiting processes get an error."""
         with contextlib.suppress(OSError), open(f"/sys/fs/fuse/connections/{self.number}/abort", "w") as file:
             file.write("1")
 
     def converge(self):
-        """All is well again: everybody sees the last version of everything, by itself."""
+        """After the last fault, every file shows its latest version without help."""
         latest = {name: self.origin.pages["/" + name].body for name in self.pages}
         for i in range(N_FILES):
             with open(os.path.join(self.source, f"f{i}"), "rb") as file:
@@ -435,7 +435,7 @@ class Chaos:
         return {os.path.basename(path): stat.st_size for path, stat in found.items()}
 
     def check_store(self):
-        """Nobody reads any more: what is left is what is current, and its history."""
+        """Without readers the store holds the current snapshots and their history only."""
         most = (N_FILES + N_PAGES + 2) * (1 + HISTORY)
         wait_for(
             lambda: len(self.store_files()) <= most,
@@ -464,7 +464,7 @@ class Chaos:
         self.pauses = {name: self.finish(probe) for name, probe in self.probes.items()}
 
     def go(self):
-        """Problems, none of which should be there."""
+        """Runs everything; returns the problems found, which should be none."""
         with self.closing:
             try:
                 self.start()
@@ -509,14 +509,14 @@ def main():
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     arguments = parser.parse_args()
     if os.geteuid():
-        sys.exit("torture_chaos: it mounts file systems: please run it as root")
+        sys.exit("torture_chaos: must be run as root to mount file systems")
     place = tempfile.mkdtemp(prefix="rptfs-chaos-")
     os.chmod(place, 0o755)
     chaos = Chaos(Build(arguments.build), place, arguments.seconds, arguments.store, arguments.seed)
     problems = chaos.go()
     print(chaos.report())
     if problems:
-        print(f"seed {arguments.seed}; left as it is: {place}", *problems, sep="\n")
+        print(f"seed {arguments.seed}; files kept in {place}", *problems, sep="\n")
         sys.exit(1)
     shutil.rmtree(place, ignore_errors=True)
 

@@ -1,8 +1,8 @@
 /*
- * torture pause: how long does somebody have to wait who does nothing but open and read?
+ * torture pause: measures the longest time that opening and reading a file takes.
  *
- * One thread, at a leisurely pace, so that what it measures is the file system and not itself. Ends
- * early on SIGTERM.
+ * One thread at a slow pace, so that it measures the file system and not its own load. Ends early
+ * on SIGTERM.
  */
 #include "torture.h"
 
@@ -44,7 +44,7 @@ static void sleep_s(double seconds)
 		nanosleep(&pause, NULL);
 }
 
-/* The name stays known to the kernel: what is cold is what it would have read. */
+/* Makes the content cold. The kernel keeps the name. */
 static void drop_pages(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -55,7 +55,7 @@ static void drop_pages(const char *path)
 	close(fd);
 }
 
-/* -1, and a message for the first few, unless there was something to read. */
+/* Returns -1 for an error or an empty file, and prints a message for the first few. */
 static int read_once(const char *path)
 {
 	static unsigned complaints;

@@ -49,22 +49,22 @@ static const char *const count_names[COUNTS] = {
 	"failed", "short",    "backward", "mismatch",	"hung",
 };
 
-/* Since when a reader has been at one visit, for those who wait for it. */
+/* When a reader began its current visit, so that the parent can detect a hang. */
 struct beat {
-	atomic_int thread; /* 0: there is none (any more) */
+	atomic_int thread; /* 0: none, or it has ended */
 	atomic_int_least64_t since_ms;
 };
 
-/* What all processes share; anonymous shared memory, lock-free. */
+/* Shared by all processes: anonymous shared memory, lock-free. */
 struct shared {
 	atomic_uint_least64_t counts[COUNTS];
 	atomic_uint_least64_t bytes;
 	atomic_uint_least64_t versions;	  /* seen for the first time */
-	atomic_uint_least64_t longest_us; /* that opening a file and reading its beginning took */
+	atomic_uint_least64_t longest_us; /* to open a file and read its beginning */
 	atomic_uint complaints;
-	atomic_bool is_over;			 /* SIGTERM came */
+	atomic_bool is_over;			 /* SIGTERM arrived */
 	struct beat beats[THREADS_MAX];		 /* by process and thread */
-	atomic_uint_least64_t newest[FILES_MAX]; /* version that anybody has read, by file */
+	atomic_uint_least64_t newest[FILES_MAX]; /* version read by any reader, by file */
 };
 
 static struct shared *shared;
@@ -109,17 +109,17 @@ static uint64_t next_random(uint64_t *state)
 	return *state;
 }
 
-/* One open file: what it showed when it was opened, it has to show for ever. */
+/* One open file: it must always show what it showed when it was opened. */
 struct held {
 	int fd;	   /* owned; -1: none */
 	void *map; /* owned; NULL: none */
 	size_t file;
-	unsigned looks; /* left before it is let go */
+	unsigned looks; /* left before it is closed */
 	struct proof proof;
 	char label[VERSION_SIZE]; /* user.rpt.version; empty: the file system has none */
 };
 
-/* Which version last had which user.rpt.version; 0: not seen yet. */
+/* The last version with a given user.rpt.version; 0: not seen yet. */
 struct label {
 	uint64_t version;
 	uint64_t hash;
@@ -135,7 +135,7 @@ struct reader {
 	struct beat *beat;
 };
 
-/* A mapping whose bytes cannot be had raises SIGBUS. */
+/* A mapping whose bytes cannot be read raises SIGBUS. */
 static _Thread_local sigjmp_buf *bus_error;
 
 static void on_sigbus(int signo)
@@ -167,7 +167,7 @@ static void check_map(const struct held *held, uint64_t offset, size_t len)
 	bus_error = NULL;
 }
 
-/* pread() until len bytes are there. */
+/* Calls pread() until len bytes are read. */
 static bool read_fully(struct reader *reader, const struct held *held, uint64_t offset, size_t len)
 {
 	for (size_t done = 0; done < len;) {
@@ -195,7 +195,7 @@ static void check_pread(struct reader *reader, const struct held *held, uint64_t
 			 offset, held->proof.version);
 }
 
-/* A random piece of whole blocks. */
+/* Checks a random range of whole blocks. */
 static void check_piece(struct reader *reader, const struct held *held)
 {
 	uint64_t size = held->proof.size_bytes;
@@ -212,7 +212,7 @@ static void check_piece(struct reader *reader, const struct held *held)
 	atomic_fetch_add(&shared->bytes, len);
 }
 
-/* The whole file with read(2) in odd pieces, to its end. */
+/* Checks the whole file with read(2) in pieces of odd sizes. */
 static void check_stream(struct reader *reader, const struct held *held)
 {
 	uint64_t size = held->proof.size_bytes;
@@ -242,7 +242,7 @@ static void check_stream(struct reader *reader, const struct held *held)
 		offset += done;
 	}
 	if (got > 0 && read(held->fd, reader->buf, 1) != 0)
-		complain(TORN, "%s: goes on behind its end", files[held->file]);
+		complain(TORN, "%s: has bytes after its end", files[held->file]);
 	atomic_fetch_add(&shared->bytes, size);
 }
 
@@ -252,7 +252,7 @@ static void check_map_whole(const struct held *held)
 	atomic_fetch_add(&shared->bytes, held->proof.size_bytes);
 }
 
-/* Raises *max to value; was it lower? */
+/* Raises *max to value. Returns whether it was lower. */
 static bool raise_to(atomic_uint_least64_t *max, uint64_t value)
 {
 	uint64_t before = atomic_load(max);
@@ -263,8 +263,8 @@ static bool raise_to(atomic_uint_least64_t *max, uint64_t value)
 	return false;
 }
 
-/* Is this text what belongs to these bytes? A number has to be the version itself; any other text
- * has to stay with one version. */
+/* Whether this text matches these bytes. A number must be the version itself; any other text must
+ * always come with the same version. */
 static void check_label(struct reader *reader, const struct held *held)
 {
 	struct label *before = &reader->labels[held->file];
@@ -276,7 +276,7 @@ static void check_label(struct reader *reader, const struct held *held)
 				 files[held->file], held->label, label.version);
 	} else if (before->version &&
 		   (before->version == label.version) != (before->hash == label.hash)) {
-		complain(MISMATCH, "%s: user.rpt.version is %s at %" PRIu64 ", not so at %" PRIu64,
+		complain(MISMATCH, "%s: user.rpt.version is %s at %" PRIu64 ", but not at %" PRIu64,
 			 files[held->file], held->label, label.version, before->version);
 	}
 	*before = label;
@@ -294,7 +294,7 @@ static bool read_label(const struct held *held, char ret[VERSION_SIZE])
 	return false;
 }
 
-/* What is looked at next has to come from the daemon again. */
+/* The next read must be answered by the daemon again. */
 static void drop_pages(const struct held *held)
 {
 	if (held->map)
@@ -333,8 +333,8 @@ static void let_go(struct held *held)
 	*held = (struct held){ .fd = -1 };
 }
 
-/* For how many looks a file is kept: half of them are soon let go, of the others as many are kept
- * for a few looks as for hundreds. */
+/* The number of looks for which a file is kept: half of the files are closed soon; the others are
+ * spread evenly between a few looks and hundreds. */
 static unsigned few_or_many(struct reader *reader)
 {
 	unsigned most = next_random(&reader->random) % 2 ? limits->looks : LOOKS_FEW, bits = 0;
@@ -344,7 +344,7 @@ static unsigned few_or_many(struct reader *reader)
 	return 1U << next_random(&reader->random) % (bits + 1);
 }
 
-/* Opens the file, finds out which version it is. */
+/* Opens the file and finds out its version. */
 static bool take(struct reader *reader, struct held *held, size_t file)
 {
 	_Alignas(8) unsigned char block[PROOF_BLOCK];
@@ -436,7 +436,7 @@ static bool has_at_least(const atomic_uint_least64_t *count)
 	return atomic_load(count) >= limits->at_least;
 }
 
-/* On a busy machine the time alone may not be enough. */
+/* On a busy machine the time alone may be too short. */
 static bool is_time_over(void)
 {
 	if (atomic_load(&shared->is_over))
@@ -522,7 +522,7 @@ static int report(void)
 	return bad ? 1 : 0;
 }
 
-/* Where in the kernel the thread waits, for whoever finds out why. */
+/* Appends the kernel stack of the waiting thread, for diagnosis. */
 static void tell_hung(pid_t pid, int thread, int64_t for_ms)
 {
 	char path[64], stack[4096];
@@ -552,7 +552,7 @@ static bool any_hung(const pid_t *pids)
 	return found;
 }
 
-/* Until all have ended, or some wait for ever: those cannot be waited for, nor even be killed. */
+/* Waits until all have ended, or some hang. A hanging one cannot be killed or waited for. */
 static int wait_for_readers(const pid_t *pids, unsigned n_running)
 {
 	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
@@ -609,7 +609,6 @@ int torture_read(const char *dir, const struct torture_limits *given)
 	}
 	int failed = (int)(limits->processes - n_running) + wait_for_readers(pids, n_running);
 	if (failed)
-		fprintf(stderr, "torture: %d of %u processes did not end well\n", failed,
-			limits->processes);
+		fprintf(stderr, "torture: %d of %u processes failed\n", failed, limits->processes);
 	return report() || failed ? 1 : 0;
 }

@@ -16,7 +16,7 @@
 
 #define FILES_MAX   1024
 #define WRITE_BYTES (1U << 20)
-/* Files of this size are replaced half as often as small ones, of twice the size a third as … */
+/* Files of this size are replaced half as often as small ones, files of twice the size a third. */
 #define LARGE_BYTES (256U << 10)
 
 static int complain(const char *what)
@@ -57,7 +57,7 @@ int torture_make(const char *name, uint64_t version, uint64_t size_bytes, int fd
 
 struct target {
 	char *name;
-	struct proof proof; /* what is there now */
+	struct proof proof; /* the current version */
 	uint64_t base_bytes;
 };
 
@@ -91,7 +91,7 @@ static size_t look_around(int dir, struct target *targets)
 	return n;
 }
 
-/* The next version, of a size that differs a little, takes the name. */
+/* Replaces the file by its next version, whose size differs a little. */
 static int replace(int dir, struct target *target)
 {
 	struct proof next = target->proof;

@@ -9,7 +9,7 @@ import threading
 
 from rptmount import HANGS_S, open_paths, read, wait_for
 
-# All events but those of reading.
+# All events except those that reading causes.
 CHANGES = "modify,attrib,close_write,moved_to,moved_from,move_self,create,delete,delete_self,unmount"
 
 NODE = """
@@ -26,7 +26,7 @@ if (kind === "fs.watch") {
 
 
 class Watcher:
-    """A program that writes a line for each event. .lines has those that came after it was ready."""
+    """A program that prints a line for each event. .lines holds the lines printed once it was ready."""
 
     def __init__(self, command, ready, env=None):
         self.process = subprocess.Popen(
@@ -49,10 +49,10 @@ class Watcher:
                 self.lines.append(line.strip())
 
     def wait(self, lines, what="the events"):
-        """Waits until it has printed so many lines; returns all.
+        """Waits until it has printed that many lines; returns all lines.
 
-        The kernel merges an event with an equal one that was not read yet: wait for each before you
-        cause the next.
+        The kernel merges an event with an equal unread one: wait for each event before you cause
+        the next.
         """
         wait_for(lambda: len(self.lines) >= lines, f"{what}: {self.lines}")
         return list(self.lines)

@@ -1,5 +1,5 @@
-"""What a stopped worker is in the middle of, seen from outside: its threads' stacks, and the requests
-that it has taken from the kernel and not answered."""
+"""Inspects a stopped worker from outside: the stacks of its threads, and the requests that it has taken
+from the kernel and not yet answered."""
 
 import mmap
 import os
@@ -22,7 +22,7 @@ REQUEST = struct.Struct("=IIQ")  # length, operation, unique
 
 
 class Inflight:
-    """The requests in flight of a mount, as its keeper holds them."""
+    """A mount's requests in flight, from the keeper's memfd."""
 
     def __init__(self, keeper):
         opened = open_paths(keeper).items()
@@ -34,7 +34,7 @@ class Inflight:
         assert (magic, layout) == (INFLIGHT_MAGIC, 2), "the memfd has another layout"
 
     def waiting(self):
-        """The operations that are not answered yet."""
+        """The operations of the requests that are not answered yet."""
         (used,) = struct.unpack_from("=I", self.map, INFLIGHT_HIGH_WATER_AT)
         found = []
         for i in range(min(used, self.n)):
@@ -45,7 +45,7 @@ class Inflight:
 
 
 def store_of(keeper):
-    """A path to the store's directory, which may have no name in the file system."""
+    """A path to the store's directory, through the keeper's descriptor: the directory may be unnamed."""
     for fd in open_paths(keeper):
         path = f"/proc/{keeper}/fd/{fd}"
         if os.path.exists(path + "/catalog.db"):
@@ -60,7 +60,7 @@ def children(keeper, name):
 
 
 def state(path):
-    """The letter that /proc shows of a process or thread; empty if it is gone."""
+    """The state letter of a process or thread in /proc; empty if it is gone."""
     try:
         with open(path + "/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0]
@@ -69,7 +69,7 @@ def state(path):
 
 
 def stop(pid):
-    """Stops all threads of a process where they are; False if it is gone."""
+    """Stops all threads of a process; False if it is gone."""
     try:
         os.kill(pid, signal.SIGSTOP)
         until = time.monotonic() + 5

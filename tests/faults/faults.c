@@ -1,12 +1,11 @@
 /*
- * Each call is defined over the next definition of it (the C library's, or a sanitizer's), and is
- * that, unless it is a match that has to fail. The file that a descriptor or path leads to is asked
- * of /proc/self/fd, and only while a test counts or fails calls.
+ * Each function here interposes on the next definition of the same name (the C library's or a
+ * sanitizer's) and calls it, unless the call is a match that has to fail. /proc/self/fd gives the
+ * file behind a descriptor or path; it is read only while a test counts or fails calls.
  *
- * Nothing here allocates, locks, or calls anything that is defined here.
+ * No code here allocates, takes locks, or calls a function that is defined here.
  */
-#undef _FILE_OFFSET_BITS /* open64() and its like are defined here too: on LP64 they are the same \
-			  */
+#undef _FILE_OFFSET_BITS /* open64() etc. are defined here too; on LP64 they are the same */
 #include "faults.h"
 
 #include <dirent.h>
@@ -36,10 +35,10 @@ _Static_assert(sizeof(off_t) == sizeof(off64_t), "one definition for both");
 #define NOWHERE (-1000) /* a call that has no file */
 #define ERRNO	(FAULT_HALF - 1u)
 
-static struct faults *mapped; /* by the preloaded library, until the process is the right one */
+static struct faults *mapped; /* set by the preloaded library until the process is the chosen one */
 static struct faults *_Atomic obeyed;
 
-/* ------------------------------------------------------------------ does it match? */
+/* ------------------------------------------------------------------ matching */
 
 static bool lies_below(const struct faults *faults, const char *path)
 {
@@ -84,7 +83,7 @@ static bool thread_matches(const struct faults *faults)
 	return strncmp(name, faults->thread, strlen(faults->thread)) == 0;
 }
 
-/* The finaliser of MurmurHash3: the same for the same seed and number. */
+/* The finaliser of MurmurHash3: deterministic for a seed and number. */
 static uint32_t scatter(uint32_t seed, uint32_t number)
 {
 	uint32_t hash = seed * 0x9e3779b9u + number;
@@ -94,7 +93,7 @@ static uint32_t scatter(uint32_t seed, uint32_t number)
 	return hash ^ hash >> 16;
 }
 
-/* What the call is to fail with, or 0. */
+/* Returns the error with which the call has to fail, or 0. */
 static uint32_t fault(enum fault_call call, int fd, const char *path)
 {
 	struct faults *faults = atomic_load_explicit(&obeyed, memory_order_acquire);
@@ -119,7 +118,7 @@ static uint32_t fault(enum fault_call call, int fd, const char *path)
 	return faults->error;
 }
 
-/* ------------------------------------------------------------------ who obeys */
+/* ------------------------------------------------------------------ activation */
 
 void faults_obey(struct faults *faults)
 {
@@ -225,7 +224,7 @@ PUBLIC int creat(const char *path, mode_t mode)
 	return NEXT(creat)(path, mode);
 }
 
-/* How much of `len` is to be transferred; -1: nothing, with errno. */
+/* Returns how many of `len` bytes to transfer; -1: none, the call fails. */
 static ssize_t share(enum fault_call call, int fd, size_t len, uint32_t *ret_error)
 {
 	uint32_t error = fault(call, fd, NULL);
@@ -236,7 +235,7 @@ static ssize_t share(enum fault_call call, int fd, size_t len, uint32_t *ret_err
 	return error & FAULT_HALF && len > 1 ? (ssize_t)(len / 2) : *ret_error ? -1 : (ssize_t)len;
 }
 
-/* The result of a transfer of which share() said `error`. */
+/* Returns the result of a transfer for which share() returned `error`. */
 static ssize_t outcome(ssize_t transferred, uint32_t error)
 {
 	if (!error)
