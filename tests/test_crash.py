@@ -225,7 +225,9 @@ def test_a_store_that_kills_is_set_aside(mount, origin):
     # A worker that served for a second does not count; on a busy machine it takes more than three.
     while not m.events("mounted_anew"):
         pid = wait_for(lambda: m.events("mounted_anew") or m.child("worker"), "the next worker")
-        if pid not in dead and not m.events("mounted_anew"):
+        if m.events("mounted_anew"):
+            break
+        if pid not in dead:
             m.kill_worker(signal.SIGABRT)
             dead.add(pid)
             wait_for(lambda pid=pid: is_dead(pid), "its death")

@@ -213,6 +213,20 @@ def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
 # Requests that the helper refuses
 
 
+def image_of(build, directory, conf):
+    """A descriptor of what the command gives to a helper, made as for an upgrade to the same file."""
+    image = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(conf, "rb") as before:
+        subprocess.run(
+            [build.rptfs, "--render", f"{image},{before.fileno()}", "-c", conf],
+            pass_fds=(image, before.fileno()),
+            env=build.environment(directory),
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    return image
+
+
 class Worker:
     """Takes the place of the helper's worker, and sends whatever a test wants."""
 
@@ -221,7 +235,7 @@ class Worker:
         with open(conf, "w", encoding="utf-8") as out:
             out.write(f'mountpoint = "{directory}/mnt"\nstore = "{directory}/store"\n{config}')
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        effective = os.open(conf, os.O_RDONLY)
+        effective = image_of(build, directory, conf)
         self.process = subprocess.Popen(
             [build.rptfs, "--helper", f"{theirs.fileno()},{effective}"],
             pass_fds=(theirs.fileno(), effective),
