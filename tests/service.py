@@ -221,7 +221,7 @@ class FakeManager(Service):
         places = [f"{3 + i}<&{fd}" for i, fd in enumerate(high)]
         script = f'export LISTEN_PID=$$; exec "$@" {" ".join(places)} {" ".join(f"{fd}<&-" for fd in high)}'
         if any(fd < 3 + len(high) for fd in high):
-            raise AssertionError("descriptors 3 and up are in use")
+            raise AssertionError("a duplicated descriptor has one of the target numbers")
         environment = self.build.environment(self.dir)
         if not alone:
             environment["NOTIFY_SOCKET"] = self.socket.getsockname()

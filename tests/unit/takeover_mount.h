@@ -1,7 +1,7 @@
 /*
  * takeover_mount: a real mount whose workers are processes that die, for tests of taking over.
  *
- * The test is what the keeper is: it holds the device and the slots. Each worker is forked; the
+ * The test plays the keeper: it holds the device and the requests in flight. Workers are forked; the
  * store is a piece of shared memory (fake_mount_store.h).
  */
 #ifndef TESTS_UNIT_TAKEOVER_MOUNT_H
@@ -29,7 +29,7 @@
 
 #include "fake_mount_store.h"
 
-#define LIMIT_S	 80 /* for all of it */
+#define LIMIT_S	 80 /* for the whole test */
 #define PATIENCE 20000
 
 enum { A, B, GONE, C, LATE, N_NAMES };
@@ -44,13 +44,13 @@ static pid_t worker_pid;
 /* Shared with all processes. */
 static struct control {
 	atomic_bool publish;  /* workers publish all the time */
-	atomic_bool handover; /* the worker is to end in order */
-	atomic_bool hurry;    /* without pausing in between */
-	atomic_bool end;      /* readers are to end */
+	atomic_bool handover; /* the worker shall end in an orderly way */
+	atomic_bool hurry;    /* publish without pauses */
+	atomic_bool end;      /* readers shall end */
 	atomic_int failures;
 	_Atomic uint64_t reads;
-	_Atomic uint64_t seen; /* by anybody, of C */
-	char what[256];	       /* of the first failure */
+	_Atomic uint64_t seen; /* the largest id of C that any process saw */
+	char what[256];	       /* the first failure */
 } * control;
 
 /* ------------------------------------------------------------------ a worker */
@@ -135,7 +135,7 @@ static void worker_main(void)
 	static struct life life;
 	unsigned seed = (unsigned)getpid();
 
-	/* Not the files on the mount that this process has open. */
+	/* Do not keep files on the mount open. */
 	for (int fd = 3; fd < 64; fd++) {
 		if (fd != device && fd != memfd)
 			close(fd);
@@ -209,7 +209,7 @@ __attribute__((format(printf, 1, 2))) static bool fail(const char *fmt, ...)
 	return false;
 }
 
-/* All bytes of an open file, one READ at a time and from the worker when `cold`. */
+/* Checks all bytes of an open file; with `cold`, one READ at a time from the worker. */
 static bool read_all(int fd, uint64_t id, bool cold)
 {
 	static uint64_t words[BODY_WORDS];
@@ -228,7 +228,7 @@ static bool read_all(int fd, uint64_t id, bool cold)
 	return true;
 }
 
-/* -1, or a descriptor of something whole. */
+/* Opens a file and checks it. Returns its descriptor, or -1. */
 UNUSED static int open_and_read(size_t name, uint64_t *ret_id, bool cold)
 {
 	char path[128], value[8];
@@ -289,23 +289,23 @@ UNUSED static uint64_t shown_id(size_t name)
 	return lstat(path_of(name, path), &stat) == 0 ? stat.st_ino : 0;
 }
 
-/* ------------------------------------------------------------------ the whole */
+/* ------------------------------------------------------------------ set-up and tear-down */
 
 static void too_late(int signal)
 {
 	static const char text[] = "Bail out! it hangs\n";
 
 	(void)signal;
-	umount2(mountpoint, MNT_FORCE); /* ends the connection, so that nobody waits on */
+	umount2(mountpoint, MNT_FORCE); /* ends the connection, so that no process hangs */
 	umount2(mountpoint, MNT_DETACH);
 	rmdir(mountpoint);
 	if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0) {
-		/* Nobody listens. */
+		/* The test is ending anyway. */
 	}
 	_exit(1);
 }
 
-/* The mount, and its first worker. Says why not. */
+/* Makes the mount and starts its first worker. Prints the reason if it fails. */
 static bool set_up(void)
 {
 	struct err err = ERR_INIT;

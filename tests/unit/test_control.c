@@ -98,7 +98,7 @@ static bool comes(atomic_int *value, int expected)
 	return false;
 }
 
-/* No thread waits, for longer than the interval at which a command checks for a hang-up. */
+/* No thread waits for longer than the interval at which a command checks for a hang-up. */
 static bool rests(void)
 {
 	int seen = 0;

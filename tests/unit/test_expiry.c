@@ -212,7 +212,8 @@ static void test_hide(void)
 	bench.configs[0].on_delete = ON_DELETE_REMOVE;
 	atomic_store(&fake->fails, ERR_NOT_FOUND);
 	is_int(ask(&bench, 0), UPDATE_FAILED, "the source has removed it");
-	is_int(status_of(&bench, 0).state, TERM_ABSENT, "absent, for nothing is kept aside");
+	is_int(status_of(&bench, 0).state, TERM_ABSENT,
+	       "absent, because no hidden snapshot is kept");
 	atomic_store(&fake->fails, ERR_NONE);
 	is_int(ask(&bench, 0), UPDATE_UPDATED, "it comes back with a download");
 	stop(&bench);

@@ -21,12 +21,12 @@
 /* Out of memory, libcurl can forget a transfer: the engine then ends it. */
 #define TIMEOUT_MS 150
 
-/* Threads, by the beginning of their names. */
+/* The beginnings of thread names. */
 #define CALLER "caller"
 #define ENGINE "rptfs-http"
 
 #define ALLOCATIONS_MAX 5000
-#define ALLOCATIONS_MIN 10 /* a request makes at least so many */
+#define ALLOCATIONS_MIN 10 /* a request makes at least this many */
 
 static struct faults faults = {
 	.calls = 1u << FAULT_MEMORY,
@@ -173,7 +173,7 @@ static struct http_request prepare(const struct row *row, char url[96])
 	return request;
 }
 
-/* What arrived, if anything did, is what was asked for. */
+/* Whether a request that arrived is complete and went to the right address. */
 static bool is_whole(const struct row *row, unsigned n)
 {
 	int entrance = atomic_load(&request_entrance);
@@ -193,7 +193,7 @@ static bool is_whole(const struct row *row, unsigned n)
 	return true;
 }
 
-/* One request in which the nth allocation fails of the threads whose name begins with `thread`. */
+/* One request, during which the nth allocation fails in threads whose name begins with `thread`. */
 static bool request_fails_closed(struct http *http, const struct row *row, const char *thread,
 				 unsigned n, bool *ret_was_reached)
 {
@@ -270,7 +270,7 @@ static void test_engine(const struct row *row)
 	ok(n > ALLOCATIONS_MIN && n < ALLOCATIONS_MAX, "each of %u allocations failed", n - 1);
 }
 
-/* The engine either starts, or says why not. */
+/* The engine either starts or reports an error. */
 static void test_start(struct cancel *cancel)
 {
 	bool is_right = true, was_reached = true;
@@ -289,7 +289,7 @@ static void test_start(struct cancel *cancel)
 		is_right &= rc == 0 || (err.kind == ERR_INTERNAL && err.msg[0]);
 		http_free(http);
 	}
-	ok(is_right, "the engine starts, or says why not");
+	ok(is_right, "the engine starts or reports an error");
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* records: what outlives a worker, without a kernel. */
+/* inflight: the records of requests that outlive a worker, without a kernel. */
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <pthread.h>
@@ -10,7 +10,7 @@
 #include "mount/connection/inflight.h"
 #include "tap.h"
 
-/* As the kernel writes it. */
+/* Writes a request as the kernel does. */
 static void put_request(struct inflight *inflight, int record, uint64_t unique, uint32_t opcode)
 {
 	struct fuse_in_header in = { .unique = unique, .opcode = opcode, .len = sizeof(in) + 8 };
@@ -35,7 +35,7 @@ static void test_memfd(void)
 	int memfd = inflight_make(&err);
 
 	ok(memfd >= 0, "inflight_make");
-	ok(ftruncate(memfd, 4096) < 0, "nobody can cut it off");
+	ok(ftruncate(memfd, 4096) < 0, "it cannot be truncated");
 	ok(fcntl(memfd, F_GETFD) & FD_CLOEXEC, "it is closed on exec");
 	fstat(memfd, &stat);
 	ok(stat.st_blocks * 512 < 128 * 1024, "untouched records take no memory");
@@ -44,13 +44,15 @@ static void test_memfd(void)
 	inflight_unmap(NULL);
 
 	uint32_t other = 99;
-	ok(pwrite(memfd, &other, sizeof(other), 8) == sizeof(other), "another layout's number");
-	ok(inflight_map(&inflight, memfd, &err) < 0 && err.kind == ERR_BAD_DATA, "is refused");
+	ok(pwrite(memfd, &other, sizeof(other), 8) == sizeof(other),
+	   "the number of another layout is written");
+	ok(inflight_map(&inflight, memfd, &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "a memfd with another layout is refused");
 	close(memfd);
 	memfd = memfd_create("short", MFD_CLOEXEC);
 	err = (struct err)ERR_INIT;
 	ok(inflight_map(&inflight, memfd, &err) < 0 && err.kind == ERR_BAD_DATA,
-	   "and so is what is too short");
+	   "a memfd that is too short is refused");
 	close(memfd);
 }
 
@@ -60,17 +62,19 @@ static void test_numbers(struct inflight *inflight, struct inflight *other)
 	inflight_set_mount(inflight, 77);
 	is_int(inflight_mount(other), 77, "the mount is seen through another mapping");
 	inflight_set_first(inflight, 5);
-	ok(!inflight_was_announced(inflight, 7), "nothing was announced");
-	ok(inflight_was_announced(other, 5), "but what was there before needs no announcement");
+	ok(!inflight_was_announced(inflight, 7), "an id was not announced");
+	ok(inflight_was_announced(other, 5), "ids up to the first one need no announcement");
 	inflight_note_announced(inflight, 7);
 	inflight_note_announced(inflight, 9);
-	ok(inflight_was_announced(other, 7) && inflight_was_announced(other, 9), "these two were");
-	ok(!inflight_was_announced(other, 8) && !inflight_was_announced(other, 6), "and no others");
+	ok(inflight_was_announced(other, 7) && inflight_was_announced(other, 9),
+	   "two ids were announced");
+	ok(!inflight_was_announced(other, 8) && !inflight_was_announced(other, 6),
+	   "no other id was");
 	for (uint64_t id = 1000; id < 3000; id++)
 		inflight_note_announced(inflight, id);
 	ok(inflight_was_announced(other, 2999) && !inflight_was_announced(other, 3000) &&
 		   inflight_was_announced(other, 8),
-	   "what is older than all that is remembered was announced long ago");
+	   "an id older than all recorded ones counts as announced");
 	inflight_set_attributes(inflight, 5);
 	is_int(inflight_attributes(other), 5, "attributes are kept");
 }
@@ -81,32 +85,32 @@ static void test_init(struct inflight *inflight, struct inflight *other)
 	size_t len = 0;
 
 	ok(!inflight_init_request(inflight, &len) && !inflight_negotiated(inflight),
-	   "nothing is negotiated");
+	   "nothing is negotiated at first");
 	ok(inflight_save_init_request(inflight, "request", 8) == 0, "the request is saved");
-	ok(!inflight_negotiated(other), "which is not enough");
+	ok(!inflight_negotiated(other), "the request alone is not enough");
 	ok(inflight_save_init_reply(inflight, "reply", 6) == 0, "the reply is saved");
-	ok(inflight_negotiated(other), "now it is");
-	is_str(inflight_init_request(other, &len), "request", "the request is found");
+	ok(inflight_negotiated(other), "with both, INIT is negotiated");
+	is_str(inflight_init_request(other, &len), "request", "the request can be read");
 	is_int(len, 8, "its length");
-	is_str(inflight_init_reply(other, &len), "reply", "the reply is found");
+	is_str(inflight_init_reply(other, &len), "reply", "the reply can be read");
 	ok(inflight_save_init_reply(inflight, large, sizeof(large)) < 0,
-	   "what is too large is refused");
+	   "a reply that is too large is refused");
 }
 
 static void test_taking(struct inflight *inflight, struct inflight *watchdog)
 {
 	int first = take(inflight, 10, FUSE_READ), second = take(inflight, 12, FUSE_LOOKUP);
 
-	ok(first == 0 && second == 1, "the lowest records first");
+	ok(first == 0 && second == 1, "the lowest records are used first");
 	is_int(inflight_occupied(watchdog), 2, "two are occupied");
 	int64_t now_ms = clock_boot_ms();
-	ok(inflight_oldest_ms(watchdog, now_ms + 500) >= 500, "a look-up waits");
+	ok(inflight_oldest_ms(watchdog, now_ms + 500) >= 500, "the age of a look-up counts");
 	inflight_answered(inflight, 14);
-	is_int(inflight_occupied(watchdog), 2, "an answer to something else");
+	is_int(inflight_occupied(watchdog), 2, "an answer to an unknown request changes nothing");
 	inflight_answered(inflight, 12);
-	is_int(inflight_occupied(watchdog), 1, "is answered");
-	is_int(inflight_oldest_ms(watchdog, now_ms + 500), 0, "a READ may take its time");
-	is_int(take(inflight, 16, FUSE_GETATTR), 1, "the record is used again");
+	is_int(inflight_occupied(watchdog), 1, "an answer frees the record");
+	is_int(inflight_oldest_ms(watchdog, now_ms + 500), 0, "the age of a READ does not count");
+	is_int(take(inflight, 16, FUSE_GETATTR), 1, "the record is reused");
 	inflight_answered(inflight, 10);
 	inflight_answered(inflight, 16);
 	is_int(inflight_occupied(watchdog), 0, "all are answered");
@@ -119,13 +123,14 @@ static void test_inheriting(struct inflight *dead, struct inflight *successor)
 	take(dead, 20, FUSE_READ);
 	take(dead, 22, FUSE_INTERRUPT);
 	take(dead, 24, FUSE_LOOKUP);
-	put_request(dead, inflight_claim(dead), 26, FUSE_GETATTR); /* it died before noting it */
-	inflight_claim(dead); /* and another thread in read(2) */
+	put_request(dead, inflight_claim(dead), 26,
+		    FUSE_GETATTR); /* it died before inflight_taken() */
+	inflight_claim(dead);	   /* another thread was in read(2) */
 	int forged = take(dead, 28, FUSE_LOOKUP);
 	((struct fuse_in_header *)inflight_buffer(dead, forged))->len = 1 << 20;
 	forged = take(dead, 30, FUSE_LOOKUP);
 	((struct fuse_in_header *)inflight_buffer(dead, forged))->len = sizeof(request) + 1;
-	take(dead, 32, FUSE_BATCH_FORGET); /* has a length inside that libfuse believes */
+	take(dead, 32, FUSE_BATCH_FORGET); /* contains a count that libfuse trusts */
 
 	inflight_inherit(successor);
 	int seen = 0;
@@ -136,10 +141,10 @@ static void test_inheriting(struct inflight *dead, struct inflight *successor)
 		seen += len == sizeof(*request) + 8 && request->len == len ? 0 : 1000;
 	}
 	is_int(seen, 3, "each request that waits for a reply is inherited once");
-	is_int(inflight_occupied(successor), 3, "and counted, noted or not");
-	ok(inflight_oldest_ms(successor, clock_boot_ms() + 500) >= 500, "and watched");
+	is_int(inflight_occupied(successor), 3, "each is counted, also without inflight_taken()");
+	ok(inflight_oldest_ms(successor, clock_boot_ms() + 500) >= 500, "their age counts");
 	int free_record = inflight_claim(successor);
-	ok(free_record == 1, "records without such a request are free");
+	ok(free_record == 1, "other records are free");
 	inflight_clear(successor, free_record);
 	inflight_answered(successor, 20);
 	inflight_answered(successor, 24);
@@ -183,7 +188,7 @@ static void test_threads(struct inflight *inflight)
 	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_join(threads[i], NULL);
 	is_int(atomic_load(&crowd.twice), 0, "no record has two owners");
-	is_int(inflight_occupied(inflight), 0, "and none is lost");
+	is_int(inflight_occupied(inflight), 0, "no record is lost");
 }
 
 static void *claim_one(void *arg)
@@ -205,13 +210,13 @@ static void test_full(struct inflight *inflight)
 	pthread_create(&thread, NULL, claim_one, inflight);
 	inflight_answered(inflight, 100000 + 2 * 500);
 	pthread_join(thread, NULL);
-	ok(true, "one that waits gets what becomes free");
+	ok(true, "a waiting thread gets a freed record");
 	pthread_create(&thread, NULL, claim_one, inflight);
 	pthread_cancel(thread);
 	pthread_join(thread, &result);
-	ok(result == PTHREAD_CANCELED, "waiting can be ended");
+	ok(result == PTHREAD_CANCELED, "a waiting thread can be cancelled");
 	inflight_answered(inflight, 100000 + 2 * 7);
-	is_int(inflight_claim(inflight), 7, "which holds nothing up");
+	is_int(inflight_claim(inflight), 7, "the next thread gets a record at once");
 }
 
 int main(void)

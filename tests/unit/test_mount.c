@@ -1,4 +1,4 @@
-/* tree, nodes and virtual: what the file system knows without a kernel. */
+/* tree, nodes, rendered: the mount's tables, without a kernel. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include "mount/view/rendered.h"
 #include "tap.h"
 
-/* In the place of the store: a number for each path, in the order of asking. */
+/* Replaces the store: returns a new number for each path, in the order of the calls. */
 int store_directory_id(struct store *store, const char *path, uint64_t *ret, struct err *err)
 {
 	static uint64_t next = 100;
@@ -29,7 +29,7 @@ static struct term_config configs[N_TERMS] = {
 	{ .name = (char *)"banner" }, { .name = (char *)"c/d/e/f" },
 };
 
-/* Of what is not configured any more. */
+/* Names that are no longer configured. */
 static void test_retired(struct tree *tree)
 {
 	static struct term_config config = { .name = (char *)"a/old/deep/x" };
@@ -41,16 +41,17 @@ static void test_retired(struct tree *tree)
 	tree_dirs(tree, &before);
 	ok(tree_retire(tree, config.name, NULL, &err) == 0, "tree_retire");
 	struct tree_dir *const *dirs = tree_dirs(tree, &after);
-	is_int(after, before + 2, "makes what is missing");
+	is_int(after, before + 2, "missing directories are made");
 	struct tree_dir *deep = tree_place(tree, &stray, &name);
-	ok(deep == dirs[after - 1] && deep->retired, "a name's place is found");
-	is_str(tree_name(deep), "deep", "its directory");
-	ok(tree_dir(tree, deep->id) == deep, "by its id, too");
-	ok(deep->parent->retired && !deep->parent->parent->retired, "above it is what is used");
-	ok(!tree_child(deep->parent->parent, "old"), "where it is not listed");
-	ok(tree_retire(tree, "a/x", NULL, &err) == 0, "what is used");
+	ok(deep == dirs[after - 1] && deep->retired, "the directory of the name is found");
+	is_str(tree_name(deep), "deep", "it is the right directory");
+	ok(tree_dir(tree, deep->id) == deep, "it is found by its id, too");
+	ok(deep->parent->retired && !deep->parent->parent->retired,
+	   "its first parent is retired, the next one is in use");
+	ok(!tree_child(deep->parent->parent, "old"), "a retired directory is not listed");
+	ok(tree_retire(tree, "a/x", NULL, &err) == 0, "retiring a name in use");
 	tree_dirs(tree, &before);
-	is_int(before, after, "stays as it is");
+	is_int(before, after, "changes nothing");
 }
 
 static void test_tree(struct term *terms)
@@ -68,7 +69,7 @@ static void test_tree(struct term *terms)
 	is_str(root->children[1].name, "a-b", "sorted by component");
 	ok(tree_child(root, "banner")->term == &terms[3], "a term is found");
 	ok(!tree_child(root, "bann"), "a prefix is not");
-	ok(!tree_child(root, "a/x"), "nor a path");
+	ok(!tree_child(root, "a/x"), "a path is not");
 	struct tree_dir *a = tree_child(root, "a")->dir;
 	ok(a && tree_dir(tree, a->id) == a, "a directory is found by name and by id");
 	ok(!tree_dir(tree, 99), "an unknown id is not");
@@ -88,7 +89,7 @@ static void test_tree(struct term *terms)
 	test_retired(tree);
 	tree_free(tree);
 	ok(tree_new(&tree, terms, 0, NULL, &err) == 0, "a tree without terms");
-	ok(!tree_child(tree_root(tree), "a"), "has no child");
+	ok(!tree_child(tree_root(tree), "a"), "its root has no child");
 	tree_free(tree);
 	tree_free(NULL);
 }
@@ -115,38 +116,38 @@ static void test_nodes(struct term *term)
 	ok(nodes_add(nodes, snapshot, term, &err) == 0, "nodes_add");
 	ok(!nodes_find(nodes, 8, &of, &superseded), "an unknown id");
 	found = nodes_find(nodes, 7, &of, &superseded);
-	ok(found == snapshot && of == term && !superseded, "a current one");
+	ok(found == snapshot && of == term && !superseded, "a current snapshot is found");
 	snapshot_unref(found);
-	ok(!nodes_remove(nodes, 7), "a current one cannot be removed");
+	ok(!nodes_remove(nodes, 7), "the node of a current snapshot cannot be removed");
 	struct node_place *places = NULL;
 	size_t n_places = 99;
 	ok(nodes_superseded(nodes, &places, &n_places, &err) == 0 && n_places == 0,
-	   "none is superseded");
+	   "no snapshot is superseded");
 	free(places);
 	nodes_supersede(nodes, 7);
 	nodes_supersede(nodes, 8);
 	ok(nodes_superseded(nodes, &places, &n_places, &err) == 0 && n_places == 1 &&
 		   places[0].id == 7 && places[0].term == term,
-	   "one is");
+	   "one snapshot is superseded");
 	free(places);
-	ok(nodes_add(nodes, snapshot, term, &err) == 0, "added once more");
-	is_int(atomic_load(&snapshot->refs), 2, "it is there once");
+	ok(nodes_add(nodes, snapshot, term, &err) == 0, "it can be added again");
+	is_int(atomic_load(&snapshot->refs), 2, "the table keeps one entry");
 	found = nodes_find(nodes, 7, &of, &superseded);
-	ok(found && superseded, "a superseded one is still found");
+	ok(found && superseded, "a superseded snapshot is still found");
 	snapshot_unref(found);
 	found = nodes_remove(nodes, 7);
-	ok(found == snapshot, "and can be removed");
-	is_int(atomic_load(&snapshot->refs), 2, "its reference is the caller's then");
+	ok(found == snapshot, "it can be removed");
+	is_int(atomic_load(&snapshot->refs), 2, "the caller gets its reference");
 	snapshot_unref(found);
-	ok(!nodes_remove(nodes, 7), "once");
-	ok(nodes_add(nodes, snapshot, term, &err) == 0, "what is left");
+	ok(!nodes_remove(nodes, 7), "it can be removed only once");
+	ok(nodes_add(nodes, snapshot, term, &err) == 0, "an entry that is left");
 	nodes_free(nodes);
 	is_int(atomic_load(&snapshot->refs), 1, "is released with the table");
 	snapshot_unref(snapshot);
 	nodes_free(NULL);
 }
 
-/* Many, added and removed in no order: what is there is found, and nothing else. */
+/* Many nodes, added and removed in random order: exactly those in the table are found. */
 static void test_many_nodes(struct term *term)
 {
 	enum { N = 3000 };
@@ -190,7 +191,7 @@ static int render_count(void *arg, char **ret, size_t *ret_len, struct err *err)
 	int *count = arg;
 
 	if (*count < 0)
-		return err_set(err, ERR_INTERNAL, "told to fail");
+		return err_set(err, ERR_INTERNAL, "this rendering fails");
 	*ret_len = (size_t)asprintf(ret, "rendering %d", ++*count);
 	return 0;
 }
@@ -211,25 +212,25 @@ static void test_rendered(void)
 	ok(rendered_new(&rendered, files, 2, 3, &err) == 0, "rendered_new");
 	ok(rendered_list(rendered, 1, &name, &ino) && strcmp(name, "broken") == 0,
 	   "files are listed");
-	ok(!rendered_list(rendered, 2, &name, &ino), "and end");
+	ok(!rendered_list(rendered, 2, &name, &ino), "the list ends");
 	ok(rendered_lookup(rendered, "nothing", &first, &err) < 0 && err.kind == ERR_NOT_FOUND,
 	   "an unknown file");
 	ok(rendered_lookup(rendered, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
 	   "a rendering that fails");
 	ok(rendered_lookup(rendered, "status.json", &first, &err) == 0, "a rendering");
 	ok((first->id & RENDERED_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
-	   "its id carries the life");
+	   "its id contains the number of the life");
 	rendered_lookup(rendered, "status.json", &second, &err);
-	ok(second == first && count == 1, "is given again while it is young");
+	ok(second == first && count == 1, "a recent rendering is reused");
 	usleep((RENDERED_REUSE_MS + 20) * 1000);
 	rendered_lookup(rendered, "status.json", &third, &err);
-	ok(third->id != first->id && count == 2, "a later look-up gets one of its own");
+	ok(third->id != first->id && count == 2, "a later look-up makes a new one");
 	uint64_t id = first->id;
-	ok(rendered_get(rendered, id) == first, "the old one is still there");
+	ok(rendered_get(rendered, id) == first, "the old one still exists");
 	rendered_forget(rendered, id, 2);
-	ok(rendered_get(rendered, id) == first, "for as long as one look-up is left");
+	ok(rendered_get(rendered, id) == first, "it exists until the last look-up is forgotten");
 	rendered_forget(rendered, id, 2);
-	ok(!rendered_get(rendered, id), "then it is gone");
+	ok(!rendered_get(rendered, id), "then it is freed");
 	rendered_forget(rendered, id, 1);
 	rendered_forget(rendered, third->id, UINT64_MAX);
 	rendered_free(rendered);

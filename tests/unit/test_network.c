@@ -45,7 +45,7 @@ static void test_news(void)
 	struct network *network = NULL;
 	struct err err = ERR_INIT;
 
-	/* IPv6 addresses would appear by themselves at any time. */
+	/* Otherwise IPv6 addresses could appear at any time. */
 	if (system("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6") != 0)
 		printf("# there is no IPv6\n");
 	ok(network_new(&network, &err) == 0, "a netlink socket %s", err.msg);

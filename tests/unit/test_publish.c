@@ -28,7 +28,7 @@ static struct snapshot *make_snapshot(uint64_t id)
 	return snapshot;
 }
 
-/* How often it was told of, and with what. */
+/* How often moved() was called, and its last id. */
 struct told {
 	int times;
 	uint64_t id;
@@ -39,7 +39,7 @@ static void moved(void *arg, struct term *term, uint64_t id)
 	struct told *told = arg;
 	struct snapshot *current = term_current(term);
 
-	ok((current ? current->id : 0) == id, "whoever is told finds it moved");
+	ok((current ? current->id : 0) == id, "the name has moved when the callback runs");
 	snapshot_unref(current);
 	told->times++;
 	told->id = id;
@@ -52,22 +52,23 @@ static void test_pending_moves(struct pending_moves *pending, struct term *term)
 	struct term *of = NULL;
 
 	ok(!pending_moves_find(pending, "18", &of), "nothing is staged");
-	ok(!pending_moves_rename(pending, "18", term, moved, &told), "nor can it be moved");
+	ok(!pending_moves_rename(pending, "18", term, moved, &told), "nothing can be moved");
 	struct pending_move *move = pending_moves_begin(pending, term, next);
 	found = pending_moves_find(pending, "18", &of);
-	ok(found == next && of == term, "it is found by its id");
+	ok(found == next && of == term, "a staged snapshot is found by its id");
 	snapshot_unref(found);
 	ok(!pending_moves_find(pending, "018", &of) && !pending_moves_find(pending, "1", &of),
-	   "and by nothing else");
+	   "it is not found by another text");
 	ok(!pending_moves_rename(pending, "16", term, moved, &told), "another id is refused");
-	ok(!pending_moves_remove(pending, term, moved, &told), "removing is something else");
-	is_int(told.times, 0, "nobody was told of that");
-	ok(pending_moves_rename(pending, "18", term, moved, &told), "it moves");
-	ok(told.times == 1 && told.id == 18, "which is told");
-	ok(!pending_moves_find(pending, "18", &of), "it is not staged any more");
+	ok(!pending_moves_remove(pending, term, moved, &told), "removing the name is refused");
+	is_int(told.times, 0, "the callback was not called");
+	ok(pending_moves_rename(pending, "18", term, moved, &told), "the name moves");
+	ok(told.times == 1 && told.id == 18, "the callback gets the id");
+	ok(!pending_moves_find(pending, "18", &of), "the snapshot is no longer staged");
 	ok(pending_moves_rename(pending, "18", term, moved, &told) && told.times == 1,
-	   "a second time it is so already, and nobody is told");
-	ok(pending_moves_end(pending, move, &old) && old && old->id == 17, "from the one before");
+	   "moving it again succeeds without a callback");
+	ok(pending_moves_end(pending, move, &old) && old && old->id == 17,
+	   "the end returns the previous snapshot");
 	snapshot_unref(old);
 	snapshot_unref(next);
 }
@@ -78,18 +79,19 @@ static void test_pending_withdraws(struct pending_moves *pending, struct term *t
 	struct told told = { 0 };
 	struct pending_move *move = pending_moves_begin(pending, term, next);
 
-	ok(!pending_moves_end(pending, move, &old) && !old, "it was not moved");
-	ok(!pending_moves_rename(pending, "19", term, moved, &told), "and is not moved any more");
+	ok(!pending_moves_end(pending, move, &old) && !old, "the move ends without a rename");
+	ok(!pending_moves_rename(pending, "19", term, moved, &told), "a later rename is refused");
 	struct snapshot *current = term_current(term);
-	is_int(current->id, 18, "the name leads where it did");
+	is_int(current->id, 18, "the name still points to the old snapshot");
 	snapshot_unref(current);
 	snapshot_unref(next);
 	move = pending_moves_begin(pending, term, NULL);
-	ok(pending_moves_remove(pending, term, moved, &told), "it goes away");
-	ok(pending_moves_end(pending, move, &old) && old && old->id == 18, "from the last one");
+	ok(pending_moves_remove(pending, term, moved, &told), "the name is removed");
+	ok(pending_moves_end(pending, move, &old) && old && old->id == 18,
+	   "the end returns the last snapshot");
 	snapshot_unref(old);
 	ok(pending_moves_remove(pending, term, moved, &told) && told.times == 1,
-	   "which is so already");
+	   "removing it again succeeds without a callback");
 }
 
 static void test_pending(void)
@@ -106,7 +108,7 @@ static void test_pending(void)
 	struct snapshot *left = make_snapshot(20);
 	pending_moves_begin(pending, &term, left);
 	snapshot_unref(left);
-	pending_moves_free(pending); /* with what is left */
+	pending_moves_free(pending); /* with moves that have not ended */
 	pending_moves_free(NULL);
 	term_release(&term);
 }
@@ -127,21 +129,21 @@ static void test_generations(void)
 	is_int(generations_word(words, 3), 300, "a word is raised");
 	is_int(generations_word(words, 0), 300, "word 0 is the largest");
 	generations_raise(words, 3, 299);
-	is_int(generations_word(words, 3), 300, "none falls");
-	is_int(generations_used(words), 32, "to the last slot");
-	is_int(generations_read(words, bytes, sizeof(bytes), 0), 32, "it is read");
+	is_int(generations_word(words, 3), 300, "a word never falls");
+	is_int(generations_used(words), 32, "the size covers the last slot in use");
+	is_int(generations_read(words, bytes, sizeof(bytes), 0), 32, "all words are read");
 	memcpy(&word, bytes + 24, sizeof(word));
 	is_int(le64toh(word), 300, "little-endian");
-	is_int(generations_read(words, bytes, 3, 25), 3, "from anywhere");
-	is_int((uint8_t)bytes[0], 300 >> 8, "any bytes");
+	is_int(generations_read(words, bytes, 3, 25), 3, "reading can begin inside a word");
+	is_int((uint8_t)bytes[0], 300 >> 8, "its bytes are right");
 	is_int(generations_read(words, bytes, sizeof(bytes), GENERATIONS_SIZE - 5), 5,
-	       "to the end");
+	       "reading stops at the end");
 	is_int(generations_read(words, bytes, sizeof(bytes), GENERATIONS_SIZE + 5), 0,
-	       "and not beyond");
+	       "reading beyond the end returns nothing");
 	generations_raise(words, UINT32_MAX, 400);
-	is_int(generations_word(words, 0), 300, "there is no such slot");
+	is_int(generations_word(words, 0), 300, "a slot that does not exist is ignored");
 	generations_end(words);
-	ok(generations_word(words, 0) == GENERATIONS_OVER, "the end shows");
+	ok(generations_word(words, 0) == GENERATIONS_OVER, "word 0 shows the end");
 	generations_free(words);
 	generations_free(NULL);
 }
@@ -156,16 +158,17 @@ static void test_spare_memory_machine(void)
 		.meminfo = "MemTotal:       1048576 kB\nMemFree:  1 kB\nMemAvailable: 524288 kB\n",
 	};
 
-	ok(spare_memory_judge(&texts, 400 * MIB), "a tenth of the machine stays available");
-	ok(!spare_memory_judge(&texts, 420 * MIB), "and is not used");
+	ok(spare_memory_judge(&texts, 400 * MIB),
+	   "a size that leaves a tenth of the memory available");
+	ok(!spare_memory_judge(&texts, 420 * MIB), "a size that would use that tenth");
 	texts.pressure = "some avg10=0.50 avg60=9.00 avg300=0.00 total=1\nfull avg10=9.0\n";
 	ok(spare_memory_judge(&texts, MIB), "little pressure");
 	texts.pressure = "some avg10=7.25 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.0\n";
-	ok(!spare_memory_judge(&texts, MIB), "somebody waits for memory");
+	ok(!spare_memory_judge(&texts, MIB), "high memory pressure");
 	texts = (struct spare_memory_texts){ .meminfo = "MemTotal: 100 kB\nMemAvailable: 5 kB\n" };
-	ok(!spare_memory_judge(&texts, 0), "there is none at all");
+	ok(!spare_memory_judge(&texts, 0), "hardly any memory is available");
 	texts.meminfo = "nonsense";
-	ok(spare_memory_judge(&texts, MIB), "a kernel that does not say");
+	ok(spare_memory_judge(&texts, MIB), "a kernel that does not report memory");
 }
 
 static void test_spare_memory_group(void)
@@ -175,9 +178,9 @@ static void test_spare_memory_group(void)
 	ok(spare_memory_judge(&texts, 1000 * MIB), "a group without a limit");
 	texts.max = "209715200\n"; /* 200 MiB, of which 150 may be used */
 	ok(spare_memory_judge(&texts, 40 * MIB), "a group with room");
-	ok(!spare_memory_judge(&texts, 60 * MIB), "and without");
+	ok(!spare_memory_judge(&texts, 60 * MIB), "a group without room");
 	texts.stat = "anon 1\nfile 2\ninactive_file 52428800\nactive_file 3\n";
-	ok(spare_memory_judge(&texts, 60 * MIB), "idle pages give way");
+	ok(spare_memory_judge(&texts, 60 * MIB), "inactive file pages count as free");
 	texts.current = "209715200\n";
 	ok(!spare_memory_judge(&texts, MIB), "a group that is full");
 }
@@ -190,8 +193,9 @@ static void test_spare_memory(void)
 	test_spare_memory_machine();
 	test_spare_memory_group();
 	ok(spare_memory_new(&spare_memory, &err) == 0, "spare_memory_new");
-	ok(!spare_memory_has(spare_memory, UINT64_C(1) << 60), "this machine has not everything");
-	ok(spare_memory_has(NULL, UINT64_C(1) << 60), "without it nobody asks");
+	ok(!spare_memory_has(spare_memory, UINT64_C(1) << 60),
+	   "no machine has 2^60 bytes to spare");
+	ok(spare_memory_has(NULL, UINT64_C(1) << 60), "without the object there is no limit");
 	spare_memory_free(spare_memory);
 	spare_memory_free(NULL);
 }
@@ -199,7 +203,7 @@ static void test_spare_memory(void)
 /* ------------------------------------------------------------------ visitor */
 
 static char dir[] = "/tmp/rptfs-visitor-XXXXXX";
-static int with_handle; /* of visitors that are started, or as visitor_serve() has it */
+static int with_handle; /* the descriptor passed to new visitors, or a value of visitor_serve() */
 static int started;
 
 static int start(void *arg, int peer)
@@ -226,7 +230,7 @@ static int refuse(void *arg, int peer)
 	(void)arg;
 	(void)peer;
 	started++;
-	return 0; /* nobody serves it */
+	return 0; /* no visitor is started */
 }
 
 static void put(const char *name)
@@ -252,27 +256,28 @@ static void test_visits(struct visitor *visitor)
 	put("a");
 	put("d/b");
 	is_int(visitor_look(visitor, "a"), 0, "a file");
-	is_int(visitor_look(visitor, "d/b"), 0, "below a directory");
+	is_int(visitor_look(visitor, "d/b"), 0, "a file in a directory");
 	is_int(visitor_look(visitor, "x"), -ENOENT, "none");
 	is_int(visitor_look(visitor, "x/y"), -ENOENT, "no directory");
-	is_int(visitor_look(visitor, "link/passwd"), -ENOTDIR, "no link is followed");
-	is_int(visitor_look(visitor, "../etc/passwd"), -EINVAL, "nor is the mount left");
+	is_int(visitor_look(visitor, "link/passwd"), -ENOTDIR, "symlinks are not followed");
+	is_int(visitor_look(visitor, "../etc/passwd"), -EINVAL,
+	       "a path out of the mount is refused");
 	memset(long_path, 'x', sizeof(long_path));
 	long_path[sizeof(long_path) - 1] = '\0';
 	is_int(visitor_look(visitor, long_path), -ENAMETOOLONG, "a path that is too long");
-	is_int(started, 1, "one process has done it all");
+	is_int(started, 1, "one process has done everything");
 }
 
 static void test_moves(struct visitor *visitor)
 {
 	is_int(visitor_move(visitor, "a", "d/c"), 0, "a file moves");
-	ok(!is_there("a") && is_there("d/c"), "it has");
-	is_int(visitor_move(visitor, "d/c", "d/b"), 0, "over another");
-	ok(!is_there("d/c") && is_there("d/b"), "it has");
-	is_int(visitor_move(visitor, "d/b", "link/b"), -ENOTDIR, "through no link");
-	is_int(visitor_remove(visitor, "link/b"), -ENOTDIR, "through no link");
-	is_int(visitor_remove(visitor, "d/b"), 0, "a file goes");
-	ok(!is_there("d/b"), "it has");
+	ok(!is_there("a") && is_there("d/c"), "it has moved");
+	is_int(visitor_move(visitor, "d/c", "d/b"), 0, "a file replaces another");
+	ok(!is_there("d/c") && is_there("d/b"), "it has moved");
+	is_int(visitor_move(visitor, "d/b", "link/b"), -ENOTDIR, "a move through a symlink fails");
+	is_int(visitor_remove(visitor, "link/b"), -ENOTDIR, "so does a removal");
+	is_int(visitor_remove(visitor, "d/b"), 0, "a file is removed");
+	ok(!is_there("d/b"), "it is gone");
 }
 
 static void test_without_handle(void)
@@ -283,24 +288,24 @@ static void test_without_handle(void)
 	with_handle = -1;
 	put("a");
 	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
-	is_int(visitor_look(visitor, "a"), 0, "it looks");
-	is_int(visitor_move(visitor, "a", "b"), -EROFS, "but does not move");
-	is_int(visitor_remove(visitor, "a"), -EROFS, "nor remove");
+	is_int(visitor_look(visitor, "a"), 0, "without a handle it can look");
+	is_int(visitor_move(visitor, "a", "b"), -EROFS, "it cannot move");
+	is_int(visitor_remove(visitor, "a"), -EROFS, "it cannot remove");
 	visitor_retire(visitor);
-	is_int(visitor_look(visitor, "a"), -ENOTCONN, "nothing, once it is retired");
+	is_int(visitor_look(visitor, "a"), -ENOTCONN, "a retired visitor does nothing");
 	visitor_free(visitor);
 	with_handle = VISITOR_NO_MOUNT;
 	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
-	is_int(visitor_look(visitor, "a"), -ENODEV, "where there is no mount, it looks nowhere");
-	is_int(visitor_move(visitor, "a", "b"), -ENODEV, "and moves nothing");
+	is_int(visitor_look(visitor, "a"), -ENODEV, "without a mount it cannot look");
+	is_int(visitor_move(visitor, "a", "b"), -ENODEV, "without a mount it cannot move");
 	visitor_free(visitor);
 	started = 0;
-	ok(visitor_new(&visitor, refuse, NULL, &err) == 0, "one that nobody serves");
-	is_int(visitor_look(visitor, "a"), -ENOTCONN, "is no visitor");
+	ok(visitor_new(&visitor, refuse, NULL, &err) == 0, "a visitor that does not start");
+	is_int(visitor_look(visitor, "a"), -ENOTCONN, "a request fails");
 	int tries = started;
-	ok(tries > 1, "it was tried again");
-	is_int(visitor_look(visitor, "a"), -ENOTCONN, "is none now either");
-	is_int(started, tries, "and not tried for a while");
+	ok(tries > 1, "starting it was retried");
+	is_int(visitor_look(visitor, "a"), -ENOTCONN, "the next request fails as well");
+	is_int(started, tries, "it is not retried immediately");
 	visitor_free(visitor);
 	visitor_free(NULL);
 }
@@ -315,7 +320,7 @@ static void test_visitor(void)
 	snprintf(path, sizeof(path), "%s/d", dir);
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/link", dir);
-	ok(symlink("/etc", path) == 0, "with a link in it");
+	ok(symlink("/etc", path) == 0, "a symlink is made");
 	int handle = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	with_handle = handle;
 	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
@@ -331,7 +336,7 @@ static void test_visitor(void)
 	unlink(path);
 	snprintf(path, sizeof(path), "%s/d", dir);
 	rmdir(path);
-	ok(rmdir(dir) == 0, "nothing is left");
+	ok(rmdir(dir) == 0, "no file is left");
 	while (wait(NULL) > 0)
 		;
 }
@@ -347,7 +352,7 @@ static struct faults faults = {
 	.thread = "publisher",
 };
 
-/* Without memory for the node of a snapshot its name stays where it is, and the caller is told. */
+/* Without memory for a snapshot's node, the name does not move and the caller gets an error. */
 static void test_publish_fails(void)
 {
 	static struct term_config root_config = { .name = (char *)"t" };
@@ -384,7 +389,7 @@ static void test_publish_fails(void)
 	current = term_current(&term);
 	ok(current == old, "the name points to the old snapshot");
 	ok(!nodes_find(publisher->nodes, next->id, &of, &superseded), "the new one is unknown");
-	ok(!pending_moves_find(publisher->pending_moves, "1000", &of), "and not staged");
+	ok(!pending_moves_find(publisher->pending_moves, "1000", &of), "the new one is not staged");
 	snapshot_unref(current);
 	publish_queue_stop(queue);
 	publish_queue_free(queue);

@@ -1,5 +1,5 @@
 /*
- * store: each call that it makes fails once, and fails from there on.
+ * store: each of its system calls fails once, and then from that call on.
  *
  * An operation is run on a copy of a prepared store, in a process of its own: first to count its
  * calls, then for each call, error and ending. "Goes on": the fault is over, the operation is
@@ -100,7 +100,7 @@ static bool is_consistent_when_opened(const struct scene *scene, const struct op
 
 	if (open_fresh(&store, scene->dir, &err) < 0)
 		return wrong("opening afterwards: %s", err.msg);
-	/* After a kill, an operation that failed at its very end may have been done. */
+	/* After a kill, an operation that failed at its very end may have taken effect. */
 	unsigned a = version_of(store, "a");
 	bool good = (a == operation->a_after || (!succeeded && a == operation->a_before) ||
 		     wrong("opened: a shows v%u, v%u before, v%u after", a, operation->a_before,

@@ -134,7 +134,7 @@ static void test_made_over(void)
 	fixture_end();
 }
 
-/* The owner of a hard link to somebody else's file must not be changed. */
+/* The owner of a hard link to another user's file must not be changed. */
 static void test_hard_link(void)
 {
 	struct err err = ERR_INIT;
@@ -314,7 +314,7 @@ static void test_format_1(void)
 	load_term(store, "x", &loaded, &err);
 	is_int(loaded.snapshot->id, 7, "the current one");
 	is_str(loaded.token, "t7", "its token");
-	ok(loaded.fingerprint == UINT64_MAX - 1, "and whose that is");
+	ok(loaded.fingerprint == UINT64_MAX - 1, "its fingerprint");
 	is_int(loaded.confirmed_at_ms, 700, "the time of fetching is the time of confirmation");
 	store_term_release(&loaded);
 	store_directory_id(store, "geo", &directory, &err);

@@ -225,7 +225,7 @@ static bool holds_term(struct store *store, unsigned index, const struct promise
 		       (!snapshot || snapshot->id > promise->id[index]);
 	bool good = is_told || is_next || (!snapshot && promise->may_be_empty);
 	if (!good)
-		printf("# %s: told of step %u, id %" PRIu64 "; has version %u, id %" PRIu64 "\n",
+		printf("# %s: reported step %u, id %" PRIu64 "; has version %u, id %" PRIu64 "\n",
 		       term, step, promise->id[index], version, snapshot ? snapshot->id : 0);
 	if (good && snapshot && !holds_bytes(store, snapshot, version, cancel)) {
 		printf("# %s: not the bytes of version %u\n", term, version);

@@ -1,9 +1,9 @@
 /*
- * Taking over: what a successor does with what its predecessor has left.
+ * Taking over: a successor continues where its predecessor stopped.
  */
 #include "takeover_mount.h"
 
-/* A request that was taken and not answered. */
+/* A request that was read from the device but not answered. */
 static void test_taken_and_killed(void)
 {
 	uint64_t id;
@@ -12,9 +12,9 @@ static void test_taken_and_killed(void)
 	pid_t reader = fork_child();
 	if (reader == 0)
 		_exit(open_and_read(A, &id, true) < 0);
-	ok(wait_for(atomic_load(&world->hanging) > 0), "a READ was taken and is not answered");
+	ok(wait_for(atomic_load(&world->hanging) > 0), "a READ is in progress");
 	kill_worker();
-	ok(inflight_occupied(inflight) > 0, "it stays in its slot");
+	ok(inflight_occupied(inflight) > 0, "it stays in its record");
 	atomic_store(&world->hang, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
@@ -28,16 +28,17 @@ static void test_taken_and_killed(void)
 		int fd = open(path, O_RDONLY);
 		_exit(fd < 0 || read(fd, text, sizeof(text)) != 8);
 	}
-	ok(wait_for(atomic_load(&world->hanging) > 0), "a LOOKUP was taken and is not answered");
-	ok(wait_for(inflight_oldest_ms(inflight, clock_boot_ms()) > 50), "a watchdog can see it");
+	ok(wait_for(atomic_load(&world->hanging) > 0), "a LOOKUP is in progress");
+	ok(wait_for(inflight_oldest_ms(inflight, clock_boot_ms()) > 50),
+	   "the watchdog sees its age");
 	kill_worker();
 	atomic_store(&world->hang, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
-	ok(wait_for(inflight_occupied(inflight) == 0), "no slot is left");
+	ok(wait_for(inflight_occupied(inflight) == 0), "no request is left");
 }
 
-/* A READ that waits for the verifier when the worker is told to end. */
+/* A READ waits for the verifier when the worker is asked to end. */
 static void test_parked_and_handed_over(void)
 {
 	uint64_t id;
@@ -48,18 +49,18 @@ static void test_parked_and_handed_over(void)
 	start_worker();
 	pid_t reader = fork_child();
 	if (reader == 0)
-		_exit(!read_all(fd, id, true)); /* no other request than READ */
+		_exit(!read_all(fd, id, true)); /* sends only READ requests */
 	close(fd);
 	ok(wait_for(inflight_occupied(inflight) > 0),
 	   "a READ waits for its snapshot to be checked");
-	ok(hand_over(), "the worker ends in order");
-	ok(inflight_occupied(inflight) > 0, "and leaves the READ to others");
+	ok(hand_over(), "the worker ends with exit code 0");
+	ok(inflight_occupied(inflight) > 0, "and leaves the READ to its successor");
 	atomic_store(&world->unchecked, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
 }
 
-/* What the predecessor had committed and not announced. */
+/* The predecessor committed a version and did not announce it. */
 static void test_rolled_forward(void)
 {
 	uint64_t old, next;
@@ -69,21 +70,22 @@ static void test_rolled_forward(void)
 	next = world_commit(A);
 	start_worker();
 	ok(wait_for(shown_id(A) == next), "a new version is announced");
-	ok(read_all(fd, old, true), "the old one is read by who has it open");
+	ok(read_all(fd, old, true), "the old version can still be read through an open descriptor");
 	int released = atomic_load(&world->released);
 	close(fd);
-	ok(wait_for(atomic_load(&world->released) > released), "then it is released");
+	ok(wait_for(atomic_load(&world->released) > released),
+	   "it is released when that is closed");
 
 	ok(!is_listed(LATE) && !is_listed(LATE), "a listing is cached");
 	kill_worker();
 	world_commit(LATE);
 	start_worker();
-	ok(wait_for(is_listed(LATE)), "a first version appears in it");
+	ok(wait_for(is_listed(LATE)), "a first version appears in the listing");
 }
 
-/* The predecessor died where readers may have seen a new version that nobody announced, with or
- * without yet another one in the store: it is shown, and that is noted before another name moves
- * and a further successor would not know. */
+/* The predecessor died when readers may have seen a new version that was not announced; the store
+ * may or may not have a newer one. The successor announces it and records that before it moves
+ * another name, so that the next successor knows. */
 static void test_shown_before_others(void)
 {
 	const int rounds = 20;
@@ -101,12 +103,12 @@ static void test_shown_before_others(void)
 		while (shown_id(A) != next && clock_boot_ms() < until_ms)
 			;
 		noted += inflight_was_announced(inflight, shown);
-		ok(wait_for(shown_id(C) == last), "the last one is shown");
+		ok(wait_for(shown_id(C) == last), "the last version is shown");
 	}
-	is_int(noted, rounds, "what may have been seen is noted first");
+	is_int(noted, rounds, "a version that may have been seen is recorded first");
 }
 
-/* Another configuration: other attributes, a term and its directory are gone. */
+/* The configuration changes: other attributes, and a term and its directory are removed. */
 static void test_other_configuration(void)
 {
 	char path[128], old_dir[128];
@@ -120,19 +122,19 @@ static void test_other_configuration(void)
 	atomic_store(&world->mode, 0440);
 	start_worker();
 	ok(wait_for(lstat(path_of(A, path), &stat) == 0 && (stat.st_mode & 0777) == 0440),
-	   "the kernel learns another mode");
+	   "the kernel gets the new mode");
 	ok(wait_for(access(path_of(GONE, path), F_OK) < 0 && errno == ENOENT), "the name is gone");
-	ok(wait_for(access(old_dir, F_OK) < 0 && errno == ENOENT), "and its directory");
-	ok(read_all(fd, id, true), "but the file is read by who has it open");
-	ok(fstat(fd, &stat) == 0 && stat.st_ino == id, "and has attributes");
+	ok(wait_for(access(old_dir, F_OK) < 0 && errno == ENOENT), "its directory is gone");
+	ok(read_all(fd, id, true), "the file can still be read through an open descriptor");
+	ok(fstat(fd, &stat) == 0 && stat.st_ino == id, "its attributes can be read");
 	kill_worker();
 	start_worker();
-	ok(read_all(fd, id, true), "a second time, too");
+	ok(read_all(fd, id, true), "also after the next take-over");
 	close(fd);
-	ok(access(path_of(A, path), F_OK) == 0, "the others are there");
+	ok(access(path_of(A, path), F_OK) == 0, "the other names are there");
 }
 
-/* A worker that is not fit says so, and what the matter is. */
+/* A worker that cannot take over says so, and why. */
 static void test_rehearsal(void)
 {
 	struct err err = ERR_INIT;
@@ -144,12 +146,13 @@ static void test_rehearsal(void)
 	ok(fs_rehearse(inflight, &err) == 0, "this program can take over");
 	is_int(reply->max_pages, (1 << 20) / sysconf(_SC_PAGESIZE), "READs of 1 MiB");
 	reply->flags ^= FUSE_READDIRPLUS_AUTO;
-	ok(fs_rehearse(inflight, &err) < 0 && err.kind == ERR_BAD_DATA, "one that differs cannot");
-	ok(strstr(err.msg, "flags: had 0x"), "and says where: %s", err.msg);
+	ok(fs_rehearse(inflight, &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "a program with other flags cannot");
+	ok(strstr(err.msg, "flags: had 0x"), "the message names the difference: %s", err.msg);
 	reply->flags ^= FUSE_READDIRPLUS_AUTO;
 }
 
-/* A second mount, whose first worker dies while it negotiates. */
+/* A second mount, whose first worker dies during INIT. */
 static void test_died_while_negotiating(bool reply_saved)
 {
 	struct err err = ERR_INIT;
@@ -167,7 +170,7 @@ static void test_died_while_negotiating(bool reply_saved)
 	int slot = inflight_claim(first);
 	struct fuse_in_header *in = inflight_buffer(first, slot);
 	ok(read(own_device, in, INFLIGHT_RECORD_SIZE) > 0 && in->opcode == FUSE_INIT,
-	   "INIT was taken");
+	   "INIT was read");
 	if (reply_saved) {
 		char reply[4096];
 		memcpy(reply, inflight_init_reply(inflight, &len),
@@ -175,7 +178,9 @@ static void test_died_while_negotiating(bool reply_saved)
 		((struct fuse_out_header *)(void *)reply)->unique = in->unique;
 		inflight_save_init_request(first, in, in->len);
 		inflight_save_init_reply(first, reply, len);
-		inflight_set_first(first, atomic_load(&world->next_id)); /* as each does before */
+		inflight_set_first(
+			first,
+			atomic_load(&world->next_id)); /* as each worker does before its reply */
 	}
 	inflight_unmap(first);
 	int device_before = device, memfd_before = memfd;
@@ -184,10 +189,10 @@ static void test_died_while_negotiating(bool reply_saved)
 	memfd = own_memfd;
 	start_worker();
 	snprintf(path, sizeof(path), "%s/%s", dir, names[A]);
-	ok(lstat(path, &stat) == 0, "the successor answers INIT%s, and serves",
+	ok(lstat(path, &stat) == 0, "the successor answers INIT%s and serves",
 	   reply_saved ? " again" : "");
 	mountpoint_unmount(dir, mountpoint_number(dir));
-	ok(ends_well(worker_pid), "and ends when it is unmounted");
+	ok(ends_well(worker_pid), "it ends when the mount is unmounted");
 	close(own_device);
 	close(own_memfd);
 	rmdir(dir);

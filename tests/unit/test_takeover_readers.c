@@ -1,5 +1,5 @@
 /*
- * Taking over: readers, look-ups and listings go on meanwhile, and forward only.
+ * Taking over: readers, look-ups and listings continue meanwhile, and never see an older version.
  */
 #include "takeover_mount.h"
 
@@ -38,7 +38,7 @@ static void reader_main(void)
 	_exit(0);
 }
 
-/* Nobody is shown less than anybody has seen before. */
+/* No look-up returns a version older than one that any process saw before it. */
 static void looker_main(bool lists)
 {
 	while (!atomic_load(&control->end)) {
@@ -74,7 +74,7 @@ static void test_listed_while_moving(void)
 	for (size_t i = 0; i < N_READERS; i++)
 		ok(ends_well(lookers[i]), "a looker ends");
 	atomic_store(&control->end, false);
-	if (!ok(atomic_load(&control->failures) == 0, "names lead forward only"))
+	if (!ok(atomic_load(&control->failures) == 0, "no name goes back"))
 		printf("# the first: %s\n", control->what);
 }
 
@@ -103,12 +103,12 @@ static void test_deaths(void)
 		start_worker();
 	}
 	uint64_t reads = atomic_load(&control->reads);
-	ok(wait_for(atomic_load(&control->reads) > reads + 20), "readers go on");
+	ok(wait_for(atomic_load(&control->reads) > reads + 20), "readers continue");
 	atomic_store(&control->end, true);
 	for (size_t i = 0; i < N_READERS; i++)
 		ok(ends_well(readers[i]), "a reader ends");
 	atomic_store(&control->publish, false);
-	is_int(clean, orderly, "workers that were told to end did");
+	is_int(clean, orderly, "each worker that was asked to end did so");
 	if (!ok(atomic_load(&control->failures) == 0, "no read failed, was torn or went back"))
 		printf("# %d failures, the first: %s\n", atomic_load(&control->failures),
 		       control->what);

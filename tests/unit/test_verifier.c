@@ -139,7 +139,7 @@ static void test_stop(struct verifier *verifier, struct cancel *cancel)
 	verifier_stop(verifier);
 	for (int i = 0; i < N_HUGE; i++)
 		n += gets(&huge[i], VERIFIER_STOPPED);
-	is_int(n, N_HUGE, "stopping lets go of all reads");
+	is_int(n, N_HUGE, "stopping answers all reads");
 	park(verifier, &late, make_snapshot(14, 5));
 	ok(gets(&late, VERIFIER_STOPPED), "and of later ones");
 }
