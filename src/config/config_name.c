@@ -71,7 +71,7 @@ char *path_absolute(const char *base, const char *path)
 		joined = NULL;
 		return NULL;
 	}
-	/* In place: what is written is never ahead of what is read. */
+	/* In place: the write position is never ahead of the read position. */
 	char *end = joined;
 	for (const char *component = joined; *component;) {
 		size_t len = strcspn(component, "/");

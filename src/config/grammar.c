@@ -663,7 +663,7 @@ const struct statement *grammar_next(struct grammar *g)
 		parse_statement(g, statement);
 	if (g->depth > 0)
 		parse_block(g);
-	/* What is left of an option or a call says nothing. */
+	/* The rest of an option or a call carries no information. */
 	return g->is_broken && (!statement || statement->kind != STATEMENT_BLOCK) ? NULL
 										  : statement;
 }

@@ -221,7 +221,7 @@ static const char *name_of(const struct config *config, const struct option_tabl
 	return "";
 }
 
-/* What stands before the records of the values. */
+/* Everything before the records of the values. */
 static void put_head(struct writer *w, struct buffer *head)
 {
 	put_number(w, head, w->n_tables);

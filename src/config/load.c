@@ -212,7 +212,7 @@ static int set_mountpoint(struct loader *loader, struct config *config)
 	return config->mountpoint ? 0 : -1;
 }
 
-/* Where stores are by default: /var/lib/rptfs, or in the user's home. Returns NULL with
+/* The default directory of stores: /var/lib/rptfs, or in the user's home. Returns NULL with
  * errno 0 if there is no home, else if out of memory. The caller frees it. */
 static char *default_stores(void)
 {

@@ -11,7 +11,7 @@
 
 #include "config/config.h"
 
-/* What the command line says. Each pointer may be NULL, and wins over the file. */
+/* The settings from the command line. Each pointer may be NULL; the others override the file. */
 struct config_request {
 	const char *file; /* NULL: no file */
 	const char *mountpoint;

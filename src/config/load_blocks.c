@@ -29,7 +29,7 @@ __attribute__((format(printf, 4, 5))) static void complain(struct loader *loader
 
 /* ------------------------------------------------------------------ unknown names */
 
-/* Where else an option can be. */
+/* The other places where an option is allowed. */
 struct elsewhere {
 	const struct option_table *table;
 	const struct source_type *type; /* of a source's table, else NULL */
@@ -350,7 +350,7 @@ static void load_source(struct loader *loader, struct draft *draft, const struct
 	if (source->is_incomplete)
 		return;
 	check_required(loader, &block, place);
-	/* What is wrong already would only be said again in other words. */
+	/* After an error, this would only report the same mistake in other words. */
 	if (!block.has_problem && load_add_source(loader, draft, type, &block.options, &err) < 0)
 		complain(loader, &block, place, "%s", err.msg);
 }

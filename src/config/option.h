@@ -44,7 +44,7 @@ enum option_type {
 	OPTION_GROUP,	 /* gid_t. a name or a number */
 };
 
-/* What a change of an option of a source means for what is already in the store. */
+/* The effect that changing an option of a source has on the data already in the store. */
 enum option_role {
 	OPTION_NO_ROLE,	 /* not an option of a source */
 	OPTION_IDENTITY, /* says what is fetched: the source is another one */
@@ -112,7 +112,7 @@ static inline bool option_is_for_command_line(const struct option_spec *spec)
 /* Each field at its row's offset in `values`. */
 const char *option_string(const struct option_spec *spec, const void *values);
 const char *const *option_strings(const struct option_spec *spec, const void *values);
-/* Of every type but the two of strings. */
+/* For every type except the two string types. */
 int64_t option_number(const struct option_spec *spec, const void *values);
 void option_put_string(const struct option_spec *spec, void *values, const char *string);
 void option_put_strings(const struct option_spec *spec, void *values, const char *const *strings);

@@ -50,7 +50,7 @@ struct source {
 	uint64_t fingerprint;
 	/* The same, and of the options that say which bodies are accepted. */
 	uint64_t refusal_fingerprint;
-	/* As versions before 0.2 computed it: see legacy_fingerprint.h. */
+	/* The value that versions before 0.2 computed: see legacy_fingerprint.h. */
 	uint64_t legacy_fingerprint;
 };
 

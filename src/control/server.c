@@ -46,7 +46,7 @@ struct control {
 	unsigned connections; /* guarded by lock */
 };
 
-/* What a connection's thread starts with. */
+/* The argument of a connection's thread. */
 struct task {
 	struct control *control;
 	int fd; /* owned */

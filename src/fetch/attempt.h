@@ -38,7 +38,7 @@ struct update_advice {
 };
 
 struct attempt {
-	/* What is asked; all borrowed. */
+	/* Input; all borrowed. */
 	const struct fetch_env *env;
 	struct term_memory *memory;
 	const struct snapshot *current; /* what is published, or hidden; NULL: nothing */

@@ -92,7 +92,7 @@ static void look_at_due(struct expiry *expiry)
 
 		if (term_expires_at(term) <= clock_boot_ms())
 			expire(expiry, term);
-		/* What is confirmed from now on is not due earlier. */
+		/* A term that is confirmed from now on is not due earlier. */
 		int64_t latest_ms = clock_boot_ms() + term->config->max_stale_ms;
 		int64_t at_ms = term_expires_at(term);
 		due_heap_put(&expiry->due, first, at_ms < latest_ms ? at_ms : latest_ms);
@@ -104,7 +104,7 @@ static void arm(struct expiry *expiry)
 	int64_t at_ms = due_heap_first(&expiry->due)->at_ms;
 	struct itimerspec when = { .it_value = { .tv_nsec = 1 } };
 
-	/* What was due before the machine booted is due at once. */
+	/* A term that was due before the machine booted is due at once. */
 	if (at_ms > 0) {
 		when.it_value.tv_sec = at_ms / MS_PER_S;
 		when.it_value.tv_nsec = at_ms % MS_PER_S * 1000000 + 1;

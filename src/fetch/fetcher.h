@@ -39,7 +39,7 @@ bool version_is_usable(const char *text);
 
 #define FETCHED_UNKNOWN (-1)
 
-/* What one response says about itself. The engine sets everything to unknown before each call. */
+/* The metadata of one response. The engine sets everything to unknown before each call. */
 struct fetched {
 	struct version version;	  /* of exactly these bytes */
 	int64_t last_modified_ms; /* wall clock */
@@ -81,7 +81,7 @@ int sink_restart(struct sink *sink, struct err *err);
 struct http;
 struct helper;
 
-/* What the engine lends to a fetcher for one call. */
+/* The environment of one call of a fetcher; borrowed from the engine. */
 struct fetch_ctx {
 	struct cancel *cancel;
 	struct http *http;     /* the one HTTP engine */

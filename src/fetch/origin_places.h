@@ -2,7 +2,7 @@
  * origin_places: how many updates may wait for one origin at a time.
  *
  * An origin has a fixed number of places. An update that finds none free either goes without, or
- * queues until it inherits one. A place is a handle: whoever holds it gives it back. The table of
+ * queues until it inherits one. A place is a handle, which its holder must release. The table of
  * origins does not change once it is filled. From any thread.
  */
 #ifndef FETCH_ORIGIN_PLACES_H
@@ -20,7 +20,7 @@ struct origin_place {
 	struct origin *origin;	      /* NULL: no place is held, or none is needed */
 };
 
-/* What an update embeds to queue. */
+/* Embedded in each update that can queue. */
 struct origin_waiter {
 	struct origin_waiter *next;
 };

@@ -16,7 +16,7 @@
 
 #define MACHINE_ID_SIZE 64
 
-/* What runs the updates of one term. */
+/* Runs the updates of one term. */
 struct runner {
 	struct term_memory *memory; /* owned; used by the update that runs */
 	struct origin *origin;	    /* of the first source; NULL: none */

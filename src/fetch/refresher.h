@@ -25,7 +25,7 @@ struct refresher;
 
 struct refresher_setup {
 	struct term *terms; /* borrowed; sorted by name */
-	/* What the store has for each term; borrowed for refresher_new() only. */
+	/* The store's record of each term; borrowed during refresher_new() only. */
 	const char *const *tokens;
 	const uint64_t *fingerprints;
 	size_t n_terms;

@@ -5,7 +5,7 @@
 
 #define TEXT_MIN 64
 
-/* Whether it may pass by itself, so that asking again soon makes sense. */
+/* Whether the failure may be temporary, so that an early retry makes sense. */
 static bool is_passing(enum err_kind kind)
 {
 	switch (kind) {

@@ -16,17 +16,17 @@
 
 struct term_memory {
 	const struct term_config *config; /* borrowed */
-	uint64_t snapshot_id; /* which MEMORY_CURRENT and MEMORY_OLDER refer to; 0: none */
-	int64_t order_key;    /* the latest that is known of those bytes */
-	struct forward_confirm *confirm; /* owned; NULL: nothing is to be confirmed */
-	int64_t confirmed_noted_ms;	 /* the last note in the store; clock_boot_ms(); 0: none */
-	uint32_t answering;		 /* the source that answered last */
+	uint64_t snapshot_id;		  /* MEMORY_CURRENT and MEMORY_OLDER refer to it; 0: none */
+	int64_t order_key;		  /* the latest that is known for those bytes */
+	struct forward_confirm *confirm;  /* owned; NULL: nothing to confirm */
+	int64_t confirmed_noted_ms;	  /* the last note in the store; clock_boot_ms(); 0: none */
+	uint32_t answering;		  /* the source that answered last */
 	bool is_stranger; /* the snapshot came from none of the sources configured now */
 	bool has_run;
 	struct source_memory sources[]; /* config->n_sources of them */
 };
 
-/* fingerprint and token: what the store has with the term's snapshot. */
+/* fingerprint and token: as recorded in the store with the term's snapshot. */
 int term_memory_new(struct term_memory **ret, const struct term_config *config, const char *token,
 		    uint64_t fingerprint, struct err *err);
 /* Remembers a token of the term that the store has as refused. It is younger than the token of the
@@ -34,11 +34,11 @@ int term_memory_new(struct term_memory **ret, const struct term_config *config, 
 void term_memory_refuse(struct term_memory *memory, const struct store_refusal *refusal);
 void term_memory_free(struct term_memory *memory);
 
-/* An update begins: forgets what no longer holds, if something else has changed the current
- * snapshot (NULL: there is none) since the last update. */
+/* Call at the start of an update. If the current snapshot (NULL: none) has changed since the last
+ * update by other means, forgets everything that depended on the old one. */
 void term_memory_recognise(struct term_memory *memory, const struct snapshot *current);
 
-/* Another snapshot becomes the current one: forgets what was relative to the one before. */
+/* Call when another snapshot becomes current. Forgets everything that depended on the old one. */
 void term_memory_void(struct term_memory *memory);
 
 #endif

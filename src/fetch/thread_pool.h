@@ -14,7 +14,7 @@
 
 struct thread_pool;
 
-/* What a job embeds. It belongs to the pool until run() is called with it. */
+/* Embedded in each job. The pool owns it until it calls run() with it. */
 struct thread_pool_job {
 	struct thread_pool_job *next;
 };

@@ -230,7 +230,7 @@ static void report_success(const struct update *update, int64_t next_in_ms)
 		  LOG_STR("error", failures->n ? failures->text : NULL));
 }
 
-/* What readers get. */
+/* Describes what readers get. */
 static const char *describe_serving(struct term *term, char *text, size_t size)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);

@@ -75,7 +75,7 @@ void update_plan_end(struct update_plan *plan, size_t index, enum update_outcome
 /* Asks for an update that begins after this call, now. Returns a ticket for update_plan_wait(). */
 uint64_t update_plan_request(struct update_plan *plan, size_t index);
 
-/* As refresher_wait() and refresher_wait_first(). */
+/* See refresher_wait() and refresher_wait_first(). */
 bool update_plan_wait(struct update_plan *plan, size_t index, uint64_t ticket, int64_t deadline_ms,
 		      enum update_outcome *ret);
 size_t update_plan_wait_first(struct update_plan *plan, int64_t deadline_ms);
@@ -83,8 +83,8 @@ size_t update_plan_wait_first(struct update_plan *plan, int64_t deadline_ms);
 /* Ends all waiting. */
 void update_plan_stop(struct update_plan *plan);
 
-/* The network is back: plans an update, within window_ms or the term's interval, for each term
- * whose last one reached nobody, and begins its back-off anew. Returns how many were planned. */
+/* Call when the network is back: plans an update, within window_ms or the term's interval, for each
+ * term whose last update reached no source, and resets its back-off. Returns their number. */
 size_t update_plan_retry_unreachable(struct update_plan *plan, int64_t window_ms);
 
 /* After the machine has slept: spreads the updates that are long overdue. */

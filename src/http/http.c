@@ -24,7 +24,7 @@ struct call {
 	struct http_hop hop;
 	unsigned redirects_left;
 
-	/* Of the transfer under way. */
+	/* For the current transfer. */
 	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1 } step;
 	uint64_t body_bytes;	 /* on the wire */
 	struct decoder *decoder; /* owned; NULL: the body is not coded */

@@ -25,7 +25,7 @@
 #define STALL_BYTES    1024
 #define CURL_READ_SIZE (256 * 1024)
 
-/* What a caller asks of the thread. */
+/* A request from a caller to the thread. */
 #define ASK_START  1u
 #define ASK_RESUME 2u
 #define ASK_STOP   4u

@@ -23,7 +23,7 @@ void engine_close(struct transfer *transfer);
 
 void engine_start(struct transfer *transfer);
 
-/* As transfer_next(). */
+/* See transfer_next(). */
 enum transfer_event engine_wait(struct transfer *transfer, const void **ret_data, size_t *ret_len);
 
 /* Ends it, and returns when it has ended. */

@@ -21,7 +21,7 @@
 
 struct http_host;
 
-/* What a transfer embeds. */
+/* Embedded in each transfer. */
 struct http_ticket {
 	struct http_host *host; /* NULL: neither waiting nor running */
 	bool is_running;

@@ -31,7 +31,7 @@ static bool copy_headers(CURL *easy, struct http_response *response)
 	return true;
 }
 
-/* Of transfer codings, only "chunked" alone is understood: no other one was asked for. */
+/* "chunked" is the only supported transfer coding: the request allows no other. */
 static void judge_framing(CURL *easy, struct http_response *response)
 {
 	size_t n_codings = http_header_count(response, "Transfer-Encoding");

@@ -1,8 +1,8 @@
 /*
  * http_setopt: options of libcurl, set and checked. Internal to http*.c.
  *
- * libcurl copies most texts that it is given. If memory is short an option stays unset, and the
- * request would go out without the proxy or the credentials that were asked for.
+ * libcurl copies most strings that are passed to it. Without the memory for that, the option stays
+ * unset, and the request would be sent without the configured proxy or credentials.
  */
 #ifndef HTTP_HTTP_SETOPT_H
 #define HTTP_HTTP_SETOPT_H

@@ -122,9 +122,9 @@ static int read_pem(struct helper *helper, const char *path, struct curl_blob *r
 	return 0;
 }
 
-/* Hands curl the content of a file. It copies the bytes for the transfer, and again for the
- * connection if they say who we are or whom we trust: connections are shared by transfers with the
- * same bytes. *ret has them. */
+/* Passes the content of a file to curl; *ret refers to it. curl copies the bytes for the transfer,
+ * and certificates and keys again for the connection, because only transfers with the same bytes
+ * share a connection. */
 static int set_blob(CURL *easy, struct helper *helper, CURLoption option, const char *name,
 		    const char *path, struct curl_blob *ret, struct err *err)
 {
@@ -222,7 +222,7 @@ static int set_connection(CURL *easy, const struct http_request *request, bool i
 	return 0;
 }
 
-/* Where the request goes, and who it says it is. */
+/* Sets the URL and the identity of the client. */
 static int set_target(CURL *easy, const struct http_request *request, const struct http_hop *hop,
 		      struct err *err)
 {

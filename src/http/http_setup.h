@@ -9,7 +9,7 @@
 #include "http/http_ca.h"
 #include "http/http_transfer.h"
 
-/* What differs between the transfers of one call. */
+/* The settings that differ between the transfers of one call. */
 struct http_hop {
 	char *url;	 /* owned; the request's, or the target of a redirect */
 	bool is_trusted; /* secrets may be sent there */

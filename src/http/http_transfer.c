@@ -140,7 +140,7 @@ static bool buffer_reserve(struct transfer_buffer *buffer, size_t len)
 	return true;
 }
 
-/* What curl held during a pause is taken whole; otherwise the rest would pile up there. */
+/* Data that curl buffered during a pause is taken whole; otherwise the rest would pile up there. */
 static bool is_full(const struct transfer *transfer, size_t len)
 {
 	size_t max = transfer->response.is_http2 ? TRANSFER_BUFFER_HTTP2_MAX : TRANSFER_BUFFER_MAX;
@@ -180,7 +180,7 @@ CURLcode transfer_resume(struct transfer *transfer)
 	pthread_mutex_lock(&transfer->lock);
 	transfer->is_paused = false;
 	pthread_mutex_unlock(&transfer->lock);
-	/* What curl holds comes through transfer_put_body() before this returns. */
+	/* curl passes its buffered data to transfer_put_body() before this returns. */
 	transfer->is_resuming = true;
 	CURLcode code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
 	transfer->is_resuming = false;

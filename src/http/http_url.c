@@ -70,7 +70,7 @@ static int get_part(CURLU *parts, CURLUPart part, unsigned flags, const char *mi
 	return code == CURLUE_OK ? 0 : err_set(err, ERR_CONFIG, "%s", missing);
 }
 
-/* What curl would accept. */
+/* Checks for characters that curl would reject. */
 static int check_text(const char *url, struct err *err)
 {
 	for (const char *c = url; *c; c++) {

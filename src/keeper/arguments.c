@@ -136,7 +136,7 @@ static int set_source(struct arguments *arguments, const char *source)
 	return set_path(&arguments->file, source, "a configuration file is given twice");
 }
 
-/* A name of a term never begins with '/' or '.', so a path is told from NAME=URL. */
+/* The name of a term never begins with '/' or '.', which distinguishes NAME=URL from a path. */
 static bool is_term(const char *text)
 {
 	return text[0] != '/' && text[0] != '.' && strchr(text, '=');
@@ -168,7 +168,7 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 
 enum { OPT_CHECK = 256, OPT_SHOW, OPT_LIST, OPT_ROLE };
 
-/* What a process is told to be: its argv[0], and the option that names its descriptors. */
+/* The command line of each role: its argv[0], and the option that takes its descriptors. */
 static const struct {
 	const char *name, *option;
 	bool loads_config; /* from the files */

@@ -44,10 +44,10 @@ void arguments_release(struct arguments *arguments);
 void arguments_usage(void);
 
 /*
- * The command line of a process in that role, from the command's own: descriptors (at least
- * KEEPER_DESCRIPTORS_SIZE bytes) becomes the value of the option that says so. Those who load the
- * configuration get everything that goes into it, with paths made absolute. NULL-terminated,
- * malloc'ed; the elements are borrowed. NULL when memory is short.
+ * Returns the command line of a process in that role, derived from the arguments of the command.
+ * descriptors (at least KEEPER_DESCRIPTORS_SIZE bytes) becomes the value of the role's option. A
+ * role that loads the configuration gets all arguments that affect it, with absolute paths. The
+ * result is NULL-terminated and malloc'ed; its elements are borrowed. NULL if out of memory.
  */
 char **arguments_for(const struct arguments *arguments, enum arguments_role role,
 		     char *descriptors);

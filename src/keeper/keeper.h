@@ -82,7 +82,7 @@ struct keeper_commands {
 
 /* Runs until SIGTERM, SIGINT or unmount. Takes ownership of what the state owns. ready_fd (owned;
  * -1: in the foreground) gets the exit code as one byte once it is known. Calls started(arg) once,
- * when the first worker is at work, for slow tasks that nothing depends on. Returns the exit code.
+ * when the first worker is running, for slow tasks that nothing depends on. Returns the exit code.
  */
 int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd,
 	       void (*started)(void *arg), void *arg);

@@ -24,8 +24,8 @@ struct keeper_worker {
 	int exe, config;	   /* borrowed: what it was started with */
 	bool is_unmounted;	   /* it has reported the end of the connection */
 	bool is_unfit;		   /* it cannot take over the mount */
-	bool is_leaving;	   /* it was told to hand over */
-	char reason[ERR_MSG_SIZE]; /* why it ended, in its own words; else "" */
+	bool is_leaving;	   /* the keeper has asked it to hand over */
+	char reason[ERR_MSG_SIZE]; /* the reason that it gave for its end; else "" */
 };
 
 #define KEEPER_NO_WORKER                           \

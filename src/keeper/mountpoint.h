@@ -42,7 +42,7 @@ int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writabl
  * a change (POLLPRI) until this function reads it. Allocates nothing. */
 bool mountpoint_is_mounted(int mounts, dev_t number);
 
-/* The device number of what is mounted there; 0 if nothing is. */
+/* Returns the device number of the file system mounted there, or 0 if there is none. */
 dev_t mountpoint_number(const char *mountpoint);
 
 /* Detaches the mount at once, even while files are open, if it has that device number. */

@@ -146,7 +146,7 @@ int catalog_condemn(struct catalog *catalog, uint64_t id, struct err *err);
 /* Deletes the row, if it exists. */
 int catalog_delete(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
 		   struct err *err);
-/* Deletes what no term's history keeps. Nothing may be held. */
+/* Deletes every snapshot that no term's history keeps. None may be held. */
 int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, struct err *err);
 
 /* See the functions of the same names in store.h. */

@@ -260,7 +260,7 @@ int catalog_insert_directory(struct catalog *catalog, const char *path, uint64_t
 	return run_all(&run, err);
 }
 
-/* What catalog_retain() learns in one pass over all terms. */
+/* The result of one pass of catalog_retain() over all terms. */
 struct retention {
 	size_t *unknown; /* owned; indices of names that have no row */
 	size_t n_unknown;

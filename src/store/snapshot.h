@@ -19,7 +19,7 @@ enum snapshot_integrity {
 	SNAPSHOT_CORRUPT, /* never served */
 };
 
-/* What an update knows about the bytes that it hands to the store. */
+/* Metadata that an update passes to the store with the bytes. */
 struct snapshot_info {
 	const char *version;	     /* for people: user.rpt.version */
 	const char *source;	     /* where the bytes came from; no credentials */

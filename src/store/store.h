@@ -1,5 +1,5 @@
 /*
- * store: the directory of snapshots, and the catalog of what is known about them.
+ * store: the directory of snapshots, and the catalog that describes them.
  *
  *	catalog.db                SQLite, WAL
  *	lock                      flock(2)ed by the process that uses the store; contains its pid
@@ -88,7 +88,7 @@ int store_directory_id(struct store *store, const char *path, uint64_t *ret, str
 /* Slot numbers are smaller; see struct store_term. */
 #define STORE_SLOTS (INT64_C(1) << 20)
 
-/* What the store knows about one term. */
+/* The store's record of one term. */
 struct store_term {
 	struct snapshot *snapshot; /* the current one: a reference; or NULL */
 	char *token;		   /* the last that the source gave for the bytes; owned; or NULL */

@@ -53,7 +53,7 @@ static inline bool is_waiting(const struct job *job)
 	return !job->done && !job->is_hopeless && !job->is_in_doubt && job->result == 0;
 }
 
-/* Of a job in a leader's batch. */
+/* The invariants of a job in a leader's batch. */
 static inline bool is_consistent_job(const struct job *job)
 {
 	return !job->done && !(job->is_hopeless && (job->is_in_doubt || job->result == 0)) &&
@@ -211,8 +211,8 @@ static enum job_kind kind_of(const struct job *batch)
 	return kind;
 }
 
-/* Lets the next leader try again. If memory is short, or there are too many such files, they stay
- * until the store is opened again. */
+/* Lets the next leader retry the deletion. If out of memory, or if there are too many such files,
+ * they stay until the store is opened again. */
 static void keep_undeleted(struct store *store, struct undeleted *file)
 {
 	lock_queue(store);
@@ -282,7 +282,7 @@ static void delete_failed(struct store *store, const struct job *batch)
 			continue;
 		if (!job->is_in_doubt)
 			delete_file(store, job->linked_id);
-		else /* If memory is short it stays until the store is opened again. */
+		else /* If out of memory, it stays until the store is opened again. */
 			catalog_files_add(&in_doubt, job->linked_id, 0, &err);
 	}
 	if (is_any_in_doubt || store->is_settled) {
@@ -328,7 +328,7 @@ static void hand_over(struct store *store, struct job *batch)
 	unlock_queue(store);
 }
 
-/* What could not be noted, on a full disk for example, is tried again with the next batch. */
+/* Keeps releases that could not be recorded, for example on a full disk, for the next batch. */
 static void put_back(struct store *store, const struct catalog_files *released,
 		     const struct err *why)
 {
@@ -338,7 +338,7 @@ static void put_back(struct store *store, const struct catalog_files *released,
 		  LOG_STR("error", why->msg));
 	lock_queue(store);
 	for (size_t i = 0; i < released->n; i++) {
-		/* If memory is short they stay until the store is opened again. */
+		/* If out of memory, they stay until the store is opened again. */
 		catalog_files_add(&store->released, released->items[i].id, 0, &err);
 	}
 	unlock_queue(store);
@@ -399,7 +399,7 @@ void store_release(struct store *store, const struct snapshot *snapshot)
 	struct err err = ERR_INIT;
 
 	lock_queue(store);
-	/* If memory is short the snapshot stays until the store is opened again. */
+	/* If out of memory, the snapshot stays until the store is opened again. */
 	catalog_files_add(&store->released, snapshot->id, snapshot->size_bytes, &err);
 	unlock_queue(store);
 	run_releases(store);

@@ -76,7 +76,7 @@ void term_release(struct term *term);
 /*
  * Before other threads know the term: sets when its current snapshot was confirmed, as the store
  * knows it (wall clock; 0: unknown). The later of this and the time of the fetch counts. A term
- * that has expired by now starts as expired, and hidden if it is to be hidden.
+ * that has expired by now starts as expired, and hidden if it is configured so.
  *
  * Over a restart there is only the wall clock: a time in the future counts as now.
  */
@@ -122,8 +122,8 @@ void term_confirm(struct term *term);
 /* When the bytes expire, clock_boot_ms(); INT64_MAX: they cannot, or have expired. */
 int64_t term_expires_at(struct term *term);
 
-/* Expires the term if it is due; returns whether that has just happened. A snapshot that is to be
- * hidden is kept aside; the caller then publishes NULL. */
+/* Expires the term if it is due; returns whether that has just happened. If the term hides when it
+ * expires, the snapshot is kept aside, and the caller publishes NULL. */
 bool term_expire(struct term *term);
 
 const char *term_state_name(enum term_state state);

@@ -13,7 +13,7 @@
 #include "worker/sandbox.h"
 #include "worker/worker_internal.h"
 
-/* How long the first attempts wait for the roll-forward of what a predecessor has begun. */
+/* How long the first attempts wait until the publications of a predecessor are finished. */
 #define TAKE_OVER_MAX_MS 5000
 #define HEAP_SPARE_BYTES (1 << 20) /* free memory that malloc may keep at the top of a heap */
 
@@ -122,7 +122,7 @@ static int make_refresher(struct worker *worker, struct err *err)
 	return refresher_new(&worker->refresher, &setup, err);
 }
 
-/* What serving the snapshots in the store needs. */
+/* Starts everything that is needed to serve the snapshots in the store. */
 static int prepare_to_serve(struct worker *worker, struct err *err)
 {
 	if (worker_open_store(worker, err) < 0 || worker_load_terms(worker, err) < 0)
@@ -130,7 +130,7 @@ static int prepare_to_serve(struct worker *worker, struct err *err)
 	return make_fs(worker, err);
 }
 
-/* What fetching needs. Asks no source yet. */
+/* Starts everything that is needed to fetch. Does not ask a source yet. */
 static int prepare_to_fetch(struct worker *worker, struct err *err)
 {
 	if (http_new(&worker->http, worker->helper, &worker->cancel, err) < 0 ||

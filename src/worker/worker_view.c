@@ -59,7 +59,7 @@ void worker_fill_rendered_files(struct worker *worker)
 	worker->rendered_files[1] = (struct rendered_file){ "status.json", render_status, worker };
 }
 
-/* As control_view.upgrade. */
+/* See control_view.upgrade. */
 static int ask_upgrade(void *arg, int connection, struct err *err)
 {
 	struct worker *worker = arg;

@@ -49,7 +49,7 @@ struct publish_queue {
  * Invariants, checked by assertions where the lock is taken and let go:
  *
  *	a task in the queue is not done, and has the fields of its kind
- *	a PUBLISH task belongs to its caller, who waits until it is done; all others to the queue
+ *	a PUBLISH task belongs to its caller, which waits for it; the queue owns the others
  *	once `ending` is set it stays so, and no task is appended
  *	`has_taken_over` is set at most once, by TAKE_OVER
  */

@@ -1,6 +1,6 @@
 /*
- * What a successor does once it answers requests: it finishes what its predecessor began, and
- * notifies the kernel of what it may not know.
+ * The take-over: once a successor answers requests, it finishes the publications that its
+ * predecessor began, and sends the kernel the notifications that it may have missed.
  */
 #include <errno.h>
 #include <string.h>

@@ -272,7 +272,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	session_negotiate(conn);
 }
 
-/* Nobody writes: where the mount is, it is read-only, and the kernel answers EROFS by itself. */
+/* No operation writes: the mount is read-only, so the kernel itself returns EROFS. */
 static const struct fuse_lowlevel_ops operations = {
 	.init = op_init,
 	.lookup = op_lookup,
