@@ -1,8 +1,8 @@
 /*
  * takeover_mount: a real mount whose workers are processes that die, for tests of taking over.
  *
- * The test plays the keeper: it holds the device and the requests in flight. Workers are forked; the
- * store is a piece of shared memory (fake_mount_store.h).
+ * The test plays the keeper: it holds the device and the requests in flight. Each worker is forked.
+ * The store is shared memory (fake_mount_store.h).
  */
 #ifndef TESTS_UNIT_TAKEOVER_MOUNT_H
 #define TESTS_UNIT_TAKEOVER_MOUNT_H

@@ -1,4 +1,4 @@
-/* files: without a helper, and with a helper that the test plays. */
+/* files: without a helper, and with a helper played by the test. */
 #include <fcntl.h>
 #include <stdlib.h>
 

@@ -132,14 +132,14 @@ static void drop_config(void)
 	rmdir(dir);
 }
 
-/* The part of the worker: asks for a helper. */
+/* What the worker does: asks for a helper. */
 static int ask_keeper(void *arg, int socket)
 {
 	(void)arg;
 	return channel_send(channel[1], CHANNEL_HELPER, socket);
 }
 
-/* The part of the keeper: starts it. */
+/* What the keeper does: starts it. */
 static void start_helper(void)
 {
 	_cleanup_(channel_message_release) struct channel_message message;

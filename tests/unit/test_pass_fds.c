@@ -95,7 +95,7 @@ static void test_too_many(int file)
 	}
 }
 
-/* This process may open one descriptor more, but two come. */
+/* This process may open one more descriptor, but two arrive. */
 static void test_limit(int file)
 {
 	struct rlimit old, low;

@@ -248,7 +248,7 @@ static void test_orphans_are_removed(void)
 	struct store *store = take_over(dir, said->mount);
 	is_int(count_files(dir), 3, "files of the killed process stay at first");
 	uint64_t id = commit_id(store, "y", 2, 3);
-	/* As during a commit of this process: a file not yet in the catalog, and an unfinished body. */
+	/* As in a commit of this process: a file without a row, and an unfinished body. */
 	write_file(file_path(dir, id + 1), "between link and row");
 	snprintf(own, sizeof(own), "%s/snapshots/new-%u-0", dir, store_life(store));
 	write_file(own, "half a body");

@@ -131,7 +131,7 @@ static void *work(void *arg)
 
 static void work_all(struct worker *workers, struct store *store, unsigned first, unsigned last)
 {
-	/* So that the log is checkpointed while threads commit. */
+	/* The log must be checkpointed while threads commit. */
 	sqlite3_wal_autocheckpoint(store->catalog->db, 40);
 	for (unsigned i = 0; i < N_TERMS; i++) {
 		workers[i].store = store;
