@@ -9,6 +9,7 @@
 #include "http/http_engine.h"
 
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -65,6 +66,8 @@ struct http {
 	bool has_openings;   /* some host's limit has risen */
 	bool has_started;    /* curl is about to look for a connection */
 	struct http_idle idle;
+	bool *watched; /* owned; by number: is the socket in the epoll set? */
+	size_t n_watched;
 	bool is_canceled;
 
 	pthread_mutex_t lock;
@@ -340,14 +343,48 @@ static int sleep_ms(const struct http *http, int64_t now_ms)
 
 /* ---- the thread: the loop ---- */
 
+static bool is_watched(const struct http *http, int fd)
+{
+	return (size_t)fd < http->n_watched && http->watched[fd];
+}
+
+/* Makes room for the socket's number. */
+static bool reserve_watched(struct http *http, int fd)
+{
+	size_t n = http->n_watched ? http->n_watched : 64;
+
+	while (n <= (size_t)fd)
+		n *= 2;
+	if (n == http->n_watched)
+		return true;
+	bool *larger = reallocarray(http->watched, n, sizeof(*larger));
+	if (!larger)
+		return false;
+	memset(larger + http->n_watched, 0, (n - http->n_watched) * sizeof(*larger));
+	http->watched = larger;
+	http->n_watched = n;
+	return true;
+}
+
+/* libcurl may remove a socket after it has closed it, when the number belongs to another thread's
+ * file already. So the number is touched only while the socket is known to be open. */
+static void unwatch(struct http *http, int fd)
+{
+	if (!is_watched(http, fd))
+		return;
+	epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	http->watched[fd] = false;
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	struct http *http = arg;
 	struct epoll_event event = { .data.fd = fd };
 
 	(void)easy;
+	(void)known;
 	if (what == CURL_POLL_REMOVE) {
-		epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+		unwatch(http, fd);
 		return 0;
 	}
 	http_idle_remove(&http->idle, fd);
@@ -355,9 +392,12 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *kn
 		event.events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		event.events |= EPOLLOUT;
-	if (epoll_ctl(http->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
+	if (!reserve_watched(http, fd) ||
+	    epoll_ctl(http->epoll_fd, http->watched[fd] ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
+		      &event) < 0)
 		return -1;
-	return curl_multi_assign(http->multi, fd, http) == CURLM_OK ? 0 : -1;
+	http->watched[fd] = true;
+	return 0;
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -478,6 +518,7 @@ static int on_close_socket(void *arg, curl_socket_t fd)
 	struct http *http = arg;
 
 	http_idle_remove(&http->idle, fd);
+	unwatch(http, fd);
 	return close(fd);
 }
 
@@ -670,6 +711,7 @@ void http_free(struct http *http)
 	while ((job = take_kept(http)))
 		job_free(job);
 	curl_multi_cleanup(http->multi);
+	free(http->watched);
 	http_hosts_release(&http->hosts);
 	close_cleanup(&http->epoll_fd);
 	close_cleanup(&http->wake_fd);
