@@ -65,8 +65,8 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
 struct control;
 
 /* Serves a listening socket (keeper/control_socket.h; borrowed) in threads of its own until
- * cancellation. Any peer may read the status; only root and `owner` may use commands that change something. view
- * and cancel are borrowed. */
+ * cancellation. Any peer may read the status; only root and `owner` may use commands that change
+ * something. view and cancel are borrowed. */
 int control_new(struct control **ret, const struct control_view *view, int listener, uid_t owner,
 		struct cancel *cancel, struct err *err);
 /* Call after requesting cancellation. Waits for the threads to end. */

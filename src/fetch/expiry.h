@@ -4,8 +4,8 @@
  * One thread with a heap of its own, so that neither a hanging source nor a full pool of update
  * threads delays it. It is not notified of successes: when a term is due, it reads the time of the
  * last confirmation, and plans the term again. If an expired term hides its name, the thread
- * publishes that. An update that publishes meanwhile waits for it, so that an earlier decision cannot hide
- * what was just fetched. Time is CLOCK_BOOTTIME: terms expire while the machine sleeps.
+ * publishes that. An update that publishes meanwhile waits for it, so that an earlier decision
+ * cannot hide what was just fetched. Time is CLOCK_BOOTTIME: terms expire while the machine sleeps.
  */
 #ifndef FETCH_EXPIRY_H
 #define FETCH_EXPIRY_H

@@ -41,7 +41,8 @@
 #include "base/err.h"
 
 /* Sent with the first message, because keeper and worker may be of different builds during an
- * upgrade. Raise it when the meaning of a message or the layout of the requests in flight changes. */
+ * upgrade. Raise it when the meaning of a message or the layout of the requests in flight
+ * changes. */
 #define CHANNEL_PROTOCOL 2
 #define CHANNEL_ALIVE_MS 1000
 
