@@ -190,15 +190,19 @@ class Chaos:
 
     def kill(self, pid, how, known=None):
         """Kills a worker. known: what a stopped worker is in the middle of."""
-        with contextlib.suppress(ProcessLookupError):
+        found = set(known or ())
+        entry = (time.monotonic(), found)
+        self.kills.append(entry)  # before: another actor may see at once what the death prevents
+        try:
             os.kill(pid, 9)
-            found = set(known or ())
-            if known is None and FUSE_READ in self.inflight.waiting():
-                found.add("read")
-            self.kills.append((time.monotonic(), found))
-            self.did["kills, " + how] += 1
-            for position in found:
-                self.did["died in a " + position] += 1
+        except ProcessLookupError:
+            self.kills.remove(entry)
+            return
+        if known is None and FUSE_READ in self.inflight.waiting():
+            found.add("read")
+        self.did["kills, " + how] += 1
+        for position in found:
+            self.did["died in a " + position] += 1
 
     def next_commit(self, pid):
         """Waits for a write to the catalog's log, which begins a transaction."""
