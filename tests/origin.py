@@ -180,6 +180,17 @@ def raw(data):
     return behave
 
 
+def interim(*codes, then=serve):
+    """Sends interim responses with headers of their own before the final one."""
+
+    def behave(x):
+        for code in codes:
+            x.head(code, {"ETag": '"interim"', "Content-Length": 3, "Link": "</x>; rel=preload"})
+        then(x)
+
+    return behave
+
+
 def delay(seconds, then=serve):
     def behave(x):
         if x.wait(seconds):

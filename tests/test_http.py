@@ -14,6 +14,7 @@ from origin import (
     digest_etag,
     encode,
     http_date,
+    interim,
     longer,
     raw,
     redirect,
@@ -72,6 +73,14 @@ FAILURES = {
     "too many redirects": (redirect("/t"), "bad_data", FULL),
     "redirect to nowhere": (status(302), "bad_data", FULL),
     "redirect to a file": (redirect("file:///etc/passwd"), "bad_data", FULL),
+    "101 and a body": (raw(b"HTTP/1.1 101 Switching\r\n\r\nother bytes"), "unreachable", BACK_OFF),
+    "101 and a length": (
+        raw(b"HTTP/1.1 101 S\r\nContent-Length: 5\r\nConnection: upgrade\r\n\r\nother"),
+        "unreachable",
+        BACK_OFF,
+    ),
+    "103 and no more": (raw(b"HTTP/1.1 103 Hints\r\nETag: x\r\n\r\n"), "unreachable", BACK_OFF),
+    "a status below 100": (raw(b"HTTP/1.1 099 X\r\n\r\nother bytes"), "bad_data", FULL),
     "not HTTP at all": (raw(b"\x16\x03\x01 hello\r\n\r\n"), "bad_data", FULL),
     "broken gzip": (coded(lambda body: b"\0\1" + body[2:]), "bad_data", FULL),
     "truncated gzip": (coded(lambda body: body[:-20]), "bad_data", FULL),
@@ -181,6 +190,27 @@ def test_a_body_without_an_end_is_taken_only_if_configured(mount, origin):
     assert m.read("t") == OLD
     m = mount(http(origin.url("/t")), expect=["term=t .*"])
     assert m.ls() == [] and m.kind("t") == "bad_data"
+
+
+@pytest.mark.parametrize("codes", [(100,), (102, 103), (103,) * 20, (150, 199)], ids=str)
+def test_interim_responses_are_skipped(mount, origin, codes):
+    page = origin.put("/t", OLD)
+    origin.always("/t", interim(*codes))
+    m = mount(http(origin.url("/t")))
+    assert m.read("t") == OLD and m.xattr("t", "version") == page.etag.strip('"')
+
+
+@pytest.mark.parametrize("rest", [b"0\r\n\r\n", b"the rest of a body", b"HTTP/8 x y\r\n\r\n"], ids=str)
+def test_late_bytes_of_an_earlier_response_break_their_connection_only(mount, origin, rest):
+    """They arrive when the next request is on its way, which is then sent on a new connection."""
+    origin.put("/t", OLD)
+    m = mount(http(origin.url("/t")))
+    origin.put("/t", NEW)
+    origin.then("/t", raw(rest))
+    m.refresh("t")
+    assert m.read("t") == NEW
+    first, broken, last = (request.peer for request in origin.asked("/t"))
+    assert first == broken != last
 
 
 def test_bytes_behind_the_end_are_ignored(mount, origin):

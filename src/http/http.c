@@ -1,7 +1,7 @@
 /*
- * http_perform(), the caller's side of the engine. A call is one transfer, one more for each
- * redirect that is followed, and one more if a body is too large for HTTP/2. Secrets are sent only
- * as long as scheme, host and port stay the same.
+ * http_perform(), the caller's side of the engine. A call is one transfer, and one more for each
+ * redirect that is followed, if a body is too large for HTTP/2, and if a kept connection turns out
+ * to be broken. Secrets are sent only as long as scheme, host and port stay the same.
  */
 #include "http/http.h"
 
@@ -25,7 +25,7 @@ struct call {
 	unsigned redirects_left;
 
 	/* For the current transfer. */
-	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1 } step;
+	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1, STEP_FRESH } step;
 	uint64_t body_bytes;	 /* on the wire */
 	struct decoder *decoder; /* owned; NULL: the body is not coded */
 	bool is_refused;	 /* by a callback, whose error is handed up as it is */
@@ -71,6 +71,19 @@ static int fail_headers(struct err *err)
 	return err_set(err, ERR_BAD_DATA, "headers of more than %d KiB", HTTP_HEADERS_MAX / 1024);
 }
 
+/* Is this no HTTP, on a connection that has served an earlier request? What comes is then the rest
+ * of an earlier response. */
+static bool is_late_rest(const struct transfer *transfer)
+{
+	long n_connects = -1;
+
+	if (transfer->end != END_CURL || transfer->response.fields ||
+	    kind_of(transfer->code) != ERR_BAD_DATA)
+		return false;
+	curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &n_connects);
+	return n_connects == 0;
+}
+
 static int fail_curl(const struct call *call, const struct transfer *transfer, struct err *err)
 {
 	const char *text = transfer->error[0] ? transfer->error
@@ -82,6 +95,8 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	if (transfer->code == CURLE_OUT_OF_MEMORY && transfer->is_requested &&
 	    !transfer->has_headers)
 		return fail_headers(err);
+	if (is_late_rest(transfer))
+		return err_set(err, ERR_UNREACHABLE, "the connection is broken: %s", text);
 	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &connect_status);
 	if (connect_status == 403 || connect_status == 407)
 		kind = ERR_DENIED;
@@ -95,6 +110,15 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	return err_set(err, kind, "%s", text);
 }
 
+/* A connection to a broken proxy or server may still answer the next request properly. */
+static int fail_interim(const struct transfer *transfer, struct err *err)
+{
+	long status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	return err_set(err, ERR_UNREACHABLE, "%ld without a final response", status);
+}
+
 /* How the transfer ended: 0 when it is complete. */
 static int judge_end(const struct call *call, const struct transfer *transfer, struct err *err)
 {
@@ -102,7 +126,9 @@ static int judge_end(const struct call *call, const struct transfer *transfer, s
 
 	switch (transfer->end) {
 	case END_CURL:
-		return transfer->code == CURLE_OK ? 0 : fail_curl(call, transfer, err);
+		if (transfer->code != CURLE_OK)
+			return fail_curl(call, transfer, err);
+		return transfer->response.fields ? 0 : fail_interim(transfer, err);
 	case END_STALLED:
 		return err_set(err, ERR_UNREACHABLE, "stalled: %llu bytes in %s",
 			       (unsigned long long)transfer->stalled_bytes,
@@ -114,6 +140,8 @@ static int judge_end(const struct call *call, const struct transfer *transfer, s
 		return err_set(err, ERR_CANCELED, "canceled");
 	case END_HEADERS:
 		return fail_headers(err);
+	case END_INTERIM:
+		return fail_interim(transfer, err);
 	case END_NO_MEMORY:
 		return err_set(err, ERR_INTERNAL, "out of memory");
 	case END_NONE:
@@ -290,12 +318,26 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 		call->hop.is_trusted = false;
 	free(call->hop.url);
 	call->hop.url = steal_ptr(&next);
-	call->hop.is_http1 = false;
+	call->hop.is_http1 = call->hop.is_fresh = false;
 	call->redirects_left--;
 	return 0;
 }
 
 /* ---- one call ---- */
+
+/* A request with a body may have had an effect. */
+static bool must_repeat(const struct call *call, const struct transfer *transfer)
+{
+	return is_late_rest(transfer) && !call->hop.is_fresh && !call->request->body;
+}
+
+static int repeat(struct call *call, struct err *err)
+{
+	*err = (struct err)ERR_INIT;
+	call->step = STEP_FRESH;
+	call->hop.is_fresh = true;
+	return 0;
+}
 
 /* Sets call->hop to the next hop, unless this was STEP_LAST. */
 static int perform_step(struct http *http, struct call *call, struct err *err)
@@ -312,7 +354,7 @@ static int perform_step(struct http *http, struct call *call, struct err *err)
 	int rc = receive(call, transfer, err);
 	engine_stop(transfer);
 	if (rc < 0)
-		return -1;
+		return must_repeat(call, transfer) ? repeat(call, err) : -1;
 	if (call->step == STEP_HTTP1)
 		call->hop.is_http1 = true;
 	return call->step == STEP_REDIRECT ? follow(call, transfer, err) : 0;

@@ -201,14 +201,16 @@ static int set_unix_socket(CURL *easy, const char *path, struct err *err)
 	return http_setopt(easy, CURLOPT_PROXY, "", err);
 }
 
-static int set_connection(CURL *easy, const struct http_request *request, bool is_http1,
-			  struct err *err)
+static int set_connection(CURL *easy, const struct http_request *request,
+			  const struct http_hop *hop, struct err *err)
 {
+	bool is_http1 = hop->is_http1;
+	bool is_fresh = is_http1 || hop->is_fresh;
 	long version = is_http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
 
 	/* libcurl 7.88 would use a kept connection with HTTP/2 for a request with HTTP/1.1 too. */
 	if (http_setopt(easy, CURLOPT_HTTP_VERSION, version, err) < 0 ||
-	    http_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_http1, err) < 0 ||
+	    http_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_fresh, err) < 0 ||
 	    http_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1, err) < 0 ||
 	    http_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms, err) <
 		    0 ||
@@ -274,7 +276,7 @@ int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *h
 	if (set_host(transfer, request, hop, err) < 0 || set_target(easy, request, hop, err) < 0 ||
 	    set_method(easy, request, err) < 0 ||
 	    set_headers(transfer, request, hop->is_trusted, err) < 0 ||
-	    set_connection(easy, request, hop->is_http1, err) < 0)
+	    set_connection(easy, request, hop, err) < 0)
 		return -1;
 	return transfer->is_tls ? set_tls(easy, cas, helper, request, hop->is_trusted, err) : 0;
 }

@@ -157,6 +157,10 @@ size_t transfer_put_body(struct transfer *transfer, const char *data, size_t len
 		return CURL_WRITEFUNC_ERROR;
 	if (transfer->is_discarding)
 		return len;
+	if (!transfer->response.fields) {
+		transfer->failed = END_INTERIM;
+		return CURL_WRITEFUNC_ERROR;
+	}
 	pthread_mutex_lock(&transfer->lock);
 	if (is_full(transfer, len)) {
 		transfer->is_paused = true;

@@ -43,6 +43,7 @@ enum transfer_end {
 	END_CANCELED,
 	END_STOPPED, /* by the caller */
 	END_HEADERS, /* more than HTTP_HEADERS_MAX */
+	END_INTERIM, /* bytes that no final response (from 200) announces, as after a 101 */
 	END_NO_MEMORY,
 };
 
