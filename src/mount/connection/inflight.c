@@ -24,7 +24,7 @@
 /* As many as a busy mount has at once. More would exceed the limit on locked memory. */
 #define LOCKED_RECORDS 256
 
-/* More than can be between the store and the kernel at once. */
+/* More snapshots than can be on their way from the store to the kernel at once. */
 #define ANNOUNCED_MAX 1024
 
 #define WORD_BITS 64
@@ -77,7 +77,7 @@ _Static_assert(sizeof(struct head) <= HEAD_SIZE, "the head fits");
 
 struct inflight {
 	struct shared *shared; /* mapped */
-	sem_t free;	       /* counts them */
+	sem_t free;	       /* counts the free records */
 	_Atomic uint64_t claimed[N_WORDS];
 	_Atomic uint64_t inherited[N_WORDS];	/* not handed out yet */
 	_Atomic uint64_t uniques[INFLIGHT_MAX]; /* of received requests; 0: none */
@@ -453,8 +453,8 @@ void inflight_inherit(struct inflight *inflight)
 	const size_t locked = offsetof(struct shared, records[LOCKED_RECORDS]);
 
 	/* If a page was paged out, the kernel's copy pages it in again. If this process is being
-	 * killed at that moment the request fails. Without the right to lock memory that can
-	 * happen. */
+	 * killed at that moment, the request fails. This can only happen without the right to lock
+	 * memory. */
 	mlock2(inflight->shared, locked, MLOCK_ONFAULT);
 	for (size_t i = 0, n = high_water(inflight); i < n; i++)
 		inherit(inflight, (int)i);

@@ -2,17 +2,17 @@
  * inflight: the state of a FUSE connection that outlives the worker serving it, in a memfd.
  *
  * The keeper creates the memfd and holds it; each worker maps it. The kernel copies every request
- * directly into a record of the mapping, so there is never a request that only a dead worker knew.
- * A record is occupied while the header that the kernel wrote has a nonzero `unique`. It is cleared
- * after the reply was written. A successor finds the remaining requests and answers them. If one
- * had been answered already, the kernel returns ENOENT for the second reply, which is harmless.
+ * directly into a record of the mapping, so no request is lost when a worker dies. A record is
+ * occupied while the header that the kernel wrote has a nonzero `unique`. It is cleared after the
+ * reply has been written. A successor finds the remaining requests and answers them. If one has
+ * already been answered, the kernel returns ENOENT for the second reply, which is harmless.
  *
  * The memfd also holds the INIT request and its reply, with which a successor negotiates again; the
- * number of the mount in the store; and which snapshots the publisher announced last.
+ * number of the mount in the store; and the snapshots that the publisher announced last.
  *
  * inflight_claim() to inflight_clear() are for the session of the one worker that serves. They may
- * be called from any thread; which records are claimed is known to that process only. All other
- * functions may be called by any process that holds the memfd. The content of the memfd is only as
+ * be called from any thread; only that process knows which records are claimed. All other functions
+ * may be called by any process that holds the memfd. The content of the memfd is only as
  * trustworthy as the worker that wrote it: each length is read once and checked before it is used.
  *
  * The layout must stay as it is, or its version must change: an upgraded program takes over the
@@ -31,13 +31,14 @@
 
 #define INFLIGHT_MAX 1024
 
-/* Enough for every request but WRITE and large SETXATTR, which a read-only mount does not have; the
- * kernel refuses to write into less. */
+/* Enough for every request except WRITE and large SETXATTR, which a read-only mount does not get.
+ * The kernel rejects a smaller buffer. */
 #define INFLIGHT_RECORD_SIZE 8192
 
 struct inflight;
 
-/* Returns a blank memfd of fixed size for a new connection, for the caller. Allocates nothing. */
+/* Returns a blank memfd of fixed size for a new connection; the caller owns it. Allocates
+ * nothing. */
 int inflight_make(struct err *err);
 
 /* memfd is borrowed and may be closed afterwards. ERR_BAD_DATA: it was made by a program
@@ -89,15 +90,15 @@ const void *inflight_init_reply(const struct inflight *inflight, size_t *ret_len
 int inflight_save_init_request(struct inflight *inflight, const void *request, size_t len);
 int inflight_save_init_reply(struct inflight *inflight, const void *reply, size_t len);
 
-/* Finds the requests that a predecessor left. Once, before the first claim. inflight_inherited()
- * then hands out each of them once: it copies the request to `buf` and returns its record, claimed;
- * -1 when none is left. A request of more than `size` bytes is dropped. */
+/* Finds the requests that a predecessor left. Call this once, before the first claim.
+ * inflight_inherited() then hands out each of them once: it copies the request to `buf` and returns
+ * its record, claimed; -1 when none is left. A request of more than `size` bytes is dropped. */
 void inflight_inherit(struct inflight *inflight);
 int inflight_inherited(struct inflight *inflight, void *buf, size_t size, size_t *ret_len);
 
 /* Claims the lowest free record. Its first page is resident, so that the kernel's copy cannot fail.
- * Waits while all are taken; -1 with errno EINTR after a signal. A cancellation point that holds
- * nothing. */
+ * Waits while all are taken. Returns -1 with errno EINTR after a signal. This is a cancellation
+ * point, at which the thread holds nothing. */
 int inflight_claim(struct inflight *inflight);
 void *inflight_buffer(struct inflight *inflight, int record); /* INFLIGHT_RECORD_SIZE bytes */
 

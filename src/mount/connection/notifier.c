@@ -39,7 +39,7 @@ typedef int64_t outcome;
 #define SOCKET 3
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-/* The sanitizer's own threads and calls. */
+/* Not with a sanitizer, which has threads and system calls of its own. */
 static void confine(void)
 {
 }
@@ -63,7 +63,7 @@ __attribute__((noreturn)) static void leave(void)
 }
 #endif
 
-/* It ends only with the worker. */
+/* The notifier exits only when the worker has ended. */
 static void ignore_signals(void)
 {
 	static const int ignored[] = {
@@ -168,8 +168,8 @@ char *notifier_data(struct notifier *notifier)
 	return notifier->area->data;
 }
 
-/* Makes one piece of the elements, which ends with the data if that is the shared buffer. False if
- * it is too long. */
+/* Copies the elements to the end of the head, so that they and the data are one piece. The last
+ * element is not copied if it is the shared buffer. False if they are too long. */
 static bool assemble(struct area *area, const struct iovec *iov, int count, struct order *ret)
 {
 	bool has_data = count > 0 && iov[count - 1].iov_base == area->data;

@@ -1,15 +1,16 @@
 /*
  * notifier: a process that writes notifications to the device.
  *
- * A notification may wait unkillably for the lock of a directory, or for an inode that is being
- * evicted, which readers hold until their requests are answered. A thread of the worker in that
- * state would keep a dying worker, and the lock of its store, from going away, while only its
- * successor can answer those requests: a deadlock. So a process of its own writes, and the thread
- * of the worker only waits for its answer and can be killed at any time. What the notifier has
- * begun ends once the successor serves. That is harmless, because a notification names its node.
+ * A notification may wait, unkillably, for the lock of a directory or for an inode that is being
+ * evicted. Readers hold these until their requests are answered. If a thread of the worker waited
+ * like this, a dying worker could not exit and would keep the lock of its store. But only its
+ * successor can answer those requests: a deadlock. So a separate process writes the notifications,
+ * and the worker's thread only waits for its answer and can be killed at any time. A write that the
+ * notifier has begun ends once the successor serves. That is harmless, because a notification names
+ * its node.
  *
- * It is forked from the worker before the worker is confined or has threads. It ends when the
- * worker has ended, and can do nothing but read what to write, and write it.
+ * It is forked from the worker before the worker is confined or has threads. It exits when the
+ * worker has ended. All that it can do is read orders and write notifications.
  */
 #ifndef MOUNT_CONNECTION_NOTIFIER_H
 #define MOUNT_CONNECTION_NOTIFIER_H
@@ -29,7 +30,7 @@ void notifier_free(struct notifier *notifier);
 
 DEFINE_CLEANUP(struct notifier, notifier_free)
 
-/* Sends the notifier a duplicate of the device. Once. */
+/* Sends the notifier a duplicate of the device. Call this once. */
 int notifier_give_device(struct notifier *notifier, int device, struct err *err);
 
 /* A buffer of NOTIFIER_DATA_MAX bytes, shared with the notifier. Data in it is not copied if it is
@@ -37,9 +38,9 @@ int notifier_give_device(struct notifier *notifier, int device, struct err *err)
 #define NOTIFIER_DATA_MAX (1024 * 1024)
 char *notifier_data(struct notifier *notifier);
 
-/* As writev(2) of one notification to the device, from one thread at a time. If the notifier has
- * died, this is logged, and this thread writes itself. A notification has at most NOTIFIER_HEAD_MAX
- * bytes, not counting data in notifier_data(). */
+/* Like writev(2) of one notification to the device, from one thread at a time. If the notifier has
+ * died, this is logged and the calling thread writes the notification. A notification has at most
+ * NOTIFIER_HEAD_MAX bytes, not counting data in notifier_data(). */
 #define NOTIFIER_HEAD_MAX 4096
 ssize_t notifier_writev(struct notifier *notifier, int device, const struct iovec *iov, int count);
 

@@ -22,8 +22,8 @@
 #define READ_MAX       (1024 * 1024)
 #define OPCODES_MAX    64
 
-/* The smallest possible value. There are no writes, and the size of the buffer that the kernel
- * demands for each request, and so that of a record, follows from it. */
+/* The smallest possible value, because there are no writes. It determines the buffer size that the
+ * kernel requires for each request, and so the size of a record. */
 #define WRITE_MAX 4096
 
 /* Fixed, so that the negotiation does not depend on the version of libfuse or of its headers: the
@@ -125,8 +125,8 @@ static void notice_init(struct session *session, const struct fuse_in_header *in
 }
 
 /* libfuse up to 3.16 does not let the kernel look up names of a directory in parallel. It derives
- * the size of a READ from that of a WRITE, and answers the read-ahead that the kernel offered at
- * the mount, which the keeper has raised since. */
+ * the size of a READ from that of a WRITE. It replies with the read-ahead that the kernel offered
+ * at the mount, but the keeper has raised the read-ahead since. */
 static void complete_init_reply(const struct session *session, struct fuse_init_out *init)
 {
 	init->minor = PROTOCOL_MINOR;
@@ -310,8 +310,8 @@ void session_negotiate(struct fuse_conn_info *conn)
 				FUSE_CAP_ASYNC_DIO | FUSE_CAP_READDIRPLUS |
 				FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
 
-	/* No defaults, above all not AUTO_INVAL_DATA: content never changes under a node id, so the
-	 * kernel need not check sizes and times, nor drop pages by itself. */
+	/* Drops the defaults of libfuse, above all AUTO_INVAL_DATA: content never changes under a
+	 * node id, so the kernel need not check sizes and times, nor drop pages by itself. */
 	conn->want = conn->capable & wanted;
 	conn->max_write = WRITE_MAX;
 	conn->max_background = BACKGROUND_MAX;

@@ -71,7 +71,7 @@ void session_stop(struct session *session);
  */
 int session_notify_delete(struct session *session, uint64_t parent, uint64_t child,
 			  const char *name);
-/* Makes the kernel forget the name; that of a directory with all names below it. */
+/* Makes the kernel forget the name, and all names below it if it is a directory. */
 int session_notify_inval_entry(struct session *session, uint64_t parent, const char *name);
 int session_notify_inval_dir(struct session *session, uint64_t dir);
 /* Returns when the kernel has processed all current replies to LOOKUP, READDIR and READDIRPLUS of

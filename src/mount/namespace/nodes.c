@@ -15,9 +15,9 @@ struct node {
 };
 
 /*
- * Open addressing, with linear probing: a mount of many terms has as many nodes, most of them for
- * as long as it stands. At most four fifths of the places are taken; one that becomes free is
- * filled from behind, so that a probe can end at the first free one.
+ * Open addressing, with linear probing: a mount of many terms has as many nodes, and most of them
+ * exist as long as the mount. At most four fifths of the places are taken. When a place becomes
+ * free, a later entry moves into it if necessary, so that a probe can end at the first free place.
  */
 struct nodes {
 	pthread_mutex_t lock;
@@ -51,7 +51,7 @@ void nodes_free(struct nodes *nodes)
 	free(nodes);
 }
 
-/* Ids are given one after the other: a multiplication spreads them (Knuth, 6.4). */
+/* Ids are consecutive, so a multiplication spreads them (Knuth, 6.4). */
 static size_t home_of(const struct nodes *nodes, uint64_t id)
 {
 	return (size_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (nodes->capacity - 1);
@@ -80,7 +80,7 @@ static struct node *find(const struct nodes *nodes, uint64_t id)
 	return node->snapshot ? node : NULL;
 }
 
-/* With the lock held: room for one more. */
+/* With the lock held: makes room for one more. */
 static int make_room(struct nodes *nodes, struct err *err)
 {
 	struct nodes larger = { .capacity = nodes->capacity * 2 };
@@ -100,14 +100,15 @@ static int make_room(struct nodes *nodes, struct err *err)
 	return 0;
 }
 
-/* With the lock held: frees the place, and moves into it what a probe would not find any more. */
+/* With the lock held: frees the place, and moves a node into it that a probe would not find
+ * otherwise. */
 static void clear(struct nodes *nodes, struct node *node)
 {
 	size_t hole = (size_t)(node - nodes->table);
 
 	for (size_t i = behind(nodes, hole); nodes->table[i].snapshot; i = behind(nodes, i)) {
 		size_t home = home_of(nodes, nodes->table[i].id);
-		/* Its home lies behind the hole, on the way to it: it stays. */
+		/* Its home is after the hole, so a probe still finds it. */
 		if (((i - home) & (nodes->capacity - 1)) < ((i - hole) & (nodes->capacity - 1)))
 			continue;
 		nodes->table[hole] = nodes->table[i];

@@ -29,7 +29,7 @@ int nodes_add(struct nodes *nodes, struct snapshot *snapshot, struct term *term,
 struct snapshot *nodes_find(struct nodes *nodes, uint64_t id, struct term **ret_term,
 			    bool *ret_superseded);
 
-/* No name points to it from now on; or one does again. */
+/* From now on no name points to the snapshot; or a name points to it again. */
 void nodes_supersede(struct nodes *nodes, uint64_t id);
 void nodes_restore(struct nodes *nodes, uint64_t id);
 

@@ -26,7 +26,7 @@ struct pending_moves {
 };
 
 /*
- * Invariants, checked by assertions where the lock is taken and let go:
+ * Invariants, checked by assertions where the lock is taken and released:
  *
  *	state	next		old				the name points to
  *	READY	set or NULL	NULL				something else

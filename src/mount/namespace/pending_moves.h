@@ -9,8 +9,8 @@
  *	begin ──► READY ── rename or remove ──► MOVING ──► MOVED ──► end returns true
  *	            └──────────────────────────────────────────────► end returns false
  *
- * After pending_moves_end() the name cannot move any more: later requests are refused.
- * Handlers do no I/O and wait for nothing, because the kernel holds the locks of the directories.
+ * After pending_moves_end() the name cannot move any more: later requests are refused. Handlers do
+ * no I/O and do not wait, because the kernel holds the locks of the directories.
  */
 #ifndef MOUNT_NAMESPACE_PENDING_MOVES_H
 #define MOUNT_NAMESPACE_PENDING_MOVES_H

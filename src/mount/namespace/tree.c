@@ -85,7 +85,7 @@ static int new_entry(struct tree *tree, const char *path, size_t len, uint64_t i
 	tree->dirs[tree->n_dirs++] = &entry->dir;
 	entry->dir.id = id;
 	atomic_init(&entry->dir.mtime_ns, clock_wall_ns());
-	atomic_init(&entry->dir.is_listed, true); /* by a predecessor, perhaps */
+	atomic_init(&entry->dir.is_listed, true); /* perhaps by a predecessor */
 	HASH_ADD(by_id, tree->by_id, dir.id, sizeof(entry->dir.id), entry);
 	HASH_ADD_KEYPTR(by_path, tree->by_path, entry->dir.path, len, entry);
 	*ret = entry;

@@ -11,7 +11,7 @@ struct publish_counts {
 	uint64_t published_ns;	  /* from their commits until readers see them, added up */
 	uint64_t renamed;	  /* names that moved or went away: by rename(2) */
 	uint64_t notified;	  /* … by notifications */
-	uint64_t prewarmed_bytes; /* put into the page cache before anybody asked */
+	uint64_t prewarmed_bytes; /* put into the page cache before a reader asked */
 };
 
 #endif

@@ -35,8 +35,8 @@ struct publish_queue {
 	struct publish_queue_setup setup;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	pthread_cond_t wanted;	     /* there is a task, or it is time to end */
-	pthread_cond_t over;	     /* it has taken over */
+	pthread_cond_t wanted;	     /* there is a task, or the queue is ending */
+	pthread_cond_t over;	     /* the take-over is finished */
 	struct task *tasks;	     /* guarded by lock */
 	bool ending;		     /* guarded by lock */
 	bool has_taken_over;	     /* guarded by lock */
@@ -46,7 +46,7 @@ struct publish_queue {
 };
 
 /*
- * Invariants, checked by assertions where the lock is taken and let go:
+ * Invariants, checked by assertions where the lock is taken and released:
  *
  *	a task in the queue is not done, and has the fields of its kind
  *	a PUBLISH task belongs to its caller, which waits for it; the queue owns the others
@@ -71,7 +71,7 @@ static inline bool is_consistent_task(const struct task *task)
 	return false;
 }
 
-/* Only the ends of the queue are looked at, so that the check costs the same at any length. */
+/* Checks only the ends of the queue, so that a long queue costs no more than a short one. */
 static inline bool is_consistent(const struct publish_queue *queue)
 {
 	const struct task *first = queue->tasks;
@@ -100,7 +100,7 @@ static void task_free(struct task *task)
 }
 
 /* Publish tasks are on the stack of their callers, hints on the heap. Returns false if the queue is
- * ending: the task stays the caller's. */
+ * ending: the caller still owns the task. */
 static bool enqueue(struct publish_queue *queue, struct task *task)
 {
 	lock_queue(queue);
@@ -119,7 +119,7 @@ static void hint(struct publish_queue *queue, struct task *task)
 		task_free(task);
 }
 
-static int publish_in_time(struct publish_queue *queue, const struct task *task)
+static int publish_timed(struct publish_queue *queue, const struct task *task)
 {
 	if (publisher_publish(queue->publisher, task->term, task->snapshot, NULL, task->err) < 0)
 		return -1;
@@ -130,7 +130,7 @@ static int publish_in_time(struct publish_queue *queue, const struct task *task)
 	return 0;
 }
 
-/* Drops the snapshot from the store first, so that it cannot come back with the next start. */
+/* Drops the snapshot from the store first, so that it cannot come back at the next start. */
 static void do_lost(struct publish_queue *queue, struct term *term, struct snapshot *snapshot)
 {
 	struct err err = ERR_INIT;
@@ -160,12 +160,12 @@ static void run(struct publish_queue *queue, struct task *task)
 {
 	switch (task->kind) {
 	case TASK_PUBLISH:
-		task->result = publish_in_time(queue, task);
+		task->result = publish_timed(queue, task);
 		lock_queue(queue);
 		task->done = true;
 		pthread_cond_signal(&task->finished);
 		unlock_queue(queue);
-		return; /* its owner may have returned, and its stack is gone */
+		return; /* the task was on the caller's stack, which may be gone */
 	case TASK_FORGOTTEN:
 		publisher_release_if_unheld(queue->publisher, task->id);
 		break;
@@ -328,7 +328,7 @@ void publish_queue_announce_end(struct publish_queue *queue)
 	struct task *task = calloc(1, sizeof(*task));
 
 	if (!task)
-		return; /* as if the worker had died */
+		return; /* the generations then show no end, as after a crash */
 	task->kind = TASK_END;
 	hint(queue, task);
 }
@@ -349,7 +349,7 @@ void publish_queue_list(struct publish_queue *queue, const struct tree_dir *dir)
 	struct task *task = calloc(1, sizeof(*task));
 
 	if (!task)
-		return; /* readers go on looking up name by name */
+		return; /* readers continue to look up one name at a time */
 	task->kind = TASK_LIST;
 	task->dir = dir;
 	hint(queue, task);
@@ -360,7 +360,7 @@ void publish_queue_lost(struct publish_queue *queue, struct term *term, struct s
 	struct task *task = calloc(1, sizeof(*task));
 
 	if (!task)
-		return; /* the next reader will find the same */
+		return; /* the next reader will find the corruption again */
 	task->kind = TASK_LOST;
 	task->term = term;
 	task->snapshot = snapshot_ref(snapshot);

@@ -1,6 +1,6 @@
 /*
- * Invariants of a publish, checked by assertions here and where pending_moves takes its lock and
- * lets it go. Steps as in publisher.h; -: there is none.
+ * Invariants of a publish, checked by assertions here and where pending_moves takes and releases
+ * its lock. Steps as in publisher.h; "-" means none.
  *
  *	after step		pending move	dir->moving	name points to	nodes
  *	(before)		-		NULL		old		old
@@ -147,7 +147,8 @@ static void raise_without_snapshot(struct publisher *publisher, const struct ter
 
 /* ---- moving a name ---- */
 
-/* How names move: by rename(2), or by notifications. After a failed rename(2) never by it again. */
+/* How names move: by rename(2), or by notifications. Once rename(2) has failed, it is not tried
+ * again. */
 static bool renames(const struct publisher *publisher)
 {
 	return atomic_load_explicit(&publisher->renames, memory_order_relaxed);
@@ -190,8 +191,8 @@ static void rename_it(struct publisher *publisher, struct term *term, const char
 }
 
 /* Listings and look-ups run in parallel: the kernel may process a listing with the old node after a
- * look-up with the new one, which would take the name back. So from here on listings come without
- * the term's node, and listings in flight are waited for. */
+ * look-up with the new one, and the name would go back to the old one. So from here on listings
+ * come without the term's node, and listings in flight are waited for. */
 static void keep_from_listings(struct publisher *publisher, struct tree_dir *dir,
 			       const struct term *term)
 {
@@ -220,7 +221,7 @@ static struct snapshot *move_by_notification(struct publisher *publisher, struct
 	return old;
 }
 
-/* The staged name would keep the kernel from ever letting go of the snapshot. The public name is
+/* As long as the staged name exists, the kernel never forgets the snapshot. The public name is
  * looked up first, because a node without a name is dropped with its pages. */
 static void unstage(struct publisher *publisher, const struct term *term, const char *staged)
 {

@@ -1,6 +1,6 @@
 /*
- * publisher: publishes one snapshot: moves its name and tells the kernel. For one thread, that of
- * mount/publish/publish_queue.h.
+ * publisher: publishes one snapshot: moves its name and notifies the kernel. Used by one thread,
+ * that of mount/publish/publish_queue.h.
  *
  *	1 the new snapshot is added to the nodes and gets a staged name
  *	  (mount/namespace/pending_moves.h)

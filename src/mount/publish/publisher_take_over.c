@@ -40,7 +40,7 @@ static void announce_superseded(struct publisher *publisher)
 	}
 }
 
-/* A cached listing may lack a name, or have one that went away. From the leaves up, because a
+/* A cached listing may lack a name, or have one that went away. Goes from the leaves up, because a
  * retired directory can only be removed once it is empty. */
 static void announce_dirs(struct publisher *publisher)
 {
@@ -57,9 +57,9 @@ static void announce_dirs(struct publisher *publisher)
 	}
 }
 
-/* What names lead to and was not announced: a first version, which a listing may be without, or one
- * that readers may have seen (inflight_note_showing()). From here on it is noted, so that no
- * further successor holds it back. */
+/* Announces current snapshots that were not announced: a first version, which a cached listing may
+ * lack, or one that readers may have seen (inflight_note_showing()). Notes each as announced, so
+ * that no later successor holds it back. */
 static void announce_current(struct publisher *publisher)
 {
 	const char *name;
@@ -113,7 +113,8 @@ static void announce_generations(struct publisher *publisher)
 	store_all_words(publisher);
 }
 
-/* Publishes what a predecessor committed and did not show, as if it came just now. */
+/* Publishes snapshots that a predecessor committed and did not show, as if they had just
+ * arrived. */
 static void roll_forward(struct publisher *publisher, const struct publisher_held_back *held_back,
 			 size_t n)
 {
@@ -141,7 +142,8 @@ void publisher_take_over(struct publisher *publisher, bool attributes,
 		announce_dirs(publisher);
 		announce_attributes(publisher);
 	}
-	/* Last, because a further successor knows only the last snapshot that shows unannounced. */
+	/* Last, because a later successor knows only the last snapshot that is visible but not
+	 * announced. */
 	roll_forward(publisher, held_back, n_held_back);
 	announce_generations(publisher);
 }

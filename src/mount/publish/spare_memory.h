@@ -1,9 +1,9 @@
 /*
  * spare_memory: is there memory for more pages without evicting pages that are in use?
  *
- * Asked before a new version is put into the page cache. The answer comes from the kernel's own
- * estimate of available memory (of the machine and of our control group) and from its pressure
- * stall information: whether anything waited for memory lately.
+ * This is checked before a new version is put into the page cache. The answer comes from the
+ * kernel's own estimate of available memory (of the machine and of our control group) and from its
+ * pressure stall information: whether processes waited for memory lately.
  */
 #ifndef MOUNT_PUBLISH_SPARE_MEMORY_H
 #define MOUNT_PUBLISH_SPARE_MEMORY_H

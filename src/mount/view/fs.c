@@ -38,7 +38,8 @@ static void reply_entry(fuse_req_t req, struct stat stat)
 	fuse_reply_entry(req, &entry);
 }
 
-/* Below .rpt/; false: renderings, and what is not there. */
+/* Entries of .rpt/ that are not rendered. Returns false for renderings, and for names that do not
+ * exist. */
 static bool fixed_stat(struct fs *fs, const char *name, struct stat *ret)
 {
 	if (strcmp(name, GENERATIONS_NAME) == 0)
@@ -207,7 +208,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t id)
 	fuse_reply_statfs(req, &statvfs);
 }
 
-/* ENOSYS tells the kernel never to ask again: opening then costs no request. */
+/* After ENOSYS the kernel does not ask again: opening then costs no request. */
 static void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *info)
 {
 	(void)id;
@@ -291,7 +292,7 @@ static const struct fuse_lowlevel_ops operations = {
 	.listxattr = op_listxattr,
 };
 
-/* What the store had is visible from the first look-up on. */
+/* The snapshots in the store are visible from the first look-up on. */
 static int enter_current(struct fs *fs, struct err *err)
 {
 	for (size_t i = 0; i < fs->setup.n_terms; i++) {
@@ -401,7 +402,7 @@ static void all_announced(void *arg)
 	inflight_set_attributes(fs->inflight, fs->attributes);
 }
 
-/* Of what is there before anything is published. */
+/* The largest id of a current snapshot, before anything is published. */
 static uint64_t largest_id(const struct fs *fs)
 {
 	uint64_t largest = 0;
@@ -430,7 +431,8 @@ int fs_start(struct fs *fs, int device, struct inflight *inflight, bool debug, s
 	};
 
 	fs->inflight = inflight;
-	/* What fails, fails before a thread runs whose notifications might wait for an answer. */
+	/* The session is checked before threads are started whose notifications might wait for a
+	 * reply. */
 	if (session_new(&fs->session, &setup, err) < 0 || session_replay(fs->session, err) < 0 ||
 	    start_publisher(fs, err) < 0 || start_verifier(fs, err) < 0)
 		return -1;
@@ -438,7 +440,8 @@ int fs_start(struct fs *fs, int device, struct inflight *inflight, bool debug, s
 		inflight_set_first(inflight, largest_id(fs));
 	if (fs_hold_back(fs, err) < 0 || fs_enter_generations(fs, err) < 0)
 		return -1;
-	/* From the first reply on the kernel knows some of these, until it has been told all. */
+	/* Until the take-over is finished, the kernel may have a mixture of old and new attributes,
+	 * which is noted as 0. */
 	inflight_set_attributes(inflight, is_successor && others ? 0 : fs->attributes);
 	if (session_start(fs->session, err) < 0)
 		return -1;
@@ -459,8 +462,8 @@ int fs_over_fd(const struct fs *fs)
 	return session_over_fd(fs->session);
 }
 
-/* The publisher ends while requests are still answered, for its notifications may wait for them;
- * what it uses ends after it. */
+/* The publisher is stopped while requests are still answered, because its notifications may wait
+ * for replies. Objects that it uses are freed after it. */
 void fs_free(struct fs *fs)
 {
 	if (!fs)

@@ -5,7 +5,7 @@
  * ever: OPEN and OPENDIR are answered with ENOSYS, entries and attributes have infinite timeouts,
  * and a warm reader causes no request at all. The publisher notifies the kernel of changes.
  *
- * fs knows neither network nor fetchers; the files of .rpt/ are rendered by callbacks.
+ * fs depends on neither network nor fetchers; callbacks render the files of .rpt/.
  */
 #ifndef MOUNT_VIEW_FS_H
 #define MOUNT_VIEW_FS_H
@@ -60,9 +60,9 @@ int fs_rehearse(struct inflight *inflight, struct err *err);
 
 /*
  * Serves the connection `device` (borrowed; duplicated) in threads of its own. If the memfd of
- * requests in flight (borrowed) shows that a predecessor served it, takes over: answers first the
- * requests that are left, then new ones; meanwhile the publisher announces what the kernel may not
- * know. ERR_BAD_DATA as fs_rehearse().
+ * requests in flight (borrowed) shows that a predecessor served it, takes over: first the requests
+ * that are left are answered, then new ones. Meanwhile the publisher announces what the kernel may
+ * not know. ERR_BAD_DATA as for fs_rehearse().
  */
 int fs_start(struct fs *fs, int device, struct inflight *inflight, bool debug, struct err *err);
 
@@ -77,7 +77,7 @@ void fs_free(struct fs *fs);
 /* The mount is over or unreachable: notes that in .rpt/generations. Does not block. */
 void fs_announce_end(struct fs *fs);
 
-/* As fetch_env.publish; arg is the struct fs. */
+/* Implements fetch_env.publish; arg is the struct fs. */
 int fs_publish(void *arg, struct term *term, struct snapshot *snapshot, struct err *err);
 
 /* Blocks until everything that a predecessor began is finished, at most limit_ms. Returns at once

@@ -2,8 +2,9 @@
  * fs_generations: the words of .rpt/generations when serving begins.
  *
  * A predecessor may have died after a commit and before it notified the kernel. The name still
- * points to the old snapshot, and so must the word. Slots without a term or without a snapshot get
- * an id that is larger than any of the predecessor's, because words only rise.
+ * points to the old snapshot, so the word must be the old one as well. Slots without a term or
+ * without a snapshot get an id that is larger than any of the predecessor's, because words only
+ * rise.
  */
 #include "mount/view/fs_state.h"
 

@@ -1,10 +1,10 @@
 /*
  * fs_hold_back: snapshots that a predecessor committed but did not show.
  *
- * It died between the commit and the moment at which readers can see the new version. The name
- * points to the old snapshot until the publisher moves it, so that watchers see this move like any
- * other. A term whose name may have been removed is not held back, so that nothing hidden becomes
- * visible again.
+ * The predecessor died between the commit and the moment at which readers can see the new version.
+ * The name points to the old snapshot until the publisher moves it, so that watchers see this move
+ * like any other. A term whose name may have been removed is not held back, so that nothing hidden
+ * becomes visible again.
  */
 #include "mount/view/fs_state.h"
 

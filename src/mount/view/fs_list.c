@@ -81,7 +81,7 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 	}
 }
 
-/* Does not render: the names come without nodes, so that each is looked up separately. */
+/* Does not render: the names are listed without nodes, so that the kernel looks up each one. */
 static void list_rpt_dir(struct fs *fs, struct listing *listing, off_t offset)
 {
 	size_t i = offset >= COOKIE_CHILDREN ? (size_t)offset - COOKIE_CHILDREN + 1 : 0;

@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-/* The name points elsewhere now, and the kernel gets its answer next. */
+/* The name has moved, and the kernel gets its answer next. */
 static void note_moved(void *arg, struct term *term, uint64_t id)
 {
 	struct fs *fs = arg;

@@ -1,5 +1,5 @@
 /*
- * fs_state: shared by the FUSE handlers, for the fs*.c files only.
+ * fs_state: the state that the FUSE handlers share. For the fs*.c files only.
  */
 #ifndef MOUNT_VIEW_FS_STATE_H
 #define MOUNT_VIEW_FS_STATE_H
@@ -82,8 +82,8 @@ void fs_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_
 void fs_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 
 /* fs_generations.c: sets the words when serving begins. A program that sees a word and opens the
- * file must not get an older snapshot, so names whose move the kernel may not know keep the old
- * word until the publisher has announced the move. */
+ * file must not get an older snapshot, so a name keeps its old word until the publisher has
+ * announced a move that the kernel may not know. */
 int fs_enter_generations(struct fs *fs, struct err *err);
 
 /* fs_read.c */

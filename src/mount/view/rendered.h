@@ -42,7 +42,7 @@ int rendered_new(struct rendered **ret, const struct rendered_file *files, size_
 		 uint32_t life, struct err *err);
 void rendered_free(struct rendered *rendered);
 
-/* The file's name and a number of its own for listings; false behind the last one. */
+/* The file's name and a number of its own for listings; false after the last one. */
 bool rendered_list(const struct rendered *rendered, size_t index, const char **ret_name,
 		   uint64_t *ret_ino);
 

@@ -16,7 +16,7 @@ int spare_fd_new(struct spare_fd **ret, struct err *err);
 /* NULL is allowed. */
 void spare_fd_free(struct spare_fd *spare_fd);
 
-/* As store_open_bytes(), for spare_fd_close(). */
+/* Like store_open_bytes(). Close the descriptor with spare_fd_close(). */
 int spare_fd_open(struct spare_fd *spare_fd, struct store *store, const struct snapshot *snapshot,
 		  struct err *err);
 /* -1 is allowed. */

@@ -95,7 +95,7 @@ static void *background_main(void *arg)
 	pthread_setname_np(pthread_self(), "verify-idle");
 	pthread_setschedparam(pthread_self(), SCHED_IDLE, &idle);
 	if (!candidates)
-		return NULL; /* a snapshot that is read is verified all the same */
+		return NULL; /* each snapshot is then verified when it is read */
 	size_t n = find_candidates(verifier, candidates);
 	for (size_t i = 0; i < n && !cancel_requested(verifier->setup.cancel); i++) {
 		struct snapshot *snapshot = term_current(candidates[i].term);

@@ -3,10 +3,10 @@
  * verified.
  *
  * Snapshots that were written before this boot are read and compared with their digest: in the
- * background, small ones first, and at once when a program reads one. The READ of an unverified
- * snapshot is parked and answered by a thread of the verifier, so that no FUSE thread waits and
- * look-ups continue. Several threads do this, small snapshots first, and one of them takes small
- * ones only: a large snapshot does not delay the others.
+ * background, and at once when a program reads one. The READ of an unverified snapshot is parked
+ * and answered by a thread of the verifier, so that no FUSE thread waits and look-ups continue.
+ * Several threads do this, small snapshots first, and one of them takes small ones only: a large
+ * snapshot does not delay the others.
  */
 #ifndef MOUNT_VIEW_VERIFIER_H
 #define MOUNT_VIEW_VERIFIER_H
@@ -39,7 +39,7 @@ struct verifier_setup {
 	struct term *terms; /* all borrowed */
 	size_t n_terms;
 	struct store *store;
-	struct publish_queue *publish_queue; /* takes corrupt snapshots away */
+	struct publish_queue *publish_queue; /* removes corrupt snapshots */
 	struct cancel *cancel;
 };
 
@@ -52,7 +52,7 @@ void verifier_free(struct verifier *verifier);
 /* Takes `read`. Does not block. */
 void verifier_park(struct verifier *verifier, struct verifier_read *read);
 
-/* Reports corrupt bytes: logs them and has the snapshot taken away. */
+/* Reports corrupt bytes: logs them and queues the removal of the snapshot. */
 void verifier_report(struct verifier *verifier, struct term *term, struct snapshot *snapshot,
 		     const struct err *err);
 

@@ -1,8 +1,8 @@
 /*
  * xattr: the extended attributes of a term's file.
  *
- * Those of the snapshot never change. Those of the term are current, even through a descriptor of a
- * superseded snapshot.
+ * The attributes of the snapshot never change. Those of the term are current, even through a
+ * descriptor of a superseded snapshot.
  */
 #ifndef MOUNT_VIEW_XATTR_H
 #define MOUNT_VIEW_XATTR_H

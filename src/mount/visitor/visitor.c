@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "mount/visitor/visitor_protocol.h"
 
-/* The visitor's calls are answered from memory. After this time it is given up. */
+/* The visitor's calls are answered from memory. After this time the worker gives up on it. */
 #define ANSWER_MAX_S 5
 
 /* After the visitor has died, a request waits RESTART_MS for a new one. After FAILURES_MAX deaths

@@ -2,8 +2,9 @@
  * visitor: a process that accesses the mount like a user.
  *
  * A process must not make blocking calls on a mount that it serves: if it is killed during the
- * call, the call keeps it from ending, and no process is left to answer it. So the worker lets the
- * visitor stat names, so that the kernel knows their nodes before a reader asks, and move them.
+ * call, the call keeps it from ending, and no process is left to answer it. So the visitor acts for
+ * the worker: it stats names, so that the kernel knows their nodes before a reader asks, and it
+ * moves names.
  *
  * With a writable handle of the mount, which only the visitor and the keeper have, it renames and
  * removes names. Without one (a mount without privileges) it can only stat and list, and opens the
@@ -22,8 +23,8 @@
 
 struct visitor;
 
-/* About 400,000 entries, at 0.1 s for each 20,000: done well before the worker gives the visitor up,
- * and publishing waits no longer than that. */
+/* About 400,000 entries. A listing takes 0.1 s for each 20,000, so it ends well before the worker
+ * gives up on the visitor. Publishing waits no longer than that. */
 #define VISITOR_LIST_MAX_BYTES (16U << 20)
 
 /* ---- the worker's side ---- */
@@ -55,7 +56,7 @@ int visitor_list(struct visitor *visitor, const char *path);
 
 /* ---- the visitor's process ---- */
 
-/* As a root: there is no mount; all requests fail. */
+/* A value of `root`: there is no mount, and all requests fail. */
 #define VISITOR_NO_MOUNT (-2)
 
 /* Serves the socket (owned) until its other end is closed; returns the exit code. root: a writable
