@@ -45,7 +45,7 @@ static enum attempt_result fail(const struct attempt *a, enum attempt_result res
 	return is_canceled ? ATTEMPT_CANCELED : result;
 }
 
-/* An answer that must not be taken: only a fallback's leaves the next source a chance. */
+/* The answer must not be taken. The next source is asked only if this one is a fallback. */
 static enum attempt_result fail_older(const struct attempt *a)
 {
 	return fail(a, a->source == 0 ? ATTEMPT_END : ATTEMPT_NEXT);
@@ -90,7 +90,7 @@ static void heed_retry_after(struct attempt *a, int64_t retry_after_ms)
 		return;
 	if (retry_after_ms > RETRY_AFTER_MAX_MS)
 		retry_after_ms = RETRY_AFTER_MAX_MS;
-	/* A fallback's wish must not delay asking the authority. */
+	/* The Retry-After of a fallback must not delay requests to the authority. */
 	if (a->source == 0)
 		a->advice->retry_after_ms = retry_after_ms;
 	else
@@ -119,7 +119,7 @@ static void explain_remembered(struct attempt *a, const char *otherwise)
 	err_set(&a->err, ERR_BAD_DATA, "%s", reason ? reason : otherwise);
 }
 
-/* FETCH_UNCHANGED: the answer is what is remembered of the token. */
+/* FETCH_UNCHANGED: the result is what is remembered of the token. */
 static enum attempt_result take_unchanged(struct attempt *a)
 {
 	struct source_memory *memory = memory_of(a);
@@ -145,7 +145,7 @@ static enum attempt_result take_unchanged(struct attempt *a)
 		break;
 	}
 	err_set(&a->err, ERR_INTERNAL,
-		"the fetcher answers \"unchanged\" to an unconditional request");
+		"the fetcher answered \"unchanged\" to an unconditional request");
 	return fail(a, ATTEMPT_NEXT);
 }
 
@@ -156,7 +156,7 @@ static enum attempt_result take_same(struct attempt *a, const char *token, int64
 	struct source_memory *of_source = memory_of(a);
 	bool is_known = of_source->meaning == MEMORY_CURRENT &&
 			strcmp(of_source->token, token) == 0;
-	/* The store keeps one token a term, and prefers the authority's. */
+	/* The store keeps one token per term, and prefers the authority's. */
 	bool is_kept = a->source > 0 && memory->sources[0].meaning == MEMORY_CURRENT;
 	struct err err = ERR_INIT;
 
@@ -184,7 +184,7 @@ static enum attempt_result take_older(struct attempt *a, const char *token,
 	return fail_older(a);
 }
 
-/* backwards = confirm: does this answer complete the number that must agree? */
+/* backwards = confirm: with this answer, do enough answers agree? */
 static bool is_confirmed(struct attempt *a, const uint8_t sha256[DIGEST_SIZE])
 {
 	struct term_memory *memory = a->memory;
@@ -297,7 +297,7 @@ static int open_sink(struct attempt *a, struct sink **ret)
 	return 0;
 }
 
-/* A fallback: is it to be left alone, and is there a place at its origin? */
+/* A fallback is asked only if its last Retry-After has passed and its origin has a free place. */
 static int may_ask(struct attempt *a)
 {
 	const struct fetcher_ops *ops = fetcher_of(source_of(a));
@@ -308,10 +308,10 @@ static int may_ask(struct attempt *a)
 	if (a->source == 0)
 		return 0;
 	if (alone_ms > 0)
-		return err_set(&a->err, ERR_BUSY, "asked to be left alone for another %s",
+		return err_set(&a->err, ERR_BUSY, "its Retry-After ends in %s",
 			       clock_human(alone_ms, text));
 	if (!origin_place_take(a->env->places, origin, &a->place))
-		return err_set(&a->err, ERR_BUSY, "%u updates wait for %s already",
+		return err_set(&a->err, ERR_BUSY, "%u updates are already waiting for %s",
 			       origin_places_per_origin(a->env->places), origin);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * attempt: asks one source, and decides what its answer is good for.
+ * attempt: asks one source, and decides whether to take its answer.
  *
  *	unchanged ── the remembered token stands for ─┬─ current bytes ────► ATTEMPT_UNCHANGED
  *	                                              ├─ a refused body ───► ATTEMPT_END
@@ -30,7 +30,7 @@ enum attempt_result {
 	ATTEMPT_CANCELED,
 };
 
-/* When the next update may be, as the answers say; FETCHED_UNKNOWN: they do not. */
+/* What the answers say about the time of the next update; FETCHED_UNKNOWN: nothing. */
 struct update_advice {
 	int64_t fresh_for_ms;	/* from the source */
 	int64_t retry_after_ms; /* from the first source */
@@ -44,20 +44,20 @@ struct attempt {
 	const struct snapshot *current; /* what is published, or hidden; NULL: nothing */
 	size_t source;
 
-	/* The place at the source's origin: the first source's is the caller's to take. Given back
-	 * when the source has answered. */
+	/* The place at the source's origin. The caller takes it for the first source, attempt_run()
+	 * for the others. It is given back when the source has answered. */
 	struct origin_place place;
 
 	/* The answer. */
 	struct update_advice *advice; /* borrowed; changed where the answer says something */
-	char version[VERSION_SIZE];   /* for people: what the source calls its bytes */
+	char version[VERSION_SIZE];   /* for messages: what the source calls its bytes */
 	struct snapshot *committed;   /* owned by the caller; with ATTEMPT_COMMITTED */
 	struct err err;
 };
 
 enum attempt_result attempt_run(struct attempt *a);
 
-/* As people write it. */
+/* The name of the source for messages. */
 const char *attempt_source_name(const struct term_config *config, size_t source);
 
 #endif

@@ -21,8 +21,8 @@ struct fetch_env {
 	struct origin_places *places;
 
 	/* Makes the term's name point to the snapshot (takes the reference; NULL removes the name),
-	 * and returns when every new look-up sees it. After a failure the name points to what it
-	 * pointed to before. Called from update threads. */
+	 * and returns when every new look-up sees it. After a failure the name still points to the
+	 * same snapshot as before. Called from update threads. */
 	int (*publish)(void *arg, struct term *term, struct snapshot *snapshot, struct err *err);
 	void *publish_arg;
 };

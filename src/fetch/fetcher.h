@@ -30,7 +30,7 @@ struct version {
 	char token[VERSION_SIZE];
 };
 
-/* A token as people see it: an ETag without quotes and W/. Returns ret. */
+/* A token for messages: an ETag without quotes and W/. Returns ret. */
 const char *version_display(const char *token, char ret[VERSION_SIZE]);
 
 /* Whether a text from outside can be a token: not NULL, empty, too long, or with control
@@ -47,7 +47,7 @@ struct fetched {
 	int64_t fresh_for_ms;	/* the source asks for the next request after this time */
 	int64_t retry_after_ms; /* set with failures too */
 	char content_type[128]; /* empty: unknown */
-	char shown_version[VERSION_SIZE]; /* for people; empty: the token */
+	char shown_version[VERSION_SIZE]; /* for messages; empty: the token */
 };
 
 enum fetch_result {
@@ -106,9 +106,9 @@ struct fetcher_ops {
 	 * directory, changes (inotify). Lives as long as the state. */
 	const char *(*watched_path)(void *state);
 
-	/* The origin whose slowness this source shares with others ("https://example.com:443"): the
-	 * engine limits how many updates wait for one origin. NULL (the function or its result):
-	 * none. Lives as long as the state. */
+	/* The source's origin ("https://example.com:443"), which other sources may share. The
+	 * engine limits how many updates wait for one origin at a time. NULL (the function or its
+	 * result): none. Lives as long as the state. */
 	const char *(*origin)(void *state);
 };
 

@@ -92,7 +92,7 @@ static size_t find_link(const struct network *network, int index)
 	return i;
 }
 
-/* News of a link can repeat what is known: it has appeared if it was not up before. */
+/* The kernel may report a link again: it has appeared only if it was not up before. */
 static bool link_has_come(struct network *network, const struct ifinfomsg *link, bool is_there)
 {
 	size_t at = find_link(network, link->ifi_index);
@@ -158,7 +158,7 @@ bool network_has_come(struct network *network)
 		ssize_t got = recv(network->fd, messages, MESSAGES_SIZE, 0);
 		if (got < 0 && errno == EINTR)
 			continue;
-		/* Messages were lost, and may have been news. */
+		/* Messages were lost, and some may have been news. */
 		if (got < 0 && errno == ENOBUFS) {
 			has_come = true;
 			continue;

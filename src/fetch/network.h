@@ -15,7 +15,7 @@
 struct network;
 
 int network_new(struct network **ret, struct err *err);
-/* Takes NULL. */
+/* NULL is allowed. */
 void network_free(struct network *network);
 
 /* Readable when there may be news; -1 for NULL. */

@@ -14,18 +14,18 @@ struct network_wake {
 	struct update_plan *plan; /* borrowed */
 	struct network *network;  /* owned; NULL: there is no news */
 	int64_t act_at_ms;	  /* when to act on the news; INT64_MAX: there is none */
-	int64_t acted_at_ms;	  /* when that was done last */
-	int64_t gap_ms;		  /* how long it is not done again after that */
+	int64_t acted_at_ms;	  /* when the news was last acted on */
+	int64_t gap_ms;		  /* the shortest time until it is acted on again */
 };
 
 void network_wake_init(struct network_wake *wake, struct update_plan *plan);
 void network_wake_release(struct network_wake *wake);
 
-/* For poll(): readable when there is news, or -1; how long to wait without it. */
+/* For poll(): a descriptor that is readable when there is news, or -1; and the timeout. */
 int network_wake_fd(const struct network_wake *wake);
 int network_wake_timeout_ms(const struct network_wake *wake);
 
-/* Reads the news: after poll() has found the descriptor readable. */
+/* Reads the news. Call this when poll() has found the descriptor readable. */
 void network_wake_read(struct network_wake *wake);
 
 /* Plans the updates, if it is time. */

@@ -1,9 +1,9 @@
 /*
  * origin_places: how many updates may wait for one origin at a time.
  *
- * An origin has a fixed number of places. An update that finds none free either goes without, or
- * queues until it inherits one. A place is a handle, which its holder must release. The table of
- * origins does not change once it is filled. From any thread.
+ * An origin has a fixed number of places. An update that finds none free either gives up or queues
+ * until it inherits one. A place is a handle, which its holder must release. The table of origins
+ * does not change once it is filled. From any thread.
  */
 #ifndef FETCH_ORIGIN_PLACES_H
 #define FETCH_ORIGIN_PLACES_H

@@ -32,7 +32,7 @@ struct refresher {
 	struct term *terms; /* borrowed */
 	size_t n_terms;
 	struct fetch_env env;
-	struct runner *runners; /* owned; one a term */
+	struct runner *runners; /* owned; one per term */
 	struct update_plan plan;
 	struct origin_places *places; /* owned */
 	struct thread_pool *pool;     /* owned */
@@ -116,7 +116,7 @@ static void *scheduler_main(void *arg)
 
 /* ---- an update ---- */
 
-/* What the source wants, but a term that can expire is updated in good time. */
+/* The time that the source asks for, but short enough that the term does not expire before. */
 static int64_t heed_freshness(const struct term_config *config, int64_t fresh_for_ms)
 {
 	int64_t max_ms = config->max_stale_ms / 2;
@@ -133,7 +133,7 @@ static int64_t plan_after_success(struct refresher *refresher, const struct runn
 	update_plan_succeeded(&refresher->plan, index_of(refresher, runner));
 	int64_t in_ms = retry_after_success(config->refresh_interval_ms, fresh_for_ms,
 					    runner->share);
-	/* A fallback has answered, but the first source wants to be left alone. */
+	/* A fallback has answered, but the Retry-After of the first source has not passed. */
 	if (in_ms >= 0 && in_ms < update->advice.retry_after_ms)
 		return update->advice.retry_after_ms;
 	return in_ms;
@@ -253,7 +253,7 @@ static int start_watch(struct refresher *refresher, struct err *err)
 	return is_needed ? watch_start(refresher->watch, err) : 0;
 }
 
-/* Watching is an accelerator: without it terms follow at their interval. */
+/* Watching is an accelerator: without it, terms are updated at their interval. */
 static void try_to_watch(struct refresher *refresher)
 {
 	struct err err = ERR_INIT;

@@ -2,8 +2,8 @@
  * refresher: updates each term when it is due.
  *
  * A scheduler takes due terms from the plan, and update threads, which grow on demand, run the
- * updates. What a hanging source can hold up is bounded: its own term, and at most a quarter of the
- * threads for one origin.
+ * updates. A hanging source delays only its own term, and one origin can occupy at most a quarter
+ * of the threads.
  */
 #ifndef FETCH_REFRESHER_H
 #define FETCH_REFRESHER_H

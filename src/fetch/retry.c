@@ -99,7 +99,7 @@ int64_t retry_after_failure(enum err_kind kind, int64_t interval_ms, unsigned fa
 	}
 	if (delay == RETRY_NEVER || retry_after_ms < 0)
 		return delay;
-	/* All clients were told the same time: spread them over a tenth of it. */
+	/* All clients got the same time, so this spreads them over a tenth of it. */
 	int64_t at_least = min_ms(retry_after_ms, RETRY_AFTER_MAX_MS);
 	return max_ms(delay, at_least + part_of(at_least / 10, (uint32_t)(random >> 32)));
 }

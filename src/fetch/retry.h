@@ -2,8 +2,8 @@
  * retry: when the next update is. Pure policy, without clock, state or random source.
  *
  * Times are delays from now in milliseconds; RETRY_NEVER: only on request. `share` is the term's
- * constant number in [0, 2^32), from retry_share(): it keeps a fleet from asking in step. `random`
- * is any 64 random bits.
+ * constant number in [0, 2^32), from retry_share(): it spreads the requests of a fleet. `random` is
+ * any 64 random bits.
  */
 #ifndef FETCH_RETRY_H
 #define FETCH_RETRY_H

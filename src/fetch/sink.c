@@ -82,7 +82,7 @@ int sink_write(struct sink *sink, const void *data, size_t len, struct err *err)
 
 void sink_resumable(struct sink *sink, const char *validator)
 {
-	/* Copied first: it may be the text that sink_offset() lent. */
+	/* Copied first: it may be the text that sink_offset() returned. */
 	char *copy = strdup(validator);
 
 	free(sink->validator);

@@ -21,7 +21,7 @@ struct source_failures {
 	char text[ERR_MSG_SIZE];
 };
 
-/* source_name: for people. n_sources: how many sources share the space of the text. */
+/* source_name: for messages. n_sources: how many sources share the space of the text. */
 void source_failures_add(struct source_failures *failures, const char *source_name,
 			 size_t n_sources, const struct err *err);
 

@@ -1,10 +1,10 @@
 /*
  * source_memory: what is remembered of one source between the updates of its term.
  *
- * This is the last token that the source gave, and what it stands for. The next request to the
- * source is conditional on that token, so that no body is downloaded twice: neither the current
- * one, nor one that was refused, nor one that was too old. Refusals are kept in the store, the rest
- * is not. Used by the one update that runs for the term.
+ * This is the last token that the source gave, and its meaning. The next request to the source is
+ * conditional on that token, so that no body is downloaded twice: neither the current one, nor one
+ * that was refused, nor one that was too old. Refusals are kept in the store, the rest is not. Used
+ * by the one update that runs for the term.
  */
 #ifndef FETCH_SOURCE_MEMORY_H
 #define FETCH_SOURCE_MEMORY_H
@@ -38,13 +38,13 @@ bool source_memory_is_refusal_of(const struct store_refusal *refusal,
 				 const struct term_config *config, size_t source);
 void source_memory_release(struct source_memory *memory);
 
-/* An empty or NULL token, or want of memory, leaves nothing remembered: the next update downloads.
- */
+/* With an empty or NULL token, or if out of memory, nothing is remembered: the next update
+ * downloads. */
 void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
 		       const char *reason);
 
-/* As source_memory_set(), and brings the durable refusals of the store in line. That is an
- * optimisation of later updates: a failure of the store is not this update's. */
+/* As source_memory_set(), and updates the refusals that the store keeps. They only save later
+ * downloads, so a failure of the store does not fail this update. */
 void source_memory_record(struct source_memory *memory, struct store *store,
 			  const struct term_config *config, size_t source,
 			  enum memory_meaning meaning, const char *token, const char *reason);

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* The store notes a confirmation this often in max_stale. */
+/* How many times per max_stale the store notes a confirmation. */
 #define CONFIRMED_NOTES 10
 
 const char *update_outcome_name(enum update_outcome outcome)
@@ -44,7 +44,7 @@ static int publish(const struct update *update, const struct fetch_env *env,
 }
 
 /* The source has confirmed what had expired and was hidden. Its bytes are shown again as a new
- * snapshot: the kernel was told that the old node id is gone, so it must not come back. */
+ * snapshot: the kernel was notified that the old node id is gone, so it must not come back. */
 static int show_hidden(struct update *update, const struct fetch_env *env, struct err *err)
 {
 	const struct term_config *config = config_of(update);
@@ -87,7 +87,7 @@ static enum attempt_result fail_source(struct update *update, const struct err *
 	return result;
 }
 
-/* One attempt, and what comes of it. */
+/* Makes one attempt, and publishes what it committed. */
 static enum attempt_result attempt(struct update *update, const struct fetch_env *env,
 				   const struct snapshot *current, struct origin_place *place)
 {
@@ -164,7 +164,7 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 		break;
 	case ATTEMPT_CANCELED:
 		ret->outcome = UPDATE_CANCELED;
-		err_set(&ret->err, ERR_CANCELED, "told to stop");
+		err_set(&ret->err, ERR_CANCELED, "canceled");
 		break;
 	case ATTEMPT_NEXT:
 	case ATTEMPT_END:
@@ -175,8 +175,8 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 
 /* ---- the conclusion ---- */
 
-/* A term with max_stale must not forget over a restart when it was confirmed. A commit notes it by
- * itself. Each note costs a transaction of the store. */
+/* A term with max_stale must keep the time of its last confirmation over a restart. A commit
+ * includes this note. Each note costs a transaction of the store. */
 static void note_confirmed(struct update *update)
 {
 	const struct term_config *config = config_of(update);
@@ -203,10 +203,10 @@ static const char *human_next(int64_t next_in_ms, char text[CLOCK_HUMAN_SIZE])
 
 static enum log_level level_of_success(const struct update *update)
 {
-	/* A change of the source that answers is never silent. */
+	/* A change of the answering source is always logged. */
 	if (update->memory->answering != update->source)
 		return update->failures.n ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
-	/* Nor is the end of what was reported as a warning. */
+	/* The end of a state that was logged as a warning is logged as well. */
 	if (update->outcome == UPDATE_UPDATED || update->before == TERM_EXPIRED)
 		return LOG_LEVEL_INFO;
 	return LOG_LEVEL_DEBUG;

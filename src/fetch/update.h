@@ -30,7 +30,7 @@ const char *update_outcome_name(enum update_outcome outcome);
 
 struct update {
 	enum update_outcome outcome;
-	/* From these the next update is planned. */
+	/* The next update is planned from these. */
 	struct update_advice advice;
 	enum err_kind plan_kind; /* of a failure: the one that passes soonest */
 	struct err err;		 /* of a failure */
@@ -42,7 +42,7 @@ struct update {
 	int64_t began_ms;	    /* clock_boot_ms() */
 	enum term_state before;
 	size_t source;		    /* the one that answered */
-	char version[VERSION_SIZE]; /* for people: what it calls its bytes */
+	char version[VERSION_SIZE]; /* for messages: what it calls its bytes */
 	uint64_t bytes;		    /* of the current snapshot */
 	struct source_failures failures;
 	bool is_removed; /* on_delete = remove took the name away */
@@ -52,8 +52,9 @@ struct update {
 void update_run(struct update *ret, struct term_memory *memory, struct term *term,
 		const struct fetch_env *env, struct origin_place *place);
 
-/* Tells the term the outcome, and logs one line if something has changed or failed. The next update
- * begins in next_in_ms, RETRY_NEVER for none: at next_at_ms, clock_boot_ms() or TERM_NO_TIME. */
+/* Records the outcome in the term, and logs one line if something has changed or failed. The next
+ * update begins in next_in_ms (RETRY_NEVER: none), which is at next_at_ms (clock_boot_ms(), or
+ * TERM_NO_TIME). */
 void update_conclude(struct update *update, int64_t next_in_ms, int64_t next_at_ms);
 
 #endif

@@ -8,7 +8,7 @@
 
 #define WAIT_MAX_MS 3600000
 
-/* More than any load makes the scheduler late. */
+/* Load alone never makes the scheduler this late. */
 #define OVERDUE_MS	  10000
 #define OVERDUE_SPREAD_MS 5000
 
@@ -165,7 +165,7 @@ uint64_t update_plan_request(struct update_plan *plan, size_t index)
 {
 	struct planned *planned = &plan->planned[index];
 
-	/* Before the update can begin, which plans the next one. */
+	/* Set before the update can begin, because the update plans the next one. */
 	term_set_next_check(&plan->terms[index], clock_boot_ms());
 	pthread_mutex_lock(&plan->lock);
 	uint64_t ticket = planned->begun + 1;
@@ -290,7 +290,7 @@ size_t update_plan_retry_unreachable(struct update_plan *plan, int64_t window_ms
 	return n;
 }
 
-/* Puts off the first update that was due by then. */
+/* Postpones the first update that was due by then. */
 static bool put_off(struct update_plan *plan, int64_t by_ms)
 {
 	size_t index = 0;

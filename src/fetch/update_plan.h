@@ -7,7 +7,7 @@
  *	 in the heap,     update_plan_take_due()                 update_plan_begin(), …_end()
  *	 or not planned
  *
- * The functions may be called from any thread; `index` is the term's in the array. A timerfd says
+ * The functions may be called from any thread; `index` is the term's in the array. A timerfd fires
  * when the first term is due. The time of the next update is shown in the term's status.
  */
 #ifndef FETCH_UPDATE_PLAN_H
@@ -31,7 +31,7 @@ struct planned {
 	uint8_t outcome;     /* enum update_outcome, of the last one that ended */
 	bool is_asked_again; /* another update follows the one that runs */
 	bool is_awaited;     /* update_plan_wait_first() waits for it */
-	bool is_unreachable; /* so the last update failed, and no Retry-After was heard */
+	bool is_unreachable; /* the last update reached no source, and got no Retry-After */
 };
 
 struct update_plan {

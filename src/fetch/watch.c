@@ -246,7 +246,7 @@ static void complain(struct watch *watch, const struct err *err)
 	}
 }
 
-/* Watches the directory that is at the path now. True if that is another one than before. */
+/* Watches the directory that is at the path now. True if it is not the same as before. */
 static bool rebind(struct watch *watch, struct directory *directory)
 {
 	struct err err = ERR_INIT;
@@ -272,7 +272,7 @@ static void look_at_link(struct watch *watch, struct item *item)
 			S_ISLNK(st.st_mode);
 }
 
-/* Whether the file was just created, and may still be written to: its end is another event. */
+/* Whether the file was just created and may still be written to. Closing it is another event. */
 static bool is_unfinished(const struct watch *watch, const struct item *item)
 {
 	struct err ignored = ERR_INIT;

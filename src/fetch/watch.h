@@ -3,8 +3,8 @@
  *
  * One inotify descriptor and one thread serve all paths. Each path is watched through its
  * directory, by name, because files are replaced by rename more often than they are written to.
- * Watching is an accelerator: where it is not possible (limits, network file systems), terms follow
- * at their interval. If events were lost, all paths count as changed.
+ * Watching is an accelerator: where it is not possible (limits, network file systems), terms are
+ * updated at their interval. If events were lost, all paths count as changed.
  *
  * A path that is a symbolic link counts as changed with any event in its directory: Kubernetes, for
  * example, swaps a link beside it ("..data"). Each watch_recheck() looks again for directories that
@@ -41,7 +41,7 @@ int watch_start(struct watch *watch, struct err *err);
 /* Looks again for the directories of the paths with this tag. From any thread. */
 void watch_recheck(struct watch *watch, size_t tag);
 
-/* After cancellation, or before watch_start(). Takes NULL. */
+/* After cancellation, or before watch_start(). NULL is allowed. */
 void watch_free(struct watch *watch);
 
 #endif

@@ -28,7 +28,7 @@ struct call {
 	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1, STEP_FRESH } step;
 	uint64_t body_bytes;	 /* on the wire */
 	struct decoder *decoder; /* owned; NULL: the body is not coded */
-	bool is_refused;	 /* by a callback, whose error is handed up as it is */
+	bool is_refused;	 /* by a callback, whose error is returned unchanged */
 };
 
 DEFINE_CLEANUP(struct transfer, engine_close)
@@ -91,7 +91,7 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	enum err_kind kind = kind_of(transfer->code);
 	long connect_status = 0;
 
-	/* curl runs "out of memory" on a header line that is too long for it. */
+	/* curl reports "out of memory" for a header line that is too long for it. */
 	if (transfer->code == CURLE_OUT_OF_MEMORY && transfer->is_requested &&
 	    !transfer->has_headers)
 		return fail_headers(err);
@@ -199,8 +199,8 @@ static bool is_too_large_for_http2(const struct http_response *response)
 	return response->is_http2 && response->length > TRANSFER_BUFFER_HTTP2_MAX;
 }
 
-/* Each Content-Length must be the one that curl uses: the last of several, and none that is too
- * large. */
+/* Each Content-Length must have the value that curl uses. Of several values curl uses the last; it
+ * ignores one that is too large. */
 static int check_length(const struct http_response *response, struct err *err)
 {
 	const char *value;

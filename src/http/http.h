@@ -14,7 +14,7 @@
  *	http_response.c  status, headers and framing
  *	http_host.c      which transfers may start: a limited number per host, the others queue
  *	http_idle.c      closes kept connections on which data arrives
- *	http_ca.c        keeps files of certificate authorities for a moment
+ *	http_ca.c        keeps files of certificate authorities for a second
  *	http_url.c       checks, masks and parses URLs
  *	http_field.c     parses values of header fields
  *	decode.c         gzip, br and zstd
@@ -35,7 +35,7 @@ struct helper;
 struct http;
 
 /* Starts the engine's thread. helper (borrowed; NULL: none) opens the files of certificates that
- * this process may not. cancel (borrowed) ends every transfer with ERR_CANCELED. */
+ * this process may not open. cancel (borrowed) ends every transfer with ERR_CANCELED. */
 int http_new(struct http **ret, struct helper *helper, struct cancel *cancel, struct err *err);
 /* No transfer may be under way. */
 void http_free(struct http *http);
@@ -61,7 +61,7 @@ struct http_request {
 	const void *body; /* request body (POST, PUT); NULL: none */
 	size_t body_bytes;
 	int64_t connect_timeout_ms;
-	int64_t stall_timeout_ms; /* fewer than 1 KiB in that time end the transfer */
+	int64_t stall_timeout_ms; /* less than 1 KiB in that time ends the transfer */
 	/* How many redirects of a GET or HEAD are followed, never from https to http. The next 3xx
 	 * is the response. */
 	unsigned max_redirects;
@@ -121,8 +121,8 @@ int http_url_origin(const char *url, char **ret, struct err *err);
  * alone? */
 bool http_is_loopback(const char *host);
 
-/* The URL for people: without user information and fragment, the query as "?…". url may be any
- * text. Returns ret, which holds size bytes; a longer result is cut off. */
+/* The URL for messages: without user information and fragment, and the query as "?…". url may be
+ * any text. Returns ret, which holds size bytes; a longer result is cut off. */
 const char *http_url_mask(const char *url, char *ret, size_t size);
 
 #endif

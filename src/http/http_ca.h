@@ -24,7 +24,8 @@ void http_cas_release(struct http_cas *cas);
 
 /* Gives the handle a copy of the file, if it was read less than a second ago. */
 bool http_cas_set(struct http_cas *cas, CURL *easy, const char *path);
-/* The file was read now. Copies the bytes; if out of memory, it is read again the next time. */
+/* Adds a file that was just read. Copies the bytes; if out of memory, it is read again the next
+ * time. */
 void http_cas_add(struct http_cas *cas, const char *path, const struct curl_blob *blob);
 
 #endif

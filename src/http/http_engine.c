@@ -1,9 +1,9 @@
 /*
- * An epoll loop around curl_multi_socket_action(), so that a wake-up costs what is ready and not
- * what is open.
+ * An epoll loop around curl_multi_socket_action(), so that the cost of a wake-up depends on how
+ * many sockets are ready, not on how many are open.
  *
  * Callers put jobs into a queue, and write to an eventfd if the thread may be asleep. The thread
- * blocks in epoll_wait() alone. It finds stalls by deadlines, which it looks at when the earliest
+ * blocks only in epoll_wait(). It detects stalls by deadlines, which it checks when the earliest
  * one has passed. http_host.c decides which jobs may start.
  */
 #include "http/http_engine.h"
@@ -31,14 +31,14 @@
 #define ASK_RESUME 2u
 #define ASK_STOP   4u
 
-/* A transfer, and what the engine knows of it. */
+/* A transfer, and the engine's state of it. */
 struct job {
 	struct transfer transfer;
 	struct http *http; /* borrowed; constant */
 
-	/* The thread's. */
+	/* For the engine's thread only. */
 	struct http_ticket ticket;
-	bool is_unstartable; /* curl would not take it */
+	bool is_unstartable; /* curl has rejected it */
 	int64_t deadline_ms; /* of waiting, then of the stall window */
 	uint64_t window_bytes;
 	struct job *prev, *next; /* of those that have started; of those that are kept */
@@ -58,7 +58,7 @@ struct http {
 	atomic_uint_fast64_t requests;
 	struct http_cas cas;
 
-	/* The thread's. */
+	/* For the engine's thread only. */
 	struct http_hosts hosts;
 	struct job *jobs;    /* started, not ended */
 	int64_t timer_at_ms; /* when curl wants to be called; -1: not at all */
@@ -239,7 +239,7 @@ static bool serve_asked(struct http *http)
 	}
 }
 
-/* The connection, if it is kept, waits for its next request. */
+/* From now on the connection, if it is kept, waits for its next request. */
 static void note_idle(struct http *http, CURL *easy)
 {
 	curl_socket_t fd = CURL_SOCKET_BAD;
@@ -283,7 +283,7 @@ static void finish_all(struct http *http, enum transfer_end end)
 {
 	struct job *job, *next;
 
-	/* The waiting ones first, or the end of each running one would start another. */
+	/* Waiting transfers first: otherwise the end of a running one would start a waiting one. */
 	DL_FOREACH_SAFE(http->jobs, job, next)
 	if (!job->ticket.is_running)
 		finish(http, job, end);
@@ -302,7 +302,7 @@ static void judge_deadline(struct http *http, struct job *job)
 	} else if (!job->ticket.is_running) {
 		finish(http, job, END_CROWDED);
 	} else if (!job->transfer.is_requested) {
-		/* Out of memory, curl can forget a transfer that is connecting. */
+		/* When it is out of memory, curl can forget a transfer that is connecting. */
 		finish(http, job, END_NO_MEMORY);
 	} else if (job->transfer.is_paused || bytes >= STALL_BYTES) {
 		open_window(http, job);
@@ -425,7 +425,7 @@ static void serve_event(struct http *http, const struct epoll_event *event)
 
 	if (fd == http->wake_fd) {
 		if (eventfd_read(fd, &count) < 0) {
-			/* Read already. */
+			/* EAGAIN: it was read already. */
 		}
 		return;
 	}
@@ -541,8 +541,8 @@ static int set_callbacks(struct job *job, struct err *err)
 	    http_setopt(easy, CURLOPT_NOSIGNAL, 1L, err) < 0 ||
 	    http_setopt(easy, CURLOPT_QUICK_EXIT, 1L, err) < 0)
 		return -1;
-	/* Only a matter of speed, and refused by a handle that still has a buffer: libcurl 7.88
-	 * does not always free it between two transfers. */
+	/* The result is ignored, because this option only affects speed. A handle that still has a
+	 * buffer rejects it: libcurl 7.88 does not always free the buffer between two transfers. */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)CURL_READ_SIZE);
 	return 0;
 }
@@ -612,11 +612,11 @@ void engine_close(struct transfer *transfer)
 	if (!transfer)
 		return;
 	struct job *job = container_of(transfer, struct job, transfer);
-	/* Only a handle whose transfer went well is used again: what curl leaves behind in others
-	 * is not known. */
-	bool went_well = transfer->end == END_CURL && transfer->code == CURLE_OK;
+	/* Only a handle whose transfer succeeded is used again: others may hold the remains of
+	 * theirs. */
+	bool has_succeeded = transfer->end == END_CURL && transfer->code == CURLE_OK;
 
-	if (!went_well || !keep(job->http, job))
+	if (!has_succeeded || !keep(job->http, job))
 		job_free(job);
 }
 

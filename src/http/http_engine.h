@@ -18,7 +18,7 @@
 #include "http/http_transfer.h"
 
 int engine_open(struct http *http, struct transfer **ret, struct err *err);
-/* Not started, or ended. Takes NULL. */
+/* The transfer was not started, or has ended. NULL is allowed. */
 void engine_close(struct transfer *transfer);
 
 void engine_start(struct transfer *transfer);

@@ -10,7 +10,7 @@
 /* RFC 9111, 1.2.2: what larger delta-seconds stand for. */
 #define DELTA_SECONDS_MAX INT64_C(2147483648)
 
-/* A longer Content-Range is not one: three numbers of 20 digits. */
+/* A longer text is not a Content-Range, which has three numbers of at most 20 digits. */
 #define CONTENT_RANGE_MAX 80
 
 /* ---- dates ---- */

@@ -10,8 +10,8 @@
 #include "base/util.h"
 #include "http/http_setopt.h"
 
-/* A transfer may wait this many times the longest time that another one can be without progress:
- * twice what 64 callers need to get their turn at 16 connections. */
+/* How long a transfer may wait for a connection, as a multiple of the longest time that another one
+ * can be without progress. 64 callers that share 16 connections need half of it. */
 #define WAIT_ROUNDS 8
 
 #define CA_CACHE_S 60L
@@ -67,7 +67,7 @@ static int set_headers(struct transfer *transfer, const struct http_request *req
 	if (is_trusted && request->bearer_token &&
 	    add_bearer(&list, request->bearer_token, err) < 0)
 		return -1;
-	/* By hand: curl's own decoding accepts a coded body that ends too early. */
+	/* Without curl's own decoding, which accepts a coded body that ends too early. */
 	if (request->accept_encoding &&
 	    add_header(&list, "Accept-Encoding: gzip, br, zstd", err) < 0)
 		return -1;
@@ -175,7 +175,7 @@ static int set_tls(CURL *easy, struct http_cas *cas, struct helper *helper,
 	if (request->ca_file && set_ca(easy, cas, helper, request->ca_file, err) < 0)
 		return -1;
 	/* Without a directory of CAs, curl parses the CA file once for many connections, and trusts
-	 * nothing beside a CA file that was asked for. */
+	 * nothing besides the configured CA file. */
 	if (has_ca && http_setopt(easy, CURLOPT_CAPATH, NULL, err) < 0)
 		return -1;
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -190,7 +190,8 @@ static int set_tls(CURL *easy, struct http_cas *cas, struct helper *helper,
 		       key ? key : cert, err);
 }
 
-/* The helper does not connect for us: the peer would see somebody with more rights than we have. */
+/* The helper does not connect for us: the peer would see a process with more rights than this
+ * one. */
 static int set_unix_socket(CURL *easy, const char *path, struct err *err)
 {
 	if (access(path, W_OK) < 0 && errno == EACCES)

@@ -195,8 +195,8 @@ void transfer_discard(struct transfer *transfer)
 {
 	if (!transfer->is_paused)
 		return;
-	/* libcurl 7.88 forgets to free what it holds of a stream whose connection others use, and
-	 * would give it to the handle's next transfer. */
+	/* libcurl 7.88 does not free what it holds of a stream whose connection others use, and
+	 * would pass it to the handle's next transfer. */
 	transfer->is_discarding = true;
 	curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
 }

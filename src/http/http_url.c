@@ -59,7 +59,7 @@ static int parse(CURLU **ret, const char *url, struct err *err)
 	return 0;
 }
 
-/* A part that the URL must have: "missing" says so otherwise. */
+/* Gets a part that the URL must have. `missing` is the message if it does not. */
 static int get_part(CURLU *parts, CURLUPart part, unsigned flags, const char *missing, char **ret,
 		    struct err *err)
 {
@@ -109,7 +109,7 @@ int http_url_clean(const char *url, char **ret, struct err *err)
 
 	if (parse(&parts, url, err) < 0)
 		return -1;
-	/* To remove a part cannot fail. */
+	/* Removing a part cannot fail. */
 	curl_url_set(parts, CURLUPART_USER, NULL, 0);
 	curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0);
 	curl_url_set(parts, CURLUPART_FRAGMENT, NULL, 0);

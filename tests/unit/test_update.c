@@ -417,7 +417,7 @@ static void test_failover_rest(void)
 	is_int(b->calls, 0, "a source whose origin is full is skipped");
 	atomic_store(&c->fails, ERR_BUSY);
 	run(&bench);
-	ok(strstr(bench.err.msg, "2 updates wait for http://b:80 already"),
+	ok(strstr(bench.err.msg, "2 updates are already waiting for http://b:80"),
 	   "the message says so: %s", bench.err.msg);
 	is_int(bench.update.plan_kind, ERR_BUSY, "the passing failure plans the next update");
 	is_int(bench.err.kind, ERR_DENIED, "the kind is the authority's");
