@@ -129,7 +129,7 @@ static int copy(const struct file *file, int fd, uint64_t size_bytes, struct fet
 	while (size_bytes > 0) {
 		size_t want = size_bytes < BUFFER_BYTES ? size_bytes : BUFFER_BYTES;
 		if (cancel_requested(ctx->cancel))
-			return err_set(err, ERR_CANCELED, "reading %s: told to stop", file->path);
+			return err_set(err, ERR_CANCELED, "reading %s: canceled", file->path);
 		ssize_t got = read(fd, buffer, want);
 		if (got < 0 && errno == EINTR)
 			continue;

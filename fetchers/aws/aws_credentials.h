@@ -30,13 +30,13 @@ struct aws_chain;
 /* The options of a source. Strings are borrowed for the call; NULL: not set. */
 struct aws_chain_setup {
 	const char *profile;
-	/* Read instead of both files; may hold whatever either of them may. */
+	/* Read instead of both files; may contain what either of them may contain. */
 	const char *credentials_file;
 	bool anonymous;
 };
 
-/* Returns a reference to the chain with that setup; put takes NULL. Neither touches disk or
- * network. Both may be called from any thread. */
+/* Returns a reference to the chain with that setup. aws_chain_put() accepts NULL. Neither touches
+ * disk or network. Both may be called from any thread. */
 int aws_chain_get(struct aws_chain **ret, const struct aws_chain_setup *setup, struct err *err);
 void aws_chain_put(struct aws_chain *chain);
 

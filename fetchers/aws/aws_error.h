@@ -1,6 +1,5 @@
 /*
- * aws_error: the XML document with which S3 and STS answer a request that they refuse. Accepts any
- * bytes.
+ * aws_error: the XML document that S3 and STS send for a refused request. Accepts any bytes.
  */
 #ifndef FETCHERS_AWS_AWS_ERROR_H
 #define FETCHERS_AWS_AWS_ERROR_H

@@ -37,8 +37,8 @@ void aws_stamp_take(struct helper *helper, const struct aws_paths *paths, struct
 /* False also if `then` is young. */
 bool aws_stamp_is_same(const struct aws_stamp *then, const struct aws_stamp *now);
 
-/* Reads a token: the one line of the file, without blanks behind it. `what` names the setting in
- * messages. ret as secret_file_line(). ERR_DENIED, ERR_INTERNAL. */
+/* Reads a token: the one line of the file, without trailing blanks. `what` names the setting in
+ * messages. ret as for secret_file_line(). ERR_DENIED, ERR_INTERNAL. */
 int aws_token_read(struct helper *helper, const char *path, const char *what, char **ret,
 		   struct err *err);
 

@@ -56,7 +56,7 @@ int aws_http(struct fetch_ctx *ctx, const struct aws_http_request *ask, struct a
 		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
 	if (http_perform(ctx->http, &request, &callbacks, err) == 0)
 		return 0;
-	/* ERR_BAD_DATA would blame the version of the term. */
+	/* ERR_BAD_DATA would mean that the content of the term is bad. */
 	if (err->kind == ERR_BAD_DATA)
 		err->kind = ERR_UNREACHABLE;
 	return -1;

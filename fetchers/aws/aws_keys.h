@@ -31,7 +31,7 @@ struct aws_key_texts {
 int aws_keys_new(struct aws_keys **ret, const struct aws_key_texts *texts, const char *where,
 		 struct err *err);
 struct aws_keys *aws_keys_ref(struct aws_keys *keys);
-/* Drops a reference; the last one wipes the keys. Takes NULL. */
+/* Drops a reference; the last one wipes the keys. NULL is allowed. */
 void aws_keys_free(struct aws_keys *keys);
 
 DEFINE_CLEANUP(struct aws_keys, aws_keys_free)

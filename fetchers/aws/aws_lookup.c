@@ -1,7 +1,8 @@
 /*
  * aws_credentials.h has the order of providers. The order within a profile is that of the AWS SDK
  * for Go v2: a role with web identity, a role with a source, static keys, credential_process. A
- * provider that exists but fails ends the search: to go on would be to sign as somebody else.
+ * provider that exists but fails ends the search: with another provider, requests would be signed
+ * with another identity.
  */
 #include "fetchers/aws/aws_lookup.h"
 
@@ -15,7 +16,7 @@
 #include "fetchers/aws/aws_profile.h"
 #include "fetchers/aws/aws_sts.h"
 
-#define ROLES_MAX  8 /* of which each is the source of the next */
+#define ROLES_MAX  8 /* each is the source of the next */
 #define WHERE_SIZE 160
 
 /* One search. */

@@ -1,5 +1,5 @@
 /*
- * aws_lookup: asks the providers of a chain for keys, in order, once. Keeps nothing.
+ * aws_lookup: asks the providers of a chain for keys, once and in order. Has no state.
  */
 #ifndef FETCHERS_AWS_AWS_LOOKUP_H
 #define FETCHERS_AWS_AWS_LOOKUP_H

@@ -1,7 +1,7 @@
 /*
  * aws_metadata: the services of a container or a machine that hand out the keys of its role, over
- * plain HTTP on an address of the machine itself. Each is asked once, without a retry; nothing is
- * kept.
+ * plain HTTP on an address of the machine itself. Each is asked once, without a retry. Has no
+ * state.
  */
 #ifndef FETCHERS_AWS_AWS_METADATA_H
 #define FETCHERS_AWS_AWS_METADATA_H

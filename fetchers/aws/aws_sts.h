@@ -1,6 +1,6 @@
 /*
- * aws_sts: the security token service. It gives out the keys of a role, for keys that may assume
- * the role or for the token of an identity provider. One request, without a retry; nothing is kept.
+ * aws_sts: the security token service. It returns the keys of a role for keys that may assume the
+ * role, or for the token of an identity provider. One request, without a retry. Has no state.
  */
 #ifndef FETCHERS_AWS_AWS_STS_H
 #define FETCHERS_AWS_AWS_STS_H

@@ -1,6 +1,6 @@
 /*
- * uri_encode: paths and queries as AWS Signature Version 4 signs them, which is also how they are
- * sent. Encode each text exactly once.
+ * uri_encode: paths and queries in the encoding that AWS Signature Version 4 signs and that
+ * requests use. Encode each text exactly once.
  */
 #ifndef FETCHERS_AWS_URI_ENCODE_H
 #define FETCHERS_AWS_URI_ENCODE_H

@@ -1,5 +1,5 @@
 /*
- * xml_fields: picks a few texts out of an XML document, with expat.
+ * xml_fields: extracts a few texts from an XML document, with expat.
  *
  * It takes the texts of the children of the first element with a given name. Of several children
  * with the same name the first counts. Parsing stops at a document type declaration, so that no

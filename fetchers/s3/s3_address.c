@@ -107,7 +107,7 @@ static int check_virtual(const struct s3_location *location, struct err *err)
 	return 0;
 }
 
-/* AWS wants virtual addressing; the path works with every other service. */
+/* AWS expects virtual addressing; every other service accepts path addressing. */
 static bool is_virtual_by_itself(const struct s3_location *location)
 {
 	return (!location->host || aws_is_host(location->host)) &&

@@ -1,8 +1,8 @@
 /*
  * s3_address: where an object is, and the host and path of requests for it.
  *
- * A host is composed of the configuration and the name of a region, and of nothing else that a
- * service answers, so that credentials never go elsewhere.
+ * A host is composed only of the configuration and the name of a region. Nothing else in a
+ * service's answer can change it, so credentials never go elsewhere.
  */
 #ifndef FETCHERS_S3_S3_ADDRESS_H
 #define FETCHERS_S3_S3_ADDRESS_H

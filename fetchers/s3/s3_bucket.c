@@ -104,7 +104,7 @@ int s3_bucket_check(const char *bucket, bool is_elsewhere, struct err *err)
 		return err_set(err, ERR_CONFIG, "bucket: write the name only, without \"s3://\"");
 	if (strchr(bucket, '/'))
 		return err_set(err, ERR_CONFIG,
-			       "bucket: \"%.64s\" contains a \"/\"; the part behind it belongs "
+			       "bucket: \"%.64s\" contains a \"/\"; the part after it belongs "
 			       "in key",
 			       bucket);
 	if (!is_elsewhere && has_suffix(bucket, len, "--x-s3"))

@@ -107,7 +107,7 @@ static int take_bytes(void *arg, const void *data, size_t len, struct err *err)
 	struct buffer *buffer = arg;
 
 	if (atomic_load_explicit(&buffer->parallel->is_stopping, memory_order_relaxed))
-		return err_set(err, ERR_CANCELED, "no longer wanted");
+		return err_set(err, ERR_CANCELED, "canceled");
 	memcpy(buffer->data + buffer->len, data, len);
 	buffer->len += len;
 	return 0;

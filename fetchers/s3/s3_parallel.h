@@ -31,7 +31,7 @@ uint64_t s3_parallel_range_bytes(const struct s3_source *source);
  * etag must live as long as the result. NULL: no memory is free, or nothing would be gained. */
 struct s3_parallel *s3_parallel_new(struct s3_source *source, struct fetch_ctx *ctx,
 				    const struct s3_range *range);
-/* Ends the transfers under way at their next bytes, and waits for them. Takes NULL. */
+/* Ends the transfers under way at their next bytes, and waits for them. NULL is allowed. */
 void s3_parallel_free(struct s3_parallel *parallel);
 DEFINE_CLEANUP(struct s3_parallel, s3_parallel_free)
 

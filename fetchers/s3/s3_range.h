@@ -3,8 +3,8 @@
  *
  * It is requested with If-Match, so that bytes of another version never arrive. If the transfer
  * breaks off, the missing bytes are requested again after a short pause: one broken connection of
- * many must not cost the whole object. What does not recover within a second or two is left to the
- * engine. From any thread, several at once for one source.
+ * many must not cost the whole object. Failures that last longer than a second or two are left to
+ * the engine. From any thread, several at once for one source.
  */
 #ifndef FETCHERS_S3_S3_RANGE_H
 #define FETCHERS_S3_S3_RANGE_H
@@ -28,7 +28,7 @@ enum s3_range_result {
 };
 
 /* take() gets each byte once, in order. It is also called with len 0, before each retry; if it then
- * returns -1, there is none. Its errors are passed on unchanged. S3_RANGE_FAILED sets
+ * returns -1, there is no retry. Its errors are passed on unchanged. S3_RANGE_FAILED sets
  * *ret_retry_after_ms to the service's Retry-After, or FETCHED_UNKNOWN. */
 enum s3_range_result s3_range_fetch(struct s3_source *source, struct fetch_ctx *ctx,
 				    const struct s3_range *range,

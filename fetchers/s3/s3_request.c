@@ -100,8 +100,8 @@ static void take_refusal(struct call *call, const struct http_response *response
 		take_location(call, refusal, http_header(response, "Location"));
 }
 
-/* Stores what was learned. Not before an answer came, because a wrong region would stick; not after
- * the body, because other ranges of the object may be requested meanwhile. */
+/* Stores what was learned. Called only after an answer, because a wrong region would be kept, but
+ * before the body, because other ranges of the object may be requested meanwhile. */
 static void remember(const struct call *call)
 {
 	struct s3_source *source = call->source;

@@ -4,9 +4,9 @@
  * Adds address, credentials and signature, and what the source's options require (versionId,
  * x-amz-checksum-mode, x-amz-request-payer, SSE-C). Redirects are never followed, and requests are
  * signed only for hosts that follow from the configuration and the region. Three problems are
- * corrected by a second request, each once a call: another region (remembered), a clock that is off
- * (remembered), expired credentials. Everything else is an error with advice to the operator. From
- * any thread, several at once for one source.
+ * corrected by a second request, each once per call: another region (remembered), a clock that is
+ * off (remembered), expired credentials. Everything else is an error with advice to the operator.
+ * From any thread, several at once for one source.
  */
 #ifndef FETCHERS_S3_S3_REQUEST_H
 #define FETCHERS_S3_S3_REQUEST_H

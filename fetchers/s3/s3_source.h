@@ -48,7 +48,7 @@ struct s3_source {
 	const struct s3_options *options; /* borrowed */
 	struct s3_location location;
 	char *origin;		 /* owned */
-	char *url;		 /* owned; for people: "s3://bucket/key[?endpoint=…]" */
+	char *url;		 /* owned; for messages: "s3://bucket/key[?endpoint=…]" */
 	struct aws_chain *chain; /* counted */
 
 	pthread_mutex_t lock;	      /* a leaf */

@@ -13,9 +13,9 @@
  * ERR_CONFIG. */
 int media_type_check(const char *wanted, struct err *err);
 
-/* Checks a Content-Type (empty: none was sent) against the list; NULL and an
- * empty list accept everything.
- * Case and parameters are ignored. ERR_BAD_DATA; the message names the source as `shown`. */
+/* Checks a Content-Type (empty: none was sent) against the list; NULL or an empty list accepts
+ * everything. Case and parameters are ignored. ERR_BAD_DATA; the message names the source as
+ * `shown`. */
 int media_type_take(const char *const *wanted, const char *answered, const char *shown,
 		    struct err *err);
 

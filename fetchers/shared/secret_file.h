@@ -1,8 +1,8 @@
 /*
  * secret_file: files that hold a secret, read into locked memory (base/secret.h).
  *
- * What this process may not read, the helper opens (base/files.h). A pipe is read as far as it is
- * filled, without waiting.
+ * The helper opens files that this process may not open (base/files.h). Of a pipe, only the bytes
+ * that are already in it are read, without waiting.
  */
 #ifndef FETCHERS_SHARED_SECRET_FILE_H
 #define FETCHERS_SHARED_SECRET_FILE_H
