@@ -42,7 +42,7 @@ static const struct option_spec rows[] = {
 	  OPTION_FIELD(static_options, version),
 	  .role = OPTION_IDENTITY,
 	  .check = check_version,
-	  .help = "the version of the content; its digest if left out" },
+	  .help = "the version of the content; left out: its digest" },
 	{ .name = NULL },
 };
 

@@ -9,7 +9,7 @@
 #define SHOWN_BYTES 4
 
 struct search {
-	const uint8_t *id; /* at least SHOWN_BYTES of them; NULL: none */
+	const uint8_t *id; /* at least SHOWN_BYTES long; NULL: none */
 };
 
 static size_t aligned(size_t size)
@@ -17,7 +17,7 @@ static size_t aligned(size_t size)
 	return (size + 3) & ~(size_t)3;
 }
 
-/* Notes: header, name, descriptor, each padded to four bytes. */
+/* A note is a header, a name and a descriptor, each padded to four bytes. */
 static void search_notes(struct search *search, const uint8_t *notes, size_t size)
 {
 	while (size >= sizeof(ElfW(Nhdr))) {

@@ -1,5 +1,5 @@
 /*
- * build: the version of this very program.
+ * build: the version of this program.
  */
 #ifndef BASE_BUILD_H
 #define BASE_BUILD_H

@@ -1,8 +1,8 @@
 /*
- * cancel: tells blocking work to end.
+ * cancel: cancellation of blocking work.
  *
- * There is one object for the whole worker, and a request is final. Code that waits polls cancel.fd
- * as well; code that loops asks cancel_requested().
+ * The worker has one such object, and a request is final. Code that waits also polls cancel.fd;
+ * code that loops calls cancel_requested().
  */
 #ifndef BASE_CANCEL_H
 #define BASE_CANCEL_H

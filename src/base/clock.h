@@ -3,7 +3,8 @@
  *
  * Waiting and planning use the boot clock (CLOCK_BOOTTIME, which includes suspended time, so that
  * terms are due when the machine wakes). The wall clock can jump. It is for times that people see,
- * for dates from elsewhere (HTTP, credentials, file times), and for what is kept over a restart.
+ * for dates from elsewhere (HTTP, credentials, file times), and for times that are kept across a
+ * restart.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -34,8 +35,9 @@ int64_t clock_wall_ms(void);
 /* Nanoseconds since 1970-01-01T00:00:00Z. */
 int64_t clock_wall_ns(void);
 
-/* Converts a time of clock_boot_ms() to the wall clock, as that stands now. The result for one time
- * changes only if the wall clock is set, or in steps of 100 ms while it is adjusted. */
+/* Converts a time of clock_boot_ms() to wall clock time, with the present offset between the two
+ * clocks. The result for one time changes only if the wall clock is set, or in steps of 100 ms
+ * while it is adjusted. */
 int64_t clock_wall_at(int64_t boot_ms);
 
 /* RFC 3339 in UTC with milliseconds, "2026-01-31T12:00:00.250Z"; ret holds CLOCK_RFC3339_SIZE. */

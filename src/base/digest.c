@@ -14,8 +14,8 @@ static void look_up(void)
 	fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-/* Fetched once: OpenSSL takes longer for that than for hashing a short text. NULL: there is
- * none. */
+/* Looked up once, because OpenSSL takes longer to look it up than to hash a short text. NULL:
+ * OpenSSL has no SHA-256. */
 static const EVP_MD *sha256(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -1,9 +1,9 @@
 /*
  * err: one error, in the caller's memory, without allocation.
  *
- * Code may branch on kind. msg is for people: it says what was attempted on what, and what came
- * back, and holds no secret. An error is set once, where it happens; callers may prefix it; the top
- * logs it once.
+ * Code may branch on kind. msg is for people: it names the operation, its object and the cause, and
+ * contains no secret. An error is set once, where it happens. Callers may prefix it. The outermost
+ * caller logs it once.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
@@ -12,12 +12,12 @@ enum err_kind {
 	ERR_NONE,
 	ERR_CONFIG,	 /* bad option, unreadable CA file: next attempt after a reload */
 	ERR_UNREACHABLE, /* DNS, TCP, TLS, timeout, stall: back-off */
-	ERR_BUSY,	 /* 429, 5xx: back-off, Retry-After is obeyed */
+	ERR_BUSY,	 /* 429, 5xx: back-off, at least Retry-After */
 	ERR_DENIED,	 /* 401, 403, EACCES: full interval */
 	ERR_NOT_FOUND,	 /* 404, ENOENT: full interval */
-	ERR_BAD_DATA, /* truncated, too large, corrupt: full interval, not the same token again */
-	ERR_INTERNAL, /* disk full, out of memory, failed system call: back-off */
-	ERR_CANCELED, /* cancellation was requested: neither logged nor counted */
+	ERR_BAD_DATA,	 /* truncated, too large, corrupt: full interval; the token is refused */
+	ERR_INTERNAL,	 /* disk full, out of memory, failed system call: back-off */
+	ERR_CANCELED,	 /* cancellation was requested: neither logged nor counted */
 };
 
 #define ERR_MSG_SIZE 512

@@ -37,11 +37,10 @@ int files_fail(struct err *err)
 	const char *text = strerror_r(errno, reason, sizeof(reason));
 	if (kind == ERR_DENIED)
 		return err_set(err, kind, "%s (to uid %u)", text, (unsigned)geteuid());
-	if (kind == ERR_BUSY) /* ENOSPC of inotify_add_watch(2) */
-		return err_set(
-			err, kind,
-			"no more inotify watches (fs.inotify.max_user_watches): terms follow "
-			"at their refresh_interval");
+	if (kind == ERR_BUSY) /* ENOSPC from inotify_add_watch(2) */
+		return err_set(err, kind,
+			       "no more inotify watches (fs.inotify.max_user_watches): changes "
+			       "are noticed at each refresh_interval only");
 	return err_set(err, kind, "%s", text);
 }
 

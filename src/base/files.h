@@ -1,10 +1,10 @@
 /*
- * files: opening, reading and watching the files that the configuration names, in a process that
- * may not be allowed to.
+ * files: opening, reading and watching configured files, in a process that may lack the rights.
  *
- * Each function tries it itself first. If permissions or the sandbox refuse that (EACCES, EPERM),
- * it asks the helper, which has the rights of the user who started rptfs and does it for configured
- * paths. helper (borrowed) is NULL in processes that have those rights themselves.
+ * Each function first makes the system call in this process. If permissions or the sandbox forbid
+ * it (EACCES, EPERM), the function sends a request to the helper, which has the rights of the user
+ * who started rptfs and serves configured paths only. helper (borrowed) is NULL in processes that
+ * have these rights.
  *
  * Descriptors are read-only and non-blocking (O_NONBLOCK), because the path may be a FIFO without a
  * writer.
@@ -45,7 +45,7 @@ int files_lstat(struct helper *helper, const char *path, struct stat *ret, struc
  * before its last slash, so "" for the root. ERR_BUSY: the limit of watches is reached. */
 int files_watch(struct helper *helper, int inotify, const char *directory, struct err *err);
 
-/* Sets the error of errno, without a path. */
+/* Sets *err from errno, without a path. Returns -1. */
 int files_fail(struct err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * hash: uthash, which does not end the process when it runs out of memory.
+ * hash: uthash, without exit() when out of memory.
  *
- * HASH_ADD…() can fail then: hash_has(element, hh) tells afterwards whether the element was added.
+ * HASH_ADD…() can then fail: hash_has(element, hh) returns whether the element was added.
  */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H

@@ -1,14 +1,14 @@
 /*
- * helper: what the worker has another process do, because it may not do it itself: open a file, run
- * a program.
+ * helper: requests that the worker sends to a process with more rights: to open a file, to run a
+ * program.
  *
- * The helper has the rights of the user who started rptfs. It decides by itself, because the worker
- * may be compromised: it opens only files that the configuration or the environment names, and the
- * worker names an entry of such a file, never a command line.
+ * The helper has the rights of the user who started rptfs. It does not trust the worker, which may
+ * be compromised. It opens only files that the configuration or the environment names. A request to
+ * run a program names an entry of such a file, never a command line.
  *
- * Calls block until the answer, from any thread. Beside the errors below they fail with
- * ERR_UNREACHABLE (there is no helper, or it died), ERR_BUSY (too many requests), ERR_INTERNAL or
- * ERR_CANCELED.
+ * Calls block until the answer arrives, and may come from any thread. Besides the errors below,
+ * they fail with ERR_UNREACHABLE (there is no helper, or it died), ERR_BUSY (too many requests),
+ * ERR_INTERNAL or ERR_CANCELED.
  */
 #ifndef BASE_HELPER_H
 #define BASE_HELPER_H
@@ -25,11 +25,11 @@
 
 struct helper {
 	/*
-	 * Runs a program: that of an entry of a file (NULL: the file that the environment names),
-	 * as the struct helper_program with this name finds it. Blocks until it has ended, at most
-	 * HELPER_TIMEOUT_MS. ret_output holds HELPER_OUTPUT_MAX bytes and gets its standard output,
-	 * without a NUL; its content is undefined after a failure. ERR_DENIED if there is no such
-	 * entry or the program failed, ERR_UNREACHABLE if it took too long.
+	 * Runs the command line of an entry of a file (NULL: the file that the environment names).
+	 * `name` selects the struct helper_program that finds it. Blocks until the program has
+	 * ended, at most HELPER_TIMEOUT_MS. ret_output holds HELPER_OUTPUT_MAX bytes and gets its
+	 * standard output, without a NUL; its content is undefined after a failure. ERR_DENIED if
+	 * there is no such entry or the program failed, ERR_UNREACHABLE if it took too long.
 	 */
 	int (*run_program)(struct helper *helper, struct cancel *cancel, const char *name,
 			   const char *file, const char *entry, char *ret_output, size_t *ret_len,
@@ -46,20 +46,21 @@ struct helper {
 /* One kind of program that the helper runs. */
 struct helper_program {
 	const char *name; /* unique among all fetchers */
-	/* The command line of an entry of a file (NULL: the file that the environment names); *ret
-	 * is the caller's. ERR_DENIED if there is no such entry, or the configuration does not use
-	 * the file. */
+	/* Finds the command line of an entry of a file (NULL: the file that the environment names).
+	 * *ret is the caller's. ERR_DENIED if there is no such entry, or the configuration does not
+	 * use the file. */
 	int (*find)(const char *file, const char *entry, char **ret, struct err *err);
 };
 
 /*
  * What the helper does for the sources of one type, besides opening the files that their options
  * name. The functions run in the helper, after it has loaded the configuration, from any thread.
- * They decide from the configuration and the environment alone.
+ * Their results depend on the configuration and the environment alone.
  */
 struct helper_uses {
 	const struct helper_program *programs; /* the last has no name; NULL: none */
-	/* May this file be opened, although no option names it? NULL: none. */
+	/* Returns whether this file may be opened although no option names it. NULL: there are no
+	 * such files. */
 	bool (*names_file)(const char *path);
 };
 

@@ -149,5 +149,5 @@ void log_fields(enum log_level level, const char *event, const struct log_field 
 	}
 	line.text[line.used++] = '\n';
 	ssize_t written = write(STDERR_FILENO, line.text, line.used);
-	(void)written; /* there is nowhere to report it */
+	(void)written; /* a failure cannot be reported */
 }

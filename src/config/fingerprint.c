@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Each text goes in with its NUL, so that no two lists of texts look the same. */
+/* The NUL is hashed too, so that different lists of texts give different bytes. */
 static int add_text(struct digest *digest, const char *text, struct err *err)
 {
 	return digest_update(digest, text, strlen(text) + 1, err);
@@ -35,7 +35,7 @@ static int add_value(struct digest *digest, const struct option_spec *spec, cons
 	return digest_update(digest, text ? "=" : "-", 1, err);
 }
 
-/* Of the options with that role that differ from their defaults. *ret_any says whether any does. */
+/* Hashes the options with this role that differ from their defaults. *ret_any: there are some. */
 static int compute(const struct source *source, const void *defaults, enum option_role role,
 		   struct digest *digest, uint64_t *ret, bool *ret_any, struct err *err)
 {

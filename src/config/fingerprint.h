@@ -1,9 +1,9 @@
 /*
- * fingerprint: numbers that tell whether a source is still the source that it was.
+ * fingerprint: hashes of the options of a source. If they change, it is another source.
  *
- * Only values count, not how they are written: 1m and 60s are equal, and so are a default that is
- * written out and one that is left out. The result is in the catalog of stores: it must not change
- * from one version of rptfs to the next while the options stay as they are.
+ * They depend on values, not on spelling: 1m and 60s are equal, and a default that is written out
+ * is equal to one that is left out. Stores keep fingerprints in their catalogs, so every version of
+ * rptfs must compute the same ones from the same options.
  */
 #ifndef CONFIG_FINGERPRINT_H
 #define CONFIG_FINGERPRINT_H
@@ -12,7 +12,7 @@
 #include "config/source.h"
 
 /* Sets the fingerprints of a source, whose type and options are set, but not the legacy one.
- * defaults: as options_defaults() returns them. digest is free for use. */
+ * defaults: as options_defaults() returns them. digest: scratch space, borrowed. */
 int fingerprint_source(struct source *source, const void *defaults, struct digest *digest,
 		       struct err *err);
 

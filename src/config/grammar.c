@@ -33,7 +33,7 @@ struct grammar {
 	unsigned line;
 	unsigned file;
 	struct problems *problems;
-	bool is_broken;	     /* nothing can be said about what follows; the problem is noted */
+	bool is_broken;	     /* the rest is not parsed; the problem was reported */
 	struct pool *memory; /* owned; of the current statement */
 	char *word;	     /* owned; the word that is being scanned */
 	size_t word_len, word_size;
@@ -116,7 +116,7 @@ void grammar_report_to(struct grammar *grammar, struct problems *problems, unsig
 
 /* ------------------------------------------------------------------ problems */
 
-/* With the names of the blocks that are open. */
+/* Prefixes the message with the names of the open blocks. */
 __attribute__((format(printf, 3, 4))) static void complain(struct grammar *g, unsigned line,
 							   const char *fmt, ...)
 {
@@ -266,7 +266,7 @@ static void scan_escape(struct grammar *g)
 		g->line++;
 	else if (*escape)
 		put_byte(g, letter ? bytes[letter - letters] : *escape);
-	/* At the end of the text, or at a NUL byte, the caller sees which. */
+	/* The caller reports the end of the text, or a NUL byte. */
 	g->pos += *escape ? 2 : 1;
 }
 
@@ -323,7 +323,8 @@ static void scan_word(struct grammar *g)
 
 	while (g->pos < g->len && is_word(g->data[g->pos])) {
 		if (g->data[g->pos] == '$' && g->data[g->pos + 1] == '{') {
-			give_up(g, g->line, "put a text with a ${VARIABLE} in it in double quotes");
+			give_up(g, g->line,
+				"a text that contains ${VARIABLE} must be in double quotes");
 			return;
 		}
 		g->pos++;
@@ -403,7 +404,7 @@ static bool scan_text(struct grammar *g, struct token *token)
 	return true;
 }
 
-/* TOKEN_END at the end, and when the text cannot be followed any further. */
+/* Returns TOKEN_END at the end of the text, and after a syntax error. */
 static struct token next_token(struct grammar *g)
 {
 	if (g->is_again) {
@@ -586,7 +587,7 @@ static void parse_statement(struct grammar *g, struct statement *statement)
 	syntax_error(g, &token, expected);
 }
 
-/* At the name of a statement: does a term begin here, which cannot be in a block? */
+/* Returns whether a term begins at this name. A term cannot be inside a block. */
 static bool begins_term(struct grammar *g, const struct token *name)
 {
 	size_t pos = g->pos;
@@ -594,14 +595,14 @@ static bool begins_term(struct grammar *g, const struct token *name)
 
 	if (name->is_quoted || strcmp(name->text, "term") != 0)
 		return false;
-	/* Nothing between here and the brace has an effect when it is scanned twice. */
+	/* The tokens up to the brace are scanned again later; that has no side effect. */
 	bool is_term = next_token(g).type == TOKEN_WORD && next_token(g).type == '{';
 	g->pos = pos;
 	g->line = line;
 	return is_term && !g->is_broken;
 }
 
-/* The statements up to the end of the one that began at the top. */
+/* Parses the statements up to the end of the outermost block. */
 static void parse_block(struct grammar *g)
 {
 	while (g->depth > 0 && !g->is_broken) {
@@ -639,7 +640,7 @@ const struct statement *grammar_next(struct grammar *g)
 	struct statement *statement = NULL;
 	struct token name;
 
-	/* The name that was pushed back is "term", whatever becomes of its memory. */
+	/* A name that was pushed back is always "term". Its memory is about to be freed. */
 	if (g->is_again)
 		g->again.text = "term";
 	pool_clear(g->memory);
@@ -663,7 +664,8 @@ const struct statement *grammar_next(struct grammar *g)
 		parse_statement(g, statement);
 	if (g->depth > 0)
 		parse_block(g);
-	/* The rest of an option or a call carries no information. */
+	/* After a syntax error, an option or a call is incomplete; a block may have usable
+	 * parts. */
 	return g->is_broken && (!statement || statement->kind != STATEMENT_BLOCK) ? NULL
 										  : statement;
 }

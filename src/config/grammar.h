@@ -12,9 +12,10 @@
  * the end of the line. In single quotes, "\" is special before "'", "\" and the end of the line
  * only. Comments begin with "#" or "//" and end with the line, or are between "/" "*" and "*" "/".
  *
- * The grammar knows neither options nor kinds of blocks, with one exception: a block with a title
- * cannot be in another block, so it shows where a "}" is missing. What it cannot parse is noted
- * as a problem. After an error of syntax nothing else of the file is parsed.
+ * The grammar does not depend on the options and kinds of blocks that exist, with one exception: a
+ * block with a title cannot be inside another block, so the parser can report where a "}" is
+ * missing. Everything that cannot be parsed is reported as a problem. After a syntax error, the
+ * rest of the file is not parsed.
  */
 #ifndef CONFIG_GRAMMAR_H
 #define CONFIG_GRAMMAR_H
@@ -26,7 +27,7 @@
 #include "config/problems.h"
 
 enum statement_kind {
-	STATEMENT_BROKEN, /* it has an error of syntax */
+	STATEMENT_BROKEN, /* it has a syntax error */
 	STATEMENT_OPTION,
 	STATEMENT_BLOCK,
 	STATEMENT_CALL,
@@ -42,7 +43,7 @@ struct statement {
 	size_t n_texts;
 	bool is_list;		 /* the value is in braces */
 	bool is_appended;	 /* "+=" */
-	bool is_incomplete;	 /* an error of syntax or a missing "}" ended the block */
+	bool is_incomplete;	 /* a syntax error or a missing "}" ended the block */
 	struct statement *first; /* in the block, or NULL */
 	struct statement *next;	 /* in the same block, or NULL */
 };
@@ -53,7 +54,7 @@ struct grammar;
 int grammar_open(struct grammar **ret, const char *path, struct err *err);
 void grammar_free(struct grammar *grammar);
 
-/* Before the first statement. file: the number of the file in `problems`, which is borrowed. */
+/* Call it before grammar_next(). file: the number of the file in `problems`, which is borrowed. */
 void grammar_report_to(struct grammar *grammar, struct problems *problems, unsigned file);
 
 /* The next statement at the top of the file, or NULL. It lives until the next call. */

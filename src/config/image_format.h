@@ -11,16 +11,16 @@
  *			table fingerprint refusal_fingerprint legacy_fingerprint values } }
  *	values: n { row value }, without those that are equal to the table's default
  *
- * A number has 7 bits a byte, the lowest first; bit 7 says that more follow. A value of an option
- * that is a number is 2n, or -2n-1 if it is negative. A string is its offset plus 1, a list its
- * index plus 1; 0 is none.
+ * A number is a LEB128: 7 bits a byte, the lowest first; bit 7: more bytes follow. The numeric
+ * value n of an option is written as 2n, or as -2n-1 if it is negative. A string is written as its
+ * offset plus 1, a list as its index plus 1; 0: none.
  */
 #ifndef CONFIG_IMAGE_FORMAT_H
 #define CONFIG_IMAGE_FORMAT_H
 
 #include <stdint.h>
 
-/* The number is the version of the layout; the byte order of the machine goes without saying. */
+/* The last byte is the version of the layout. Integers are in the byte order of the machine. */
 #define IMAGE_MAGIC   "rptfs\x7f\x02"
 #define IMAGE_VERSION 1
 

@@ -53,7 +53,7 @@ static int get_number(struct reader *r, uint64_t *ret, struct err *err)
 	return bad(err, "a number");
 }
 
-/* A number of things, of which each takes at least one byte. */
+/* A number of items. Each of them takes at least one byte. */
 static int get_count(struct reader *r, size_t *ret, struct err *err)
 {
 	uint64_t number = 0;
@@ -75,7 +75,8 @@ static int get_fingerprint(struct reader *r, uint64_t *ret, struct err *err)
 	return 0;
 }
 
-/* The strings end with a NUL, so each does. *ret may become NULL. */
+/* The area of strings ends with a NUL, so every string in it is terminated. *ret may become
+ * NULL. */
 static int find_string(const struct reader *r, uint64_t number, const char **ret, struct err *err)
 {
 	if (number > r->strings_len)
@@ -277,7 +278,7 @@ static int get_source(struct reader *r, struct source *source, struct err *err)
 	return get_values(r, table, values, err);
 }
 
-/* before: the name of the term before, or NULL. */
+/* before: the name of the previous term, or NULL. */
 static int get_term(struct reader *r, struct term_config *term, const char *before, struct err *err)
 {
 	if (get_string(r, &term->name, err) < 0)

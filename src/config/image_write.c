@@ -5,7 +5,7 @@
 #include "config/image.h"
 #include "config/image_format.h"
 
-/* Equal strings are one string of the pool. Most of those that are used again are so soon. */
+/* The pool has one copy of equal strings. Most strings that recur do so within a few terms. */
 #define RECENT 4096
 
 struct buffer {

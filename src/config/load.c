@@ -42,7 +42,7 @@ static int init_source_defaults(struct loader *loader)
 	return 0;
 }
 
-/* What depends on the process is a default as well. */
+/* The defaults of user and group are those of the process. */
 static void *term_defaults(struct pool *pool)
 {
 	struct term_config *defaults = pool_alloc(pool, sizeof(*defaults));
@@ -78,7 +78,7 @@ static int loader_init(struct loader *loader, const struct config_request *reque
 		.cwd = getcwd(NULL, 0),
 		.defaults.kind = "defaults",
 	};
-	/* If the directory is gone, nothing that is relative to it can be right anyway. */
+	/* If the directory was deleted, no path relative to it can be valid. */
 	if (!loader->cwd)
 		loader->cwd = strdup("/");
 	if (!loader->cwd || !loader->pool || digest_new(&loader->digest, &ignored) < 0)
@@ -136,7 +136,7 @@ static void check_term(struct loader *loader, const struct draft *draft)
 			    clock_human(term->refresh_interval_ms, interval));
 }
 
-/* Fills in what the terms leave out, and checks how their options go together. */
+/* Fills in the options that the terms leave out, and checks combinations of options. */
 static void finish_terms(struct loader *loader)
 {
 	struct options *defaults = &loader->defaults.options;
@@ -157,7 +157,7 @@ static void finish_terms(struct loader *loader)
 	}
 }
 
-/* The drafts' terms become the configuration's. */
+/* Moves the terms from the drafts to the configuration. */
 static int take_terms(struct loader *loader, struct config *config)
 {
 	if (loader->n_drafts == 0)
@@ -176,7 +176,7 @@ static int take_terms(struct loader *loader, struct config *config)
 
 /* ------------------------------------------------------------------ the root */
 
-/* The values of the files, and over them those of the command line. */
+/* Takes the values of the files, overridden by those of the command line. */
 static void take_root(const struct loader *loader, struct config *config)
 {
 	const struct options *command = &loader->command_root.options;

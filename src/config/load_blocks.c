@@ -90,7 +90,7 @@ static void refuse_unknown_option(struct loader *loader, struct block *block, st
 			return;
 		}
 	}
-	/* A name in this block wins over one elsewhere that is as near. */
+	/* At equal distance, a name in this block wins over one elsewhere. */
 	const struct elsewhere *owner = NULL;
 	consider(&nearest, block->options.table);
 	for (size_t i = 0; i < n; i++) {
@@ -199,7 +199,7 @@ void load_misplaced_call(struct loader *loader, const struct block *block,
 
 /* ------------------------------------------------------------------ options */
 
-/* A name that is no option, but means something. Returns false if it means nothing. */
+/* Reports the name of a block that is used like an option. Returns false if it is not one. */
 static bool refuse_block_name(struct loader *loader, struct block *block, struct place place,
 			      const char *name)
 {
@@ -256,7 +256,7 @@ void load_option(struct loader *loader, struct block *block, const struct statem
 		*first = place;
 }
 
-/* The statements of a block but for those of kinds that can be there besides options. */
+/* Handles a statement in a block in which only options are valid. */
 static void load_statement(struct loader *loader, struct block *block,
 			   const struct statement *statement, unsigned file)
 {
@@ -314,7 +314,7 @@ int load_add_source(struct loader *loader, struct draft *draft, const struct sou
 		term->sources = sources;
 		draft->n_allocated = n;
 	}
-	/* NULL: the command has the rights of its user. */
+	/* No helper: the command has the rights of its user. */
 	if (type->init && type->init(&source.state, source.options, NULL, err) < 0)
 		return -1;
 	term->sources[term->n_sources++] = source;

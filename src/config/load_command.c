@@ -1,5 +1,5 @@
 /*
- * load_command: what the command line adds to the configuration: options of -o, and NAME=URL.
+ * load_command: the configuration on the command line: -o OPTIONS and NAME=URL.
  */
 #include <string.h>
 #include <strings.h>
@@ -40,7 +40,7 @@ static bool is_harmless(const char *option)
 	return false;
 }
 
-/* The row that "key" names with -o, and the block that it sets; NULL: there is none. */
+/* Finds the row for `key` of -o, and the block that it sets. NULL: the key is unknown. */
 static const struct option_spec *find_option(struct loader *loader, const char *key,
 					     struct block **ret)
 {
@@ -178,7 +178,7 @@ static void load_command_term(struct loader *loader, const char *argument)
 		problem_add(&loader->problems, command_line, name, "%s", err.msg);
 	const struct source_type *type = type_of_url(loader, url);
 	if (!type) {
-		/* Without the URL: there may be a password in it. */
+		/* Do not print the URL: it may contain a password. */
 		list_schemes(loader, schemes, sizeof(schemes));
 		problem_add(&loader->problems, command_line, name,
 			    "its URL does not begin with one of: %s", schemes);

@@ -1,8 +1,8 @@
 /*
- * load_files: one configuration file after the other, with what they include.
+ * load_files: loads configuration files and the files that they include, one after the other.
  *
- * A file that is included is loaded when the file that includes it has been parsed to its end, so
- * that only one file is in memory at a time.
+ * An included file is loaded after the including file has been parsed to its end, so that only one
+ * file is in memory at a time.
  */
 #include <glob.h>
 #include <stdarg.h>
@@ -142,7 +142,7 @@ static void parse_file(struct loader *loader, struct grammar *grammar, struct in
 	}
 }
 
-/* Reports a file where it is included, or about the command line. */
+/* Reports a problem with a file at its include(), or at the command line. */
 __attribute__((format(printf, 4, 5))) static void refuse_file(struct loader *loader,
 							      struct place parent, const char *path,
 							      const char *fmt, ...)
@@ -157,7 +157,7 @@ __attribute__((format(printf, 4, 5))) static void refuse_file(struct loader *loa
 		    path, text);
 }
 
-/* Returns true if the file exists and is new here. If not, the problem is noted. */
+/* Returns true if the file exists and was not loaded before. Otherwise reports the problem. */
 static bool check_file(struct loader *loader, struct place parent, const char *path,
 		       struct stat *ret)
 {
@@ -215,7 +215,8 @@ static unsigned add_file(struct loader *loader, struct place parent, const char 
 
 static void load_one(struct loader *loader, struct place parent, const char *path);
 
-/* The pattern below the directory, in whose own name nothing is special. The caller frees it. */
+/* The pattern below the directory. Special characters in the directory are escaped. The caller
+ * frees it. */
 static char *pattern_here(const char *directory, const char *pattern)
 {
 	char *joined = malloc(2 * strlen(directory) + strlen(pattern) + 2), *out = joined;

@@ -1,8 +1,8 @@
 /*
- * load_internal: what is known about a configuration while it is being loaded.
+ * load_internal: the state of a configuration that is being loaded.
  *
- * Terms are drafts until everything is read: their own options, and which of them were given. Then
- * what they left out is filled in: -o wins over `defaults`, and that over the table.
+ * Until all files are read, a term is a draft: its own options, and which of them were given. Then
+ * the options that it leaves out are filled in: from -o, else from `defaults`, else from the table.
  */
 #ifndef CONFIG_LOAD_INTERNAL_H
 #define CONFIG_LOAD_INTERNAL_H
@@ -16,9 +16,9 @@
 #include "config/problems.h"
 
 struct draft {
-	struct term_config term; /* its sources are owned by the pool, but not their states */
+	struct term_config term; /* the pool owns the sources, but not their states */
 	uint64_t given;		 /* as struct options */
-	size_t n_allocated;	 /* of its sources */
+	size_t n_allocated;	 /* for its sources */
 	struct place place;
 };
 
@@ -26,10 +26,10 @@ struct draft {
 struct block {
 	struct options options;
 	struct place first[OPTION_ROWS_MAX]; /* line 0: not given */
-	const char *term;		     /* name of the term that it is of, or NULL */
-	const char *kind;		     /* said before problems, or NULL */
+	const char *term;		     /* the name of its term, or NULL */
+	const char *kind;		     /* the prefix of its problems, or NULL */
 	bool has_problem;
-	bool has_unknown; /* one of its options may be there under a wrong name */
+	bool has_unknown; /* an unknown name may be a required option, misspelt */
 };
 
 /* One configuration file. */
@@ -48,9 +48,9 @@ struct loader {
 	char *cwd;	       /* owned */
 	const void *term_defaults;
 	const void **source_defaults; /* owned; of request->types[i] */
-	struct block root;	      /* what files say */
+	struct block root;	      /* from the files */
 	struct block defaults;
-	struct block command_root; /* what -o says */
+	struct block command_root; /* from -o */
 	struct block command;	   /* of all terms */
 	struct draft *drafts;	   /* owned */
 	size_t n_drafts, n_allocated;
@@ -61,18 +61,18 @@ struct loader {
 
 /* load_blocks: options of blocks, and how blocks become terms. */
 
-/* The option of a block at this place. */
+/* Sets an option of a block from a statement in a file. */
 void load_option(struct loader *loader, struct block *block, const struct statement *option,
 		 unsigned file);
 void load_unknown_block(struct loader *loader, struct block *block, const struct statement *unknown,
 			unsigned file);
-/* A call where none can be. */
+/* Reports a call inside a block. */
 void load_misplaced_call(struct loader *loader, const struct block *block,
 			 const struct statement *call, unsigned file);
 void load_defaults(struct loader *loader, const struct statement *defaults, unsigned file);
 void load_term(struct loader *loader, const struct statement *term, unsigned file);
 
-/* A new term at the end of the list, or NULL: out of memory, which is noted. */
+/* Adds a term to the end of the list. Returns NULL if out of memory, which is noted. */
 struct draft *load_new_draft(struct loader *loader, const char *name, struct place place);
 
 /* Adds the source that the options make to the draft. */
@@ -84,12 +84,12 @@ const void *load_source_defaults(const struct loader *loader, const struct sourc
 
 void load_check_names(struct loader *loader);
 
-/* load_command: what the command line says. */
+/* load_command: options and terms from the command line. */
 
 void load_command_options(struct loader *loader);
 void load_command_terms(struct loader *loader);
 
-/* load_files: the file and what it includes. */
+/* load_files: the configuration file and the files that it includes. */
 
 void load_file(struct loader *loader, const char *path);
 

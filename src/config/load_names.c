@@ -99,7 +99,7 @@ static int compare_shown_names(const void *left, const void *right)
 	return order ? order : compare_places(a->place, b->place);
 }
 
-/* Events and metrics call a term by its alias, else by its name: that must be one term. */
+/* Events and metrics show the alias of a term, else its name. No two terms may share one. */
 static void check_aliases(struct loader *loader)
 {
 	_cleanup_free_ const struct draft **drafts = calloc(loader->n_drafts, sizeof(*drafts));
@@ -117,7 +117,7 @@ static void check_aliases(struct loader *loader)
 		if (strcmp(shown_name(first), shown_name(draft)) != 0 ||
 		    strcmp(first->term.name, draft->term.name) == 0)
 			continue;
-		/* The one with the alias is reported: the other may be years old. */
+		/* Report the term with the alias: the other one may be years old. */
 		const struct draft *reported = draft->term.alias ? draft : first;
 		const struct draft *other = reported == draft ? first : draft;
 		problem_add(&loader->problems, reported->place, reported->term.name,

@@ -394,7 +394,8 @@ bool option_is_set(const struct option_spec *spec, const void *values)
 	case OPTION_NUMBER:
 	case OPTION_DURATION:
 	case OPTION_SIZE:
-		/* 0 that is neither the default nor within the bounds is no value. */
+		/* A 0 that is neither the default nor within the bounds means that there is no
+		 * value. */
 		return spec->default_text || spec->min <= 0 || option_number(spec, values) != 0;
 	case OPTION_BOOL:
 	case OPTION_WORD:
@@ -628,7 +629,7 @@ static int set_one(struct options *options, const struct option_spec *spec, cons
 			return err_set(err, ERR_CONFIG, "%s: the value is not valid", spec->name);
 		return err_prefix(err, "%s", spec->name);
 	}
-	/* What identifies a source is rarely the same twice. */
+	/* Identity options rarely have the same value twice. */
 	const char *copy = spec->role == OPTION_IDENTITY
 				   ? pool_copy(options->pool, text, strlen(text))
 				   : pool_string(options->pool, text, strlen(text));

@@ -30,7 +30,7 @@
 #include "base/err.h"
 #include "config/pool.h"
 
-/* Behind each type: the type of its field. */
+/* The comments give the type of the field, and how values are written. */
 enum option_type {
 	OPTION_STRING,	 /* const char *; NULL: not set */
 	OPTION_STRINGS,	 /* const char *const *, NULL-terminated; NULL: not set. { "a", "b" } */
@@ -72,12 +72,13 @@ struct option_spec {
 	bool required;
 	bool secret;	 /* masked where a configuration is shown */
 	bool names_file; /* OPTION_STRING: a path that the helper may open */
-	bool one_term;	 /* makes no sense for several terms at once */
+	bool one_term;	 /* must not be set for several terms at once */
 	bool only_file;	 /* not for -o */
-	/* OPTION_STRING, OPTION_STRINGS (each element): refuses a text. ERR_CONFIG; the message
-	 * does not contain the option's name. NULL: any text is accepted. */
+	/* OPTION_STRING, OPTION_STRINGS (each element): validates a text. ERR_CONFIG; the message
+	 * does not contain the option's name. NULL: every text is valid. */
 	int (*check)(const char *text, struct err *err);
-	/* OPTION_STRINGS with OPTION_IDENTITY: is this element manner after all? NULL: none is. */
+	/* OPTION_STRINGS with OPTION_IDENTITY: returns whether this element is OPTION_MANNER. NULL:
+	 * none is. */
 	bool (*is_manner)(const char *element);
 };
 
@@ -101,7 +102,7 @@ struct option_table {
 /* The row of that name, or NULL. */
 const struct option_spec *option_find(const struct option_table *table, const char *name);
 
-/* Does -o accept it? */
+/* Returns whether -o accepts it. */
 static inline bool option_is_for_command_line(const struct option_spec *spec)
 {
 	return !spec->one_term && !spec->only_file;
@@ -118,12 +119,12 @@ void option_put_string(const struct option_spec *spec, void *values, const char 
 void option_put_strings(const struct option_spec *spec, void *values, const char *const *strings);
 void option_put_number(const struct option_spec *spec, void *values, int64_t number);
 
-/* Parses the whole text, and checks words and bounds. Every type but the two of strings.
+/* Parses the whole text, and checks words and bounds. For every type except the two string types.
  * ERR_CONFIG; the message does not contain the option's name. */
 int option_parse_number(const struct option_spec *spec, const char *text, int64_t *ret,
 			struct err *err);
 
-/* Could option_parse_number() have returned this number? */
+/* Returns whether option_parse_number() can return this number. */
 bool option_is_valid_number(const struct option_spec *spec, int64_t number);
 
 /* Writes a number as option_parse_number() reads it, in the largest unit that needs no fraction.
@@ -132,7 +133,7 @@ bool option_is_valid_number(const struct option_spec *spec, int64_t number);
 const char *option_number_text(const struct option_spec *spec, int64_t number,
 			       char ret[OPTION_TEXT_SIZE]);
 
-/* Does it have a value, its own or a default? */
+/* Returns whether it has a value, its own or a default. */
 bool option_is_set(const struct option_spec *spec, const void *values);
 
 /* Writes a value that is set as it would be written in a file, with "***" in place of secrets. */
@@ -152,14 +153,14 @@ struct options {
 	struct pool *pool;		    /* borrowed; what the values are allocated in */
 	void *values;			    /* borrowed: the table's struct */
 	uint64_t given;			    /* bit i: row i was set */
-	const char *texts[OPTION_ROWS_MAX]; /* of given rows but lists: as written */
+	const char *texts[OPTION_ROWS_MAX]; /* as written; of given rows except lists */
 };
 
 /* The table's defaults as values, or NULL if out of memory. */
 const void *options_defaults(const struct option_table *table, struct pool *pool);
 
-/* Begins a block: values, the table's struct, becomes a copy of defaults, which are as
- * options_defaults() returns them. */
+/* Begins a block. values: the table's struct; it becomes a copy of defaults, which come from
+ * options_defaults(). */
 void options_init(struct options *options, const struct option_table *table, void *values,
 		  const void *defaults, struct pool *pool);
 

@@ -23,9 +23,9 @@ struct entry {
 
 struct pool {
 	struct chunk *chunks;
-	size_t used, size;	   /* of the first chunk */
-	struct entry *entries;	   /* open addressing */
-	size_t n_entries, n_slots; /* n_slots is 0 or a power of two */
+	size_t used, size;	     /* of the first chunk */
+	struct entry *entries;	     /* open addressing */
+	size_t n_entries, n_buckets; /* n_buckets is 0 or a power of two */
 };
 
 struct pool *pool_new(void)
@@ -64,7 +64,7 @@ void pool_clear(struct pool *pool)
 void pool_close(struct pool *pool)
 {
 	free(steal_ptr(&pool->entries));
-	pool->n_entries = pool->n_slots = 0;
+	pool->n_entries = pool->n_buckets = 0;
 }
 
 /* Uninitialised. */
@@ -120,10 +120,10 @@ static uint64_t hash_of(const char *bytes, size_t len)
 	return hash ^ (hash >> 32);
 }
 
-static struct entry *find(struct entry *entries, size_t n_slots, uint64_t hash, const void *bytes,
+static struct entry *find(struct entry *entries, size_t n_buckets, uint64_t hash, const void *bytes,
 			  size_t len)
 {
-	for (size_t i = hash & (n_slots - 1);; i = (i + 1) & (n_slots - 1)) {
+	for (size_t i = hash & (n_buckets - 1);; i = (i + 1) & (n_buckets - 1)) {
 		struct entry *entry = &entries[i];
 		if (!entry->bytes || (entry->hash == hash && entry->len == len &&
 				      memcmp(entry->bytes, bytes, len) == 0))
@@ -134,21 +134,21 @@ static struct entry *find(struct entry *entries, size_t n_slots, uint64_t hash, 
 /* Keeps at least half of the entries free. */
 static bool grow(struct pool *pool)
 {
-	size_t n_slots = pool->n_slots ? 2 * pool->n_slots : 256;
+	size_t n_buckets = pool->n_buckets ? 2 * pool->n_buckets : 256;
 
-	if (2 * pool->n_entries < pool->n_slots)
+	if (2 * pool->n_entries < pool->n_buckets)
 		return true;
-	struct entry *entries = calloc(n_slots, sizeof(*entries));
+	struct entry *entries = calloc(n_buckets, sizeof(*entries));
 	if (!entries)
 		return false;
-	for (size_t i = 0; i < pool->n_slots; i++) {
+	for (size_t i = 0; i < pool->n_buckets; i++) {
 		const struct entry *old = &pool->entries[i];
 		if (old->bytes)
-			*find(entries, n_slots, old->hash, old->bytes, old->len) = *old;
+			*find(entries, n_buckets, old->hash, old->bytes, old->len) = *old;
 	}
 	free(pool->entries);
 	pool->entries = entries;
-	pool->n_slots = n_slots;
+	pool->n_buckets = n_buckets;
 	return true;
 }
 
@@ -161,7 +161,7 @@ static const void *intern(struct pool *pool, const void *bytes, size_t len, size
 
 	if (!grow(pool))
 		return NULL;
-	struct entry *entry = find(pool->entries, pool->n_slots, hash, bytes, len);
+	struct entry *entry = find(pool->entries, pool->n_buckets, hash, bytes, len);
 	if (entry->bytes)
 		return entry->bytes;
 	char *copy = allocate(pool, len + padding, alignment);

@@ -2,8 +2,8 @@
  * pool: the memory of one configuration.
  *
  * Values are allocated one after the other in large chunks and freed together. Equal strings and
- * equal lists are stored once: most of many terms have the same proxy and the same credentials.
- * A pool is used by one thread while it is filled, and is constant afterwards.
+ * equal lists are stored once: many terms usually have the same proxy and the same credentials. A
+ * pool is used by one thread while it is filled, and is constant afterwards.
  */
 #ifndef CONFIG_POOL_H
 #define CONFIG_POOL_H
@@ -15,7 +15,7 @@ struct pool;
 /* NULL: out of memory. */
 struct pool *pool_new(void);
 void pool_free(struct pool *pool);
-/* Forgets everything that was allocated, but keeps some memory for what comes. NULL is allowed. */
+/* Frees everything that was allocated, but keeps some memory for reuse. NULL is allowed. */
 void pool_clear(struct pool *pool);
 
 /* Each returns NULL if out of memory. Results live as long as the pool. */

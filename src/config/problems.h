@@ -1,5 +1,5 @@
 /*
- * problems: what is wrong with a configuration, collected and reported together.
+ * problems: errors in a configuration, collected and reported together.
  *
  * Problems are found in the order of the checks and written in the order of their places: the
  * command line first, then the files in the order in which they were opened.

@@ -1,5 +1,5 @@
 /*
- * show: the configuration in effect, and the options that there are.
+ * show: printing the configuration in effect, and the list of options.
  */
 #ifndef CONFIG_SHOW_H
 #define CONFIG_SHOW_H
@@ -8,8 +8,8 @@
 
 #include "config/config.h"
 
-/* Writes all values, with secrets masked, as a configuration file that loads to the same but for
- * them. */
+/* Writes all values, with secrets masked, as a configuration file. Loading it gives the same
+ * configuration, except for the secrets. */
 void config_show(const struct config *config, FILE *out);
 
 /* Writes a line for each option that -o accepts: name, help, default. For --help. */

@@ -1,8 +1,8 @@
 /*
- * source: one place that a term can come from, as the configuration knows it.
+ * source: one place that a term can come from.
  *
- * The configuration sees of a fetcher only its struct source_type. The fetch layer, which provides
- * the type, gets from it to the rest of the fetcher.
+ * The configuration uses only this part of a fetcher, its struct source_type. The fetch layer
+ * provides the type, embedded in the rest of the fetcher.
  */
 #ifndef CONFIG_SOURCE_H
 #define CONFIG_SOURCE_H
@@ -21,10 +21,10 @@ struct source_type {
 	const struct option_table *options;
 	const struct helper_uses *helper; /* base/helper.h; NULL: only files that options name */
 
-	/* Checks how the options go together, and makes the state of one source. It touches neither
-	 * network nor disk beyond the files that the options name. Errors are ERR_CONFIG. options
-	 * (the table's struct) lives as long as the source, so that the state may point into it.
-	 * helper: for base/files.h. */
+	/* Checks combinations of options, and makes the state of one source. It may read the files
+	 * that the options name; it uses neither the network nor other files. Errors are
+	 * ERR_CONFIG. options (the table's struct) lives as long as the source, so that the state
+	 * may point into it. helper: for base/files.h. */
 	int (*init)(void **ret_state, const void *options, struct helper *helper, struct err *err);
 
 	/* Takes what init made; NULL where init allocates nothing. */
@@ -35,8 +35,8 @@ struct source_type {
 	const char *(*describe)(void *state);
 
 	/* For terms on the command line, NAME=URL: the schemes of URLs that can become a source of
-	 * this type ("http", "https"; in lower case, NULL-terminated), and what sets the options
-	 * from one. Errors are ERR_CONFIG. Both NULL: there are none. */
+	 * this type ("http", "https"; in lower case, NULL-terminated), and the function that sets
+	 * the options from such a URL. Errors are ERR_CONFIG. Both NULL: there are none. */
 	const char *const *url_schemes;
 	int (*from_url)(struct options *options, const char *url, struct err *err);
 };
@@ -46,11 +46,11 @@ struct source {
 	const void *options; /* the struct of the type's table */
 	void *state;	     /* owned; made by type->init; NULL before */
 
-	/* Of the options that say what is fetched: changes when this is another source. */
+	/* Hash of the options that say what is fetched. If it changes, this is another source. */
 	uint64_t fingerprint;
-	/* The same, and of the options that say which bodies are accepted. */
+	/* Hash of these options, and of those that say which bodies are accepted. */
 	uint64_t refusal_fingerprint;
-	/* The value that versions before 0.2 computed: see legacy_fingerprint.h. */
+	/* The hash that versions before 0.2 computed: see legacy_fingerprint.h. */
 	uint64_t legacy_fingerprint;
 };
 
