@@ -133,14 +133,15 @@ static void test_environment(void)
 	put(credentials_path, "[default]\naws_access_key_id = FILE\naws_secret_access_key = S\n");
 	setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
 	setenv("AWS_SECRET_ACCESS_KEY", "SECRET1", 1);
-	is_str(ask(NULL, NULL), "ENV SECRET1 -", "the environment comes first");
+	is_str(ask(NULL, NULL), "ENV SECRET1 -", "keys of the environment come first");
 	setenv("AWS_SESSION_TOKEN", "T", 1);
-	is_str(ask(NULL, NULL), "ENV SECRET1 T", "with a session token");
-	is_str(ask("default", NULL), "FILE S -", "a named profile ignores it");
+	is_str(ask(NULL, NULL), "ENV SECRET1 T", "the session token of the environment is used");
+	is_str(ask("default", NULL), "FILE S -",
+	       "a named profile takes no keys from the environment");
 	unsetenv("AWS_SECRET_ACCESS_KEY");
 	is_str(ask(NULL, NULL), "failed: denied", "an access key without its secret is an error");
 	setenv("AWS_ACCESS_KEY_ID", "", 1);
-	is_str(ask(NULL, NULL), "FILE S -", "an empty variable is not set");
+	is_str(ask(NULL, NULL), "FILE S -", "an empty variable counts as not set");
 }
 
 static void test_files(void)
@@ -156,30 +157,36 @@ static void test_files(void)
 			      "[b]\naws_access_key_id = B\n");
 	put(other_path, "[default]\naws_access_key_id = O\naws_secret_access_key = SO\n"
 			"region = r\n");
-	is_str(ask("a", NULL), "A SA -", "a profile");
-	is_str(ask("b", NULL), "failed: denied", "half a pair of keys: %s", failure.msg);
-	is_str(ask("c", NULL), "failed: denied", "a missing profile: %s", failure.msg);
-	is_str(ask(NULL, NULL), "failed: denied", "no keys anywhere: %s", failure.msg);
-	is_str(ask(NULL, other_path), "O SO -", "a named file");
-	is_str(ask("a", other_path), "failed: denied", "only that file is read: %s", failure.msg);
+	is_str(ask("a", NULL), "A SA -", "a profile has keys");
+	is_str(ask("b", NULL), "failed: denied", "half a pair of keys is an error: %s",
+	       failure.msg);
+	is_str(ask("c", NULL), "failed: denied", "a missing profile is an error: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "it is an error that no provider has keys: %s",
+	       failure.msg);
+	is_str(ask(NULL, other_path), "O SO -", "a named file has keys");
+	is_str(ask("a", other_path), "failed: denied", "only the named file is read: %s",
+	       failure.msg);
 	setenv("AWS_PROFILE", "a", 1);
-	is_str(ask(NULL, NULL), "A SA -", "AWS_PROFILE");
+	is_str(ask(NULL, NULL), "A SA -", "AWS_PROFILE selects the profile");
 	is_str(ask(NULL, other_path), "O SO -", "AWS_PROFILE does not apply to a named file");
 	setenv("AWS_PROFILE", "nobody", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "its profile must exist: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "the profile of AWS_PROFILE must exist: %s",
+	       failure.msg);
 
 	chain = chain_for("a", NULL);
-	ok(aws_chain_region(chain, NULL, region, sizeof(region)) == 0, "a region");
-	is_str(region, "us-east-2", "the region of the profile");
+	ok(aws_chain_region(chain, NULL, region, sizeof(region)) == 0, "a chain has a region");
+	is_str(region, "us-east-2", "it is the region of the profile");
 	setenv("AWS_REGION", "eu-north-1", 1);
 	aws_chain_region(chain, NULL, region, sizeof(region));
-	is_str(region, "eu-north-1", "the region of the environment");
-	ok(aws_chain_region(chain, NULL, region, 4) < 0, "a region that does not fit the buffer");
+	is_str(region, "eu-north-1", "the region of the environment comes first");
+	ok(aws_chain_region(chain, NULL, region, 4) < 0,
+	   "a region that does not fit the buffer is not returned");
 	aws_chain_put(chain);
 
 	if (aws_chain_get(&chain, &anonymous, &failure) < 0)
 		abort();
-	ok(aws_chain_keys(chain, &ctx, &keys, &failure) == 0 && !keys, "anonymous: no keys");
+	ok(aws_chain_keys(chain, &ctx, &keys, &failure) == 0 && !keys,
+	   "an anonymous chain has no keys");
 	aws_chain_put(chain);
 	aws_chain_put(NULL);
 }
@@ -191,20 +198,21 @@ static void test_rotation(void)
 	clear();
 	chain = chain_for(NULL, other_path);
 	same = chain_for(NULL, other_path);
-	ok(chain == same, "one chain for one setup");
+	ok(chain == same, "equal setups share one chain");
 	aws_chain_put(same);
-	is_str(keys_of(chain), "failed: denied", "a missing file: %s", failure.msg);
+	is_str(keys_of(chain), "failed: denied", "a missing file is an error: %s", failure.msg);
 	put(other_path, "[default]\naws_access_key_id = A\naws_secret_access_key = S\n");
 	is_str(keys_of(chain), "A S -", "a new file is read at once");
 	put(other_path, "[default]\naws_access_key_id = B\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "B S -", "and when it is rewritten immediately");
+	is_str(keys_of(chain), "B S -", "a file that is rewritten immediately is read again");
 	put_old(other_path, "[default]\naws_access_key_id = C\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "C S -", "and later");
+	is_str(keys_of(chain), "C S -", "a file that is rewritten later is read again");
 	put_old(other_path, "[defau");
-	is_str(keys_of(chain), "failed: denied", "a half-written file: %s", failure.msg);
-	is_str(keys_of(chain), "failed: denied", "invalidates the old keys");
+	is_str(keys_of(chain), "failed: denied", "a half-written file is an error: %s",
+	       failure.msg);
+	is_str(keys_of(chain), "failed: denied", "the old keys are no longer used");
 	put_old(other_path, "[default]\naws_access_key_id = D\naws_secret_access_key = S\n");
-	is_str(keys_of(chain), "D S -", "until it is complete");
+	is_str(keys_of(chain), "D S -", "the complete file is read again");
 	aws_chain_put(chain);
 }
 
@@ -279,38 +287,42 @@ static void test_metadata(struct aws_server *server)
 	serial = 0;
 	lifetime_s = 3600;
 	status = 200;
-	is_str(ask(NULL, NULL), "A1 SECRET T", "the metadata service: %s", failure.msg);
-	is_str(ask("x", NULL), "failed: denied", "is not asked for a named profile");
+	is_str(ask(NULL, NULL), "A1 SECRET T", "the metadata service has keys: %s", failure.msg);
+	is_str(ask("x", NULL), "failed: denied",
+	       "a named profile does not use the metadata service");
 	put(config_path, "[default]\nrole_arn = arn:aws:iam::1:role/x\n");
 	is_str(ask(NULL, NULL), "failed: denied", "a broken profile ends the search: %s",
 	       failure.msg);
 	unlink(config_path);
 	status = 503;
-	is_str(ask(NULL, NULL), "failed: busy", "busy: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: busy", "a busy service is reported: %s", failure.msg);
 	status = 0;
-	is_str(ask(NULL, NULL), "failed: unreachable", "no answer: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: unreachable",
+	       "a service that does not answer is reported: %s", failure.msg);
 	status = 200;
 
 	setenv("AWS_EC2_METADATA_DISABLED", "TRUE", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "switched off: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "a disabled metadata service is not asked: %s",
+	       failure.msg);
 	set_url("AWS_CONTAINER_CREDENTIALS_FULL_URI", server->port, "/container");
-	is_str(ask(NULL, NULL), "failed: denied", "a container endpoint that needs a token: %s",
+	is_str(ask(NULL, NULL), "failed: denied", "a container endpoint may require a token: %s",
 	       failure.msg);
 	setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Bearer x", 1);
-	is_str(ask(NULL, NULL), "A2 SECRET T", "with the token");
+	is_str(ask(NULL, NULL), "A2 SECRET T", "the token of the environment is sent");
 	put(token_path, "Bearer y\n");
 	setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_path, 1);
-	is_str(ask(NULL, NULL), "failed: denied", "the token file wins");
+	is_str(ask(NULL, NULL), "failed: denied", "the token file comes before the environment");
 	put(token_path, "Bearer x\n");
-	is_str(ask(NULL, NULL), "A3 SECRET T", "and is read each time");
+	is_str(ask(NULL, NULL), "A3 SECRET T", "the token file is read each time");
 	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/x", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "plain HTTP to another host: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "plain HTTP to another host is refused: %s",
+	       failure.msg);
 	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1.example.com/x", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "to a host that only looks local: %s",
+	is_str(ask(NULL, NULL), "failed: denied", "a host that only looks local is refused: %s",
 	       failure.msg);
 	setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "@example.com/x", 1);
-	is_str(ask(NULL, NULL), "failed: denied", "a relative URI that would extend the host: %s",
-	       failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied",
+	       "a relative URI that would extend the host is refused: %s", failure.msg);
 }
 
 static void wait_ms(int64_t ms)
@@ -330,8 +342,8 @@ static void test_renewal(struct aws_server *server)
 	lifetime_s = 3600;
 	status = 200;
 	chain = chain_for(NULL, NULL);
-	is_str(keys_of(chain), "A1 SECRET T", "the first keys: %s", failure.msg);
-	is_str(keys_of(chain), "A1 SECRET T", "are kept");
+	is_str(keys_of(chain), "A1 SECRET T", "the first call gets keys: %s", failure.msg);
+	is_str(keys_of(chain), "A1 SECRET T", "the next call gets the same keys");
 	if (aws_chain_keys(chain, &ctx, &old, &failure) < 0)
 		abort();
 	lifetime_s = 4;
@@ -348,13 +360,13 @@ static void test_renewal(struct aws_server *server)
 	is_str(keys_of(chain), "A2 SECRET T",
 	       "while the service does not answer, the old keys are used");
 	wait_ms(1500);
-	is_str(keys_of(chain), "failed: unreachable", "until they expire");
+	is_str(keys_of(chain), "failed: unreachable", "expired keys are not used");
 	int asked = server->requests;
-	is_str(keys_of(chain), "failed: unreachable", "an error is kept");
-	is_int(server->requests, asked, "without asking again");
+	is_str(keys_of(chain), "failed: unreachable", "an error is kept for a while");
+	is_int(server->requests, asked, "a kept error causes no request");
 	status = 200;
 	wait_ms(2100);
-	is_str(keys_of(chain), "A3 SECRET T", "then the service is asked again");
+	is_str(keys_of(chain), "A3 SECRET T", "the service is asked again later");
 	aws_chain_put(chain);
 }
 
@@ -441,34 +453,39 @@ static void test_roles(struct aws_server *server)
 			 "[profile mfa]\nrole_arn = arn:b\nsource_profile = base\nmfa_serial = 1\n"
 			 "[profile sso]\nsso_start_url = https://x\n");
 	put(credentials_path, "[base]\naws_access_key_id = BASE\naws_secret_access_key = S\n");
-	is_str(ask("role", NULL), "ASIA1 SECRET T", "a role: %s", failure.msg);
-	ok(has("POST / HTTP/1.1\r\n"), "uses POST");
+	is_str(ask("role", NULL), "ASIA1 SECRET T", "a role has keys: %s", failure.msg);
+	ok(has("POST / HTTP/1.1\r\n"), "the request is a POST");
 	ok(has("\r\n\r\nAction=AssumeRole&Version=2011-06-15&"
 	       "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr%2B1&RoleSessionName=rptfs&"
 	       "DurationSeconds=900&ExternalId=e%2F1"),
-	   "with all parameters");
+	   "the request has all parameters");
 	ok(has("Credential=BASE/") && has("/us-east-1/sts/aws4_request"),
-	   "signed with the keys of the source");
+	   "the request is signed with the keys of the source profile");
 	setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
 	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
-	is_str(ask("env", NULL), "ASIA2 SECRET T", "credential_source");
-	ok(has("Credential=ENV/") && has("/eu-west-3/sts/"), "uses the region of the profile");
-	is_str(ask("chained", NULL), "ASIA4 SECRET T", "a role as the source of a role");
-	ok(has("Credential=ASIA3/") && has("/cn-north-1/sts/"), "uses the partition of the ARN");
-	is_str(ask("self", NULL), "failed: denied", "%s", failure.msg);
-	is_str(ask("a", NULL), "failed: denied", "%s", failure.msg);
-	is_str(ask("both", NULL), "failed: denied", "%s", failure.msg);
-	is_str(ask("lost", NULL), "failed: denied", "%s", failure.msg);
-	is_str(ask("mfa", NULL), "failed: denied", "%s", failure.msg);
-	is_str(ask("sso", NULL), "failed: denied", "%s", failure.msg);
+	is_str(ask("env", NULL), "ASIA2 SECRET T", "credential_source has keys");
+	ok(has("Credential=ENV/") && has("/eu-west-3/sts/"), "the region of the profile is used");
+	is_str(ask("chained", NULL), "ASIA4 SECRET T", "a role can be the source of another role");
+	ok(has("Credential=ASIA3/") && has("/cn-north-1/sts/"),
+	   "the region comes from the partition of the ARN");
+	is_str(ask("self", NULL), "failed: denied", "a role needs keys of its source: %s",
+	       failure.msg);
+	is_str(ask("a", NULL), "failed: denied", "roles must not form a circle: %s", failure.msg);
+	is_str(ask("both", NULL), "failed: denied", "a role must not have two sources: %s",
+	       failure.msg);
+	is_str(ask("lost", NULL), "failed: denied", "the source profile must exist: %s",
+	       failure.msg);
+	is_str(ask("mfa", NULL), "failed: denied", "a role with MFA is refused: %s", failure.msg);
+	is_str(ask("sso", NULL), "failed: denied", "a profile with SSO is refused: %s",
+	       failure.msg);
 
 	clock_off_s = 7 * 3600;
 	is_str(ask("role", NULL), "ASIA5 SECRET T", "a wrong clock is corrected: %s", failure.msg);
 	clock_off_s = 0;
 	status = 403;
-	is_str(ask("role", NULL), "failed: denied", "a refusal");
-	ok(strstr(failure.msg, "AccessDenied: not you"), "has the reason of the service: %s",
-	   failure.msg);
+	is_str(ask("role", NULL), "failed: denied", "a refused role is an error");
+	ok(strstr(failure.msg, "AccessDenied: not you"),
+	   "the message has the reason of the service: %s", failure.msg);
 	status = 200;
 }
 
@@ -480,15 +497,17 @@ static void test_web_identity(struct aws_server *server)
 	put(token_path, "eyJ.SECRET\n");
 	put(config_path, "[profile web]\nrole_arn = arn:w\nweb_identity_token_file = /nowhere\n");
 	setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token_path, 1);
-	is_str(ask(NULL, NULL), "failed: denied", "a token without a role: %s", failure.msg);
+	is_str(ask(NULL, NULL), "failed: denied", "a token file without a role is an error: %s",
+	       failure.msg);
 	setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/w", 1);
 	setenv("AWS_ROLE_SESSION_NAME", "pod", 1);
-	is_str(ask(NULL, NULL), "ASIA1 SECRET T", "web identity: %s", failure.msg);
+	is_str(ask(NULL, NULL), "ASIA1 SECRET T", "web identity has keys: %s", failure.msg);
 	ok(has("Action=AssumeRoleWithWebIdentity&") && has("&RoleSessionName=pod&") &&
 		   has("&WebIdentityToken=eyJ.SECRET"),
-	   "with the token");
-	ok(!strcasestr(last_request, "\r\nauthorization:"), "and is not signed");
-	is_str(ask("web", NULL), "failed: denied", "a missing token file: %s", failure.msg);
+	   "the request contains the token");
+	ok(!strcasestr(last_request, "\r\nauthorization:"), "the request is not signed");
+	is_str(ask("web", NULL), "failed: denied", "a missing token file is an error: %s",
+	       failure.msg);
 }
 
 /* ---- programs ---- */
@@ -522,27 +541,29 @@ static void test_process(void)
 	status = 200;
 	put(config_path, "[profile p]\ncredential_process = /bin/keys \"a b\"\n");
 	put(other_path, "[default]\ncredential_process = other\n");
-	is_str(ask("p", NULL), "failed: internal", "without a helper: %s", failure.msg);
+	is_str(ask("p", NULL), "failed: internal", "a program cannot run without a helper: %s",
+	       failure.msg);
 	ctx.helper = &helper;
-	is_str(ask("p", NULL), "P1 SECRET -", "a program: %s", failure.msg);
-	is_str(asked_profile, "p", "named by its profile");
-	is_str(asked_file, "-", "in the files that the environment names");
-	is_str(ask(NULL, other_path), "P2 SECRET -", "a program of a named file");
-	is_str(asked_file, other_path, "in that file");
+	is_str(ask("p", NULL), "P1 SECRET -", "a program returns keys: %s", failure.msg);
+	is_str(asked_profile, "p", "the helper gets the name of the profile");
+	is_str(asked_file, "-", "the helper reads the files that the environment names");
+	is_str(ask(NULL, other_path), "P2 SECRET -", "a program of a named file returns keys");
+	is_str(asked_file, other_path, "the helper reads the named file");
 	status = 1;
-	is_str(ask("p", NULL), "failed: denied", "%s", failure.msg);
+	is_str(ask("p", NULL), "failed: denied", "a program that fails is an error: %s",
+	       failure.msg);
 	ctx.helper = NULL;
 
 	ok(aws_credential_process(NULL, "p", &command, &failure) < 0,
-	   "no chain uses the default files: %s", failure.msg);
+	   "a program of the default files needs a chain that uses them: %s", failure.msg);
 	chain = chain_for("x", NULL);
 	ok(aws_credential_process(other_path, "default", &command, &failure) < 0,
-	   "no chain uses a named file: %s", failure.msg);
-	ok(aws_credential_process(NULL, "default", &command, &failure) < 0, "no such profile: %s",
-	   failure.msg);
+	   "a program of a named file needs a chain that uses it: %s", failure.msg);
+	ok(aws_credential_process(NULL, "default", &command, &failure) < 0,
+	   "a program needs an existing profile: %s", failure.msg);
 	ok(aws_credential_process(NULL, "p", &command, &failure) == 0,
-	   "a profile of a chain in use");
-	is_str(command, "/bin/keys \"a b\"", "its complete command line");
+	   "a profile of a chain in use has a program");
+	is_str(command, "/bin/keys \"a b\"", "the command line is complete");
 	free(command);
 	aws_chain_put(chain);
 }
@@ -553,12 +574,13 @@ static void test_named_files(void)
 	put(config_path, "[profile p]\nweb_identity_token_file = /nowhere/web\n");
 	setenv("AWS_CA_BUNDLE", "/nowhere/ca", 1);
 	ok(!aws_names_file(config_path) && !aws_names_file("/nowhere/ca"),
-	   "without a chain no file is named");
+	   "no file is named without a chain");
 	struct aws_chain *chain = chain_for("p", NULL);
-	ok(aws_names_file(config_path) && aws_names_file(credentials_path), "the chain's files");
-	ok(aws_names_file("/nowhere/web"), "a file that a profile names");
-	ok(aws_names_file("/nowhere/ca"), "a file that the environment names");
-	ok(!aws_names_file(other_path) && !aws_names_file("/etc/shadow"), "no other file");
+	ok(aws_names_file(config_path) && aws_names_file(credentials_path),
+	   "the files of a chain are named");
+	ok(aws_names_file("/nowhere/web"), "a file that a profile names is named");
+	ok(aws_names_file("/nowhere/ca"), "a file that the environment names is named");
+	ok(!aws_names_file(other_path) && !aws_names_file("/etc/shadow"), "no other file is named");
 	aws_chain_put(chain);
 	unsetenv("AWS_CA_BUNDLE");
 }

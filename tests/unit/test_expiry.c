@@ -149,28 +149,29 @@ static void test_keep(void)
 	bench.configs[0].on_expire = ON_EXPIRE_KEEP;
 	bench.configs[1].max_stale_ms = 0;
 	start(&bench);
-	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	ok(is_state(&bench, 0, TERM_FRESH), "the term is fresh");
 	fake_sleep(HOUR / 2);
-	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "confirmed after half the time");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED,
+	       "the source confirms the term after half the time");
 	fake_sleep(HOUR / 2 + 60000);
 	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "the first success is longer ago than max_stale");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "but not the last");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "only the last success counts");
 	atomic_store(&bench.fakes[0].fails, ERR_UNREACHABLE);
 	is_int(ask(&bench, 0), UPDATE_FAILED, "the source is down");
-	is_int(status_of(&bench, 0).state, TERM_STALE, "stale");
+	is_int(status_of(&bench, 0).state, TERM_STALE, "the term is stale");
 	fake_sleep(HOUR / 2);
-	ok(is_state(&bench, 0, TERM_EXPIRED), "expired, on time");
-	ok(shows(&bench, 0) != 0, "and kept");
-	is_int(ask(&bench, 0), UPDATE_FAILED, "still down");
-	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "stays expired");
+	ok(is_state(&bench, 0, TERM_EXPIRED), "the term expires in time");
+	ok(shows(&bench, 0) != 0, "an expired term is still shown");
+	is_int(ask(&bench, 0), UPDATE_FAILED, "the source is still down");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "the term stays expired");
 	atomic_store(&bench.fakes[0].fails, ERR_NOT_FOUND);
-	is_int(ask(&bench, 0), UPDATE_FAILED, "the source says 404");
-	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "stays expired");
+	is_int(ask(&bench, 0), UPDATE_FAILED, "the source answers 404");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "the term stays expired after a 404");
 	atomic_store(&bench.fakes[0].fails, ERR_NONE);
-	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "back again");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "the source confirms the term again");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "the term is fresh again");
 	fake_sleep(HOUR);
-	ok(is_state(&bench, 0, TERM_EXPIRED), "it expires again, without an update");
+	ok(is_state(&bench, 0, TERM_EXPIRED), "the term expires again without an update");
 	is_int(status_of(&bench, 1).state, TERM_FRESH, "a term without max_stale does not expire");
 	is_int(bench.hidden, 0, "no name was removed");
 	stop(&bench);
@@ -184,38 +185,39 @@ static void test_hide(void)
 
 	set_up(&bench, 1);
 	start(&bench);
-	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	ok(is_state(&bench, 0, TERM_FRESH), "the term is fresh");
 	uint64_t first = shows(&bench, 0);
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 1), "the name was removed");
+	ok(wait_for(bench.hidden == 1), "the name is removed on expiry");
 	is_int(shows(&bench, 0), 0, "nothing is shown");
-	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "expired");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "the term is expired");
 	unsigned downloads = fake->downloads;
-	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "the source says unchanged");
-	is_int(fake->downloads, downloads, "without a download");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "the source answers that the term is unchanged");
+	is_int(fake->downloads, downloads, "the term is not downloaded again");
 	uint64_t second = shows(&bench, 0);
-	ok(second > first, "it is shown again under a new id");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
-	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "asked again");
-	is_int(fake->downloads, downloads, "with the same token");
-	is_int(shows(&bench, 0), second, "the snapshot stays");
+	ok(second > first, "the term is shown again under a new id");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "the term is fresh again");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED,
+	       "the source answers again that the term is unchanged");
+	is_int(fake->downloads, downloads, "the token is still valid");
+	is_int(shows(&bench, 0), second, "the snapshot stays the same");
 
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 2), "hidden again");
+	ok(wait_for(bench.hidden == 2), "the name is removed again");
 	fake->token = "2";
 	fake->body = "new";
-	is_int(ask(&bench, 0), UPDATE_UPDATED, "a new version");
-	ok(shows(&bench, 0) > second, "is shown");
+	is_int(ask(&bench, 0), UPDATE_UPDATED, "the source has a new version");
+	ok(shows(&bench, 0) > second, "the new version is shown");
 
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 3), "hidden once more");
+	ok(wait_for(bench.hidden == 3), "the name is removed once more");
 	bench.configs[0].on_delete = ON_DELETE_REMOVE;
 	atomic_store(&fake->fails, ERR_NOT_FOUND);
-	is_int(ask(&bench, 0), UPDATE_FAILED, "the source has removed it");
+	is_int(ask(&bench, 0), UPDATE_FAILED, "the source has removed the term");
 	is_int(status_of(&bench, 0).state, TERM_ABSENT,
-	       "absent, because no hidden snapshot is kept");
+	       "the term is absent, because no hidden snapshot is kept");
 	atomic_store(&fake->fails, ERR_NONE);
-	is_int(ask(&bench, 0), UPDATE_UPDATED, "it comes back with a download");
+	is_int(ask(&bench, 0), UPDATE_UPDATED, "the term is downloaded when it comes back");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -228,29 +230,30 @@ static void test_hide_during_an_update(void)
 
 	set_up(&bench, 1);
 	start(&bench);
-	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	ok(is_state(&bench, 0, TERM_FRESH), "the term is fresh");
 	atomic_store(&fake->blocks, true);
 	uint64_t ticket = refresher_request(bench.refresher, 0);
 	ok(wait_for(fake->waiting == 1), "an update hangs");
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 1), "the name is removed meanwhile");
+	ok(wait_for(bench.hidden == 1), "the name is removed during the update");
 	enum update_outcome outcome = UPDATE_FAILED;
 	atomic_store(&fake->blocks, false);
 	refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome);
-	is_int(outcome, UPDATE_UNCHANGED, "the update ends: unchanged");
-	ok(shows(&bench, 0) != 0, "shown again");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+	is_int(outcome, UPDATE_UNCHANGED, "the update ends unchanged");
+	ok(shows(&bench, 0) != 0, "the term is shown again");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "the term is fresh again");
 
 	atomic_store(&bench.blocks, true);
 	fake_sleep(HOUR + 1000);
 	ok(wait_for(bench.hidden == 2), "the name is being removed");
 	ticket = refresher_request(bench.refresher, 0);
 	ok(!refresher_wait(bench.refresher, 0, ticket, clock_boot_ms() + 200, &outcome),
-	   "an update that would show it again waits for that");
+	   "an update that would show the term waits for the removal");
 	atomic_store(&bench.blocks, false);
-	ok(refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome), "and ends");
-	ok(shows(&bench, 0) != 0, "shown again");
-	is_int(status_of(&bench, 0).state, TERM_FRESH, "fresh");
+	ok(refresher_wait(bench.refresher, 0, ticket, FOREVER, &outcome),
+	   "the update ends after the removal");
+	ok(shows(&bench, 0) != 0, "the term is shown again");
+	is_int(status_of(&bench, 0).state, TERM_FRESH, "the term is fresh again");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -272,14 +275,14 @@ static void test_race(void)
 		wrong += is_hidden && term_state_now(&bench.terms[0]) != TERM_EXPIRED;
 		usleep(2500);
 	}
-	is_int(wrong, 0, "bytes and state agree");
-	ok(bench.hidden > 10, "it was hidden %u times", bench.hidden);
+	is_int(wrong, 0, "the name and the state always agree");
+	ok(bench.hidden > 10, "the term was hidden %u times", bench.hidden);
 	stop(&bench);
 	/* With a longer max_stale it is shown in the end. */
 	bench.configs[0].max_stale_ms = HOUR;
 	start(&bench);
-	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "asked after a restart");
-	ok(shows(&bench, 0) != 0, "shown");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "the source confirms the term after a restart");
+	ok(shows(&bench, 0) != 0, "the term is shown");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -291,46 +294,48 @@ static void test_restart(void)
 	set_up(&bench, 2);
 	bench.configs[1].on_expire = ON_EXPIRE_KEEP;
 	start(&bench);
-	ok(is_state(&bench, 0, TERM_FRESH) && is_state(&bench, 1, TERM_FRESH), "fresh");
+	ok(is_state(&bench, 0, TERM_FRESH) && is_state(&bench, 1, TERM_FRESH),
+	   "both terms are fresh");
 	uint64_t first = shows(&bench, 0);
 	fake_sleep(HOUR / 2);
-	is_int(ask(&bench, 0), UPDATE_UNCHANGED, "confirmed after half the time");
-	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "and the other one");
+	is_int(ask(&bench, 0), UPDATE_UNCHANGED,
+	       "the source confirms the first term after half the time");
+	is_int(ask(&bench, 1), UPDATE_UNCHANGED, "the source confirms the second term as well");
 	stop(&bench);
 	for (size_t i = 0; i < 2; i++)
 		atomic_store(&bench.fakes[i].fails, ERR_UNREACHABLE);
 
 	fake_sleep(HOUR / 2 + 60000);
 	start(&bench);
-	is_int(shows(&bench, 0), first, "restarted in time: what was confirmed is shown");
-	is_int(status_of(&bench, 0).state, TERM_STALE, "stale");
-	ok(is_state(&bench, 0, TERM_STALE) && bench.hidden == 0, "and not hidden");
+	is_int(shows(&bench, 0), first, "a term that has not expired is shown after a restart");
+	is_int(status_of(&bench, 0).state, TERM_STALE, "the term is stale");
+	ok(is_state(&bench, 0, TERM_STALE) && bench.hidden == 0, "the term is not hidden");
 	stop(&bench);
 
 	fake_sleep(HOUR / 2);
 	atomic_store(&bench.fakes[0].fails, ERR_NONE);
 	atomic_store(&bench.fakes[0].blocks, true);
 	start(&bench);
-	is_int(shows(&bench, 0), 0, "restarted too late: nothing is shown");
-	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "expired");
-	ok(shows(&bench, 1) != 0, "on_expire = keep: shown");
-	is_int(status_of(&bench, 1).state, TERM_EXPIRED, "expired too");
-	is_int(bench.hidden, 0, "no name had to be removed");
+	is_int(shows(&bench, 0), 0, "a term that has expired is not shown after a restart");
+	is_int(status_of(&bench, 0).state, TERM_EXPIRED, "the term is expired");
+	ok(shows(&bench, 1) != 0, "on_expire = keep shows an expired term after a restart");
+	is_int(status_of(&bench, 1).state, TERM_EXPIRED, "this term is expired too");
+	is_int(bench.hidden, 0, "no name is removed");
 	ok(wait_for(bench.fakes[0].waiting == 1), "a hidden term is updated at once");
 	unsigned downloads = bench.fakes[0].downloads;
 	atomic_store(&bench.fakes[0].blocks, false);
-	ok(is_state(&bench, 0, TERM_FRESH), "it answers");
-	ok(shows(&bench, 0) > first, "shown again");
-	is_int(bench.fakes[0].downloads, downloads, "without a download");
+	ok(is_state(&bench, 0, TERM_FRESH), "the term is fresh when the source answers");
+	ok(shows(&bench, 0) > first, "the term is shown again");
+	is_int(bench.fakes[0].downloads, downloads, "the term is not downloaded again");
 	stop(&bench);
 
 	/* Over a restart there is only the wall clock. */
 	atomic_fetch_sub(&fake_wall_ahead_ms, YEARS);
 	start(&bench);
 	ok(shows(&bench, 0) != 0,
-	   "the clock was set back: the term counts as confirmed at the start");
+	   "with a clock set back, the term counts as confirmed at the start");
 	fake_sleep(HOUR + 1000);
-	ok(wait_for(bench.hidden == 1), "and expires max_stale later");
+	ok(wait_for(bench.hidden == 1), "the term expires max_stale after the start");
 	stop(&bench);
 	atomic_fetch_add(&fake_wall_ahead_ms, YEARS);
 	temp_store_remove(&bench.temp);
@@ -356,7 +361,7 @@ static void test_wall_clock(void)
 	set_up(&bench, 1);
 	bench.configs[0].refresh_interval_ms = HOUR / 2;
 	start(&bench);
-	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	ok(is_state(&bench, 0, TERM_FRESH), "the term is fresh");
 	const int64_t jumps[] = { YEARS, -2 * YEARS, YEARS };
 	for (size_t i = 0; i < ARRAY_SIZE(jumps); i++) {
 		static const char *const tokens[] = { "a", "b", "c" };
@@ -364,16 +369,16 @@ static void test_wall_clock(void)
 		atomic_fetch_add(&fake_wall_ahead_ms, jumps[i]);
 		ok(wait_for(is_planned(&bench, 0)),
 		   "the next update is shown in the time of the new clock");
-		is_int(status_of(&bench, 0).state, TERM_FRESH, "nothing has expired");
+		is_int(status_of(&bench, 0).state, TERM_FRESH, "the term has not expired");
 		bench.fakes[0].token = bench.fakes[0].body = tokens[i];
-		is_int(ask(&bench, 0), UPDATE_UPDATED, "a new version");
+		is_int(ask(&bench, 0), UPDATE_UPDATED, "the source has a new version");
 		_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(
 			&bench.terms[0]);
 		rises &= current->published_at_ms > last_ms;
 		last_ms = current->published_at_ms;
 	}
 	ok(rises, "the time of publishing rises");
-	is_int(bench.hidden, 0, "nothing was hidden");
+	is_int(bench.hidden, 0, "no name is removed");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -393,7 +398,7 @@ static void test_sleep(void)
 	start(&bench);
 	for (size_t i = 0; i < N; i++)
 		all &= is_state(&bench, i, TERM_FRESH) && wait_for(is_planned(&bench, i));
-	ok(all, "all are fresh");
+	ok(all, "all terms are fresh");
 	fake_sleep(8 * HOUR);
 	int64_t woken_ms = clock_boot_ms();
 	for (size_t i = 0; i < N; i++) {
@@ -402,9 +407,9 @@ static void test_sleep(void)
 		first_ms = asked_ms < first_ms ? asked_ms : first_ms;
 		last_ms = asked_ms > last_ms ? asked_ms : last_ms;
 	}
-	ok(all, "after a sleep all are asked once");
-	ok(first_ms >= woken_ms && last_ms - first_ms > 1000, "spread over %lld ms",
-	   (long long)(last_ms - first_ms));
+	ok(all, "each source is asked once after a sleep");
+	ok(first_ms >= woken_ms && last_ms - first_ms > 1000,
+	   "the requests are spread over %lld ms", (long long)(last_ms - first_ms));
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }
@@ -417,11 +422,11 @@ static void test_fresh_for(void)
 	set_up(&bench, 1);
 	bench.fakes[0].fresh_for_ms = 100 * HOUR;
 	start(&bench);
-	ok(is_state(&bench, 0, TERM_FRESH), "fresh");
+	ok(is_state(&bench, 0, TERM_FRESH), "the term is fresh");
 	int64_t next_ms;
 	ok(wait_for((next_ms = status_of(&bench, 0).next_check_at_ms - clock_wall_ms()) > 0) &&
 		   next_ms <= HOUR / 2 + 1000,
-	   "the next update is before it expires");
+	   "the next update is before the term expires");
 	stop(&bench);
 	temp_store_remove(&bench.temp);
 }

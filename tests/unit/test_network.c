@@ -48,38 +48,38 @@ static void test_news(void)
 	/* Otherwise IPv6 addresses could appear at any time. */
 	if (system("echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6") != 0)
 		printf("# there is no IPv6\n");
-	ok(network_new(&network, &err) == 0, "a netlink socket %s", err.msg);
+	ok(network_new(&network, &err) == 0, "a netlink socket can be opened %s", err.msg);
 	ip("link set lo up");
 	ok(!has_come(network), "the loopback link is no news");
 	ip("link add v0 type veth peer name v1");
 	ip("link set v0 up");
-	ok(!has_come(network), "nor is a link whose other end is down");
+	ok(!has_come(network), "a link whose other end is down is no news");
 	ip("link set v1 up");
-	ok(comes(network), "a link is news");
+	ok(comes(network), "a link that comes up is news");
 	has_come(network);
 	ip("link set v0 alias here");
-	ok(!has_come(network), "another property of it is not");
+	ok(!has_come(network), "another property of a link is no news");
 	ip("address add 10.77.0.1/24 dev v0");
 	ok(comes(network), "an address is news");
 	has_come(network);
 	ip("route add 10.78.0.0/16 dev v0");
-	ok(!has_come(network), "a route is not");
+	ok(!has_come(network), "a route to a network is no news");
 	ip("route add default via 10.77.0.2");
-	ok(comes(network), "a default route is");
+	ok(comes(network), "a default route is news");
 	ip("route del default");
 	ip("address del 10.77.0.1/24 dev v0");
 	ok(!has_come(network), "removals are no news");
 	ip("link set v1 down");
-	ok(!has_come(network), "nor is a link that goes down");
+	ok(!has_come(network), "a link that goes down is no news");
 	ip("link set v1 up");
-	ok(comes(network), "it comes up again");
+	ok(comes(network), "a link that comes up again is news");
 
 	ip("address add 10.77.0.1/24 dev v0 valid_lft 1000 preferred_lft 1000");
 	ok(comes(network), "an address with a lifetime is news");
 	sleep(3); /* its age is known in seconds */
 	has_come(network);
 	ip("address change 10.77.0.1/24 dev v0 valid_lft 2000 preferred_lft 2000");
-	ok(!has_come(network), "extending it is not");
+	ok(!has_come(network), "a longer lifetime is no news");
 	network_free(network);
 	ip("link del v0");
 }
@@ -156,10 +156,10 @@ static void test_asked_soon(void)
 	ip("link set v1 up");
 	ip("address add 10.77.0.1/24 dev v0");
 	ok(wait_for(fakes[0].calls > calls[0]),
-	   "an address appears: the unreachable source is asked soon");
-	ok(wait_for(next_in_ms(&terms[0]) <= 5000), "its back-off begins anew");
+	   "an unreachable source is asked soon after an address appears");
+	ok(wait_for(next_in_ms(&terms[0]) <= 5000), "the back-off of that source begins again");
 	is_int(fakes[1].calls, calls[1], "a source that denied access is not asked");
-	is_int(fakes[2].calls, calls[2], "nor one that sent Retry-After");
+	is_int(fakes[2].calls, calls[2], "a source that sent Retry-After is not asked");
 
 	/* The source was asked within 2 s of the news; the next news counts 5 s after that. */
 	int64_t first_ms = fakes[0].asked_at_ms;
@@ -170,8 +170,8 @@ static void test_asked_soon(void)
 		ip("link set v1 down");
 		ip("link set v1 up");
 	}
-	ok(wait_for(fakes[0].calls > calls[0]), "a link flaps: it is asked again");
-	ok(fakes[0].asked_at_ms - first_ms >= 3000, "but not at once");
+	ok(wait_for(fakes[0].calls > calls[0]), "the source is asked again when the link comes up");
+	ok(fakes[0].asked_at_ms - first_ms >= 3000, "a link that flaps causes no request at once");
 	atomic_store(&fakes[0].fails, ERR_NONE);
 	is_int(ask(refresher, 0), UPDATE_UPDATED, "the source answers");
 	cancel_request(&cancel);

@@ -157,7 +157,7 @@ static void expect_message(const char *name, const char *text, const char *messa
 	struct err err = ERR_INIT;
 
 	ok(options_set(options, name, text, &err) < 0, "%s = %s is refused", name, text);
-	is_str(err.msg, message, "with its message");
+	is_str(err.msg, message, "the message is as expected");
 	options_free(options);
 }
 
@@ -181,24 +181,26 @@ static void test_values(void)
 	const struct values *values = options->values;
 	struct err err = ERR_INIT;
 
-	ok(options_check(options, &err) < 0, "url is missing");
-	is_str(err.msg, "option \"url\" is required", "with its message");
+	ok(options_check(options, &err) < 0, "a missing url is refused");
+	is_str(err.msg, "option \"url\" is required", "the message names the option");
 	ok(!values->url && !values->headers && values->verify && values->redirects == 10 &&
 		   values->timeout_ms == 60000 && values->limit_bytes == 1 << 20 &&
 		   values->colour == GREEN,
 	   "defaults");
-	ok(options_set(options, "url", "http://a", &err) == 0, "set");
-	ok(options_set(options, "url", "http://b", &err) == 0, "set again");
-	is_str(values->url, "http://b", "the last one counts");
+	ok(options_set(options, "url", "http://a", &err) == 0, "an option can be set");
+	ok(options_set(options, "url", "http://b", &err) == 0, "an option can be set again");
+	is_str(values->url, "http://b", "the last value counts");
 	ok(options_check(options, &err) == 0, "complete");
-	ok(options_set(options, "verify", "no", &err) == 0 && !values->verify, "a bool");
+	ok(options_set(options, "verify", "no", &err) == 0 && !values->verify, "a bool is stored");
 	ok(options_set(options, "timeout", "never", &err) == 0 && values->timeout_ms == -1,
 	   "never");
-	ok(options_set(options, "colour", "blue", &err) == 0 && values->colour == BLUE, "a word");
+	ok(options_set(options, "colour", "blue", &err) == 0 && values->colour == BLUE,
+	   "a word is stored");
 	for (int i = 0; i < 3; i++)
 		options_set(options, "headers", i == 1 ? "b: 2" : "a: 1", &err);
-	ok(strcmp(values->headers[1], "b: 2") == 0 && !values->headers[3], "a list in its order");
-	ok(values->headers[0] == values->headers[2], "equal strings are one");
+	ok(strcmp(values->headers[1], "b: 2") == 0 && !values->headers[3],
+	   "a list keeps its order");
+	ok(values->headers[0] == values->headers[2], "equal strings are stored once");
 	options_free(options);
 }
 
@@ -217,7 +219,7 @@ static void expect_shown(const char *name, const char *text, const char *expecte
 	if (option_is_set(spec, options->values))
 		option_show(spec, options->values, out);
 	fclose(out);
-	is_str(shown, expected, "%s shown", name);
+	is_str(shown, expected, "%s is shown as expected", name);
 	options_free(options);
 }
 
@@ -269,27 +271,28 @@ static void test_fingerprint(void)
 	struct source plain = SOURCE("url", "a");
 
 	is_int((int64_t)plain.fingerprint, (int64_t)UINT64_C(0xcb152d109316dd4a),
-	       "it never changes");
+	       "the fingerprint is the same in every version");
 	ok(plain.fingerprint != SOURCE("url", "b").fingerprint, "an identity option counts");
 	ok(plain.fingerprint == SOURCE("url", "a", "timeout", "1m").fingerprint,
-	   "a default that is written otherwise does not");
+	   "a default that is spelled differently does not count");
 	ok(SOURCE("url", "a", "timeout", "120s").fingerprint ==
 		   SOURCE("timeout", "2m", "url", "a").fingerprint,
-	   "nor do spelling and order");
+	   "spelling and order do not count");
 	ok(plain.fingerprint == SOURCE("url", "a", "password", "x", "colour", "red").fingerprint,
-	   "nor does manner");
-	ok(plain.fingerprint != SOURCE("url", "a", "headers", "a: 1").fingerprint, "a header does");
+	   "manner does not count");
+	ok(plain.fingerprint != SOURCE("url", "a", "headers", "a: 1").fingerprint,
+	   "a header counts");
 	ok(plain.fingerprint == SOURCE("url", "a", "headers", "Token: 1").fingerprint,
-	   "but not one that only authenticates");
+	   "a header that only authenticates does not count");
 	ok(SOURCE("headers", "a:b", "headers", "c:").fingerprint !=
 		   SOURCE("headers", "a:", "headers", "b:c:").fingerprint,
 	   "elements do not run together");
 	struct source strict = SOURCE("url", "a", "verify", "no");
 	ok(strict.fingerprint == plain.fingerprint &&
 		   strict.refusal_fingerprint != plain.refusal_fingerprint,
-	   "an option that judges bodies is about refusals only");
+	   "an option that judges bodies counts only for refusals");
 	ok(plain.refusal_fingerprint == SOURCE("url", "a", "colour", "red").refusal_fingerprint,
-	   "manner is not");
+	   "manner does not count for refusals");
 }
 
 static void test_legacy_fingerprint(void)
@@ -298,12 +301,12 @@ static void test_legacy_fingerprint(void)
 
 	/* Computed by version 0.1. */
 	is_int((int64_t)plain.legacy_fingerprint, (int64_t)UINT64_C(0x4f9ff668fdd46cfe),
-	       "as version 0.1");
+	       "the fingerprint is that of version 0.1");
 	ok(plain.legacy_fingerprint ==
 		   SOURCE("verify", "no", "url", "a", "password", "x").legacy_fingerprint,
 	   "order and secrets do not count");
 	ok(plain.legacy_fingerprint != SOURCE("url", "a", "verify", "false").legacy_fingerprint,
-	   "spelling does");
+	   "spelling counts");
 }
 
 /* ---- tables ---- */
@@ -319,7 +322,7 @@ static void test_sizes(void)
 	};
 
 	for (const struct option_spec *spec = rows; spec->name; spec++)
-		ok(spec->size == sizes[spec->type], "the size of %s", spec->name);
+		ok(spec->size == sizes[spec->type], "the size of %s is right", spec->name);
 }
 
 int main(void)

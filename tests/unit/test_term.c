@@ -29,8 +29,8 @@ static void test_snapshot(void)
 
 	version[0] = source[0] = '?';
 	is_str(snapshot->version, "7", "a snapshot copies its version");
-	is_str(snapshot->source, "https://example.com/x", "and its source");
-	ok(snapshot_ref(snapshot) == snapshot, "a reference");
+	is_str(snapshot->source, "https://example.com/x", "a snapshot copies its source");
+	ok(snapshot_ref(snapshot) == snapshot, "a reference is the same snapshot");
 	snapshot_unref(snapshot);
 	snapshot_unref(snapshot);
 	snapshot_unref(NULL);
@@ -42,24 +42,25 @@ static void test_absent(void)
 	struct term_status status;
 	struct term term;
 
-	ok(term_init(&term, &config, NULL, NULL, &err) == 0, "a term without a snapshot");
-	check_state(&term, TERM_ABSENT, "is absent");
-	ok(term_current(&term) == NULL, "and has no snapshot");
-	is_str(term_alias(&term), "geo/cities.csv", "without an alias it goes by its name");
+	ok(term_init(&term, &config, NULL, NULL, &err) == 0, "a term needs no snapshot");
+	check_state(&term, TERM_ABSENT, "a term without a snapshot is absent");
+	ok(term_current(&term) == NULL, "a new term has no snapshot");
+	is_str(term_alias(&term), "geo/cities.csv",
+	       "the alias is the name unless it is configured");
 	fail(&term, ERR_UNREACHABLE, "no route");
-	check_state(&term, TERM_ABSENT, "stays absent when unreachable");
+	check_state(&term, TERM_ABSENT, "a term whose source is unreachable stays absent");
 	fail(&term, ERR_NOT_FOUND, "404");
-	check_state(&term, TERM_ABSENT, "and after a 404");
+	check_state(&term, TERM_ABSENT, "a term stays absent after a 404");
 	term_status(&term, &status);
-	is_int(status.failures, 2, "two failures in a row");
-	is_int(status.failed_total, 2, "and in total");
-	is_int(status.error_kind, ERR_NOT_FOUND, "the kind of the last one");
-	is_str(status.last_error, "404", "and its message");
+	is_int(status.failures, 2, "failures in a row are counted");
+	is_int(status.failed_total, 2, "all failures are counted");
+	is_int(status.error_kind, ERR_NOT_FOUND, "the kind of the last error is kept");
+	is_str(status.last_error, "404", "the message of the last error is kept");
 	is_int(status.next_check_at_ms, TERM_NO_TIME, "no update is planned");
-	ok(status.checked_at_ms > 0, "the time of the update");
+	ok(status.checked_at_ms > 0, "the time of the update is kept");
 	term_status_release(&status);
 	term_succeeded(&term, "3", false, TERM_NO_TIME);
-	check_state(&term, TERM_ABSENT, "absent after a success without a snapshot, too");
+	check_state(&term, TERM_ABSENT, "a term stays absent after a success without a snapshot");
 	term_release(&term);
 }
 
@@ -70,52 +71,54 @@ static void test_life(void)
 	struct term term;
 	struct snapshot *first = snapshot_new("1", "s"), *second = snapshot_new("2", "s");
 
-	ok(term_init(&term, &config, snapshot_ref(first), "1", &err) == 0, "with a snapshot");
-	check_state(&term, TERM_STALE, "it is stale before the first update");
+	ok(term_init(&term, &config, snapshot_ref(first), "1", &err) == 0,
+	   "a term can begin with a snapshot");
+	check_state(&term, TERM_STALE, "a term is stale before the first update");
 	term_status(&term, &status);
-	is_int(status.checked_at_ms, TERM_NO_TIME, "was never checked");
-	ok(!status.last_error && status.error_kind == ERR_NONE, "and has no error");
-	is_str(status.source_version, "1", "but a source version");
+	is_int(status.checked_at_ms, TERM_NO_TIME, "a new term was never checked");
+	ok(!status.last_error && status.error_kind == ERR_NONE, "a new term has no error");
+	is_str(status.source_version, "1", "a new term has a source version");
 	term_status_release(&status);
 
 	term_succeeded(&term, "1", false, TERM_NO_TIME);
-	check_state(&term, TERM_FRESH, "unchanged: fresh");
+	check_state(&term, TERM_FRESH, "a term is fresh after an unchanged update");
 	fail(&term, ERR_BUSY, "503");
-	check_state(&term, TERM_STALE, "503: stale");
+	check_state(&term, TERM_STALE, "a term is stale after a 503");
 	fail(&term, ERR_NOT_FOUND, "404");
-	check_state(&term, TERM_GONE, "404: gone");
+	check_state(&term, TERM_GONE, "a term is gone after a 404");
 	fail(&term, ERR_CANCELED, "stopped");
-	check_state(&term, TERM_GONE, "canceled: no change");
+	check_state(&term, TERM_GONE, "a canceled update does not change the state");
 	term_status(&term, &status);
-	is_int(status.failures, 2, "nor is it counted");
-	is_str(status.last_error, "404", "nor shown");
+	is_int(status.failures, 2, "a canceled update is not counted");
+	is_str(status.last_error, "404", "a canceled update keeps the last error");
 	term_status_release(&status);
 
 	struct snapshot *before = term_swap(&term, snapshot_ref(second));
 	ok(before == first, "a swap returns the previous snapshot");
 	snapshot_unref(before);
-	check_state(&term, TERM_FRESH, "what is published is fresh");
+	check_state(&term, TERM_FRESH, "a published term is fresh");
 	term_status(&term, &status);
 	ok(!status.last_error && status.error_kind == ERR_NONE && status.failures == 0,
-	   "and has no error");
+	   "a published term has no error");
 	term_status_release(&status);
 	int64_t next_ms = clock_boot_ms() + 12345;
 	term_succeeded(&term, "2", true, next_ms);
 	term_status(&term, &status);
-	is_int(status.failures, 0, "a success ends the row of failures");
-	ok(!status.last_error && status.error_kind == ERR_NONE, "and the error");
-	is_int(status.failed_total, 2, "not the total");
-	is_int(status.updated_total, 1, "one update");
-	is_int(status.unchanged_total, 1, "one unchanged");
-	is_int(status.next_check_at_ms, clock_wall_at(next_ms), "the next update");
-	is_str(status.source_version, "2", "the new source version");
+	is_int(status.failures, 0, "a success resets the failures in a row");
+	ok(!status.last_error && status.error_kind == ERR_NONE, "a success clears the error");
+	is_int(status.failed_total, 2, "a success keeps the total of failures");
+	is_int(status.updated_total, 1, "updates are counted");
+	is_int(status.unchanged_total, 1, "unchanged updates are counted");
+	is_int(status.next_check_at_ms, clock_wall_at(next_ms),
+	       "the time of the next update is shown");
+	is_str(status.source_version, "2", "the new source version is shown");
 	term_status_release(&status);
 
 	struct snapshot *current = term_current(&term);
-	ok(current == second, "the current snapshot");
+	ok(current == second, "the new snapshot is the current one");
 	snapshot_unref(current);
 	snapshot_unref(term_swap(&term, NULL));
-	check_state(&term, TERM_ABSENT, "without a snapshot it is absent");
+	check_state(&term, TERM_ABSENT, "a term whose snapshot is removed is absent");
 	snapshot_unref(first);
 	snapshot_unref(second);
 	term_release(&term);

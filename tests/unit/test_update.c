@@ -150,7 +150,7 @@ static enum update_outcome run(struct bench *bench)
 	if (!origin_place_take(bench->places, bench->fakes[0].origin, &place))
 		abort();
 	update_run(update, bench->memory, &bench->term, &bench->env, &place);
-	ok(!place.origin, "the place at the first origin is handed over");
+	ok(!place.origin, "the attempt took over the place at the first origin");
 	update_conclude(update, NEXT_IN_MS, clock_boot_ms() + NEXT_IN_MS);
 	bench->err = update->err;
 	return update->outcome;
@@ -210,36 +210,37 @@ static void test_one_source(void)
 	set_up(&bench, 1);
 	fake->origin = ORIGIN_A;
 	offer(fake, "W/\"1\"", "one", 1000);
-	is_int(run(&bench), UPDATE_UPDATED, "the first update");
-	ok(serves(&bench, "one", "1", "http://a/t"), "serves the body, version without quotes");
-	is_int(bench.published, 1, "published once");
-	is_int(taken(&bench, ORIGIN_A), 0, "gave back the place at the origin");
-	is_int(run(&bench), UPDATE_UNCHANGED, "the next update: unchanged");
+	is_int(run(&bench), UPDATE_UPDATED, "the first update gets a new version");
+	ok(serves(&bench, "one", "1", "http://a/t"),
+	   "readers get the body under the version without quotes");
+	is_int(bench.published, 1, "it was published once");
+	is_int(taken(&bench, ORIGIN_A), 0, "the place at the origin was given back");
+	is_int(run(&bench), UPDATE_UNCHANGED, "the next update finds the term unchanged");
 	is_str(fake->have, "W/\"1\"", "the request was conditional on the token");
-	is_int(fake->downloads, 1, "without a download");
-	ok(has_status(&bench, TERM_FRESH, 0, "1"), "fresh");
+	is_int(fake->downloads, 1, "nothing more was downloaded");
+	ok(has_status(&bench, TERM_FRESH, 0, "1"), "the term is fresh");
 
 	offer(fake, "\"2\"", "one", 2000);
-	is_int(run(&bench), UPDATE_UNCHANGED, "another token, same bytes: unchanged");
-	is_int(bench.published, 1, "nothing published");
+	is_int(run(&bench), UPDATE_UNCHANGED, "another token with the same bytes means unchanged");
+	is_int(bench.published, 1, "nothing was published");
 	ok(has_status(&bench, TERM_FRESH, 0, "2"), "the new source version is shown");
-	ok(serves(&bench, "one", "1", "http://a/t"), "the version of the snapshot stays");
+	ok(serves(&bench, "one", "1", "http://a/t"), "the version of the snapshot stays the same");
 	restart(&bench);
 	ok(!bench.memory->is_stranger, "after a restart the source of the snapshot is known");
 	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged");
 	is_str(fake->have, "\"2\"", "the last token was remembered");
-	is_int(fake->downloads, 2, "without a download");
+	is_int(fake->downloads, 2, "nothing more was downloaded");
 
 	atomic_store(&fake->fails, ERR_UNREACHABLE);
-	is_int(run(&bench), UPDATE_FAILED, "a failure");
-	is_str(bench.err.msg, "http://a/t: unreachable", "says why");
-	ok(has_status(&bench, TERM_STALE, 1, "2"), "stale");
-	ok(serves(&bench, "one", "1", "http://a/t"), "and serves the last good version");
+	is_int(run(&bench), UPDATE_FAILED, "an unreachable source fails the update");
+	is_str(bench.err.msg, "http://a/t: unreachable", "the message names source and reason");
+	ok(has_status(&bench, TERM_STALE, 1, "2"), "the term is stale");
+	ok(serves(&bench, "one", "1", "http://a/t"), "readers still get the last good version");
 	atomic_store(&fake->fails, ERR_NOT_FOUND);
 	run(&bench);
 	ok(has_status(&bench, TERM_GONE, 2, NULL), "gone");
 	offer(fake, "\"3\"", "three", 500);
-	is_int(run(&bench), UPDATE_UPDATED, "it is back with an older date, and is the authority");
+	is_int(run(&bench), UPDATE_UPDATED, "the authority may go back to an older date");
 	ok(serves(&bench, "three", "3", "http://a/t"), "the body is taken");
 	tear_down(&bench);
 }
@@ -254,10 +255,10 @@ static void test_stranger(void)
 	bench.sources[0].fingerprint = 7;
 	restart(&bench);
 	ok(bench.memory->is_stranger,
-	   "another source is configured: the snapshot is from a stranger");
+	   "the snapshot of a source that is not configured is a stranger");
 	bench.config.backwards = BACKWARDS_REFUSE;
 	offer(&bench.fakes[0], "\"1\"", "new one", 10);
-	is_int(run(&bench), UPDATE_UPDATED, "the old token and date do not count");
+	is_int(run(&bench), UPDATE_UPDATED, "the old token and date are ignored");
 	ok(!bench.memory->is_stranger, "the new snapshot is from a configured source");
 	tear_down(&bench);
 }
@@ -269,17 +270,19 @@ static void test_no_token(void)
 
 	set_up(&bench, 1);
 	offer(fake, NULL, "abc", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_UPDATED, "a source without tokens");
+	is_int(run(&bench), UPDATE_UPDATED, "a source without tokens is accepted");
 	ok(serves(&bench, "abc", "sha256:ba7816bf8f01cfea", "http://a/t"),
-	   "the digest is its version");
-	is_int(run(&bench), UPDATE_UNCHANGED, "unchanged by digest");
+	   "the digest is the version");
+	is_int(run(&bench), UPDATE_UNCHANGED, "the same digest means unchanged");
 	restart(&bench);
-	is_int(run(&bench), UPDATE_UNCHANGED, "after a restart too");
+	is_int(run(&bench), UPDATE_UNCHANGED, "this is so after a restart too");
 	is_str(fake->have, "", "the digest was not used as a token");
-	ok(has_status(&bench, TERM_FRESH, 0, "sha256:ba7816bf8f01cfea"), "shown to people");
+	ok(has_status(&bench, TERM_FRESH, 0, "sha256:ba7816bf8f01cfea"),
+	   "the digest is the shown version");
 	offer(fake, NULL, "", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_UPDATED, "an empty body is a body");
-	ok(serves(&bench, "", "sha256:e3b0c44298fc1c14", "http://a/t"), "of no bytes");
+	is_int(run(&bench), UPDATE_UPDATED, "an empty body is accepted");
+	ok(serves(&bench, "", "sha256:e3b0c44298fc1c14", "http://a/t"),
+	   "readers get an empty file");
 	tear_down(&bench);
 }
 
@@ -291,19 +294,19 @@ static void test_plain_fetcher(void)
 	set_up(&bench, 1);
 	bench.sources[0].type = &plain_ops.type;
 	offer(fake, "1", "one", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_UPDATED, "a fetcher without conditional download");
-	is_int(fake->calls, 1, "is not asked for its version before the first");
-	is_int(run(&bench), UPDATE_UNCHANGED, "its version is compared");
-	is_int(fake->downloads, 1, "nothing downloaded");
+	is_int(run(&bench), UPDATE_UPDATED, "a fetcher without conditional download is accepted");
+	is_int(fake->calls, 1, "the first update does not request the version");
+	is_int(run(&bench), UPDATE_UNCHANGED, "an equal version means unchanged");
+	is_int(fake->downloads, 1, "nothing more was downloaded");
 	fake->token = "2";
 	fake->body = "two";
-	is_int(run(&bench), UPDATE_UPDATED, "and the body is downloaded when it differs");
+	is_int(run(&bench), UPDATE_UPDATED, "the body is downloaded when the version differs");
 	fake->token = "3";
 	atomic_store(&fake->fails, ERR_BAD_DATA);
 	run(&bench);
 	unsigned downloads = fake->downloads;
-	is_int(run(&bench), UPDATE_FAILED, "a refused body");
-	is_int(fake->downloads, downloads, "is not downloaded again");
+	is_int(run(&bench), UPDATE_FAILED, "a body above max_size is refused");
+	is_int(fake->downloads, downloads, "the refused body is not downloaded again");
 	tear_down(&bench);
 }
 
@@ -317,29 +320,29 @@ static void test_refused(void)
 	run(&bench);
 	offer(fake, "\"2\"", NULL, 2000);
 	fake->body_bytes = (1 << 20) + 1;
-	is_int(run(&bench), UPDATE_FAILED, "a body over max_size");
-	is_int(bench.err.kind, ERR_BAD_DATA, "is bad data");
-	ok(strstr(bench.err.msg, "max_size"), "the message says why: %s", bench.err.msg);
+	is_int(run(&bench), UPDATE_FAILED, "a body above max_size fails the update");
+	is_int(bench.err.kind, ERR_BAD_DATA, "this is bad data");
+	ok(strstr(bench.err.msg, "max_size"), "the message names the limit: %s", bench.err.msg);
 	is_int(bench.fakes[1].calls, 0, "a refused body does not fail over");
 	unsigned downloads = fake->downloads;
-	is_int(run(&bench), UPDATE_FAILED, "asked again");
-	is_str(fake->have, "\"2\"", "with the refused token");
-	ok(strstr(bench.err.msg, "max_size"), "the reason stays");
+	is_int(run(&bench), UPDATE_FAILED, "the next update fails too");
+	is_str(fake->have, "\"2\"", "the request was conditional on the refused token");
+	ok(strstr(bench.err.msg, "max_size"), "the message still names the limit");
 	restart(&bench);
-	is_int(run(&bench), UPDATE_FAILED, "after a restart");
-	is_int(fake->downloads, downloads, "it was not downloaded again");
+	is_int(run(&bench), UPDATE_FAILED, "the update after a restart fails too");
+	is_int(fake->downloads, downloads, "the refused body was not downloaded again");
 	ok(has_status(&bench, TERM_STALE, 1, NULL), "stale");
-	ok(serves(&bench, "one", "1", "http://a/t"), "and serves what was good");
+	ok(serves(&bench, "one", "1", "http://a/t"), "readers still get the last good version");
 	bench.config.max_size_bytes = 1 << 21;
 	restart(&bench);
-	is_int(run(&bench), UPDATE_UPDATED, "with another limit it is checked again");
+	is_int(run(&bench), UPDATE_UPDATED, "a changed limit makes the body acceptable");
 	atomic_store(&fake->fails, ERR_BAD_DATA);
 	fake->token = "\"3\"";
 	run(&bench);
 	offer(fake, "\"4\"", "four", 3000);
-	is_int(run(&bench), UPDATE_UPDATED, "another token is downloaded");
+	is_int(run(&bench), UPDATE_UPDATED, "a new token is downloaded");
 	restart(&bench);
-	is_int(run(&bench), UPDATE_UNCHANGED, "and nothing is remembered as refused");
+	is_int(run(&bench), UPDATE_UNCHANGED, "no refusal is remembered after a success");
 	tear_down(&bench);
 }
 
@@ -351,17 +354,17 @@ static void test_too_small(void)
 	set_up(&bench, 2);
 	bench.config.min_size_bytes = 3;
 	offer(fake, "\"1\"", "one", 1000);
-	is_int(run(&bench), UPDATE_UPDATED, "a body of min_size");
+	is_int(run(&bench), UPDATE_UPDATED, "a body of min_size bytes is accepted");
 	offer(fake, "\"2\"", "no", 2000);
-	is_int(run(&bench), UPDATE_FAILED, "a body under min_size");
-	is_int(bench.err.kind, ERR_BAD_DATA, "is bad data");
+	is_int(run(&bench), UPDATE_FAILED, "a body below min_size fails the update");
+	is_int(bench.err.kind, ERR_BAD_DATA, "this is bad data");
 	ok(strstr(bench.err.msg, "2 bytes, less than min_size (3 bytes)"), "%s", bench.err.msg);
-	is_int(bench.fakes[1].calls, 0, "and does not fail over");
+	is_int(bench.fakes[1].calls, 0, "a body that is too small does not fail over");
 	unsigned downloads = fake->downloads;
 	restart(&bench);
-	is_int(run(&bench), UPDATE_FAILED, "after a restart");
-	is_int(fake->downloads, downloads, "it is not downloaded again");
-	ok(serves(&bench, "one", "1", "http://a/t"), "the last good version is served");
+	is_int(run(&bench), UPDATE_FAILED, "the update after a restart fails too");
+	is_int(fake->downloads, downloads, "the refused body was not downloaded again");
+	ok(serves(&bench, "one", "1", "http://a/t"), "readers still get the last good version");
 	tear_down(&bench);
 }
 
@@ -377,27 +380,29 @@ static void test_failover(void)
 	run(&bench);
 	is_int(b->calls, 0, "the fallback is not asked while the first answers");
 	atomic_store(&a->fails, ERR_UNREACHABLE);
-	is_int(run(&bench), UPDATE_FAILED, "an older fallback");
+	is_int(run(&bench), UPDATE_FAILED, "an older body of a fallback is refused");
 	is_str(bench.err.msg,
 	       "http://a/t: unreachable; http://b/t: version b1 is not newer than what is served",
-	       "each source says why");
-	is_int(bench.err.kind, ERR_UNREACHABLE, "the kind is the first one's");
+	       "the message has the reason of each source");
+	is_int(bench.err.kind, ERR_UNREACHABLE, "the kind is that of the first source");
 	run(&bench);
-	is_int(b->downloads, 1, "it is downloaded once");
-	is_int(taken(&bench, ORIGIN_B), 0, "it gave back the place at its origin");
+	is_int(b->downloads, 1, "the older body was downloaded once");
+	is_int(taken(&bench, ORIGIN_B), 0, "the place at the fallback's origin was given back");
 	offer(b, "\"b2\"", "one", 700);
-	is_int(run(&bench), UPDATE_UNCHANGED, "the same bytes are fresh, whatever their date");
+	is_int(run(&bench), UPDATE_UNCHANGED,
+	       "the same bytes confirm the version, whatever their date");
 	offer(b, "\"b3\"", "three", FETCHED_UNKNOWN);
 	is_int(run(&bench), UPDATE_FAILED, "a body without an order key is not provably newer");
 	offer(b, "\"b4\"", "four", 1001);
-	is_int(run(&bench), UPDATE_UPDATED, "a newer one is taken");
-	ok(serves(&bench, "four", "b4", "http://b/t"), "under the version of its source");
+	is_int(run(&bench), UPDATE_UPDATED, "a newer body of a fallback is accepted");
+	ok(serves(&bench, "four", "b4", "http://b/t"),
+	   "readers get it under the fallback's version");
 
 	atomic_store(&a->fails, ERR_NONE);
 	a->have[0] = '\0';
-	is_int(run(&bench), UPDATE_UPDATED, "the authority is back");
-	is_str(a->have, "", "its old token was not used");
-	ok(serves(&bench, "one", "a1", "http://a/t"), "its body is taken");
+	is_int(run(&bench), UPDATE_UPDATED, "the authority's body is accepted when it is back");
+	is_str(a->have, "", "the request had no old token of the authority");
+	ok(serves(&bench, "one", "a1", "http://a/t"), "readers get the authority's body");
 	tear_down(&bench);
 }
 
@@ -413,25 +418,27 @@ static void test_failover_rest(void)
 	for (size_t i = 0; i < PLACES; i++)
 		origin_place_take(bench.places, ORIGIN_B, &full[i]);
 	offer(c, "\"c1\"", "see", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_UPDATED, "without a snapshot any source is taken");
+	is_int(run(&bench), UPDATE_UPDATED,
+	       "without a snapshot, the body of any source is accepted");
 	is_int(b->calls, 0, "a source whose origin is full is skipped");
 	atomic_store(&c->fails, ERR_BUSY);
 	run(&bench);
 	ok(strstr(bench.err.msg, "2 updates are already waiting for http://b:80"),
-	   "the message says so: %s", bench.err.msg);
-	is_int(bench.update.plan_kind, ERR_BUSY, "the passing failure plans the next update");
-	is_int(bench.err.kind, ERR_DENIED, "the kind is the authority's");
+	   "the message says why: %s", bench.err.msg);
+	is_int(bench.update.plan_kind, ERR_BUSY, "the temporary failure plans the next update");
+	is_int(bench.err.kind, ERR_DENIED, "the kind is that of the authority");
 
 	for (size_t i = 0; i < PLACES; i++)
 		origin_place_leave(&full[i]);
 	bench.config.failover = FAILOVER_ANY;
 	offer(b, "\"b1\"", "bee", FETCHED_UNKNOWN);
-	is_int(run(&bench), UPDATE_UPDATED, "failover = any takes any body");
+	is_int(run(&bench), UPDATE_UPDATED, "failover = any accepts any body");
 	atomic_store(&b->fails, ERR_BUSY);
 	b->retry_after_ms = 100000;
 	a->retry_after_ms = 2000;
 	run(&bench);
-	is_int(bench.update.advice.retry_after_ms, 2000, "the authority's Retry-After is advice");
+	is_int(bench.update.advice.retry_after_ms, 2000,
+	       "the authority's Retry-After delays the next update");
 	unsigned calls = b->calls;
 	run(&bench);
 	is_int(b->calls, calls, "a fallback with Retry-After is skipped");
@@ -448,23 +455,24 @@ static void test_backwards(void)
 	offer(fake, "\"2\"", "two", 2000);
 	run(&bench);
 	offer(fake, "\"1\"", "one", 1000);
-	is_int(run(&bench), UPDATE_FAILED, "backwards = refuse");
+	is_int(run(&bench), UPDATE_FAILED, "backwards = refuse refuses an older body");
 	run(&bench);
-	is_int(fake->downloads, 2, "is not downloaded again");
-	is_int(bench.fakes[1].calls, 0, "nor does it fail over");
-	ok(serves(&bench, "two", "2", "http://a/t"), "nor is it served");
+	is_int(fake->downloads, 2, "the refused body is not downloaded again");
+	is_int(bench.fakes[1].calls, 0, "the refusal does not fail over");
+	ok(serves(&bench, "two", "2", "http://a/t"), "readers still get the newer body");
 
 	bench.config.backwards = BACKWARDS_CONFIRM;
 	offer(fake, "\"0\"", "zero", 1000);
-	is_int(run(&bench), UPDATE_FAILED, "backwards = confirm");
+	is_int(run(&bench), UPDATE_FAILED, "backwards = confirm does not accept the first answer");
 	is_int(bench.update.advice.confirm_in_ms, FORWARD_CONFIRM_MS,
-	       "asks for another answer soon");
-	ok(strstr(bench.err.msg, "1 of 3 answers agree"), "and says so: %s", bench.err.msg);
-	is_int(run(&bench), UPDATE_FAILED, "an answer at once");
-	ok(strstr(bench.err.msg, "1 of 3"), "is not counted");
-	is_int(fake->downloads, 3, "nor downloaded");
+	       "the next answer is requested soon");
+	ok(strstr(bench.err.msg, "1 of 3 answers agree"), "the message counts the answers: %s",
+	   bench.err.msg);
+	is_int(run(&bench), UPDATE_FAILED, "the next answer comes too soon");
+	ok(strstr(bench.err.msg, "1 of 3"), "an early answer is not counted");
+	is_int(fake->downloads, 3, "an early answer is not downloaded");
 	offer(fake, "\"3\"", "three", 3000);
-	is_int(run(&bench), UPDATE_UPDATED, "a newer one is taken at once");
+	is_int(run(&bench), UPDATE_UPDATED, "a newer body is accepted at once");
 	tear_down(&bench);
 }
 
@@ -480,11 +488,11 @@ static void test_on_delete(void)
 	run(&bench);
 	atomic_store(&a->fails, ERR_NOT_FOUND);
 	atomic_store(&b->fails, ERR_DENIED);
-	is_int(run(&bench), UPDATE_FAILED, "on_delete = remove");
-	ok(has_status(&bench, TERM_GONE, 1, NULL), "but another source does not agree");
+	is_int(run(&bench), UPDATE_FAILED, "on_delete = remove reports the missing term");
+	ok(has_status(&bench, TERM_GONE, 1, NULL), "the name stays while another source disagrees");
 	atomic_store(&b->fails, ERR_UNREACHABLE);
 	is_int(run(&bench), UPDATE_FAILED, "a source that does not answer does not count");
-	is_int(bench.err.kind, ERR_NOT_FOUND, "not found");
+	is_int(bench.err.kind, ERR_NOT_FOUND, "the kind is not found");
 	ok(serves(&bench, NULL, NULL, NULL), "the name is gone");
 	load_term(bench.temp.store, "t", &loaded, &bench.err);
 	ok(!loaded.snapshot, "durably");
@@ -493,9 +501,9 @@ static void test_on_delete(void)
 	is_int(bench.published, 2, "once");
 	offer(a, "\"1\"", "one", 1000);
 	a->have[0] = '\0';
-	is_int(run(&bench), UPDATE_UPDATED, "the same version comes back");
-	is_str(a->have, "", "with an unconditional download");
-	ok(serves(&bench, "one", "1", "http://a/t"), "and is served");
+	is_int(run(&bench), UPDATE_UPDATED, "the same version is accepted again");
+	is_str(a->have, "", "the download is unconditional");
+	ok(serves(&bench, "one", "1", "http://a/t"), "readers get it again");
 	tear_down(&bench);
 }
 
@@ -508,22 +516,23 @@ static void test_resume(void)
 	offer(fake, "\"1\"", NULL, 1000);
 	fake->body_bytes = 300000;
 	fake->breaks_after = 40960;
-	is_int(run(&bench), UPDATE_FAILED, "cut after 40 KiB");
+	is_int(run(&bench), UPDATE_FAILED, "a transfer that is cut after 40 KiB fails");
 	fake->breaks_after = 81920;
 	run(&bench);
-	is_int(fake->offset, 0, "too few bytes to resume");
+	is_int(fake->offset, 0, "too few bytes are not resumed");
 	fake->breaks_after = 163840;
 	run(&bench);
-	is_int(fake->offset, 81920, "resumes at 80 KiB");
+	is_int(fake->offset, 81920, "the download resumes at 80 KiB");
 	atomic_store(&fake->fails, ERR_UNREACHABLE);
 	run(&bench);
 	offer(fake, "\"1\"", NULL, 1000);
 	run(&bench);
-	is_int(fake->offset, 163840, "resumes at 160 KiB, after it was unreachable");
+	is_int(fake->offset, 163840,
+	       "the download resumes at 160 KiB after the source was unreachable");
 	fake->token = "\"2\"";
 	fake->breaks_after = 0;
-	is_int(run(&bench), UPDATE_UPDATED, "another version starts over");
-	is_int(bench.term.current->size_bytes, 300000, "and is complete");
+	is_int(run(&bench), UPDATE_UPDATED, "another version is downloaded from the beginning");
+	is_int(bench.term.current->size_bytes, 300000, "the body is complete");
 	fake->token = "\"3\"";
 	fake->breaks_after = 81920;
 	fake->body_bytes = 300001;
@@ -532,7 +541,7 @@ static void test_resume(void)
 	run(&bench);
 	offer(fake, "\"3\"", NULL, 1000);
 	run(&bench);
-	is_int(fake->offset, 0, "another answer drops what was kept");
+	is_int(fake->offset, 0, "another answer drops the kept bytes");
 	tear_down(&bench);
 }
 
@@ -548,7 +557,7 @@ static void test_canceled(void)
 	cancel_request(&bench.cancel);
 	is_int(run(&bench), UPDATE_CANCELED, "canceled");
 	is_int(bench.fakes[1].calls, 0, "the other source is not asked");
-	ok(has_status(&bench, TERM_FRESH, 0, "1"), "nothing is counted");
+	ok(has_status(&bench, TERM_FRESH, 0, "1"), "the state of the term is unchanged");
 	is_int(taken(&bench, ORIGIN_A), 0, "the place at the origin was given back");
 	tear_down(&bench);
 }
@@ -562,8 +571,8 @@ static void test_canceled_fallback(void)
 	atomic_store(&bench.fakes[0].fails, ERR_UNREACHABLE);
 	atomic_store(&bench.fakes[1].blocks, true);
 	bench.fakes[1].cancels = &bench.cancel;
-	is_int(run(&bench), UPDATE_CANCELED, "canceled while a fallback is asked");
-	is_int(taken(&bench, ORIGIN_B), 0, "the place at its origin was given back");
+	is_int(run(&bench), UPDATE_CANCELED, "an update can be canceled while a fallback is asked");
+	is_int(taken(&bench, ORIGIN_B), 0, "the place at the fallback's origin was given back");
 	tear_down(&bench);
 }
 
@@ -576,13 +585,13 @@ static void test_unpublishable(void)
 	run(&bench);
 	offer(&bench.fakes[0], "\"2\"", "two", 2000);
 	bench.is_unpublishable = true;
-	is_int(run(&bench), UPDATE_FAILED, "a new version that cannot be published");
-	is_str(bench.err.msg, "no room for the name", "is an error of the update");
+	is_int(run(&bench), UPDATE_FAILED, "a version that cannot be published fails the update");
+	is_str(bench.err.msg, "no room for the name", "the error is that of publishing");
 	ok(has_status(&bench, TERM_STALE, 1, "1"), "the term is stale");
-	ok(serves(&bench, "one", "1", "http://a/t"), "and serves the old version");
+	ok(serves(&bench, "one", "1", "http://a/t"), "readers still get the old version");
 	bench.is_unpublishable = false;
 	is_int(run(&bench), UPDATE_UPDATED, "the next update tries again");
-	ok(serves(&bench, "two", "2", "http://a/t"), "and serves the new version");
+	ok(serves(&bench, "two", "2", "http://a/t"), "readers get the new version");
 	tear_down(&bench);
 }
 
@@ -596,7 +605,7 @@ static void test_lost(void)
 	run(&bench);
 	snapshot_unref(term_swap(&bench.term, NULL));
 	is_int(run(&bench), UPDATE_UPDATED, "lost bytes are fetched again");
-	ok(serves(&bench, "one", "1", "http://a/t"), "and served");
+	ok(serves(&bench, "one", "1", "http://a/t"), "readers get them again");
 	tear_down(&bench);
 }
 
@@ -617,11 +626,12 @@ static void test_keep_is_bounded(void)
 		kept += sink_keep(sinks[i]);
 	}
 	is_int(kept, SINK_KEEP_MAX_SINKS, "the number of kept downloads is limited");
-	is_int(sink_write(sinks[0], bytes, 1, &err), -1, "max_size applies to the bytes");
-	is_int(err.kind, ERR_BAD_DATA, "as bad data");
-	is_int(sink_expect(sinks[0], sizeof(bytes) + 1, &err), -1, "and to the announced length");
+	is_int(sink_write(sinks[0], bytes, 1, &err), -1, "max_size limits the written bytes");
+	is_int(err.kind, ERR_BAD_DATA, "this is bad data");
+	is_int(sink_expect(sinks[0], sizeof(bytes) + 1, &err), -1,
+	       "max_size limits the announced length");
 	sink_free(sinks[0]);
-	ok(sink_keep(sinks[SINK_KEEP_MAX_SINKS]), "freeing one makes room");
+	ok(sink_keep(sinks[SINK_KEEP_MAX_SINKS]), "freeing a kept download makes room for another");
 	for (size_t i = 1; i < ARRAY_SIZE(sinks); i++)
 		sink_free(sinks[i]);
 	temp_store_remove(&temp);
@@ -631,10 +641,10 @@ static void test_version_display(void)
 {
 	char text[VERSION_SIZE];
 
-	is_str(version_display("\"abc\"", text), "abc", "without quotes");
-	is_str(version_display("W/\"abc\"", text), "abc", "nor W/");
-	is_str(version_display("W/abc", text), "W/abc", "only of an ETag");
-	is_str(version_display("\"", text), "\"", "half an ETag");
+	is_str(version_display("\"abc\"", text), "abc", "an ETag is shown without quotes");
+	is_str(version_display("W/\"abc\"", text), "abc", "an ETag is shown without W/");
+	is_str(version_display("W/abc", text), "W/abc", "other tokens keep W/");
+	is_str(version_display("\"", text), "\"", "a single quote is kept");
 }
 
 int main(void)
