@@ -239,15 +239,15 @@ class Chaos:
 
     def kill_at_once(self):
         """Kills the worker, and then one or two successors while they take over."""
-        pid = self.serving()
-        self.kill(pid, "at random")
+        dead = self.serving()
+        self.kill(dead, "at random")
         for _ in range(self.random.randrange(1, 3)):
-            dead = pid
             pid = self.next_worker(dead)
             if not pid or not self.pause(0, 0.08):
                 break
             self.kill(pid, "while it took over")
-        return pid
+            dead = pid
+        return dead
 
     def next_worker(self, after):
         def there():

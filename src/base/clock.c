@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <time.h>
 
+/* The wall clock counts as adjusted if its offset changes by more than this. */
 #define ADJUSTED_BY_MS 100
+#define READ_APART_MS  10
 
 static int64_t read_ms(clockid_t clock)
 {
@@ -62,13 +64,25 @@ int64_t clock_wall_ms(void)
 	return clock_wall_ns() / 1000000;
 }
 
+/* How far the wall clock is ahead of the boot clock, to READ_APART_MS: if the thread is preempted
+ * between the two readings, both are repeated. */
+static int64_t wall_offset_ms(void)
+{
+	int64_t boot_ms, wall_ms;
+
+	do {
+		boot_ms = clock_boot_ms();
+		wall_ms = clock_wall_ms();
+	} while (clock_boot_ms() - boot_ms > READ_APART_MS);
+	return wall_ms - boot_ms;
+}
+
 int64_t clock_wall_at(int64_t boot_ms)
 {
 	static _Atomic int64_t shown_offset_ms;
-	int64_t offset_ms = clock_wall_ms() - clock_boot_ms();
+	int64_t offset_ms = wall_offset_ms();
 	int64_t shown_ms = atomic_load(&shown_offset_ms);
 
-	/* The two clocks are not read at the same instant. */
 	if (offset_ms - shown_ms > ADJUSTED_BY_MS || shown_ms - offset_ms > ADJUSTED_BY_MS) {
 		atomic_store(&shown_offset_ms, offset_ms);
 		shown_ms = offset_ms;

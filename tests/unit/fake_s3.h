@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "fetchers/s3/s3_object.h"
@@ -106,6 +107,7 @@ static struct fake_s3 {
 	bool ignores_range, ignores_if_match, ignores_if_none_match, shifts_ranges, is_unframed;
 	int64_t retry_after_ms;
 	useconds_t takes_us; /* for each body */
+	unsigned meets;	     /* a range waits until so many requests have run at once */
 	struct fault faults[4];
 
 	pthread_mutex_t lock;
@@ -113,7 +115,10 @@ static struct fake_s3 {
 	struct seen seen[SEEN_MAX];
 	unsigned n_seen, n_running, most_running;
 	uint64_t sent;
-} fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	pthread_cond_t met; /* most_running has reached `meets` */
+} fake = { .lock = PTHREAD_MUTEX_INITIALIZER, .met = PTHREAD_COND_INITIALIZER };
+
+#define HANGS_S 60
 
 struct http_response {
 	int status;
@@ -235,6 +240,12 @@ static struct object fake_see(const struct s3_request *ask, struct seen *ret,
 		fake.seen[fake.n_seen++] = seen;
 	if (++fake.n_running > fake.most_running)
 		fake.most_running = fake.n_running;
+	if (fake.most_running >= fake.meets)
+		pthread_cond_broadcast(&fake.met);
+	struct timespec until = clock_after(HANGS_S * MS_PER_S);
+	while (seen.is_range && fake.most_running < fake.meets &&
+	       pthread_cond_clockwait(&fake.met, &fake.lock, CLOCK_MONOTONIC, &until) == 0)
+		continue;
 	pthread_mutex_unlock(&fake.lock);
 	*ret = seen;
 	return object;
@@ -369,11 +380,12 @@ static struct err err;
 
 static void reset(struct object *object)
 {
-	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	uint8_t *bytes = sink.bytes;
 
-	fake = (struct fake_s3){ .object = object, .retry_after_ms = FETCHED_UNKNOWN };
-	memcpy(&fake.lock, &lock, sizeof(lock));
+	fake = (struct fake_s3){ .object = object,
+				 .retry_after_ms = FETCHED_UNKNOWN,
+				 .lock = PTHREAD_MUTEX_INITIALIZER,
+				 .met = PTHREAD_COND_INITIALIZER };
 	options = (struct s3_options){
 		.part_size_bytes = PART,
 		.parallel_parts = 4,
