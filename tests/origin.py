@@ -240,6 +240,21 @@ def trickle(piece, pause):
     return behave
 
 
+class Endless:
+    """A body that never ends: the same piece again and again. .sent counts its bytes."""
+
+    def __init__(self, piece, pause=0, coding=None):
+        self.piece, self.pause, self.coding, self.sent = piece, pause, coding, 0
+
+    def __call__(self, x):
+        x.keep = False
+        coding = {"Content-Encoding": self.coding}
+        x.head(200, {**x.page_headers(), **coding, "Transfer-Encoding": "chunked"})
+        while x.wait(self.pause):
+            x.send(b"%x\r\n%s\r\n" % (len(self.piece), self.piece))
+            self.sent += len(self.piece)
+
+
 def cut(after):
     """Closes the connection in the middle of the body, or of the requested range."""
 

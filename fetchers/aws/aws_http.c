@@ -41,6 +41,7 @@ int aws_http(struct fetch_ctx *ctx, const struct aws_http_request *ask, struct a
 		.body_bytes = ask->body_bytes,
 		.connect_timeout_ms = ask->connect_timeout_ms,
 		.stall_timeout_ms = ask->stall_timeout_ms,
+		.budget = ctx->budget,
 		.ca_file = ask->is_local ? NULL : aws_env("AWS_CA_BUNDLE"),
 		.proxy = ask->is_local ? "" : NULL,
 		.path_as_is = true,

@@ -270,6 +270,7 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 		.unix_socket = source->options->unix_socket,
 		.connect_timeout_ms = source->options->connect_timeout_ms,
 		.stall_timeout_ms = source->options->stall_timeout_ms,
+		.budget = ctx->budget,
 		.max_redirects = source->options->max_redirects,
 		.accept_encoding = download->offset == 0,
 	};

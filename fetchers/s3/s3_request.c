@@ -233,6 +233,7 @@ static int perform(struct call *call, const char *url, const struct sigv4_signed
 		.proxy = source->options->proxy,
 		.connect_timeout_ms = source->options->connect_timeout_ms,
 		.stall_timeout_ms = source->options->stall_timeout_ms,
+		.budget = call->ctx->budget,
 		.max_redirects = 0,
 		.path_as_is = true,
 	};

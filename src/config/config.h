@@ -34,6 +34,9 @@ struct term_config {
 	int64_t refresh_interval_ms; /* or CONFIG_NEVER */
 	uint64_t min_size_bytes;
 	uint64_t max_size_bytes;
+	int64_t attempt_timeout_ms;   /* of one source */
+	uint64_t min_rate;	      /* bytes a second; 0: any */
+	uint64_t max_received_bytes;  /* of one attempt, as sent; 0: see attempt.c */
 	uint64_t prewarm_limit_bytes; /* 0: nothing is put into memory before it is asked for */
 	int64_t max_stale_ms;	      /* 0: nothing expires; else more than refresh_interval_ms */
 	unsigned history;	      /* superseded snapshots that are kept */

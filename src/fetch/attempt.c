@@ -5,6 +5,10 @@
 #include "base/clock.h"
 #include "fetch/retry.h"
 #include "fetch/sink.h"
+#include "http/http.h"
+
+/* Without max_received: room for error pages, redirects, and a body that is requested again. */
+#define RECEIVED_BESIDES (UINT64_C(8) << 20)
 
 #define DIGEST_SHOWN 16 /* hexadecimal digits of the digest that stand in for a token */
 
@@ -285,15 +289,37 @@ static enum attempt_result take_failure(struct attempt *a, struct sink **sink,
 	return refuse(a, f->version.token);
 }
 
-static int open_sink(struct attempt *a, struct sink **ret)
+static uint64_t max_received(const struct term_config *config)
 {
-	struct sink *kept = steal_ptr(&memory_of(a)->kept);
+	uint64_t max_bytes = config->max_size_bytes;
 
-	if (!kept)
-		return sink_new(ret, a->env->store, config_of(a)->min_size_bytes,
-				config_of(a)->max_size_bytes, &a->err);
-	sink_resume(kept);
-	*ret = kept;
+	if (config->max_received_bytes)
+		return config->max_received_bytes;
+	return max_bytes > (UINT64_MAX - RECEIVED_BESIDES) / 2 ? UINT64_MAX
+							       : 2 * max_bytes + RECEIVED_BESIDES;
+}
+
+static struct http_budget make_budget(const struct term_config *config)
+{
+	return (struct http_budget){
+		.timeout_ms = config->attempt_timeout_ms,
+		.deadline_ms = clock_boot_ms() + config->attempt_timeout_ms,
+		.min_rate = config->min_rate,
+		.max_bytes = max_received(config),
+	};
+}
+
+static int open_sink(struct attempt *a, const struct http_budget *budget, struct sink **ret)
+{
+	struct sink *sink = steal_ptr(&memory_of(a)->kept);
+
+	if (sink)
+		sink_resume(sink);
+	else if (sink_new(&sink, a->env->store, config_of(a)->min_size_bytes,
+			  config_of(a)->max_size_bytes, &a->err) < 0)
+		return -1;
+	sink_set_deadline(sink, budget->deadline_ms, budget->timeout_ms);
+	*ret = sink;
 	return 0;
 }
 
@@ -316,11 +342,13 @@ static int may_ask(struct attempt *a)
 	return 0;
 }
 
-static enum fetch_result fetch(struct attempt *a, struct sink *sink, struct fetched *ret)
+static enum fetch_result fetch(struct attempt *a, struct http_budget *budget, struct sink *sink,
+			       struct fetched *ret)
 {
 	struct fetch_ctx ctx = {
 		.cancel = a->env->cancel,
 		.http = a->env->http,
+		.budget = budget,
 		.helper = a->env->helper,
 	};
 	const char *token = known_token(a);
@@ -342,9 +370,11 @@ static enum attempt_result ask_and_take(struct attempt *a)
 	enum attempt_result result = ATTEMPT_NEXT;
 	struct fetched fetched;
 
-	if (may_ask(a) < 0 || open_sink(a, &sink) < 0)
+	struct http_budget budget = make_budget(config_of(a));
+
+	if (may_ask(a) < 0 || open_sink(a, &budget, &sink) < 0)
 		return fail(a, ATTEMPT_NEXT);
-	enum fetch_result answer = fetch(a, sink, &fetched);
+	enum fetch_result answer = fetch(a, &budget, sink, &fetched);
 	origin_place_leave(&a->place);
 	switch (answer) {
 	case FETCH_UPDATED:

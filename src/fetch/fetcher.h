@@ -58,7 +58,7 @@ enum fetch_result {
 
 /*
  * Takes the bytes. Writing may block on the disk. A failure (ERR_BAD_DATA above the term's
- * max_size, ERR_INTERNAL for the disk) must end the download and be returned as it is.
+ * max_size, ERR_INTERNAL for the disk, ERR_UNREACHABLE after the attempt_timeout) must end the download and be returned as it is.
  */
 struct sink;
 
@@ -79,13 +79,15 @@ uint64_t sink_offset(const struct sink *sink, const char **ret_validator);
 int sink_restart(struct sink *sink, struct err *err);
 
 struct http;
+struct http_budget;
 struct helper;
 
 /* The environment of one call of a fetcher; borrowed from the engine. */
 struct fetch_ctx {
 	struct cancel *cancel;
-	struct http *http;     /* the one HTTP engine */
-	struct helper *helper; /* base/helper.h; NULL: none */
+	struct http *http;	    /* the one HTTP engine */
+	struct http_budget *budget; /* of this attempt, for all its requests; NULL: none */
+	struct helper *helper;	    /* base/helper.h; NULL: none */
 };
 
 struct fetcher_ops {

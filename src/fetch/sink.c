@@ -4,10 +4,14 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 struct sink {
 	struct store *store; /* borrowed */
 	uint64_t min_bytes;
 	uint64_t max_bytes;
+	int64_t deadline_ms;	     /* clock_boot_ms(); INT64_MAX: none */
+	int64_t timeout_ms;	     /* for messages */
 	struct store_writer *writer; /* owned; NULL until the first byte */
 	char *validator;	     /* owned; NULL: cannot be resumed */
 	uint64_t kept_bytes;	     /* counted in kept_total; 0: it is not kept */
@@ -27,8 +31,15 @@ int sink_new(struct sink **ret, struct store *store, uint64_t min_bytes, uint64_
 	sink->store = store;
 	sink->min_bytes = min_bytes;
 	sink->max_bytes = max_bytes;
+	sink->deadline_ms = INT64_MAX;
 	*ret = sink;
 	return 0;
+}
+
+void sink_set_deadline(struct sink *sink, int64_t deadline_ms, int64_t timeout_ms)
+{
+	sink->deadline_ms = deadline_ms;
+	sink->timeout_ms = timeout_ms;
 }
 
 void sink_free(struct sink *sink)
@@ -73,6 +84,12 @@ int sink_expect(struct sink *sink, uint64_t size_bytes, struct err *err)
 
 int sink_write(struct sink *sink, const void *data, size_t len, struct err *err)
 {
+	char text[CLOCK_HUMAN_SIZE];
+
+	if (clock_boot_ms() >= sink->deadline_ms)
+		return err_set(err, ERR_UNREACHABLE,
+			       "not complete within the attempt_timeout of %s",
+			       clock_human(sink->timeout_ms, text));
 	if (len > sink->max_bytes - sink_offset(sink, NULL))
 		return refuse_size(sink, err);
 	if (need_writer(sink, err) < 0)

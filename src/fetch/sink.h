@@ -27,6 +27,8 @@
 /* Opens nothing before the first byte is written. store is borrowed. */
 int sink_new(struct sink **ret, struct store *store, uint64_t min_bytes, uint64_t max_bytes,
 	     struct err *err);
+/* Takes no more bytes after deadline_ms, clock_boot_ms(), which is the end of timeout_ms. */
+void sink_set_deadline(struct sink *sink, int64_t deadline_ms, int64_t timeout_ms);
 void sink_free(struct sink *sink);
 DEFINE_CLEANUP(struct sink, sink_free)
 

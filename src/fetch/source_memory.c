@@ -8,7 +8,8 @@
 static uint64_t mix_limits(const struct term_config *config, uint64_t fingerprint)
 {
 	return fingerprint ^ config->max_size_bytes * UINT64_C(0x9e3779b97f4a7c15) ^
-	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f);
+	       config->min_size_bytes * UINT64_C(0xc2b2ae3d27d4eb4f) ^
+	       config->max_received_bytes * UINT64_C(0x165667b19e3779f9);
 }
 
 static uint64_t refusal_key(const struct term_config *config, size_t source)

@@ -122,6 +122,7 @@ static int fail_interim(const struct transfer *transfer, struct err *err)
 /* How the transfer ended: 0 when it is complete. */
 static int judge_end(const struct call *call, const struct transfer *transfer, struct err *err)
 {
+	const struct http_budget *budget = transfer->budget;
 	char human[CLOCK_HUMAN_SIZE];
 
 	switch (transfer->end) {
@@ -133,6 +134,20 @@ static int judge_end(const struct call *call, const struct transfer *transfer, s
 		return err_set(err, ERR_UNREACHABLE, "stalled: %llu bytes in %s",
 			       (unsigned long long)transfer->stalled_bytes,
 			       clock_human(transfer->stall_timeout_ms, human));
+	case END_SLOW:
+		return err_set(err, ERR_UNREACHABLE,
+			       "too slow: %llu bytes in %s, with min_rate = %llu",
+			       (unsigned long long)transfer->stalled_bytes,
+			       clock_human(transfer->stall_timeout_ms, human),
+			       (unsigned long long)budget->min_rate);
+	case END_OVERDUE:
+		return err_set(err, ERR_UNREACHABLE,
+			       "not complete within the attempt_timeout of %s",
+			       clock_human(budget->timeout_ms, human));
+	case END_TOO_MUCH:
+		return err_set(err, ERR_BAD_DATA,
+			       "received more than the max_received of %llu bytes",
+			       (unsigned long long)budget->max_bytes);
 	case END_CROWDED:
 		return err_set(err, ERR_UNREACHABLE, "no connection to the host became free in %s",
 			       clock_human(transfer->wait_timeout_ms, human));

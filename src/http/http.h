@@ -24,6 +24,7 @@
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,6 +40,19 @@ struct http;
 int http_new(struct http **ret, struct helper *helper, struct cancel *cancel, struct err *err);
 /* No transfer may be under way. */
 void http_free(struct http *http);
+
+/*
+ * What several requests together may cost, even at the same time. Bytes are counted as they arrive:
+ * headers and trailers, and bodies before decoding.
+ */
+struct http_budget {
+	int64_t timeout_ms;  /* from the start to deadline_ms, for messages */
+	int64_t deadline_ms; /* clock_boot_ms() */
+	uint64_t min_rate;   /* bytes a second that a response must bring once it has begun, on
+			      * average over a stall_timeout; 0: any */
+	uint64_t max_bytes;
+	atomic_uint_fast64_t bytes; /* received so far */
+};
 
 /*
  * One request. All strings are borrowed for the call; NULL means "not set". After a redirect to
@@ -61,7 +75,8 @@ struct http_request {
 	const void *body; /* request body (POST, PUT); NULL: none */
 	size_t body_bytes;
 	int64_t connect_timeout_ms;
-	int64_t stall_timeout_ms; /* less than 1 KiB in that time ends the transfer */
+	int64_t stall_timeout_ms;   /* less than 1 KiB in that time ends the transfer */
+	struct http_budget *budget; /* NULL: without limits */
 	/* How many redirects of a GET or HEAD are followed, never from https to http. The next 3xx
 	 * is the response. */
 	unsigned max_redirects;
@@ -98,12 +113,12 @@ bool http_is_coded(const struct http_response *response);
 
 /*
  * Performs one request. Returns 0 when the whole response has been handed over, whatever its
- * status, or -1: ERR_UNREACHABLE (name, connection, TLS, timeout, stall, cut body, interim response
- * without a final one), ERR_CONFIG (certificate files, bad URL), ERR_BAD_DATA (content coding is
- * broken or unknown, not HTTP, headers of more than HTTP_HEADERS_MAX bytes, a redirect that must
- * not be followed), ERR_INTERNAL (out of memory: the request is not sent without a part of it),
- * ERR_CANCELED, or the error of a callback. Messages name method and URL without credentials and
- * query.
+ * status, or -1: ERR_UNREACHABLE (name, connection, TLS, timeout, stall, too slow, cut body, interim
+ * response without a final one), ERR_CONFIG (certificate files, bad URL), ERR_BAD_DATA (content
+ * coding is broken or unknown, not HTTP, headers of more than HTTP_HEADERS_MAX bytes, more bytes
+ * than the budget has, a redirect that must not be followed), ERR_INTERNAL (out of memory: the
+ * request is not sent without a part of it), ERR_CANCELED, or the error of a callback. Messages name
+ * method and URL without credentials and query.
  */
 #define HTTP_HEADERS_MAX (64 * 1024)
 

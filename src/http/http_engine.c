@@ -132,10 +132,34 @@ static void set_deadline(struct http *http, struct job *job, int64_t deadline_ms
 		http->check_at_ms = deadline_ms;
 }
 
+static int64_t overdue_at(const struct job *job)
+{
+	return job->transfer.budget ? job->transfer.budget->deadline_ms : INT64_MAX;
+}
+
+/* The time of the transfer's next check, and not after that of its budget. */
+static void check_in(struct http *http, struct job *job, int64_t delay_ms)
+{
+	int64_t at_ms = clock_boot_ms() + delay_ms;
+
+	set_deadline(http, job, at_ms < overdue_at(job) ? at_ms : overdue_at(job));
+}
+
 static void open_window(struct http *http, struct job *job)
 {
 	job->window_bytes = job->transfer.received_bytes;
-	set_deadline(http, job, clock_boot_ms() + job->transfer.stall_timeout_ms);
+	check_in(http, job, job->transfer.stall_timeout_ms);
+}
+
+/* What a window has to bring once the response has begun. */
+static uint64_t least_bytes(const struct transfer *transfer)
+{
+	const struct http_budget *budget = transfer->budget;
+	uint64_t min_rate = budget && transfer->response.fields ? budget->min_rate : 0;
+	uint64_t seconds = (uint64_t)transfer->stall_timeout_ms / MS_PER_S;
+	uint64_t ms = (uint64_t)transfer->stall_timeout_ms % MS_PER_S;
+
+	return min_rate * seconds + min_rate * ms / MS_PER_S;
 }
 
 static void start_waiting(struct http *http, struct http_host *host)
@@ -147,9 +171,8 @@ static void start_waiting(struct http *http, struct http_host *host)
 
 		atomic_fetch_add_explicit(&http->requests, 1, memory_order_relaxed);
 		/* curl times connecting itself, and is earlier. */
-		set_deadline(http, job,
-			     clock_boot_ms() + job->transfer.connect_timeout_ms +
-				     job->transfer.stall_timeout_ms);
+		check_in(http, job,
+			 job->transfer.connect_timeout_ms + job->transfer.stall_timeout_ms);
 		if (curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
 			continue;
@@ -197,7 +220,7 @@ static void start(struct http *http, struct job *job)
 		return;
 	}
 	DL_APPEND(http->jobs, job);
-	set_deadline(http, job, clock_boot_ms() + transfer->wait_timeout_ms);
+	check_in(http, job, transfer->wait_timeout_ms);
 	start_waiting(http, job->ticket.host);
 }
 
@@ -297,18 +320,22 @@ static void judge_deadline(struct http *http, struct job *job)
 {
 	uint64_t bytes = job->transfer.received_bytes - job->window_bytes;
 
+	job->transfer.stalled_bytes = bytes;
 	if (job->is_unstartable) {
 		finish(http, job, END_NO_MEMORY);
+	} else if (clock_boot_ms() >= overdue_at(job)) {
+		finish(http, job, END_OVERDUE);
 	} else if (!job->ticket.is_running) {
 		finish(http, job, END_CROWDED);
 	} else if (!job->transfer.is_requested) {
 		/* When it is out of memory, curl can forget a transfer that is connecting. */
 		finish(http, job, END_NO_MEMORY);
-	} else if (job->transfer.is_paused || bytes >= STALL_BYTES) {
-		open_window(http, job);
-	} else {
-		job->transfer.stalled_bytes = bytes;
+	} else if (!job->transfer.is_paused && bytes < STALL_BYTES) {
 		finish(http, job, END_STALLED);
+	} else if (!job->transfer.is_paused && bytes < least_bytes(&job->transfer)) {
+		finish(http, job, END_SLOW);
+	} else {
+		open_window(http, job);
 	}
 }
 
@@ -495,8 +522,12 @@ static size_t on_write(char *data, size_t size, size_t n, void *arg)
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct job *job = arg;
+	bool had_begun = job->transfer.response.fields;
 	size_t taken = transfer_put_header(&job->transfer, line, size * n);
 
+	/* The time before the response does not count against its rate. */
+	if (!had_begun && job->transfer.response.fields)
+		open_window(job->http, job);
 	if (job->transfer.response.is_http2)
 		job->http->has_openings |= http_hosts_multiplexed(&job->ticket);
 	return taken;

@@ -272,6 +272,7 @@ int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *h
 
 	transfer->connect_timeout_ms = request->connect_timeout_ms;
 	transfer->stall_timeout_ms = request->stall_timeout_ms;
+	transfer->budget = request->budget;
 	transfer->wait_timeout_ms = WAIT_ROUNDS *
 				    (transfer->connect_timeout_ms + transfer->stall_timeout_ms);
 	if (set_host(transfer, request, hop, err) < 0 || set_target(easy, request, hop, err) < 0 ||

@@ -40,6 +40,7 @@ void transfer_clear(struct transfer *transfer)
 	transfer->error[0] = '\0';
 	transfer->code = CURLE_OK;
 	transfer->failed = transfer->end = END_NONE;
+	transfer->budget = NULL;
 }
 
 void transfer_release(struct transfer *transfer)
@@ -110,10 +111,23 @@ static bool take_response(struct transfer *transfer)
 	return true;
 }
 
+/* Counts bytes that have arrived. False if they are too many. */
+static bool count(struct transfer *transfer, size_t len)
+{
+	struct http_budget *budget = transfer->budget;
+
+	transfer->received_bytes += len;
+	if (!budget || atomic_fetch_add(&budget->bytes, len) + len <= budget->max_bytes)
+		return true;
+	transfer->failed = END_TOO_MUCH;
+	return false;
+}
+
 size_t transfer_put_header(struct transfer *transfer, const char *line, size_t len)
 {
-	transfer->received_bytes += len;
 	transfer->headers_bytes += len;
+	if (!count(transfer, len))
+		return 0;
 	if (transfer->headers_bytes > HTTP_HEADERS_MAX) {
 		transfer->failed = END_HEADERS;
 		return 0;
@@ -165,6 +179,8 @@ size_t transfer_put_body(struct transfer *transfer, const char *data, size_t len
 	if (is_full(transfer, len)) {
 		transfer->is_paused = true;
 		ret = CURL_WRITEFUNC_PAUSE;
+	} else if (!count(transfer, len)) {
+		ret = CURL_WRITEFUNC_ERROR;
 	} else if (!buffer_reserve(buffer, len)) {
 		transfer->failed = END_NO_MEMORY;
 		ret = CURL_WRITEFUNC_ERROR;
@@ -173,7 +189,6 @@ size_t transfer_put_body(struct transfer *transfer, const char *data, size_t len
 		if (!buffer->used)
 			pthread_cond_signal(&transfer->changed);
 		buffer->used += len;
-		transfer->received_bytes += len;
 	}
 	pthread_mutex_unlock(&transfer->lock);
 	return ret;

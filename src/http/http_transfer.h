@@ -36,10 +36,13 @@ struct transfer_buffer {
 };
 
 enum transfer_end {
-	END_NONE,    /* not yet */
-	END_CURL,    /* as transfer.code says; CURLE_OK: complete */
-	END_STALLED, /* only `stalled_bytes` in stall_timeout_ms */
-	END_CROWDED, /* no connection to the host became free in wait_timeout_ms */
+	END_NONE,     /* not yet */
+	END_CURL,     /* as transfer.code says; CURLE_OK: complete */
+	END_STALLED,  /* only `stalled_bytes` in stall_timeout_ms */
+	END_SLOW,     /* as END_STALLED, and less than the budget's min_rate */
+	END_OVERDUE,  /* the budget's time is over */
+	END_TOO_MUCH, /* more bytes than the budget's */
+	END_CROWDED,  /* no connection to the host became free in wait_timeout_ms */
 	END_CANCELED,
 	END_STOPPED, /* by the caller */
 	END_HEADERS, /* more than HTTP_HEADERS_MAX */
@@ -57,7 +60,8 @@ struct transfer {
 	bool is_tls;
 	int64_t connect_timeout_ms;
 	int64_t stall_timeout_ms;
-	int64_t wait_timeout_ms; /* for a connection to become free */
+	int64_t wait_timeout_ms;    /* for a connection to become free */
+	struct http_budget *budget; /* borrowed; NULL: none */
 
 	/* The engine's thread writes these until the end. */
 	bool is_requested;  /* there is a connection, and the request is on its way */

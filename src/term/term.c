@@ -9,6 +9,11 @@
 
 #define LOCKS 64
 
+/* An update is late when it has not ended an interval after it was due, but not before this time has
+ * passed, and no later. */
+#define LATE_MIN_MS 30000
+#define LATE_MAX_MS 300000
+
 static pthread_mutex_t locks[LOCKS] = { [0 ... LOCKS - 1] = PTHREAD_MUTEX_INITIALIZER };
 
 static pthread_mutex_t *lock_of(const struct term *term)
@@ -191,11 +196,47 @@ struct snapshot *term_swap(struct term *term, struct snapshot *next)
 	return previous;
 }
 
+/* With the lock held. */
+static bool is_late(const struct term *term, int64_t now_ms)
+{
+	int64_t due_ms = term->next_check_at_ms;
+	int64_t may_take_ms = term->config->refresh_interval_ms;
+
+	if (may_take_ms < LATE_MIN_MS)
+		may_take_ms = LATE_MIN_MS;
+	if (may_take_ms > LATE_MAX_MS)
+		may_take_ms = LATE_MAX_MS;
+	/* The source has answered: what it sent is being published. */
+	if (due_ms != TERM_NO_TIME && due_ms < term->confirmed_at_ms)
+		due_ms = term->confirmed_at_ms;
+	return due_ms != TERM_NO_TIME && now_ms - due_ms > may_take_ms;
+}
+
+/* With the lock held. */
+static enum term_state state_at(const struct term *term, int64_t now_ms)
+{
+	if (term->state == TERM_FRESH && is_late(term, now_ms))
+		return TERM_STALE;
+	return (enum term_state)term->state;
+}
+
+static void explain_lateness(struct term_status *status)
+{
+	char due[CLOCK_HUMAN_SIZE];
+
+	clock_human(clock_wall_ms() - status->next_check_at_ms, due);
+	if (asprintf(&status->last_error, "the update that was due %s ago has not ended", due) < 0)
+		status->last_error = NULL;
+	status->error_kind = ERR_UNREACHABLE;
+}
+
 void term_status(struct term *term, struct term_status *ret)
 {
 	lock(term);
+	enum term_state state = state_at(term, clock_boot_ms());
+	bool is_late = state != (enum term_state)term->state;
 	*ret = (struct term_status){
-		.state = (enum term_state)term->state,
+		.state = state,
 		.source_version = copy_text(shown_version(term)),
 		.last_error = copy_text(term->last_error),
 		.error_kind = (enum err_kind)term->error_kind,
@@ -211,12 +252,14 @@ void term_status(struct term *term, struct term_status *ret)
 	ret->checked_at_ms = shown_time(ret->checked_at_ms);
 	ret->next_check_at_ms = shown_time(ret->next_check_at_ms);
 	ret->confirmed_at_ms = shown_time(ret->confirmed_at_ms);
+	if (is_late)
+		explain_lateness(ret);
 }
 
 enum term_state term_state_now(struct term *term)
 {
 	lock(term);
-	enum term_state state = (enum term_state)term->state;
+	enum term_state state = state_at(term, clock_boot_ms());
 	unlock(term);
 	return state;
 }

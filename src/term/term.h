@@ -12,6 +12,8 @@
  * An expired term with on_expire = hide has no current snapshot: the one that it had is kept aside,
  * and the next success shows it again.
  *
+ * An update that has not ended long after it was due makes a fresh term stale, as long as that lasts.
+ *
  * A success reaches the term in three steps: term_confirm() when the source has answered,
  * term_swap() when a new snapshot is shown, term_succeeded() at the end of the update.
  */
@@ -28,7 +30,8 @@
 enum term_state {
 	TERM_ABSENT,  /* no snapshot yet, or it was removed */
 	TERM_FRESH,   /* the last update succeeded */
-	TERM_STALE,   /* serves the last good version; the last update failed, or there was none */
+	TERM_STALE,   /* serves the last good version; the last update failed or is late, or there
+		       * was none */
 	TERM_GONE,    /* serves the last good version; the source has no such thing any more */
 	TERM_EXPIRED, /* no source has confirmed the last good version for max_stale; it is served,
 		       * or hidden, as on_expire says */
@@ -41,8 +44,8 @@ enum term_state {
 struct term_status {
 	enum term_state state;
 	char *source_version;	  /* owned; what the source calls the bytes; NULL: unknown */
-	char *last_error;	  /* owned; of the last update; NULL if it succeeded */
-	enum err_kind error_kind; /* ERR_NONE if the last update succeeded */
+	char *last_error;	  /* owned; of the last update; NULL if it succeeded in time */
+	enum err_kind error_kind; /* ERR_NONE if the last update succeeded in time */
 	unsigned failures;	  /* updates that failed in a row */
 	int64_t checked_at_ms;	  /* end of the last update; TERM_NO_TIME: none yet */
 	int64_t next_check_at_ms; /* TERM_NO_TIME: none is planned */

@@ -124,6 +124,7 @@ static void test_asked_soon(void)
 						   .sources = &sources[i],
 						   .n_sources = 1,
 						   .refresh_interval_ms = 3600000,
+						   .attempt_timeout_ms = 600000,
 						   .max_size_bytes = 100 };
 		if (term_init(&terms[i], &configs[i], NULL, NULL, &err) < 0)
 			abort();

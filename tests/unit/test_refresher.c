@@ -59,6 +59,7 @@ static void set_up(struct bench *bench, size_t n)
 							  .sources = &bench->sources[i],
 							  .n_sources = 1,
 							  .refresh_interval_ms = CONFIG_NEVER,
+							  .attempt_timeout_ms = 600000,
 							  .max_size_bytes = 1 << 20,
 							  .history = 1 };
 	}

@@ -1,4 +1,6 @@
 /* term, snapshot: states and references. */
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "tap.h"
 #include "term/term.h"
@@ -124,11 +126,52 @@ static void test_life(void)
 	term_release(&term);
 }
 
+/* The snapshot was confirmed long ago. */
+static void test_late(void)
+{
+	static const struct {
+		int64_t interval_ms, due_ago_ms;
+		enum term_state state;
+		const char *what;
+	} rows[] = {
+		{ 10, -1000, TERM_FRESH, "an update that is not due yet" },
+		{ 10, 1000, TERM_FRESH, "one that has just begun" },
+		{ 10, 31000, TERM_STALE, "one that takes longer than 30 s, and the interval" },
+		{ 120000, 60000, TERM_FRESH, "one that takes less than the interval" },
+		{ 120000, 121000, TERM_STALE, "one that takes longer" },
+		{ 86400000, 301000, TERM_STALE, "one that takes longer than 5 min" },
+		{ CONFIG_NEVER, 31000, TERM_STALE, "one that was asked for" },
+	};
+	struct err err = ERR_INIT;
+	struct term_status status;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct term_config late = { .name = "t",
+					    .refresh_interval_ms = rows[i].interval_ms };
+		struct term term;
+
+		if (term_init(&term, &late, snapshot_new("1", "s"), "1", &err) < 0)
+			abort();
+		term_succeeded(&term, "1", false, clock_boot_ms() - rows[i].due_ago_ms);
+		check_state(&term, rows[i].state, rows[i].what);
+		is_int(term_state_now(&term), rows[i].state, "the same for the log");
+		term_status(&term, &status);
+		ok(!status.last_error == (rows[i].state == TERM_FRESH), "the error: %s",
+		   status.last_error ? status.last_error : "none");
+		is_int(status.failures, 0, "which is no failure yet");
+		term_status_release(&status);
+		term_confirm(&term);
+		check_state(&term, TERM_FRESH, "fresh once the source has answered");
+		term_release(&term);
+	}
+}
+
 int main(void)
 {
 	test_snapshot();
 	test_absent();
 	test_life();
+	test_late();
 	ok(sizeof(struct term) <= 112, "a term is small: %zu bytes", sizeof(struct term));
 	return tap_done();
 }

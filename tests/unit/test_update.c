@@ -107,6 +107,7 @@ static void set_up(struct bench *bench, size_t n_sources)
 			    .sources = bench->sources,
 			    .n_sources = n_sources,
 			    .refresh_interval_ms = 60000,
+			    .attempt_timeout_ms = 600000,
 			    .max_size_bytes = 1 << 20,
 			    .history = 3 },
 	};
@@ -637,6 +638,25 @@ static void test_keep_is_bounded(void)
 	temp_store_remove(&temp);
 }
 
+/* What arrives too late is not taken, even if a fetcher heeds no deadline. */
+static void test_attempt_timeout(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 1);
+	offer(&bench.fakes[0], "1", "one", 1000);
+	run(&bench);
+	bench.config.attempt_timeout_ms = 0;
+	offer(&bench.fakes[0], "2", "two", 2000);
+	is_int(run(&bench), UPDATE_FAILED, "a body that comes after the attempt_timeout");
+	is_int(bench.err.kind, ERR_UNREACHABLE, "as a failure that passes");
+	ok(strstr(bench.err.msg, "attempt_timeout"), "the message says why: %s", bench.err.msg);
+	ok(serves(&bench, "one", "1", "http://a/t"), "the one before stays");
+	bench.config.attempt_timeout_ms = 600000;
+	is_int(run(&bench), UPDATE_UPDATED, "the next attempt has its own time");
+	tear_down(&bench);
+}
+
 static void test_version_display(void)
 {
 	char text[VERSION_SIZE];
@@ -665,6 +685,7 @@ int main(void)
 	test_unpublishable();
 	test_lost();
 	test_keep_is_bounded();
+	test_attempt_timeout();
 	test_version_display();
 	return tap_done();
 }
