@@ -50,7 +50,7 @@ def refused(call, **arguments):
     return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
-def test_objects(aws, client):
+def test_objects_and_conditions_work(aws, client):
     s3 = client("s3", aws)
     got = s3.get_object(Bucket="data", Key="key")
     assert got["Body"].read() == b"body"
@@ -66,7 +66,7 @@ def test_objects(aws, client):
     assert refused(s3.get_object, **which) == (503, "SlowDown")
 
 
-def test_versions(aws, client):
+def test_versions_and_delete_markers_work(aws, client):
     s3, bucket = client("s3", aws), aws.buckets["data"]
     first = bucket.objects["key"][0].version_id
     marker = bucket.delete("key").version_id
@@ -78,7 +78,7 @@ def test_versions(aws, client):
 
 
 @pytest.mark.parametrize("name", ["crc32", "crc32c", "sha1", "sha256"])
-def test_checksums(aws, client, name):
+def test_checksums_are_sent(aws, client, name):
     """botocore checks checksums of whole objects; Debian's does not support CRC-64."""
     aws.buckets["data"].put("key", b"123456789" * 100, checksum=name)
     got = client("s3", aws).get_object(Bucket="data", Key="key", ChecksumMode="ENABLED")
@@ -87,7 +87,7 @@ def test_checksums(aws, client, name):
     assert got[f"Checksum{name.upper()}"]
 
 
-def test_parts(aws, client):
+def test_parts_can_be_requested(aws, client):
     aws.buckets["data"].put("key", b"", parts=[b"a" * 10, b"b" * 10, b"c"], checksum="crc32", composite=True)
     s3 = client("s3", aws)
     head = s3.head_object(Bucket="data", Key="key", PartNumber=2)
@@ -96,7 +96,7 @@ def test_parts(aws, client):
     assert whole["ChecksumCRC32"].endswith("-3") and whole["ETag"].endswith('-3"')
 
 
-def test_signatures(aws, client):
+def test_wrong_signatures_are_refused(aws, client):
     which = {"Bucket": "data", "Key": "key"}
     get = {
         "secret": client("s3", aws, secret="wrong").get_object,
@@ -121,12 +121,12 @@ def test_signatures(aws, client):
 
 
 @pytest.mark.parametrize("key", ["a b+c", "%41//x/../y", "~ü?#&=", "x" * 1024], ids=repr)
-def test_odd_keys(aws, client, key):
+def test_odd_keys_are_signed_correctly(aws, client, key):
     aws.buckets["data"].put(key, b"odd")
     assert client("s3", aws).get_object(Bucket="data", Key=key)["Body"].read() == b"odd"
 
 
-def test_sse_c(aws, client):
+def test_sse_c_keys_are_checked(aws, client):
     aws.buckets["data"].put("secret", b"body", sse_key=b"k" * 32)
     s3, which = client("s3", aws), {"Bucket": "data", "Key": "secret"}
     assert refused(s3.get_object, **which) == (400, "InvalidRequest")
@@ -136,7 +136,7 @@ def test_sse_c(aws, client):
     assert refused(s3.get_object, **which, **given) == (403, "AccessDenied")
 
 
-def test_sts(aws, client, servers):
+def test_sts_returns_keys_of_a_role(aws, client, servers):
     servers.append(sts := Sts(aws))
     asked = client("sts", sts)
     made = asked.assume_role(RoleArn=ROLE_ARN, RoleSessionName="me")["Credentials"]
@@ -152,7 +152,7 @@ def test_sts(aws, client, servers):
     assert refused(asked.assume_role, **who) == (403, "AccessDenied")
 
 
-def test_imds(aws, servers):
+def test_imds_returns_keys(aws, servers):
     """With botocore's own client."""
     servers.append(imds := Imds(aws))
     config = {"ec2_metadata_service_endpoint": imds.url("/")}
@@ -164,7 +164,7 @@ def test_imds(aws, servers):
         urlopen(Request(imds.url("/latest/api/token"), method="PUT"))
 
 
-def test_container(aws, servers):
+def test_the_container_endpoint_returns_keys(aws, servers):
     servers.append(container := Container(aws))
     container.token = "Basic abc"
     url = container.url("/v2/credentials")

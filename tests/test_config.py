@@ -39,7 +39,7 @@ def run(build, directory, *arguments):
 
 
 @pytest.mark.parametrize("path", files("bad"), ids=name_of)
-def test_bad(build, directory, path):
+def test_each_bad_configuration_is_refused_with_its_messages(build, directory, path):
     with open(path, encoding="utf-8") as file:
         expected = re.findall(r"^# expect: (\d+: .*)$", file.read(), re.MULTILINE)
     assert expected
@@ -53,12 +53,12 @@ def test_bad(build, directory, path):
         assert any(line.startswith(f"{path}:{text}") for line in problems), (text, problems)
 
 
-def test_many_bad_ones_are_kept():
+def test_there_are_many_bad_configurations():
     assert len(files("bad")) >= 40
 
 
 @pytest.mark.parametrize("path", files("good"), ids=name_of)
-def test_good(build, directory, path):
+def test_each_good_configuration_is_accepted(build, directory, path):
     checked = run(build, directory, "-c", path, "--check-config")
     assert (checked.returncode, checked.stderr) == (0, b"")
 
@@ -71,26 +71,26 @@ def test_good(build, directory, path):
     assert run(build, directory, "-c", again, "--show-config").stdout == shown.stdout
 
 
-def test_show_masks_secrets(build, directory):
+def test_show_config_masks_secrets(build, directory):
     path = os.path.join(HERE, "good", "sources.conf")
     shown = run(build, directory, "-c", path, "--show-config").stdout
     assert b"hunter2" not in shown
     assert b'password = "***"' in shown
 
 
-def test_include_takes_all_that_match(build, directory):
+def test_include_reads_all_files_that_match(build, directory):
     path = os.path.join(HERE, "good", "include.conf")
     shown = run(build, directory, "-c", path, "--show-config").stdout.decode()
     assert re.findall(r'^term "(.*)" {$', shown, re.MULTILINE) == ["main", "one", "two"]
 
 
-def test_missing_file(build, directory):
+def test_a_missing_configuration_file_is_an_error(build, directory):
     done = run(build, directory, "-c", "/nonexistent/x.conf", "--check-config")
     assert done.returncode == 1
     assert done.stderr == b"rptfs: /nonexistent/x.conf: No such file or directory\n"
 
 
-def test_problems_of_the_command_line(build, directory):
+def test_problems_of_the_command_line_are_reported(build, directory):
     done = run(
         build,
         directory,

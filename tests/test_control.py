@@ -33,7 +33,7 @@ def ask(m, request, user=None):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_status_for_people(mount, origin):
+def test_status_is_a_readable_table(mount, origin):
     origin.put("/good", b"12345", etag='"v7"')
     origin.always("/bad", status(500))
     m = mount(http(origin, "good") + http(origin, "bad"), expect=["term=bad"])
@@ -76,7 +76,7 @@ def test_status_of_unknown_terms_names_them(mount):
     assert done.returncode != 0 and "nix" in done.stderr
 
 
-def test_status_json_and_the_file_say_the_same(mount, origin):
+def test_status_json_equals_the_file(mount, origin):
     origin.put("/t", b"12345", etag='"v7"', last_modified=1_700_000_000)
     m = mount(http(origin))
     (term,) = json.loads(m.rpt("status", "--json"))["terms"]
@@ -117,7 +117,7 @@ def test_refresh_without_wait_returns_before_the_attempt_ends(mount, origin):
     m.expect("term=t")
 
 
-def test_aliases(mount):
+def test_a_term_can_be_named_by_its_alias(mount):
     m = mount('term "dir/t.json" { alias = "short" static { data = "x" version = "1" } }')
     m.refresh("short")
     assert m.status("dir/t.json")["alias"] == "short"
@@ -131,7 +131,7 @@ def test_rpt_without_a_mount_says_so(build, directory):
     assert done.returncode != 0 and directory in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_rpt_usage(build):
+def test_rpt_prints_its_usage(build):
     for arguments in (["--help"], ["status", "--help"]):
         done = subprocess.run([build.rpt, *arguments], capture_output=True, text=True, timeout=HANGS_S)
         assert done.returncode == 0 and "usage" in done.stdout.lower()
@@ -140,7 +140,7 @@ def test_rpt_usage(build):
         assert done.returncode == 1 and done.stderr
 
 
-def test_rpt_mount_from_the_environment(mount):
+def test_the_mount_can_come_from_the_environment(mount):
     m = mount('term "t" { static { data = "x" } }')
     done = subprocess.run(
         [m.build.rpt, "status"],
@@ -149,7 +149,7 @@ def test_rpt_mount_from_the_environment(mount):
     assert done.returncode == 0 and "t" in done.stdout
 
 
-def test_all_users_may_ask_for_status_and_only_the_owner_for_work(mount, origin):
+def test_only_the_owner_may_refresh(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin))
     answer = ask(m, '{"command": "status"}', user=NOBODY)
@@ -159,7 +159,7 @@ def test_all_users_may_ask_for_status_and_only_the_owner_for_work(mount, origin)
     assert origin.count("/t") == 1
 
 
-def test_bad_requests_get_an_answer_and_do_no_harm(mount):
+def test_bad_requests_are_answered_and_harmless(mount):
     m = mount('term "t" { static { data = "x" } }')
     for request in (
         "", "{", "[]", "null", "{}", '{"command": 7}', '{"command": "explode"}',
@@ -179,7 +179,7 @@ def test_bad_requests_get_an_answer_and_do_no_harm(mount):
     m.refresh("t")
 
 
-def test_silent_clients_do_not_hold_up_others(mount):
+def test_silent_clients_do_not_delay_others(mount):
     m = mount('term "t" { static { data = "x" } }')
     silent = [socket.socket(socket.AF_UNIX) for _ in range(50)]
     for client in silent:
@@ -195,7 +195,7 @@ def test_the_socket_is_found_through_the_root(mount):
     assert os.path.isabs(m.control)
 
 
-def test_metrics(mount, origin):
+def test_metrics_count_what_happens(mount, origin):
     origin.put("/t", b"12345", etag='"v7"')
     origin.always("/bad", status(500))
     began = time.monotonic()
@@ -236,7 +236,7 @@ def test_metrics_are_well_formed(mount):
             assert family in types or types[re.sub("_(sum|count)$", "", family)] == "summary"
 
 
-def test_the_rpt_directory(mount):
+def test_the_rpt_directory_has_its_files(mount):
     m = mount('term "t" { static { data = "x" } }')
     assert m.ls() == ["t"] or ".rpt" in m.ls()
     assert "status.json" in m.ls(".rpt") and "metrics" in m.ls(".rpt")
@@ -250,7 +250,7 @@ def test_the_rpt_directory(mount):
     json.loads(open(f"{m.dir}/copy/status.json", encoding="utf-8").read())
 
 
-def test_a_rendering_is_complete_behind_its_descriptor(mount, origin):
+def test_a_descriptor_shows_one_complete_rendering(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin))
     with open(m.at(".rpt/status.json"), "rb") as held:

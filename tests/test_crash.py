@@ -59,7 +59,7 @@ def shows_in_the_end(m, name, content):
     wait_for(shows, f"{name} to be there again")
 
 
-def test_readers_do_not_notice(mount, origin):
+def test_readers_do_not_notice_a_death_of_the_worker(mount, origin):
     """Descriptors, mappings and names from before, and names that were not looked up yet."""
     origin.put("/big", BIG, etag='"1"')
     m = mount(http(origin, "big") + static("seen", "dir/unseen"))
@@ -128,7 +128,7 @@ def test_superseded_snapshots_stay_readable(mount, origin):
     wait_for(lambda: len(m.snapshot_files()) == 4, "the store to hold four snapshots")
 
 
-def test_announced_after_all(mount, origin):
+def test_a_successor_announces_what_its_predecessor_committed(mount, origin):
     """The worker dies after the commit and before it is announced: its successor announces."""
     origin.put("/t", b"one", etag='"1"')
     m = mount(http(origin, "t"))
@@ -179,7 +179,7 @@ def test_a_worker_that_hangs_is_replaced(mount):
     assert m.events("worker_hangs", pid=hung)
 
 
-def test_crash_loop(mount, build):
+def test_the_mount_survives_a_crash_loop(mount, build):
     """Workers die one after the other: each next one is started later, and the mount stays."""
     m = mount(static("a", "b"))
     m.read("a")
@@ -214,7 +214,7 @@ def test_crash_loop(mount, build):
         lived_s *= 2
 
 
-def test_a_store_that_kills_is_set_aside(mount, origin):
+def test_a_store_that_crashes_workers_is_set_aside(mount, origin):
     """Three crashes at start: the store is kept for inspection, and a new one is filled."""
     origin.put("/t", b"content", etag='"1"')
     m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=store_set_aside"])
@@ -236,7 +236,7 @@ def test_a_store_that_kills_is_set_aside(mount, origin):
     close_dead(fd)
 
 
-def test_a_mount_that_cannot_be_taken_over_is_made_anew(mount, origin):
+def test_a_mount_that_cannot_be_taken_over_is_replaced(mount, origin):
     """The store is gone: an open cold file gives an error, and a new mount works."""
     origin.put("/t", BIG, etag='"1"')
     m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=worker_died"])
@@ -280,7 +280,7 @@ def test_state_in_memory_outlives_the_worker(mount, origin):
     assert m.read("t") == b"content" and os.stat(m.at("t")).st_ino == before
 
 
-def test_users_mount(mount, build):
+def test_the_mount_of_a_user_survives_a_death(mount, build):
     m = mount(static("a", "b"), user=65534)
     wait_for(lambda: m.ls() == ["a", "b"], "the first versions")
     dead = m.kill_worker()
@@ -288,7 +288,7 @@ def test_users_mount(mount, build):
     assert m.ls() == ["a", "b"]
 
 
-def test_the_keeper_is_killed(mount):
+def test_everything_ends_when_the_keeper_is_killed(mount):
     """All processes end, nothing hangs, and the next start replaces the dead mount."""
     m = mount(static("a"))
     fd = os.open(m.at("a"), os.O_RDONLY)
@@ -306,7 +306,7 @@ def test_the_keeper_is_killed(mount):
     assert m.events("dead_mount_replaced")
 
 
-def test_started_twice(mount, build):
+def test_a_second_start_is_refused(mount, build):
     """The second one is refused and does no harm."""
     m = mount(static("a"))
     second = subprocess.run(
@@ -318,7 +318,7 @@ def test_started_twice(mount, build):
     assert mounts().count(m.path) == 1
 
 
-def test_started_at_the_same_moment(mount, build, directory):
+def test_one_of_several_simultaneous_starts_wins(mount, build, directory):
     """One of several wins, though their stores differ."""
     place = os.path.join(directory, "place")
     os.makedirs(place)
@@ -373,7 +373,7 @@ def test_rpt_waits_for_the_next_worker(mount):
             assert json.loads(answer.readline())["restarts"] == 1
 
 
-def test_many_deaths_under_readers(mount, build):
+def test_no_read_fails_during_many_deaths(mount, build):
     """No read fails or is cut short while one worker after the other is killed."""
     names = [f"t{i}" for i in range(8)]
     m = mount(static(*names))
@@ -430,7 +430,7 @@ def unmount(path):
     wait_for(lambda: subprocess.run(["umount", path]).returncode == 0, f"umount {path}")
 
 
-def test_a_link_to_the_mountpoint(mount, build):
+def test_a_link_to_the_mountpoint_is_the_same_mountpoint(mount, build):
     """It is the same place: a second mount there is refused."""
     m = mount(static("a"))
     link = os.path.join(m.dir, "link")

@@ -27,7 +27,7 @@ def update(m, origin, name, body):
     assert m.read(name) == body
 
 
-def test_the_mode_is_shown(mount, origin, renames):
+def test_the_publish_mode_is_shown(mount, origin, renames):
     origin.put("/t", b"x")
     m = mount(http(origin, "t"))
     mode = "rename" if renames else "notify"
@@ -70,7 +70,7 @@ def test_watchers_of_a_file_see_each_update(mount, origin, renames):
             assert said == (["ATTRIB", "DELETE_SELF"] if renames else ["DELETE_SELF"])
 
 
-def test_names_that_come_and_go(mount, origin, renames):
+def test_watchers_see_names_that_come_and_go(mount, origin, renames):
     term = "on_delete = remove refresh_interval = 1h"
     origin.put("/d/a", b"there from the beginning")
     m = mount(http(origin, "d/a", term) + http(origin, "d/b", term), expect=["event=failed"])
@@ -88,7 +88,7 @@ def test_names_that_come_and_go(mount, origin, renames):
 
 
 @pytest.mark.parametrize("kind", ["fs.watch", "chokidar"])
-def test_node_programs_notice(mount, origin, renames, kind):
+def test_node_programs_notice_updates(mount, origin, renames, kind):
     """Both watch a directory, as programs do that reload its files."""
     if not renames:
         pytest.skip("a notification causes no event in the directory")
@@ -112,7 +112,7 @@ def test_node_programs_notice(mount, origin, renames, kind):
             assert said[0] == ("rename t" if kind == "fs.watch" else f"change {m.at('d/t')}")
 
 
-def test_a_node_program_that_watches_one_file(mount, origin, build):
+def test_a_node_program_can_watch_one_file(mount, origin, build):
     """In both modes: chokidar watches the file, and looks again when the file is deleted."""
     origin.put("/t", b"first")
     m = mount(http(origin, "t"))

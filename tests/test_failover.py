@@ -15,7 +15,7 @@ def config(first, second, term=""):
     )
 
 
-def test_the_second_is_asked_when_the_first_fails(mount, origin, origins):
+def test_the_second_source_is_asked_when_the_first_fails(mount, origin, origins):
     replica = origins()
     replica.put("/t", b"of the replica")
     origin.always("/t", status(503))
@@ -25,7 +25,7 @@ def test_the_second_is_asked_when_the_first_fails(mount, origin, origins):
     wait_for(lambda: replica.url("/t") in str(m.events(term="t")), "the line in the log")
 
 
-def test_the_second_is_not_asked_without_need(mount, origin, origins):
+def test_the_second_source_is_not_asked_while_the_first_answers(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"one")
     m = mount(config(origin, replica))
@@ -33,7 +33,7 @@ def test_the_second_is_not_asked_without_need(mount, origin, origins):
     assert m.xattr("t", "source") == origin.url("/t") and replica.count() == 0
 
 
-def test_the_second_is_not_asked_after_a_refused_body(mount, origin, origins):
+def test_the_second_source_is_not_asked_after_a_refused_body(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"one", last_modified=OLD_DATE)
     replica.put("/t", b"two", last_modified=NEW_DATE)
@@ -43,7 +43,7 @@ def test_the_second_is_not_asked_after_a_refused_body(mount, origin, origins):
     assert m.read("t") == b"one" and replica.count() == 0 and m.kind("t") == "bad_data"
 
 
-def test_a_newer_body_of_the_replica_is_taken(mount, origin, origins):
+def test_a_newer_body_of_the_replica_is_accepted(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"one", last_modified=OLD_DATE)
     replica.put("/t", b"two", last_modified=NEW_DATE)
@@ -53,7 +53,7 @@ def test_a_newer_body_of_the_replica_is_taken(mount, origin, origins):
     assert m.read("t") == b"two" and m.xattr("t", "source") == replica.url("/t")
 
 
-def test_an_older_body_of_the_replica_is_not(mount, origin, origins):
+def test_an_older_body_of_the_replica_is_refused(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"two", last_modified=NEW_DATE)
     replica.put("/t", b"one", last_modified=OLD_DATE)
@@ -65,7 +65,7 @@ def test_an_older_body_of_the_replica_is_not(mount, origin, origins):
     assert now["source"] == origin.url("/t")
 
 
-def test_a_body_of_the_replica_without_a_date_is_not(mount, origin, origins):
+def test_a_body_of_the_replica_without_a_date_is_refused(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"one", last_modified=OLD_DATE)
     replica.put("/t", b"two")
@@ -85,7 +85,7 @@ def test_the_same_bytes_from_the_replica_are_no_failure(mount, origin, origins):
     assert m.read("t") == b"one" and m.status("t")["updated_total"] == 1
 
 
-def test_failover_any_lifts_the_rule(mount, origin, origins):
+def test_failover_any_accepts_older_bodies(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"one", last_modified=NEW_DATE)
     replica.put("/t", b"other", last_modified=OLD_DATE)
@@ -108,7 +108,7 @@ def test_the_first_source_is_the_authority(mount, origin, origins):
     assert m.read("t") == b"of the origin" and m.xattr("t", "source") == origin.url("/t")
 
 
-def test_backwards_refuse(mount, origin, origins):
+def test_backwards_refuse_keeps_the_newer_version(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"two", last_modified=NEW_DATE)
     m = mount(config(origin, replica, "backwards = refuse"), expect=FAILS)
@@ -143,7 +143,7 @@ def test_a_token_of_one_source_is_not_sent_to_another(mount, origin, origins):
     assert m.read("t") == b"two"
 
 
-def test_another_kind_of_source(mount, origin):
+def test_sources_of_a_term_may_be_of_different_kinds(mount, origin):
     """A fixed value as the last resort, until the origin is there for the first time."""
     origin.always("/t", status(503))
     m = mount(
@@ -160,7 +160,7 @@ def test_another_kind_of_source(mount, origin):
     assert m.read("t") == b"real"
 
 
-def test_gone_needs_all_sources_to_say_so(mount, origin, origins):
+def test_a_term_is_gone_only_if_all_sources_agree(mount, origin, origins):
     replica = origins()
     origin.put("/t", b"one")
     m = mount(config(origin, replica), expect=FAILS)
@@ -170,7 +170,7 @@ def test_gone_needs_all_sources_to_say_so(mount, origin, origins):
     assert m.read("t") == b"one" and m.status("t")["state"] in ("stale", "gone")
 
 
-def test_on_delete_remove(mount, origin, origins):
+def test_on_delete_remove_removes_the_name(mount, origin, origins):
     origin.put("/t", b"one")
     m = mount(
         f'term "t" {{ on_delete = remove refresh_interval = 1h '

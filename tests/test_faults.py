@@ -154,7 +154,7 @@ def sample(build, points, plain, sanitized=40):
     return points[:: 1 + (len(points) - 1) // limit] if points else []
 
 
-def test_each_call_of_an_update(mount, build, directory, origin):
+def test_any_call_of_an_update_may_fail(mount, build, directory, origin):
     """Each fails once, and from there on."""
     c = Campaign(mount, build, directory, origin)
     c.faults.aim(*FILES, thread="update", below=c.m.store)
@@ -174,7 +174,7 @@ def test_each_call_of_an_update(mount, build, directory, origin):
     c.end()
 
 
-def test_faults_at_random(mount, build, directory, origin):
+def test_random_faults_do_no_harm(mount, build, directory, origin):
     """Each call may fail, while the trouble lasts; afterwards none does."""
     c = Campaign(mount, build, directory, origin)
     c.faults.aim(*FILES, thread="update", below=c.m.store)
@@ -184,7 +184,7 @@ def test_faults_at_random(mount, build, directory, origin):
     c.end()
 
 
-def test_a_disk_that_fails_for_a_moment(mount, build, directory, origin):
+def test_a_short_failure_of_the_disk_loses_no_snapshot(mount, build, directory, origin):
     """Bytes of an earlier boot that cannot be read now are kept: their source is down."""
     c = Campaign(mount, build, directory, origin)
     c.m.stop()
@@ -203,7 +203,7 @@ def test_a_disk_that_fails_for_a_moment(mount, build, directory, origin):
     c.check_calm()
 
 
-def test_no_more_descriptors_memory_threads(mount, build, directory, origin):
+def test_updates_recover_from_a_lack_of_resources(mount, build, directory, origin):
     """Any thread of the worker meets a limit during an update."""
     c = Campaign(mount, build, directory, origin)
     c.faults.aim(*LIMITS)
@@ -230,7 +230,7 @@ def test_no_more_descriptors_memory_threads(mount, build, directory, origin):
     c.end()
 
 
-def test_no_memory_for_an_update(mount, build, directory, origin):
+def test_an_update_without_memory_fails_and_recovers(mount, build, directory, origin):
     if build.sanitized:
         pytest.skip("the sanitizer replaces the allocator")
     c = Campaign(mount, build, directory, origin)
@@ -252,7 +252,7 @@ def test_no_memory_for_an_update(mount, build, directory, origin):
     c.end()
 
 
-def test_a_cold_read_is_whole_or_an_error(mount, build, directory, origin):
+def test_a_cold_read_is_complete_or_fails(mount, build, directory, origin):
     c = Campaign(mount, build, directory, origin)
     c.faults.aim("open", "read", "stat", thread="fuse", below=c.m.store)
     calls = c.calls_of(c.check_calm)
@@ -275,7 +275,7 @@ def test_a_cold_read_is_whole_or_an_error(mount, build, directory, origin):
     c.end()
 
 
-def test_a_name_that_goes_and_comes(mount, build, directory, origin):
+def test_names_can_go_and_come_under_faults(mount, build, directory, origin):
     """Removal, and the first version of a term, while calls fail."""
     c = Campaign(mount, build, directory, origin, http(origin, "f", "on_delete = remove"))
     origin.put("/f", b"first")
@@ -317,7 +317,7 @@ def test_a_name_that_goes_and_comes(mount, build, directory, origin):
     c.end()
 
 
-def test_a_refused_body(mount, build, directory, origin):
+def test_a_body_is_refused_under_faults(mount, build, directory, origin):
     """It is refused even if the refusal cannot be noted, and it changes nothing else."""
     c = Campaign(mount, build, directory, origin, http(origin, "r", "max_size = 1KiB"))
     origin.put("/r", b"good")
@@ -344,7 +344,7 @@ def test_a_refused_body(mount, build, directory, origin):
     c.end()
 
 
-def test_the_same_bytes_under_another_token(mount, build, directory, origin):
+def test_equal_bytes_with_a_new_token_are_unchanged_under_faults(mount, build, directory, origin):
     c = Campaign(mount, build, directory, origin)
     c.faults.aim(*FILES, thread="update", below=c.m.store)
 
@@ -368,7 +368,7 @@ def test_the_same_bytes_under_another_token(mount, build, directory, origin):
 # Starting
 
 
-def test_a_start_under_faults(mount, build, directory, origin):
+def test_a_start_under_faults_succeeds_or_names_the_reason(mount, build, directory, origin):
     """It fails with a reason, or goes on; the next one serves everything."""
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
@@ -431,7 +431,7 @@ def fill_up(place):
     return path
 
 
-def test_a_full_disk(mount, build, origin, small_disk):
+def test_a_full_disk_fails_updates_but_not_readers(mount, build, origin, small_disk):
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
     m = mount(
@@ -487,7 +487,7 @@ def failing_disk(directory):
     subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_disk_that_turns_read_only(mount, build, origin, failing_disk):
+def test_a_read_only_disk_fails_updates_but_not_readers(mount, build, origin, failing_disk):
     device, place = failing_disk
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
@@ -511,7 +511,7 @@ def descriptors(pid):
     return [int(number) for number in os.listdir(f"/proc/{pid}/fd")]
 
 
-def test_no_descriptors_left(mount, build, origin):
+def test_reads_continue_when_no_descriptor_is_left(mount, build, origin):
     """Idle connections take all descriptors that a limit leaves."""
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
@@ -530,7 +530,7 @@ def test_no_descriptors_left(mount, build, origin):
     assert m.worker == worker
 
 
-def test_many_connections(mount, build, origin):
+def test_control_connections_do_not_exhaust_the_descriptors(mount, build, origin):
     """Connections to the control socket cannot use up the descriptors of updates and readers."""
     origin.put("/t", body(1))
     m = mount(
@@ -557,7 +557,7 @@ def address_space(pid):
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
-def test_no_memory_left(mount, build, origin):
+def test_the_mount_survives_a_lack_of_memory(mount, build, origin):
     if build.sanitized:
         pytest.skip("a sanitizer needs terabytes of addresses")
     origin.put("/t", body(1))

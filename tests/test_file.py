@@ -45,7 +45,7 @@ def test_a_file_that_appears_is_noticed(mount, directory):
     m.wait_content("t", NEW)
 
 
-def test_a_symlink_that_is_switched(mount, directory):
+def test_a_switched_symlink_is_noticed(mount, directory):
     """As Kubernetes and release directories do it: noticed at the next interval at the latest."""
     for name, content in (("v1", OLD), ("v2", NEW)):
         os.mkdir(os.path.join(directory, name))
@@ -100,7 +100,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("row", FAILURES)
-def test_failure_keeps_what_was_good(mount, directory, row):
+def test_a_failure_keeps_the_last_good_version(mount, directory, row):
     happens, kind, state = FAILURES[row]
     place = os.path.join(directory, "place")
     os.mkdir(place)
@@ -122,7 +122,7 @@ def test_an_empty_file_is_content(mount, source):
     m.wait_content("t", b"")
 
 
-def test_a_file_that_grows_while_it_is_read_is_never_half(mount, source):
+def test_a_file_that_grows_while_it_is_read_is_served_whole(mount, source):
     """Version and bytes belong together; a version read in the middle of writing is soon replaced."""
     m = mount(config(source), expect=["term=t .*"])
     with open(source, "wb", buffering=0) as file:
@@ -132,7 +132,7 @@ def test_a_file_that_grows_while_it_is_read_is_never_half(mount, source):
     m.wait_content("t", bytes(50 * 4096))
 
 
-def test_the_version_is_of_the_file(mount, source):
+def test_the_version_is_the_digest_of_the_bytes(mount, source):
     m = mount(config(source))
     version = m.xattr("t", "version")
     os.utime(source, (1, 1))
@@ -144,20 +144,20 @@ def test_the_version_is_of_the_file(mount, source):
     assert m.xattr("t", "version") != version
 
 
-def test_mtime_is_the_files(mount, source):
+def test_the_mtime_is_that_of_the_file(mount, source):
     os.utime(source, (1_500_000_000, 1_500_000_000))
     m = mount(config(source))
     assert os.stat(m.at("t")).st_mtime == 1_500_000_000
 
 
-def test_many_changes_end_with_the_last(mount, source):
+def test_many_changes_end_with_the_last_one(mount, source):
     m = mount(config(source), expect=["term=t .*"])
     for i in range(200):
         replace(source, b"change %d" % i)
     m.wait_content("t", b"change 199")
 
 
-def test_unreadable_for_a_users_mount_is_denied(mount, source):
+def test_a_file_that_the_user_may_not_read_is_denied(mount, source):
     """Root may read everything; another user may not."""
     os.chmod(source, 0)
     m = mount(config(source), user=65534, expect=["term=t .*"])

@@ -15,7 +15,7 @@ def sources(*endings):
                     yield os.path.join(at, name)
 
 
-def test_clang_format():
+def test_c_files_follow_clang_format():
     files = list(sources(".c", ".h"))
     assert len(files) > 30
     done = subprocess.run(
@@ -30,7 +30,7 @@ def test_no_file_is_too_long():
     assert not long
 
 
-def test_white_space():
+def test_white_space_follows_editorconfig():
     wrong = []
     for path in sources(".c", ".h", ".py", ".md", ".build", ".conf", ".sh"):
         with open(path, encoding="utf-8") as file:

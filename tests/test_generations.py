@@ -94,7 +94,7 @@ def test_a_name_that_goes_away_raises_its_word(mount, origin, config):
         assert words[slot] == os.stat(m.at("a")).st_ino > gone
 
 
-def test_right_after_a_crash_and_without_its_pages(mount, origin, config, terms):
+def test_words_are_right_after_a_crash_and_without_pages(mount, origin, config, terms):
     m = mount(config)
     with Generations(m.path) as words:
         for i in range(5):
@@ -111,7 +111,7 @@ def test_right_after_a_crash_and_without_its_pages(mount, origin, config, terms)
                 assert words[slot_of(m, name)] == os.stat(m.at(name)).st_ino
 
 
-def test_an_orderly_end_shows(mount, config):
+def test_the_end_of_a_mount_is_shown(mount, config):
     m = mount(config)
     with Generations(m.path) as words:
         words[0]
@@ -123,7 +123,7 @@ def test_an_orderly_end_shows(mount, config):
         assert words[0] < OVER
 
 
-def test_an_upgrade_is_no_end(mount, config):
+def test_an_upgrade_is_not_shown_as_an_end(mount, config):
     m = mount(config)
     with Generations(m.path) as words:
         before = words[0]

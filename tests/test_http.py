@@ -96,7 +96,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("row", FAILURES)
-def test_failure_keeps_what_was_good(mount, origin, row):
+def test_a_failure_keeps_the_last_good_version(mount, origin, row):
     """The kind of error, what is still served, and when the next attempt is."""
     behaviour, kind, next_attempt = FAILURES[row]
     page = origin.put("/t", OLD)
@@ -134,7 +134,7 @@ def test_failure_keeps_what_was_good(mount, origin, row):
     assert m.xattr("t", "last_error") is None
 
 
-def test_refused_connection(mount, origin):
+def test_a_refused_connection_backs_off(mount, origin):
     origin.put("/t", OLD)
     m = mount(
         http(origin.url("/t"), term=f"refresh_interval = {INTERVAL_S}s"), expect=["term=t .*"]
@@ -146,7 +146,7 @@ def test_refused_connection(mount, origin):
     assert m.read("t") == OLD and m.status("t")["state"] == "stale"
 
 
-def test_unknown_host(mount):
+def test_an_unknown_host_is_unreachable(mount):
     m = mount(http("http://no-such-host.invalid/t"), expect=["term=t .*"])
     assert m.kind("t") == "unreachable" and "t" not in m.ls()
 
@@ -173,7 +173,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("how", BODIES)
-def test_bodies_are_taken_whole(mount, origin, how):
+def test_complete_bodies_are_accepted(mount, origin, how):
     coding, behaviour = BODIES[how]
     body = os.urandom(300_000) + bytes(300_000)
     origin.put("/t", body, coding=coding)
@@ -182,7 +182,7 @@ def test_bodies_are_taken_whole(mount, origin, how):
     assert mount(http(origin.url("/t"))).read("t") == body
 
 
-def test_a_body_without_an_end_is_taken_only_if_configured(mount, origin):
+def test_an_unframed_body_is_accepted_only_if_configured(mount, origin):
     """HTTP/1.0: a cut body looks the same as a whole one."""
     origin.put("/t", OLD)
     origin.always("/t", unframed())
@@ -201,7 +201,7 @@ def test_interim_responses_are_skipped(mount, origin, codes):
 
 
 @pytest.mark.parametrize("rest", [b"0\r\n\r\n", b"the rest of a body", b"HTTP/8 x y\r\n\r\n"], ids=str)
-def test_late_bytes_of_an_earlier_response_break_their_connection_only(mount, origin, rest):
+def test_late_bytes_of_a_response_only_break_its_connection(mount, origin, rest):
     """They arrive when the next request is on its way, which is then sent on a new connection."""
     origin.put("/t", OLD)
     m = mount(http(origin.url("/t")))
@@ -213,7 +213,7 @@ def test_late_bytes_of_an_earlier_response_break_their_connection_only(mount, or
     assert first == broken != last
 
 
-def test_bytes_behind_the_end_are_ignored(mount, origin):
+def test_bytes_after_the_end_are_ignored(mount, origin):
     origin.put("/t", OLD)
     origin.always("/t", longer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))
     m = mount(http(origin.url("/t")), expect=["term=t .*"])
@@ -268,7 +268,7 @@ def test_a_refused_body_is_not_fetched_again_until_its_token_changes(mount, orig
 
 
 @pytest.mark.parametrize("etag", ['"v1"', 'W/"v1"'])
-def test_an_etag_is_sent_back_as_it_came(mount, origin, etag):
+def test_an_etag_is_sent_back_unchanged(mount, origin, etag):
     origin.put("/t", OLD, etag=etag)
     m = mount(http(origin.url("/t")))
     m.refresh("t")
@@ -278,7 +278,7 @@ def test_an_etag_is_sent_back_as_it_came(mount, origin, etag):
     assert m.status("t")["unchanged_total"] == 1 and m.status("t")["updated_total"] == 1
 
 
-def test_without_an_etag_last_modified_is_asked_with(mount, origin):
+def test_without_an_etag_requests_use_last_modified(mount, origin):
     origin.put("/t", OLD, etag=None, last_modified=1_700_000_000)
     m = mount(http(origin.url("/t")))
     m.refresh("t")
@@ -288,7 +288,7 @@ def test_without_an_etag_last_modified_is_asked_with(mount, origin):
     assert os.stat(m.at("t")).st_mtime == 1_700_000_000
 
 
-def test_without_either_the_digest_decides(mount, origin):
+def test_without_validators_the_digest_decides(mount, origin):
     origin.put("/t", OLD, etag=None)
     m = mount(http(origin.url("/t")))
     inode = os.stat(m.at("t")).st_ino
@@ -311,7 +311,7 @@ def test_same_bytes_under_a_new_token_are_no_new_version(mount, origin):
     assert origin.asked("/t")[-1].headers["if-none-match"] == '"two"'
 
 
-def test_a_304_that_nobody_asked_for_is_an_error(mount, origin):
+def test_an_unsolicited_304_is_an_error(mount, origin):
     origin.put("/t", OLD)
     origin.always("/t", status(304, body=b""))
     m = mount(http(origin.url("/t")), expect=["term=t .*"])
@@ -330,7 +330,7 @@ def test_redirects_are_followed_to_their_end(mount, origin, origins):
     assert m.read("t") == NEW and m.xattr("t", "version") == "of the last response"
 
 
-def test_credentials_do_not_go_to_another_host(mount, origin, origins, directory):
+def test_credentials_are_not_sent_to_another_host(mount, origin, origins, directory):
     other = origins()
     other.put("/t", NEW)
     origin.always("/t", redirect(other.url("/t")))
@@ -362,7 +362,7 @@ def test_https_never_leads_to_http(mount, origin, tls_origin, certificates):
 # Servers and credentials
 
 
-def test_request_headers_and_basic_auth(mount, origin, directory):
+def test_request_headers_and_basic_auth_are_sent(mount, origin, directory):
     origin.put("/t", NEW)
     m = mount(
         http(
@@ -402,7 +402,7 @@ def test_tls_is_checked(mount, tls_origin, certificates):
     assert m.ls() == [] and m.kind("t") == "unreachable"
 
 
-def test_client_certificates(mount, origins, certificates):
+def test_client_certificates_are_sent(mount, origins, certificates):
     picky = origins(tls=server_context(certificates, client_ca=True))
     picky.put("/t", NEW)
     ca = f'ca_file = "{certificates}/ca.pem"'
@@ -412,7 +412,7 @@ def test_client_certificates(mount, origins, certificates):
     assert m.kind("t") == "unreachable"
 
 
-def test_unix_socket(mount, origins, directory):
+def test_requests_can_use_a_unix_socket(mount, origins, directory):
     path = os.path.join(directory, "http.socket")
     local = origins(unix=path)
     local.put("/t", NEW)
@@ -420,14 +420,14 @@ def test_unix_socket(mount, origins, directory):
     assert mount(http("http://localhost/t", f'unix_socket = "{path}"')).read("t") == NEW
 
 
-def test_proxy(mount, origins):
+def test_requests_can_use_a_proxy(mount, origins):
     proxy = origins()
     proxy.put("http://example.invalid/t", NEW)
     m = mount(http("http://example.invalid/t", f'proxy = "{proxy.url("")}"'))
     assert m.read("t") == NEW
 
 
-def test_http2(mount, nginx, certificates):
+def test_http2_shares_one_connection(mount, nginx, certificates):
     """Many terms of one host share a connection, and updates arrive."""
     for i in range(20):
         nginx.put(f"/{i}", b"term %d" % i)
@@ -449,7 +449,7 @@ def test_http2(mount, nginx, certificates):
 # Large bodies
 
 
-def test_an_interrupted_download_goes_on(mount, origin):
+def test_an_interrupted_download_is_resumed(mount, origin):
     body = random.Random(1).randbytes(5_000_000)
     origin.put("/t", body)
     origin.then("/t", cut(3_000_000), cut(1_000_000))
@@ -462,7 +462,7 @@ def test_an_interrupted_download_goes_on(mount, origin):
     assert third.headers["range"] == "bytes=4000000-" and third.answer == 206
 
 
-def test_it_does_not_go_on_with_another_version(mount, origin):
+def test_a_download_is_not_resumed_with_another_version(mount, origin):
     body, after = (random.Random(seed).randbytes(2_000_000) for seed in (1, 2))
     origin.put("/t", body)
 
@@ -477,7 +477,7 @@ def test_it_does_not_go_on_with_another_version(mount, origin):
     assert origin.asked("/t")[1].answer == 200
 
 
-def test_a_weak_etag_does_not_allow_going_on(mount, origin):
+def test_a_download_with_a_weak_etag_is_not_resumed(mount, origin):
     body = random.Random(1).randbytes(2_000_000)
     origin.put("/t", body, etag='W/"weak"')
     origin.then("/t", cut(1_000_000))
@@ -486,7 +486,7 @@ def test_a_weak_etag_does_not_allow_going_on(mount, origin):
     assert all("range" not in r.headers for r in origin.asked("/t"))
 
 
-def test_a_range_that_was_not_asked_for_is_not_appended(mount, origin):
+def test_a_range_that_was_not_requested_is_not_appended(mount, origin):
     """A 206 that starts elsewhere than asked must never end up in a file."""
     body = random.Random(1).randbytes(2_000_000)
     origin.put("/t", body)
@@ -508,7 +508,7 @@ def test_a_range_that_was_not_asked_for_is_not_appended(mount, origin):
     m.wait_content("t", body)
 
 
-def test_sigterm_in_the_middle_of_a_download(mount, origin):
+def test_sigterm_ends_a_download(mount, origin):
     origin.put("/t", bytes(50_000_000))
     origin.always("/t", trickle(10_000, 0.01))
     origin.put("/u", OLD)
@@ -531,7 +531,7 @@ def test_http_cache_schedules_by_max_age(mount, origin):
     assert 60 < m.next_in("t") <= 100.1  # less by the time that the answer took
 
 
-def test_http_cache_by_expires(mount, origin):
+def test_http_cache_schedules_by_expires(mount, origin):
     now = time.time()
     origin.put("/t", OLD, headers={"Date": http_date(now), "Expires": http_date(now + 200)})
     m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 1h"))
@@ -551,7 +551,7 @@ def test_http_cache_by_expires(mount, origin):
     ],
     ids=str,
 )
-def test_http_cache_without_good_headers_takes_the_interval(mount, origin, headers):
+def test_http_cache_without_valid_headers_uses_the_interval(mount, origin, headers):
     """A bad header does not refuse a good body, and refreshing goes on."""
     origin.put("/t", OLD, headers=headers)
     m = mount(
@@ -575,14 +575,14 @@ def test_http_cache_never_asks_more_often_than_min_refresh_interval(mount, origi
     wait_for(lambda: m.status("t")["unchanged_total"] >= 3, "three checks")
 
 
-def test_a_slow_answer_is_no_failure(mount, origin):
+def test_a_slow_answer_is_not_a_failure(mount, origin):
     origin.put("/t", OLD)
     origin.always("/t", delay(0.7))
     m = mount(http(origin.url("/t"), f"stall_timeout = {HANGS_S}s"))
     assert m.read("t") == OLD
 
 
-def test_connect_timeout(mount, black_hole):
+def test_connect_timeout_ends_an_attempt(mount, black_hole):
     m = mount(
         http(black_hole.url("/t"), "connect_timeout = 300ms stall_timeout = 300ms"),
         expect=["term=t .*"],
@@ -600,7 +600,7 @@ def test_content_is_decoded_once(mount, origin):
     assert mount(http(origin.url("/t"))).read("t") == packed
 
 
-def test_no_query_is_shown(mount, origin):
+def test_the_query_of_a_url_is_not_shown(mount, origin):
     origin.put("/t", OLD)
     m = mount(http(origin.url("/t?sig=s3cret")), expect=["term=t .*"])
     assert m.read("t") == OLD

@@ -184,7 +184,7 @@ def test_every_option_is_in_a_table(build, world):
 
 
 @pytest.mark.parametrize("kind, make", [("http", http_cases), ("s3", s3_cases)])
-def test_only_identity_is_fetched_again(build, mount, world, kind, make):
+def test_only_a_changed_identity_is_fetched_again(build, mount, world, kind, make):
     cases, rows = make(world), tables(build)
     for name in cases:
         for suffix in ("", "-other"):

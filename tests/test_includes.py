@@ -103,7 +103,7 @@ def test_arrows_between_subfolders_point_one_way(folder):
     assert not wrong, "\n".join(wrong)
 
 
-def test_fetchers_know_the_contract_only():
+def test_fetchers_include_only_the_contract():
     wrong = [
         f"{path}:{number}: {name}"
         for path in files("fetchers")
@@ -114,7 +114,7 @@ def test_fetchers_know_the_contract_only():
 
 
 @pytest.mark.parametrize("folder", FETCHERS_ALLOWED)
-def test_fetchers_know_the_fetchers_below_them_only(folder):
+def test_fetchers_include_only_fetchers_below_them(folder):
     wrong = [
         f"{path}:{number}: {name}"
         for path in files(folder)
@@ -126,7 +126,7 @@ def test_fetchers_know_the_fetchers_below_them_only(folder):
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_worker_knows_only_the_messages_of_keeper_and_helper():
+def test_the_worker_includes_only_the_messages_of_keeper_and_helper():
     """They are other processes, with other rights: nothing of theirs runs in the worker."""
     wrong = [
         f"{path}:{number}: {name}"
@@ -238,19 +238,19 @@ def who_includes(pattern):
     }
 
 
-def test_only_the_http_engine_knows_libcurl():
+def test_only_the_http_engine_includes_libcurl():
     users = who_includes(r"curl/")
     assert users and all(path.startswith("src/http/") for path in users), users
     assert not any(path.endswith("/http.h") for path in users), "its front shows nothing of it"
 
 
-def test_only_mount_knows_libfuse():
+def test_only_mount_includes_libfuse():
     """And the one file that opens the device for users, with libfuse's fusermount3."""
     users = who_includes(r"(fuse3?/)?fuse.*\.h|linux/fuse\.h") - {"src/keeper/mountpoint.c"}
     assert users and all(path.startswith("src/mount/") for path in users), users
 
 
-def test_only_the_store_knows_sqlite():
+def test_only_the_store_includes_sqlite():
     users = who_includes(r"sqlite3\.h")
     assert users and all(path.startswith("src/store/catalog") for path in users), users
 

@@ -144,7 +144,7 @@ def test_an_update_costs_few_requests(mount, origin, probe):
     assert set(requests) == {"getxattr"} and requests["getxattr"] <= 2, requests
 
 
-def test_a_term_that_goes_away(mount, origin, probe):
+def test_get_reports_a_term_that_goes_away(mount, origin, probe):
     origin.put("/t", b"one")
     m = mount(http(origin, "t", "on_delete = remove refresh_interval = never"))
     p = probe(m.at("t"))
@@ -162,7 +162,7 @@ def test_a_term_that_goes_away(mount, origin, probe):
     assert p.get()[:2] == ("back", 2)
 
 
-def test_a_term_that_expires_and_is_hidden(mount, origin, probe):
+def test_get_reports_a_term_that_is_hidden(mount, origin, probe):
     origin.put("/t", b"good")
     hide = "refresh_interval = 200ms max_stale = 2s on_expire = hide"
     m = mount(http(origin, "t", hide), expect=["term=t"])
@@ -175,7 +175,7 @@ def test_a_term_that_expires_and_is_hidden(mount, origin, probe):
     assert p.get() == ("good", 2, False)
 
 
-def test_many_bytes_over_the_end_of_a_mount(mount, origin, probe):
+def test_a_large_value_outlives_its_mount(mount, origin, probe):
     """More than librpt copies."""
     body = "x" * (3 << 20)
     origin.put("/t", body.encode())
@@ -187,7 +187,7 @@ def test_many_bytes_over_the_end_of_a_mount(mount, origin, probe):
     assert p.get() == (body, 2, False)
 
 
-def test_deaths_of_the_worker(mount, origin, probe):
+def test_deaths_of_the_worker_are_not_noticed(mount, origin, probe):
     origin.put("/t", b"body 0")
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -200,7 +200,7 @@ def test_deaths_of_the_worker(mount, origin, probe):
         assert p.get() == (f"body {i}", i + 1, False)
 
 
-def test_an_orderly_end_and_another_mount(mount, origin, probe):
+def test_get_follows_a_new_mount_after_an_orderly_end(mount, origin, probe):
     origin.put("/t", b"one " * 3000)
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -217,7 +217,7 @@ def test_an_orderly_end_and_another_mount(mount, origin, probe):
     assert requests == {}, "its words are watched"
 
 
-def test_a_restart_between_two_gets(mount, origin, probe):
+def test_get_follows_a_restart_between_two_calls(mount, origin, probe):
     origin.put("/t", b"one")
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -229,7 +229,7 @@ def test_a_restart_between_two_gets(mount, origin, probe):
         assert p.get() == (f"body {i}", i + 2, False)
 
 
-def test_everything_is_killed(mount, origin, probe):
+def test_get_follows_a_new_mount_after_everything_is_killed(mount, origin, probe):
     """The mount stays, dead; then it goes; then there is another one."""
     origin.put("/t", b"one")
     m = mount(http(origin, "t"))
@@ -248,7 +248,7 @@ def test_everything_is_killed(mount, origin, probe):
     assert p.get() == ("one", 2, False)
 
 
-def test_a_mount_that_is_replaced_at_once(mount, origin, probe):
+def test_get_follows_a_mount_that_is_replaced_at_once(mount, origin, probe):
     """The old mount does not show that it has ended: the name does, after a second."""
     origin.put("/t", b"one")
     m = mount(http(origin, "t"))
@@ -262,7 +262,7 @@ def test_a_mount_that_is_replaced_at_once(mount, origin, probe):
     assert p.get()[0] == "two" and p.get()[2] is False
 
 
-def test_never_torn_never_backwards(mount, origin, probe):
+def test_values_are_never_torn_and_never_go_backwards(mount, origin, probe):
     """Updates without pause, the worker killed now and then, pages dropped."""
 
     def body(i):
@@ -308,7 +308,7 @@ def unless_sanitized(build):
         pytest.skip("a sanitizer has to be there from the start")
 
 
-def test_nothing_but_the_interface_is_exported(build):
+def test_only_the_interface_is_exported(build):
     unless_sanitized(build)
     library = os.path.join(build.dir, "src", "librpt", "librpt.so.0")
     listed = subprocess.run(
@@ -375,7 +375,7 @@ def mappings(path):
         return sum(path in line for line in file)
 
 
-def test_python(mount, origin, rpt):
+def test_python_can_hold_a_term(mount, origin, rpt):
     origin.put("/t", b'{"a": 1}', etag='"v1"')
     m = mount(http(origin, "t"))
     with rpt.Term(m.at("t")) as term:
@@ -413,7 +413,7 @@ def test_python_unmaps_unused_values(mount, origin, rpt):
     assert mappings(m.path) == 0
 
 
-def test_python_over_the_end_of_a_mount(mount, origin, rpt):
+def test_a_value_in_python_outlives_its_mount(mount, origin, rpt):
     origin.put("/t", b"body")
     m = mount(http(origin, "t"))
     with rpt.Term(m.at("t")) as term:

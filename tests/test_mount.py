@@ -65,7 +65,7 @@ def processes_of(m):
 # In the background
 
 
-def test_it_returns_when_everything_is_there(daemon, origin):
+def test_the_command_returns_when_all_terms_are_ready(daemon, origin):
     """When the parent exits, it is mounted, and the first attempts are over."""
     origin.put("/slow", b"slow")
 
@@ -81,7 +81,7 @@ def test_it_returns_when_everything_is_there(daemon, origin):
     assert m.is_mounted() and m.read("t") == b"content" and m.read("slow") == b"slow"
 
 
-def test_it_does_not_wait_longer_than_start_timeout(daemon, origin):
+def test_the_command_does_not_wait_longer_than_start_timeout(daemon, origin):
     origin.always("/t", stall())
     never = f'term "never" {{ http {{ url = "{origin.url("/t")}" stall_timeout = 1h }} }}\n'
     m = daemon(f"start_timeout = 500ms\n{ONE}{never}")
@@ -98,7 +98,7 @@ def test_a_source_that_fails_does_not_prevent_the_mount(daemon, origin):
     assert done.returncode == 0 and m.ls() == ["t"]
 
 
-def test_it_lets_go_of_the_terminal(daemon):
+def test_the_command_detaches_from_the_terminal(daemon):
     """The caller's end of a pipe must see its end."""
     m = daemon()
     assert rptfs(m, "-c", m.conf).returncode == 0  # capture_output waits for EOF
@@ -108,7 +108,7 @@ def test_it_lets_go_of_the_terminal(daemon):
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
 
 
-def test_umount_ends_it(daemon):
+def test_umount_ends_the_daemon(daemon):
     m = daemon()
     assert rptfs(m, "-c", m.conf).returncode == 0
     assert processes_of(m)
@@ -133,18 +133,18 @@ def assert_refused(m, done, code, *words):
     wait_for(lambda: not processes_of(m), "all processes to end")
 
 
-def test_a_bad_configuration_is_1_and_nothing_is_mounted(daemon):
+def test_a_bad_configuration_exits_with_1_and_mounts_nothing(daemon):
     m = daemon('term "t" { statik { data = "x" } }\nterm "u" { static { dat = "x" } }\n')
     done = rptfs(m, "-c", m.conf)
     assert_refused(m, done, 1, f"{m.conf}:3:", f"{m.conf}:4:")
 
 
-def test_a_missing_configuration_file_is_1(daemon):
+def test_a_missing_configuration_file_exits_with_1(daemon):
     m = daemon()
     assert_refused(m, rptfs(m, "-c", m.dir + "/nix.conf"), 1, m.dir + "/nix.conf")
 
 
-def test_no_mount_point_is_1(daemon):
+def test_a_missing_mount_point_exits_with_1(daemon):
     m = daemon()
     with open(m.conf, "w", encoding="utf-8") as file:
         file.write(ONE)
@@ -153,19 +153,19 @@ def test_no_mount_point_is_1(daemon):
 
 
 @pytest.mark.parametrize("option", ["--frobnicate", "-X"])
-def test_unknown_flags_are_1(daemon, option):
+def test_unknown_flags_exit_with_1(daemon, option):
     m = daemon()
     assert_refused(m, rptfs(m, option, "-c", m.conf), 1)
 
 
-def test_unknown_mount_options_are_refused_by_name(daemon):
+def test_an_unknown_mount_option_is_named_in_the_error(daemon):
     m = daemon()
     done = rptfs(m, "-c", m.conf, "-o", "allow_other,frobnicate=7,another_one")
     assert_refused(m, done, 1, "frobnicate", "another_one")
 
 
 @pytest.mark.parametrize("kind", ["missing", "a file"])
-def test_a_mount_that_fails_is_32(daemon, kind):
+def test_a_mount_that_fails_exits_with_32(daemon, kind):
     m = daemon()
     os.rmdir(m.path)
     if kind == "a file":
@@ -176,7 +176,7 @@ def test_a_mount_that_fails_is_32(daemon, kind):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_second_one_on_the_same_mount_is_refused(daemon):
+def test_a_second_daemon_on_the_same_mount_is_refused(daemon):
     m = daemon()
     assert rptfs(m, "-c", m.conf).returncode == 0
     done = rptfs(m, "-c", m.conf)
@@ -184,7 +184,7 @@ def test_a_second_one_on_the_same_mount_is_refused(daemon):
     assert mounts().count(m.path) == 1 and m.read("t") == b"content"
 
 
-def test_no_fuse_device_is_32(daemon):
+def test_a_missing_fuse_device_exits_with_32(daemon):
     m = daemon()
     hide = (
         "mount --make-rprivate /dev && mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3 && mknod /dev/urandom c 1 9 && "
@@ -200,13 +200,13 @@ def test_no_fuse_device_is_32(daemon):
 # The command line
 
 
-def test_version_and_help(build):
+def test_version_and_help_are_printed(build):
     for flag in ("--version", "--help", "-h", "-V"):
         done = subprocess.run([build.rptfs, flag], capture_output=True, text=True, timeout=HANGS_S)
         assert done.returncode == 0 and "rptfs" in done.stdout and not done.stderr
 
 
-def test_terms_on_the_command_line(mount, origin, directory):
+def test_terms_can_be_given_on_the_command_line(mount, origin, directory):
     origin.put("/flags.json", b"{}")
     with open(os.path.join(directory, "local"), "wb") as file:
         file.write(b"a file")
@@ -216,7 +216,7 @@ def test_terms_on_the_command_line(mount, origin, directory):
     assert m.read("flags.json") == b"{}" and m.read("x/local") == b"a file"
 
 
-def test_without_a_configuration_file(daemon, origin):
+def test_no_configuration_file_is_needed(daemon, origin):
     """rptfs DIR NAME=URL; the store is in /var/lib/rptfs, as other tests' stores may be."""
     origin.put("/t", b"hello")
     m = daemon()
@@ -237,7 +237,7 @@ def test_without_a_configuration_file(daemon, origin):
                 os.rmdir("/var/lib/rptfs")
 
 
-def test_mount_t_fuse_rptfs(daemon):
+def test_mount_t_fuse_rptfs_mounts(daemon):
     """Like mount(8) for /etc/fstab, through mount.fuse3: options that are for others do no harm.
     (mount itself finds an installed rptfs only.)"""
     m = daemon()
@@ -298,7 +298,7 @@ def test_an_ordinary_user_mounts_through_fusermount(users_mount):
     assert out == "1"
 
 
-def test_a_users_updates_are_seen(users_mount, origin):
+def test_updates_of_a_users_mount_are_seen(users_mount, origin):
     origin.put("/t", b"one")
     m = users_mount(f'term "t" {{ refresh_interval = 100ms http {{ url = "{origin.url("/t")}" }} }}')
     wait_for(lambda: as_nobody("cat", m.at("t")).stdout == "one", "the first version")
@@ -306,7 +306,7 @@ def test_a_users_updates_are_seen(users_mount, origin):
     wait_for(lambda: as_nobody("cat", m.at("t")).stdout == "two", "the update")
 
 
-def test_a_user_unmounts(users_mount):
+def test_a_user_can_unmount(users_mount):
     m = users_mount()
     # Busy while the visitor looks at the new version.
     wait_for(lambda: as_nobody("fusermount3", "-u", m.path).returncode == 0, "the unmount")
@@ -318,12 +318,12 @@ def test_a_user_unmounts(users_mount):
 
 
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
-def test_signals_end_it(mount, signo):
+def test_signals_end_the_daemon(mount, signo):
     m = mount(ONE)
     m.stop(signo)
 
 
-def test_a_signal_ends_it_while_files_are_open(mount):
+def test_a_signal_ends_the_daemon_while_files_are_open(mount):
     """Cached pages can still be read, and open files do not keep it from ending."""
     m = mount(ONE)
     held, listing = os.open(m.at("t"), os.O_RDONLY), os.open(m.path, os.O_RDONLY)
@@ -341,13 +341,13 @@ def test_a_signal_ends_it_while_files_are_open(mount):
             assert error.errno in gone
 
 
-def test_a_signal_ends_it_while_it_starts(mount, origin):
+def test_a_signal_ends_the_daemon_while_it_starts(mount, origin):
     origin.always("/t", stall())
     m = mount(f'{ONE}term "never" {{ http {{ url = "{origin.url("/t")}" }} }}\n', wait=False)
     m.stop()
 
 
-def test_again_and_again(mount):
+def test_many_mounts_in_a_row_leave_nothing_behind(mount):
     """Many lives in a row leave nothing behind."""
     m = mount(ONE)
     for _ in range(5 if m.build.sanitized else 20):

@@ -56,7 +56,7 @@ def test_the_first_reader_sends_no_request(mount, origin, size):
         assert requests == {}
 
 
-def test_a_new_name_is_as_ready(mount, origin):
+def test_the_first_reader_of_a_new_name_sends_no_request(mount, origin):
     m = mount(http(origin, "d/t"), expect=["event=failed"])
     assert m.ls("d") == []
     m.metrics()  # the first open() of the mount: the kernel learns that OPEN needs no request
@@ -75,7 +75,7 @@ def assert_one_read(m, action):
     assert 1 <= reads <= 1 + refaulted_pages() - refaults
 
 
-def test_prewarm_limit(mount, origin):
+def test_prewarm_limit_bounds_each_version(mount, origin):
     """The beginning of a larger file is ready; 0 turns it off."""
     m = mount(
         http(origin, "off", "prewarm_limit = 0 refresh_interval = 1h")
@@ -100,7 +100,7 @@ def test_prewarm_limit(mount, origin):
     assert m.read("head") == m.read("off") == body
 
 
-def test_prewarm_total(mount, origin):
+def test_prewarm_total_bounds_the_mount(mount, origin):
     """The share of a superseded version is returned once the kernel has forgotten it."""
     config = "".join(http(origin, f"t{i}") for i in range(4))
     m = mount("prewarm_total = 3MiB\n" + config, expect=["event=failed"])
@@ -138,7 +138,7 @@ def test_the_bytes_are_in_memory_once(mount, origin):
     assert cached + (refaulted_pages() - refaults) * mmap.PAGESIZE >= 8 << 20
 
 
-def test_old_versions_stay_and_go(mount, origin):
+def test_only_open_old_versions_stay(mount, origin):
     """An open one stays; the kernel forgets all others."""
     origin.put("/t", b"version 0")
     m = mount(http(origin, "t", "history = 0 refresh_interval = 1h"))
@@ -186,7 +186,7 @@ class Opener(threading.Thread):
                 self.missing += 1
 
 
-def test_the_name_is_never_away(mount, origin, build):
+def test_the_name_always_exists(mount, origin, build):
     """10,000 swaps; fewer where everything is slower."""
     swaps = 10_000 if build.name == "plain" else 1500
     names = [f"d/t{i}" for i in range(16)]
@@ -239,7 +239,7 @@ def test_nobody_can_write(mount, origin):
     assert m.read("t") == b"x"
 
 
-def test_the_handle_moves_nothing_for_others(mount, origin, build):
+def test_the_writable_handle_is_useless_to_others(mount, origin, build):
     """Not even through the keeper's own handle, which is writable."""
     if build.publish_mode != "auto":
         pytest.skip("nothing is writable")
@@ -261,7 +261,7 @@ def test_the_handle_moves_nothing_for_others(mount, origin, build):
     assert m.ls() == ["a", "b"]
 
 
-def test_umount_ends_it(mount, origin, build):
+def test_umount_ends_the_mount(mount, origin, build):
     """Although the keeper's handle keeps the connection."""
     origin.put("/t", b"x")
     m = mount(http(origin, "t"))
@@ -274,7 +274,7 @@ def test_umount_ends_it(mount, origin, build):
     m.stop()
 
 
-def test_after_a_lazy_umount_open_files_are_served(mount, origin):
+def test_open_files_are_served_after_a_lazy_umount(mount, origin):
     origin.put("/t", b"x" * 10_000)
     m = mount(http(origin, "t"))
     fd = os.open(m.at("t"), os.O_RDONLY)
@@ -299,7 +299,7 @@ def kill(pid, number):
         os.kill(pid, number)
 
 
-def test_a_visitor_that_hangs_or_dies_costs_no_update(mount, origin):
+def test_no_update_is_lost_if_the_visitor_hangs_or_dies(mount, origin):
     origin.put("/t", b"version 0")
     m = mount(http(origin, "t"), expect=["event=visitor_lost"])
     for i in range(1, 4):

@@ -18,7 +18,7 @@ def refused(*command):
     return done.stderr
 
 
-def test_without_root(directory):
+def test_root_is_required(directory):
     """A copy of the script: other users may not be allowed to enter the checkout."""
     copy = os.path.join(directory, "quickstart")
     with open(SCRIPT, "rb") as source, open(copy, "wb") as target:
@@ -28,18 +28,18 @@ def test_without_root(directory):
     assert "root" in refused(*ids, "bash", copy, "stop")
 
 
-def test_without_the_device():
+def test_the_fuse_device_is_required():
     hide = "mount --make-rprivate /dev && mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3"
     unshare = ["unshare", "-m", "--propagation", "unchanged", "sh", "-c"]
     assert "/dev/fuse" in refused(*unshare, f"{hide} && exec {SCRIPT}")
 
 
-def test_with_a_wrong_word():
+def test_a_wrong_word_is_refused():
     done = subprocess.run([SCRIPT, "dance"], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 1 and "usage" in done.stderr
 
 
-def test_packages_that_cannot_be_had(directory):
+def test_packages_that_cannot_be_installed_are_named(directory):
     """Without a network, the message names the missing packages."""
     packaging = os.path.join(directory, "packaging")
     os.mkdir(packaging)

@@ -26,7 +26,7 @@ def test_an_update_is_seen_after_the_interval(mount, origin):
     assert m.has_updated("t", 4)
 
 
-def test_there_is_one_timer_a_term(mount, origin):
+def test_there_is_one_timer_per_term(mount, origin):
     """Requests to refresh, failures and updates do not add up to more frequent checks: each begins
     an interval, less a tenth, after the end of the one before."""
     origin.put("/t", b"one")
@@ -43,7 +43,7 @@ def test_there_is_one_timer_a_term(mount, origin):
     assert all(later - earlier > 0.44 for earlier, later in zip(asked, asked[1:]))
 
 
-def test_never_means_on_request_only(mount, origin):
+def test_interval_never_means_only_on_request(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t"), 'refresh_interval = "never"'))
     assert m.read("t") == b"one" and m.next_in("t") is None
@@ -55,7 +55,7 @@ def test_never_means_on_request_only(mount, origin):
     assert m.read("t") == b"two" and m.next_in("t") is None
 
 
-def test_without_an_interval_it_is_a_minute(mount, origin):
+def test_the_default_interval_is_a_minute(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t")))
     assert 53 <= m.next_in("t") <= 60
@@ -73,7 +73,7 @@ def test_retry_after_is_obeyed(mount, origin, code):
     assert second - first >= 1.9
 
 
-def test_retry_after_as_a_date(mount, origin):
+def test_retry_after_may_be_a_date(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t"), "refresh_interval = 1h"), expect=FAILS)
     at = time.time() + 600
@@ -83,7 +83,7 @@ def test_retry_after_as_a_date(mount, origin):
     assert at - time.time() - 2 <= m.next_in("t") <= 661
 
 
-def test_retry_after_nonsense_is_ignored(mount, origin):
+def test_an_invalid_retry_after_is_ignored(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t"), "refresh_interval = 1h"), expect=FAILS)
     origin.always("/t", status(503, {"Retry-After": "when it suits"}))
@@ -117,7 +117,7 @@ def test_a_request_does_not_wait_for_the_back_off(mount, origin):
     assert m.read("t") == b"here it is"
 
 
-def test_a_request_during_an_attempt_gets_one_that_begins_after_it(mount, origin):
+def test_a_request_during_an_attempt_gets_a_later_attempt(mount, origin):
     """A request that comes after a change of the source must not get the answer to an earlier one."""
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t")))
@@ -137,7 +137,7 @@ def test_a_request_during_an_attempt_gets_one_that_begins_after_it(mount, origin
     assert m.read("t") == b"two"
 
 
-def test_first_attempts(mount, origin):
+def test_first_attempts_depend_on_the_snapshot(mount, origin):
     """Without a snapshot: at once, lazy or not; with one: an eager term within the interval."""
     for name in "ab":
         origin.put(f"/{name}", b"content of " + name.encode())
@@ -173,7 +173,7 @@ def test_starting_does_not_wait_for_lazy_terms(mount, origin):
         wait_for(lambda: subprocess.run(["umount", m.path]).returncode == 0, "umount")
 
 
-def test_a_black_hole_does_not_hold_up_other_terms(mount, origin, black_hole):
+def test_a_black_hole_does_not_delay_other_terms(mount, origin, black_hole):
     """300 terms of a dead host beside 10 good ones, which do not wait until the others give up."""
     config = "".join(
         http(
@@ -210,7 +210,7 @@ def test_stalled_attempts_end(mount, origin):
     m.wait_content("t", b"two")
 
 
-def test_ten_thousand_terms(mount, build, origin):
+def test_the_checks_of_ten_thousand_terms_are_spread(mount, build, origin):
     """They all get their content, and their checks are spread."""
     if build.sanitized:
         pytest.skip("a matter of scale, not of memory errors")

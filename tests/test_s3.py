@@ -27,7 +27,7 @@ def gate(radosgw, gates):
     return gates(radosgw.port)
 
 
-def test_first_load_and_update(s3_mount, radosgw, bucket):
+def test_the_first_version_and_its_update_are_served(s3_mount, radosgw, bucket):
     etag = bucket.put("dir/t", OLD)
     m = s3_mount(term(source(bucket.name, "dir/t", radosgw.url())))
     assert m.read("t") == OLD
@@ -53,7 +53,7 @@ def test_an_unchanged_object_costs_one_request(s3_mount, bucket, gate):
     assert os.stat(m.at("t")).st_ino == inode
 
 
-def test_a_term_on_the_command_line(s3_mount, radosgw, bucket):
+def test_a_term_may_be_given_on_the_command_line(s3_mount, radosgw, bucket):
     bucket.put("a b?/t", NEW)
     where = quote(f"{bucket.name}/a b?/t")
     m = s3_mount(options=[f"u=s3://{where}?region={REGION}&endpoint={radosgw.url()}"])
@@ -63,7 +63,7 @@ def test_a_term_on_the_command_line(s3_mount, radosgw, bucket):
 # Versions
 
 
-def test_a_fixed_version(s3_mount, radosgw):
+def test_version_id_fixes_the_version(s3_mount, radosgw):
     bucket = radosgw.bucket(versioned=True)
     bucket.put("t", OLD)
     fixed = bucket.head("t")["VersionId"]
@@ -78,7 +78,7 @@ def test_a_fixed_version(s3_mount, radosgw):
     assert m.read("t") == OLD and m.read("latest") == NEW + b"more"
 
 
-def test_a_delete_marker_is_gone(s3_mount, radosgw):
+def test_a_delete_marker_means_gone(s3_mount, radosgw):
     bucket = radosgw.bucket(versioned=True)
     bucket.put("t", OLD)
     m = s3_mount(term(source(bucket.name, "t", radosgw.url())), expect=FAILS)
@@ -91,7 +91,7 @@ def test_a_delete_marker_is_gone(s3_mount, radosgw):
     assert m.read("t") == NEW and m.status("t")["state"] == "fresh"
 
 
-def test_a_version_header(s3_mount, radosgw, bucket):
+def test_version_header_names_the_version(s3_mount, radosgw, bucket):
     """The header is shown as the version; requests are made with the ETag."""
     where = source(bucket.name, "t", radosgw.url(), version_header="x-amz-meta-version")
     etag = bucket.put("t", OLD, Metadata={"version": "2026-11-22.7"})
@@ -104,7 +104,7 @@ def test_a_version_header(s3_mount, radosgw, bucket):
     assert m.read("t") == NEW and m.xattr("t", "version") == "2026-11-23.1"
 
 
-def test_a_multipart_upload(s3_mount, radosgw, bucket):
+def test_a_multipart_upload_is_read_like_any_object(s3_mount, radosgw, bucket):
     parts = os.urandom(5 << 20), os.urandom(100_000)
     etag = bucket.put_parts("t", *parts)
     m = s3_mount(term(source(bucket.name, "t", radosgw.url(), part_size="1MiB")))
@@ -139,7 +139,7 @@ def test_the_message_names_what_is_wrong(s3_mount, radosgw, bucket, row):
     assert_waits_full_interval(m)
 
 
-def test_no_right_to_read(s3_mount, radosgw, bucket):
+def test_keys_without_the_right_to_read_are_denied(s3_mount, radosgw, bucket):
     _, *keys = radosgw.user()
     bucket.put("t", OLD)
     m = s3_mount(
@@ -148,13 +148,13 @@ def test_no_right_to_read(s3_mount, radosgw, bucket):
     assert m.kind("t") == "denied" and "s3:GetObject" in m.status("t")["last_error"]["message"]
 
 
-def test_no_keys_at_all(s3_mount, radosgw, bucket):
+def test_without_keys_access_is_denied(s3_mount, radosgw, bucket):
     bucket.put("t", OLD)
     m = s3_mount(term(source(bucket.name, "t", radosgw.url())), env=NOTHING, expect=FAILS)
     assert m.ls() == [] and m.kind("t") == "denied"
 
 
-def test_anonymous(s3_mount, radosgw, bucket, gate):
+def test_an_anonymous_source_signs_nothing(s3_mount, radosgw, bucket, gate):
     """Nothing is signed, and the keys of the environment are not used."""
     bucket.put("t", NEW, ACL="public-read")
     m = s3_mount(term(source(bucket.name, "t", gate.url(), anonymous=True)))
@@ -165,7 +165,7 @@ def test_anonymous(s3_mount, radosgw, bucket, gate):
 # Keys
 
 
-def test_session_tokens(s3_mount, radosgw, bucket):
+def test_session_tokens_are_sent(s3_mount, radosgw, bucket):
     bucket.put("t", NEW)
     radosgw.client("iam").put_user_policy(
         UserName="owner", PolicyName="all", PolicyDocument=policy("Allow", "s3:*", "sts:*")
@@ -182,7 +182,7 @@ def policy(effect, *actions, **more):
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
 
 
-def test_a_role(s3_mount, radosgw, bucket, directory):
+def test_a_role_can_be_assumed(s3_mount, radosgw, bucket, directory):
     """AssumeRole with a real STS."""
     iam, name = radosgw.client("iam"), radosgw.unique("role")
     trust = policy("Allow", "sts:AssumeRole", Principal={"AWS": ["arn:aws:iam:::user/owner"]})
@@ -200,7 +200,7 @@ def test_a_role(s3_mount, radosgw, bucket, directory):
     assert m.read("t") == NEW
 
 
-def test_keys_rotated_under_a_running_mount(s3_mount, radosgw, bucket, directory):
+def test_keys_can_be_rotated_under_a_running_mount(s3_mount, radosgw, bucket, directory):
     """The old key is deleted when the file has the new one: no attempt fails."""
     user, *old = radosgw.user()
     new = [f"{key}-2" for key in old]
@@ -230,7 +230,7 @@ def test_keys_rotated_under_a_running_mount(s3_mount, radosgw, bucket, directory
     assert m.read("t") == NEW and m.status("t")["failed_total"] == 0
 
 
-def test_sse_c(s3_mount, radosgw, bucket, directory):
+def test_an_object_encrypted_with_sse_c_is_read(s3_mount, radosgw, bucket, directory):
     key = os.urandom(32)
     bucket.put("t", NEW, SSECustomerAlgorithm="AES256", SSECustomerKey=key)
     file = os.path.join(directory, "key")
@@ -247,7 +247,7 @@ def test_sse_c(s3_mount, radosgw, bucket, directory):
 # Addresses
 
 
-def test_addressing(s3_mount, radosgw, gates):
+def test_path_and_virtual_addressing_work(s3_mount, radosgw, gates):
     bucket = radosgw.bucket()
     bucket.put("t", NEW)
     endpoint = radosgw.url("localhost")
@@ -259,7 +259,7 @@ def test_addressing(s3_mount, radosgw, gates):
     assert m.read("path") == m.read("virtual") == m.read("auto") == NEW
 
 
-def test_tls(s3_mount, radosgw):
+def test_tls_is_checked(s3_mount, radosgw):
     """With a private CA; without it the server is not trusted."""
     with contextlib.suppress(radosgw.client().exceptions.BucketAlreadyOwnedByYou):
         radosgw.bucket(TLS_BUCKET)
@@ -299,7 +299,7 @@ def odd_bucket(radosgw):
 
 
 @pytest.mark.parametrize("addressing", ["path", "virtual"])
-def test_odd_keys(s3_mount, radosgw, odd_bucket, addressing):
+def test_odd_keys_are_encoded_correctly(s3_mount, radosgw, odd_bucket, addressing):
     endpoint = radosgw.url("localhost")
     allowed = [(n, key) for n, key in enumerate(ODD_KEYS) if "\t" not in key]
     m = s3_mount(
@@ -335,7 +335,7 @@ def digest_of(path):
 
 
 @pytest.mark.xdist_group("large")
-def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, large):
+def test_an_overwritten_object_is_never_mixed(build, s3_mount, radosgw, gate, large):
     """The published content is one version, never a mix of two."""
     bucket, digests = large
     key = radosgw.unique("key")
@@ -362,7 +362,7 @@ def test_overwritten_while_it_arrives_in_parts(build, s3_mount, radosgw, gate, l
 # Several sources
 
 
-def test_failover_and_back(s3_mount, radosgw, gates):
+def test_a_fallback_serves_until_the_first_source_is_back(s3_mount, radosgw, gates):
     """From a stopped service to another and back; a fallback never goes back to an older version."""
     main, replica = gates(radosgw.port), gates(radosgw.port)
     mine, theirs = radosgw.bucket(), radosgw.bucket()
@@ -409,7 +409,7 @@ def test_a_stopped_service_backs_off(s3_mount, radosgw, bucket, gate):
     assert m.read("t") == NEW
 
 
-def test_no_server(s3_mount, refused):
+def test_a_missing_server_is_unreachable(s3_mount, refused):
     m = s3_mount(term(source("bucket", "t", refused.url(""))), expect=FAILS)
     assert m.kind("t") == "unreachable"
 
@@ -430,7 +430,7 @@ def test_many_terms_check_with_one_request_each(s3_mount, radosgw, bucket, gate)
     assert gate.count() == n
 
 
-def test_updates_under_readers(s3_mount, radosgw, bucket):
+def test_readers_see_complete_versions_during_updates(s3_mount, radosgw, bucket):
     """Each read returns one complete version."""
     bodies = [b"%04d" % i * 50_000 for i in range(20)]
     bucket.put("t", bodies[0])

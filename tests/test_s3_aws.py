@@ -95,7 +95,7 @@ def test_retry_after_is_obeyed(s3_mount, aws, bucket):
     assert m.kind("t") == "busy" and 99 <= m.next_in("t") <= 130
 
 
-def test_a_deleted_object(s3_mount, aws, bucket):
+def test_a_deleted_object_is_gone(s3_mount, aws, bucket):
     """A delete marker, a missing key without the right to list, a removed version."""
     fixed = bucket.put("t", OLD).version_id
     m = s3_mount(term(where(aws)) + term(where(aws, version_id=fixed), name="fixed"), expect=["term="])
@@ -112,7 +112,7 @@ def test_a_deleted_object(s3_mount, aws, bucket):
     assert m.kind("t") == "denied" and "s3:ListBucket" in message(m)
 
 
-def test_an_archived_object(s3_mount, aws, bucket):
+def test_an_archived_object_is_denied(s3_mount, aws, bucket):
     bucket.put("t", OLD, archived=True)
     m = s3_mount(term(where(aws)), expect=FAILS)
     assert m.kind("t") == "denied" and "restore" in message(m)
@@ -121,7 +121,7 @@ def test_an_archived_object(s3_mount, aws, bucket):
 # Versions and conditions
 
 
-def test_304_as_aws_sends_it(s3_mount, aws, bucket):
+def test_a_304_counts_as_unchanged(s3_mount, aws, bucket):
     etag = bucket.put("t", OLD).etag
     m = s3_mount(term(where(aws)))
     m.refresh("t")
@@ -130,7 +130,7 @@ def test_304_as_aws_sends_it(s3_mount, aws, bucket):
     assert m.status("t")["unchanged_total"] == 1
 
 
-def test_a_service_that_ignores_conditions(s3_mount, aws, bucket):
+def test_a_service_that_ignores_conditions_causes_a_warning(s3_mount, aws, bucket):
     """The digest decides, and there is one warning."""
     bucket.put("t", OLD)
     bucket.ignores_conditions = True
@@ -152,14 +152,14 @@ def test_without_an_etag_the_digest_decides(s3_mount, aws, bucket):
     assert m.read("t") == NEW
 
 
-def test_requester_pays(s3_mount, aws, bucket):
+def test_requester_pays_is_sent(s3_mount, aws, bucket):
     bucket.put("t", NEW)
     bucket.requester_pays = True
     m = s3_mount(term(where(aws, requester_pays=True)) + term(where(aws), name="u"), expect=["term=u"])
     assert m.read("t") == NEW and m.kind("u") == "denied"
 
 
-def test_sse_c(s3_mount, aws, bucket, directory):
+def test_only_the_right_sse_c_key_is_accepted(s3_mount, aws, bucket, directory):
     """The key as 32 bytes or in base64; a wrong one is refused."""
     key = os.urandom(32)
     bucket.put("t", NEW, sse_key=key)
@@ -200,7 +200,7 @@ def test_a_wrong_region_is_corrected_and_remembered(s3_mount, aws, bucket, statu
     assert m.read("t") == NEW and len(aws.requests) == 3
 
 
-def test_a_bucket_that_moved(s3_mount, aws, bucket):
+def test_a_bucket_that_moved_is_found(s3_mount, aws, bucket):
     bucket.put("t", OLD)
     m = s3_mount(term(where(aws)))
     bucket.region = "ap-southeast-2"
@@ -208,7 +208,7 @@ def test_a_bucket_that_moved(s3_mount, aws, bucket):
     assert [request.answer for request in aws.requests] == [200, 301, 304]
 
 
-def test_a_region_is_not_chased_in_circles(s3_mount, aws, bucket):
+def test_contradicting_regions_cause_no_loop(s3_mount, aws, bucket):
     bucket.put("t", OLD)
     regions = iter(["eu-north-1", "eu-west-3", "eu-south-1", "eu-north-1"] * 10)
 
@@ -240,7 +240,7 @@ def test_redirects_are_never_followed(s3_mount, aws, bucket, origin):
 
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600, 86400 * 400])
-def test_a_wrong_clock(s3_mount, aws, bucket, ahead_s):
+def test_a_wrong_clock_is_corrected(s3_mount, aws, bucket, ahead_s):
     bucket.put("t", OLD)
     aws.clock_ahead_s = ahead_s
     m = s3_mount(term(where(aws)))
@@ -254,7 +254,7 @@ def test_a_wrong_clock(s3_mount, aws, bucket, ahead_s):
     assert m.status("t")["failed_total"] == 0 and len(aws.requests) == 5
 
 
-def test_where_the_region_comes_from(s3_mount, aws, bucket, directory):
+def test_the_region_comes_from_the_first_place_that_has_one(s3_mount, aws, bucket, directory):
     """Option, AWS_REGION, AWS_DEFAULT_REGION, profile."""
     bucket.put("t", NEW)
     home = os.path.join(directory, "home")
@@ -293,7 +293,7 @@ def amazon_proxy(servers, amazon):
     return servers[-1]
 
 
-def test_at_aws(s3_mount, amazon, amazon_proxy):
+def test_the_hosts_of_aws_are_addressed_by_region(s3_mount, amazon, amazon_proxy):
     """Virtual addressing at the region's endpoint, and from a wrong region to the right host."""
     aws = amazon_proxy
     aws.bucket("data", REGION).put("a b/t", NEW)
@@ -315,7 +315,7 @@ def test_at_aws(s3_mount, amazon, amazon_proxy):
     assert aws.requests[-1].headers["host"] == "data.s3.eu-west-1.amazonaws.com"
 
 
-def test_without_a_region(build, aws, directory):
+def test_only_aws_needs_a_region(build, aws, directory):
     """AWS needs a region; another service does not."""
     conf = os.path.join(directory, "rptfs.conf")
 
@@ -382,7 +382,7 @@ def test_no_secret_is_shown(s3_mount, aws, bucket):
 
 
 @pytest.mark.parametrize("name", CHECKSUMS)
-def test_checksums(s3_mount, aws, bucket, name):
+def test_checksums_are_verified(s3_mount, aws, bucket, name):
     """Whole and composite checksums, right and wrong."""
     body = os.urandom(29_999)
     parts = [body[:10_000], body[10_000:20_000], body[20_000:]]
@@ -401,7 +401,7 @@ def test_checksums(s3_mount, aws, bucket, name):
         assert m.kind(key) == "bad_data" and name in m.status(key)["last_error"]["message"]
 
 
-def test_checksum_modes(s3_mount, aws, bucket):
+def test_each_checksum_mode_does_what_it_says(s3_mount, aws, bucket):
     bucket.put("none", OLD)
     bucket.put("wrong", NEW, checksum=("crc32", "AAAAAA=="))
     bucket.put("strange", NEW, checksum=("crc32", "not base64!"))
@@ -436,7 +436,7 @@ def test_a_refused_body_is_not_fetched_again_until_its_token_changes(s3_mount, a
 # Several sources
 
 
-def test_failover_between_regions(s3_mount, aws, bucket):
+def test_failover_works_between_regions(s3_mount, aws, bucket):
     """Replicas of a bucket in order, each with its region."""
     replica = aws.bucket("replica", "us-east-1")
     bucket.put("t", OLD, headers={"x-amz-meta-version": "1"})
@@ -467,7 +467,7 @@ def test_an_older_replica_is_not_used(s3_mount, aws, bucket):
     assert_backs_off(m)
 
 
-def test_a_new_version_between_request_and_response(s3_mount, aws, bucket):
+def test_the_version_is_that_of_the_received_bytes(s3_mount, aws, bucket):
     """The version comes from the response that carried the bytes."""
     bucket.put("t", OLD)
     later = []
@@ -476,7 +476,7 @@ def test_a_new_version_between_request_and_response(s3_mount, aws, bucket):
     assert m.read("t") == NEW and m.xattr("t", "version") == later[0].etag.strip('"')
 
 
-def test_sigterm_during_a_stall(s3_mount, aws, bucket):
+def test_sigterm_ends_a_stalled_transfer(s3_mount, aws, bucket):
     bucket.put("t", bytes(100_000))
     aws.always("/data/t", stall(10_000))
     m = s3_mount(term(where(aws)), wait=False)

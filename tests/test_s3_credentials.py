@@ -78,7 +78,7 @@ def imds_env(imds):
 # The order
 
 
-def test_the_order(s3_mount, aws, bucket, home, service):
+def test_providers_are_asked_in_the_order_of_aws(s3_mount, aws, bucket, home, service):
     """Each place has keys; the first one that is left is used."""
     sts, container, imds = service(Sts), service(Container), service(Imds)
     aws.keys["AKIAINTHEFILES"] = Key("of-the-files")
@@ -111,7 +111,7 @@ def test_the_order(s3_mount, aws, bucket, home, service):
     assert [len(made.made) for made in (sts, container, imds)] == [1, 1, 1]
 
 
-def test_a_named_profile_is_not_passed_over(s3_mount, aws, bucket, home):
+def test_a_named_profile_is_the_only_source_of_keys(s3_mount, aws, bucket, home):
     """A configured profile or file is used, or no keys at all: never those of another place."""
     home.write("credentials", profile())
     for options in ({"profile": "other"}, {"credentials_file": home.at("none")}):
@@ -122,7 +122,7 @@ def test_a_named_profile_is_not_passed_over(s3_mount, aws, bucket, home):
 # Files
 
 
-def test_files_of_the_home_directory(s3_mount, aws, bucket, home):
+def test_files_of_the_home_directory_are_read(s3_mount, aws, bucket, home):
     home.write("credentials", f"# comment\n\n{profile(name='work')}[default]\n")
     home.write("config", f"[default]\nregion = us-east-1\n[profile work]\nregion={REGION}\n")
     m = s3_mount(
@@ -133,12 +133,12 @@ def test_files_of_the_home_directory(s3_mount, aws, bucket, home):
     assert s3_mount(where(aws), env={**home.env, "AWS_PROFILE": "work"}).read("t") == BODY
 
 
-def test_keys_in_the_config_file(s3_mount, aws, bucket, home):
+def test_keys_in_the_config_file_are_used(s3_mount, aws, bucket, home):
     home.write("config", profile(name="profile work").replace(" = ", "   =  "))
     assert s3_mount(where(aws, profile="work"), env=home.env).read("t") == BODY
 
 
-def test_the_credentials_directory_of_systemd(s3_mount, aws, bucket, home):
+def test_the_credentials_directory_of_systemd_is_readable(s3_mount, aws, bucket, home):
     home.write("aws", profile())
     config = where(aws, credentials_file="FILE").replace("'FILE'", '"${CREDENTIALS_DIRECTORY}/aws"')
     m = s3_mount(config, env={**NOTHING, "CREDENTIALS_DIRECTORY": os.path.dirname(home.at("aws"))})
@@ -191,7 +191,7 @@ def role(sts, **more):
     return profile(name="base") + "[reader]\n" + "".join(f"{k} = {v}\n" for k, v in lines.items())
 
 
-def test_a_role(s3_mount, aws, bucket, home, service):
+def test_a_role_uses_the_keys_of_its_source(s3_mount, aws, bucket, home, service):
     sts = service(Sts)
     sts.external_id = "of the trust policy"
     file = home.write(
@@ -207,7 +207,7 @@ def test_a_role(s3_mount, aws, bucket, home, service):
     assert sts.count() == 1
 
 
-def test_a_role_of_a_role(s3_mount, aws, bucket, home, service):
+def test_a_role_can_be_the_source_of_a_role(s3_mount, aws, bucket, home, service):
     sts = service(Sts)
     sts.services += (sts,)  # it accepts its own keys
     text = role(sts) + f"[second]\nrole_arn = {ROLE_ARN}\nsource_profile = reader\n"
@@ -228,7 +228,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("row", REFUSALS)
-def test_a_refused_role(s3_mount, aws, bucket, home, service, row):
+def test_a_refused_role_is_an_error(s3_mount, aws, bucket, home, service, row):
     more, env, kind, word = REFUSALS[row]
     sts = service(Sts)
     m = s3_mount(
@@ -239,7 +239,7 @@ def test_a_refused_role(s3_mount, aws, bucket, home, service, row):
     assert m.kind("t") == kind and word in message(m) and not aws.requests
 
 
-def test_a_wrong_clock_of_sts(s3_mount, aws, bucket, home, service):
+def test_a_wrong_clock_of_sts_is_corrected(s3_mount, aws, bucket, home, service):
     sts = service(Sts)
     sts.clock_ahead_s = 3600
     m = s3_mount(
@@ -249,7 +249,7 @@ def test_a_wrong_clock_of_sts(s3_mount, aws, bucket, home, service):
     assert m.read("t") == BODY and sts.count() == 2
 
 
-def test_web_identity_in_a_profile(s3_mount, aws, bucket, home, service):
+def test_a_profile_can_use_a_web_identity(s3_mount, aws, bucket, home, service):
     """The token is read anew for each request: it is short-lived."""
     sts = service(Sts)
     sts.lifetime_s = 2
@@ -276,7 +276,7 @@ def refresh_with_expired_keys(m, aws, service):
 # Containers and machines
 
 
-def test_a_container(s3_mount, aws, bucket, home, service):
+def test_a_container_endpoint_has_keys(s3_mount, aws, bucket, home, service):
     container = service(Container)
     container.token, container.lifetime_s = "Bearer one", 2
     env = {
@@ -300,7 +300,7 @@ def test_a_container_token_is_sent_to_this_machine_only(s3_mount, aws, bucket, h
     assert m.kind("t") == "denied" and "AWS_CONTAINER_CREDENTIALS_FULL_URI" in message(m)
 
 
-def test_a_machine(s3_mount, aws, bucket, home, service):
+def test_the_metadata_service_has_keys(s3_mount, aws, bucket, home, service):
     """IMDSv2: token, role, keys; requested once for all terms."""
     imds = service(Imds)
     config = "".join(
@@ -322,7 +322,7 @@ def test_keys_are_renewed_before_they_expire(s3_mount, aws, bucket, home, servic
     assert m.status("t")["failed_total"] == 0 and aws.count(code="ExpiredToken") == 0
 
 
-def test_a_machine_without_a_role(s3_mount, aws, bucket, home, service):
+def test_a_machine_without_a_role_has_no_keys(s3_mount, aws, bucket, home, service):
     imds = service(Imds)
     imds.role = None
     m = s3_mount(where(aws), env={**home.env, **imds_env(imds)}, expect=FAILS)
@@ -333,14 +333,14 @@ def test_a_machine_without_a_role(s3_mount, aws, bucket, home, service):
     assert m.read("t") == BODY
 
 
-def test_a_failing_metadata_service(s3_mount, aws, bucket, home, service):
+def test_a_failing_metadata_service_is_an_error(s3_mount, aws, bucket, home, service):
     imds = service(Imds)
     imds.always("/latest/api/token", lambda x: x.answer(500))
     m = s3_mount(where(aws), env={**home.env, **imds_env(imds)}, expect=FAILS)
     assert m.kind("t") in ("busy", "unreachable") and not aws.requests
 
 
-def test_invalid_answers_of_the_metadata_service(s3_mount, aws, bucket, home, service):
+def test_invalid_answers_of_the_metadata_service_are_errors(s3_mount, aws, bucket, home, service):
     imds = service(Imds)
     said = iter([b"", b"{", b"[]", b"{}", b'{"Code":"Failed","Message":"no"}', b'{"AccessKeyId":1}',
                  b'{"AccessKeyId":"A\\nX-Evil: 1","SecretAccessKey":"s","Token":"t","Expiration":"never"}',
@@ -352,7 +352,7 @@ def test_invalid_answers_of_the_metadata_service(s3_mount, aws, bucket, home, se
         m.stop()
 
 
-def test_the_service_knows_better_when_keys_end(s3_mount, aws, bucket, home, service):
+def test_keys_that_the_service_calls_expired_are_renewed(s3_mount, aws, bucket, home, service):
     """They were to last an hour, but the service says that they have expired: others are fetched at
     once."""
     container = service(Container)
@@ -381,7 +381,7 @@ def answer(access_key=ACCESS_KEY, **more):
     return f"cat <<'END'\n{json.dumps(keys)}\nEND"
 
 
-def test_a_credential_process(s3_mount, aws, bucket, home):
+def test_a_credential_process_returns_keys(s3_mount, aws, bucket, home):
     """It has the rights of the user who started rptfs, and its arguments as they are written."""
     log = home.at("calls")
     path = program(home, f'echo "$(id -u) $#:$*" >>{log}\n{answer()}')
@@ -415,7 +415,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("row", [*PROGRAMS, "is missing"])
-def test_a_failing_credential_process(s3_mount, aws, bucket, home, row):
+def test_a_failing_credential_process_is_an_error(s3_mount, aws, bucket, home, row):
     path = program(home, PROGRAMS[row]) if row in PROGRAMS else home.at("none")
     file = home.write("keys", f"[default]\ncredential_process = {path}\n")
     m = s3_mount(where(aws, credentials_file=file), env=NOTHING, expect=[*FAILS, "^the reason$"])
@@ -428,7 +428,7 @@ def test_a_failing_credential_process(s3_mount, aws, bucket, home, row):
     assert m.read("t") == BODY
 
 
-def test_sigterm_while_a_credential_process_runs(s3_mount, aws, bucket, home):
+def test_sigterm_ends_a_credential_process(s3_mount, aws, bucket, home):
     """It ends, too, with its children."""
     log = home.at("calls")
     path = program(home, f"echo >>{log}\nsleep 1000 & sleep 1000")

@@ -52,7 +52,7 @@ def in_parts(behaviour, n=1, where=lambda request: True):
     return behave
 
 
-def test_parts(s3_mount, aws, bucket):
+def test_a_large_object_is_fetched_in_parts(s3_mount, aws, bucket):
     """Each byte is fetched once, and each part is bound to the version of the first answer."""
     etag = bucket.put("t", BODY).etag
     m = s3_mount(config(aws, parallel_parts=4, options="refresh_interval = 1h"))
@@ -126,7 +126,7 @@ def test_a_new_version_in_the_middle_starts_over(s3_mount, aws, bucket):
     assert m.status("t")["updated_total"] == 1
 
 
-def test_an_object_that_changes_all_the_time(s3_mount, aws, bucket):
+def test_an_object_that_always_changes_is_fetched_in_one_piece(s3_mount, aws, bucket):
     """In the end it is fetched in one piece, which cannot be disturbed."""
     bodies = [BODY[i:] + BODY[:i] for i in range(30)]
     bucket.put("t", bodies[0])
@@ -179,7 +179,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("row", LIES)
-def test_a_wrong_answer_to_a_range(s3_mount, aws, bucket, row):
+def test_a_wrong_answer_to_a_range_never_reaches_the_content(s3_mount, aws, bucket, row):
     """The content is right in the end."""
     bucket.put("t", BODY)
     aws.always("/data/t", in_parts(lying(LIES[row]), 3))
@@ -188,7 +188,7 @@ def test_a_wrong_answer_to_a_range(s3_mount, aws, bucket, row):
     assert m.has_updated("t", 1)
 
 
-def test_a_service_without_ranges(s3_mount, aws, bucket):
+def test_a_service_without_ranges_sends_the_whole_object(s3_mount, aws, bucket):
     bucket.put("t", BODY)
 
     def whole(x):
@@ -240,7 +240,7 @@ def test_another_version_is_not_resumed(s3_mount, aws, bucket, honest):
     assert m.has_updated("t", 1)
 
 
-def test_keys_that_expire_in_the_middle(s3_mount, aws, bucket, servers):
+def test_keys_that_expire_in_the_middle_are_renewed(s3_mount, aws, bucket, servers):
     """Others are fetched, and nothing fails."""
     bucket.put("t", BODY)
     servers.append(container := Container(aws))
@@ -261,7 +261,7 @@ def test_more_than_max_size_is_refused_before_it_arrives(s3_mount, aws, bucket):
     assert m.kind("t") == "bad_data" and m.ls() == [] and not parts(aws)
 
 
-def test_checksums_of_parts(s3_mount, aws, bucket):
+def test_checksums_of_parts_are_verified(s3_mount, aws, bucket):
     """A multipart upload whose parts differ from the ranges of the download."""
     pieces = [BODY[i : i + 100_000] for i in range(0, SIZE, 100_000)]
     bucket.put("t", b"", parts=pieces, checksum="sha256", composite=True)
@@ -274,7 +274,7 @@ def test_checksums_of_parts(s3_mount, aws, bucket):
 
 
 @pytest.mark.parametrize("answer", [refuse(400, "InvalidArgument"), error_page(204, b"")], ids=["400", "204"])
-def test_a_service_that_cannot_be_asked_about_parts(s3_mount, aws, bucket, answer):
+def test_a_checksum_whose_part_sizes_are_unknown_is_not_verified(s3_mount, aws, bucket, answer):
     """A body that cannot be checked is accepted unless a checksum is required."""
     bucket.put("t", b"", parts=[BODY[:PART], BODY[PART:]], checksum="sha256", composite=True)
     aws.always("/data/t", lambda x: (answer if x.request.method == "HEAD" else serve)(x))
@@ -284,7 +284,7 @@ def test_a_service_that_cannot_be_asked_about_parts(s3_mount, aws, bucket, answe
     assert m.kind("t") == "bad_data" and m.ls() == []
 
 
-def test_sigterm_in_the_middle(s3_mount, aws, bucket):
+def test_sigterm_ends_a_download_in_parts(s3_mount, aws, bucket):
     bucket.put("t", BODY)
     aws.always("/data/t", in_parts(stall(100), 1000))
     m = s3_mount(config(aws), wait=False)

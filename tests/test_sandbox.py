@@ -110,7 +110,7 @@ def test_user_and_sandbox_are_options(mount, origin):
     assert status["Seccomp"] == "0" and int(status["CapEff"], 16) == 0
 
 
-def test_the_next_worker_has_none_either(mount, origin):
+def test_the_next_worker_has_no_rights(mount, origin):
     origin.put("/t", NEW)
     m = mount(http(origin.url("/t")), expect=["event=no_user"])
     m.wait_worker(m.kill_worker())
@@ -122,7 +122,7 @@ def test_the_next_worker_has_none_either(mount, origin):
 # Files that only root may read
 
 
-def test_a_file_that_only_root_may_read(mount, closed):
+def test_a_file_that_only_root_may_read_is_served(mount, closed):
     path = os.path.join(closed, "source")
     write(path, OLD)
     m = mount(file(path), expect=["event=no_user", "term=t "])
@@ -140,7 +140,7 @@ def test_a_file_that_only_root_may_read(mount, closed):
     m.wait_content("t", OLD)
 
 
-def test_a_file_that_appears_where_only_root_may_look(mount, closed):
+def test_a_file_that_appears_in_a_private_directory_is_noticed(mount, closed):
     path = os.path.join(closed, "later")
     m = mount(file(path), expect=["event=no_user", "term=t "])
     assert m.ls() == [] and m.kind("t") == "not_found"
@@ -152,7 +152,7 @@ def test_a_file_that_appears_where_only_root_may_look(mount, closed):
     m.wait_content("t", NEW)
 
 
-def test_a_token_that_only_root_may_read(mount, origin, closed):
+def test_a_token_that_only_root_may_read_is_sent(mount, origin, closed):
     token = os.path.join(closed, "token")
     write(token, b"first\n")
     origin.put("/t", NEW)
@@ -166,7 +166,7 @@ def test_a_token_that_only_root_may_read(mount, origin, closed):
     assert m.kind("t") == "denied" and token in m.status("t")["last_error"]["message"]
 
 
-def test_certificates_that_only_root_may_read(mount, origins, certificates, closed):
+def test_certificates_that_only_root_may_read_are_used(mount, origins, certificates, closed):
     for name in ("ca.pem", "client.pem", "client.key"):
         write(os.path.join(closed, name), read(os.path.join(certificates, name)))
     origin = origins(tls=server_context(certificates, client_ca=True))
@@ -182,7 +182,7 @@ def test_certificates_that_only_root_may_read(mount, origins, certificates, clos
     assert m.kind("t") == "config" and "ca.pem" in m.status("t")["last_error"]["message"]
 
 
-def test_a_socket_that_only_root_may_connect_to(mount, origins, closed):
+def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed):
     """The worker connects itself, with its own rights only."""
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
@@ -260,7 +260,7 @@ class Worker:
         return self.process.wait(HANGS_S)
 
 
-def test_the_helper_gives_what_the_configuration_names(build, directory, closed):
+def test_the_helper_opens_only_what_the_configuration_names(build, directory, closed):
     named, other = os.path.join(closed, "named"), os.path.join(closed, "other")
     write(named, NEW)
     write(other, b"secret")

@@ -145,7 +145,7 @@ def test_a_descriptor_keeps_its_version(mount, origin):
     os.close(fd)
 
 
-def test_every_version_has_an_inode_of_its_own(mount, origin):
+def test_every_version_has_its_own_inode(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin))
     first = os.stat(m.at("t")).st_ino
@@ -205,7 +205,7 @@ def test_directories_come_from_names(mount):
         assert caught.value.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
-def test_names_in_utf8(mount):
+def test_names_may_be_utf8(mount):
     names = ["grüße.txt", "日本/語", "with space", "a" * 255]
     m = mount("".join(static(name, "x") for name in names))
     assert m.ls() == sorted(["grüße.txt", "日本", "with space", "a" * 255])
@@ -225,7 +225,7 @@ def test_listing_and_lookup_agree(mount):
                 assert entry.inode() == st.st_ino
 
 
-def test_find_walks_it(mount):
+def test_find_walks_the_mount(mount):
     m = mount("".join(static(f"d{i % 7}/e{i % 3}/{i}", "x") for i in range(200)))
     found = subprocess.run(
         ["find", m.path, "-type", "f", "-not", "-path", "*/.rpt/*"], capture_output=True, text=True
@@ -251,7 +251,7 @@ def test_a_new_term_appears_in_a_directory_that_was_listed(mount, origin):
     assert read(m.at("d/second")) == b"here"
 
 
-def test_a_name_that_was_asked_for_in_vain_appears(mount, origin):
+def test_a_name_that_was_looked_up_in_vain_appears(mount, origin):
     m = mount(http(origin), expect=["term=t"])
     for _ in range(3):
         assert not os.path.exists(m.at("t"))
@@ -293,7 +293,7 @@ class Listing:
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of getdents64")
 @pytest.mark.parametrize("new", ["000", "050-and-a-half", "zzz"])
-def test_a_new_term_while_somebody_lists(mount, origin, new):
+def test_a_listing_in_progress_survives_a_new_term(mount, origin, new):
     """Names that were there all the time are listed once each; after a rewind the new one is too."""
     names = [f"{i:03}-some-length-to-fill-the-buffer" for i in range(100)]
     m = mount(
@@ -328,7 +328,7 @@ def test_listing_is_stable_while_terms_change(mount, origin):
         assert sum(entry.stat().st_size > 0 for entry in os.scandir(m.at("d"))) == len(names)
 
 
-def test_watchers_of_a_file_notice(mount, origin):
+def test_watchers_of_a_file_notice_its_replacement(mount, origin):
     """As when a local file is replaced: the old one is deleted."""
     IN_DELETE_SELF, IN_NONBLOCK = 0x400, 0o4000
     origin.put("/t", b"one")
@@ -351,7 +351,7 @@ def test_watchers_of_a_file_notice(mount, origin):
 # Attributes
 
 
-def test_attributes(mount, origin):
+def test_attributes_are_those_of_the_version(mount, origin):
     origin.put("/t", b"12345", last_modified=1_700_000_000)
     before = time.time()
     m = mount(http(origin))
@@ -363,7 +363,7 @@ def test_attributes(mount, origin):
     assert st.st_blocks == 1
 
 
-def test_statfs(mount):
+def test_statfs_describes_the_mount(mount):
     m = mount(static("t", "x" * 10_000))
     fs = os.statvfs(m.path)
     assert fs.f_flag & os.ST_RDONLY and fs.f_namemax == 255
@@ -372,7 +372,7 @@ def test_statfs(mount):
     assert done.returncode == 0 and m.path in done.stdout
 
 
-def test_the_mount_says_what_it_is(mount):
+def test_the_mount_table_describes_the_mount(mount):
     m = mount(static("t", "x"))
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         line = next(line for line in file if line.split()[4] == m.path)
@@ -437,7 +437,7 @@ def test_everything_that_would_write_is_refused(mount):
     assert read(m.at("t")) == b"content" and m.ls() == ["d", "t", "u"]
 
 
-def test_odd_requests_do_no_harm(mount):
+def test_odd_requests_are_harmless(mount):
     m = mount(static("t", "content"))
     with open(m.at("t"), "rb") as file:
         with pytest.raises(OSError):
@@ -460,7 +460,7 @@ def test_odd_requests_do_no_harm(mount):
 # Extended attributes
 
 
-def test_xattrs(mount, origin):
+def test_xattrs_describe_version_and_term(mount, origin):
     body = b"12345"
     origin.put("/t", body, etag='W/"v7"')
     before = time.time()
@@ -478,7 +478,7 @@ def test_xattrs(mount, origin):
     assert m.xattr("t", "last_error") is None
 
 
-def test_listxattr_shows_what_may_be_copied(mount):
+def test_listxattr_lists_only_what_may_be_copied(mount):
     m = mount(static("t", "x"))
     assert sorted(os.listxattr(m.at("t"))) == [
         "user.rpt.sha256", "user.rpt.state", "user.rpt.version",
@@ -486,7 +486,7 @@ def test_listxattr_shows_what_may_be_copied(mount):
     assert os.listxattr(m.at(".rpt/metrics")) == []
 
 
-def test_xattr_errors(mount):
+def test_unknown_xattrs_are_errors(mount):
     m = mount(static("t", "x", 'version = "seven"') + static("d/t", "x"))
     path, name = m.at("t").encode(), b"user.rpt.version"
     buffer = ctypes.create_string_buffer(16)
@@ -504,7 +504,7 @@ def test_xattr_errors(mount):
         assert caught.value.errno in (errno.ENODATA, errno.ENOTSUP), (target, missing)
 
 
-def test_getfattr(mount):
+def test_getfattr_reads_the_attributes(mount):
     m = mount(static("t", "x", 'version = "seven"'))
     out = subprocess.run(["getfattr", "-d", m.at("t")], capture_output=True, text=True).stdout
     assert 'user.rpt.version="seven"' in out and "user.rpt.state" in out
@@ -523,7 +523,7 @@ def test_copying_tools_work(mount, directory):
     assert read(f"{directory}/copy/7") == b"content 7"
 
 
-def test_superseded_snapshots_are_let_go(mount, origin):
+def test_superseded_snapshots_are_removed(mount, origin):
     """Many versions later there is no more than the history on disk."""
     origin.put("/t", b"0" * 50_000)
     m = mount(http(origin, term="refresh_interval = 1h history = 1"))

@@ -49,7 +49,7 @@ def test_a_restart_with_every_source_down_serves_the_last_good_versions(mount, o
     assert all(term["state"] == "stale" for term in m.status()["terms"])
 
 
-def test_a_restart_asks_with_the_token_that_it_remembers(mount, origin):
+def test_a_restart_asks_with_the_stored_token(mount, origin):
     origin.put("/t", b"one", etag='"one"')
     m = mount(http(origin))
     origin.forget()
@@ -72,7 +72,7 @@ def test_kill_dash_nine_loses_nothing(mount, origin):
         assert m.read("t") == body and os.stat(m.at("t")).st_ino == inode
 
 
-def test_kill_in_the_middle_of_many_updates(mount, origin):
+def test_a_kill_during_updates_leaves_complete_versions(mount, origin):
     """A published version stays complete, and no older one follows."""
     names = [f"t{i}" for i in range(10)]
     for name in names:
@@ -108,7 +108,7 @@ def lengthen(path):
 
 
 @pytest.mark.parametrize("how", [damage, shorten, lengthen, os.unlink], ids=lambda f: f.__name__)
-def test_a_damaged_snapshot_is_noticed_said_and_fetched_again(mount, origin, how):
+def test_a_damaged_snapshot_is_logged_and_fetched_again(mount, origin, how):
     origin.put("/t", b"precious " * 1000)
     origin.put("/u", b"untouched")
     m = mount(http(origin) + http(origin, "u"))
@@ -164,7 +164,7 @@ def test_a_damaged_snapshot_with_the_source_down_is_not_served(mount, origins):
 
 
 @pytest.mark.parametrize("how", ["garbage", "truncated", "empty"])
-def test_a_corrupt_catalog_is_set_aside_and_all_is_fetched_again(mount, origin, how):
+def test_a_corrupt_catalog_is_set_aside_and_rebuilt(mount, origin, how):
     origin.put("/t", b"one")
     m = mount(http(origin))
     m.stop()
@@ -220,7 +220,7 @@ def small_disk(directory):
     subprocess.run(["umount", "-l", path], check=True)
 
 
-def test_a_full_disk_fails_the_update_only(mount, origin, small_disk):
+def test_a_full_disk_fails_only_the_update(mount, origin, small_disk):
     origin.put("/t", b"one")
     m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["term=t"])
     origin.put("/t", os.urandom(8 << 20))
@@ -240,7 +240,7 @@ def test_a_full_disk_fails_the_update_only(mount, origin, small_disk):
     assert m.read("t") == b"two"
 
 
-def test_a_disk_without_room_for_the_catalog(mount, origin, small_disk):
+def test_a_full_disk_under_the_catalog_fails_only_the_update(mount, origin, small_disk):
     origin.put("/t", b"one")
     m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["."])
     filler = os.open(os.path.join(small_disk, "filler"), os.O_WRONLY | os.O_CREAT)
@@ -256,7 +256,7 @@ def test_a_disk_without_room_for_the_catalog(mount, origin, small_disk):
     assert m.read("t") == b"two"
 
 
-def test_two_daemons_on_one_store(mount, origin):
+def test_a_store_is_used_by_one_daemon_only(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin))
     second = mount(http(origin), store=m.store, start=False)
@@ -281,7 +281,7 @@ def test_history_is_bounded(mount, origin):
     assert m.read("t") == b"11"
 
 
-def test_an_open_file_keeps_its_snapshot_over_history(mount, origin):
+def test_an_open_file_keeps_its_snapshot_beyond_history(mount, origin):
     body = os.urandom(3 << 20)
     origin.put("/t", body)
     m = mount(http(origin, term="history = 0 refresh_interval = 1h"))
@@ -295,7 +295,7 @@ def test_an_open_file_keeps_its_snapshot_over_history(mount, origin):
     wait_for(lambda: len(m.snapshot_files()) <= 1, "it to be removed when it is closed")
 
 
-def test_memory_store(mount, origin, directory):
+def test_a_store_in_memory_leaves_no_files(mount, origin, directory):
     origin.put("/t", os.urandom(500_000))
     m = mount(http(origin), store="memory")
     first = m.read("t")
@@ -314,7 +314,7 @@ def test_a_store_is_private(mount, origin):
     assert os.stat(m.store).st_mode & 0o777 == 0o700
 
 
-def test_a_term_that_moved_to_another_source_is_asked_for_at_once(mount, origin, origins):
+def test_a_term_with_a_new_source_is_fetched_at_once(mount, origin, origins):
     """Its snapshot is of another source: it is served until the first answer."""
     other = origins()
     origin.put("/t", b"of the first")
@@ -339,7 +339,7 @@ def test_a_store_can_be_copied_while_the_mount_is_down(mount, origins, directory
     assert n.read("t") == b"one"
 
 
-def test_sources_that_come_back(mount, origin):
+def test_terms_recover_when_their_sources_come_back(mount, origin):
     origin.put("/t", b"one")
     m = mount(http(origin, term="refresh_interval = 100ms"), expect=["term=t"])
     origin.close()

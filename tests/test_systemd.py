@@ -142,7 +142,7 @@ def test_names_move_by_rename(service, build):
     assert service.events("no_handle") == service.events("publish_mode") == []
 
 
-def test_start_and_stop(service):
+def test_the_service_starts_and_stops(service):
     worker = service.worker()
     assert list(service.mounts()) == [service.mountpoint]
     assert service.read("big") == BIG
@@ -160,7 +160,7 @@ def test_restart_keeps_the_mount(service):
     assert not service.mounts()
 
 
-def test_update_after_restart(service, source):
+def test_updates_continue_after_a_restart(service, source):
     service.restart()
     with open(source + ".new", "wb") as file:
         file.write(b"new")
@@ -168,7 +168,7 @@ def test_update_after_restart(service, source):
     wait_for(lambda: service.read("big") == b"new", "the new version")
 
 
-def test_dead_keeper(service):
+def test_a_dead_keeper_is_restarted(service):
     keeper = service.keeper()
     goes_on(service, service.crash)
     assert service.keeper() != keeper
@@ -177,7 +177,7 @@ def test_dead_keeper(service):
 
 
 @pytest.mark.parametrize("kind", ["fake", "systemd"])
-def test_store_in_memory(managers, source, kind):
+def test_a_store_in_memory_outlives_a_restart(managers, source, kind):
     """Snapshots outlive the keeper that held them, though their source is gone."""
     service = managers(kind, config_of(source))
     service.configure(store="memory")
@@ -188,7 +188,7 @@ def test_store_in_memory(managers, source, kind):
     assert service.stop() == 0
 
 
-def test_mountpoint_changed(service):
+def test_a_changed_mountpoint_moves_the_mount(service):
     """The old mount point is unmounted."""
     other = service.mountpoint + "2"
     os.mkdir(other)
@@ -201,7 +201,7 @@ def test_mountpoint_changed(service):
     assert not service.mounts()
 
 
-def test_broken_configuration(service):
+def test_a_restart_survives_a_broken_configuration(service):
     """A restart goes on with the configuration that was in effect, and logs that."""
     service.configure("nonsense {")
     goes_on(service, service.restart)
@@ -212,7 +212,7 @@ def test_broken_configuration(service):
     assert service.read("more") == b"two"
 
 
-def test_store_changed(service):
+def test_a_changed_store_replaces_the_mount(service):
     """The connection cannot be taken over: it is mounted anew."""
     before = os.stat(service.at("word"))
     service.configure(store=service.store + "2")
@@ -225,7 +225,7 @@ def test_store_changed(service):
     assert not service.mounts()
 
 
-def test_unmounted_meanwhile(service):
+def test_a_mount_that_is_gone_is_not_kept(service):
     """The kept descriptors of a mount that is gone are dropped, even if it still has users."""
     assert service.read("word") == b"one"
     held = os.open(service.at("word"), os.O_RDONLY)
@@ -253,7 +253,7 @@ def systemd(managers, source):
     return service
 
 
-def test_unit(systemd):
+def test_the_unit_is_valid_and_hardened(systemd):
     """It is installed where systemd looks, has no mistakes, and is no more exposed than we know."""
     unit = f"/usr/local/lib/systemd/system/{systemd.unit.replace('test', '')}"
     assert systemd.property("FragmentPath") == unit
@@ -266,7 +266,7 @@ def test_unit(systemd):
     assert systemd.property("NFileDescriptorStore") == "3"
 
 
-def test_hanging_worker(systemd):
+def test_a_hanging_worker_is_replaced(systemd):
     """It is replaced, and the service stays active."""
     worker, keeper = systemd.worker(), systemd.keeper()
 
@@ -279,7 +279,7 @@ def test_hanging_worker(systemd):
     assert systemd.property("ActiveState") == "active"
 
 
-def test_hanging_keeper(managers, source):
+def test_a_hanging_keeper_is_restarted(managers, source):
     """systemd's watchdog restarts it, and the mount goes on."""
     systemd = managers("systemd", config_of(source))
     systemd.drop_in("WatchdogSec=10s")  # signs of life come every second
@@ -294,7 +294,7 @@ def test_hanging_keeper(managers, source):
     assert systemd.property("NRestarts") == "1"
 
 
-def test_reload(systemd, source):
+def test_a_reload_applies_a_good_configuration(systemd, source):
     """New terms come without a pause; a wrong configuration makes systemctl reload fail."""
     keeper = systemd.keeper()
     systemd.configure(config_of(source) + 'term "more" { static { data = "two" } }')
@@ -310,7 +310,7 @@ def test_reload(systemd, source):
     goes_on(systemd, systemd.restart)  # the keeper that another one executed knows the kept mount
 
 
-def test_credential(managers, source):
+def test_loadcredential_makes_a_secret_readable(managers, source):
     """With LoadCredential= the mount is visible to all, and the worker can read the credential."""
     with open(source, "wb") as file:
         file.write(b"key")
@@ -324,7 +324,7 @@ def test_credential(managers, source):
     wait_for(lambda: systemd.status("key")["state"] == "fresh", "an attempt")
 
 
-def test_stop_during_restart(systemd):
+def test_a_stop_during_a_restart_unmounts(systemd):
     """The mount that waits for the next keeper is unmounted when there will be none."""
     keeper = systemd.keeper()
     os.kill(systemd.worker(), signal.SIGSTOP)  # so that its end takes a while
@@ -340,7 +340,7 @@ def test_stop_during_restart(systemd):
 # ---------------------------------------------------------------------------- notifications
 
 
-def test_ready_after_first_attempts(managers, origin):
+def test_the_service_is_ready_after_the_first_attempts(managers, origin):
     gate = threading.Event()
     origin.put("/slow", b"body")
     origin.always("/slow", hold(gate))
@@ -363,7 +363,7 @@ def test_ready_after_first_attempts(managers, origin):
     assert len(fake.told("READY=1")) == 1
 
 
-def test_watchdog(build, fake):
+def test_signs_of_life_come_from_the_worker(build, fake):
     """Signs of life come from the worker: they end with it, and begin again with another one."""
     if build.name != "plain":
         pytest.skip("the keeper's work, which is the same in all builds; it takes 10 s")
@@ -378,7 +378,7 @@ def test_watchdog(build, fake):
     assert len(fake.told("WATCHDOG=1", stopped + 3)) == len(fake.told("WATCHDOG=1", stopped + 9))
 
 
-def test_crash_loop(build, fake):
+def test_a_crash_loop_keeps_the_mount(build, fake):
     """Workers die before they begin: the keeper stays, sends signs of life, and keeps the mount."""
     if build.sanitized:
         pytest.skip("sanitizers need more memory")
@@ -399,7 +399,7 @@ def test_crash_loop(build, fake):
     assert fake.ask()["restarts"] >= 4
 
 
-def test_restart_into_a_crash_loop(fake):
+def test_a_restart_into_a_crash_loop_recovers(fake):
     """The start may time out, the mount stays; it goes on once the cause is removed."""
     catalog = os.path.join(fake.store, "catalog.db")
     owner = os.stat(catalog)
@@ -418,7 +418,7 @@ def test_restart_into_a_crash_loop(fake):
     goes_on(fake, fake.restart)
 
 
-def test_what_is_kept(fake):
+def test_the_manager_keeps_three_descriptors(fake):
     assert fake.kept_names() == ["config", "device-N", "slots"]
     fake.restart()
     assert fake.kept_names() == ["config", "device-N", "slots"]
@@ -427,7 +427,7 @@ def test_what_is_kept(fake):
     assert fake.kept_names() == []
 
 
-def test_umount_ends_it(fake):
+def test_umount_ends_the_service(fake):
     # Busy while the visitor looks at the new versions.
     wait_for(lambda: subprocess.run(["umount", fake.mountpoint]).returncode == 0, "umount")
     assert fake.process.wait(HANGS_S) == 0

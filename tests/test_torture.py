@@ -73,7 +73,7 @@ def swapping(build, directory):
 
 
 @pytest.mark.parametrize("store", ["disk", "memory"])
-def test_swaps_of_files(mount, build, directory, store):
+def test_no_reader_sees_a_torn_file(mount, build, directory, store):
     """Terms of 4 KiB to 8 MiB whose files are replaced by rename, all the time."""
     source = os.path.join(directory, "source")
     os.mkdir(source)
@@ -90,7 +90,7 @@ def test_swaps_of_files(mount, build, directory, store):
     m.wait_content("f0", open(os.path.join(source, "f0"), "rb").read())
 
 
-def test_swaps_over_http(mount, build, origin):
+def test_no_reader_sees_a_torn_response(mount, build, origin):
     """The version that an xattr names is the number in the bytes behind the same descriptor."""
     names = [f"f{i}" for i in range(12)]
     bodies = {}
@@ -131,7 +131,7 @@ def test_swaps_over_http(mount, build, origin):
 CHAOS = {"asan": [("disk", 15)], "tsan": [("disk", 15)]}
 
 
-def test_everything_at_once(build, directory):
+def test_readers_survive_everything_at_once(build, directory):
     """See torture_chaos.py, which can run for longer by itself."""
     for store, seconds in CHAOS.get(build.name, [("disk", 20), ("memory", 10)]):
         place = os.path.join(directory, store)

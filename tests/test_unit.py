@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("program", programs)
 
 
-def test_unit(program, directory):
+def test_each_unit_test_passes(program, directory):
     build, path = program
     done = subprocess.run(
         [path], capture_output=True, text=True, timeout=3 * HANGS_S, stdin=subprocess.DEVNULL,

@@ -31,7 +31,7 @@ def installed(mount, build):
     return make
 
 
-def test_upgrade(installed):
+def test_an_upgrade_keeps_the_mount(installed):
     m = installed(static("a", "cold"))
     fd = os.open(m.at("a"), os.O_RDONLY)
     inode = os.fstat(fd).st_ino
@@ -59,7 +59,7 @@ def test_upgrade(installed):
     assert m.status()["rptfs_version"] == new and m.status()["restarts"] == 1
 
 
-def test_there_and_back(installed):
+def test_upgrades_work_in_both_directions(installed):
     """Both ways, several times, under somebody who reads."""
     m = installed(static("a", "b"))
     over, failures = threading.Event(), []
@@ -90,7 +90,7 @@ def test_there_and_back(installed):
     assert not failures
 
 
-def test_by_signal(installed):
+def test_a_signal_starts_an_upgrade(installed):
     m = installed(static("a"))
     other_build(m.binary)
     os.kill(m.keeper, signal.SIGUSR2)
@@ -126,7 +126,7 @@ def test_a_wrong_configuration_is_refused(installed):
     refused(m, f"{m.conf}:4: ", "nonsense")
 
 
-def test_what_cannot_change_is_refused(installed):
+def test_a_change_that_needs_a_new_mount_is_refused(installed):
     m = installed(static("a"))
     with open(m.conf, "w", encoding="utf-8") as file:
         file.write(f'mountpoint = "{m.path}"\nstore = "{m.dir}/other"\n{static("a")}')
@@ -160,13 +160,13 @@ def test_a_program_that_does_not_start_is_refused(installed, directory, body, sa
     refused(m, says)
 
 
-def test_a_program_that_is_gone_is_refused(installed):
+def test_a_missing_program_is_refused(installed):
     m = installed(static("a"))
     os.unlink(m.binary)
     refused(m, "installed: No such file or directory")
 
 
-def test_a_worker_that_does_not_get_ready_is_refused(installed):
+def test_a_worker_that_does_not_become_ready_is_refused(installed):
     """The new program renders the configuration, but its worker dies beside the old one."""
     m = installed(static("a"))
     real = os.path.join(m.dir, "real")
@@ -187,7 +187,7 @@ def waits_for_its_turn(pid):
         return False
 
 
-def test_the_standby_dies_in_the_handover(installed):
+def test_the_old_worker_returns_if_the_standby_dies(installed):
     """The old worker has been told to leave by then: it is started again."""
     m = installed(static("a", "cold"))
     fd = os.open(m.at("a"), os.O_RDONLY)
@@ -211,7 +211,7 @@ def test_the_standby_dies_in_the_handover(installed):
     os.close(fd)
 
 
-def test_only_for_the_owner(installed):
+def test_only_the_owner_may_upgrade(installed):
     m = installed(static("a"))
     done = subprocess.run(
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", m.build.rpt, "-m", m.path, "upgrade"],
@@ -221,7 +221,7 @@ def test_only_for_the_owner(installed):
     assert m.status()["restarts"] == 0
 
 
-def test_terms_are_not_named(installed):
+def test_an_upgrade_takes_no_terms(installed):
     m = installed(static("a"))
     done = m.run_rpt("upgrade", "a")
     assert done.returncode == 1 and "no terms can be given to upgrade" in done.stderr

@@ -39,13 +39,13 @@ def assert_is(m, content, state, kind):
 # Sources that are not there
 
 
-def test_down_at_the_first_start(mount, refused):
+def test_a_source_down_at_the_first_start_is_unreachable(mount, refused):
     m = mount(http(refused.url("/t")), expect=FAILS)
     assert_is(m, None, "absent", "unreachable")
     assert_backs_off(m)
 
 
-def test_down_at_refresh_and_at_the_next_start(mount, origin):
+def test_a_source_that_goes_down_leaves_the_last_version(mount, origin):
     origin.put("/t", b"good")
     m = mount(http(origin.url("/t")), expect=FAILS)
     origin.close()
@@ -59,7 +59,7 @@ def test_down_at_refresh_and_at_the_next_start(mount, origin):
     assert_backs_off(m)
 
 
-def test_down_for_long(mount, origin):
+def test_a_source_down_for_long_leaves_the_last_version(mount, origin):
     """However often it failed: the name stays, and the first success ends it."""
     origin.put("/t", b"good")
     m = mount(http(origin.url("/t"), "refresh_interval = 20ms"), expect=FAILS)
@@ -73,7 +73,7 @@ def test_down_for_long(mount, origin):
     assert now["state"] == "fresh" and now["failures"] == 0
 
 
-def test_a_name_that_does_not_resolve(mount, origin):
+def test_an_unresolvable_name_is_unreachable(mount, origin):
     origin.put("/t", b"good")
     options = "connect_timeout = 2s"
     config = http(origin.url("/t"), options=options)
@@ -87,7 +87,7 @@ def test_a_name_that_does_not_resolve(mount, origin):
     assert_backs_off(m)
 
 
-def test_a_certificate_that_nobody_trusts(mount, origins, tls_origin, certificates):
+def test_an_untrusted_certificate_is_unreachable(mount, origins, tls_origin, certificates):
     tls_origin.put("/t", b"good")
     trusted = f'ca_file = "{certificates}/ca.pem"'
     m = mount(http(tls_origin.url("/t"), options=trusted), expect=FAILS)
@@ -125,7 +125,7 @@ def test_a_captive_portal_is_refused_by_its_type(mount, origin):
     assert_is(m, b"{ }", "fresh", None)
 
 
-def test_a_portal_without_a_token(mount, origin):
+def test_a_portal_without_a_token_is_refused(mount, origin):
     origin.put("/t", b"{}", headers={"Content-Type": "application/json"})
     m = mount(http(origin.url("/t"), options='content_type = "application/*"'), expect=FAILS)
     origin.always("/t", status(200, {"Content-Type": "text/html"}, HTML))
@@ -140,7 +140,7 @@ def test_a_portal_without_a_token(mount, origin):
     assert_is(m, b"{}", "fresh", None)
 
 
-def test_content_without_a_type(mount, origin):
+def test_content_without_a_type_is_refused(mount, origin):
     origin.put("/t", b"{}")
     m = mount(http(origin.url("/t"), options=PORTAL), expect=FAILS)
     assert_is(m, None, "absent", "bad_data")
@@ -160,7 +160,7 @@ def test_a_portal_does_not_fail_over_and_is_refused_after_a_restart(mount, origi
 
 
 @pytest.mark.parametrize("framed", [True, False])
-def test_a_body_that_is_too_small(mount, origin, framed):
+def test_a_body_that_is_too_small_is_refused(mount, origin, framed):
     origin.put("/t", b"x" * 100, coding=None if framed else "gzip")
     m = mount(http(origin.url("/t"), f"refresh_interval = {INTERVAL_S}s min_size = 100"), expect=FAILS)
     origin.put("/t", b"x" * 99, coding=None if framed else "gzip")
@@ -181,7 +181,7 @@ def answer_as(origin, server):
 
 
 @pytest.mark.parametrize("backwards", ["refuse", "confirm"])
-def test_a_balancer_that_flips_is_held(mount, origin, backwards):
+def test_a_flipping_balancer_does_not_go_backwards(mount, origin, backwards):
     """The newer version stays; the old one, in between, is a failure."""
     answer_as(origin, "new")
     m = mount(
@@ -204,7 +204,7 @@ def test_a_balancer_that_flips_is_held(mount, origin, backwards):
     assert m.status("t")["updated_total"] == 1
 
 
-def test_a_balancer_that_flips_is_followed(mount, origin):
+def test_a_flipping_balancer_is_followed(mount, origin):
     """The first source decides: whole versions, one after the other."""
     answer_as(origin, "new")
     m = mount(http(origin.url("/t")))
@@ -233,7 +233,7 @@ def assert_nothing_is_left(m):
     wait_for(lambda: m.metrics()["rptfs_snapshots"] == 1, "one snapshot in the store")
 
 
-def test_expired_and_kept(mount, origin):
+def test_an_expired_term_can_be_kept(mount, origin):
     origin.put("/t", b"good")
     m = mount(max_stale(origin, "keep"), expect=FAILS)
     time.sleep(1.5 * STALE_S)  # it does not expire while it is confirmed
@@ -254,7 +254,7 @@ def test_expired_and_kept(mount, origin):
     assert len(m.events("unchanged", after="expired")) == len(m.events("expired")) == 1
 
 
-def test_expired_and_hidden(mount, origin):
+def test_an_expired_term_can_be_hidden(mount, origin):
     origin.put("/t", b"good")
     m = mount(max_stale(origin, "hide"), expect=FAILS)
     first = os.stat(m.at("t")).st_ino
@@ -276,7 +276,7 @@ def test_expired_and_hidden(mount, origin):
     assert_nothing_is_left(m)
 
 
-def test_hidden_and_something_new(mount, origin):
+def test_a_hidden_term_returns_with_a_new_version(mount, origin):
     origin.put("/t", b"good")
     m = mount(max_stale(origin, "hide"), expect=FAILS)
     origin.always("/t", status(404))
@@ -289,7 +289,7 @@ def test_hidden_and_something_new(mount, origin):
     assert_nothing_is_left(m)
 
 
-def test_nothing_is_asked_for_because_it_expired(mount, origin):
+def test_expiry_causes_no_request(mount, origin):
     """refresh_interval = never: it expires after the last success that was requested."""
     origin.put("/t", b"good")
     m = mount(max_stale(origin, "hide", "never"), expect=FAILS)
@@ -308,7 +308,7 @@ def test_nothing_is_asked_for_because_it_expired(mount, origin):
     wait_for(is_back, "it to be back for a moment")
 
 
-def test_hidden_over_a_restart(mount, origin):
+def test_a_hidden_term_stays_hidden_over_a_restart(mount, origin):
     """With the source down it is not shown, not even to one look-up."""
     origin.put("/t", b"good")
     m = mount(max_stale(origin, "hide"), expect=FAILS)
@@ -326,7 +326,7 @@ def test_hidden_over_a_restart(mount, origin):
     assert origin.count("/t", 200) == 0, "its bytes were there"
 
 
-def test_hidden_over_a_crash(mount, origin):
+def test_a_hidden_term_stays_hidden_over_a_crash(mount, origin):
     """An open descriptor keeps it, also with the next worker."""
     origin.put("/t", os.urandom(300_000))
     m = mount(max_stale(origin, "hide"), expect=FAILS)
@@ -378,7 +378,7 @@ def shown_ahead(m, name):
     return parse_time(m.status("t")[name]) - time.time()
 
 
-def test_a_clock_that_jumps(clock, origin):
+def test_a_clock_that_jumps_changes_nothing(clock, origin):
     """Both ways: nothing expires, nothing is late or early, and versions go on."""
     origin.put("/t", b"0")
     m = clock(
@@ -399,7 +399,7 @@ def test_a_clock_that_jumps(clock, origin):
     assert not m.events("expired")
 
 
-def test_a_clock_that_makes_certificates_invalid(clock, tls_origin, certificates):
+def test_a_wrong_clock_makes_certificates_invalid(clock, tls_origin, certificates):
     tls_origin.put("/t", b"good")
     m = clock(
         http(tls_origin.url("/t"), options=f'ca_file = "{certificates}/ca.pem"'), expect=FAILS
@@ -414,7 +414,7 @@ def test_a_clock_that_makes_certificates_invalid(clock, tls_origin, certificates
     assert_is(m, b"good", "fresh", None)
 
 
-def test_a_clock_that_was_set_back_before_the_start(clock, origin):
+def test_a_time_in_the_future_counts_as_now(clock, origin):
     """Between two lives only the wall clock counts: a time in the future counts as now."""
     origin.put("/t", b"good")
     m = clock(max_stale(origin, "hide"), expect=FAILS)
@@ -484,7 +484,7 @@ def link(servers):
     return made
 
 
-def test_a_network_that_goes_and_comes_back(mount, servers, link):
+def test_terms_are_updated_when_the_network_returns(mount, servers, link):
     origin = Origin(address=link.our_address)
     servers.append(origin)
     origin.put("/t", b"good")
