@@ -1,9 +1,9 @@
 """The AWS services that hand out keys: the metadata service of a machine (IMDSv2), that of a
-container, and the security token service (STS). Each hands out temporary keys, registers them with
-an S3 service, and refuses what the real one refuses.
+container, and the security token service (STS). Each returns temporary keys, registers them with
+an S3 service, and refuses the same requests as the real service.
 
     aws, imds = AwsLike(), Imds(aws)
-    imds.lifetime_s = 1000                # of the keys that it hands out
+    imds.lifetime_s = 1000                # of the keys that it returns
     assert imds.count("/latest/api/token") == 1
 """
 

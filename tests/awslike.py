@@ -1,6 +1,6 @@
-"""An S3 service that behaves like AWS where Ceph does not. It refuses what AWS refuses (signatures,
-regions, clocks, tokens, conditions, SSE-C keys), has checksums and archived objects, and fails on
-demand.
+"""An S3 service that behaves like AWS where Ceph does not. It refuses requests for the
+same reasons (signatures, regions, clocks, tokens, conditions, SSE-C keys), has checksums and archived
+objects, and fails on demand.
 
     aws = AwsLike()
     bucket = aws.bucket("data", region="eu-west-1")
@@ -214,7 +214,7 @@ class Service(Origin):
         return x.keep
 
     def always(self, name, behaviour=None):
-        """None: back to serve()."""
+        """None: serve() again."""
         with self.lock:
             self.standing[name] = behaviour
 

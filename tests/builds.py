@@ -26,7 +26,7 @@ class Build:
     def environment(self, directory):
         """The environment of a program whose sanitizer reports go to directory/sanitizer.PID."""
         common = f"log_path={directory}/sanitizer:exitcode=66"
-        for name in ("tsan.supp", "lsan.supp"):  # a user's mount may not reach the checkout
+        for name in ("tsan.supp", "lsan.supp"):  # the mount of a user may not reach the checkout
             shutil.copy(os.path.join(TOP, "tests", name), directory)
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",

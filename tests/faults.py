@@ -22,7 +22,7 @@ BELOW_AT = THREAD_AT + 16
 KINDS_AT = BELOW_AT + 256
 KINDS = 4096
 
-# What makes sense of which call.
+# The errors that each call may give.
 ERRORS = {
     "open": (errno.EIO, errno.EMFILE),
     "create": (errno.ENOSPC, errno.EROFS, errno.EMFILE),
@@ -47,16 +47,16 @@ ERRORS = {
 
 
 def cause(error):
-    """What a message says of it."""
+    """The text of the error in messages."""
     return os.strerror(error & (HALF - 1))
 
 
 class Faults:
-    """What one process is told through a file that it maps before its main() begins."""
+    """The faults of one process, which maps their file before its main() begins."""
 
     def __init__(self, build, directory, process="rptfs-worker"):
         self.path = os.path.join(directory, "faults")
-        # A copy, for the worker is another user, and may not reach the checkout.
+        # A copy, because the worker is another user and may not reach the checkout.
         self.preload = os.path.join(directory, "libfaults-preload.so")
         shutil.copy(os.path.join(build.dir, "tests", "faults", "libfaults-preload.so"), directory)
         os.chmod(self.preload, 0o755)
@@ -68,7 +68,7 @@ class Faults:
             self.memory = mmap.mmap(file.fileno(), 0)
 
     def prepare(self, environment):
-        """The environment of a process that is to obey, and of its children."""
+        """Changes an environment so that faults apply to the process and its children."""
         environment["LD_PRELOAD"] = self.preload
         environment["FAULTS_FILE"] = self.path
         environment["FAULTS_PROCESS"] = self.process
@@ -83,7 +83,7 @@ class Faults:
         struct.pack_into("<I", self.memory, 4 * WORDS.index(word), value)
 
     def aim(self, *calls, thread="", below=""):
-        """From now on these calls match, by threads whose name begins so, on files there."""
+        """Selects these calls of threads whose name begins so, on files below that path."""
         self.off()
         self._write("calls", sum(1 << CALLS.index(call) for call in calls))
         struct.pack_into("16s", self.memory, THREAD_AT, thread.encode())
@@ -102,7 +102,7 @@ class Faults:
         self._set(COUNT)
 
     def counted(self):
-        """Of count(): the matches so far, each a name of CALLS."""
+        """Returns the matches since count(), each as a name of CALLS."""
         self.off()
         n = min(self.seen, KINDS)
         return [CALLS[kind] for kind in self.memory[KINDS_AT : KINDS_AT + n]]

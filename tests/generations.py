@@ -1,4 +1,4 @@
-"""The mapped array .rpt/generations, used as a program would."""
+"""The mapped array .rpt/generations, as a program uses it."""
 
 import mmap
 import os

@@ -77,7 +77,7 @@ class Exchange:
         self.connection.sendall(data)
 
     def wait(self, seconds):
-        """True after that many seconds; False as soon as the client closes or the test ends."""
+        """Waits. Returns False as soon as the client closes or the test ends."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self.origin.closing.is_set():
@@ -354,7 +354,7 @@ class Port:
 
     The socket that holds it is bound and does not listen, so that connections are refused. With
     SO_REUSEADDR, which servers set, one of them can bind and listen beside it; the kernel gives the
-    port to nobody who asks for any free one.
+    port to no process that asks for any free one.
     """
 
     def __init__(self, address="127.0.0.1"):
@@ -501,7 +501,7 @@ class Origin:
                 if not request or not self._answer(connection, request):
                     return
         except (OSError, ssl.SSLError, ValueError):
-            pass  # the client went away
+            pass  # the client has closed the connection
         finally:
             with self.lock:
                 self.connections.discard(connection)

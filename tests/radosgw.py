@@ -8,7 +8,7 @@ systemd and without a block device. All processes of a test run share one:
     bucket.put("key", b"body")
     server.release()                       # the last user's release ends it
 
-A process of its own runs the daemons. Each user holds the writing end of a FIFO open, so that the
+A separate process runs the daemons. Each user holds the writing end of a FIFO open, so that the
 kernel counts the users, even those that crash: when the last one has gone, the process kills the
 daemons and removes the directory.
 """
@@ -145,7 +145,7 @@ class Cluster:
             time.sleep(0.02)
 
     def close(self):
-        """Nothing to save."""
+        """Kills the daemons; they have nothing to save."""
         for daemon in reversed(self.daemons):
             daemon.kill()
             daemon.wait()
@@ -172,7 +172,7 @@ def watch(place, users):
         poll.register(users, 0)  # POLLHUP is always reported
         while True:
             poll.poll()
-            with locked(place):  # nobody can join now
+            with locked(place):  # no other run can join now
                 if poll.poll(0):
                     os.unlink(said)
                     os.close(users)

@@ -205,7 +205,7 @@ class FakeManager(Service):
         with self.lock:
             return sorted(re.sub(r"\d+$", "N", name) for name, _ in self.kept)
 
-    def told(self, word, since=0.0):
+    def times_of(self, word, since=0.0):
         """The times of the messages that contain this line."""
         with self.lock:
             return [at for at, message in self.said if at >= since and word in message.splitlines()]
@@ -244,7 +244,7 @@ class FakeManager(Service):
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError(f"rptfs exited with {self.process.returncode}:\n{self.log()}")
-            return self.told("READY=1", before)
+            return self.times_of("READY=1", before)
 
         wait_for(ready, "READY=1")
 

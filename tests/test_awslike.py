@@ -1,5 +1,5 @@
-"""Tests of the servers that play AWS, with botocore as the client: they accept what AWS accepts and
-refuse what it refuses. What the tests of rptfs prove about AWS depends on this."""
+"""Tests of the servers that imitate AWS, with botocore as the client: they accept and refuse the same
+requests as AWS. The tests of rptfs rely on this."""
 
 import time
 from urllib.request import Request, urlopen
@@ -153,7 +153,7 @@ def test_sts_returns_keys_of_a_role(aws, client, servers):
 
 
 def test_imds_returns_keys(aws, servers):
-    """With botocore's own client."""
+    """The client is that of botocore."""
     servers.append(imds := Imds(aws))
     config = {"ec2_metadata_service_endpoint": imds.url("/")}
     found = InstanceMetadataFetcher(config=config).retrieve_iam_role_credentials()

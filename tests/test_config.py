@@ -139,7 +139,7 @@ def test_the_manual_has_every_option_with_its_default(build):
         ]
         if len(texts) != 1:
             wrong.append(f"{title}: {name} has {len(texts)} entries")
-        # The default of a boolean may be told in words, and a version changes.
+        # The manual may describe the default of a boolean in words, and a version changes.
         elif default != "-" and "/" not in default and not re.search(rf"\b{default}\b", texts[0]):
             wrong.append(f"{title}: {name} does not say its default, {default}")
     assert not wrong, "\n".join(wrong)
@@ -158,8 +158,8 @@ def test_completion_knows_the_options_of_o(build):
 
 
 def test_help_has_the_options_of_o(build):
-    told = subprocess.run([build.rptfs, "--help"], check=True, capture_output=True).stdout.decode()
+    shown = subprocess.run([build.rptfs, "--help"], check=True, capture_output=True).stdout.decode()
     for table, name, _, _, default in rows(build):
         if table in ("root", "term") and name not in ("mountpoint", "alias"):
-            line = re.search(rf"^    {name} .*$", told, re.MULTILINE)
+            line = re.search(rf"^    {name} .*$", shown, re.MULTILINE)
             assert line and (default == "-" or default in line[0]), name

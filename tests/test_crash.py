@@ -1,4 +1,4 @@
-"""The worker dies, hangs, or cannot go on; the keeper dies: what readers see of it."""
+"""What readers see when the worker dies, hangs or cannot continue, and when the keeper dies."""
 
 import contextlib
 import json
@@ -85,7 +85,7 @@ def test_readers_do_not_notice_a_death_of_the_worker(mount, origin):
 
 
 def test_warm_readers_need_no_worker(mount, origin):
-    """Neither while there is none, nor after another one took over."""
+    """This holds while there is no worker, and after another one has taken over."""
     origin.put("/dir/t", b"content", etag='"1"')
     m = mount(http(origin, "dir/t"))
     origin.put("/dir/t", b"content 2", etag='"2"')
@@ -106,7 +106,7 @@ def test_warm_readers_need_no_worker(mount, origin):
 
 
 def test_superseded_snapshots_stay_readable(mount, origin):
-    """Old versions that only descriptors refer to, over several deaths, cold; then they go."""
+    """Only descriptors refer to the old versions, through several deaths, cold."""
     m = mount(http(origin, "t"), start=False)
     open_fds = []
     for version in range(1, 6):
@@ -124,12 +124,12 @@ def test_superseded_snapshots_stay_readable(mount, origin):
         assert os.fstat(fd).st_nlink == (version == 5)
         os.close(fd)
 
-    # The current one and history = 3: the others go when the kernel has forgotten them.
+    # The current one and history = 3: the others are removed when the kernel has forgotten them.
     wait_for(lambda: len(m.snapshot_files()) == 4, "the store to hold four snapshots")
 
 
 def test_a_successor_announces_what_its_predecessor_committed(mount, origin):
-    """The worker dies after the commit and before it is announced: its successor announces."""
+    """The worker dies after a commit and before it is announced: its successor announces it."""
     origin.put("/t", b"one", etag='"1"')
     m = mount(http(origin, "t"))
     for version in range(2, 6):
@@ -147,7 +147,7 @@ def test_a_successor_announces_what_its_predecessor_committed(mount, origin):
         m.wait_worker(after=dead)
 
         def seen():
-            """The successor makes an attempt soon: only what is seen between two counts."""
+            """A successor makes an attempt soon: a view is valid only between two equal counts."""
             before = m.status("t")["version"]
             found = before, m.xattr("t", "version"), m.read("t")
             return m.status("t")["version"] == before and found
@@ -160,7 +160,7 @@ def test_a_successor_announces_what_its_predecessor_committed(mount, origin):
 
 
 def test_a_worker_that_gets_sigterm_is_replaced(mount):
-    """Only the keeper may end it."""
+    """Only the keeper may end a worker."""
     m = mount(static("a", "b"))
     ended = m.kill_worker(signal.SIGTERM)
     assert m.read("b") == b"this is b"
@@ -180,7 +180,7 @@ def test_a_worker_that_hangs_is_replaced(mount):
 
 
 def test_the_mount_survives_a_crash_loop(mount, build):
-    """Workers die one after the other: each next one is started later, and the mount stays."""
+    """Workers die one after the other. Each one is started later than the last."""
     m = mount(static("a", "b"))
     m.read("a")
     dead = []
@@ -237,13 +237,13 @@ def test_a_store_that_crashes_workers_is_set_aside(mount, origin):
 
 
 def test_a_mount_that_cannot_be_taken_over_is_replaced(mount, origin):
-    """The store is gone: an open cold file gives an error, and a new mount works."""
+    """The store is gone: reads of an open cold file fail, and a new mount works."""
     origin.put("/t", BIG, etag='"1"')
     m = mount(http(origin, "t"), expect=["event=mounted_anew", "event=worker_died"])
     fd = os.open(m.at("t"), os.O_RDONLY)
     os.read(fd, 10)
     drop_pages(fd)
-    m.rpt("upgrade")  # succeeds once the keeper knows that the start is over
+    m.rpt("upgrade")  # succeeds once the keeper knows that the start has ended
     os.kill(m.keeper, signal.SIGSTOP)
     dead = m.kill_worker()
     wait_for(lambda: is_dead(dead), "its death")
@@ -261,7 +261,7 @@ def test_a_mount_that_cannot_be_taken_over_is_replaced(mount, origin):
 
 
 def test_a_death_does_not_read_the_configuration_again(mount):
-    """A changed file counts from the next upgrade on."""
+    """A changed file takes effect at the next upgrade."""
     m = mount(static("a"))
     with open(m.conf, "a", encoding="utf-8") as file:
         file.write("this is nonsense {\n")
@@ -307,7 +307,7 @@ def test_everything_ends_when_the_keeper_is_killed(mount):
 
 
 def test_a_second_start_is_refused(mount, build):
-    """The second one is refused and does no harm."""
+    """It does not disturb the first one."""
     m = mount(static("a"))
     second = subprocess.run(
         m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=HANGS_S
@@ -319,7 +319,7 @@ def test_a_second_start_is_refused(mount, build):
 
 
 def test_one_of_several_simultaneous_starts_wins(mount, build, directory):
-    """One of several wins, though their stores differ."""
+    """This is so even if their stores differ."""
     place = os.path.join(directory, "place")
     os.makedirs(place)
     processes = []
@@ -426,12 +426,12 @@ def test_the_command_may_be_killed_while_it_waits_for_the_start(mount, build, bl
 
 
 def unmount(path):
-    """Repeats it while the mount is busy: somebody may be looking at it."""
+    """Repeats the unmount while the mount is busy: another process may be using it."""
     wait_for(lambda: subprocess.run(["umount", path]).returncode == 0, f"umount {path}")
 
 
 def test_a_link_to_the_mountpoint_is_the_same_mountpoint(mount, build):
-    """It is the same place: a second mount there is refused."""
+    """A second mount at the link is refused."""
     m = mount(static("a"))
     link = os.path.join(m.dir, "link")
     os.symlink(m.path, link)
@@ -444,7 +444,7 @@ def test_a_link_to_the_mountpoint_is_the_same_mountpoint(mount, build):
 
 
 def test_no_descriptor_of_the_caller_is_kept(mount, build):
-    """Nor are its standard streams needed."""
+    """Its standard streams are not needed either."""
     m = mount(static("a"), start=False)
     held = os.path.join(m.dir, "held")
     with open(held, "w", encoding="utf-8") as file:

@@ -8,7 +8,7 @@ import pytest
 from builds import TOP
 
 PAGES = ("README.md", "src/README.md", "fetchers/README.md")
-# Files that are not there: a fetcher that a page invents.
+# Files that need not exist: a fetcher that is an example.
 EXAMPLES = {"kv.c", "kv.h"}
 MANUALS = sorted(os.listdir(f"{TOP}/packaging/man"))
 

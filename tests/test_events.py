@@ -1,4 +1,4 @@
-"""The events that programs see which watch a term or its directory."""
+"""The events that programs see when they watch a term or its directory."""
 
 import contextlib
 import itertools
@@ -89,7 +89,7 @@ def test_watchers_see_names_that_come_and_go(mount, origin, renames):
 
 @pytest.mark.parametrize("kind", ["fs.watch", "chokidar"])
 def test_node_programs_notice_updates(mount, origin, renames, kind):
-    """Both watch a directory, as programs do that reload its files."""
+    """Both watch a directory, like programs that reload its files."""
     if not renames:
         pytest.skip("a notification causes no event in the directory")
     origin.put("/d/t", b"first")

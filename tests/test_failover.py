@@ -96,7 +96,7 @@ def test_failover_any_accepts_older_bodies(mount, origin, origins):
 
 
 def test_the_first_source_is_the_authority(mount, origin, origins):
-    """Its body is taken when it is back, whatever its date."""
+    """Its body is accepted when it is back, whatever its date."""
     replica = origins()
     replica.put("/t", b"of the replica", last_modified=NEW_DATE)
     origin.always("/t", status(503))
@@ -144,7 +144,7 @@ def test_a_token_of_one_source_is_not_sent_to_another(mount, origin, origins):
 
 
 def test_sources_of_a_term_may_be_of_different_kinds(mount, origin):
-    """A fixed value as the last resort, until the origin is there for the first time."""
+    """A fixed value is the last resort until the origin answers for the first time."""
     origin.always("/t", status(503))
     m = mount(
         f'term "t" {{ refresh_interval = 100ms http {{ url = "{origin.url("/t")}" }} '

@@ -1,5 +1,5 @@
 """A disk that is full, read-only or broken, no descriptors, no memory: the update fails, the mount
-goes on serving, and it recovers by itself when the trouble is over.
+continues to serve, and it recovers by itself when the trouble is over.
 
 Most tests run with a library that lets single system calls of the worker fail (tests/faults/): one
 mount goes through every call that an attempt makes, with every error that the call may give.
@@ -48,7 +48,7 @@ def cold(path):
 
 
 def ask(m, command, *terms, **more):
-    """A command over the control socket: the last line of the answer, or None if there is none."""
+    """Sends a command over the control socket. Returns the last line of the answer, or None."""
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(HANGS_S)
         try:
@@ -86,14 +86,14 @@ class Campaign:
         self.m.start()
         self.m.expect("level=(warning|error)")
         self.worker = self.m.worker
-        assert self.faults.pid == self.worker, "the worker obeys"
+        assert self.faults.pid == self.worker, "the faults apply to the worker"
 
     def change(self):
         self.version += 1
         self.origin.put("/t", body(self.version))
 
     def calls_of(self, act):
-        """What an act without faults does."""
+        """Returns the calls of an act without faults."""
         self.faults.count()
         act()
         return self.faults.counted()
@@ -102,7 +102,7 @@ class Campaign:
         assert cold(self.m.at("calm")) == body(0)
 
     def update_under(self, **fault):
-        """The attempt of a new version meets a fault."""
+        """Makes an attempt with a new version under a fault."""
         before = term_of(self.m, "t")
         self.change()
         self.faults.fail(**fault)
@@ -136,7 +136,7 @@ class Campaign:
         assert status["state"] == "fresh" and not status["last_error"]
 
     def end(self):
-        """It is the same worker as in the beginning; files and catalog agree, also after a restart."""
+        """The worker never died; files and catalog agree, also after a restart."""
         assert self.m.worker == self.worker
         self.check_calm()
         self.origin.always("*", status(503))
@@ -155,7 +155,7 @@ def sample(build, points, plain, sanitized=40):
 
 
 def test_any_call_of_an_update_may_fail(mount, build, directory, origin):
-    """Each fails once, and from there on."""
+    """Each call fails once, and then permanently."""
     c = Campaign(mount, build, directory, origin)
     c.faults.aim(*FILES, thread="update", below=c.m.store)
     c.change()
@@ -175,7 +175,7 @@ def test_any_call_of_an_update_may_fail(mount, build, directory, origin):
 
 
 def test_random_faults_do_no_harm(mount, build, directory, origin):
-    """Each call may fail, while the trouble lasts; afterwards none does."""
+    """Any call may fail for a while; afterwards none does."""
     c = Campaign(mount, build, directory, origin)
     c.faults.aim(*FILES, thread="update", below=c.m.store)
     for seed in range(10 if build.sanitized else 60):
@@ -185,7 +185,7 @@ def test_random_faults_do_no_harm(mount, build, directory, origin):
 
 
 def test_a_short_failure_of_the_disk_loses_no_snapshot(mount, build, directory, origin):
-    """Bytes of an earlier boot that cannot be read now are kept: their source is down."""
+    """Unreadable bytes of an earlier boot are kept while their source is down."""
     c = Campaign(mount, build, directory, origin)
     c.m.stop()
     forget_that_it_was_verified_this_boot(c.m.store)
@@ -219,7 +219,7 @@ def test_updates_recover_from_a_lack_of_resources(mount, build, directory, origi
     for first, error in sample(build, points, 100, 20):
         c.change()
         c.faults.fail(error, first=first)
-        attempt(c.m, "t")  # the question itself may be what fails
+        attempt(c.m, "t")  # the request itself may fail
         c.faults.off()
         c.check_calm()
         c.points += 1
@@ -265,7 +265,7 @@ def test_a_cold_read_is_complete_or_fails(mount, build, directory, origin):
                         c.check_calm()
                     except OSError as seen:
                         assert seen.errno == errno.EIO and error not in TRANSIENT
-                    else:  # the kernel asks again when reading ahead has failed
+                    else:  # the kernel reads again after a failed read-ahead
                         assert count == 1 or error in TRANSIENT
                     assert c.faults.failed
                 c.check_calm()
@@ -369,7 +369,7 @@ def test_equal_bytes_with_a_new_token_are_unchanged_under_faults(mount, build, d
 
 
 def test_a_start_under_faults_succeeds_or_names_the_reason(mount, build, directory, origin):
-    """It fails with a reason, or goes on; the next one serves everything."""
+    """The start fails with a reason or succeeds; the next start serves everything."""
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
     m = mount(http(origin, "t") + http(origin, "calm"))
@@ -419,7 +419,7 @@ def small_disk(directory):
 
 
 def fill_up(place):
-    """Leaves not a byte; returns the file that takes the space."""
+    """Leaves no free space. Returns the file that fills the disk."""
     path = os.path.join(place, "filler")
     with open(path, "wb", buffering=0) as file:
         for piece in (1 << 16, 1 << 12, 1):
@@ -446,16 +446,16 @@ def test_a_full_disk_fails_updates_but_not_readers(mount, build, origin, small_d
         assert "No space left" in term_of(m, "t")["last_error"]["message"]
         assert cold(m.at("t")) == body(version - 1) and cold(m.at("calm")) == body(0)
         os.unlink(filler)
-        m.wait_content("t", body(version))  # by itself
+        m.wait_content("t", body(version))  # without a request
     fill_up(small_disk)
     assert m.worker == worker
-    m.restart()  # a full disk is no reason not to serve
+    m.restart()  # serves even with a full disk
     assert cold(m.at("t")) == body(5) and cold(m.at("calm")) == body(0)
 
 
 @contextlib.contextmanager
 def limited(pid, resource, value):
-    """Changes a soft limit of a process as its own user, who needs no capability for that."""
+    """Changes a soft limit of a process as its own user, which needs no capability."""
 
     def change(*limit):
         st = os.stat(f"/proc/{pid}")

@@ -46,7 +46,7 @@ def test_a_file_that_appears_is_noticed(mount, directory):
 
 
 def test_a_switched_symlink_is_noticed(mount, directory):
-    """As Kubernetes and release directories do it: noticed at the next interval at the latest."""
+    """Kubernetes does this. It is noticed at the next interval at the latest."""
     for name, content in (("v1", OLD), ("v2", NEW)):
         os.mkdir(os.path.join(directory, name))
         replace(os.path.join(directory, name, "data"), content)
@@ -111,7 +111,7 @@ def test_a_failure_keeps_the_last_good_version(mount, directory, row):
         happens(path)
         m.refresh("t", ok=False)
         assert m.kind("t") == kind and m.status("t")["state"] == state
-        # The change is noticed, too: another attempt may follow.
+        # The change is noticed as well, so another attempt may follow.
         wait_for(lambda: 0.9 * INTERVAL_S - 1 <= m.next_in("t") <= INTERVAL_S, "the full interval")
         assert m.kind("t") == kind and m.read("t") == OLD and held.read() == OLD
 

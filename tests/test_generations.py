@@ -1,4 +1,4 @@
-""".rpt/generations: the words that programs see which map it."""
+""".rpt/generations: the words that programs see when they map it."""
 
 import os
 import random

@@ -127,7 +127,7 @@ def test_a_failure_keeps_the_last_good_version(mount, origin, row):
     assert failed, "the failed attempt is in the log"
 
     origin.always("/t")
-    origin.put("/t", NEW + b"mended")  # under another token: a refused body is remembered by its own
+    origin.put("/t", NEW + b"mended")  # a new token: the refused body is remembered by its own
     m.refresh("t")
     assert m.read("t") == NEW + b"mended"
     assert m.status("t")["failures"] == 0 and m.status("t")["state"] == "fresh"
@@ -161,7 +161,7 @@ def test_a_term_without_a_snapshot_does_not_exist(mount, origin):
     assert m.ls() == ["t"]
 
 
-# What a good answer is
+# Good answers
 
 
 BODIES = {
@@ -487,7 +487,7 @@ def test_a_download_with_a_weak_etag_is_not_resumed(mount, origin):
 
 
 def test_a_range_that_was_not_requested_is_not_appended(mount, origin):
-    """A 206 that starts elsewhere than asked must never end up in a file."""
+    """A 206 with another start than requested must never reach a file."""
     body = random.Random(1).randbytes(2_000_000)
     origin.put("/t", body)
 
@@ -552,7 +552,7 @@ def test_http_cache_schedules_by_expires(mount, origin):
     ids=str,
 )
 def test_http_cache_without_valid_headers_uses_the_interval(mount, origin, headers):
-    """A bad header does not refuse a good body, and refreshing goes on."""
+    """A bad header does not cause a refusal of a good body, and refreshing continues."""
     origin.put("/t", OLD, headers=headers)
     m = mount(
         http(

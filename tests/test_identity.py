@@ -1,7 +1,7 @@
-"""What a change of an option means for what is in the store.
+"""What a change of an option means for the content of the store.
 
 For each option of each fetcher: start with one value, restart with another one, ask the source, and
-compare what the origin saw with what the option's row claims.
+compare the requests that the origin saw with the claim of the option's row.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ def tables(build):
 
 
 class World:
-    """What the values below need: origins with the same pages, and files."""
+    """Origins with the same pages, and files, for the values below."""
 
     def __init__(self, directory, origins):
         self.dir, self.origins = directory, origins
@@ -215,7 +215,7 @@ def test_only_a_changed_identity_is_fetched_again(build, mount, world, kind, mak
 
 @pytest.mark.parametrize("kind, make", [("file", file_cases), ("static", static_cases)])
 def test_local_sources_show_the_new_content(build, mount, world, kind, make):
-    """No origin counts here, so the content and the version tell."""
+    """There is no origin that counts requests, so content and version are compared."""
     cases, rows = make(world), tables(build)
     before, after = configs(kind, cases)
     mounted = mount(before)

@@ -127,7 +127,7 @@ def test_fetchers_include_only_fetchers_below_them(folder):
 
 
 def test_the_worker_includes_only_the_messages_of_keeper_and_helper():
-    """They are other processes, with other rights: nothing of theirs runs in the worker."""
+    """They are other processes, with other rights: none of their code runs in the worker."""
     wrong = [
         f"{path}:{number}: {name}"
         for path in files("src/worker")
@@ -210,7 +210,7 @@ def source_of(path):
 
 
 def test_no_files_call_each_other_in_a_circle(build):
-    """What one file uses of another must not use the first in turn: functions and data alike."""
+    """If one file uses functions or data of another, the other must not use those of the first."""
     objects = [
         os.path.join(at, name)
         for folder in ("src", "fetchers")
@@ -241,11 +241,11 @@ def who_includes(pattern):
 def test_only_the_http_engine_includes_libcurl():
     users = who_includes(r"curl/")
     assert users and all(path.startswith("src/http/") for path in users), users
-    assert not any(path.endswith("/http.h") for path in users), "its front shows nothing of it"
+    assert not any(path.endswith("/http.h") for path in users), "http.h does not show libcurl"
 
 
 def test_only_mount_includes_libfuse():
-    """And the one file that opens the device for users, with libfuse's fusermount3."""
+    """One other file may: it opens the device for users, with libfuse's fusermount3."""
     users = who_includes(r"(fuse3?/)?fuse.*\.h|linux/fuse\.h") - {"src/keeper/mountpoint.c"}
     assert users and all(path.startswith("src/mount/") for path in users), users
 

@@ -116,7 +116,7 @@ def test_gets_without_an_update_cause_no_request(mount, origin, probe):
     m = mount(http(origin, "t") + http(origin, "u"))
     p = probe(m.at("t"))
     with m.counting() as requests:
-        until = time.time() + 2.2  # the name is looked at when a second begins
+        until = time.time() + 2.2  # the name is checked when a second begins
         while time.time() < until:
             assert p.get(100_000) == ("one", 1, False)
     assert requests == {}
@@ -230,7 +230,7 @@ def test_get_follows_a_restart_between_two_calls(mount, origin, probe):
 
 
 def test_get_follows_a_new_mount_after_everything_is_killed(mount, origin, probe):
-    """The mount stays, dead; then it goes; then there is another one."""
+    """The dead mount stays, then it is removed, then another one is mounted."""
     origin.put("/t", b"one")
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -240,7 +240,7 @@ def test_get_follows_a_new_mount_after_everything_is_killed(mount, origin, probe
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not session_processes(m.process.pid), "their end")
     assert p.get()[0] == "one"
-    time.sleep(1.1)  # a second later the next get looks at the name
+    time.sleep(1.1)  # a second later the next get checks the name
     assert p.get()[0] == "one"
     m.kill()
     wait_for(lambda: p.get() == ("one", 1, True), "the end of the mount to be noticed")
@@ -249,7 +249,7 @@ def test_get_follows_a_new_mount_after_everything_is_killed(mount, origin, probe
 
 
 def test_get_follows_a_mount_that_is_replaced_at_once(mount, origin, probe):
-    """The old mount does not show that it has ended: the name does, after a second."""
+    """The old mount does not show its end, but a check of the name finds it after a second."""
     origin.put("/t", b"one")
     m = mount(http(origin, "t"))
     p = probe(m.at("t"))
@@ -258,12 +258,12 @@ def test_get_follows_a_mount_that_is_replaced_at_once(mount, origin, probe):
     m.start()
     m.refresh("t")
     p.get()
-    time.sleep(1.1)  # now the name is looked at
+    time.sleep(1.1)  # now the name is checked
     assert p.get()[0] == "two" and p.get()[2] is False
 
 
 def test_values_are_never_torn_and_never_go_backwards(mount, origin, probe):
-    """Updates without pause, the worker killed now and then, pages dropped."""
+    """There are updates without pause, kills of the worker, and dropped pages."""
 
     def body(i):
         return b"%08d" % i * (1 + i % 3 * 1000)

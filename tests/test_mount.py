@@ -66,7 +66,7 @@ def processes_of(m):
 
 
 def test_the_command_returns_when_all_terms_are_ready(daemon, origin):
-    """When the parent exits, it is mounted, and the first attempts are over."""
+    """When the command exits, the mount exists and the first attempts have ended."""
     origin.put("/slow", b"slow")
 
     def slowly(x):
@@ -99,7 +99,7 @@ def test_a_source_that_fails_does_not_prevent_the_mount(daemon, origin):
 
 
 def test_the_command_detaches_from_the_terminal(daemon):
-    """The caller's end of a pipe must see its end."""
+    """A pipe from the command to its caller must be closed."""
     m = daemon()
     assert rptfs(m, "-c", m.conf).returncode == 0  # capture_output waits for EOF
     for pid in processes_of(m):
@@ -324,7 +324,7 @@ def test_signals_end_the_daemon(mount, signo):
 
 
 def test_a_signal_ends_the_daemon_while_files_are_open(mount):
-    """Cached pages can still be read, and open files do not keep it from ending."""
+    """Cached pages can still be read, and open files do not prevent the end."""
     m = mount(ONE)
     held, listing = os.open(m.at("t"), os.O_RDONLY), os.open(m.path, os.O_RDONLY)
     assert os.read(held, 100) == b"content"
@@ -348,7 +348,7 @@ def test_a_signal_ends_the_daemon_while_it_starts(mount, origin):
 
 
 def test_many_mounts_in_a_row_leave_nothing_behind(mount):
-    """Many lives in a row leave nothing behind."""
+    """The device, processes and files of each mount are gone after its end."""
     m = mount(ONE)
     for _ in range(5 if m.build.sanitized else 20):
         m.restart()

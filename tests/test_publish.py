@@ -26,7 +26,7 @@ def http(origin, name, term="refresh_interval = 1h"):
 
 
 def first_reader(path, size):
-    """Does what a program does that has never seen the file."""
+    """Acts like a program that has never seen the file."""
     fd = os.open(path, os.O_RDONLY)
     try:
         assert os.fstat(fd).st_size == size
@@ -76,7 +76,7 @@ def assert_one_read(m, action):
 
 
 def test_prewarm_limit_bounds_each_version(mount, origin):
-    """The beginning of a larger file is ready; 0 turns it off."""
+    """Only the beginning of a larger file is ready; 0 turns prewarming off."""
     m = mount(
         http(origin, "off", "prewarm_limit = 0 refresh_interval = 1h")
         + http(origin, "head", "prewarm_limit = 1MiB refresh_interval = 1h"),
@@ -139,7 +139,7 @@ def test_the_bytes_are_in_memory_once(mount, origin):
 
 
 def test_only_open_old_versions_stay(mount, origin):
-    """An open one stays; the kernel forgets all others."""
+    """The kernel forgets all others."""
     origin.put("/t", b"version 0")
     m = mount(http(origin, "t", "history = 0 refresh_interval = 1h"))
     fd = os.open(m.at("t"), os.O_RDONLY)
@@ -240,7 +240,7 @@ def test_nobody_can_write(mount, origin):
 
 
 def test_the_writable_handle_is_useless_to_others(mount, origin, build):
-    """Not even through the keeper's own handle, which is writable."""
+    """Other processes cannot rename even through the keeper's own handle, which is writable."""
     if build.publish_mode != "auto":
         pytest.skip("nothing is writable")
     origin.put("/a", b"a")
@@ -262,7 +262,7 @@ def test_the_writable_handle_is_useless_to_others(mount, origin, build):
 
 
 def test_umount_ends_the_mount(mount, origin, build):
-    """Although the keeper's handle keeps the connection."""
+    """The keeper's handle does not prevent this."""
     origin.put("/t", b"x")
     m = mount(http(origin, "t"))
     m.read("t")

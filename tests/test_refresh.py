@@ -118,7 +118,7 @@ def test_a_request_does_not_wait_for_the_back_off(mount, origin):
 
 
 def test_a_request_during_an_attempt_gets_a_later_attempt(mount, origin):
-    """A request that comes after a change of the source must not get the answer to an earlier one."""
+    """A request after a change of the source must not get the answer to an earlier request."""
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t")))
 

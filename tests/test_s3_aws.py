@@ -160,7 +160,7 @@ def test_requester_pays_is_sent(s3_mount, aws, bucket):
 
 
 def test_only_the_right_sse_c_key_is_accepted(s3_mount, aws, bucket, directory):
-    """The key as 32 bytes or in base64; a wrong one is refused."""
+    """The key may be 32 bytes or base64; a wrong one is refused."""
     key = os.urandom(32)
     bucket.put("t", NEW, sse_key=key)
     config = ""
@@ -249,7 +249,7 @@ def test_a_wrong_clock_is_corrected(s3_mount, aws, bucket, ahead_s):
     bucket.put("t", NEW)
     m.refresh("t")
     assert m.read("t") == NEW and len(aws.requests) == 3
-    aws.clock_ahead_s = 0  # it was set right
+    aws.clock_ahead_s = 0  # the clock was corrected
     m.refresh("t")
     assert m.status("t")["failed_total"] == 0 and len(aws.requests) == 5
 

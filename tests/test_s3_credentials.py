@@ -79,7 +79,7 @@ def imds_env(imds):
 
 
 def test_providers_are_asked_in_the_order_of_aws(s3_mount, aws, bucket, home, service):
-    """Each place has keys; the first one that is left is used."""
+    """Each place has keys; the first remaining one is used."""
     sts, container, imds = service(Sts), service(Container), service(Imds)
     aws.keys["AKIAINTHEFILES"] = Key("of-the-files")
     places = [
@@ -429,7 +429,7 @@ def test_a_failing_credential_process_is_an_error(s3_mount, aws, bucket, home, r
 
 
 def test_sigterm_ends_a_credential_process(s3_mount, aws, bucket, home):
-    """It ends, too, with its children."""
+    """Its children end as well."""
     log = home.at("calls")
     path = program(home, f"echo >>{log}\nsleep 1000 & sleep 1000")
     file = home.write("keys", f"[default]\ncredential_process = {path}\n")
@@ -491,5 +491,5 @@ def test_secrets_are_neither_swapped_nor_dumped(build, s3_mount, aws, bucket, ho
     for pid in session_processes(m.process.pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended
             held += places_of(pid, SECRET_KEY.encode())
-    assert held, "it must be somewhere"
+    assert held, "the secret is in memory"
     assert all("dd" in flags and "lo" in flags for flags in held)

@@ -127,7 +127,7 @@ def test_a_new_version_in_the_middle_starts_over(s3_mount, aws, bucket):
 
 
 def test_an_object_that_always_changes_is_fetched_in_one_piece(s3_mount, aws, bucket):
-    """In the end it is fetched in one piece, which cannot be disturbed."""
+    """A new version cannot disturb a single transfer."""
     bodies = [BODY[i:] + BODY[:i] for i in range(30)]
     bucket.put("t", bodies[0])
     versions = iter(bodies[1:])
@@ -213,7 +213,7 @@ def test_with_a_weak_etag_there_are_no_ranges(s3_mount, aws, bucket):
 
 
 def test_an_interrupted_download_is_resumed(s3_mount, aws, bucket):
-    """After the bytes that have arrived, with the state of the checksum."""
+    """It continues after the bytes that have arrived, with the state of the checksum."""
     bucket.put("t", BODY, checksum="crc32")
     late = lambda r: first_byte(r) >= 10 * PART  # noqa: E731
     aws.always("/data/t", in_parts(cut(0), 1000, late))
@@ -228,7 +228,7 @@ def test_an_interrupted_download_is_resumed(s3_mount, aws, bucket):
 
 @pytest.mark.parametrize("honest", [True, False])
 def test_another_version_is_not_resumed(s3_mount, aws, bucket, honest):
-    """Not even if If-Match is ignored and only the ETag differs."""
+    """This holds even if If-Match is ignored and only the ETag differs."""
     bucket.ignores_conditions = not honest
     bucket.put("t", BODY)
     aws.always("/data/t", in_parts(cut(0), 1000, lambda r: first_byte(r) >= 20 * PART))
@@ -241,7 +241,7 @@ def test_another_version_is_not_resumed(s3_mount, aws, bucket, honest):
 
 
 def test_keys_that_expire_in_the_middle_are_renewed(s3_mount, aws, bucket, servers):
-    """Others are fetched, and nothing fails."""
+    """The download does not fail."""
     bucket.put("t", BODY)
     servers.append(container := Container(aws))
 

@@ -70,7 +70,7 @@ def test_the_worker_has_no_rights(mount, origin):
 
 
 def test_the_visitor_has_no_rights(mount, origin, build):
-    """Except those of the directories' owner, and the descriptors that it was given."""
+    """It has those of the directories' owner, and its descriptors."""
     origin.put("/t", NEW)
     m = mount(http(origin.url("/t")), expect=["event=no_user"])
     assert m.read("t") == NEW
@@ -183,7 +183,7 @@ def test_certificates_that_only_root_may_read_are_used(mount, origins, certifica
 
 
 def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed):
-    """The worker connects itself, with its own rights only."""
+    """The worker connects with its own rights only."""
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
     m = mount(http("http://localhost/t", f'unix_socket = "{path}"'), expect=["event=no_user", "term=t "])
@@ -214,7 +214,7 @@ def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
 
 
 def image_of(build, directory, conf):
-    """A descriptor of what the command gives to a helper, made as for an upgrade to the same file."""
+    """A descriptor of the helper's configuration, made as for an upgrade to the same file."""
     image = os.memfd_create("image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(conf, "rb") as before:
         subprocess.run(
@@ -228,7 +228,7 @@ def image_of(build, directory, conf):
 
 
 class Worker:
-    """Takes the place of the helper's worker, and sends whatever a test wants."""
+    """Takes the place of the helper's worker and sends the requests of a test."""
 
     def __init__(self, build, directory, config):
         conf = os.path.join(directory, "hostile.conf")

@@ -1,5 +1,5 @@
-"""What must not grow with the number of terms: descriptors, the bytes that a round of checks writes,
-and the directories that a new version affects. The benchmark measures 100,000 terms."""
+"""Values that must not grow with the number of terms: descriptors, the bytes that a round of checks
+writes, and the directories that a new version affects. The benchmark measures 100,000 terms."""
 
 import os
 
@@ -80,7 +80,7 @@ def test_a_round_in_which_nothing_changed_writes_nothing(mount, servers, directo
 
 @pytest.mark.xdist_group("heavy")
 def test_a_change_concerns_its_own_directory_only(mount, directory):
-    """The kernel goes on listing the others and looking up all other names without a request."""
+    """The kernel continues to list the others and to look up all other names without a request."""
     source = os.path.join(directory, "source")
     replace(source, b"one")
     changing = f'term "d00/0" {{ refresh_interval = "never" file {{ path = "{source}" }} }}\n'

@@ -103,7 +103,7 @@ def test_names_looked_up_one_by_one_are_listed(mount, directory, directory_name)
         os.stat(m.at(name))
     wait_for(lambda: listings() > before, "the listing")
     replace(source, b"another")
-    m.rpt("refresh", "--wait", "news")  # is published after the listing: one thread does both
+    m.rpt("refresh", "--wait", "news")  # published after the listing, because one thread does both
     with m.counting() as requests:
         for name in names[100:]:
             os.stat(m.at(name))
@@ -329,7 +329,7 @@ def test_listing_is_stable_while_terms_change(mount, origin):
 
 
 def test_watchers_of_a_file_notice_its_replacement(mount, origin):
-    """As when a local file is replaced: the old one is deleted."""
+    """They see the same as for a local file: the old one is deleted."""
     IN_DELETE_SELF, IN_NONBLOCK = 0x400, 0o4000
     origin.put("/t", b"one")
     m = mount(http(origin))
@@ -524,7 +524,7 @@ def test_copying_tools_work(mount, directory):
 
 
 def test_superseded_snapshots_are_removed(mount, origin):
-    """Many versions later there is no more than the history on disk."""
+    """After many versions, the disk holds only the history."""
     origin.put("/t", b"0" * 50_000)
     m = mount(http(origin, term="refresh_interval = 1h history = 1"))
     for i in range(60):

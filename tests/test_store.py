@@ -127,7 +127,7 @@ def test_a_damaged_snapshot_is_logged_and_fetched_again(mount, origin, how):
 
 
 def forget_that_it_was_verified_this_boot(store):
-    """Bytes written since the machine was booted count as verified: pretends another boot."""
+    """Pretends another boot, because bytes written since the boot count as verified."""
     import sqlite3
 
     with sqlite3.connect(os.path.join(store, "catalog.db")) as catalog:

@@ -1,4 +1,4 @@
-"""As a service: READY=1, the watchdog, and restarts that keep the mount.
+"""rptfs as a service: READY=1, the watchdog, and restarts that keep the mount.
 
 Under a service manager made for the purpose, and under a real systemd where one can be nested.
 """
@@ -231,7 +231,7 @@ def test_a_mount_that_is_gone_is_not_kept(service):
     held = os.open(service.at("word"), os.O_RDONLY)
     before = os.fstat(held)
     for pid in (service.keeper(), service.worker()):
-        os.kill(pid, signal.SIGSTOP)  # they must not see it
+        os.kill(pid, signal.SIGSTOP)  # they must not notice the unmount
     service.run("umount", "-l", service.mountpoint)
     service.crash()
     with contextlib.suppress(OSError):
@@ -254,7 +254,7 @@ def systemd(managers, source):
 
 
 def test_the_unit_is_valid_and_hardened(systemd):
-    """It is installed where systemd looks, has no mistakes, and is no more exposed than we know."""
+    """It is installed where systemd looks for it, without errors or new exposure."""
     unit = f"/usr/local/lib/systemd/system/{systemd.unit.replace('test', '')}"
     assert systemd.property("FragmentPath") == unit
     done = systemd.inside("systemd-analyze", "verify", "--man=no", unit)
@@ -352,15 +352,15 @@ def test_the_service_is_ready_after_the_first_attempts(managers, origin):
     fake.spawn()
     wait_for(fake.mounts, "the mount")
     wait_for(lambda: origin.asked("/slow"), "the request")
-    wait_for(lambda: len(fake.told("WATCHDOG=1")) > 1, "signs of life")
-    wait_for(lambda: fake.told("EXTEND_TIMEOUT_USEC=30000000"), "more time for the start")
-    assert not fake.told("READY=1")
+    wait_for(lambda: len(fake.times_of("WATCHDOG=1")) > 1, "signs of life")
+    wait_for(lambda: fake.times_of("EXTEND_TIMEOUT_USEC=30000000"), "more time for the start")
+    assert not fake.times_of("READY=1")
     gate.set()
-    ready = wait_for(lambda: fake.told("READY=1"), "READY=1")
+    ready = wait_for(lambda: fake.times_of("READY=1"), "READY=1")
     assert fake.read("slow") == b"body"
-    wait_for(lambda: fake.told("WATCHDOG=1", ready[0]), "signs of life")
-    assert not fake.told("EXTEND_TIMEOUT_USEC=30000000", ready[0])
-    assert len(fake.told("READY=1")) == 1
+    wait_for(lambda: fake.times_of("WATCHDOG=1", ready[0]), "signs of life")
+    assert not fake.times_of("EXTEND_TIMEOUT_USEC=30000000", ready[0])
+    assert len(fake.times_of("READY=1")) == 1
 
 
 def test_signs_of_life_come_from_the_worker(build, fake):
@@ -368,14 +368,14 @@ def test_signs_of_life_come_from_the_worker(build, fake):
     if build.name != "plain":
         pytest.skip("the keeper's work, which is the same in all builds; it takes 10 s")
     worker = fake.worker()
-    wait_for(lambda: fake.told("WATCHDOG=1"), "a sign of life")
+    wait_for(lambda: fake.times_of("WATCHDOG=1"), "a sign of life")
     os.kill(worker, signal.SIGSTOP)
     stopped = time.monotonic()
     wait_for(lambda: fake.worker() not in (None, worker), "another worker")
     replaced = fake.events("worker_hangs")
     assert replaced and int(replaced[0]["silent_for_ms"]) >= 10000
-    wait_for(lambda: len(fake.told("WATCHDOG=1", stopped + 9)) > 2, "signs of life")
-    assert len(fake.told("WATCHDOG=1", stopped + 3)) == len(fake.told("WATCHDOG=1", stopped + 9))
+    wait_for(lambda: len(fake.times_of("WATCHDOG=1", stopped + 9)) > 2, "signs of life")
+    assert len(fake.times_of("WATCHDOG=1", stopped + 3)) == len(fake.times_of("WATCHDOG=1", stopped + 9))
 
 
 def test_a_crash_loop_keeps_the_mount(build, fake):
@@ -392,15 +392,15 @@ def test_a_crash_loop_keeps_the_mount(build, fake):
         assert fake.keeper() == keeper
         assert fake.read("big") == BIG
     seen = time.monotonic()
-    wait_for(lambda: fake.told("WATCHDOG=1", seen), "a sign of life")
-    assert not fake.told("READY=1", seen)
+    wait_for(lambda: fake.times_of("WATCHDOG=1", seen), "a sign of life")
+    assert not fake.times_of("READY=1", seen)
     resource.prlimit(keeper, resource.RLIMIT_AS, limits)
     goes_on(fake, lambda: None)
     assert fake.ask()["restarts"] >= 4
 
 
 def test_a_restart_into_a_crash_loop_recovers(fake):
-    """The start may time out, the mount stays; it goes on once the cause is removed."""
+    """The start may time out, but the mount stays, and it recovers once the cause is removed."""
     catalog = os.path.join(fake.store, "catalog.db")
     owner = os.stat(catalog)
     seen = os.stat(fake.at("big"))
@@ -410,10 +410,10 @@ def test_a_restart_into_a_crash_loop_recovers(fake):
     fake.spawn()
     wait_for(lambda: len(fake.events("worker_died")) > 2, "a few deaths")
     died = time.monotonic()
-    wait_for(lambda: fake.told("WATCHDOG=1", died), "a sign of life")
-    assert not fake.told("READY=1", died) and not fake.told("EXTEND_TIMEOUT_USEC=30000000", died)
+    wait_for(lambda: fake.times_of("WATCHDOG=1", died), "a sign of life")
+    assert not fake.times_of("READY=1", died) and not fake.times_of("EXTEND_TIMEOUT_USEC=30000000", died)
     os.chown(catalog, owner.st_uid, owner.st_gid)
-    wait_for(lambda: fake.told("READY=1", died), "READY=1")
+    wait_for(lambda: fake.times_of("READY=1", died), "READY=1")
     assert os.stat(fake.at("big")).st_ino == seen.st_ino
     goes_on(fake, fake.restart)
 
@@ -422,7 +422,7 @@ def test_the_manager_keeps_three_descriptors(fake):
     assert fake.kept_names() == ["config", "device-N", "slots"]
     fake.restart()
     assert fake.kept_names() == ["config", "device-N", "slots"]
-    assert fake.told("STOPPING=1")
+    assert fake.times_of("STOPPING=1")
     assert fake.end(signal.SIGTERM) == 0
     assert fake.kept_names() == []
 
@@ -435,7 +435,7 @@ def test_umount_ends_the_service(fake):
 
 
 def test_sigusr1_without_a_manager_unmounts(fake):
-    """Nothing would keep the mount."""
+    """No manager would keep the mount."""
     fake.stop()
     fake.spawn(alone=True)
     wait_for(lambda: fake.mounts(), "the mount")

@@ -74,7 +74,7 @@ def swapping(build, directory):
 
 @pytest.mark.parametrize("store", ["disk", "memory"])
 def test_no_reader_sees_a_torn_file(mount, build, directory, store):
-    """Terms of 4 KiB to 8 MiB whose files are replaced by rename, all the time."""
+    """Files of 4 KiB to 8 MiB are replaced by rename without pause."""
     source = os.path.join(directory, "source")
     os.mkdir(source)
     config = "defaults { refresh_interval = 1h }\n"

@@ -50,5 +50,5 @@ def test_each_unit_test_passes(program, directory):
 
 
 def test_there_are_unit_tests():
-    """An empty list would pass."""
+    """Otherwise an empty list would pass."""
     assert len(PROGRAMS) >= 40

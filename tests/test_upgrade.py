@@ -1,4 +1,4 @@
-"""Another build goes on with the mount: rpt upgrade."""
+"""rpt upgrade: another build takes over the mount."""
 
 import contextlib
 import json
@@ -60,7 +60,7 @@ def test_an_upgrade_keeps_the_mount(installed):
 
 
 def test_upgrades_work_in_both_directions(installed):
-    """Both ways, several times, under somebody who reads."""
+    """It is done several times while a reader is active."""
     m = installed(static("a", "b"))
     over, failures = threading.Event(), []
 
@@ -188,7 +188,7 @@ def waits_for_its_turn(pid):
 
 
 def test_the_old_worker_returns_if_the_standby_dies(installed):
-    """The old worker has been told to leave by then: it is started again."""
+    """The old worker has been asked to exit by then: it is started again."""
     m = installed(static("a", "cold"))
     fd = os.open(m.at("a"), os.O_RDONLY)
     old = m.worker

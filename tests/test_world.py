@@ -1,4 +1,4 @@
-"""What the world does to a mount: sources that are down, lie or flip, names that do not resolve,
+"""Troubles from outside: sources that are down, lie or flip, names that do not resolve,
 certificates, portals, networks that go and come, clocks that jump. For each: what is served, what
 the state is, and when the next attempt is, as rptfs-failures(7) has it."""
 
@@ -60,7 +60,7 @@ def test_a_source_that_goes_down_leaves_the_last_version(mount, origin):
 
 
 def test_a_source_down_for_long_leaves_the_last_version(mount, origin):
-    """However often it failed: the name stays, and the first success ends it."""
+    """However often an update failed, the name stays, and the first success ends the outage."""
     origin.put("/t", b"good")
     m = mount(http(origin.url("/t"), "refresh_interval = 20ms"), expect=FAILS)
     origin.always("/t", status(503))
@@ -176,7 +176,7 @@ def test_a_body_that_is_too_small_is_refused(mount, origin, framed):
 
 
 def answer_as(origin, server):
-    """What comes next is of that server, "old" or "new"."""
+    """The next answers are those of that server, "old" or "new"."""
     origin.put("/t", server, last_modified=NEW_DATE if server == "new" else OLD_DATE)
 
 
@@ -229,7 +229,7 @@ def max_stale(origin, on_expire, interval="200ms"):
 
 
 def assert_nothing_is_left(m):
-    """With history = 0 a hidden snapshot goes once it is not open any more."""
+    """With history = 0 a hidden snapshot is removed once it is not open any more."""
     wait_for(lambda: m.metrics()["rptfs_snapshots"] == 1, "one snapshot in the store")
 
 
@@ -309,7 +309,7 @@ def test_expiry_causes_no_request(mount, origin):
 
 
 def test_a_hidden_term_stays_hidden_over_a_restart(mount, origin):
-    """With the source down it is not shown, not even to one look-up."""
+    """With the source down, not a single look-up finds the term."""
     origin.put("/t", b"good")
     m = mount(max_stale(origin, "hide"), expect=FAILS)
     origin.always("/t", status(503))
@@ -327,7 +327,7 @@ def test_a_hidden_term_stays_hidden_over_a_restart(mount, origin):
 
 
 def test_a_hidden_term_stays_hidden_over_a_crash(mount, origin):
-    """An open descriptor keeps it, also with the next worker."""
+    """An open descriptor keeps the snapshot, also with the next worker."""
     origin.put("/t", os.urandom(300_000))
     m = mount(max_stale(origin, "hide"), expect=FAILS)
     with open(m.at("t"), "rb") as held:
@@ -379,7 +379,7 @@ def shown_ahead(m, name):
 
 
 def test_a_clock_that_jumps_changes_nothing(clock, origin):
-    """Both ways: nothing expires, nothing is late or early, and versions go on."""
+    """In both directions nothing expires, nothing is late or early, and new versions arrive."""
     origin.put("/t", b"0")
     m = clock(
         http(origin.url("/t"), "refresh_interval = 300ms max_stale = 1h on_expire = hide")
@@ -415,7 +415,7 @@ def test_a_wrong_clock_makes_certificates_invalid(clock, tls_origin, certificate
 
 
 def test_a_time_in_the_future_counts_as_now(clock, origin):
-    """Between two lives only the wall clock counts: a time in the future counts as now."""
+    """Only the wall clock counts over a restart."""
     origin.put("/t", b"good")
     m = clock(max_stale(origin, "hide"), expect=FAILS)
     origin.always("/t", status(503))

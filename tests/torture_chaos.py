@@ -52,7 +52,7 @@ EXPECTED = (
 
 
 class Chaos:
-    """One mount, and everything that is done to it."""
+    """One mount, and all actions on it."""
 
     def __init__(self, build, place, seconds, store, seed):
         self.build, self.place, self.seconds, self.store = build, place, seconds, store
@@ -192,7 +192,7 @@ class Chaos:
         """Kills a worker. known: what a stopped worker is in the middle of."""
         found = set(known or ())
         entry = (time.monotonic(), found)
-        self.kills.append(entry)  # before: another actor may see at once what the death prevents
+        self.kills.append(entry)  # before the kill: another actor may see its effects at once
         try:
             os.kill(pid, 9)
         except ProcessLookupError:

@@ -19,12 +19,12 @@
 #define READ_BYTES 4096
 #define COMPLAINTS 5
 
-static volatile sig_atomic_t told_to_end;
+static volatile sig_atomic_t must_end;
 
 static void on_sigterm(int signo)
 {
 	(void)signo;
-	told_to_end = 1;
+	must_end = 1;
 }
 
 static double now_s(void)
@@ -79,7 +79,7 @@ int torture_pause(char *const *files, size_t n_files, const struct torture_pace 
 	uint64_t reads = 0, failed = 0;
 
 	signal(SIGTERM, on_sigterm);
-	while (!told_to_end && now_s() < end_s) {
+	while (!must_end && now_s() < end_s) {
 		const char *path = files[reads % n_files];
 		if (pace->is_cold)
 			drop_pages(path);

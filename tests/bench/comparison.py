@@ -1,6 +1,6 @@
 """tests/bench/run --peers: rptfs, the native file system and every peer, all in one run.
 
-What is read warm is measured in rounds over all of them (micro), so that all see the same weather;
+Warm reads are measured in rounds over all of them (micro), so that all run under the same load;
 a ratio is that of one round. Messages are counted separately. updates.py measures updates, values.py
 measures a value that a program keeps in memory, and report.py shows the results.
 """
@@ -45,7 +45,7 @@ class Comparison:
         self.bench, self.quick = bench, bench.quick
         self.place = os.path.join(bench.place, "peers")
         os.makedirs(self.place)
-        self.systems, self.missing, self.origins, self.told = {}, {}, {}, {}
+        self.systems, self.missing, self.origins, self.caching = {}, {}, {}, {}
         self.rows, self.values, self.expected, self.notes = [], [], [], []
         self.large = (32 if self.quick else 256) * MIB
         self.rptfs = self.service = None
@@ -61,7 +61,7 @@ class Comparison:
         if wait and '"outcome":"updated"' not in answer:
             raise RuntimeError(f"refresh of {term}: {answer}")
 
-    # What is compared
+    # Preparation
 
     def run(self):
         """Returns the results, as report.py takes them."""
@@ -83,7 +83,7 @@ class Comparison:
             "rows": self.rows,
             "values": self.values,
             "expected": self.expected,
-            "peers": self.told,
+            "peers": self.caching,
             "notes": self.notes,
         }
 
@@ -161,8 +161,8 @@ class Comparison:
                 mount.stop()
             return f"does not work here: {str(error).splitlines()[0]}"
         self.systems[peer.label] = system
-        self.told[peer.label] = {"version": peer.version()}
-        self.told[peer.label] |= {mode: shown(mount) for mode, mount in mounts.items()}
+        self.caching[peer.label] = {"version": peer.version()}
+        self.caching[peer.label] |= {mode: shown(mount) for mode, mount in mounts.items()}
         return None
 
     def _stop(self):
@@ -203,8 +203,8 @@ class Comparison:
         columns = (*self.systems, report.BY_PAGE, *self.missing)
         cells = {name: cells[name] for name in columns if cells.get(name)}
         self.rows.append({"what": what, "unit": unit, "cells": cells})
-        told = (f"{name} {report.show_cell(cell, unit, ' ')}" for name, cell in cells.items())
-        print(f"{what}: {'; '.join(told)}", flush=True)
+        shown_cells = (f"{name} {report.show_cell(cell, unit, ' ')}" for name, cell in cells.items())
+        print(f"{what}: {'; '.join(shown_cells)}", flush=True)
         return cells
 
     def expect(self, what, limit, measured, good):
@@ -222,7 +222,7 @@ class Comparison:
             speed = 1 / cells["rptfs"]["ratio" if name == "native" else f"ratio to {name}"]["median"]
             self.expect(f"{what}: speed of {name}", f"≥ {least}", f"{speed:.3f}", speed >= least)
 
-    # What is read warm
+    # Warm reads
 
     def warm(self):
         small = {name: system.at("small") for name, system in self.systems.items()}
@@ -254,8 +254,8 @@ class Comparison:
         page_cache.load_by_page(path)
         paths = {name: system.at("large") for name, system in self.systems.items()}
         sizes = {name: page_cache.folio_bytes(file) for name, file in {**paths, report.BY_PAGE: path}.items()}
-        told = ", ".join(f"{name} {size / 1024:.0f} KiB" for name, size in sizes.items() if size)
-        self.notes.append(f"Mean folio of the large file in the page cache: {told}.")
+        shown_sizes = ", ".join(f"{name} {size / 1024:.0f} KiB" for name, size in sizes.items() if size)
+        self.notes.append(f"Mean folio of the large file in the page cache: {shown_sizes}.")
         return path
 
     def timed(self, what, operation, rounds, paths, others=None, size=None):

@@ -38,9 +38,9 @@ class Readers:
         out, _ = self.process.communicate(timeout=60)
         if " failed=0 " not in out:
             raise RuntimeError("a reader failed: " + out)
-        told = re.findall(r"pause_us=(\d+) at_s=([\d.]+)", out)
+        reads = re.findall(r"pause_us=(\d+) at_s=([\d.]+)", out)
         longest = int(re.search(r"longest_us=(\d+)", out).group(1)) / 1e6
-        return [(float(at), int(us) / 1e6) for us, at in told], longest
+        return [(float(at), int(us) / 1e6) for us, at in reads], longest
 
 
 def longest_after(moments, pauses):

@@ -1,6 +1,6 @@
 """Counts the requests that the kernel sends to any FUSE daemon, with a kernel tracepoint.
 
-FORGET is none of these: it has no answer and nobody waits for it.
+FORGET does not count: it has no answer, and no process waits for it.
 """
 
 import collections

@@ -57,7 +57,7 @@ def folio_bytes(path):
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         pages = -(-len(mapped) // PAGE)
         for at in range(0, len(mapped), PAGE):
-            mapped[at]  # maps what is cached, and reads what is not
+            mapped[at]  # maps a cached page, or reads it
         address = _address_of(file.fileno())
         entries = array.array("Q")
         with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:

@@ -171,7 +171,7 @@ def markdown(results):
     lines += ["", "## Expected", ""]
     rows = [[e["what"], e["limit"], e["measured"], e["verdict"]] for e in results["expected"]]
     lines += table(["expected", "measured", ""], rows)
-    lines += ["", "## How the peers were told to cache", ""]
+    lines += ["", "## Caching options of the peers", ""]
     rows = [
         [name, peer["version"], *(code(peer.get(mode, "–")) for mode in ("warm", "fresh"))]
         for name, peer in results["peers"].items()

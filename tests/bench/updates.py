@@ -135,7 +135,7 @@ class Updates:
             if seen == expected:
                 return took
             if not system.peers or time.monotonic() > until:
-                raise RuntimeError(f"{path} is what it was before the update")
+                raise RuntimeError(f"{path} has not changed with the update")
 
     def counted(self, reader, system, name, size):
         if not self.comparison.can_count(system):

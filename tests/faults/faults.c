@@ -1,7 +1,7 @@
 /*
  * Each function here interposes on the next definition of the same name (the C library's or a
- * sanitizer's) and calls it, unless the call is a match that has to fail. /proc/self/fd gives the
- * file behind a descriptor or path; it is read only while a test counts or fails calls.
+ * sanitizer's) and calls it, unless the call is one that has to fail. /proc/self/fd gives the file
+ * behind a descriptor or path; it is read only while a test counts or fails calls.
  *
  * No code here allocates, takes locks, or calls a function that is defined here.
  */
@@ -35,8 +35,8 @@ _Static_assert(sizeof(off_t) == sizeof(off64_t), "one definition for both");
 #define NOWHERE (-1000) /* a call that has no file */
 #define ERRNO	(FAULT_HALF - 1u)
 
-static struct faults *mapped; /* set by the preloaded library until the process is the chosen one */
-static struct faults *_Atomic obeyed;
+static struct faults *mapped; /* applied once the process has the right name */
+static struct faults *_Atomic applied;
 
 /* ------------------------------------------------------------------ matching */
 
@@ -96,7 +96,7 @@ static uint32_t scatter(uint32_t seed, uint32_t number)
 /* Returns the error with which the call has to fail, or 0. */
 static uint32_t fault(enum fault_call call, int fd, const char *path)
 {
-	struct faults *faults = atomic_load_explicit(&obeyed, memory_order_acquire);
+	struct faults *faults = atomic_load_explicit(&applied, memory_order_acquire);
 
 	if (!faults || atomic_load(&faults->mode) == FAULTS_OFF || !(faults->calls & 1u << call))
 		return 0;
@@ -120,10 +120,10 @@ static uint32_t fault(enum fault_call call, int fd, const char *path)
 
 /* ------------------------------------------------------------------ activation */
 
-void faults_obey(struct faults *faults)
+void faults_apply(struct faults *faults)
 {
 	atomic_store(&faults->pid, (uint32_t)getpid());
-	atomic_store_explicit(&obeyed, faults, memory_order_release);
+	atomic_store_explicit(&applied, faults, memory_order_release);
 }
 
 void faults_set(struct faults *faults, enum fault_mode mode)
@@ -175,7 +175,7 @@ static void *next_of(void *_Atomic *cache, const char *name)
 #define ALIAS(of) __attribute__((alias(#of), visibility("default"), copy(of)))
 
 /* Returns `result` from the calling function if the call has to fail. */
-#define FAIL_IF_TOLD(call, fd, path, result)                     \
+#define FAIL_IF_SELECTED(call, fd, path, result)                 \
 	do {                                                     \
 		uint32_t error_ = fault(call, fd, path) & ERRNO; \
 		if (error_) {                                    \
@@ -203,7 +203,7 @@ PUBLIC int open(const char *path, int flags, ...)
 	va_start(args, flags);
 	mode_t mode = mode_argument(flags, &args);
 	va_end(args);
-	FAIL_IF_TOLD(open_call(flags), AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(open_call(flags), AT_FDCWD, path, -1);
 	return NEXT(open)(path, flags, mode);
 }
 
@@ -214,13 +214,13 @@ PUBLIC int openat(int dir, const char *path, int flags, ...)
 	va_start(args, flags);
 	mode_t mode = mode_argument(flags, &args);
 	va_end(args);
-	FAIL_IF_TOLD(open_call(flags), dir, path, -1);
+	FAIL_IF_SELECTED(open_call(flags), dir, path, -1);
 	return NEXT(openat)(dir, path, flags, mode);
 }
 
 PUBLIC int creat(const char *path, mode_t mode)
 {
-	FAIL_IF_TOLD(FAULT_CREATE, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_CREATE, AT_FDCWD, path, -1);
 	return NEXT(creat)(path, mode);
 }
 
@@ -262,7 +262,7 @@ PUBLIC ssize_t pread(int fd, void *buf, size_t len, off_t offset)
 
 PUBLIC ssize_t readv(int fd, const struct iovec *iov, int n)
 {
-	FAIL_IF_TOLD(FAULT_READ, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_READ, fd, NULL, -1);
 	return NEXT(readv)(fd, iov, n);
 }
 
@@ -284,163 +284,163 @@ PUBLIC ssize_t pwrite(int fd, const void *buf, size_t len, off_t offset)
 
 PUBLIC ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-	FAIL_IF_TOLD(FAULT_WRITE, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_WRITE, fd, NULL, -1);
 	return NEXT(writev)(fd, iov, n);
 }
 
 PUBLIC int fsync(int fd)
 {
-	FAIL_IF_TOLD(FAULT_SYNC, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SYNC, fd, NULL, -1);
 	return NEXT(fsync)(fd);
 }
 
 PUBLIC int fdatasync(int fd)
 {
-	FAIL_IF_TOLD(FAULT_SYNC, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SYNC, fd, NULL, -1);
 	return NEXT(fdatasync)(fd);
 }
 
 PUBLIC int sync_file_range(int fd, off64_t offset, off64_t n, unsigned flags)
 {
-	FAIL_IF_TOLD(FAULT_SYNC, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SYNC, fd, NULL, -1);
 	return NEXT(sync_file_range)(fd, offset, n, flags);
 }
 
 PUBLIC int ftruncate(int fd, off_t len)
 {
-	FAIL_IF_TOLD(FAULT_TRUNCATE, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_TRUNCATE, fd, NULL, -1);
 	return NEXT(ftruncate)(fd, len);
 }
 
 PUBLIC int fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	FAIL_IF_TOLD(FAULT_TRUNCATE, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_TRUNCATE, fd, NULL, -1);
 	return NEXT(fallocate)(fd, mode, offset, len);
 }
 
 PUBLIC int rename(const char *from, const char *to)
 {
-	FAIL_IF_TOLD(FAULT_RENAME, AT_FDCWD, to, -1);
+	FAIL_IF_SELECTED(FAULT_RENAME, AT_FDCWD, to, -1);
 	return NEXT(rename)(from, to);
 }
 
 PUBLIC int renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
-	FAIL_IF_TOLD(FAULT_RENAME, to_dir, to, -1);
+	FAIL_IF_SELECTED(FAULT_RENAME, to_dir, to, -1);
 	return NEXT(renameat)(from_dir, from, to_dir, to);
 }
 
 PUBLIC int link(const char *from, const char *to)
 {
-	FAIL_IF_TOLD(FAULT_LINK, AT_FDCWD, to, -1);
+	FAIL_IF_SELECTED(FAULT_LINK, AT_FDCWD, to, -1);
 	return NEXT(link)(from, to);
 }
 
 PUBLIC int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
-	FAIL_IF_TOLD(FAULT_LINK, to_dir, to, -1);
+	FAIL_IF_SELECTED(FAULT_LINK, to_dir, to, -1);
 	return NEXT(linkat)(from_dir, from, to_dir, to, flags);
 }
 
 PUBLIC int unlink(const char *path)
 {
-	FAIL_IF_TOLD(FAULT_UNLINK, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_UNLINK, AT_FDCWD, path, -1);
 	return NEXT(unlink)(path);
 }
 
 PUBLIC int unlinkat(int dir, const char *path, int flags)
 {
-	FAIL_IF_TOLD(FAULT_UNLINK, dir, path, -1);
+	FAIL_IF_SELECTED(FAULT_UNLINK, dir, path, -1);
 	return NEXT(unlinkat)(dir, path, flags);
 }
 
 PUBLIC int mkdir(const char *path, mode_t mode)
 {
-	FAIL_IF_TOLD(FAULT_MKDIR, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_MKDIR, AT_FDCWD, path, -1);
 	return NEXT(mkdir)(path, mode);
 }
 
 PUBLIC int mkdirat(int dir, const char *path, mode_t mode)
 {
-	FAIL_IF_TOLD(FAULT_MKDIR, dir, path, -1);
+	FAIL_IF_SELECTED(FAULT_MKDIR, dir, path, -1);
 	return NEXT(mkdirat)(dir, path, mode);
 }
 
 PUBLIC int stat(const char *path, struct stat *st)
 {
-	FAIL_IF_TOLD(FAULT_STAT, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, AT_FDCWD, path, -1);
 	return NEXT(stat)(path, st);
 }
 
 PUBLIC int lstat(const char *path, struct stat *st)
 {
-	FAIL_IF_TOLD(FAULT_STAT, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, AT_FDCWD, path, -1);
 	return NEXT(lstat)(path, st);
 }
 
 PUBLIC int fstat(int fd, struct stat *st)
 {
-	FAIL_IF_TOLD(FAULT_STAT, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, fd, NULL, -1);
 	return NEXT(fstat)(fd, st);
 }
 
 PUBLIC int fstatat(int dir, const char *path, struct stat *st, int flags)
 {
-	FAIL_IF_TOLD(FAULT_STAT, dir, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, dir, path, -1);
 	return NEXT(fstatat)(dir, path, st, flags);
 }
 
 PUBLIC int stat64(const char *path, struct stat64 *st)
 {
-	FAIL_IF_TOLD(FAULT_STAT, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, AT_FDCWD, path, -1);
 	return NEXT(stat64)(path, st);
 }
 
 PUBLIC int lstat64(const char *path, struct stat64 *st)
 {
-	FAIL_IF_TOLD(FAULT_STAT, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, AT_FDCWD, path, -1);
 	return NEXT(lstat64)(path, st);
 }
 
 PUBLIC int fstat64(int fd, struct stat64 *st)
 {
-	FAIL_IF_TOLD(FAULT_STAT, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, fd, NULL, -1);
 	return NEXT(fstat64)(fd, st);
 }
 
 PUBLIC int fstatat64(int dir, const char *path, struct stat64 *st, int flags)
 {
-	FAIL_IF_TOLD(FAULT_STAT, dir, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, dir, path, -1);
 	return NEXT(fstatat64)(dir, path, st, flags);
 }
 
 PUBLIC int access(const char *path, int mode)
 {
-	FAIL_IF_TOLD(FAULT_STAT, AT_FDCWD, path, -1);
+	FAIL_IF_SELECTED(FAULT_STAT, AT_FDCWD, path, -1);
 	return NEXT(access)(path, mode);
 }
 
 PUBLIC DIR *fdopendir(int fd)
 {
-	FAIL_IF_TOLD(FAULT_LIST, fd, NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_LIST, fd, NULL, NULL);
 	return NEXT(fdopendir)(fd);
 }
 
 PUBLIC struct dirent *readdir(DIR *dir)
 {
-	FAIL_IF_TOLD(FAULT_LIST, dirfd(dir), NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_LIST, dirfd(dir), NULL, NULL);
 	return NEXT(readdir)(dir);
 }
 
 PUBLIC struct dirent64 *readdir64(DIR *dir)
 {
-	FAIL_IF_TOLD(FAULT_LIST, dirfd(dir), NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_LIST, dirfd(dir), NULL, NULL);
 	return NEXT(readdir64)(dir);
 }
 
 PUBLIC int flock(int fd, int operation)
 {
-	FAIL_IF_TOLD(FAULT_LOCK, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_LOCK, fd, NULL, -1);
 	return NEXT(flock)(fd, operation);
 }
 
@@ -452,61 +452,61 @@ PUBLIC int fcntl(int fd, int command, ...)
 	void *argument = va_arg(args, void *);
 	va_end(args);
 	if (command == F_SETLK || command == F_SETLKW || command == F_GETLK)
-		FAIL_IF_TOLD(FAULT_LOCK, fd, NULL, -1);
+		FAIL_IF_SELECTED(FAULT_LOCK, fd, NULL, -1);
 	return NEXT(fcntl)(fd, command, argument);
 }
 
 PUBLIC off_t lseek(int fd, off_t offset, int whence)
 {
-	FAIL_IF_TOLD(FAULT_SEEK, fd, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SEEK, fd, NULL, -1);
 	return NEXT(lseek)(fd, offset, whence);
 }
 
 PUBLIC void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
 {
-	FAIL_IF_TOLD(FAULT_MAP, fd < 0 ? NOWHERE : fd, NULL, MAP_FAILED);
+	FAIL_IF_SELECTED(FAULT_MAP, fd < 0 ? NOWHERE : fd, NULL, MAP_FAILED);
 	return NEXT(mmap)(at, len, protection, flags, fd, offset);
 }
 
 PUBLIC int socket(int domain, int type, int protocol)
 {
-	FAIL_IF_TOLD(FAULT_SOCKET, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SOCKET, NOWHERE, NULL, -1);
 	return NEXT(socket)(domain, type, protocol);
 }
 
 PUBLIC int socketpair(int domain, int type, int protocol, int pair[2])
 {
-	FAIL_IF_TOLD(FAULT_SOCKET, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SOCKET, NOWHERE, NULL, -1);
 	return NEXT(socketpair)(domain, type, protocol, pair);
 }
 
 PUBLIC int pipe2(int pair[2], int flags)
 {
-	FAIL_IF_TOLD(FAULT_SOCKET, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SOCKET, NOWHERE, NULL, -1);
 	return NEXT(pipe2)(pair, flags);
 }
 
 PUBLIC int eventfd(unsigned count, int flags)
 {
-	FAIL_IF_TOLD(FAULT_SOCKET, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SOCKET, NOWHERE, NULL, -1);
 	return NEXT(eventfd)(count, flags);
 }
 
 PUBLIC int epoll_create1(int flags)
 {
-	FAIL_IF_TOLD(FAULT_SOCKET, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_SOCKET, NOWHERE, NULL, -1);
 	return NEXT(epoll_create1)(flags);
 }
 
 PUBLIC int accept(int fd, struct sockaddr *address, socklen_t *len)
 {
-	FAIL_IF_TOLD(FAULT_ACCEPT, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_ACCEPT, NOWHERE, NULL, -1);
 	return NEXT(accept)(fd, address, len);
 }
 
 PUBLIC int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 {
-	FAIL_IF_TOLD(FAULT_ACCEPT, NOWHERE, NULL, -1);
+	FAIL_IF_SELECTED(FAULT_ACCEPT, NOWHERE, NULL, -1);
 	return NEXT(accept4)(fd, address, len, flags);
 }
 
@@ -530,7 +530,7 @@ PUBLIC int prctl(int option, ...)
 	va_end(args);
 	if (option == PR_SET_NAME && mapped && name && getpid() == gettid() &&
 	    strcmp((const char *)arguments[0], name) == 0)
-		faults_obey(mapped);
+		faults_apply(mapped);
 	return NEXT(prctl)(option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 
@@ -558,25 +558,25 @@ void *__libc_realloc(void *old, size_t size);
 
 PUBLIC void *malloc(size_t size)
 {
-	FAIL_IF_TOLD(FAULT_MEMORY, NOWHERE, NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_MEMORY, NOWHERE, NULL, NULL);
 	return __libc_malloc(size);
 }
 
 PUBLIC void *calloc(size_t n, size_t size)
 {
-	FAIL_IF_TOLD(FAULT_MEMORY, NOWHERE, NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_MEMORY, NOWHERE, NULL, NULL);
 	return __libc_calloc(n, size);
 }
 
 PUBLIC void *realloc(void *old, size_t size)
 {
-	FAIL_IF_TOLD(FAULT_MEMORY, NOWHERE, NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_MEMORY, NOWHERE, NULL, NULL);
 	return __libc_realloc(old, size);
 }
 
 PUBLIC void *reallocarray(void *old, size_t n, size_t size)
 {
-	FAIL_IF_TOLD(FAULT_MEMORY, NOWHERE, NULL, NULL);
+	FAIL_IF_SELECTED(FAULT_MEMORY, NOWHERE, NULL, NULL);
 	if (size && n > PTRDIFF_MAX / size) {
 		errno = ENOMEM;
 		return NULL;

@@ -77,7 +77,7 @@ struct faults {
 extern const bool faults_reach_memory;
 
 /* For a program linked with faults.c: from now on the faults apply to this process. */
-void faults_obey(struct faults *faults);
+void faults_apply(struct faults *faults);
 
 /* Sets the counters to 0, then the mode. */
 void faults_set(struct faults *faults, enum fault_mode mode);

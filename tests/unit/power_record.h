@@ -30,7 +30,7 @@ enum op_kind {
 	OP_UNLINK,   /* dir, name */
 	OP_RENAME,   /* dir, name, to_dir, to_name */
 	OP_SYNC,     /* object: a file or a directory */
-	OP_TOLD,     /* number, value: success was reported */
+	OP_PROMISED, /* number, value: success was reported */
 };
 
 #define OP_NAME_SIZE 48
@@ -409,11 +409,11 @@ static void record_stop(void)
 	pthread_mutex_unlock(&record.lock);
 }
 
-static void record_told(unsigned number, uint64_t value)
+static void record_promised(unsigned number, uint64_t value)
 {
 	pthread_mutex_lock(&record.lock);
 	if (record.is_on) {
-		struct op *op = record_add(OP_TOLD);
+		struct op *op = record_add(OP_PROMISED);
 		op->number = number;
 		op->value = value;
 	}

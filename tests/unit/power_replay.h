@@ -113,7 +113,7 @@ static bool replay_is_settled(struct replay *replay, size_t i, unsigned object)
 		replay->half[i] = true;
 		return false;
 	case OP_SYNC:
-	case OP_TOLD:
+	case OP_PROMISED:
 		break;
 	}
 	return false;
@@ -140,7 +140,7 @@ static void replay_sync(struct replay *replay, unsigned object)
 
 static void replay_advance(struct replay *replay, const struct op *op)
 {
-	if (op->kind == OP_TOLD)
+	if (op->kind == OP_PROMISED)
 		return;
 	if (op->kind == OP_SYNC) {
 		replay_sync(replay, op->object);

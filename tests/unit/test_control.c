@@ -443,8 +443,8 @@ static void test_successor(struct control *first, int listener)
 	cancel_request(&fake_cancel);
 	control_free(first);
 	ok(clock_boot_ms() - began_ms < 1000, "cancellation ends all connections");
-	_cleanup_free_ char *told = read_all(fd);
-	ok(holds(told, "\"kind\":\"canceled\""), "the waiting client gets an answer");
+	_cleanup_free_ char *reply = read_all(fd);
+	ok(holds(reply, "\"kind\":\"canceled\""), "the waiting client gets an answer");
 	leave(idle, 10);
 
 	_cleanup_close_ int early = dial();

@@ -312,7 +312,7 @@ int main(void)
 	unsetenv("NO_PROXY");
 	pthread_create(&server, NULL, server_main, NULL);
 	pthread_setname_np(pthread_self(), CALLER);
-	faults_obey(&faults);
+	faults_apply(&faults);
 	if (cancel_init(&cancel, &err) < 0)
 		abort();
 	test_start(&cancel);

@@ -29,43 +29,43 @@ static struct snapshot *make_snapshot(uint64_t id)
 }
 
 /* How often moved() was called, and its last id. */
-struct told {
+struct moved_calls {
 	int times;
 	uint64_t id;
 };
 
 static void moved(void *arg, struct term *term, uint64_t id)
 {
-	struct told *told = arg;
+	struct moved_calls *calls = arg;
 	struct snapshot *current = term_current(term);
 
 	ok((current ? current->id : 0) == id, "the name has moved when the callback runs");
 	snapshot_unref(current);
-	told->times++;
-	told->id = id;
+	calls->times++;
+	calls->id = id;
 }
 
 static void test_pending_moves(struct pending_moves *pending, struct term *term)
 {
 	struct snapshot *next = make_snapshot(18), *old = NULL, *found;
-	struct told told = { 0 };
+	struct moved_calls calls = { 0 };
 	struct term *of = NULL;
 
 	ok(!pending_moves_find(pending, "18", &of), "nothing is staged");
-	ok(!pending_moves_rename(pending, "18", term, moved, &told), "nothing can be moved");
+	ok(!pending_moves_rename(pending, "18", term, moved, &calls), "nothing can be moved");
 	struct pending_move *move = pending_moves_begin(pending, term, next);
 	found = pending_moves_find(pending, "18", &of);
 	ok(found == next && of == term, "a staged snapshot is found by its id");
 	snapshot_unref(found);
 	ok(!pending_moves_find(pending, "018", &of) && !pending_moves_find(pending, "1", &of),
 	   "it is not found by another text");
-	ok(!pending_moves_rename(pending, "16", term, moved, &told), "another id is refused");
-	ok(!pending_moves_remove(pending, term, moved, &told), "removing the name is refused");
-	is_int(told.times, 0, "the callback was not called");
-	ok(pending_moves_rename(pending, "18", term, moved, &told), "the name moves");
-	ok(told.times == 1 && told.id == 18, "the callback gets the id");
+	ok(!pending_moves_rename(pending, "16", term, moved, &calls), "another id is refused");
+	ok(!pending_moves_remove(pending, term, moved, &calls), "removing the name is refused");
+	is_int(calls.times, 0, "the callback was not called");
+	ok(pending_moves_rename(pending, "18", term, moved, &calls), "the name moves");
+	ok(calls.times == 1 && calls.id == 18, "the callback gets the id");
 	ok(!pending_moves_find(pending, "18", &of), "the snapshot is no longer staged");
-	ok(pending_moves_rename(pending, "18", term, moved, &told) && told.times == 1,
+	ok(pending_moves_rename(pending, "18", term, moved, &calls) && calls.times == 1,
 	   "moving it again succeeds without a callback");
 	ok(pending_moves_end(pending, move, &old) && old && old->id == 17,
 	   "the end returns the previous snapshot");
@@ -76,21 +76,21 @@ static void test_pending_moves(struct pending_moves *pending, struct term *term)
 static void test_pending_withdraws(struct pending_moves *pending, struct term *term)
 {
 	struct snapshot *next = make_snapshot(19), *old = NULL;
-	struct told told = { 0 };
+	struct moved_calls calls = { 0 };
 	struct pending_move *move = pending_moves_begin(pending, term, next);
 
 	ok(!pending_moves_end(pending, move, &old) && !old, "the move ends without a rename");
-	ok(!pending_moves_rename(pending, "19", term, moved, &told), "a later rename is refused");
+	ok(!pending_moves_rename(pending, "19", term, moved, &calls), "a later rename is refused");
 	struct snapshot *current = term_current(term);
 	is_int(current->id, 18, "the name still points to the old snapshot");
 	snapshot_unref(current);
 	snapshot_unref(next);
 	move = pending_moves_begin(pending, term, NULL);
-	ok(pending_moves_remove(pending, term, moved, &told), "the name is removed");
+	ok(pending_moves_remove(pending, term, moved, &calls), "the name is removed");
 	ok(pending_moves_end(pending, move, &old) && old && old->id == 18,
 	   "the end returns the last snapshot");
 	snapshot_unref(old);
-	ok(pending_moves_remove(pending, term, moved, &told) && told.times == 1,
+	ok(pending_moves_remove(pending, term, moved, &calls) && calls.times == 1,
 	   "removing it again succeeds without a callback");
 }
 
@@ -381,7 +381,7 @@ static void test_publish_fails(void)
 		snapshot_unref(snapshot);
 	}
 	ok(publish_queue_new(&queue, &setup, &err) == 0, "publish_queue_new");
-	faults_obey(&faults);
+	faults_apply(&faults);
 	faults_set(&faults, FAULTS_FAIL);
 	int result = publish_queue_publish(queue, &term, snapshot_ref(next), &err);
 	faults_set(&faults, FAULTS_OFF);

@@ -404,7 +404,7 @@ int main(int argc, char **argv)
 	faults = share_memory(sizeof(*faults));
 	report = share_memory(sizeof(*report));
 	cancel_init(&cancel, &err);
-	faults_obey(faults);
+	faults_apply(faults);
 	log_set_level(LOG_LEVEL_ERROR);
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
 		n_points += play_operation(&operations[i], files, FILE_CALLS_MAX);

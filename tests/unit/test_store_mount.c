@@ -300,7 +300,7 @@ static void test_peek(void)
 
 /* Runs in a child process: closes the store at the first byte, ends at the second. Returns the exit
  * code. */
-static int hold_until_told(const char *dir, int ready, int told)
+static int hold_until_asked(const char *dir, int ready, int asked)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	struct store *store = open_or_bail(dir);
@@ -315,12 +315,12 @@ static int hold_until_told(const char *dir, int ready, int told)
 		pause();
 		_exit(0);
 	}
-	bool is_told = write(ready, &byte, 1) == 1 && read(told, &byte, 1) == 1;
+	bool is_asked = write(ready, &byte, 1) == 1 && read(asked, &byte, 1) == 1;
 	store_close(store);
-	is_told = is_told && write(ready, &byte, 1) == 1 && read(told, &byte, 1) == 1;
+	is_asked = is_asked && write(ready, &byte, 1) == 1 && read(asked, &byte, 1) == 1;
 	kill(heir, SIGKILL);
 	waitpid(heir, NULL, 0);
-	return is_told ? 0 : 2;
+	return is_asked ? 0 : 2;
 }
 
 static void test_hand_over(void)
@@ -328,30 +328,30 @@ static void test_hand_over(void)
 	const char *dir = fixture_new();
 	struct err err = ERR_INIT;
 	struct store *store = NULL;
-	int ready[2], told[2], status;
+	int ready[2], asked[2], status;
 	char byte = 0;
 
-	if (pipe(ready) < 0 || pipe(told) < 0)
+	if (pipe(ready) < 0 || pipe(asked) < 0)
 		return;
 	fflush(stdout);
 	pid_t pid = fork();
 	if (pid == 0)
-		_exit(hold_until_told(dir, ready[1], told[0]));
+		_exit(hold_until_asked(dir, ready[1], asked[0]));
 	is_int(read(ready[0], &byte, 1), 1, "one process uses the store");
 	is_int(open_mount(&store, dir, said->mount, &err), -1, "a second process cannot");
 	is_int(err.kind, ERR_CONFIG, "the error is ERR_CONFIG");
-	ok(write(told[1], &byte, 1) == 1 && read(ready[0], &byte, 1) == 1, "the first closes it");
+	ok(write(asked[1], &byte, 1) == 1 && read(ready[0], &byte, 1) == 1, "the first closes it");
 	int64_t began_ms = clock_boot_ms();
 	store = take_over(dir, said->mount);
 	ok(clock_boot_ms() - began_ms < 1000, "the second process opens it without waiting");
 	is_int(load_id(store, "x"), said->ids[0], "the committed snapshot is there");
 	store_close(store);
-	ok(write(told[1], &byte, 1) == 1, "the first ends");
+	ok(write(asked[1], &byte, 1) == 1, "the first ends");
 	waitpid(pid, &status, 0);
 	is_int(status, 0, "with exit code 0");
 	for (int i = 0; i < 2; i++) {
 		close(ready[i]);
-		close(told[i]);
+		close(asked[i]);
 	}
 	fixture_end();
 }

@@ -31,7 +31,7 @@
 #	define STRIDE 1
 #endif
 
-enum told { TOLD_STEP = 100, TOLD_REFUSED = 200, TOLD_ID = 300 };
+enum promised { PROMISED_STEP = 100, PROMISED_REFUSED = 200, PROMISED_ID = 300 };
 
 enum act { ACT_COMMIT, ACT_REMOVE, ACT_REPUBLISH };
 
@@ -81,7 +81,8 @@ static void do_step(struct worker *worker, const char *term, unsigned step)
 		printf("# %s, step %u: %s\n", term, step, err.msg);
 		worker->n_failed++;
 	}
-	record_told(TOLD_STEP + worker->index, (uint64_t)step << 32 | (next ? next->id : 0));
+	record_promised(PROMISED_STEP + worker->index,
+			(uint64_t)step << 32 | (next ? next->id : 0));
 	if (!next)
 		return;
 	if (worker->last)
@@ -96,7 +97,7 @@ static void ask_directory(struct store *store, const char *path)
 	uint64_t id = 0;
 
 	if (store_directory_id(store, path, &id, &err) == 0)
-		record_told(TOLD_ID, id);
+		record_promised(PROMISED_ID, id);
 }
 
 /* Runs beside the committing threads. */
@@ -111,7 +112,7 @@ static void do_more(struct worker *worker, const char *term, unsigned step)
 	if (step % 6 == 2)
 		store_set_token(worker->store, term, text, 1, &err);
 	if (step % 6 == 3 && store_refuse(worker->store, term, 1, text, "r", &err) == 0)
-		record_told(TOLD_REFUSED + worker->index, step);
+		record_promised(PROMISED_REFUSED + worker->index, step);
 	if (step % 6 == 0)
 		store_set_confirmed(worker->store, term, 5000, &err);
 }
@@ -177,18 +178,18 @@ struct promise {
 	bool may_be_empty; /* the store is being set aside */
 };
 
-static void note_told(struct promise *promise, const struct op *op)
+static void note_promised(struct promise *promise, const struct op *op)
 {
 	uint64_t id = op->value;
 
-	if (op->number >= TOLD_STEP && op->number < TOLD_STEP + N_TERMS) {
-		unsigned term = op->number - TOLD_STEP;
+	if (op->number >= PROMISED_STEP && op->number < PROMISED_STEP + N_TERMS) {
+		unsigned term = op->number - PROMISED_STEP;
 
 		id = (uint32_t)op->value;
 		promise->step[term] = (unsigned)(op->value >> 32);
 		promise->id[term] = id;
-	} else if (op->number != TOLD_ID) {
-		promise->refused[op->number - TOLD_REFUSED] = (unsigned)op->value;
+	} else if (op->number != PROMISED_ID) {
+		promise->refused[op->number - PROMISED_REFUSED] = (unsigned)op->value;
 		return;
 	}
 	if (id > promise->max_id)
@@ -219,11 +220,11 @@ static bool holds_term(struct store *store, unsigned index, const struct promise
 	struct snapshot *snapshot = load(store, term);
 	if (snapshot)
 		sscanf(snapshot->version, "v%u", &version);
-	bool is_told = version == body_after(step) &&
-		       (!snapshot || snapshot->id == promise->id[index]);
+	bool is_promised = version == body_after(step) &&
+			   (!snapshot || snapshot->id == promise->id[index]);
 	bool is_next = version == body_after(step + 1) &&
 		       (!snapshot || snapshot->id > promise->id[index]);
-	bool good = is_told || is_next || (!snapshot && promise->may_be_empty);
+	bool good = is_promised || is_next || (!snapshot && promise->may_be_empty);
 	if (!good)
 		printf("# %s: reported step %u, id %" PRIu64 "; has version %u, id %" PRIu64 "\n",
 		       term, step, promise->id[index], version, snapshot ? snapshot->id : 0);
@@ -340,8 +341,8 @@ static void cut_everywhere(size_t first, bool may_be_empty, const char *what)
 		const struct op *op = &record.ops[i];
 
 		replay_advance(&cutter->replay, op);
-		if (op->kind == OP_TOLD)
-			note_told(&cutter->promise, op);
+		if (op->kind == OP_PROMISED)
+			note_promised(&cutter->promise, op);
 		else if (i >= first && i % STRIDE == 0)
 			cut(cutter, i);
 	}
