@@ -66,24 +66,25 @@ static void test_profiles(void)
 
 	put(config_path, config_text);
 	put(credentials_path, credentials_text);
-	ok(aws_profiles_load(&profiles, NULL, &paths, &err) == 0, "both files: %s", err.msg);
+	ok(aws_profiles_load(&profiles, NULL, &paths, &err) == 0, "both files are loaded: %s",
+	   err.msg);
 #define get(profile, name) aws_profiles_get(profiles, profile, name)
-	is_str(get("default", "region"), "eu-west-1", "a setting");
+	is_str(get("default", "region"), "eu-west-1", "a setting is read");
 	is_str(get("default", "output"), "json", "a trailing comment is removed");
-	is_str(get("default", "aws_access_key_id"), "AKIA1", "a setting of the other file");
-	is_str(get("default", "aws_secret_access_key"), "a+b/c=d", "\"=\" in a value");
+	is_str(get("default", "aws_access_key_id"), "AKIA1", "a setting of the other file is read");
+	is_str(get("default", "aws_secret_access_key"), "a+b/c=d", "a value may contain \"=\"");
 	is_str(get("prod", "role_arn"), "arn:aws:iam::1:role/r", "names are case-insensitive");
 	is_str(get("prod", "region"), "from-credentials", "the credentials file wins");
-	is_str(get("prod", "aws_access_key_id"), "AKIA2", "a colon as separator");
+	is_str(get("prod", "aws_access_key_id"), "AKIA2", "a colon separates name and value");
 	ok(!get("prod", "addressing_style"), "nested settings are ignored");
-	is_str(get("two words", "region"), "quoted", "a quoted name, and an indented section");
+	is_str(get("two words", "region"), "quoted", "a name may be quoted and a section indented");
 	is_str(get("two words", "output"), "text", "the indented section continues");
 	ok(!get("two words", "aws_access_key_id"), "an empty value is not set");
 	is_str(get("p", "credential_process"), "sh -c \"a ; b # c\"",
 	       "a command line keeps its \"#\"");
 	ok(!get("s", "sso_region") && !get("nothing", "region"), "not every section is a profile");
 	ok(aws_profiles_have(profiles, "p") && !aws_profiles_have(profiles, "nothing"),
-	   "a profile that exists, and one that does not");
+	   "a profile exists only if it has a section");
 	is_str(aws_profiles_problem(profiles), "", "both files could be read");
 #undef get
 	aws_profiles_free(profiles);
@@ -102,13 +103,13 @@ static void test_profile_files(void)
 		put(credentials_path, bad[i]);
 		ok(aws_profiles_load(&profiles, NULL, &paths, &err) < 0 && err.kind == ERR_DENIED &&
 			   strstr(err.msg, credentials_path),
-		   "bad file %zu: %s", i, err.msg);
+		   "bad file %zu is refused: %s", i, err.msg);
 		ok(!strstr(err.msg, "SECRET"), "the message shows nothing of the file");
 	}
 	put(credentials_path, "[profile x]\nregion = r\n[y]\nregion = s\n");
-	ok(aws_profiles_load(&profiles, NULL, &only, &err) == 0, "the only file");
+	ok(aws_profiles_load(&profiles, NULL, &only, &err) == 0, "the only file is loaded");
 	ok(aws_profiles_get(profiles, "x", "region") && aws_profiles_get(profiles, "y", "region"),
-	   "accepts both forms of section names");
+	   "the only file may have both forms of section names");
 	aws_profiles_free(profiles);
 
 	unlink(credentials_path);
@@ -146,7 +147,7 @@ static void test_stamps(void)
 	put(config_path, "");
 	usleep(30000);
 	aws_stamp_take(NULL, &paths, &first);
-	ok(!aws_stamp_is_same(&second, &first), "so does a new file");
+	ok(!aws_stamp_is_same(&second, &first), "a new file has another stamp");
 	unlink(credentials_path);
 	unlink(config_path);
 }
@@ -157,7 +158,8 @@ static void test_tokens(void)
 	char *token = NULL;
 
 	put(credentials_path, "abc.def\r\n\n");
-	ok(aws_token_read(NULL, credentials_path, "token", &token, &err) == 0, "a token file");
+	ok(aws_token_read(NULL, credentials_path, "token", &token, &err) == 0,
+	   "a token file is read");
 	is_str(token, "abc.def", "its line break is removed");
 	secret_free(token);
 	put(credentials_path, "abc\ndef\n");
@@ -196,7 +198,7 @@ static void test_times(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		ok(aws_time_ms(good[i].text, &ms) == 0, "%s is a time", good[i].text);
-		is_int(ms, good[i].ms, "and has the right value");
+		is_int(ms, good[i].ms, "it has the right value");
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ok(aws_time_ms(bad[i], &ms) < 0, "\"%s\" is not a time", bad[i]);
@@ -208,9 +210,9 @@ static void test_keys(void)
 	struct aws_keys *keys = NULL;
 	struct err err = ERR_INIT;
 
-	ok(aws_keys_new(&keys, &texts, "here", &err) == 0, "a pair of keys");
+	ok(aws_keys_new(&keys, &texts, "here", &err) == 0, "a pair of keys is accepted");
 	ok(!keys->session_token && aws_keys_expire_ms(keys) == AWS_NEVER,
-	   "without a session token, never expiring");
+	   "it has no session token and never expires");
 	aws_keys_ref(keys);
 	aws_keys_free(keys);
 	is_str(keys->secret_key, "SECRET", "a reference keeps the keys");
@@ -282,37 +284,39 @@ static void test_answers(void)
 	struct aws_keys *keys = NULL;
 	struct err err = ERR_INIT;
 
-	ok(aws_keys_from_xml(&keys, good, strlen(good), "sts", &err) == 0, "an STS answer: %s",
-	   err.msg);
-	is_str(keys->access_key, "ASIA", "its access key");
-	is_str(keys->secret_key, "S&ECRET", "its secret key, decoded");
-	is_int(aws_keys_expire_ms(keys), INT64_C(2208988800000), "its expiration");
+	ok(aws_keys_from_xml(&keys, good, strlen(good), "sts", &err) == 0,
+	   "an STS answer is accepted: %s", err.msg);
+	is_str(keys->access_key, "ASIA", "the access key is read");
+	is_str(keys->secret_key, "S&ECRET", "the secret key is read and decoded");
+	is_int(aws_keys_expire_ms(keys), INT64_C(2208988800000), "the expiration is read");
 	aws_keys_free(keys);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		ok(aws_keys_from_xml(&keys, bad[i], strlen(bad[i]), "sts", &err) < 0 &&
 			   err.kind == ERR_DENIED,
-		   "bad answer %zu: %s", i, err.msg);
+		   "bad answer %zu is refused: %s", i, err.msg);
 }
 
 static void test_regions(void)
 {
-	ok(aws_is_region("eu-west-1") && aws_is_region("r"), "regions");
+	ok(aws_is_region("eu-west-1") && aws_is_region("r"), "names of regions are accepted");
 	ok(!aws_is_region("") && !aws_is_region("-a") && !aws_is_region("a-") &&
 		   !aws_is_region("a.b") && !aws_is_region("a/b") && !aws_is_region("EU") &&
 		   !aws_is_region("012345678901234567890123456789012"),
-	   "invalid regions");
-	is_str(aws_domain("eu-west-1"), "amazonaws.com", "the usual domain");
-	is_str(aws_domain("cn-north-1"), "amazonaws.com.cn", "the domain in China");
-	is_str(aws_region_of_arn("arn:aws:iam::1:role/r"), "us-east-1", "the usual partition");
-	is_str(aws_region_of_arn("arn:aws-us-gov:iam::1:role/r"), "us-gov-west-1", "GovCloud");
+	   "invalid names of regions are refused");
+	is_str(aws_domain("eu-west-1"), "amazonaws.com", "most regions have the usual domain");
+	is_str(aws_domain("cn-north-1"), "amazonaws.com.cn", "China has its own domain");
+	is_str(aws_region_of_arn("arn:aws:iam::1:role/r"), "us-east-1",
+	       "the usual partition has a region");
+	is_str(aws_region_of_arn("arn:aws-us-gov:iam::1:role/r"), "us-gov-west-1",
+	       "GovCloud has a region");
 	is_str(aws_domain(aws_region_of_arn("arn:aws-iso-b:iam::1:role/r")), "sc2s.sgov.gov",
-	       "an isolated partition");
+	       "an isolated partition has a domain");
 	ok(aws_is_host("s3.cn-north-1.amazonaws.com.cn:443") &&
 		   aws_is_host("b.s3.eu-west-1.amazonaws.com"),
-	   "hosts of AWS");
+	   "hosts of AWS are recognised");
 	ok(!aws_is_host("amazonaws.com") && !aws_is_host("s3.notamazonaws.com") &&
 		   !aws_is_host("s3.amazonaws.com.evil.example"),
-	   "other hosts");
+	   "other hosts are not hosts of AWS");
 }
 
 static void test_memory(void)

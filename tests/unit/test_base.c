@@ -19,11 +19,11 @@ static void test_err(void)
 	       "err_set returns -1");
 	is_str(err.msg, "GET http://a?b: 403", "control characters are replaced");
 	err_prefix(&err, "term \"%s\"", "x");
-	is_str(err.msg, "term \"x\": GET http://a?b: 403", "a prefix");
+	is_str(err.msg, "term \"x\": GET http://a?b: 403", "a prefix is added");
 	is_str(err_kind_name(err.kind), "denied", "the kind stays and has a name");
 	errno = ENOSPC;
 	err_errno(&err, "write %s", "f");
-	is_str(err.msg, "write f: No space left on device", "the text of errno");
+	is_str(err.msg, "write f: No space left on device", "the text of errno is added");
 	char longer[2 * ERR_MSG_SIZE];
 	memset(longer, 'a', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
@@ -37,13 +37,15 @@ static void test_clock(void)
 	char text[CLOCK_RFC3339_SIZE];
 	char human[CLOCK_HUMAN_SIZE];
 
-	is_str(clock_rfc3339(0, text), "1970-01-01T00:00:00.000Z", "the epoch");
-	is_str(clock_rfc3339(1369353600250, text), "2013-05-24T00:00:00.250Z", "milliseconds");
-	is_str(clock_rfc3339(-1, text), "1969-12-31T23:59:59.999Z", "before the epoch");
-	is_str(clock_human(250, human), "250ms", "below a second");
-	is_str(clock_human(4250, human), "4.2s", "seconds");
-	is_str(clock_human(750000, human), "12m30s", "minutes");
-	is_str(clock_human(90061000, human), "1d1h", "days");
+	is_str(clock_rfc3339(0, text), "1970-01-01T00:00:00.000Z", "the epoch is shown");
+	is_str(clock_rfc3339(1369353600250, text), "2013-05-24T00:00:00.250Z",
+	       "milliseconds are shown");
+	is_str(clock_rfc3339(-1, text), "1969-12-31T23:59:59.999Z",
+	       "a time before the epoch is shown");
+	is_str(clock_human(250, human), "250ms", "a duration below a second is shown");
+	is_str(clock_human(4250, human), "4.2s", "seconds are shown");
+	is_str(clock_human(750000, human), "12m30s", "minutes are shown");
+	is_str(clock_human(90061000, human), "1d1h", "days are shown");
 	ok(clock_boot_ms() <= clock_boot_ms(), "the monotonic clock does not go back");
 }
 
@@ -57,9 +59,9 @@ static void test_hex(void)
 			ok(false, "hex_digit of byte %d", c);
 	}
 	ok(hex_encode("\x00\x7f\xff", 3, text) == text + 6, "hex_encode returns the end");
-	is_str(text, "007fff", "two lower-case digits for each byte");
+	is_str(text, "007fff", "each byte has two lower-case digits");
 	ok(percent_encode(0xaf, text) == text + 3, "percent_encode returns the end");
-	ok(memcmp(text, "%AF", 3) == 0, "upper-case digits behind a percent sign");
+	ok(memcmp(text, "%AF", 3) == 0, "upper-case digits follow a percent sign");
 }
 
 static void test_percent_decode(void)
@@ -95,14 +97,15 @@ static void test_digest(void)
 
 	ok(digest_of("abc", 3, whole, &err) == 0, "digest_of");
 	is_str(digest_hex(whole, hex),
-	       "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "of abc");
+	       "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+	       "the digest of abc is right");
 	ok(digest_new(&digest, &err) == 0, "digest_new");
 	digest_update(digest, "xyz", 3, &err);
 	digest_reset(digest, &err);
 	digest_update(digest, "a", 1, &err);
 	digest_update(digest, "bc", 2, &err);
 	digest_final(digest, parts, &err);
-	ok(memcmp(whole, parts, DIGEST_SIZE) == 0, "in pieces, after a reset");
+	ok(memcmp(whole, parts, DIGEST_SIZE) == 0, "pieces after a reset give the same digest");
 	digest_free(digest);
 	digest_free(NULL);
 }
@@ -114,12 +117,12 @@ static void test_cancel(void)
 
 	ok(cancel_init(&cancel, &err) == 0, "cancel_init");
 	struct pollfd pfd = { .fd = cancel.fd, .events = POLLIN };
-	is_int(poll(&pfd, 1, 0), 0, "not readable at first");
-	ok(!cancel_requested(&cancel), "nor requested");
+	is_int(poll(&pfd, 1, 0), 0, "the descriptor is not readable at first");
+	ok(!cancel_requested(&cancel), "cancellation is not requested at first");
 	cancel_request(&cancel);
 	cancel_request(&cancel);
-	is_int(poll(&pfd, 1, 0), 1, "readable once requested");
-	ok(cancel_requested(&cancel), "and requested");
+	is_int(poll(&pfd, 1, 0), 1, "the descriptor is readable after a request");
+	ok(cancel_requested(&cancel), "cancellation is requested");
 	cancel_release(&cancel);
 }
 

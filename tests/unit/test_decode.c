@@ -90,24 +90,24 @@ static void test_coding(const char *coding, void (*code)(struct coded *), bool m
 	code(&coded);
 	for (size_t piece = 1; piece <= coded.len; piece = piece * 37 + 1)
 		ok(decode(coding, coded.data, coded.len, piece) == ERR_NONE && is_plain(),
-		   "%s in pieces of %zu", coding, piece);
+		   "%s is decoded in pieces of %zu", coding, piece);
 	ok(decode(coding, coded.data, coded.len, coded.len) == ERR_NONE && is_plain(),
-	   "%s as a whole", coding);
+	   "%s is decoded as a whole", coding);
 
 	cuts[4] = coded.len / 2;
 	cuts[5] = coded.len - 9;
 	cuts[6] = coded.len - 1;
 	for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++)
 		is_int(decode(coding, coded.data, cuts[i], 4096), ERR_BAD_DATA,
-		       "%s cut after %zu bytes", coding, cuts[i]);
+		       "%s that is cut after %zu bytes is refused", coding, cuts[i]);
 
 	memcpy(coded.data + coded.len, "garbage", 7);
 	is_int(decode(coding, coded.data, coded.len + 7, 4096), ERR_BAD_DATA,
-	       "%s with bytes after its end", coding);
+	       "%s with bytes after its end is refused", coding);
 	is_int(decode(coding, coded.data, coded.len + 7, 1), ERR_BAD_DATA,
-	       "%s with bytes after its end, byte by byte", coding);
+	       "%s with bytes after its end is refused byte by byte", coding);
 	is_int(decode(coding, (const uint8_t *)"this is no coding", 17, 17), ERR_BAD_DATA,
-	       "bytes that are not %s", coding);
+	       "bytes that are not %s are refused", coding);
 
 	code(&coded);
 	memcpy(coded.data + coded.len, coded.data,
@@ -128,10 +128,12 @@ static void test_checksum(void)
 
 	code_gzip(&coded);
 	coded.data[coded.len - 6] ^= 1;
-	is_int(decode("gzip", coded.data, coded.len, 4096), ERR_BAD_DATA, "gzip, wrong CRC");
+	is_int(decode("gzip", coded.data, coded.len, 4096), ERR_BAD_DATA,
+	       "gzip with a wrong CRC is refused");
 	code_gzip(&coded);
 	coded.data[coded.len - 1] ^= 1;
-	is_int(decode("gzip", coded.data, coded.len, 4096), ERR_BAD_DATA, "gzip, wrong length");
+	is_int(decode("gzip", coded.data, coded.len, 4096), ERR_BAD_DATA,
+	       "gzip with a wrong length is refused");
 }
 
 int main(void)
@@ -147,7 +149,7 @@ int main(void)
 	test_coding("br", code_brotli, false);
 	test_coding("zstd", code_zstd, true);
 	test_checksum();
-	is_int(decode("deflate", plain, 10, 10), ERR_BAD_DATA, "an unknown coding");
-	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two codings");
+	is_int(decode("deflate", plain, 10, 10), ERR_BAD_DATA, "an unknown coding is refused");
+	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two codings are refused");
 	return tap_done();
 }

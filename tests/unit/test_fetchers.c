@@ -98,29 +98,29 @@ static void test_static(void)
 	struct version version;
 
 	struct answer answer = ask(&fetcher_static, made.state, NULL, 100);
-	ok(is_text(&answer, "abc"), "static: data");
+	ok(is_text(&answer, "abc"), "static content is written to the sink");
 	is_str(answer.fetched.version.token, "sha256:ba7816bf8f01cfea",
 	       "the digest is the version");
-	is_str(fetcher_static.type.describe(made.state), "static", "its description");
+	is_str(fetcher_static.type.describe(made.state), "static", "static describes itself");
 	answer = ask(&fetcher_static, made.state, NULL, 2);
 	is_int(answer.err.kind, ERR_BAD_DATA, "max_size is enforced");
 	unmake(&fetcher_static, &made);
 
 	made = MAKE(&fetcher_static, "base64", "AAEC\n Aw==", "version", "7");
 	answer = ask(&fetcher_static, made.state, NULL, 100);
-	is_int(answer.size, 4, "base64, with a line break");
+	is_int(answer.size, 4, "base64 may have a line break");
 	is_str(answer.bytes_hex, "054edec1d0211f624fed0cbca9d4f9400b0e491c43742af2c5b0abebf0c990d8",
-	       "is decoded without padding");
+	       "base64 is decoded without padding");
 	fetcher_static.current_version(made.state, NULL, &version, &made.err);
-	is_str(version.token, "7", "the option version");
+	is_str(version.token, "7", "the option version is the token");
 	unmake(&fetcher_static, &made);
 
 	made = MAKE(&fetcher_static, "data", "");
 	answer = ask(&fetcher_static, made.state, NULL, 100);
-	ok(answer.result == FETCH_UPDATED && answer.size == 0, "empty data");
+	ok(answer.result == FETCH_UPDATED && answer.size == 0, "empty data is content");
 	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "base64", "");
-	ok(made.state != NULL, "empty base64");
+	ok(made.state != NULL, "empty base64 is content");
 	unmake(&fetcher_static, &made);
 }
 
@@ -130,17 +130,20 @@ static void test_static_refused(void)
 					   "A===", "AB-_", "ABCD-", "ABCD===", "\xc3\xa4\x41\x41" };
 	struct made made = MAKE(&fetcher_static, "version", "1");
 
-	ok(!made.state && made.err.kind == ERR_CONFIG, "static without data: %s", made.err.msg);
+	ok(!made.state && made.err.kind == ERR_CONFIG, "static needs data: %s", made.err.msg);
 	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "data", "a", "base64", "YQ==");
-	ok(!made.state && made.err.kind == ERR_CONFIG, "data and base64: %s", made.err.msg);
+	ok(!made.state && made.err.kind == ERR_CONFIG, "data and base64 exclude each other: %s",
+	   made.err.msg);
 	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "data", "a", "version", "");
-	ok(!made.state && made.err.kind == ERR_CONFIG, "an empty version: %s", made.err.msg);
+	ok(!made.state && made.err.kind == ERR_CONFIG, "an empty version is refused: %s",
+	   made.err.msg);
 	unmake(&fetcher_static, &made);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		made = MAKE(&fetcher_static, "base64", bad[i]);
-		ok(!made.state && made.err.kind == ERR_CONFIG, "bad base64 \"%s\"", bad[i]);
+		ok(!made.state && made.err.kind == ERR_CONFIG, "invalid base64 is refused: \"%s\"",
+		   bad[i]);
 		unmake(&fetcher_static, &made);
 	}
 }
@@ -162,19 +165,20 @@ static void test_file(const char *dir)
 	snprintf(other, sizeof(other), "%s/g", dir);
 	struct made made = MAKE(&fetcher_file, "path", path);
 	struct answer answer = ask(&fetcher_file, made.state, NULL, 100);
-	is_int(answer.err.kind, ERR_NOT_FOUND, "file: missing: %s", answer.err.msg);
-	is_str(fetcher_file.type.describe(made.state), path, "described by its path");
-	is_str(fetcher_file.watched_path(made.state), path, "which is watched");
+	is_int(answer.err.kind, ERR_NOT_FOUND, "a missing file is not found: %s", answer.err.msg);
+	is_str(fetcher_file.type.describe(made.state), path, "a file is described by its path");
+	is_str(fetcher_file.watched_path(made.state), path, "the path is watched");
 
 	put(path, "one", 1000000000);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
-	ok(is_text(&answer, "one"), "an existing file");
-	is_int(answer.fetched.last_modified_ms, 1000000000000, "its mtime");
-	is_int(answer.fetched.order_key, 1000000000000, "is the ordering key");
+	ok(is_text(&answer, "one"), "an existing file is read");
+	is_int(answer.fetched.last_modified_ms, 1000000000000, "its mtime is reported");
+	is_int(answer.fetched.order_key, 1000000000000, "its mtime is the order key");
 	struct version have = answer.fetched.version;
-	ok(strncmp(have.token, "3-1000000000.000000000-", 23) == 0, "the token: %s", have.token);
+	ok(strncmp(have.token, "3-1000000000.000000000-", 23) == 0,
+	   "the token begins with size and mtime: %s", have.token);
 	answer = ask(&fetcher_file, made.state, &have, 100);
-	is_int(answer.result, FETCH_UNCHANGED, "unchanged");
+	is_int(answer.result, FETCH_UNCHANGED, "the file is unchanged");
 	put(path, "two", 1000000000);
 	answer = ask(&fetcher_file, made.state, &have, 100);
 	ok(is_text(&answer, "two"), "a write with mtime set back is noticed");
@@ -187,7 +191,7 @@ static void test_file(const char *dir)
 	is_int(answer.err.kind, ERR_BAD_DATA, "max_size is enforced");
 	put(path, "", 1000000000);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
-	ok(is_text(&answer, ""), "an empty file");
+	ok(is_text(&answer, ""), "an empty file is content");
 
 	/* Another write within the same tick might go unnoticed. */
 	put(path, "now", 0);
@@ -214,7 +218,7 @@ static void test_file_types(const char *dir)
 	struct answer answer = ask(&fetcher_file, made.state, NULL, 100);
 	ok(answer.err.kind == ERR_BAD_DATA && strstr(answer.err.msg, "is a directory"), "%s",
 	   answer.err.msg);
-	is_str(answer.fetched.version.token, "", "no token");
+	is_str(answer.fetched.version.token, "", "a directory has no token");
 	rmdir(path);
 	mkfifo(path, 0600);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
@@ -232,12 +236,12 @@ static void test_file_types(const char *dir)
 	if (symlink("x", path) < 0)
 		abort();
 	answer = ask(&fetcher_file, made.state, NULL, 100);
-	is_int(answer.err.kind, ERR_BAD_DATA, "a loop of links: %s", answer.err.msg);
+	is_int(answer.err.kind, ERR_BAD_DATA, "a loop of links is refused: %s", answer.err.msg);
 	unlink(path);
 	put(path, "secret", 0);
 	chmod(path, 0);
 	answer = ask(&fetcher_file, made.state, NULL, 100);
-	ok(geteuid() == 0 || answer.err.kind == ERR_DENIED, "without permission");
+	ok(geteuid() == 0 || answer.err.kind == ERR_DENIED, "a file without permission is denied");
 	unmake(&fetcher_file, &made);
 
 	made = MAKE(&fetcher_file, "path", "/dev/null");
@@ -288,7 +292,8 @@ static void test_file_changing(const char *dir, bool truncates)
 	int64_t give_up_ms = clock_boot_ms() + 20000;
 	while (answer.err.kind != ERR_BUSY && clock_boot_ms() < give_up_ms)
 		answer = ask(&fetcher_file, made.state, NULL, 1 << 30);
-	is_int(answer.err.kind, ERR_BUSY, "a change while it is read: %s", answer.err.msg);
+	is_int(answer.err.kind, ERR_BUSY, "a change during the read is an error: %s",
+	       answer.err.msg);
 	atomic_store(&writer.stop, true);
 	pthread_join(thread, NULL);
 	unmake(&fetcher_file, &made);
@@ -312,7 +317,7 @@ static void test_file_url(void)
 		{ "file:///a?b", NULL },
 	};
 
-	is_str(fetcher_file.type.url_schemes[0], "file", "file: URLs");
+	is_str(fetcher_file.type.url_schemes[0], "file", "the file fetcher takes file: URLs");
 	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
 		const struct option_table *table = fetcher_file.type.options;
 		struct options *options = options_make(table);
@@ -322,7 +327,8 @@ static void test_file_url(void)
 			is_str(option_string(&table->rows[0], options->values), urls[i].path, "%s",
 			       urls[i].url);
 		else
-			ok(result < 0 && err.kind == ERR_CONFIG, "refused: %s", err.msg);
+			ok(result < 0 && err.kind == ERR_CONFIG, "a bad URL is refused: %s",
+			   err.msg);
 		options_free(options);
 	}
 }
@@ -334,7 +340,7 @@ static void test_registry(void)
 	for (; fetcher_types[n]; n++)
 		ok(fetcher_types[n]->name && fetcher_types[n]->help && fetcher_types[n]->options,
 		   "%s has name, help and options", fetcher_types[n]->name);
-	is_int(n, 4, "four fetchers");
+	is_int(n, 4, "there are four fetchers");
 }
 
 static bool takes(const char *const *wanted, const char *answered)
@@ -352,26 +358,26 @@ static void test_media_types(void)
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; good[i]; i++)
-		ok(media_type_check(good[i], &err) == 0, "a media type: %s", good[i]);
+		ok(media_type_check(good[i], &err) == 0, "%s is a media type", good[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		ok(media_type_check(bad[i], &err) < 0, "not a media type: %s", bad[i]);
+		ok(media_type_check(bad[i], &err) < 0, "\"%s\" is not a media type", bad[i]);
 	ok(takes(none, "x/y") && takes(none, "") && takes(NULL, ""),
 	   "an empty list accepts everything");
-	ok(takes(good, "text/html"), "a type with any subtype");
+	ok(takes(good, "text/html"), "any subtype is accepted");
 	ok(takes(good, "TEXT/HTML ; charset=utf-8"), "case and parameters are ignored");
-	ok(takes(good, "application/vnd.X+JSON"), "an exact type");
-	ok(!takes(good, "application/vnd.x+jsonp"), "not a longer one");
-	ok(!takes(good, "application/vnd.x"), "nor a shorter one");
-	ok(!takes(good, "text/"), "nor half of one");
-	ok(!takes(good, "text"), "nor less");
-	ok(!takes(good, ""), "nor none");
-	ok(!takes(good, "image/png; text/html"), "nor a parameter");
+	ok(takes(good, "application/vnd.X+JSON"), "an exact type is accepted");
+	ok(!takes(good, "application/vnd.x+jsonp"), "a longer type is refused");
+	ok(!takes(good, "application/vnd.x"), "a shorter type is refused");
+	ok(!takes(good, "text/"), "a type without a subtype is refused");
+	ok(!takes(good, "text"), "a type without a slash is refused");
+	ok(!takes(good, ""), "a missing type is refused");
+	ok(!takes(good, "image/png; text/html"), "a type in a parameter is refused");
 	is_int((media_type_take(good, "image/png", "http://x", &err), err.kind), ERR_BAD_DATA,
 	       "another type is bad data");
 	is_str(err.msg,
 	       "GET http://x: the content type is image/png, expected text/*, "
 	       "application/vnd.x+json (content_type)",
-	       "the message names both");
+	       "the message names both types");
 }
 
 static void test_base64(void)
@@ -380,13 +386,15 @@ static void test_base64(void)
 					   "====", " AAA", "AAA\n", "AA-_", "AAAA=" };
 	uint8_t bytes[BASE64_DECODED_SIZE(8)];
 
-	is_int(base64_decode("", 0, bytes), 0, "base64: nothing");
-	is_int(base64_decode("AAECAw==", 8, bytes), 4, "with padding");
-	ok(memcmp(bytes, "\0\1\2\3", 4) == 0, "decoded");
-	is_int(base64_decode("AAECAwQ=", 8, bytes), 5, "with less padding");
-	is_int(base64_decode("AAEC!", 4, bytes), 3, "len counts, not the NUL");
+	is_int(base64_decode("", 0, bytes), 0, "empty base64 is decoded");
+	is_int(base64_decode("AAECAw==", 8, bytes), 4, "base64 with padding is decoded");
+	ok(memcmp(bytes, "\0\1\2\3", 4) == 0, "the decoded bytes are right");
+	is_int(base64_decode("AAECAwQ=", 8, bytes), 5,
+	       "base64 with one padding character is decoded");
+	is_int(base64_decode("AAEC!", 4, bytes), 3, "the length counts, not the NUL");
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		is_int(base64_decode(bad[i], strlen(bad[i]), bytes), -1, "invalid: \"%s\"", bad[i]);
+		is_int(base64_decode(bad[i], strlen(bad[i]), bytes), -1, "\"%s\" is not base64",
+		       bad[i]);
 }
 
 static const char *read_line(const char *path, const char *text, struct err *err)
@@ -409,23 +417,24 @@ static void test_secret_file(const char *dir)
 	size_t len = 0;
 
 	snprintf(path, sizeof(path), "%s/secret", dir);
-	is_str(read_line(path, "a b ", &err), "a b ", "a line; blanks are part of it");
-	is_str(read_line(path, "x\r\n\n", &err), "x", "without its line break");
-	is_str(read_line(path, "x\ny\n", &err), "denied", "two lines: %s", err.msg);
-	is_str(read_line(path, "\n", &err), "denied", "an empty line: %s", err.msg);
-	is_str(read_line(path, "a\tb", &err), "denied", "a control character: %s", err.msg);
+	is_str(read_line(path, "a b ", &err), "a b ", "blanks are part of a line");
+	is_str(read_line(path, "x\r\n\n", &err), "x", "line breaks at the end are removed");
+	is_str(read_line(path, "x\ny\n", &err), "denied", "two lines are refused: %s", err.msg);
+	is_str(read_line(path, "\n", &err), "denied", "an empty line is refused: %s", err.msg);
+	is_str(read_line(path, "a\tb", &err), "denied", "a control character is refused: %s",
+	       err.msg);
 	put(path, "12345", 0);
 	ok(secret_file_read(NULL, path, 5, &secret, &len, &err) == 0 && len == 5,
-	   "up to max_bytes");
-	is_str(secret, "12345", "followed by a NUL");
+	   "a file of max_bytes is read");
+	is_str(secret, "12345", "the secret ends with a NUL");
 	secret_free(steal_ptr(&secret));
 	ok(secret_file_read(NULL, path, 4, &secret, &len, &err) < 0 && err.kind == ERR_DENIED, "%s",
 	   err.msg);
 	unlink(path);
 	ok(secret_file_read(NULL, path, 4, &secret, &len, &err) < 0 && err.kind == ERR_NOT_FOUND,
-	   "a missing file");
+	   "a missing file is not found");
 	ok(secret_file_line(NULL, path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
-	   "a missing line: %s", err.msg);
+	   "a missing file is denied: %s", err.msg);
 	mkfifo(path, 0600);
 	ok(secret_file_line(NULL, path, "option", &secret, &err) < 0 && err.kind == ERR_DENIED,
 	   "an empty FIFO does not block: %s", err.msg);
@@ -452,7 +461,7 @@ int main(void)
 	cancel_request(&cancel);
 	struct made made = MAKE(&fetcher_file, "path", "/etc/passwd");
 	struct answer answer = ask(&fetcher_file, made.state, NULL, 1 << 20);
-	is_int(answer.err.kind, ERR_CANCELED, "canceled");
+	is_int(answer.err.kind, ERR_CANCELED, "a canceled read ends");
 	unmake(&fetcher_file, &made);
 	cancel_release(&cancel);
 	temp_store_remove(&temp);

@@ -108,20 +108,20 @@ static void test_alone(void)
 	char text[16] = "";
 	struct err err = ERR_INIT;
 
-	is_int(files_read(NULL, at("public"), text, sizeof(text), &err), 7, "files_read: %s",
+	is_int(files_read(NULL, at("public"), text, sizeof(text), &err), 7, "a file is read: %s",
 	       err.msg);
-	is_str(text, "content", "the whole file");
-	is_int(files_read(NULL, at("public"), text, 3, &err), 3, "the first 3 bytes");
-	ok(!opens(NULL, "missing", &err) && err.kind == ERR_NOT_FOUND, "a missing file: %s",
-	   err.msg);
-	ok(!opens(NULL, "public/x", &err) && err.kind == ERR_NOT_FOUND, "a file as a directory: %s",
-	   err.msg);
-	ok(!opens(NULL, "closed/known", &err) && err.kind == ERR_DENIED, "no permission: %s",
-	   err.msg);
+	is_str(text, "content", "the text is that of the whole file");
+	is_int(files_read(NULL, at("public"), text, 3, &err), 3, "only the first 3 bytes are read");
+	ok(!opens(NULL, "missing", &err) && err.kind == ERR_NOT_FOUND,
+	   "a missing file is not found: %s", err.msg);
+	ok(!opens(NULL, "public/x", &err) && err.kind == ERR_NOT_FOUND,
+	   "a file is not a directory: %s", err.msg);
+	ok(!opens(NULL, "closed/known", &err) && err.kind == ERR_DENIED,
+	   "a file without permission is denied: %s", err.msg);
 	ok(strstr(err.msg, "opening /tmp/") && strstr(err.msg, "to uid 65534"),
 	   "the message names the path and the user");
 	ok(files_read(NULL, dir, text, sizeof(text), &err) < 0 && err.kind == ERR_BAD_DATA,
-	   "a directory: %s", err.msg);
+	   "a directory is refused: %s", err.msg);
 }
 
 static void test_helped(void)
@@ -134,23 +134,26 @@ static void test_helped(void)
 	ok(opens(&helper, "public", &err) && !opens(&helper, "missing", &err) && n_asked == 0,
 	   "the helper is not asked when that is unnecessary");
 	is_int(files_read(&helper, at("closed/known"), text, sizeof(text), &err), 7,
-	       "reading with the helper: %s", err.msg);
+	       "a file is read with the helper: %s", err.msg);
 	is_str(asked, at("closed/known"), "the helper is asked for that path");
 	ok(!opens(&helper, "closed/other", &err) && err.kind == ERR_DENIED &&
 		   strstr(err.msg, "closed/other: the configuration does not name it"),
-	   "the helper refuses: %s", err.msg);
-	is_int(files_stat(&helper, at("closed/known"), &st, &err), 0, "stat: %s", err.msg);
+	   "the helper refuses another file: %s", err.msg);
+	is_int(files_stat(&helper, at("closed/known"), &st, &err), 0,
+	       "stat works with the helper: %s", err.msg);
 	is_int(st.st_size, 1, "stat follows links");
-	is_int(files_lstat(&helper, at("closed/known"), &st, &err), 0, "lstat: %s", err.msg);
-	is_int(st.st_size, 2, "lstat does not");
-	is_int(files_watch(&helper, inotify, at("known"), &err), 77, "watching with the helper: %s",
+	is_int(files_lstat(&helper, at("closed/known"), &st, &err), 0,
+	       "lstat works with the helper: %s", err.msg);
+	is_int(st.st_size, 2, "lstat does not follow links");
+	is_int(files_watch(&helper, inotify, at("known"), &err), 77, "the helper can watch: %s",
 	       err.msg);
 	n_asked = 0;
-	is_int(files_watch(&helper, inotify, dir, &err), 1, "watching without it: %s", err.msg);
-	ok(files_watch(&helper, inotify, "", &err) > 0 && n_asked == 0, "watching the root: %s",
-	   err.msg);
+	is_int(files_watch(&helper, inotify, dir, &err), 1, "the process itself can watch: %s",
+	       err.msg);
+	ok(files_watch(&helper, inotify, "", &err) > 0 && n_asked == 0,
+	   "the root can be watched: %s", err.msg);
 	ok(files_watch(&helper, inotify, at("closed"), &err) < 0 && err.kind == ERR_DENIED,
-	   "the helper refuses: %s", err.msg);
+	   "the helper refuses another directory: %s", err.msg);
 }
 
 int main(void)

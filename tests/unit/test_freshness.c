@@ -63,7 +63,8 @@ static void test_cache_control(void)
 	struct freshness_fields fields = { .age = NULL };
 	cache_control_add(&control, "public");
 	cache_control_add(&control, "max-age=60");
-	is_int(freshness_ms(&control, &fields, 0, MIN), 60000, "in several lines");
+	is_int(freshness_ms(&control, &fields, 0, MIN), 60000,
+	       "directives may come in several lines");
 }
 
 static void test_freshness(void)
@@ -71,22 +72,27 @@ static void test_freshness(void)
 	const char *date = "Sun, 06 Nov 1994 08:49:37 GMT";
 	const char *later = "Sun, 06 Nov 1994 08:50:37 GMT";
 
-	is_int(fresh("max-age=100", "40", NULL, NULL), 60000, "Age counts");
-	is_int(fresh("max-age=100", "1000", NULL, NULL), MIN, "an Age above max-age");
+	is_int(fresh("max-age=100", "40", NULL, NULL), 60000, "Age is subtracted");
+	is_int(fresh("max-age=100", "1000", NULL, NULL), MIN,
+	       "an Age above max-age gives the minimum");
 	is_int(fresh("max-age=100", "x", NULL, NULL), 100000, "a malformed Age is ignored");
-	is_int(fresh("max-age=100", "-40", NULL, NULL), 100000, "so is a negative one");
-	is_int(fresh("max-age=100", "99999999999999999999999", NULL, NULL), MIN, "a huge Age");
-	is_int(fresh(NULL, NULL, date, later), 60000, "Expires minus Date");
-	is_int(fresh(NULL, "20", date, later), 40000, "minus Age");
-	is_int(fresh(NULL, NULL, NULL, later), 60000, "without Date, counted from now");
-	is_int(fresh(NULL, NULL, "yesterday", later), 60000, "with a malformed Date too");
-	is_int(fresh(NULL, NULL, later, date), MIN, "already expired");
-	is_int(fresh(NULL, NULL, date, "0"), MIN, "Expires: 0 is expired");
-	is_int(fresh(NULL, NULL, date, "-1"), MIN, "so is -1");
-	is_int(fresh(NULL, NULL, date, "tomorrow"), UNKNOWN, "a malformed Expires");
-	is_int(fresh("max-age=100", NULL, date, later), 100000, "max-age before Expires");
-	is_int(fresh("max-age=x", NULL, date, later), 60000, "unless max-age is malformed");
-	is_int(fresh(NULL, NULL, date, NULL), UNKNOWN, "no field");
+	is_int(fresh("max-age=100", "-40", NULL, NULL), 100000, "a negative Age is ignored");
+	is_int(fresh("max-age=100", "99999999999999999999999", NULL, NULL), MIN,
+	       "a huge Age gives the minimum");
+	is_int(fresh(NULL, NULL, date, later), 60000, "Expires minus Date is the lifetime");
+	is_int(fresh(NULL, "20", date, later), 40000, "Age is subtracted from it");
+	is_int(fresh(NULL, NULL, NULL, later), 60000, "without Date, Expires counts from now");
+	is_int(fresh(NULL, NULL, "yesterday", later), 60000,
+	       "with a malformed Date, Expires counts from now");
+	is_int(fresh(NULL, NULL, later, date), MIN,
+	       "a response that has expired gives the minimum");
+	is_int(fresh(NULL, NULL, date, "0"), MIN, "\"Expires: 0\" has expired");
+	is_int(fresh(NULL, NULL, date, "-1"), MIN, "\"Expires: -1\" has expired");
+	is_int(fresh(NULL, NULL, date, "tomorrow"), UNKNOWN, "a malformed Expires is ignored");
+	is_int(fresh("max-age=100", NULL, date, later), 100000, "max-age comes before Expires");
+	is_int(fresh("max-age=x", NULL, date, later), 60000,
+	       "Expires counts if max-age is malformed");
+	is_int(fresh(NULL, NULL, date, NULL), UNKNOWN, "without fields, freshness is unknown");
 }
 
 int main(void)

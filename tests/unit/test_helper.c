@@ -266,12 +266,12 @@ static void test_run(struct helper *helper)
 	pthread_create(&keeper, NULL, keep, NULL);
 	is_int(ask(helper, NULL, "p"), 0, "a program is run: %s", failure.msg);
 	pthread_join(keeper, NULL);
-	is_str(output, "none p\n", "its output");
-	is_int(ask(helper, "/a/b", "q r"), 0, "another program, by the same helper");
-	is_str(output, "/a/b q r\n", "its output");
+	is_str(output, "none p\n", "the output is returned");
+	is_int(ask(helper, "/a/b", "q r"), 0, "the same helper runs another program");
+	is_str(output, "/a/b q r\n", "the output is returned");
 	ok(ask(helper, NULL, "unknown") < 0 && failure.kind == ERR_DENIED,
 	   "an unknown entry is refused");
-	is_str(failure.msg, "there is no such entry", "with the reason");
+	is_str(failure.msg, "there is no such entry", "the message has the reason");
 	ok(run(helper, "other", NULL, "p") < 0 && failure.kind == ERR_DENIED,
 	   "an unknown program is refused: %s", failure.msg);
 }
@@ -295,21 +295,21 @@ static void restart(struct helper **helper, const char *new_command)
 static void test_failures(struct helper **helper)
 {
 	restart(helper, "sh -c 'echo said; exit 3'");
-	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "a failing program: %s",
-	   failure.msg);
+	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED,
+	   "a failing program is an error: %s", failure.msg);
 	ok(strstr(failure.msg, "exit code 3") && !strstr(failure.msg, "said"),
 	   "the message has its exit code, but not its output");
 	restart(helper, "/nowhere/at-all");
 	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "executed"),
-	   "a program that does not exist: %s", failure.msg);
+	   "a program that does not exist is an error: %s", failure.msg);
 	restart(helper, "head -c 70000 /dev/zero #");
-	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED, "too much output: %s",
-	   failure.msg);
+	ok(ask(*helper, NULL, "p") < 0 && failure.kind == ERR_DENIED,
+	   "too much output is an error: %s", failure.msg);
 	restart(helper, "sh -c 'kill -9 $$'");
 	ok(ask(*helper, NULL, "p") < 0 && strstr(failure.msg, "signal 9"),
-	   "a program that is killed: %s", failure.msg);
+	   "a program that is killed is an error: %s", failure.msg);
 	restart(helper, "sh -c 'head -c 65536 /dev/zero'");
-	is_int(ask(*helper, NULL, "p"), 0, "the most output that is allowed: %s", failure.msg);
+	is_int(ask(*helper, NULL, "p"), 0, "the largest output is accepted: %s", failure.msg);
 	restart(helper, "sh -c 'cat; ls /proc/self/fd | tr \"\\n\" ,'");
 	is_int(ask(*helper, NULL, "p"), 0, "standard input is empty: %s", failure.msg);
 	is_str(output, "0,1,2,3,",
@@ -369,8 +369,8 @@ static void test_open(struct helper *helper)
 	_cleanup_close_ int extra = helper->open_file(helper, at("extra"), &err);
 
 	ok(holds(fd, "content"), "a configured file is opened: %s", err.msg);
-	ok(write(fd, "x", 1) < 0 && errno == EBADF, "only for reading");
-	is_int(fcntl(fd, F_GETFD), FD_CLOEXEC, "close-on-exec");
+	ok(write(fd, "x", 1) < 0 && errno == EBADF, "it is open only for reading");
+	is_int(fcntl(fd, F_GETFD), FD_CLOEXEC, "it is close-on-exec");
 	ok(holds(extra, "extra content"), "a file that names_file accepts is opened: %s", err.msg);
 	ok(is_refused(helper, at("mentioned")), "a path in another kind of option is refused");
 	ok(is_refused(helper, at("other")) && is_refused(helper, "/etc/passwd"),
@@ -389,18 +389,19 @@ static void test_other_things(struct helper *helper)
 
 	rename(at("named"), at("aside"));
 	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_NOT_FOUND,
-	   "a missing file: %s", err.msg);
+	   "a missing file is not found: %s", err.msg);
 	mkdir(at("named"), 0700);
 	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
 	   "a directory is not opened: %s", err.msg);
 	rmdir(at("named"));
-	is_int(symlink("/dev/zero", at("named")), 0, "made a link to a device");
+	is_int(symlink("/dev/zero", at("named")), 0, "the name is a link to a device");
 	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
 	   "a device is not opened: %s", err.msg);
-	is_int(helper->look(helper, at("named"), false, &st, &err), 0, "lstat: %s", err.msg);
-	ok(S_ISLNK(st.st_mode), "shows the link");
-	is_int(helper->look(helper, at("named"), true, &st, &err), 0, "stat: %s", err.msg);
-	ok(S_ISCHR(st.st_mode), "shows the device");
+	is_int(helper->look(helper, at("named"), false, &st, &err), 0, "lstat succeeds: %s",
+	       err.msg);
+	ok(S_ISLNK(st.st_mode), "it shows the link");
+	is_int(helper->look(helper, at("named"), true, &st, &err), 0, "stat succeeds: %s", err.msg);
+	ok(S_ISCHR(st.st_mode), "it shows the device");
 	unlink(at("named"));
 	rename(at("aside"), at("named"));
 }
@@ -415,7 +416,7 @@ static void test_watch(struct helper *helper)
 	ok(helper->watch(helper, inotify, "/etc", &err) < 0 && err.kind == ERR_DENIED,
 	   "another directory is not watched: %s", err.msg);
 	ok(helper->watch(helper, wrong, dir, &err) < 0 && err.kind == ERR_INTERNAL,
-	   "a descriptor that is not inotify: %s", err.msg);
+	   "a descriptor that is not inotify is refused: %s", err.msg);
 	ok(helper->watch(helper, inotify, dir, &err) >= 0,
 	   "the directory of the configured file is watched: %s", err.msg);
 	write_file("named", "content");
@@ -540,7 +541,7 @@ static void test_cancel(struct helper **helper)
 		poll(NULL, 0, 5);
 	cancel_request(&cancel);
 	pthread_join(asker.thread, NULL);
-	ok(asker.rc < 0 && asker.err.kind == ERR_CANCELED, "canceled");
+	ok(asker.rc < 0 && asker.err.kind == ERR_CANCELED, "the wait is canceled");
 	ok(is_gone((pid_t)atoi(text)), "the program is killed");
 	helper_client_free(*helper);
 	*helper = NULL;

@@ -28,7 +28,7 @@ static void test_loopback(void)
 	for (size_t i = 0; i < ARRAY_SIZE(local); i++)
 		ok(http_is_loopback(local[i]), "%s is this machine", local[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(remote); i++)
-		ok(!http_is_loopback(remote[i]), "\"%s\" is not", remote[i]);
+		ok(!http_is_loopback(remote[i]), "\"%s\" is not this machine", remote[i]);
 }
 
 static void test_urls(void)
@@ -79,8 +79,8 @@ static void test_urls(void)
 	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++)
 		is_str(http_url_mask(masked[i].url, shown, sizeof(shown)), masked[i].masked,
 		       "masked URL %zu", i);
-	ok(http_url_origin("HTTPS://Example.COM/x?y", &origin, &err) == 0, "the origin");
-	is_str(origin, "https://example.com:443", "has a port and no capitals");
+	ok(http_url_origin("HTTPS://Example.COM/x?y", &origin, &err) == 0, "a URL has an origin");
+	is_str(origin, "https://example.com:443", "the origin has a port and no capitals");
 	free(origin);
 }
 
@@ -88,13 +88,13 @@ static void test_versions(void)
 {
 	char shown[VERSION_SIZE];
 
-	is_str(version_display("\"v1\"", shown), "v1", "a strong ETag");
-	is_str(version_display("W/\"v1\"", shown), "v1", "a weak one");
-	is_str(version_display("\"\"", shown), "", "an empty one");
-	is_str(version_display("\"", shown), "\"", "half a one");
+	is_str(version_display("\"v1\"", shown), "v1", "a strong ETag is shown without quotes");
+	is_str(version_display("W/\"v1\"", shown), "v1", "a weak ETag is shown without W/");
+	is_str(version_display("\"\"", shown), "", "an empty ETag is shown as empty");
+	is_str(version_display("\"", shown), "\"", "a single quote is kept");
 	is_str(version_display("Tue, 14 Nov 2023 22:13:20 GMT", shown),
-	       "Tue, 14 Nov 2023 22:13:20 GMT", "a date");
-	is_str(version_display("", shown), "", "none");
+	       "Tue, 14 Nov 2023 22:13:20 GMT", "a date is shown unchanged");
+	is_str(version_display("", shown), "", "an empty token is shown as empty");
 }
 
 /* ---- hosts ---- */
@@ -121,7 +121,7 @@ static void test_hosts(void)
 	is_int(start_all(b[0].host), 1, "another host is independent");
 	ok(http_hosts_leave(&hosts, &a[0]) == a[1].host,
 	   "leaving makes room for a queued transfer");
-	ok(http_hosts_next(a[1].host) == &a[16], "the first in the queue");
+	ok(http_hosts_next(a[1].host) == &a[16], "the first in the queue starts first");
 	ok(http_hosts_leave(&hosts, &a[18]) == a[1].host, "a queued transfer can leave");
 	for (int i = 1; i < 20; i++)
 		http_hosts_leave(&hosts, &a[i]);
@@ -130,12 +130,12 @@ static void test_hosts(void)
 	for (int i = 0; i < 100; i++)
 		http_hosts_enter(&hosts, "https://a:443", true, &a[i]);
 	is_int(start_all(a[0].host), 1, "over TLS the first transfer runs alone");
-	ok(http_hosts_connected(&a[0]), "its connection");
-	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS - 1, "lets others start");
-	ok(http_hosts_multiplexed(&a[0]), "HTTP/2");
+	ok(http_hosts_connected(&a[0]), "the first transfer has connected");
+	is_int(start_all(a[0].host), HTTP_HOST_CONNECTIONS - 1, "then the others start");
+	ok(http_hosts_multiplexed(&a[0]), "a connection with HTTP/2 can be shared");
 	is_int(start_all(a[0].host), HTTP_HOST_STREAMS - HTTP_HOST_CONNECTIONS,
-	       "lets even more start");
-	ok(!http_hosts_multiplexed(&a[1]), "once");
+	       "then even more transfers start");
+	ok(!http_hosts_multiplexed(&a[1]), "a connection becomes shared only once");
 	for (int i = 0; i < 100; i++)
 		http_hosts_leave(&hosts, &a[i]);
 
@@ -313,7 +313,7 @@ static void test_requests(struct http *http)
 					  .user_agent = "me",
 					  .user_password = "joe:pw" },
 		   &got, &err) == 0,
-	   "GET");
+	   "a GET succeeds");
 	ok(strstr(got.text, "GET /echo?q HTTP/1.1\r\n") && strstr(got.text, "X-Secret: 1\r\n") &&
 		   strstr(got.text, "X-Public: 2\r\n") && strstr(got.text, "User-Agent: me\r\n") &&
 		   strstr(got.text, "Authorization: Basic am9lOnB3\r\n") &&
@@ -328,7 +328,7 @@ static void test_requests(struct http *http)
 					  .path_as_is = true,
 					  .accept_encoding = true },
 		   &got, &err) == 0,
-	   "PUT");
+	   "a PUT succeeds");
 	ok(strstr(got.text, "PUT /a/../b ") && strstr(got.text, "\r\n\r\nhello") &&
 		   !strstr(got.text, "Expect") &&
 		   strstr(got.text, "Accept-Encoding: gzip, br, zstd\r\n"),
@@ -342,7 +342,7 @@ static void test_requests(struct http *http)
 	got = (struct got){ .status = 0 };
 	ok(perform(http, "/headers", (struct http_request){ .method = NULL }, &got, &err) == 0 &&
 		   got.n_headers == 2 && got.has_second && got.is_framed,
-	   "headers by name, without case, in order");
+	   "headers are found by name, without case, in order");
 	ok(http_requests_total(http) == 4, "requests are counted");
 }
 
@@ -357,15 +357,16 @@ static void test_bodies(struct http *http)
 	   "a slow reader gets every byte, and does not count as a stall");
 	got = (struct got){ .refuses = true };
 	is_int(perform(http, "/large", (struct http_request){ .method = NULL }, &got, &err), -1,
-	       "a reader that refuses");
-	is_str(err.msg, "disk full", "its error is returned as it is");
+	       "a callback can refuse a body");
+	is_str(err.msg, "disk full", "the error of the callback is returned unchanged");
 	got = (struct got){ .status = 0 };
 	int64_t began_ms = clock_boot_ms();
 	is_int(perform(http, "/stall?secret", (struct http_request){ .stall_timeout_ms = 300 },
 		       &got, &err),
 	       -1, "a stalled transfer fails");
 	int64_t took_ms = clock_boot_ms() - began_ms;
-	ok(err.kind == ERR_UNREACHABLE && took_ms >= 300 && took_ms < 2000, "in time: %s", err.msg);
+	ok(err.kind == ERR_UNREACHABLE && took_ms >= 300 && took_ms < 2000,
+	   "a stall ends the transfer in time: %s", err.msg);
 	ok(!strstr(err.msg, "secret"), "the message has no query");
 }
 
@@ -404,7 +405,7 @@ static void test_crowd(struct http *http, struct cancel *cancel)
 	for (int i = 0; i < CROWD; i++)
 		pthread_join(threads[i], NULL);
 	is_int(crowd.n_good, CROWD, "all of a crowd succeed");
-	ok(serving_max <= HTTP_HOST_CONNECTIONS, "with a limited number of connections: %d",
+	ok(serving_max <= HTTP_HOST_CONNECTIONS, "the number of connections is limited: %d",
 	   serving_max);
 
 	crowd.path = "/stall";
@@ -417,9 +418,9 @@ static void test_crowd(struct http *http, struct cancel *cancel)
 	for (int i = 0; i < CROWD; i++)
 		pthread_join(threads[i], NULL);
 	is_int(crowd.n_canceled, CROWD, "all of a crowd are canceled");
-	ok(clock_boot_ms() - began_ms < 1000, "at once");
+	ok(clock_boot_ms() - began_ms < 1000, "they end at once");
 	crowd_main(&crowd);
-	is_int(crowd.n_canceled, CROWD + 1, "and so is a later request");
+	is_int(crowd.n_canceled, CROWD + 1, "a later request is canceled as well");
 }
 
 /* ---- files of certificate authorities ---- */
@@ -436,8 +437,8 @@ static void test_authorities(void)
 	ok(!http_cas_set(&cas, easy, "/a"), "a file that was not read is not known");
 	http_cas_add(&cas, "/a", &blob);
 	http_cas_add(&cas, "/a", &blob);
-	ok(http_cas_set(&cas, easy, "/a"), "one that was just read is");
-	ok(!http_cas_set(&cas, easy, "/b"), "another one is not");
+	ok(http_cas_set(&cas, easy, "/a"), "a file that was just read is known");
+	ok(!http_cas_set(&cas, easy, "/b"), "another file is not known");
 	for (int i = 0; i < 100; i++) {
 		snprintf(path, sizeof(path), "/%d", i);
 		http_cas_add(&cas, path, &blob);
@@ -445,9 +446,9 @@ static void test_authorities(void)
 	}
 	ok(n_known > 0 && n_known < 100, "their number is limited");
 	usleep(1100 * 1000);
-	ok(!http_cas_set(&cas, easy, "/a"), "they are known for a second");
+	ok(!http_cas_set(&cas, easy, "/a"), "files are known for a second");
 	http_cas_add(&cas, "/99", &blob);
-	ok(http_cas_set(&cas, easy, "/99"), "then there is room for others");
+	ok(http_cas_set(&cas, easy, "/99"), "then there is room for other files");
 	http_cas_release(&cas);
 	curl_easy_cleanup(easy);
 }
@@ -468,7 +469,7 @@ int main(void)
 	test_authorities();
 	pthread_create(&server, NULL, server_main, (void *)(intptr_t)listener);
 	ok(cancel_init(&cancel, &err) == 0 && http_new(&http, NULL, &cancel, &err) == 0,
-	   "the engine");
+	   "the engine starts");
 	test_requests(http);
 	test_bodies(http);
 	test_crowd(http, &cancel);

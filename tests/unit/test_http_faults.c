@@ -225,8 +225,9 @@ static void test_caller(struct http *http, const struct row *row)
 		is_right &= request_fails_closed(http, row, CALLER, n, &was_reached) &&
 			    is_whole(row, n);
 	}
-	ok(is_right, "%s: the request is whole, or is not sent", row->name);
-	is_int(atomic_load(&request_entrance), row->entrance, "it is sent if nothing fails");
+	ok(is_right, "%s: the request is complete or is not sent", row->name);
+	is_int(atomic_load(&request_entrance), row->entrance,
+	       "the request is sent if nothing fails");
 	ok(n > ALLOCATIONS_MIN && n < ALLOCATIONS_MAX, "each of %u allocations failed", n - 1);
 }
 
@@ -266,7 +267,8 @@ static void test_engine(const struct row *row)
 		status = run_child(row, n);
 		is_right &= !(status & EXIT_WRONG) && is_whole(row, n);
 	}
-	ok(is_right, "%s: so in the engine's thread", row->name);
+	ok(is_right, "%s: the request is complete or is not sent, in the engine's thread",
+	   row->name);
 	ok(n > ALLOCATIONS_MIN && n < ALLOCATIONS_MAX, "each of %u allocations failed", n - 1);
 }
 
@@ -316,7 +318,7 @@ int main(void)
 	if (cancel_init(&cancel, &err) < 0)
 		abort();
 	test_start(&cancel);
-	ok(http_new(&http, NULL, &cancel, &err) == 0, "the engine");
+	ok(http_new(&http, NULL, &cancel, &err) == 0, "the engine starts");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		test_caller(http, &rows[i]);
 	http_free(http);

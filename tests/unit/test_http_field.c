@@ -46,19 +46,20 @@ static void test_retry_after(void)
 {
 	const char *later = "Sun, 06 Nov 1994 08:50:37 GMT";
 
-	is_int(http_retry_after_ms("120", UNKNOWN, 0), 120000, "seconds");
-	is_int(http_retry_after_ms(" 120 ", UNKNOWN, 0), 120000, "with spaces");
-	is_int(http_retry_after_ms("0", UNKNOWN, 0), 0, "zero");
-	is_int(http_retry_after_ms(later, NOV_1994, 0), 60000, "a date, relative to Date");
+	is_int(http_retry_after_ms("120", UNKNOWN, 0), 120000, "a number of seconds is accepted");
+	is_int(http_retry_after_ms(" 120 ", UNKNOWN, 0), 120000, "spaces are ignored");
+	is_int(http_retry_after_ms("0", UNKNOWN, 0), 0, "zero is accepted");
+	is_int(http_retry_after_ms(later, NOV_1994, 0), 60000, "a date is relative to Date");
 	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 + 1000), 59000,
-	       "a date, relative to now");
-	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 * 2), 0, "a date in the past");
+	       "a date is relative to now without Date");
+	is_int(http_retry_after_ms(later, UNKNOWN, NOV_1994 * 2), 0,
+	       "a date in the past gives zero");
 	is_int(http_retry_after_ms("99999999999999999999999", UNKNOWN, 0), HTTP_RETRY_AFTER_MAX_MS,
-	       "at most a day");
-	is_int(http_retry_after_ms("-5", UNKNOWN, 0), UNKNOWN, "negative");
-	is_int(http_retry_after_ms("soon", UNKNOWN, 0), UNKNOWN, "malformed");
-	is_int(http_retry_after_ms("", UNKNOWN, 0), UNKNOWN, "empty");
-	is_int(http_retry_after_ms(NULL, UNKNOWN, 0), UNKNOWN, "missing");
+	       "a long time is limited to a day");
+	is_int(http_retry_after_ms("-5", UNKNOWN, 0), UNKNOWN, "a negative number is refused");
+	is_int(http_retry_after_ms("soon", UNKNOWN, 0), UNKNOWN, "malformed text is refused");
+	is_int(http_retry_after_ms("", UNKNOWN, 0), UNKNOWN, "an empty text is refused");
+	is_int(http_retry_after_ms(NULL, UNKNOWN, 0), UNKNOWN, "a missing text is refused");
 }
 
 static void test_content_range(void)
@@ -85,15 +86,15 @@ static void test_content_range(void)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		ok(!http_content_range_parse(bad[i], &range) && range.size == 7,
-		   "not a range: \"%s\"", bad[i] ? bad[i] : "(none)");
+		   "not a range: \"%s\"", bad[i] ? bad[i] : "\"%s\" is not a range");
 	ok(http_content_range_parse("bytes 2-5/10", &range) && range.first == 2 && range.end == 6 &&
 		   range.size == 10,
-	   "a range");
+	   "a range is accepted");
 	ok(http_content_range_parse("Bytes 0-0/1", &range) && range.first == 0 && range.end == 1,
-	   "one byte, and the unit in another case");
+	   "a range of one byte with the unit in another case is accepted");
 	ok(http_content_range_parse("bytes 0-18446744073709551613/18446744073709551614", &range) &&
 		   range.end == UINT64_MAX - 1,
-	   "the largest numbers");
+	   "the largest numbers are accepted");
 }
 
 int main(void)

@@ -51,7 +51,7 @@ static void test_retired(struct tree *tree)
 	ok(!tree_child(deep->parent->parent, "old"), "a retired directory is not listed");
 	ok(tree_retire(tree, "a/x", NULL, &err) == 0, "retiring a name in use");
 	tree_dirs(tree, &before);
-	is_int(before, after, "changes nothing");
+	is_int(before, after, "the tree is unchanged");
 }
 
 static void test_tree(struct term *terms)
@@ -62,19 +62,20 @@ static void test_tree(struct term *terms)
 
 	ok(tree_new(&tree, terms, N_TERMS, NULL, &err) == 0, "tree_new");
 	struct tree_dir *root = tree_root(tree);
-	is_int(root->id, TREE_ROOT_ID, "the root's id");
-	is_int(root->n_children, 4, "children of the root: a, a-b, banner, c");
-	is_int(root->n_subdirs, 2, "two of them directories");
-	is_str(root->children[0].name, "a", "sorted by component");
-	is_str(root->children[1].name, "a-b", "sorted by component");
+	is_int(root->id, TREE_ROOT_ID, "the root has its id");
+	is_int(root->n_children, 4, "the root has the children a, a-b, banner, c");
+	is_int(root->n_subdirs, 2, "two of them are directories");
+	is_str(root->children[0].name, "a", "children are sorted by component");
+	is_str(root->children[1].name, "a-b", "children are sorted by component");
 	ok(tree_child(root, "banner")->term == &terms[3], "a term is found");
-	ok(!tree_child(root, "bann"), "a prefix is not");
-	ok(!tree_child(root, "a/x"), "a path is not");
+	ok(!tree_child(root, "bann"), "a prefix of a name is not found");
+	ok(!tree_child(root, "a/x"), "a path is not found");
 	struct tree_dir *a = tree_child(root, "a")->dir;
 	ok(a && tree_dir(tree, a->id) == a, "a directory is found by name and by id");
-	ok(!tree_dir(tree, 99), "an unknown id is not");
-	ok(tree_place(tree, &terms[2], &name) == tree_child(a, "y")->dir, "the place of a/y/z");
-	is_str(name, "z", "its name there");
+	ok(!tree_dir(tree, 99), "an unknown id is not found");
+	ok(tree_place(tree, &terms[2], &name) == tree_child(a, "y")->dir,
+	   "the place of a/y/z is found");
+	is_str(name, "z", "its name there is z");
 	ok(tree_place(tree, &terms[3], &name) == root, "the place of banner is the root");
 	int64_t before = atomic_load(&a->mtime_ns);
 	for (int i = 0; i < 1000; i++) {
@@ -114,7 +115,7 @@ static void test_nodes(struct term *term)
 
 	ok(nodes_new(&nodes, &err) == 0, "nodes_new");
 	ok(nodes_add(nodes, snapshot, term, &err) == 0, "nodes_add");
-	ok(!nodes_find(nodes, 8, &of, &superseded), "an unknown id");
+	ok(!nodes_find(nodes, 8, &of, &superseded), "an unknown id is not found");
 	found = nodes_find(nodes, 7, &of, &superseded);
 	ok(found == snapshot && of == term && !superseded, "a current snapshot is found");
 	snapshot_unref(found);
@@ -140,9 +141,9 @@ static void test_nodes(struct term *term)
 	is_int(atomic_load(&snapshot->refs), 2, "the caller gets its reference");
 	snapshot_unref(found);
 	ok(!nodes_remove(nodes, 7), "it can be removed only once");
-	ok(nodes_add(nodes, snapshot, term, &err) == 0, "an entry that is left");
+	ok(nodes_add(nodes, snapshot, term, &err) == 0, "an entry can be left in the table");
 	nodes_free(nodes);
-	is_int(atomic_load(&snapshot->refs), 1, "is released with the table");
+	is_int(atomic_load(&snapshot->refs), 1, "the entry is released with the table");
 	snapshot_unref(snapshot);
 	nodes_free(NULL);
 }
@@ -214,10 +215,10 @@ static void test_rendered(void)
 	   "files are listed");
 	ok(!rendered_list(rendered, 2, &name, &ino), "the list ends");
 	ok(rendered_lookup(rendered, "nothing", &first, &err) < 0 && err.kind == ERR_NOT_FOUND,
-	   "an unknown file");
+	   "an unknown file is not found");
 	ok(rendered_lookup(rendered, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
-	   "a rendering that fails");
-	ok(rendered_lookup(rendered, "status.json", &first, &err) == 0, "a rendering");
+	   "a failed rendering is an error");
+	ok(rendered_lookup(rendered, "status.json", &first, &err) == 0, "a file is rendered");
 	ok((first->id & RENDERED_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
 	   "its id contains the number of the life");
 	rendered_lookup(rendered, "status.json", &second, &err);

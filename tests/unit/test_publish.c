@@ -159,30 +159,32 @@ static void test_spare_memory_machine(void)
 	};
 
 	ok(spare_memory_judge(&texts, 400 * MIB),
-	   "a size that leaves a tenth of the memory available");
-	ok(!spare_memory_judge(&texts, 420 * MIB), "a size that would use that tenth");
+	   "a size that leaves a tenth of the memory is accepted");
+	ok(!spare_memory_judge(&texts, 420 * MIB), "a size that would use that tenth is refused");
 	texts.pressure = "some avg10=0.50 avg60=9.00 avg300=0.00 total=1\nfull avg10=9.0\n";
-	ok(spare_memory_judge(&texts, MIB), "little pressure");
+	ok(spare_memory_judge(&texts, MIB), "little pressure is accepted");
 	texts.pressure = "some avg10=7.25 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.0\n";
-	ok(!spare_memory_judge(&texts, MIB), "high memory pressure");
+	ok(!spare_memory_judge(&texts, MIB), "high memory pressure is refused");
 	texts = (struct spare_memory_texts){ .meminfo = "MemTotal: 100 kB\nMemAvailable: 5 kB\n" };
-	ok(!spare_memory_judge(&texts, 0), "hardly any memory is available");
+	ok(!spare_memory_judge(&texts, 0),
+	   "any size is refused when hardly any memory is available");
 	texts.meminfo = "nonsense";
-	ok(spare_memory_judge(&texts, MIB), "a kernel that does not report memory");
+	ok(spare_memory_judge(&texts, MIB),
+	   "any size is accepted if the kernel does not report memory");
 }
 
 static void test_spare_memory_group(void)
 {
 	struct spare_memory_texts texts = { .max = "max\n", .current = "104857600\n" };
 
-	ok(spare_memory_judge(&texts, 1000 * MIB), "a group without a limit");
+	ok(spare_memory_judge(&texts, 1000 * MIB), "a group without a limit accepts any size");
 	texts.max = "209715200\n"; /* 200 MiB, of which 150 may be used */
-	ok(spare_memory_judge(&texts, 40 * MIB), "a group with room");
-	ok(!spare_memory_judge(&texts, 60 * MIB), "a group without room");
+	ok(spare_memory_judge(&texts, 40 * MIB), "a group with room accepts a size that fits");
+	ok(!spare_memory_judge(&texts, 60 * MIB), "a group refuses a size that does not fit");
 	texts.stat = "anon 1\nfile 2\ninactive_file 52428800\nactive_file 3\n";
 	ok(spare_memory_judge(&texts, 60 * MIB), "inactive file pages count as free");
 	texts.current = "209715200\n";
-	ok(!spare_memory_judge(&texts, MIB), "a group that is full");
+	ok(!spare_memory_judge(&texts, MIB), "a full group refuses any size");
 }
 
 static void test_spare_memory(void)
@@ -255,16 +257,17 @@ static void test_visits(struct visitor *visitor)
 
 	put("a");
 	put("d/b");
-	is_int(visitor_look(visitor, "a"), 0, "a file");
-	is_int(visitor_look(visitor, "d/b"), 0, "a file in a directory");
-	is_int(visitor_look(visitor, "x"), -ENOENT, "none");
-	is_int(visitor_look(visitor, "x/y"), -ENOENT, "no directory");
+	is_int(visitor_look(visitor, "a"), 0, "a file can be looked up");
+	is_int(visitor_look(visitor, "d/b"), 0, "a file in a directory can be looked up");
+	is_int(visitor_look(visitor, "x"), -ENOENT, "a missing file is reported");
+	is_int(visitor_look(visitor, "x/y"), -ENOENT, "a missing directory is reported");
 	is_int(visitor_look(visitor, "link/passwd"), -ENOTDIR, "symlinks are not followed");
 	is_int(visitor_look(visitor, "../etc/passwd"), -EINVAL,
 	       "a path out of the mount is refused");
 	memset(long_path, 'x', sizeof(long_path));
 	long_path[sizeof(long_path) - 1] = '\0';
-	is_int(visitor_look(visitor, long_path), -ENAMETOOLONG, "a path that is too long");
+	is_int(visitor_look(visitor, long_path), -ENAMETOOLONG,
+	       "a path that is too long is refused");
 	is_int(started, 1, "one process has done everything");
 }
 
@@ -300,7 +303,8 @@ static void test_without_handle(void)
 	is_int(visitor_move(visitor, "a", "b"), -ENODEV, "without a mount it cannot move");
 	visitor_free(visitor);
 	started = 0;
-	ok(visitor_new(&visitor, refuse, NULL, &err) == 0, "a visitor that does not start");
+	ok(visitor_new(&visitor, refuse, NULL, &err) == 0,
+	   "a visitor that does not start can be created");
 	is_int(visitor_look(visitor, "a"), -ENOTCONN, "a request fails");
 	int tries = started;
 	ok(tries > 1, "starting it was retried");
@@ -316,7 +320,7 @@ static void test_visitor(void)
 	struct visitor *visitor = NULL;
 	char path[64];
 
-	ok(mkdtemp(dir) != NULL, "a directory");
+	ok(mkdtemp(dir) != NULL, "a directory is made");
 	snprintf(path, sizeof(path), "%s/d", dir);
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/link", dir);
@@ -324,7 +328,7 @@ static void test_visitor(void)
 	int handle = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	with_handle = handle;
 	ok(visitor_new(&visitor, start, NULL, &err) == 0, "visitor_new");
-	is_int(started, 0, "starts none");
+	is_int(started, 0, "an unused visitor starts no process");
 	test_visits(visitor);
 	test_moves(visitor);
 	visitor_free(visitor);

@@ -40,14 +40,14 @@ static void expect(const char *expected, const char *region, const char *const *
 	struct s3_source *source = make(&options, &err, pairs);
 
 	if (!source) {
-		is_str(err.msg, expected, "refused");
+		is_str(err.msg, expected, "the configuration is refused");
 		return;
 	}
 	if (s3_address_make(&source->location, region ? region : source->location.region, &address,
 			    &err) < 0 ||
 	    asprintf(&got, "%s%s%s", s3_scheme(&source->location), address.host, address.path) < 0)
 		abort();
-	is_str(got, expected, "address");
+	is_str(got, expected, "the address is right");
 	s3_source_free(source);
 }
 
@@ -188,7 +188,7 @@ static void test_shown(void)
 	s3_source_shown(source, shown);
 	ok(strlen(shown) < S3_SHOWN_SIZE && strstr(shown, "日…日"),
 	   "a long key is shortened between characters: %s", shown);
-	ok(strlen(shown) > S3_SHOWN_SIZE - 12, "to %zu bytes", strlen(shown));
+	ok(strlen(shown) > S3_SHOWN_SIZE - 12, "it is shortened to %zu bytes", strlen(shown));
 	s3_source_free(source);
 }
 
@@ -196,17 +196,19 @@ static void test_names(void)
 {
 	char region[AWS_REGION_SIZE] = "old";
 
-	ok(s3_host_region("b.s3.eu-west-1.amazonaws.com", "b", region), "a virtual host");
-	is_str(region, "eu-west-1", "its region");
-	ok(s3_host_region("s3-us-west-2.amazonaws.com:443/b", "b", region), "the old form");
-	is_str(region, "us-west-2", "its region");
-	ok(s3_host_region("s3.dualstack.r-1.x.y", "b", region), "dualstack");
-	ok(!s3_host_region("s3.amazonaws.com", "b", region), "no region");
+	ok(s3_host_region("b.s3.eu-west-1.amazonaws.com", "b", region),
+	   "a virtual host has a region");
+	is_str(region, "eu-west-1", "the region is right");
+	ok(s3_host_region("s3-us-west-2.amazonaws.com:443/b", "b", region),
+	   "a host in the old form has a region");
+	is_str(region, "us-west-2", "the region is right");
+	ok(s3_host_region("s3.dualstack.r-1.x.y", "b", region), "a dualstack host has a region");
+	ok(!s3_host_region("s3.amazonaws.com", "b", region), "a host without a region has none");
 	ok(!s3_host_region("s3.UP.x.y", "b", region) && !s3_host_region("", "b", region) &&
 		   !s3_host_region("minio.local:9000", "minio", region) &&
 		   !s3_host_region("s3..x.y", "b", region),
-	   "no valid region");
-	is_str(region, "r-1", "ret is left alone");
+	   "an invalid region is not found");
+	is_str(region, "r-1", "ret is unchanged");
 }
 
 static void test_keys(void)
@@ -225,9 +227,9 @@ static void test_keys(void)
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
-		ok(s3_key_check(good[i], &err) == 0, "good key %zu", i);
+		ok(s3_key_check(good[i], &err) == 0, "good key %zu is accepted", i);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		ok(s3_key_check(bad[i], &err) < 0, "bad key %zu", i);
+		ok(s3_key_check(bad[i], &err) < 0, "bad key %zu is refused", i);
 }
 
 static const char *key_file(const char *bytes, size_t len)
@@ -251,23 +253,26 @@ static void test_sse(void)
 	struct err err = ERR_INIT;
 	struct s3_sse_key *key = NULL;
 
-	is_int(s3_sse_key_read(&key, NULL, key_file(raw, 32), &err), 0, "32 bytes");
-	is_str(key->key, base64, "in base64");
-	is_str(key->md5, "KYvwGXoFFJ42a2u2GDWhwQ==", "and their MD5");
+	is_int(s3_sse_key_read(&key, NULL, key_file(raw, 32), &err), 0,
+	       "a file of 32 bytes is read");
+	is_str(key->key, base64, "the key is encoded in base64");
+	is_str(key->md5, "KYvwGXoFFJ42a2u2GDWhwQ==", "its MD5 is right");
 	secret_free(steal_ptr(&key));
-	is_int(s3_sse_key_read(&key, NULL, key_file(base64, 44), &err), 0, "base64");
-	is_str(key->key, base64, "unchanged");
+	is_int(s3_sse_key_read(&key, NULL, key_file(base64, 44), &err), 0,
+	       "a file in base64 is read");
+	is_str(key->key, base64, "the key is unchanged");
 	secret_free(steal_ptr(&key));
 	_cleanup_free_ char *line = NULL;
 	if (asprintf(&line, "%s\r\n", base64) < 0)
 		abort();
-	is_int(s3_sse_key_read(&key, NULL, key_file(line, 46), &err), 0, "a line of base64");
+	is_int(s3_sse_key_read(&key, NULL, key_file(line, 46), &err), 0,
+	       "a line of base64 is read");
 	secret_free(steal_ptr(&key));
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		err = (struct err)ERR_INIT;
 		ok(s3_sse_key_read(&key, NULL, key_file(bad[i], strlen(bad[i])), &err) < 0 &&
 			   err.kind == ERR_DENIED && !key,
-		   "invalid key %zu: %s", i, err.msg);
+		   "invalid key %zu is refused: %s", i, err.msg);
 	}
 	unlink(key_file("", 0));
 	ok(s3_sse_key_read(&key, NULL, "/nonexistent/key", &err) < 0 && err.kind == ERR_DENIED,

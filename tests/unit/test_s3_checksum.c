@@ -111,17 +111,18 @@ static void test_pieces(void)
 			are_right &= check(name, bodies[i].halves, 50000, body, BODY_BYTES, n) == 1;
 			are_right &= check(name, bodies[i].one, 0, body, BODY_BYTES, n) == 1;
 		}
-		ok(are_right, "%s, whole and composite, in pieces of any length", name);
+		ok(are_right, "%s is right for whole and composite claims, in pieces of any length",
+		   name);
 		body[77777] ^= 4;
 		is_int(check(name, bodies[i].whole, 0, body, BODY_BYTES, 0), 0,
-		       "a wrong bit, whole");
+		       "a wrong bit in the whole is found");
 		is_int(check(name, bodies[i].parts, 30000, body, BODY_BYTES, 0), 0,
-		       "a wrong bit in a part");
+		       "a wrong bit in a part is found");
 		body[77777] ^= 4;
 		is_int(check(name, bodies[i].parts, 30000, body, BODY_BYTES - 1, 0), 0,
-		       "one byte is missing");
+		       "a missing byte is found");
 		is_int(check(name, bodies[i].parts, 25000, body, BODY_BYTES, 0), 0,
-		       "parts of another length");
+		       "parts of another length are found");
 	}
 }
 
@@ -153,10 +154,10 @@ static void test_claims(void)
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		ok(!s3_claim_parse(index_of("crc32"), wrong[i], &claim), "invalid: \"%s\"",
 		   wrong[i]);
-	is_int(claim.n_parts, 7, "ret is left alone");
+	is_int(claim.n_parts, 7, "ret is unchanged");
 	ok(s3_claim_parse(index_of("crc32"), "AAAAAA==-10000", &claim) && claim.n_parts == 10000,
-	   "the largest number of parts");
-	is_str(s3_claim_name(&claim), "crc32", "its name");
+	   "the largest number of parts is accepted");
+	is_str(s3_claim_name(&claim), "crc32", "the claim has a name");
 	ok(!s3_checksum_header(index_of("md5")), "MD5 is not supported");
 }
 
@@ -199,16 +200,19 @@ static void test_resume(void)
 		ok(are_right, "%s resumes anywhere", bodies[i].algorithm);
 	}
 	is_int(resume("sha1", bodies[3].whole, 0, 5), -2, "the state of SHA-1 cannot be saved");
-	is_int(resume("sha256", bodies[4].whole, 0, 5), -2, "nor that of SHA-256");
+	is_int(resume("sha256", bodies[4].whole, 0, 5), -2, "the state of SHA-256 cannot be saved");
 
 	checksum = s3_checksum_restore("crc32 cq/AhQ== 0 0 5 deadbeef 0", 5);
-	ok(checksum, "a saved state");
+	ok(checksum, "a saved state is restored");
 	s3_checksum_free(checksum);
-	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5 deadbeef 0", 6), "for another offset");
-	ok(!s3_checksum_restore("sha1 cq/AhQ== 0 0 5 deadbeef 0", 5), "not a CRC");
-	ok(!s3_checksum_restore("crc32 cq/A 0 0 5 deadbeef 0", 5), "an invalid checksum");
-	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5", 5), "an incomplete text");
-	ok(!s3_checksum_restore("", 0), "an empty text");
+	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5 deadbeef 0", 6),
+	   "a state for another offset is refused");
+	ok(!s3_checksum_restore("sha1 cq/AhQ== 0 0 5 deadbeef 0", 5),
+	   "a state that is not of a CRC is refused");
+	ok(!s3_checksum_restore("crc32 cq/A 0 0 5 deadbeef 0", 5),
+	   "a state with an invalid checksum is refused");
+	ok(!s3_checksum_restore("crc32 cq/AhQ== 0 0 5", 5), "an incomplete state is refused");
+	ok(!s3_checksum_restore("", 0), "an empty state is refused");
 }
 
 int main(void)

@@ -22,11 +22,12 @@ static void test_aws(void)
 		"be <![CDATA[<addressed>]]></Message><Endpoint>b.s3-eu-west-1.amazonaws.com"
 		"</Endpoint><Bucket>b</Bucket><RequestId>1</RequestId></Error>");
 
-	is_str(error.code, "PermanentRedirect", "code");
-	is_str(error.message, "The bucket \"a&b\" must be <addressed>", "message, with entities");
-	is_str(error.endpoint, "b.s3-eu-west-1.amazonaws.com", "endpoint");
-	is_str(error.region, "", "no region");
-	ok(error.is_found, "an error of S3");
+	is_str(error.code, "PermanentRedirect", "the code is read");
+	is_str(error.message, "The bucket \"a&b\" must be <addressed>",
+	       "the message is read, with entities");
+	is_str(error.endpoint, "b.s3-eu-west-1.amazonaws.com", "the endpoint is read");
+	is_str(error.region, "", "a missing region is empty");
+	ok(error.is_found, "the document is an error of S3");
 }
 
 static void test_forms(void)
@@ -35,20 +36,20 @@ static void test_forms(void)
 					   "<Region>eu</Region><Nested><Code>no</Code></Nested>"
 					   "<Code>A</Code><Code>B</Code></Error>trailing");
 
-	is_str(error.code, "A", "the first direct child");
-	is_str(error.region, "eu", "region");
+	is_str(error.code, "A", "the first direct child counts");
+	is_str(error.region, "eu", "the region is read");
 	error = read_text("<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code></Error>"
 			  "<Error><Code>X</Code></Error></ErrorResponse>");
-	is_str(error.code, "Throttling", "an <Error> inside another element");
+	is_str(error.code, "Throttling", "an <Error> inside another element is read");
 	error = read_text("<Error><Code>SlowDown</Code><Mess");
 	ok(error.is_found && strcmp(error.code, "SlowDown") == 0,
-	   "a cut document counts as far as it goes");
+	   "a cut document is read as far as it goes");
 	error = read_text("<html><body><h1>404</h1></body></html>");
 	ok(!error.is_found && !*error.code, "an HTML page is not an error document");
 	error = read_text("not XML");
-	ok(!error.is_found, "text is not one either");
+	ok(!error.is_found, "text is not an error document");
 	error = read_text("");
-	ok(!error.is_found, "nor is an empty body");
+	ok(!error.is_found, "an empty body is not an error document");
 	error = read_text("<!DOCTYPE Error [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>"
 			  "<Error><Code>&b;</Code></Error>");
 	ok(!error.is_found, "entity declarations end the parsing");
@@ -93,7 +94,7 @@ static void test_random(void)
 		if (strnlen(error.code, sizeof(error.code)) > longest)
 			longest = strlen(error.code);
 	}
-	ok(longest < AWS_ERROR_CODE_SIZE, "20,000 damaged documents");
+	ok(longest < AWS_ERROR_CODE_SIZE, "20,000 damaged documents do no harm");
 }
 
 /* ---- messages ---- */
@@ -155,7 +156,8 @@ static void test_kinds(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct err err = say(rows[i].status, rows[i].code, get);
-		is_int(err.kind, rows[i].kind, "%d %s: kind", rows[i].status, rows[i].code);
+		is_int(err.kind, rows[i].kind, "%d %s has the right kind", rows[i].status,
+		       rows[i].code);
 		ok(strstr(err.msg, rows[i].advice), "%s", err.msg);
 	}
 }
@@ -168,49 +170,56 @@ static void test_about(void)
 	about.has_body = false;
 	err = say(404, "", about);
 	is_int(err.kind, ERR_NOT_FOUND, "a HEAD has no body");
-	is_str(err.msg, "GET s3://b/k: 404: check bucket and key", "and so no code");
+	is_str(err.msg, "GET s3://b/k: 404: check bucket and key",
+	       "an error without a body has no code");
 	err = say(403, "", about);
 	ok(strstr(err.msg, "s3:ListBucket"), "%s", err.msg);
 	about.is_deleted = true;
 	err = say(405, "MethodNotAllowed", about);
-	is_int(err.kind, ERR_NOT_FOUND, "a version that is a delete marker");
+	is_int(err.kind, ERR_NOT_FOUND, "a delete marker means not found");
 	ok(strstr(err.msg, "delete marker"), "%s", err.msg);
 
 	about = get;
 	about.is_anonymous = true;
-	ok(strstr(say(403, "AccessDenied", about).msg, "anonymous"), "anonymous");
+	ok(strstr(say(403, "AccessDenied", about).msg, "anonymous"),
+	   "an anonymous source gets its own advice");
 	about = get;
 	about.has_version_id = true;
-	ok(strstr(say(403, "AccessDenied", about).msg, "GetObjectVersion"), "version_id");
+	ok(strstr(say(403, "AccessDenied", about).msg, "GetObjectVersion"),
+	   "a source with version_id gets its own advice");
 	ok(strstr(say(404, "NoSuchKey", about).msg, "check key and version_id"),
-	   "a missing key with version_id");
+	   "a missing key with version_id gets its own advice");
 	about = get;
 	about.has_sse_key = true;
-	ok(strstr(say(403, "AccessDenied", about).msg, "sse_c_key_file holds"), "SSE-C denied");
-	ok(strstr(say(400, "InvalidRequest", about).msg, "leave out"), "SSE-C refused");
+	ok(strstr(say(403, "AccessDenied", about).msg, "sse_c_key_file holds"),
+	   "a denied SSE-C key gets its own advice");
+	ok(strstr(say(400, "InvalidRequest", about).msg, "leave out"),
+	   "a refused SSE-C key gets its own advice");
 	about = get;
 	about.is_elsewhere = true;
-	ok(strstr(say(403, "AccessDenied", about).msg, "check the keys"), "not at AWS");
+	ok(strstr(say(403, "AccessDenied", about).msg, "check the keys"),
+	   "another service gets its own advice");
 	about = get;
 	about.bucket_region = "us-west-2";
 	err = say(301, "PermanentRedirect", about);
 	is_str(err.msg,
 	       "GET s3://b/k: 301 PermanentRedirect: it was signed for eu-west-1, but the bucket "
 	       "is in us-west-2: set region",
-	       "another region");
+	       "another region is named");
 }
 
 static void test_repair(void)
 {
 	struct aws_error error = { .code = "RequestTimeTooSkewed" };
 
-	is_int(s3_error_repair(&error), S3_REPAIR_CLOCK, "the clock");
+	is_int(s3_error_repair(&error), S3_REPAIR_CLOCK, "the clock can be corrected");
 	strcpy(error.code, "ExpiredToken");
-	is_int(s3_error_repair(&error), S3_REPAIR_KEYS, "the keys");
+	is_int(s3_error_repair(&error), S3_REPAIR_KEYS, "the keys can be corrected");
 	strcpy(error.code, "AccessDenied");
-	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "no correction");
+	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "other errors cannot be corrected");
 	error.code[0] = '\0';
-	is_int(s3_error_repair(&error), S3_REPAIR_NONE, "no code");
+	is_int(s3_error_repair(&error), S3_REPAIR_NONE,
+	       "an error without a code cannot be corrected");
 }
 
 int main(void)

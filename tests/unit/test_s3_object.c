@@ -8,27 +8,27 @@ static void test_whole(void)
 {
 	reset(&small);
 	fetch(NULL);
-	ok(holds(&small), "an object");
-	is_int(fetched.last_modified_ms, INT64_C(784111777000), "its time");
-	is_str(fetched.content_type, "text/plain", "its type");
-	is_str(fetched.shown_version, "", "no version header");
-	is_int(fake.n_seen, 1, "one request");
+	ok(holds(&small), "an object is downloaded");
+	is_int(fetched.last_modified_ms, INT64_C(784111777000), "its time is reported");
+	is_str(fetched.content_type, "text/plain", "its type is reported");
+	is_str(fetched.shown_version, "", "there is no version header");
+	is_int(fake.n_seen, 1, "one request is enough");
 	is_int(fake_count(s->is_range || s->has_if_match || s->has_if_none_match), 0,
-	       "without conditions");
+	       "the request has no conditions");
 
 	reset(&small);
 	fetch("\"old\"");
-	ok(holds(&small) && fake_count(s->has_if_none_match) == 1, "a newer version");
+	ok(holds(&small) && fake_count(s->has_if_none_match) == 1, "a newer version is downloaded");
 	sink.size = 0;
 	fetch(small.etag);
-	is_int(result, FETCH_UNCHANGED, "unchanged");
-	is_str(fetched.version.token, small.etag, "with the token that was sent");
-	is_int(fake.n_seen, 1, "one request");
+	is_int(result, FETCH_UNCHANGED, "an unchanged object is reported");
+	is_str(fetched.version.token, small.etag, "the token is the one that was sent");
+	is_int(fake.n_seen, 1, "one request is enough");
 
 	reset(&small);
 	small.etag = NULL;
 	fetch(NULL);
-	ok(holds(&small) && !sink.validator, "without ETag: no token, no validator");
+	ok(holds(&small) && !sink.validator, "without an ETag there is no token and no validator");
 	small.etag = "\"bad\001\"";
 	sink.size = 0;
 	fetch(NULL);
@@ -39,7 +39,7 @@ static void test_whole(void)
 	sink.max_bytes = 10;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && strcmp(fetched.version.token, small.etag) == 0,
-	   "too large: refused with its token");
+	   "an object that is too large is refused with its token");
 	reset(&small);
 	fake.is_unframed = true;
 	fetch(NULL);
@@ -49,7 +49,7 @@ static void test_whole(void)
 	fake.retry_after_ms = 7000;
 	fetch(NULL);
 	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 7000 && fake.n_seen == 1,
-	   "busy: passed to the engine with Retry-After");
+	   "a busy service is reported with its Retry-After");
 }
 
 static void test_unconditional(void)
@@ -57,11 +57,11 @@ static void test_unconditional(void)
 	reset(&small);
 	fake.ignores_if_none_match = true;
 	fetch("\"old\"");
-	ok(holds(&small) && !source.warned_unconditional, "another version: no warning");
+	ok(holds(&small) && !source.warned_unconditional, "another version causes no warning");
 	sink.size = 0;
 	fetch(small.etag);
 	ok(holds(&small) && source.warned_unconditional,
-	   "the same version: a warning and a download");
+	   "the same version causes a warning and a download");
 }
 
 static void test_version_header(void)
@@ -88,13 +88,13 @@ static void test_version_header(void)
 		fetch(NULL);
 		ok(holds(&small) && strcmp(fetched.shown_version, rows[i].shown) == 0 &&
 			   fetched.order_key == rows[i].key,
-		   "version_header \"%s\"", rows[i].shown);
+		   "version_header is shown as \"%s\"", rows[i].shown);
 	}
 	small.header = NULL;
 	reset(&small);
 	options.version_header = "x-amz-meta-version";
 	fetch(NULL);
-	ok(holds(&small) && !*fetched.shown_version, "an object without that header");
+	ok(holds(&small) && !*fetched.shown_version, "an object without that header is accepted");
 }
 
 /* ---- ranges ---- */
@@ -104,39 +104,40 @@ static void test_ranges(void)
 	reset(&large);
 	fake.meets = 4;
 	fetch(NULL);
-	ok(holds(&large), "a large object");
-	is_int(fake_count(!s->is_range), 1, "one request for the beginning");
-	is_int(fake_count(s->is_range && s->has_if_match), 40, "one for each range");
+	ok(holds(&large), "a large object is downloaded");
+	is_int(fake_count(!s->is_range), 1, "one request fetches the beginning");
+	is_int(fake_count(s->is_range && s->has_if_match), 40, "one request fetches each range");
 	is_int(fake_count(s->end - s->first > PART && s->is_range), 0, "no range is too large");
-	is_int(fake.most_running, 4, "four at once");
+	is_int(fake.most_running, 4, "four requests run at once");
 	ok(sink.restarts == 0 && fake.sent <= LARGE + 1000, "no byte is fetched twice");
 
 	reset(&large);
 	options.parallel_parts = 0;
 	fake.takes_us = 50000;
 	fetch(NULL);
-	ok(holds(&large), "parallel_parts not set, but the first transfer is slow");
-	is_int(fake_count(s->is_range && s->has_if_match), 38, "ranges from the third part on");
+	ok(holds(&large), "ranges are used if the first transfer is slow");
+	is_int(fake_count(s->is_range && s->has_if_match), 38,
+	       "there are ranges from the third part on");
 	is_int(fake_count(s->is_range && s->first < 2 * PART), 0,
 	       "no range overlaps the first transfer");
 
 	reset(&large);
 	options.parallel_parts = 1;
 	fetch(NULL);
-	ok(holds(&large) && fake.n_seen == 1, "parallel_parts = 1: one transfer");
+	ok(holds(&large) && fake.n_seen == 1, "parallel_parts = 1 means one transfer");
 	reset(&large);
 	large.etag = "W/\"weak\"";
 	fetch(NULL);
-	ok(holds(&large) && fake.n_seen == 1, "a weak ETag: one transfer");
+	ok(holds(&large) && fake.n_seen == 1, "a weak ETag means one transfer");
 	large.etag = "\"large\"";
 	reset(&large);
 	options.part_size_bytes = LARGE;
 	fetch(NULL);
-	ok(holds(&large) && fake.n_seen == 1, "not larger than part_size: one transfer");
+	ok(holds(&large) && fake.n_seen == 1, "an object of part_size means one transfer");
 	reset(&large);
 	options.part_size_bytes = LARGE / 2 + 1;
 	fetch(NULL);
-	ok(holds(&large) && fake.n_seen == 2, "two halves");
+	ok(holds(&large) && fake.n_seen == 2, "a slightly larger object is fetched in two halves");
 }
 
 static void test_range_fails(void)
@@ -145,21 +146,21 @@ static void test_range_fails(void)
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)3 * PART, 5000, 1 };
 	fake.faults[1] = (struct fault){ FAULT_BUSY, true, (uint64_t)5 * PART, 0, 1 };
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 0, "two ranges fail once");
+	ok(holds(&large) && sink.restarts == 0, "two ranges that fail once do no harm");
 	is_int(fake_count(s->is_range), 42, "they are requested again");
 	is_int(fake_count(s->first == 3 * PART + 5000 && s->end == 4 * PART), 1,
-	       "only the missing bytes");
+	       "only the missing bytes are requested again");
 
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, false, 0, 3000, 1 };
 	fetch(NULL);
 	ok(holds(&large) && fake_count(s->first == 3000 && s->end == PART) == 1,
-	   "the first transfer breaks off");
+	   "the first transfer is continued when it breaks off");
 
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)7 * PART, 0, 99 };
 	fetch(NULL);
-	ok(has_failed(ERR_UNREACHABLE), "a range always fails");
+	ok(has_failed(ERR_UNREACHABLE), "a range that always fails ends the download");
 	ok(fake_count(s->first == 7 * PART) == 4, "it is requested %d times",
 	   (int)fake_count(s->first == 7 * PART));
 	ok(sink.size == 7 * PART && holds_beginning(&large), "the bytes before it are kept");
@@ -167,20 +168,21 @@ static void test_range_fails(void)
 	fake.sent = 0;
 	fetch(NULL);
 	ok(holds(&large) && fake.sent <= LARGE - 7 * PART + 1000,
-	   "the next attempt goes on from there");
-	ok(fake.seen[0].first == 7 * PART && fake.seen[0].has_if_match, "with If-Match");
+	   "the next attempt continues there");
+	ok(fake.seen[0].first == 7 * PART && fake.seen[0].has_if_match, "its request has If-Match");
 
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_BUSY, true, (uint64_t)2 * PART, 0, 99 };
 	fake.retry_after_ms = 60000;
 	fetch(NULL);
-	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 60000, "a long Retry-After");
-	is_int(fake_count(s->first == 2 * PART), 1, "no retry");
+	ok(has_failed(ERR_BUSY) && fetched.retry_after_ms == 60000,
+	   "a long Retry-After ends the download");
+	is_int(fake_count(s->first == 2 * PART), 1, "the range is not retried");
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)2 * PART, 0, 99 };
 	fetch(NULL);
-	ok(has_failed(ERR_DENIED), "denied");
-	is_int(fake_count(s->first == 2 * PART), 1, "no retry");
+	ok(has_failed(ERR_DENIED), "a denied range ends the download");
+	is_int(fake_count(s->first == 2 * PART), 1, "the range is not retried");
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_DENIED, true, (uint64_t)3 * PART, 0, 99 };
 	fake.faults[1] = (struct fault){ FAULT_SLOW_BUSY, true, (uint64_t)2 * PART, 0, 1 };
@@ -195,11 +197,11 @@ static void test_range_fails(void)
 	reset(&large);
 	sink.breaks_at = (uint64_t)4 * PART;
 	fetch(NULL);
-	ok(has_failed(ERR_INTERNAL), "the disk is full");
+	ok(has_failed(ERR_INTERNAL), "a full disk ends the download");
 	reset(&large);
 	cancel_request(&cancel);
 	fetch(NULL);
-	ok(has_failed(ERR_CANCELED), "canceled");
+	ok(has_failed(ERR_CANCELED), "a canceled download ends");
 	cancel_release(&cancel);
 	cancel_init(&cancel, &err);
 }
@@ -210,33 +212,33 @@ static void test_change(void)
 	fake.next = &other;
 	fake.change_at = 12;
 	fetch("\"old\"");
-	ok(holds(&other) && sink.restarts == 1, "the object changes: start over");
+	ok(holds(&other) && sink.restarts == 1, "a download starts over when the object changes");
 
 	reset(&large);
 	fake.next = &other;
 	fake.flips = true;
 	fetch(NULL);
-	ok((holds(&large) || holds(&other)) && sink.restarts == 2,
-	   "it keeps changing: the third try is one transfer");
+	ok((holds(&large) || holds(&other)) && sink.restarts == 2, "the third try is one transfer");
 
 	reset(&large);
 	fake.next = &twin;
 	fake.change_at = 12;
 	fake.ignores_if_match = true;
 	fetch(NULL);
-	ok(holds(&twin), "If-Match is ignored: the ETag shows the change");
+	ok(holds(&twin), "the ETag shows a change if If-Match is ignored");
 	reset(&large);
 	fake.next = &other;
 	fake.change_at = 12;
 	fake.faults[0] = (struct fault){ .kind = FAULT_BUSY, .times = 1, .from = 3 };
 	fetch(NULL);
-	ok(has_failed(ERR_BUSY) && !*fetched.version.token, "a failure after a change: no token");
+	ok(has_failed(ERR_BUSY) && !*fetched.version.token,
+	   "a failure after a change has no token");
 
 	reset(&other);
 	fake.next = &large;
 	fake.change_at = 12;
 	fetch(large.etag);
-	is_int(result, FETCH_UNCHANGED, "it changes back to the known version");
+	is_int(result, FETCH_UNCHANGED, "an object that changes back is unchanged");
 }
 
 static void test_unfit(void)
@@ -244,11 +246,12 @@ static void test_unfit(void)
 	reset(&large);
 	fake.ignores_range = true;
 	fetch(NULL);
-	ok(holds(&large) && fake_count(!s->has_if_match) == 2, "Range is ignored: one transfer");
+	ok(holds(&large) && fake_count(!s->has_if_match) == 2,
+	   "one transfer is used if Range is ignored");
 	reset(&large);
 	fake.shifts_ranges = true;
 	fetch(NULL);
-	ok(holds(&large), "the wrong ranges: one transfer");
+	ok(holds(&large), "one transfer is used if the ranges are wrong");
 }
 
 /* ---- resuming ---- */
@@ -260,47 +263,47 @@ static void test_resume(void)
 	fetch("\"old\"");
 	ok(holds(&large) && fake.seen[0].first == 20000 && !fake.seen[0].has_if_none_match,
 	   "resumes");
-	ok(fake_count(s->is_range) > 2, "with parallel ranges");
-	is_int(fetched.last_modified_ms, INT64_C(784111777000), "described as usual");
+	ok(fake_count(s->is_range) > 2, "a resumed download uses parallel ranges");
+	is_int(fetched.last_modified_ms, INT64_C(784111777000), "it is described as usual");
 
 	reset(&other);
 	begin(&large, 20000, large.etag);
 	fetch("\"old\"");
-	ok(holds(&other) && sink.restarts == 1, "another version: start over");
+	ok(holds(&other) && sink.restarts == 1, "another version starts over");
 	reset(&other);
 	begin(&large, 20000, large.etag);
 	fetch(other.etag);
-	is_int(result, FETCH_UNCHANGED, "the old version again: unchanged");
+	is_int(result, FETCH_UNCHANGED, "the old version is unchanged");
 	reset(&large);
 	begin(&large, LARGE, large.etag);
 	fetch(NULL);
-	ok(holds(&large), "all bytes are there, but unconfirmed: start over");
+	ok(holds(&large), "complete but unconfirmed bytes start over");
 	reset(&large);
 	fake.ignores_range = true;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
-	ok(holds(&large), "Range is ignored");
+	ok(holds(&large), "a resumed download works if Range is ignored");
 	reset(&small);
 	fake.ignores_range = true;
 	begin(&small, 500, small.etag);
 	fetch(NULL);
-	ok(holds(&small) && fake.n_seen == 1, "also for a small object");
+	ok(holds(&small) && fake.n_seen == 1, "this also works for a small object");
 	reset(&other);
 	fake.ignores_if_match = true;
 	options.parallel_parts = 1;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
-	ok(holds(&other), "If-Match is ignored");
+	ok(holds(&other), "a resumed download works if If-Match is ignored");
 	reset(&large);
 	fake.shifts_ranges = true;
 	options.parallel_parts = 1;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
-	ok(holds(&large), "the wrong range");
+	ok(holds(&large), "a resumed download works with the wrong range");
 	reset(&large);
 	begin(&large, 20000, "");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "bytes without a validator");
+	ok(holds(&large) && sink.restarts == 1, "bytes without a validator start over");
 }
 
 int main(void)

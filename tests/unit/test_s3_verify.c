@@ -65,18 +65,19 @@ static void test_resume_checked(void)
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)7 * PART, 0, 4 };
 	fetch(NULL);
 	ok(has_failed(ERR_UNREACHABLE) && strchr(sink.validator, '\n'),
-	   "interrupted, with the state of a checksum");
+	   "an interrupted download keeps the state of its checksum");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 0, "resumes, and checks the whole");
+	ok(holds(&large) && sink.restarts == 0, "the resumed download is checked as a whole");
 	reset(&large);
 	begin(&large, 20000, "\"large\"\ncrc32 AAAAAA== 0 0 20000 12345678 0");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "an invalid state: start over");
+	ok(holds(&large) && sink.restarts == 1, "an invalid state starts over");
 	reset(&large);
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	begin(&large, 20000, large.etag);
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "required, but no state: start over");
+	ok(holds(&large) && sink.restarts == 1,
+	   "a missing state starts over if a checksum is required");
 	large.checksum = NULL;
 }
 
@@ -89,7 +90,7 @@ static void test_checksum(void)
 	large.checksum = crc_of(&large, crc);
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 0, "the right CRC, with ranges");
+	ok(holds(&large) && sink.restarts == 0, "the right CRC is accepted with ranges");
 	digest_of(large.bytes, large.size, sha256, &err);
 	encode(sha256, sizeof(sha256), sha);
 	large.checksum_name = "x-amz-checksum-sha256";
@@ -97,23 +98,23 @@ static void test_checksum(void)
 	reset(&large);
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 0, "the right SHA-256, required");
+	ok(holds(&large) && sink.restarts == 0, "the right SHA-256 is accepted if required");
 	fake.faults[0] = (struct fault){ FAULT_FLIP, true, (uint64_t)9 * PART, 0, 1 };
 	sink.size = 0;
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "a flipped bit: once more");
+	ok(holds(&large) && sink.restarts == 1, "a flipped bit causes another download");
 
 	large.checksum_name = CRC32;
 	large.checksum = "AAAAAA==";
 	reset(&large);
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && strcmp(fetched.version.token, large.etag) == 0,
-	   "a wrong checksum: refused with its token");
-	is_int(fake_count(!s->is_range), 2, "after two downloads");
+	   "a wrong checksum is refused with its token");
+	is_int(fake_count(!s->is_range), 2, "it is refused after two downloads");
 	reset(&large);
 	options.checksum = S3_CHECKSUM_OFF;
 	fetch(NULL);
-	ok(holds(&large), "off: accepted");
+	ok(holds(&large), "a wrong checksum is accepted if checks are off");
 
 	large.checksum = "no checksum";
 	reset(&large);
@@ -123,7 +124,7 @@ static void test_checksum(void)
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
 	ok(has_failed(ERR_BAD_DATA) && fake.n_seen == 1 && sink.size == 0,
-	   "required: refused before the body");
+	   "an object without the required checksum is refused before its body");
 	large.checksum = NULL;
 }
 
@@ -140,52 +141,54 @@ static void test_composite(void)
 	reset(&large);
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
-	ok(holds(&large), "a composite checksum");
+	ok(holds(&large), "a composite checksum is verified");
 	is_int(fake_count(s->is_head), 1, "one part is requested");
 	is_int(fake_count(s->is_head && s->has_if_match && s->part_number == 1), 1,
-	       "the first one");
+	       "it is the first part");
 	reset(&large);
 	fake.next = &other;
 	fake.change_at = 2;
 	fetch(NULL);
-	ok(holds(&other), "the object changes in the meantime");
+	ok(holds(&other), "an object that changes meanwhile is downloaded");
 	reset(&large);
 	fake.faults[0] = (struct fault){ FAULT_CUT, true, (uint64_t)17 * PART, 0, 4 };
 	fetch(NULL);
-	ok(has_failed(ERR_UNREACHABLE), "interrupted");
+	ok(has_failed(ERR_UNREACHABLE), "the download is interrupted");
 	fetch(NULL);
-	ok(holds(&large) && sink.restarts == 1, "resumes");
+	ok(holds(&large) && sink.restarts == 1, "the download is resumed");
 
 	large.checksum = "AAAAAA==-4";
 	reset(&large);
 	fetch(NULL);
-	ok(has_failed(ERR_BAD_DATA), "a wrong checksum");
+	ok(has_failed(ERR_BAD_DATA), "a wrong composite checksum is refused");
 
 	large.part_bytes = uneven;
 	large.checksum = composite_of(&large, value);
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large) && fake_count(s->is_head) == 2, "parts of different lengths: unchecked");
+	ok(holds(&large) && fake_count(s->is_head) == 2,
+	   "parts of different lengths are not checked");
 	reset(&large);
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
-	ok(has_failed(ERR_BAD_DATA), "required: refused");
+	ok(has_failed(ERR_BAD_DATA), "they are refused if a checksum is required");
 
 	large.part_bytes = NULL;
 	reset(&large);
 	fetch(NULL);
-	ok(holds(&large), "unknown parts: unchecked");
+	ok(holds(&large), "unknown parts are not checked");
 	reset(&large);
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
-	ok(has_failed(ERR_BAD_DATA) && sink.size == 0, "required: refused");
+	ok(has_failed(ERR_BAD_DATA) && sink.size == 0,
+	   "they are refused if a checksum is required");
 
 	large.part_bytes = one;
 	large.checksum = composite_of(&large, value);
 	reset(&large);
 	options.checksum = S3_CHECKSUM_REQUIRE;
 	fetch(NULL);
-	ok(holds(&large) && fake_count(s->is_head) == 0, "one part: no request");
+	ok(holds(&large) && fake_count(s->is_head) == 0, "one part causes no request for it");
 	large.checksum = NULL;
 	large.part_bytes = NULL;
 }

@@ -167,7 +167,7 @@ static void test_vectors(void)
 		vector_release(&vector);
 		n++;
 	}
-	ok(n >= 200, "%zu vectors", n);
+	ok(n >= 200, "there are %zu vectors", n);
 }
 
 /* ---- cases without a vector ---- */
@@ -191,10 +191,10 @@ static void test_unsigned(void)
 	};
 	struct err err = ERR_INIT;
 
-	is_int(sigv4_sign(&request, &done, &err), 0, "without keys");
+	is_int(sigv4_sign(&request, &done, &err), 0, "a request without keys is not signed");
 	is_str(done.target, "/b/k%3F?versionId=%2B", "the target is encoded");
-	is_str(done.headers[0], "x-amz-checksum-mode: ENABLED", "the given header");
-	ok(!done.headers[1], "and no other");
+	is_str(done.headers[0], "x-amz-checksum-mode: ENABLED", "it has the given header");
+	ok(!done.headers[1], "it has no other header");
 	sigv4_signed_release(&done);
 	ok(!done.headers && !done.target, "releasing twice is allowed");
 }
@@ -230,11 +230,11 @@ static void test_clock(void)
 	struct err err = ERR_INIT;
 
 	ok(sigv4_sign(&request, &done, &err) < 0 && !done.target,
-	   "a year that cannot be formatted");
-	is_int(err.kind, ERR_INTERNAL, "is an internal error");
+	   "a year that cannot be formatted is refused");
+	is_int(err.kind, ERR_INTERNAL, "this is an internal error");
 	request.time_ms = TIME_MS + 999;
-	is_int(sigv4_sign(&request, &done, &err), 0, "milliseconds");
-	is_str(find_line(&done, "x-amz-date"), STAMP, "are dropped");
+	is_int(sigv4_sign(&request, &done, &err), 0, "a time with milliseconds is accepted");
+	is_str(find_line(&done, "x-amz-date"), STAMP, "milliseconds are dropped");
 }
 
 /* ---- the fuzzer ---- */
@@ -393,7 +393,7 @@ static void fuzz_requests(void)
 			request.session_token = NULL;
 		wrong += !signs(&request);
 	}
-	is_int(wrong, 0, "2,000 random requests");
+	is_int(wrong, 0, "2,000 random requests are signed correctly");
 }
 
 int main(void)

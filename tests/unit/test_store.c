@@ -32,15 +32,15 @@ static void check_loaded(struct store *store, enum snapshot_integrity integrity)
 
 	ok(load_term(store, "x", &loaded, &err) == 0 && loaded.snapshot, "the term is loaded");
 	const struct snapshot *snapshot = loaded.snapshot;
-	is_str(snapshot->version, "v1", "version");
-	is_str(snapshot->source, "test://source", "source");
-	is_str(loaded.token, "v1", "token");
-	ok(loaded.fingerprint == UINT64_MAX - 5, "fingerprint of the source");
-	is_int(snapshot->size_bytes, body_size(1), "length");
-	is_int(snapshot->mtime_ms, 1000, "mtime");
-	is_int(snapshot->fetched_at_ms, 2000, "time of fetch");
-	is_int(snapshot->order_key, 1, "order key");
-	is_int(atomic_load(&snapshot->integrity), integrity, "integrity");
+	is_str(snapshot->version, "v1", "the version is loaded");
+	is_str(snapshot->source, "test://source", "the source is loaded");
+	is_str(loaded.token, "v1", "the token is loaded");
+	ok(loaded.fingerprint == UINT64_MAX - 5, "the fingerprint of the source is loaded");
+	is_int(snapshot->size_bytes, body_size(1), "the length is loaded");
+	is_int(snapshot->mtime_ms, 1000, "the mtime is loaded");
+	is_int(snapshot->fetched_at_ms, 2000, "the time of fetching is loaded");
+	is_int(snapshot->order_key, 1, "the order key is loaded");
+	is_int(atomic_load(&snapshot->integrity), integrity, "the integrity is as expected");
 	store_term_release(&loaded);
 }
 
@@ -54,7 +54,7 @@ static void test_commit(void)
 	uint8_t sha256[DIGEST_SIZE];
 	struct stat st;
 
-	ok(commit_body(store, "x", 1, 3, &snapshot, &err) == 0, "a commit");
+	ok(commit_body(store, "x", 1, 3, &snapshot, &err) == 0, "a commit succeeds");
 	is_int(snapshot->id, 2, "the first id is 2");
 	body_fill(1, expected);
 	digest_of(expected, body_size(1), sha256, &err);
@@ -71,7 +71,7 @@ static void test_commit(void)
 	snapshot_unref(snapshot);
 	check_loaded(store, SNAPSHOT_VERIFIED);
 
-	ok(commit_body(store, "x", 2, 3, &snapshot, &err) == 0, "a second commit");
+	ok(commit_body(store, "x", 2, 3, &snapshot, &err) == 0, "a second commit succeeds");
 	ok(snapshot->id > 2, "it has a larger id");
 	ok(snapshot->published_at_ms > first_ms, "it was published later");
 	snapshot_unref(snapshot);
@@ -168,10 +168,10 @@ static void test_history(void)
 	release_id(store, id[0]);
 	release_id(store, id[2]);
 	release_id(store, 12345);
-	ok(!file_exists(dir, id[0]), "released and older than the history: deleted");
+	ok(!file_exists(dir, id[0]), "a released snapshot older than the history is deleted");
 	id[4] = commit_id(store, "y", 4, 1);
-	ok(file_exists(dir, id[1]), "older than the history, but held: kept");
-	ok(file_exists(dir, id[2]), "released, but history: kept");
+	ok(file_exists(dir, id[1]), "a held snapshot older than the history is kept");
+	ok(file_exists(dir, id[2]), "a released snapshot in the history is kept");
 	is_int(count_snapshots(store), count_files(dir), "the count is right");
 	id[5] = commit_id(store, "x", 5, 1);
 	ok(!file_exists(dir, id[2]), "the next commit deletes what is no longer history");
@@ -209,7 +209,7 @@ static void test_tokens(void)
 	ok(store_refuse(store, "x", 7, "bad", "too large", &err) == 0,
 	   "a refused token is recorded");
 	ok(store_refuse(store, "new", UINT64_MAX, "worse", NULL, &err) == 0,
-	   "also for a term without a snapshot");
+	   "a token of a term without a snapshot can be refused");
 	store_close(store);
 
 	store = open_or_bail(dir);

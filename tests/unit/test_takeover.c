@@ -34,7 +34,7 @@ static void test_taken_and_killed(void)
 	kill_worker();
 	atomic_store(&world->hang, false);
 	start_worker();
-	ok(ends_well(reader), "the successor answers it");
+	ok(ends_well(reader), "the successor answers the LOOKUP");
 	ok(wait_for(inflight_occupied(inflight) == 0), "no request is left");
 }
 
@@ -54,7 +54,7 @@ static void test_parked_and_handed_over(void)
 	ok(wait_for(inflight_occupied(inflight) > 0),
 	   "a READ waits for its snapshot to be checked");
 	ok(hand_over(), "the worker ends with exit code 0");
-	ok(inflight_occupied(inflight) > 0, "and leaves the READ to its successor");
+	ok(inflight_occupied(inflight) > 0, "the READ is left to the successor");
 	atomic_store(&world->unchecked, false);
 	start_worker();
 	ok(ends_well(reader), "the successor answers it");
@@ -129,7 +129,7 @@ static void test_other_configuration(void)
 	ok(fstat(fd, &stat) == 0 && stat.st_ino == id, "its attributes can be read");
 	kill_worker();
 	start_worker();
-	ok(read_all(fd, id, true), "also after the next take-over");
+	ok(read_all(fd, id, true), "it can be read after the next take-over as well");
 	close(fd);
 	ok(access(path_of(A, path), F_OK) == 0, "the other names are there");
 }
@@ -147,7 +147,7 @@ static void test_rehearsal(void)
 	is_int(reply->max_pages, (1 << 20) / sysconf(_SC_PAGESIZE), "READs of 1 MiB");
 	reply->flags ^= FUSE_READDIRPLUS_AUTO;
 	ok(fs_rehearse(inflight, &err) < 0 && err.kind == ERR_BAD_DATA,
-	   "a program with other flags cannot");
+	   "a program with other flags cannot take over");
 	ok(strstr(err.msg, "flags: had 0x"), "the message names the difference: %s", err.msg);
 	reply->flags ^= FUSE_READDIRPLUS_AUTO;
 }

@@ -95,15 +95,15 @@ static void test_small_before_huge(struct verifier *verifier)
 	park(verifier, &small, make_snapshot(10, 5));
 	ok(gets(&small, VERIFIER_GOOD), "huge snapshots do not delay a small one");
 	park(verifier, &small, make_snapshot(11, 5));
-	ok(gets(&small, VERIFIER_BAD), "a corrupt small one is found meanwhile");
-	is_int(atomic_load(&n_lost), 1, "and reported");
+	ok(gets(&small, VERIFIER_BAD), "a corrupt small snapshot is found meanwhile");
+	is_int(atomic_load(&n_lost), 1, "it is reported");
 	for (int i = 0; i < N_HUGE; i++)
 		n += atomic_load(&huge[i].is_answered);
-	is_int(n, 0, "no huge one is answered before it is verified");
+	is_int(n, 0, "no huge snapshot is answered before it is verified");
 	atomic_store(&is_open, true);
 	for (int i = 0; i < N_HUGE; i++)
 		n += gets(&huge[i], VERIFIER_GOOD);
-	is_int(n, N_HUGE, "then all of them are");
+	is_int(n, N_HUGE, "then all huge snapshots are answered");
 }
 
 static void test_one_snapshot(struct verifier *verifier)
@@ -141,7 +141,7 @@ static void test_stop(struct verifier *verifier, struct cancel *cancel)
 		n += gets(&huge[i], VERIFIER_STOPPED);
 	is_int(n, N_HUGE, "stopping answers all reads");
 	park(verifier, &late, make_snapshot(14, 5));
-	ok(gets(&late, VERIFIER_STOPPED), "and of later ones");
+	ok(gets(&late, VERIFIER_STOPPED), "later reads are answered as well");
 }
 
 int main(void)
