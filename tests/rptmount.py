@@ -30,7 +30,7 @@ def wait_for(condition, what, seconds=HANGS_S, pause=0.01):
     until = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > until:
-            raise AssertionError(f"waited {seconds} s in vain: {what}")
+            raise AssertionError(f"waited {seconds} s without success: {what}")
         time.sleep(pause)
     return result
 

@@ -194,8 +194,9 @@ def test_the_mount_survives_a_crash_loop(mount, build):
     m.wait_worker(after=dead[-1])
     deaths = m.events("worker_died")
     waits = [int(event["next_in_ms"]) for event in deaths]
-    # A worker that served for a second is followed at once, and the waits begin anew. How long each
-    # lived depends on the machine: it was started when the wait after the death before was over.
+    # A worker that served for a second is replaced at once, and the waits begin again. How long
+    # each lived depends on the machine: it was started when the wait after the death before was
+    # over.
     expected = 0
     for i, wait_ms in enumerate(waits):
         began = parse_time(deaths[i - 1]["time"]) + waits[i - 1] / 1000 if i else 0

@@ -69,7 +69,7 @@ FAILURES = {
     "500": (status(500), "busy", BACK_OFF),
     "503": (status(503), "busy", BACK_OFF),
     "204 is not content": (status(204, body=b""), "bad_data", FULL),
-    "206 that nobody asked for": (status(206), "bad_data", FULL),
+    "unsolicited 206": (status(206), "bad_data", FULL),
     "too many redirects": (redirect("/t"), "bad_data", FULL),
     "redirect to nowhere": (status(302), "bad_data", FULL),
     "redirect to a file": (redirect("file:///etc/passwd"), "bad_data", FULL),

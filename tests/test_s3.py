@@ -123,7 +123,7 @@ WRONG = {
     "secret": ({}, {"secret_key": "wrong"}, "denied", "403"),
     "token": ({}, {"token": "OFSOMEBODYELSE"}, "denied", "403"),
     "version": ({"version_id": "0123456789abcdef"}, {}, "not_found", "404"),
-    "nobody": ({"anonymous": True}, {}, "denied", "AccessDenied"),
+    "anonymous": ({"anonymous": True}, {}, "denied", "AccessDenied"),
 }
 
 

@@ -1,5 +1,5 @@
 """Large S3 objects in parts: versions are never mixed, only a failed part is fetched again, memory is
-bounded, and an interrupted download goes on."""
+bounded, and an interrupted download is resumed."""
 
 import contextlib
 import os

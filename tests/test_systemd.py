@@ -118,7 +118,7 @@ def goes_on(service, interrupt):
             drop_pages(file.fileno())
             assert mapped[:] == BIG
     rounds = reader.rounds
-    wait_for(lambda: reader.rounds > rounds + 2, "the reader to go on")
+    wait_for(lambda: reader.rounds > rounds + 2, "the reader to continue")
     reader.stop()
     after = os.stat(service.at("big"))
     assert (after.st_dev, after.st_ino) == (seen.st_dev, seen.st_ino)
@@ -202,7 +202,7 @@ def test_a_changed_mountpoint_moves_the_mount(service):
 
 
 def test_a_restart_survives_a_broken_configuration(service):
-    """A restart goes on with the configuration that was in effect, and logs that."""
+    """The restart keeps the configuration that was in effect, and logs that."""
     service.configure("nonsense {")
     goes_on(service, service.restart)
     assert service.events("config_refused")
@@ -280,7 +280,7 @@ def test_a_hanging_worker_is_replaced(systemd):
 
 
 def test_a_hanging_keeper_is_restarted(managers, source):
-    """systemd's watchdog restarts it, and the mount goes on."""
+    """systemd's watchdog restarts it, and the mount continues to serve."""
     systemd = managers("systemd", config_of(source))
     systemd.drop_in("WatchdogSec=10s")  # signs of life come every second
     systemd.start()

@@ -233,7 +233,7 @@ def test_a_file_that_disappears_is_found(build, proven):
 
 
 def test_a_reader_that_hangs_is_found(mount, build):
-    """Worker and keeper are stopped for a while; then they go on."""
+    """Worker and keeper are stopped for a while; then they continue."""
     # If it takes long, the keeper finds that its worker was silent for too long.
     m = mount('term "f" { static { data = "not looked at" } }\n', expect=["event=worker_(hangs|died)"])
 

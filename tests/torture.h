@@ -15,7 +15,7 @@ struct torture_limits {
 	unsigned threads; /* of each process */
 	double seconds;
 	uint64_t iterations;   /* visits of each thread; 0: as many as the time allows */
-	uint64_t at_least;     /* goes on until so many were opened, verified, and new versions */
+	uint64_t at_least;     /* minimum of files opened, of files verified, and of new versions */
 	unsigned looks;	       /* at most, at a file that is kept */
 	unsigned cold_percent; /* of those */
 	unsigned patience_s;   /* a reader whose visit takes longer hangs */

@@ -230,7 +230,7 @@ class Chaos:
         while wanted not in (found := self.stop_at(pid := self.serving(), wanted)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 18)
-            self.did[f"stopped for a {wanted} in vain"] += 1
+            self.did[f"stopped without a {wanted}"] += 1
             if time.monotonic() > until or self.over.is_set():
                 break
         hit = wanted in found

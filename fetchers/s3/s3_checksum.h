@@ -60,7 +60,7 @@ int s3_checksum_check(struct s3_checksum *checksum, bool *ret_is_right, struct e
 #define S3_CHECKSUM_TEXT_SIZE 200
 bool s3_checksum_save(const struct s3_checksum *checksum, char ret[S3_CHECKSUM_TEXT_SIZE]);
 
-/* Restores them, to go on after `bytes` bytes. NULL: another number, invalid text, or out of
+/* Restores them, to continue after `bytes` bytes. NULL: another number, invalid text, or out of
  * memory. */
 struct s3_checksum *s3_checksum_restore(const char *text, uint64_t bytes);
 

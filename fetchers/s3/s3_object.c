@@ -348,7 +348,7 @@ static enum step ask_part_sizes(struct download *download, struct err *err)
 	return step == STEP_FAILED ? STEP_FAILED : STEP_AGAIN;
 }
 
-/* Fetches the rest of the first transfer, which broke off while the workers go on. */
+/* Fetches the rest of the first transfer, which broke off. The workers continue meanwhile. */
 static enum step finish_first(struct download *download, struct err *err)
 {
 	const struct s3_range range = {

@@ -27,7 +27,7 @@ struct s3_parallel;
 
 uint64_t s3_parallel_range_bytes(const struct s3_source *source);
 
-/* Starts to fetch range, while the caller's own transfer of what stands before it goes on. range's
+/* Starts to fetch range, while the caller's own transfer of the bytes before it continues. range's
  * etag must live as long as the result. NULL: no memory is free, or nothing would be gained. */
 struct s3_parallel *s3_parallel_new(struct s3_source *source, struct fetch_ctx *ctx,
 				    const struct s3_range *range);

@@ -73,7 +73,7 @@ struct transfer {
 	char error[CURL_ERROR_SIZE];
 	CURLcode code;
 	uint64_t stalled_bytes;
-	enum transfer_end failed; /* why a callback of curl refused to go on */
+	enum transfer_end failed; /* why a callback of curl ended the transfer */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

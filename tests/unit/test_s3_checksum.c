@@ -161,7 +161,7 @@ static void test_claims(void)
 	ok(!s3_checksum_header(index_of("md5")), "MD5 is not supported");
 }
 
-/* Interrupts at `at`, saves, restores and goes on. */
+/* Interrupts at `at`, saves, restores and continues. */
 static int resume(const char *algorithm, const char *value, uint64_t part_bytes, size_t at)
 {
 	_cleanup_(s3_checksum_free_cleanup) struct s3_checksum *first = NULL;

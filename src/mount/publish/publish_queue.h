@@ -6,7 +6,7 @@
  * thread. Handlers leave hints and continue.
  *
  *	publish    a name moves to a snapshot, or goes away
- *	forgotten  the kernel may have let go of a superseded snapshot
+ *	forgotten  the kernel may have forgotten a superseded snapshot
  *	lost       the bytes turned out to be corrupt: the name goes away, the snapshot is dropped
  *	list       the visitor lists a directory
  *	take over  a predecessor may have died in the middle of any of these
