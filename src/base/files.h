@@ -1,17 +1,16 @@
 /*
  * files: opening, reading and watching configured files, in a process that may lack the rights.
  *
- * Each function first makes the system call in this process. If permissions or the sandbox forbid
- * it (EACCES, EPERM), the function sends a request to the helper, which has the rights of the user
- * who started rptfs and serves configured paths only. helper (borrowed) is NULL in processes that
- * have these rights.
+ * The worker sends each call to the helper, which has the rights of the user who started rptfs and
+ * serves configured paths only. In other processes helper is NULL, and they make the call
+ * themselves. Both walk the path with base/safe_path.h: the owner of a directory or a link on the
+ * way cannot make rptfs read what belongs to another user.
  *
  * Descriptors are read-only and non-blocking (O_NONBLOCK), because the path may be a FIFO without a
- * writer.
+ * writer. Only regular files and FIFOs are opened.
  *
  * Errors start with "opening PATH: ", "reading PATH: ", "looking at PATH: " or "watching PATH: ".
- * Kinds: ERR_NOT_FOUND (ENOENT, ENOTDIR), ERR_DENIED, ERR_BAD_DATA (a loop of links, a name that is
- * too long, a socket), ERR_INTERNAL, and those of base/helper.h. From any thread.
+ * Kinds: those of base/safe_path.h and base/helper.h. From any thread.
  */
 #ifndef BASE_FILES_H
 #define BASE_FILES_H
@@ -23,7 +22,7 @@
 
 #include "base/err.h"
 
-struct helper;
+struct helper; /* borrowed; NULL: this process does it itself */
 
 /* Returns the caller's descriptor. */
 int files_open(struct helper *helper, const char *path, struct err *err);
@@ -44,8 +43,5 @@ int files_lstat(struct helper *helper, const char *path, struct stat *ret, struc
 /* Adds a watch to the inotify descriptor and returns its number. directory is the part of a path
  * before its last slash, so "" for the root. ERR_BUSY: the limit of watches is reached. */
 int files_watch(struct helper *helper, int inotify, const char *directory, struct err *err);
-
-/* Sets *err from errno, without a path. Returns -1. */
-int files_fail(struct err *err);
 
 #endif

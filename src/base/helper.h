@@ -35,8 +35,8 @@ struct helper {
 			   const char *file, const char *entry, char *ret_output, size_t *ret_len,
 			   struct err *err);
 
-	/* For base/files.h, with the same errors. Also ERR_DENIED for a path that is not
-	 * configured, and ERR_BAD_DATA for opening anything but a regular file or a FIFO. */
+	/* For base/files.h, with the errors of base/safe_path.h. Also ERR_DENIED for a path that is
+	 * not configured. */
 	int (*open_file)(struct helper *helper, const char *path, struct err *err);
 	int (*look)(struct helper *helper, const char *path, bool follow, struct stat *ret,
 		    struct err *err);

@@ -1,11 +1,9 @@
 #include "helper/configured_files.h"
 
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/util.h"
-#include "base/files.h"
 
 struct list {
 	char **texts; /* owned, as each of them; sorted */
@@ -119,21 +117,4 @@ bool configured_files_have(const struct configured_files *files, const char *pat
 bool configured_files_in(const struct configured_files *files, const char *directory)
 {
 	return has(&files->directories, directory);
-}
-
-/* Opens with O_PATH first: opening a device may have effects, and a descriptor of a directory would
- * give access to everything in it. */
-int configured_files_open(const char *path, struct err *err)
-{
-	_cleanup_close_ int place = open(path, O_PATH | O_CLOEXEC);
-	char self[32];
-	struct stat st;
-
-	if (place < 0 || fstat(place, &st) < 0)
-		return files_fail(err);
-	if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
-		return err_set(err, ERR_BAD_DATA, "it is not a regular file");
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", place);
-	int fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	return fd < 0 ? files_fail(err) : fd;
 }

@@ -1,5 +1,5 @@
 /*
- * configured_files: the files that options of sources name, and opening one of them.
+ * configured_files: the files that options of sources name.
  *
  * Runs in the helper, with the rights of the user who started rptfs. Immutable, so any thread.
  */
@@ -20,9 +20,5 @@ void configured_files_free(struct configured_files *files);
 bool configured_files_have(const struct configured_files *files, const char *path);
 /* Is one of them in this directory? directory: the path before its last slash, "" for the root. */
 bool configured_files_in(const struct configured_files *files, const char *directory);
-
-/* Opens a regular file or a FIFO for reading, non-blocking; the caller's descriptor. ERR_BAD_DATA
- * for anything else. The error does not name the path. */
-int configured_files_open(const char *path, struct err *err);
 
 #endif

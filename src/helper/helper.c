@@ -18,6 +18,7 @@
 #include "base/helper.h"
 #include "base/log.h"
 #include "base/pass_fds.h"
+#include "base/safe_path.h"
 #include "base/util.h"
 #include "helper/configured_files.h"
 #include "helper/helper_protocol.h"
@@ -120,7 +121,7 @@ static int open_file(const struct request *request, struct err *err)
 
 	if (check_path(request, path, err) < 0)
 		return -1;
-	_cleanup_close_ int fd = configured_files_open(path, err);
+	_cleanup_close_ int fd = safe_path_open(path, SAFE_PATH_OWN, err);
 	if (fd < 0)
 		return -1;
 	helper_reply_done(request->fds[0], "", 0, fd);
@@ -134,9 +135,10 @@ static int look(const struct request *request, struct err *err)
 
 	if (check_path(request, path, err) < 0)
 		return -1;
-	int rc = request->text[0] == HELPER_STAT ? stat(path, &st) : lstat(path, &st);
-	if (rc < 0)
-		return files_fail(err);
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN,
+						   request->text[0] == HELPER_STAT, &st, err);
+	if (found < 0)
+		return -1;
 	helper_reply_done(request->fds[0], &st, sizeof(st), -1);
 	return 0;
 }
@@ -147,10 +149,9 @@ static int watch(const struct request *request, struct err *err)
 
 	if (!configured_files_in(request->server->files, directory))
 		return err_set(err, ERR_DENIED, "the configuration names no file in it");
-	int wd = inotify_add_watch(request->fds[1], *directory ? directory : "/",
-				   FILES_WATCH_EVENTS);
+	int wd = safe_path_watch(request->fds[1], directory, FILES_WATCH_EVENTS, err);
 	if (wd < 0)
-		return files_fail(err);
+		return -1;
 	helper_reply_done(request->fds[0], &wd, sizeof(wd), -1);
 	return 0;
 }

@@ -3,8 +3,8 @@
  *
  * A compromised worker gains no more than this: the helper loads the configuration itself, compares
  * paths with those in it, byte by byte, and finds the command lines of programs there. What else
- * the sources of a type need is in struct helper_uses of that type. A user who can write to the
- * directory of such a path can put a link there, so a store must not be above a configured file.
+ * the sources of a type need is in struct helper_uses of that type. Paths are walked by
+ * base/safe_path.h, because other users may own a part of the way.
  *
  * The helper is not confined, because it cannot know what a program needs. It reads nothing that
  * comes from the network, and no file but those of AWS profiles.
@@ -18,7 +18,7 @@
 
 /* Requests at a time; more fail with ERR_BUSY. */
 #define HELPER_PROGRAMS_MAX 16
-#define HELPER_FILES_MAX    256
+#define HELPER_FILES_MAX    512 /* more than the worker has threads */
 
 struct helper_setup {
 	int socket;				/* owned; helper_protocol.h */

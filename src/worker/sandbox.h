@@ -11,7 +11,7 @@
  *	              certificates and libraries are; no other file, no TCP port to listen on, no
  *	              signal and no abstract socket to processes outside
  *
- * Other files that the configuration names are opened by the helper (base/files.h). Descriptors
+ * Files that the configuration names are opened by the helper (base/files.h). Descriptors
  * that are open already keep their rights. Connecting to named Unix sockets is limited by their
  * permissions only, because name services and the log need it.
  *

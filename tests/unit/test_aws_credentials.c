@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "http/http.h"
 #include "base/helper.h"
+#include "base/safe_path.h"
 #include "fetchers/aws/aws_credentials.h"
 #include "fetchers/aws/aws_keys.h"
 
@@ -530,9 +531,27 @@ static int run_process(struct helper *helper, struct cancel *unused, const char 
 	return 0;
 }
 
+static int open_file(struct helper *helper, const char *path, struct err *err)
+{
+	(void)helper;
+	return safe_path_open(path, SAFE_PATH_OWN, err);
+}
+
+static int look(struct helper *helper, const char *path, bool follow, struct stat *ret,
+		struct err *err)
+{
+	(void)helper;
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN, follow, ret, err);
+	return found < 0 ? -1 : 0;
+}
+
 static void test_process(void)
 {
-	struct helper helper = { .run_program = run_process };
+	struct helper helper = {
+		.run_program = run_process,
+		.open_file = open_file,
+		.look = look,
+	};
 	struct aws_chain *chain;
 	char *command = NULL;
 
