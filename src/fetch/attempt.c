@@ -337,8 +337,7 @@ static int may_ask(struct attempt *a)
 		return err_set(&a->err, ERR_BUSY, "its Retry-After ends in %s",
 			       clock_human(alone_ms, text));
 	if (!origin_place_take(a->env->places, origin, &a->place))
-		return err_set(&a->err, ERR_BUSY, "%u updates are already waiting for %s",
-			       origin_places_per_origin(a->env->places), origin);
+		return err_set(&a->err, ERR_BUSY, "too many updates are waiting for %s", origin);
 	return 0;
 }
 

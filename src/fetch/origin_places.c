@@ -2,27 +2,55 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <utlist.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/util.h"
 
+#define REVIEW_MS 1000
+
+enum pace { UNKNOWN, QUICK, SLOW, PACES };
+
+/* Places that turn slow are not taken away, so the pool of the slow ones can hold more than its
+ * size. */
+static const struct {
+	unsigned size;	 /* an origin gets its first place as long as not so many are taken */
+	unsigned shared; /* … and another one of what is left of these */
+	unsigned all;	 /* as long as not so many of all pools are taken */
+} pools[PACES] = {
+	[UNKNOWN] = { 512, 192, ORIGIN_PLACES_MAX - 256 },
+	[QUICK] = { 512, 192, ORIGIN_PLACES_MAX },
+	[SLOW] = { 256, 144, ORIGIN_PLACES_MAX - 256 },
+};
+
 struct origin {
 	const char *name;	     /* borrowed */
-	unsigned n_taken;	     /* guarded by lock; places */
-	struct origin_waiter *first; /* guarded by lock */
-	struct origin_waiter **last; /* guarded by lock; where the next one is linked */
+	enum pace pace;		     /* guarded by lock, as all below; of the last update */
+	unsigned n_taken;	     /* places */
+	int64_t quiet_since_ms;	     /* no update has begun alone, or ended in time, since */
+	struct origin_waiter *first; /* of those that wait */
+	struct origin_waiter **last; /* where the next one is linked */
+	struct origin *prev, *next;  /* in the list of those for which updates wait */
+	struct origin *active_prev, *active_next; /* … of those at which places are taken */
 	UT_hash_handle hh;
 };
 
 struct origin_places {
-	unsigned per_origin;
 	void (*inherited)(void *arg, struct origin_waiter *waiter);
 	void *arg;
 	struct origin *by_name; /* owned, with its elements */
 	pthread_mutex_t lock;
+	struct origin *waiting; /* guarded by lock; the one that is next first */
+	struct origin *active;	/* guarded by lock */
 };
 
-int origin_places_new(struct origin_places **ret, unsigned places_per_origin,
+/* How many places are taken. */
+struct taken {
+	unsigned of_pool[PACES], all;
+};
+
+int origin_places_new(struct origin_places **ret,
 		      void (*inherited)(void *arg, struct origin_waiter *waiter), void *arg,
 		      struct err *err)
 {
@@ -30,7 +58,6 @@ int origin_places_new(struct origin_places **ret, unsigned places_per_origin,
 
 	if (!places)
 		return err_set(err, ERR_INTERNAL, "origins: out of memory");
-	places->per_origin = places_per_origin;
 	places->inherited = inherited;
 	places->arg = arg;
 	pthread_mutex_init(&places->lock, NULL);
@@ -50,11 +77,6 @@ void origin_places_free(struct origin_places *places)
 	}
 	pthread_mutex_destroy(&places->lock);
 	free(places);
-}
-
-unsigned origin_places_per_origin(const struct origin_places *places)
-{
-	return places->per_origin;
 }
 
 static struct origin *find(struct origin_places *places, const char *name)
@@ -86,15 +108,123 @@ int origin_places_add(struct origin_places *places, const char *name, struct ori
 	return 0;
 }
 
-/* With the lock held. */
-static bool take(struct origin_places *places, struct origin *origin)
-{
-	bool has_place = origin->n_taken < places->per_origin;
+/* ---- the pools; with the lock held ---- */
 
-	if (has_place)
-		origin->n_taken++;
-	return has_place;
+static enum pace pace_of(const struct origin *origin, int64_t now_ms)
+{
+	bool is_quiet = origin->n_taken && now_ms - origin->quiet_since_ms >= ORIGIN_SLOW_MS;
+
+	return is_quiet ? SLOW : origin->pace;
 }
+
+static struct taken count(const struct origin_places *places, int64_t now_ms)
+{
+	struct taken taken = { .all = 0 };
+	struct origin *origin;
+
+	DL_FOREACH2(places->active, origin, active_next)
+	{
+		taken.of_pool[pace_of(origin, now_ms)] += origin->n_taken;
+		taken.all += origin->n_taken;
+	}
+	return taken;
+}
+
+static bool may_take(const struct origin *origin, const struct taken *taken, int64_t now_ms)
+{
+	enum pace pace = pace_of(origin, now_ms);
+	unsigned of_pool = taken->of_pool[pace], shared = pools[pace].shared;
+
+	if (of_pool >= pools[pace].size || taken->all >= pools[pace].all)
+		return false;
+	return !origin->n_taken || (of_pool < shared && origin->n_taken < (shared - of_pool) / 2);
+}
+
+static void take(struct origin_places *places, struct origin *origin, struct taken *taken,
+		 int64_t now_ms)
+{
+	taken->of_pool[pace_of(origin, now_ms)]++;
+	taken->all++;
+	if (!origin->n_taken++) {
+		origin->quiet_since_ms = now_ms;
+		DL_APPEND2(places->active, origin, active_prev, active_next);
+	}
+}
+
+static bool try_to_take(struct origin_places *places, struct origin *origin)
+{
+	int64_t now_ms = clock_boot_ms();
+	struct taken taken = count(places, now_ms);
+	bool may = may_take(origin, &taken, now_ms);
+
+	if (may)
+		take(places, origin, &taken, now_ms);
+	return may;
+}
+
+/* ---- those that wait; with the lock held ---- */
+
+static void queue(struct origin_places *places, struct origin *origin, struct origin_waiter *waiter)
+{
+	if (!origin->first)
+		DL_APPEND(places->waiting, origin);
+	waiter->next = NULL;
+	*origin->last = waiter;
+	origin->last = &waiter->next;
+}
+
+static struct origin_waiter *unqueue(struct origin_places *places, struct origin *origin)
+{
+	struct origin_waiter *waiter = origin->first;
+
+	origin->first = waiter->next;
+	if (!origin->first)
+		origin->last = &origin->first;
+	DL_DELETE(places->waiting, origin);
+	if (origin->first)
+		DL_APPEND(places->waiting, origin);
+	return waiter;
+}
+
+/* Gives each origin one more place, as long as there are any. Returns a list of those that hold a
+ * place now. */
+static struct origin_waiter *give(struct origin_places *places)
+{
+	struct origin_waiter *given = NULL, **end = &given;
+	int64_t now_ms = clock_boot_ms();
+	struct origin *origin, *next;
+	bool is_any = places->waiting;
+	struct taken taken;
+
+	if (is_any)
+		taken = count(places, now_ms);
+	while (is_any) {
+		is_any = false;
+		DL_FOREACH_SAFE(places->waiting, origin, next)
+		{
+			if (!may_take(origin, &taken, now_ms))
+				continue;
+			take(places, origin, &taken, now_ms);
+			*end = unqueue(places, origin);
+			end = &(*end)->next;
+			is_any = true;
+		}
+	}
+	*end = NULL;
+	return given;
+}
+
+static void tell(struct origin_places *places, struct origin_waiter *given)
+{
+	while (given) {
+		struct origin_waiter *next = given->next;
+
+		places->inherited(places->arg, given);
+		given = next;
+	}
+}
+
+/* ---- from any thread ---- */
 
 bool origin_place_take(struct origin_places *places, const char *name, struct origin_place *ret)
 {
@@ -102,7 +232,7 @@ bool origin_place_take(struct origin_places *places, const char *name, struct or
 
 	if (origin) {
 		pthread_mutex_lock(&places->lock);
-		bool has_place = take(places, origin);
+		bool has_place = try_to_take(places, origin);
 		pthread_mutex_unlock(&places->lock);
 		if (!has_place)
 			return false;
@@ -114,41 +244,45 @@ bool origin_place_take(struct origin_places *places, const char *name, struct or
 bool origin_place_take_or_wait(struct origin_places *places, struct origin *origin,
 			       struct origin_waiter *waiter)
 {
-	if (!origin)
-		return true;
 	pthread_mutex_lock(&places->lock);
-	bool has_place = take(places, origin);
-	if (!has_place) {
-		waiter->next = NULL;
-		*origin->last = waiter;
-		origin->last = &waiter->next;
-	}
+	bool has_place = !origin->first && try_to_take(places, origin);
+	if (!has_place)
+		queue(places, origin, waiter);
 	pthread_mutex_unlock(&places->lock);
 	return has_place;
 }
 
 struct origin_place origin_place_of(struct origin_places *places, struct origin *origin)
 {
-	return (struct origin_place){ places, origin };
+	return (struct origin_place){ places, origin, clock_boot_ms() };
 }
 
 void origin_place_leave(struct origin_place *place)
 {
 	struct origin_places *places = place->places;
 	struct origin *origin = steal_ptr(&place->origin);
+	int64_t now_ms = clock_boot_ms();
 
 	if (!origin)
 		return;
+	bool is_quick = now_ms - place->since_ms < ORIGIN_SLOW_MS;
 	pthread_mutex_lock(&places->lock);
-	struct origin_waiter *next = origin->first;
-	if (next) {
-		origin->first = next->next;
-		if (!origin->first)
-			origin->last = &origin->first;
-	} else {
-		origin->n_taken--;
-	}
+	origin->pace = is_quick ? QUICK : SLOW;
+	if (is_quick)
+		origin->quiet_since_ms = now_ms;
+	if (!--origin->n_taken)
+		DL_DELETE2(places->active, origin, active_prev, active_next);
+	struct origin_waiter *given = give(places);
 	pthread_mutex_unlock(&places->lock);
-	if (next)
-		places->inherited(places->arg, next);
+	tell(places, given);
+}
+
+int origin_places_review(struct origin_places *places)
+{
+	pthread_mutex_lock(&places->lock);
+	struct origin_waiter *given = give(places);
+	bool is_waiting = places->waiting;
+	pthread_mutex_unlock(&places->lock);
+	tell(places, given);
+	return is_waiting ? REVIEW_MS : -1;
 }

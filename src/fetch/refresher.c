@@ -16,10 +16,13 @@
 
 #define MACHINE_ID_SIZE 64
 
+/* Sources without an origin share one: files of a dead file server must not take all threads. */
+#define ORIGIN_LOCAL ""
+
 /* Runs the updates of one term. */
 struct runner {
 	struct term_memory *memory; /* owned; used by the update that runs */
-	struct origin *origin;	    /* of the first source; NULL: none */
+	struct origin *origin;	    /* of the first source */
 	union {			    /* of a term that is WAITING */
 		struct origin_waiter waiter;
 		struct thread_pool_job job;
@@ -87,6 +90,16 @@ static void submit_due(struct refresher *refresher)
 	}
 }
 
+/* Gives places to updates that wait, and returns for how long the scheduler may sleep; -1: until
+ * something happens. */
+static int timeout_ms(struct refresher *refresher)
+{
+	int review_ms = origin_places_review(refresher->places);
+	int wake_ms = network_wake_timeout_ms(&refresher->wake);
+
+	return review_ms < 0 || (wake_ms >= 0 && wake_ms < review_ms) ? wake_ms : review_ms;
+}
+
 static void *scheduler_main(void *arg)
 {
 	struct refresher *refresher = arg;
@@ -102,7 +115,7 @@ static void *scheduler_main(void *arg)
 
 	pthread_setname_np(pthread_self(), "scheduler");
 	while (!cancel_requested(cancel)) {
-		if (poll(fds, ARRAY_SIZE(fds), network_wake_timeout_ms(wake)) < 0)
+		if (poll(fds, ARRAY_SIZE(fds), timeout_ms(refresher)) < 0)
 			continue;
 		if (fds[NETWORK].revents)
 			network_wake_read(wake);
@@ -288,7 +301,10 @@ static int add_origins(struct refresher *refresher, struct runner *runner,
 		const char *name = ops->origin ? ops->origin(source->state) : NULL;
 		struct origin *origin = NULL;
 
-		if (name && origin_places_add(refresher->places, name, &origin, err) < 0)
+		if (!name && i > 0)
+			continue;
+		if (origin_places_add(refresher->places, name ? name : ORIGIN_LOCAL, &origin, err) <
+		    0)
 			return -1;
 		if (i == 0)
 			runner->origin = origin;
@@ -345,8 +361,7 @@ static int set_up(struct refresher *refresher, const struct refresher_setup *set
 	refresher->runners = calloc(setup->n_terms ? setup->n_terms : 1, sizeof(struct runner));
 	if (!refresher->runners)
 		return err_set(err, ERR_INTERNAL, "refresher: out of memory");
-	if (origin_places_new(&refresher->places, REFRESHER_THREADS_PER_ORIGIN, inherited,
-			      refresher, err) < 0)
+	if (origin_places_new(&refresher->places, inherited, refresher, err) < 0)
 		return -1;
 	refresher->env.places = refresher->places;
 	if (add_terms(refresher, setup, err) < 0)

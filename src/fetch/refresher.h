@@ -2,8 +2,8 @@
  * refresher: updates each term when it is due.
  *
  * A scheduler takes due terms from the plan, and update threads, which grow on demand, run the
- * updates. A hanging source delays only its own term, and one origin can occupy at most a quarter
- * of the threads.
+ * updates. A hanging source delays only its own term; see fetch/origin_places.h for what origins
+ * share.
  */
 #ifndef FETCH_REFRESHER_H
 #define FETCH_REFRESHER_H
@@ -18,8 +18,8 @@
 #include "store/store.h"
 #include "term/term.h"
 
-#define REFRESHER_THREADS_MAX	     256
-#define REFRESHER_THREADS_PER_ORIGIN (REFRESHER_THREADS_MAX / 4)
+/* One for each place at an origin, and some for fallbacks that need none. */
+#define REFRESHER_THREADS_MAX (ORIGIN_PLACES_MAX + 64)
 
 struct refresher;
 

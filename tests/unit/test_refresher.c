@@ -324,9 +324,8 @@ static void test_black_hole(void)
 	ok(all_good, "the terms of the good host are updated");
 	for (size_t i = 0; i < 310; i++)
 		waiting += atomic_load(&bench.fakes[i].waiting);
-	is_int(waiting, REFRESHER_THREADS_PER_ORIGIN,
-	       "a limited number of updates waits for the other host");
-	ok(refresher_threads(bench.refresher) <= REFRESHER_THREADS_PER_ORIGIN + 10 + 1,
+	is_int(waiting, 64, "a limited number of updates waits for the other host");
+	ok(refresher_threads(bench.refresher) <= 64 + 10 + 1,
 	   "there are only as many threads as needed (%zu)", refresher_threads(bench.refresher));
 	is_int(refresher_wait_first(bench.refresher, clock_boot_ms() + 10), 300,
 	       "all 300 terms of that host are missing");
@@ -335,6 +334,31 @@ static void test_black_hole(void)
 	for (size_t i = 0; i < 310; i++)
 		atomic_store(&bench.fakes[i].blocks, false);
 	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "all terms are updated");
+	stop(&bench);
+	tear_down(&bench);
+}
+
+/* 20 hosts that never answer, with 40 terms each, beside 10 good ones. */
+static void test_many_black_holes(void)
+{
+	enum { HOLES = 20, GOOD = 10, TERMS = HOLES * 41 };
+	char origins[HOLES + GOOD][24];
+	struct bench bench;
+	bool all_good = true;
+
+	set_up(&bench, TERMS + GOOD);
+	for (size_t i = 0; i < HOLES + GOOD; i++)
+		snprintf(origins[i], sizeof(origins[i]), "http://%zu", i);
+	for (size_t i = 0; i < TERMS + GOOD; i++) {
+		bool is_good = i >= TERMS;
+		bench.configs[i].refresh_interval_ms = 20;
+		bench.fakes[i].origin = origins[is_good ? HOLES + i - TERMS : i % HOLES];
+		atomic_store(&bench.fakes[i].blocks, !is_good);
+	}
+	start(&bench);
+	for (size_t i = TERMS; i < TERMS + GOOD; i++)
+		all_good &= wait_for(bench.fakes[i].calls >= 10);
+	ok(all_good, "terms of good hosts are updated beside many that hang");
 	stop(&bench);
 	tear_down(&bench);
 }
@@ -479,6 +503,7 @@ int main(void)
 	test_request();
 	test_cancel();
 	test_black_hole();
+	test_many_black_holes();
 	test_threads_end();
 	test_watch();
 	test_refused_tokens_are_read_with_one_query();
