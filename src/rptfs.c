@@ -233,7 +233,7 @@ static int launch_keeper(const struct arguments *arguments, struct config *taken
 	return parent ? code : keep(arguments, &state, ready_fd, steal_ptr(&config));
 }
 
-/* A restart must not end the mount because the file has a mistake now. */
+/* An error in the configuration file must not end the mount at a restart. */
 static int load_stored(const struct systemd_stored *stored, struct config **ret)
 {
 	struct err err = ERR_INIT;
@@ -245,7 +245,7 @@ static int load_stored(const struct systemd_stored *stored, struct config **ret)
 		return -1;
 	}
 	log_event(LOG_LEVEL_ERROR, "config_refused",
-		  LOG_STR("next", "going on with the one that was in effect"));
+		  LOG_STR("next", "continuing with the configuration that was in effect"));
 	return 0;
 }
 
@@ -264,7 +264,7 @@ static int run_command(const struct arguments *arguments)
 		return 0;
 	}
 	if (arguments->check_config) {
-		printf("the configuration is good: %zu %s\n", config->n_terms,
+		printf("the configuration is valid: %zu %s\n", config->n_terms,
 		       config->n_terms == 1 ? "term" : "terms");
 		return 0;
 	}

@@ -314,7 +314,7 @@ def test_a_second_start_is_refused(mount, build):
         m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=HANGS_S
     )
     assert second.returncode == 32, second
-    assert f"an rptfs is mounted at {m.path} already" in second.stderr
+    assert f"an rptfs is already mounted at {m.path}" in second.stderr
     assert m.read("a") == b"this is a" and m.status()["restarts"] == 0
     assert mounts().count(m.path) == 1
 
@@ -440,7 +440,7 @@ def test_a_link_to_the_mountpoint_is_the_same_mountpoint(mount, build):
         m.command("-f", "-o", f"store={m.dir}/other", link, f"a={build_url(m.dir)}"),
         capture_output=True, text=True, env=m.env, timeout=HANGS_S,
     )  # fmt: skip
-    assert second.returncode == 32 and f"an rptfs is mounted at {m.path} already" in second.stderr
+    assert second.returncode == 32 and f"an rptfs is already mounted at {m.path}" in second.stderr
     assert mounts().count(m.path) == 1 and m.read("a") == b"this is a"
 
 

@@ -45,7 +45,7 @@ int conn_read_line(struct conn *conn, size_t max_bytes, char **ret, size_t *ret_
 /* Sends the buffer. ERR_CANCELED if the peer does not read it. */
 int conn_flush(struct conn *conn, struct err *err);
 
-/* Has the peer hung up? (Closing only its sending side does not count.) */
+/* Returns whether the peer has hung up. (Closing only its sending side does not count.) */
 bool conn_is_gone(struct conn *conn);
 
 #endif

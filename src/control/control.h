@@ -51,8 +51,8 @@ struct control_view {
 	const char *_Atomic keeper_version; /* changes with an upgrade */
 	unsigned restarts;		    /* workers of this mount that died */
 
-	/* Starts an upgrade. On success the callee owns the connection, on which one of the two
-	 * functions below will answer; on failure it stays the caller's. */
+	/* Starts an upgrade. On success the callee owns the connection, and one of the two
+	 * functions below answers over it; on failure it stays the caller's. */
 	int (*upgrade)(void *arg, int connection, struct err *err);
 	void *upgrade_arg;
 };

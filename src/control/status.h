@@ -1,9 +1,9 @@
 /*
- * status: all facts about terms as one JSON document.
+ * status: the status of the mount and of all terms, as one JSON document.
  *
- * It is written term by term, so that the memory needed does not grow with their number. Each term
- * is read in two steps, snapshot and then status: while a new version is being published, the two
- * may be a moment apart.
+ * It is written term by term, so that the memory needed does not grow with their number. The
+ * snapshot of a term is read before its status. While a new version is being published, the two may
+ * not match.
  */
 #ifndef CONTROL_STATUS_H
 #define CONTROL_STATUS_H

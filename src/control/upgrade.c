@@ -1,6 +1,6 @@
 /*
- * upgrade: answers the command "upgrade". The answer is not written by the thread that received the
- * request, and after a successful upgrade not even by the same process.
+ * upgrade: answers the command "upgrade". Another thread than the one that received the request
+ * writes the answer; after a successful upgrade, another process does.
  */
 #include <string.h>
 #include <sys/socket.h>

@@ -18,7 +18,8 @@ int configured_files_new(struct configured_files **ret, const struct config *con
 void configured_files_free(struct configured_files *files);
 
 bool configured_files_have(const struct configured_files *files, const char *path);
-/* Is one of them in this directory? directory: the path before its last slash, "" for the root. */
+/* Returns whether one of them is in this directory. directory: the path before its last slash, ""
+ * for the root. */
 bool configured_files_in(const struct configured_files *files, const char *directory);
 
 #endif

@@ -192,8 +192,8 @@ static bool enter(struct server *server, const struct request *request, struct e
 	pthread_mutex_unlock(&server->lock);
 	if (!is_free)
 		err_set(err, ERR_BUSY,
-			is_program ? "%u programs are running already"
-				   : "%u files are being opened already",
+			is_program ? "%u programs are already running"
+				   : "%u files are already being opened",
 			max);
 	return is_free;
 }
@@ -282,8 +282,8 @@ static void wait_for_programs(struct server *server)
 
 /* ---- life ---- */
 
-/* Programs must not talk to the service manager in our name. They get no descriptors, because all
- * are close-on-exec. */
+/* Programs must not talk to the service manager in the name of rptfs. They get no descriptors,
+ * because all are close-on-exec. */
 static void prepare_process(void)
 {
 	static const char *const ours[] = {

@@ -1,9 +1,9 @@
 /*
  * helper_protocol: the messages between worker and helper.
  *
- * When the worker needs a helper for the first time it makes a pair of sockets, keeps one, and has
- * the keeper start a helper with the other (CHANNEL_HELPER). Over it the worker sends requests,
- * each one packet with a socket for the answer:
+ * When the worker first needs a helper, it makes a pair of sockets, keeps one, and sends the other
+ * to the keeper (CHANNEL_HELPER), which starts a helper with it. Each request of the worker is one
+ * packet with a socket for the answer:
  *
  *	worker                            helper
  *	'c' "NAME\0FILE\0ENTRY\0" ────►          run a program (base/helper.h); FILE may be empty

@@ -11,7 +11,7 @@
 
 #include "base/err.h"
 
-/* At most HELPER_PACKET_MAX bytes, which are secret. Returns -1 if the worker does not wait. */
+/* At most HELPER_PACKET_MAX bytes, which are secret. Returns -1 if the worker no longer waits. */
 int helper_reply_output(int reply, const void *output, size_t len);
 /* fd stays the caller's; -1: none. */
 void helper_reply_done(int reply, const void *result, size_t len, int fd);

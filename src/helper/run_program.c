@@ -68,7 +68,7 @@ int run_program_split(const char *command, char ***ret, struct err *err)
 		words[n++] = out;
 		command = copy_word(command, &out);
 		if (!command)
-			return err_set(err, ERR_DENIED, "the command has a quote without its end");
+			return err_set(err, ERR_DENIED, "the command has an unclosed quote");
 	}
 	if (!n)
 		return err_set(err, ERR_DENIED, "the command is empty");
@@ -118,7 +118,7 @@ static int start(struct program *program, char **words, struct err *err)
 	if (program->pid == 0)
 		exec_program(words, writer);
 	setpgid(program->pid,
-		program->pid); /* here and in the child, because either may run first */
+		program->pid); /* in the parent and in the child, because either may run first */
 	return 0;
 }
 
@@ -144,7 +144,7 @@ static int forward_output(struct program *program, struct err *err)
 	return rc < 0 ? -1 : 1;
 }
 
-/* Until the program closes its output. */
+/* Returns when the program has closed its output. */
 static int forward_all(struct program *program, int64_t deadline_ms, struct err *err)
 {
 	struct pollfd pfds[] = {

@@ -15,23 +15,23 @@
 
 static const char usage_text[] =
 	"usage: rptfs [-c FILE] [-f] [-d] [-o OPT,...] [MOUNTPOINT] [NAME=URL ...]\n"
-	"       rptfs SRC MOUNTPOINT [-o OPT,...]     as mount -t fuse.rptfs calls it; SRC is a\n"
+	"       rptfs SRC MOUNTPOINT [-o OPT,...]     called by mount -t fuse.rptfs; SRC is a\n"
 	"                                             configuration file, or NAME for\n"
 	"                                             " CONFIG_DIR "/NAME.conf\n"
 	"\n"
 	"Mounts remote terms as files: each NAME is a file below MOUNTPOINT that follows URL\n"
-	"(http, https, file, s3). More can be said in a configuration file: rptfs.conf(5).\n"
+	"(http, https, file, s3). For more options use a configuration file: rptfs.conf(5).\n"
 	"\n"
 	"  -c, --config FILE   read this configuration\n"
 	"  -f, --foreground    stay in the foreground, log to standard error\n"
 	"  -d, --debug         foreground, and log each FUSE request\n"
-	"  -o OPT,...          options as in a configuration file, for all terms; see below\n"
+	"  -o OPT,...          options of the configuration file, for all terms; see below\n"
 	"      --check-config  check the configuration, mount nothing\n"
 	"      --show-config   print the effective configuration, secrets masked\n"
-	"  -h, --help          this text\n"
-	"  -V, --version       the version\n"
+	"  -h, --help          print this text\n"
+	"  -V, --version       print the version\n"
 	"\n"
-	"Exit codes: 0 mounted, and each eager term was asked for; 1 usage or configuration;\n"
+	"Exit codes: 0 mounted, and each eager term was checked; 1 usage or configuration;\n"
 	"32 mount failed.\n";
 
 void arguments_usage(void)
@@ -203,7 +203,7 @@ static int take_role(struct arguments *arguments, enum arguments_role role)
 
 	arguments->role = role;
 	if (sscanf(optarg, "%d,%d", &fds[0], &fds[1]) < 1)
-		return complain("not for people: ", roles[role].option);
+		return complain("for internal use only: ", roles[role].option);
 	return 0;
 }
 
@@ -241,7 +241,7 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_ROLE + ROLE_HELPER:
 	case OPT_ROLE + ROLE_VISITOR:
 		return take_role(arguments, (enum arguments_role)(option - OPT_ROLE));
-	default: /* getopt has said why */
+	default: /* getopt has printed the reason */
 		fputs("rptfs: try --help\n", stderr);
 		return -1;
 	}
@@ -259,7 +259,7 @@ int arguments_parse(struct arguments *ret, int argc, char **argv)
 	};
 	if (!ret->option_texts)
 		return out_of_memory();
-	argv[0] = program; /* getopt's messages begin with it */
+	argv[0] = program; /* the prefix of getopt's messages */
 	while ((option = getopt_long(argc, argv, "c:fdo:hV", long_options, NULL)) != -1) {
 		if (take_option(ret, option) < 0)
 			return -1;

@@ -1,5 +1,5 @@
 /*
- * arguments: the command line of rptfs, and those that its other processes get.
+ * arguments: the command lines of rptfs and of its other processes.
  *
  * Runs in each of the processes, with the rights of the user who started rptfs; in the worker,
  * unprivileged.
@@ -11,11 +11,11 @@
 
 #include "keeper/keeper.h"
 
-/* What this process is, and which descriptors it inherits for that. */
+/* The role of this process. The comments name the descriptors that it inherits. */
 enum arguments_role {
-	ROLE_COMMAND, /* what people start */
-	ROLE_KEEPER,  /* after an upgrade: the state of the one before */
-	ROLE_RENDER,  /* during one: where the new configuration goes; the old one */
+	ROLE_COMMAND, /* the program that users start */
+	ROLE_KEEPER,  /* after an upgrade: the state of the previous keeper */
+	ROLE_RENDER,  /* in an upgrade: a memfd for the new configuration; the old one */
 	ROLE_WORKER,  /* the channel to the keeper */
 	ROLE_HELPER,  /* the socket of requests; the configuration */
 	ROLE_VISITOR, /* the socket of requests; a handle of the mount, or -1 */
@@ -35,10 +35,10 @@ struct arguments {
 	bool help;
 	bool version;
 	enum arguments_role role;
-	int descriptors[2]; /* what a role other than the command inherits; see above */
+	int descriptors[2]; /* inherited, in roles other than the command; see above */
 };
 
-/* Writes what is wrong to standard error and returns -1. */
+/* On failure writes a message to standard error and returns -1. */
 int arguments_parse(struct arguments *ret, int argc, char **argv);
 void arguments_release(struct arguments *arguments);
 void arguments_usage(void);

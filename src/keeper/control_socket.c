@@ -37,7 +37,7 @@ static int make_directory(const char *dir, struct err *err)
 	struct stat st;
 
 	if (mkdir(dir, 0755) == 0) {
-		if (chmod(dir, 0755) < 0) /* whatever the umask is */
+		if (chmod(dir, 0755) < 0) /* regardless of the umask */
 			return err_errno(err, "control socket: chmod %s", dir);
 	} else if (errno != EEXIST) {
 		return err_errno(err, "control socket: mkdir %s", dir);

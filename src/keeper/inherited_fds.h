@@ -12,8 +12,8 @@
  * numbers. */
 void inherited_fds_open_standard(void);
 
-/* Closes all but the standard streams and what the service manager stored: a caller that leaks a
- * descriptor does not expect the mount to keep it open. */
+/* Closes all descriptors except the standard streams and those that the service manager stored, so
+ * that the mount does not keep a descriptor open that its caller leaked. */
 void inherited_fds_close(const struct systemd_stored *stored);
 
 #endif

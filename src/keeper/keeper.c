@@ -19,14 +19,14 @@
 #include "keeper/store_memory.h"
 #include "keeper/systemd.h"
 
-/* A worker that gives no sign of life for so long is killed. */
+/* A worker that sends no sign of life for so long is killed. */
 #define SILENCE_MAX_MS 10000
 
 /* How long to wait before the next try if a worker cannot be started. */
 #define START_RETRY_MS 5000
 
-/* How long the worker may take to end before it is killed (it closes the store, and the disk may be
- * busy), and the helper and the visitor after it. */
+/* Time limits for ending, before a process is killed: of the worker (it closes the store, and the
+ * disk may be busy), then of the helper and the visitor. */
 #define WORKER_END_MS 2500
 #define OTHERS_END_MS 200
 
@@ -39,7 +39,7 @@ static void report_outcome(struct keeper *keeper, int code)
 	daemonize_detach();
 	keeper->state->is_detached = true;
 	if (write(keeper->ready_fd, &byte, 1) != 1) {
-		/* The parent is gone, and needs no exit code. */
+		/* The parent has ended, and needs no exit code. */
 	}
 	close(steal_fd(&keeper->ready_fd));
 }
@@ -159,7 +159,7 @@ static bool is_the_end(const struct keeper *keeper, int wait_status)
 	return WIFEXITED(wait_status) && !keeper->was_ready;
 }
 
-/* It has handed over to a worker that died meanwhile. */
+/* The worker has handed over to another one that died meanwhile. */
 static bool has_left_in_vain(const struct keeper_worker *worker, int wait_status)
 {
 	return worker->is_leaving && WIFEXITED(wait_status) && !WEXITSTATUS(wait_status);
@@ -183,7 +183,7 @@ static void schedule_next(struct keeper *keeper, int wait_status)
 	int64_t delay_ms = keeper_restart_delay(keeper, wait_status);
 	log_death(keeper, wait_status, delay_ms);
 	keeper->start_ms = clock_awake_ms() + delay_ms;
-	/* A new store does not know the nodes that the kernel holds. */
+	/* A new store has no record of the nodes that the kernel holds. */
 	if ((keeper->worker.is_unfit || keeper->set_aside) && keeper_mount_anew(keeper, &err) < 0)
 		keeper_log_error("mount_failed", err.msg);
 }
@@ -253,7 +253,7 @@ static void take_signal(struct keeper *keeper, uint32_t number)
 		reap(keeper);
 		break;
 	case SIGUSR1:
-		/* If the service manager does not keep the mount, it has to be unmounted. */
+		/* Unmount, unless the service manager keeps the mount. */
 		keeper->leaving = systemd_stores_mount();
 		keeper->stopping = true;
 		break;
@@ -282,7 +282,7 @@ static void start_next(struct keeper *keeper)
 	struct err err = ERR_INIT;
 
 	keeper->start_ms = NEVER;
-	systemd_alive(); /* a crash loop is no reason to restart the keeper */
+	systemd_alive(); /* a restart of the keeper would not end a crash loop */
 	if (keeper_start_worker(keeper, &keeper->worker, state->exe, state->config, false, &err) <
 	    0) {
 		keeper_log_error("worker_not_started", err.msg);
@@ -329,7 +329,7 @@ static void check_mount(struct keeper *keeper)
 		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
 }
 
-/* Handles what happens first; timeout_ms: -1 for none. */
+/* Handles the next event; timeout_ms: -1 for none. */
 static void wait_once(struct keeper *keeper, int timeout_ms)
 {
 	struct pollfd pfds[] = {
@@ -351,7 +351,7 @@ static void wait_once(struct keeper *keeper, int timeout_ms)
 		check_mount(keeper);
 }
 
-/* Signs of life are checked at the pace at which they come. */
+/* Signs of life are checked as often as they are sent. */
 static int next_timeout(const struct keeper *keeper)
 {
 	int64_t now_ms = clock_awake_ms();
@@ -506,7 +506,7 @@ static void adopt_worker(struct keeper *keeper)
 	};
 	keeper->helper = keeper->state->helper;
 	keeper->start_ms = NEVER;
-	systemd_ready(); /* remembers that the start is over */
+	systemd_ready(); /* records that the start is over */
 	keeper_upgrade_report(keeper);
 	reap(keeper); /* a SIGCHLD from before the signalfd may be lost */
 }

@@ -27,8 +27,8 @@
 #define KEEPER_STATE_VERSION 2
 
 /*
- * All that a keeper has to know, as plain data. In an upgrade the keeper passes it, with the
- * descriptors, which it owns, to the program that replaces it.
+ * The whole state of a keeper, as plain data. It owns the descriptors. In an upgrade the keeper
+ * passes both to the program that replaces it.
  */
 struct keeper_state {
 	uint32_t version;
@@ -37,10 +37,10 @@ struct keeper_state {
 	char mountpoint[PATH_MAX];
 	char control_path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	char memory_dir[PATH_MAX]; /* of a store in memory that has a name; else "" */
-	char program[PATH_MAX];	   /* what an upgrade executes */
+	char program[PATH_MAX];	   /* the program that an upgrade executes */
 	bool allow_other;
 	bool is_confined; /* workers enter the sandbox */
-	bool renames;	  /* names are to move by rename(2), where that is possible */
+	bool renames;	  /* publish by rename(2) where possible */
 	bool is_debugged; /* workers may be stopped for any time */
 	bool is_detached; /* from the terminal */
 	struct child_identity worker_identity;
@@ -80,10 +80,10 @@ struct keeper_commands {
 
 #define KEEPER_DESCRIPTORS_SIZE 24
 
-/* Runs until SIGTERM, SIGINT or unmount. Takes ownership of what the state owns. ready_fd (owned;
- * -1: in the foreground) gets the exit code as one byte once it is known. Calls started(arg) once,
- * when the first worker is running, for slow tasks that nothing depends on. Returns the exit code.
- */
+/* Runs until SIGTERM, SIGINT or unmount. Takes ownership of the descriptors in the state. ready_fd
+ * (owned; -1: in the foreground) gets the exit code as one byte once it is known. Calls
+ * started(arg) once, when the first worker is running, for slow tasks that nothing depends on.
+ * Returns the exit code. */
 int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd,
 	       void (*started)(void *arg), void *arg);
 

@@ -1,5 +1,5 @@
 /*
- * keeper_internal: what the files of the keeper share.
+ * keeper_internal: declarations that the files of the keeper share.
  *
  * Each file may call those before it: keeper_mount.c, keeper_worker.c, keeper_upgrade.c, keeper.c.
  *
@@ -13,18 +13,18 @@
 
 #define NEVER INT64_MAX
 
-/* A worker, as the keeper sees it. */
+/* The state of a worker. */
 struct keeper_worker {
 	pid_t pid;		   /* 0: none */
 	int channel;		   /* owned; -1: the worker has closed its end */
 	int64_t alive_ms;	   /* last sign of life; clock_awake_ms() */
-	int64_t serving_ms;	   /* since when it answers requests; NEVER: not yet */
-	pid_t helper;		   /* the last one that it asked for; 0: none */
+	int64_t serving_ms;	   /* when it began to answer requests; NEVER: not yet */
+	pid_t helper;		   /* the last one that it requested; 0: none */
 	pid_t visitor;		   /* likewise */
-	int exe, config;	   /* borrowed: what it was started with */
+	int exe, config;	   /* borrowed: the program and configuration that it runs */
 	bool is_unmounted;	   /* it has reported the end of the connection */
 	bool is_unfit;		   /* it cannot take over the mount */
-	bool is_leaving;	   /* the keeper has asked it to hand over */
+	bool is_leaving;	   /* the keeper has sent HANDOVER */
 	char reason[ERR_MSG_SIZE]; /* the reason that it gave for its end; else "" */
 };
 
@@ -70,7 +70,7 @@ struct keeper {
 	unsigned crashes;      /* those of them that were faults of the program */
 	bool set_aside;	       /* the next worker sets the store aside and begins a new one */
 	bool was_ready;	       /* the start is over; from now on the mount is kept alive */
-	bool is_detached;      /* the mount is attached nowhere any more */
+	bool is_detached;      /* the mount is no longer attached anywhere */
 	bool stopping;
 	bool leaving; /* stopping, but the service manager keeps the mount */
 	bool is_over;
@@ -84,7 +84,7 @@ struct keeper {
 int keeper_mount(struct keeper *keeper, struct err *err);
 /* Replaces the mount by one with a new connection. Open files of programs are lost. */
 int keeper_mount_anew(struct keeper *keeper, struct err *err);
-/* A mount that this keeper has inherited. */
+/* Continues with a mount that this keeper has inherited. */
 void keeper_adopt_mount(struct keeper_state *state);
 void keeper_close_handle(struct keeper *keeper);
 
@@ -96,10 +96,10 @@ int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int
 /* Start a process that serves the socket (borrowed; -1: the message had none). */
 void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket);
 void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket);
-/* Releases what is kept of a worker that was reaped. */
+/* Releases the resources of a worker that was reaped. */
 void keeper_forget_worker(struct keeper_worker *worker);
-/* How long to wait with the next worker, in ms, from how this one ended. May request a new store.
- */
+/* Returns how long to wait before starting the next worker, in ms, depending on how this one ended.
+ * May request a new store. */
 int64_t keeper_restart_delay(struct keeper *keeper, int wait_status);
 void keeper_log_error(const char *event, const char *message);
 
@@ -107,7 +107,7 @@ void keeper_log_error(const char *event, const char *message);
 
 /* Takes asker. */
 void keeper_upgrade_begin(struct keeper *keeper, int asker);
-/* Ends the upgrade; the old worker goes on. */
+/* Ends the upgrade; the old worker continues. */
 void keeper_upgrade_refuse(struct keeper *keeper, const char *reason);
 void keeper_upgrade_rendered(struct keeper *keeper, int wait_status);
 bool keeper_upgrade_read_standby(struct keeper *keeper);
@@ -115,7 +115,7 @@ void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status);
 /* The old worker has ended. Returns true if that was part of an upgrade. */
 bool keeper_upgrade_handed_over(struct keeper *keeper);
 /* The new worker died or is unfit. If it did not serve yet, the keeper goes back to the old
- * program, and the death counts for nothing else. Returns false if there is no upgrade. */
+ * program, and the death is not counted otherwise. Returns false if there is no upgrade. */
 bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status);
 /* The new worker serves: the keeper executes the new program as well. */
 void keeper_upgrade_finish(struct keeper *keeper);

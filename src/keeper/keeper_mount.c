@@ -1,5 +1,5 @@
 /*
- * The mount that the keeper holds, and the handle of it that visitors use.
+ * The mount that the keeper holds, and its handle for visitors.
  *
  * Runs in the keeper, with the rights of the user who started rptfs.
  */

@@ -36,7 +36,7 @@ static void enter(struct keeper_upgrade *upgrade, enum upgrade_step step, int64_
 	upgrade->deadline_ms = clock_awake_ms() + limit_ms;
 }
 
-/* It may take long to end, if a disk does not answer. It is reaped then. */
+/* If a disk does not answer, the process may take long to end. It is reaped when it ends. */
 static void kill_process(pid_t *pid)
 {
 	if (*pid)
@@ -102,9 +102,9 @@ void keeper_upgrade_begin(struct keeper *keeper, int asker)
 	const char *reason = NULL;
 
 	if (upgrade->step != UPGRADE_NONE)
-		reason = "an upgrade is under way already";
+		reason = "an upgrade is already in progress";
 	else if (keeper->stopping || keeper->worker.serving_ms == NEVER)
-		reason = "there is no worker that serves";
+		reason = "no worker is serving";
 	if (reason) {
 		if (asker >= 0 && keeper->worker.channel >= 0)
 			channel_send_text(keeper->worker.channel, CHANNEL_REFUSED, asker, reason);
@@ -116,7 +116,7 @@ void keeper_upgrade_begin(struct keeper *keeper, int asker)
 		keeper_upgrade_refuse(keeper, err.msg);
 }
 
-/* The first line that it wrote. */
+/* Reads the first line of its standard error. */
 static void read_reason(int errors, int wait_status, char ret[ERR_MSG_SIZE])
 {
 	char how[CHILD_END_SIZE];
@@ -246,7 +246,7 @@ bool keeper_upgrade_handed_over(struct keeper *keeper)
 	swap_fds(&keeper->state->config, &upgrade->config);
 	channel_send(keeper->worker.channel, CHANNEL_GO, -1);
 	upgrade->step = UPGRADE_TAKEOVER;
-	upgrade->deadline_ms = NEVER; /* from now on it is watched like any worker */
+	upgrade->deadline_ms = NEVER; /* from now on its signs of life count */
 	return true;
 }
 
@@ -352,7 +352,8 @@ void keeper_upgrade_finish(struct keeper *keeper)
 	if (is_of_our_kind)
 		become(keeper, &err);
 	else
-		err_set(&err, ERR_CONFIG, "the new one cannot take over; a restart replaces it");
+		err_set(&err, ERR_CONFIG,
+			"the new keeper cannot take over; restart rptfs to replace the old one");
 	keeper_log_error("keeper_not_replaced", err.msg);
 	keeper_upgrade_report(keeper);
 }

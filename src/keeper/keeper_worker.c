@@ -1,9 +1,9 @@
 /*
- * One worker process, with its helper and its visitor: starting them, and when to start the next.
+ * Starts a worker with its helper and its visitor, and decides when to start the next one.
  *
  * The next worker is started at once, unless workers keep dying before they have served for a
- * second: then after 0.1 s, 0.2 s … 5 s. If three of those deaths are faults of the program, the
- * store is suspected, and the next worker sets it aside.
+ * second: then after 0.1 s, 0.2 s … 5 s. If three of those deaths are crashes of the program, the
+ * store may be the cause, and the next worker sets it aside.
  *
  * Runs in the keeper, with the rights of the user who started rptfs.
  */
@@ -101,7 +101,7 @@ static bool has_ended(pid_t pid)
 		       info.si_pid == pid);
 }
 
-/* One at a time for each worker. If none is started, the worker sees the end of its socket. */
+/* A worker has one helper at a time. If none is started, the worker reads the end of its socket. */
 void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket)
 {
 	struct err err = ERR_INIT;
@@ -129,7 +129,7 @@ void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, in
 	worker->helper = keeper->helper = pid;
 }
 
-/* For one that does not answer. It may still finish its last request. */
+/* Kills a visitor that does not answer. It may still finish its last request. */
 static void kill_visitor(struct keeper_worker *worker)
 {
 	if (worker->visitor && !has_ended(worker->visitor))

@@ -124,8 +124,8 @@ static int copy_path(char *ret, size_t size, const char *path, const char *what,
 	return 0;
 }
 
-/* As in the kernel's table of mounts, without links. mountpoint_prepare() finds out if it is
- * missing. */
+/* Makes the path that the kernel's table of mounts shows, without links. mountpoint_prepare()
+ * reports a missing directory. */
 static int resolve_mountpoint(struct keeper_state *state, const char *path, struct err *err)
 {
 	_cleanup_free_ char *resolved = realpath(path, NULL);
@@ -134,7 +134,7 @@ static int resolve_mountpoint(struct keeper_state *state, const char *path, stru
 			 "mountpoint", err);
 }
 
-/* Takes the store in memory that the service manager stored, if the configuration still has it. */
+/* Takes the store in memory from the service manager, if the configuration still has one. */
 static int take_store(struct keeper_state *state, const struct config *config, uid_t user)
 {
 	_cleanup_close_ int store = steal_fd(&state->store);
@@ -200,7 +200,7 @@ static int find_program(struct keeper_state *state, struct err *err)
 	return 0;
 }
 
-/* Is the stored connection still that of the mount at this path? */
+/* Returns whether the stored connection is still that of the mount at this path. */
 static bool is_mounted(const struct systemd_stored *stored, const char *mountpoint)
 {
 	struct pollfd pfd = { .fd = stored->device };
@@ -210,7 +210,7 @@ static bool is_mounted(const struct systemd_stored *stored, const char *mountpoi
 	       !(pfd.revents & (POLLERR | POLLNVAL));
 }
 
-/* Takes what the service manager stored for the keeper before this one. */
+/* Takes the descriptors that the service manager stored for the previous keeper. */
 static void take_stored(struct keeper_state *state, struct systemd_stored *stored)
 {
 	state->store = stored->store;
@@ -220,7 +220,7 @@ static void take_stored(struct keeper_state *state, struct systemd_stored *store
 		state->number = stored->number;
 		return;
 	}
-	/* The configuration has another mount point now. */
+	/* The configuration now has another mount point. */
 	mountpoint_unmount_number(stored->number);
 	systemd_drop_mount();
 	close_cleanup(&stored->device);
@@ -237,7 +237,7 @@ static void set_home(void)
 		setenv("HOME", user->pw_dir, 0);
 }
 
-/* The soft limit is low only for the sake of programs that use select(2). */
+/* The soft limit is low only for programs that use select(2). */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;

@@ -34,7 +34,7 @@ extern char **environ;
 
 /* ------------------------------------------------------------------ the table of mounts */
 
-/* statfs() would ask the daemon. */
+/* Reads the table of mounts, because statfs() would wait for the daemon. */
 static bool is_rptfs_mounted(const char *mountpoint)
 {
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
@@ -52,7 +52,7 @@ static bool is_rptfs_mounted(const char *mountpoint)
 	return found;
 }
 
-/* Without asking the daemon, which may hang. */
+/* Uses cached attributes only, because the daemon may hang. */
 static int stat_cached(const char *path, struct statx *ret)
 {
 	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, ret);
@@ -67,7 +67,7 @@ dev_t mountpoint_number(const char *mountpoint)
 	return makedev(stx.stx_dev_major, stx.stx_dev_minor);
 }
 
-/* Tells mounts at the same path apart. */
+/* Distinguishes mounts at the same path. */
 static uint64_t mount_id(const char *mountpoint)
 {
 	struct statx stx;
@@ -126,8 +126,8 @@ void mountpoint_unmount_number(dev_t number)
 
 /* ------------------------------------------------------------------ before mounting */
 
-/* The kernel's cache outlives the daemon, so this has to ask the daemon: in a child, because it may
- * hang. */
+/* The kernel's cache outlives the daemon, so a request must reach the daemon. A child makes it,
+ * because the daemon may hang. */
 static bool is_dead(const char *path)
 {
 	pid_t pid = fork();
@@ -190,7 +190,7 @@ static int check_directory(const char *mountpoint, struct err *err)
 
 static int fail_mounted(const char *mountpoint, struct err *err)
 {
-	return err_set(err, ERR_INTERNAL, "an rptfs is mounted at %s already", mountpoint);
+	return err_set(err, ERR_INTERNAL, "an rptfs is already mounted at %s", mountpoint);
 }
 
 int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
@@ -208,7 +208,7 @@ int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
 	/* A lock on the directory beneath excludes another rptfs that starts now. */
 	_cleanup_close_ int lock = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-		return err_set(err, ERR_INTERNAL, "an rptfs is just being mounted at %s",
+		return err_set(err, ERR_INTERNAL, "another rptfs is being mounted at %s",
 			       mountpoint);
 	if (is_rptfs_mounted(mountpoint))
 		return fail_mounted(mountpoint, err);
@@ -218,7 +218,7 @@ int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
 
 /* ------------------------------------------------------------------ mounting as root */
 
-/* Sets errno's error with the message that the kernel left in the file system context. */
+/* Sets *err from errno, and from the message that the kernel left in the file system context. */
 static int refused(int context, const char *mountpoint, struct err *err)
 {
 	char message[256] = "";
@@ -315,7 +315,7 @@ static void set_read_ahead(dev_t number)
 		 minor(number));
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, READ_AHEAD_KIB, strlen(READ_AHEAD_KIB)) < 0) {
-		/* Only root may; users keep 128 KiB. */
+		/* Only root may raise it; other users keep 128 KiB. */
 	}
 }
 
@@ -355,16 +355,16 @@ int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writabl
 	};
 
 	if (geteuid() != 0)
-		return err_set(err, ERR_INTERNAL, "%s: only root can have a handle of it",
+		return err_set(err, ERR_INTERNAL, "%s: only root can open a handle of a mount",
 			       mountpoint);
 	_cleanup_close_ int handle = open_tree(AT_FDCWD, mountpoint,
 					       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (handle < 0 || mount_setattr(handle, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return err_errno(err, "%s: a handle of it", mountpoint);
+		return err_errno(err, "%s: opening a handle of the mount", mountpoint);
 	struct statx stx;
 	if (statx(handle, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0 ||
 	    makedev(stx.stx_dev_major, stx.stx_dev_minor) != number)
-		return err_set(err, ERR_INTERNAL, "%s: something else is mounted there",
+		return err_set(err, ERR_INTERNAL, "%s: another file system is mounted there",
 			       mountpoint);
 	return steal_fd(&handle);
 }

@@ -19,7 +19,7 @@
 #include "base/err.h"
 
 /*
- * Checks that something can be mounted at this absolute path, after removing mounts of ours whose
+ * Checks that something can be mounted at this absolute path, after removing rptfs mounts whose
  * daemon is dead. No other rptfs can be mounted there until *ret_lock (the caller's) is closed; -1
  * where the directory cannot be locked.
  */
@@ -38,8 +38,8 @@ int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, b
  * connection alive. The caller's. Only root can have one. */
 int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err);
 
-/* Is that device mounted anywhere in this namespace? mounts: /proc/self/mountinfo; poll(2) reports
- * a change (POLLPRI) until this function reads it. Allocates nothing. */
+/* Returns whether that device is mounted anywhere in this namespace. mounts: /proc/self/mountinfo;
+ * poll(2) reports a change (POLLPRI) until this function reads it. Allocates nothing. */
 bool mountpoint_is_mounted(int mounts, dev_t number);
 
 /* Returns the device number of the file system mounted there, or 0 if there is none. */

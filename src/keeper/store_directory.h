@@ -2,7 +2,7 @@
  * store_directory: makes the directory of a store for the user that will use it.
  *
  * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
- * Knows the names that store/store.h lists, and nothing else of the store.
+ * Depends on the names that store/store.h lists, and on nothing else of the store.
  */
 #ifndef KEEPER_STORE_DIRECTORY_H
 #define KEEPER_STORE_DIRECTORY_H

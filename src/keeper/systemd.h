@@ -1,9 +1,10 @@
 /*
- * systemd: what the keeper tells the service manager, and the descriptors that it stores for us.
+ * systemd: notifications to the service manager, and the descriptors that it stores.
  *
  * The descriptor store outlives the keeper, and so does the mount with it. It has the descriptors
- * "device-NUMBER" (of the mount), "slots", "config", and "store" if the store is in memory. To
- * store a descriptor twice does no harm. Without a service manager these functions do nothing.
+ * "device-NUMBER" (of the mount), "slots" (the requests in flight), "config", and "store" if the
+ * store is in memory. The names must not change: a newer rptfs takes them over from an older one.
+ * Storing a descriptor twice is harmless. Without a service manager these functions do nothing.
  *
  * Runs in the keeper, and in the command before it becomes the keeper, with the rights of the user
  * who started rptfs. One thread.
@@ -22,26 +23,26 @@ struct systemd_stored {
 	dev_t number; /* device number of the mount; 0: none */
 };
 
-/* The mount is there, and the first attempts are over. */
+/* Reports that the mount is there, and that the first attempts are over. */
 void systemd_ready(void);
-/* The watchdog: a worker lives, or one is being started. */
+/* Triggers the watchdog: a worker runs, or one is being started. */
 void systemd_alive(void);
 /* Extends the start timeout, if the start is not over. */
 void systemd_extend_start(void);
 void systemd_stopping(void);
 
-/* Is the mount in the descriptor store? */
+/* Returns whether the mount is in the descriptor store. */
 bool systemd_stores_mount(void);
-/* Stores the descriptors (borrowed) but for `store`, for this keeper or the next. Call
+/* Stores the descriptors (borrowed) except `store`, for this keeper or the next. Call
  * systemd_drop_mount() first if another mount is stored. */
 void systemd_store_mount(const struct systemd_stored *mount);
 void systemd_store_store(int store);
-/* The FUSE connection, the requests in flight and the configuration. */
+/* Drops the FUSE connection, the requests in flight and the configuration. */
 void systemd_drop_mount(void);
 void systemd_drop_store(void);
 
-/* What the keeper before this one has stored, -1 for what is missing. The descriptors are the
- * caller's. Only the first call finds anything. */
+/* Takes the descriptors that the previous keeper has stored; -1 for missing ones. The descriptors
+ * are the caller's. Only the first call finds anything. */
 void systemd_take_stored(struct systemd_stored *ret);
 
 #endif

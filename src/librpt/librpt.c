@@ -9,7 +9,7 @@
  *	detached	The mount has ended. The snapshot's stat is zeroed, so that any file the
  *			name leads to differs from it.
  *
- * To check a name is a stat(2); a file is opened only if the stat shows a different one. Nothing
+ * Checking a name takes a stat(2); a file is opened only if the stat shows a different one. Nothing
  * is tried more than twice: a change in the meantime is left to the next get.
  */
 #include "librpt/rpt.h"
@@ -81,7 +81,7 @@ static void detach(struct rpt_term *term)
 	stop_watching(term);
 }
 
-/* Is the watched mount still there? While detached: is any mount there? */
+/* Returns whether the watched mount is still there; while detached, whether any mount is there. */
 static bool mount_stands(const struct rpt_term *term)
 {
 	struct stat stat;
@@ -95,7 +95,8 @@ static bool is_same_time(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
-/* Does the name lead to the mapped file? RPT_UNCHANGED, RPT_CHANGED, or a negative errno. */
+/* Returns RPT_UNCHANGED if the name leads to the mapped file, else RPT_CHANGED or a negative
+ * errno. */
 static int check_name(const struct rpt_term *term)
 {
 	const struct stat *held = &term->snapshot.stat;
@@ -112,8 +113,8 @@ static int check_name(const struct rpt_term *term)
 	return is_same ? RPT_UNCHANGED : RPT_CHANGED;
 }
 
-/* The name could not be resolved: was the term removed, or has the mount ended? Returns 0 if the
- * mount has ended and the last value stays, else a negative errno. */
+/* Handles a name that cannot be resolved: either the term was removed, or the mount has ended.
+ * Returns 0 if the mount has ended and the last value stays, else a negative errno. */
 static int handle_missing(struct rpt_term *term, int error)
 {
 	if (!term->generations || !(is_absent(error) || librpt_is_dead(error)))
@@ -212,7 +213,8 @@ static int open_current(struct rpt_term *term, struct opened *ret)
 	return 0;
 }
 
-/* Is the opened snapshot older than the mapped one? Within one mount and slot ids only rise. */
+/* Returns whether the opened snapshot is older than the mapped one. Within one mount and slot, ids
+ * only rise. */
 static bool is_older(const struct rpt_term *term, const struct opened *opened)
 {
 	const struct librpt_snapshot *held = &term->snapshot;

@@ -1,8 +1,8 @@
 /*
  * librpt_snapshot: one mapped snapshot.
  *
- * Like all of librpt it links to nothing of rptfs: functions return 0 or a negative errno, and no
- * struct err.
+ * Like all of librpt, it links to nothing else of rptfs. So functions return 0 or a negative errno,
+ * and use no struct err.
  */
 #ifndef LIBRPT_LIBRPT_SNAPSHOT_H
 #define LIBRPT_LIBRPT_SNAPSHOT_H
@@ -14,7 +14,7 @@
 
 #include "base/util.h"
 
-/* Does this error of a call on a mount mean that its rptfs has ended? */
+/* Returns whether this error of a call on a mount means that its rptfs has ended. */
 static inline bool librpt_is_dead(int error)
 {
 	return error == -ENOTCONN || error == -ECONNABORTED;

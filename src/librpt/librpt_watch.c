@@ -39,7 +39,8 @@ static int map_page(int fd, off_t offset, size_t size, void **ret)
 	return 0;
 }
 
-/* Can this word be read? A mapping of a page that cannot be read would raise SIGBUS. */
+/* Returns whether this word can be read. A mapping of a page that cannot be read would raise
+ * SIGBUS. */
 static bool can_read(int fd, off_t place)
 {
 	uint64_t word;

@@ -72,7 +72,7 @@ static enum ask_exit next(const struct ask *ask, struct session *session, json_t
 	case SESSION_REFUSED:
 		return complain(ASK_NO, &err);
 	case SESSION_END:
-		err_set(&err, ERR_UNREACHABLE, "rptfs ended before it answered");
+		err_set(&err, ERR_UNREACHABLE, "rptfs closed the connection before it answered");
 		return complain(ASK_TROUBLE, &err);
 	case SESSION_FAILED:
 		return complain(ASK_TROUBLE, &err);
@@ -80,7 +80,7 @@ static enum ask_exit next(const struct ask *ask, struct session *session, json_t
 	return ASK_TROUBLE;
 }
 
-/* Control characters (C0, DEL, C1; UTF-8) become '?': a terminal might obey them. */
+/* Control characters (C0, DEL, C1; UTF-8) become '?', because terminals interpret them. */
 static void put_text(const char *text)
 {
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {

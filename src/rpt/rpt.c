@@ -1,5 +1,5 @@
 /*
- * rpt: controls a running mount. This file parses arguments; rpt/ask.c does the work.
+ * rpt: controls a running mount. This file parses arguments; rpt/ask.c runs the commands.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -24,9 +24,9 @@ struct command {
 
 static const struct command commands[] = {
 	{ "status", "[--json] [TERM...]",
-	  "show what is served of each term, and how its updates go", true, false, ask_status },
+	  "show the served version and the update status of each term", true, false, ask_status },
 	{ "refresh", "[--wait] [--json] [TERM...]",
-	  "ask the sources now, of all terms unless some are named", true, true, ask_refresh },
+	  "check the sources now, of all terms unless some are named", true, true, ask_refresh },
 	{ "upgrade", "[--json]",
 	  "switch to the installed rptfs and the current configuration files", false, false,
 	  ask_upgrade },
@@ -47,7 +47,7 @@ static void print_help(void)
 		printf("  %-8s %-28s %s\n", commands[i].name, commands[i].arguments,
 		       commands[i].help);
 	printf("\nOptions:\n"
-	       "  -m, --mount DIR  the mount to talk to\n"
+	       "  -m, --mount DIR  the mount to control\n"
 	       "      --json       print the answer as JSON, one object per line\n"
 	       "      --wait       wait until each update has ended\n"
 	       "  -h, --help       show this text\n"

@@ -160,7 +160,7 @@ bool catalog_found_damage(const struct catalog *catalog)
 	return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB;
 }
 
-/* Writes this opening's life, mount, boot and reserved ids. */
+/* Records the life, mount, boot and reserved ids of this opening. */
 static int record(struct catalog *catalog, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_RECORD);
@@ -253,7 +253,7 @@ int catalog_note_opening(struct catalog *catalog, struct err *err)
 	if (catalog_begin(catalog, false, err) == 0 && catalog_commit(catalog, err) == 0)
 		return 0;
 	catalog_rollback(catalog);
-	/* The next opening will count from the same number, so this one takes another. */
+	/* The next opening would get the same number, so use a random one. */
 	if (getrandom(&number, sizeof(number), 0) == sizeof(number))
 		catalog->life = LIFE_UNNOTED + number % LIFE_UNNOTED;
 	return -1;

@@ -1,8 +1,8 @@
 /*
- * catalog: what the store knows about its snapshots, in SQLite. No other module has SQL.
+ * catalog: the records of terms and snapshots, in SQLite. No other module contains SQL.
  *
- * One connection, used by one thread at a time, which the store ensures. Functions that read may be
- * called in or outside a transaction, functions that write only between catalog_begin() and
+ * There is one connection. The store ensures that one thread at a time uses it. Functions that read
+ * may be called in or outside a transaction, functions that write only between catalog_begin() and
  * catalog_commit(). Deleting a row does not delete its file: the caller gets a list, and deletes
  * the files after the commit.
  *
@@ -41,9 +41,10 @@ int catalog_files_add(struct catalog_files *files, uint64_t id, uint64_t size_by
 void catalog_files_release(struct catalog_files *files);
 
 /*
- * Opens DIR/catalog.db, or makes it. ERR_BAD_DATA if it is not a catalog, is damaged, or does not
- * know the mount; ERR_CONFIG if a newer rptfs wrote it. Fields are as in struct store_setup; dir_fd
- * is borrowed until catalog_close(). With a mount number nothing is made or checked page by page.
+ * Opens DIR/catalog.db, or makes it. ERR_BAD_DATA if it is not a catalog, is damaged, or has no
+ * record of the mount; ERR_CONFIG if a newer rptfs wrote it. Fields are as in struct store_setup;
+ * dir_fd is borrowed until catalog_close(). With a mount number nothing is made or checked page by
+ * page.
  */
 struct catalog_setup {
 	int dir_fd;
@@ -63,14 +64,14 @@ DEFINE_CLEANUP(struct catalog, catalog_close)
 bool catalog_is_new(const struct catalog *catalog);
 uint32_t catalog_life(const struct catalog *catalog);
 uint64_t catalog_mount(const struct catalog *catalog);
-/* Records this opening in the catalog, as the first transaction does otherwise. On failure the life
- * becomes a number that no other opening has. */
+/* Records this opening in the catalog; otherwise the first transaction does it. On failure, the
+ * life becomes a random number, so that no other opening has it. */
 int catalog_note_opening(struct catalog *catalog, struct err *err);
 /* Whether the last failure was a full disk, or a damaged catalog. */
 bool catalog_found_disk_full(const struct catalog *catalog);
 bool catalog_found_damage(const struct catalog *catalog);
-/* Whether the last catalog_commit() failed, but the next opening may find it done: all of it is in
- * the log, until another transaction overwrites it. */
+/* Whether the last catalog_commit() failed but may have taken effect when the catalog is opened
+ * next: all of it is in the log, until another transaction overwrites it. */
 bool catalog_is_in_doubt(const struct catalog *catalog);
 /* Whether the last catalog_commit() wrote anything. */
 bool catalog_has_written(const struct catalog *catalog);
@@ -86,9 +87,10 @@ int catalog_savepoint(struct catalog *catalog, struct err *err);
 int catalog_keep(struct catalog *catalog, struct err *err);
 int catalog_undo(struct catalog *catalog);
 
-/* Gives each id once. Call it outside a transaction. */
+/* Allocates an id, each only once. Call it outside a transaction. */
 int catalog_take_id(struct catalog *catalog, uint64_t *ret, struct err *err);
-/* Ids up to this one are in use by files, and not given. Call it before any id is taken. */
+/* Excludes ids up to this one, which files have, from allocation. Call it before any id is
+ * taken. */
 void catalog_skip_ids(struct catalog *catalog, uint64_t last);
 /* The next id; after opening, all smaller ones belong to previous openings. */
 uint64_t catalog_next_id(const struct catalog *catalog);
@@ -129,7 +131,7 @@ int catalog_set_confirmed(struct catalog *catalog, const char *term, int64_t wal
 			  struct err *err);
 int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
 		      uint64_t fingerprint, struct err *err);
-/* The fingerprint of the term's current snapshot, if it is `before`, becomes `after`. */
+/* Changes the fingerprint of the term's current snapshot to `after` if it is `before`. */
 int catalog_replace_fingerprint(struct catalog *catalog, const char *term, uint64_t before,
 				uint64_t after, struct err *err);
 int catalog_set_verified(struct catalog *catalog, uint64_t id, struct err *err);
@@ -137,8 +139,8 @@ int catalog_remove_current(struct catalog *catalog, const char *term, struct err
 int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
 		    struct err *err);
 
-/* The name of the snapshot's term, the caller's, or NULL if there is no such row; and whether it is
- * the current snapshot. */
+/* Finds the name of the snapshot's term (the caller's; NULL: there is no such row), and whether the
+ * snapshot is the current one. */
 int catalog_find_owner(struct catalog *catalog, uint64_t id, char **ret_term, bool *ret_is_current,
 		       struct err *err);
 /* Marks a snapshot as corrupt: held, not current, and not kept as history. */

@@ -1,10 +1,10 @@
 /*
- * Opening the catalog, and checking that it is one, is intact, and belongs to the mount.
+ * Opens the catalog, and checks that it is a catalog, is intact, and belongs to the mount.
  *
- * SQLite gets a path below /proc/self/fd. It then opens the catalog of this very directory, and can
- * open a directory without a name (a detached tmpfs). The connection keeps the database locked from
- * its first access to its end; the index of the log is then in ordinary memory, and no file of the
- * store is mapped.
+ * SQLite gets a path below /proc/self/fd. It then opens the catalog of this directory even if its
+ * path has changed, or if it has none (a detached tmpfs). The connection keeps the database locked
+ * from its first access to its end; the index of the log is then in ordinary memory, and no file of
+ * the store is mapped.
  *
  * Damage (SQLITE_NOTADB, SQLITE_CORRUPT, a failed check, other tables) is ERR_BAD_DATA; everything
  * else (no permission, disk full, I/O error) is not. A killed process leaves no damage as long as
@@ -74,7 +74,7 @@ static int too_new(const char *path, int64_t version, struct err *err)
 {
 	return err_set(err, ERR_CONFIG,
 		       "catalog %s: written by a newer rptfs (format %" PRId64
-		       ", this one knows %d)",
+		       ", this one supports %d)",
 		       path, version, CATALOG_SCHEMA_VERSION);
 }
 
@@ -98,7 +98,7 @@ static int check_format(struct catalog *catalog, struct err *err)
 	if (application == 0 && version == 0 && n_objects == 0)
 		return make_format(catalog, catalog_schema, err);
 	if (application != CATALOG_APPLICATION_ID)
-		return damaged(catalog, "the database of some other program", err);
+		return damaged(catalog, "a database of another program", err);
 	if (version > CATALOG_SCHEMA_VERSION)
 		return too_new(catalog->path, version, err);
 	if (version < 1)
@@ -121,7 +121,7 @@ static int check_pages(struct catalog *catalog, struct err *err)
 		return -1;
 	if (strcmp(verdict, "ok") == 0)
 		return 0;
-	/* A page that could not be read is no damaged page. */
+	/* A page that cannot be read is not a damaged page. */
 	if (!catalog_vfs_errno)
 		return damaged(catalog, verdict, err);
 	catalog->last_rc = SQLITE_IOERR;
@@ -172,7 +172,7 @@ static int read_counters(struct catalog *catalog, struct err *err)
 static int take_over(struct catalog *catalog, uint64_t mount, struct err *err)
 {
 	if (mount != catalog->mount && mount != catalog->mount - 1)
-		return damaged(catalog, "it does not know the mount", err);
+		return damaged(catalog, "it has no record of the mount", err);
 	catalog->mount = mount;
 	return 0;
 }
@@ -248,7 +248,7 @@ int catalog_open(struct catalog **ret, const struct catalog_setup *setup, struct
 	if (make_file(catalog, setup, err) < 0 || open_database(catalog, setup, err) < 0) {
 		if (err->kind == ERR_INTERNAL && catalog_found_damage(catalog))
 			err->kind = ERR_BAD_DATA;
-		/* Closing must not change what somebody may want to inspect. */
+		/* Closing must not change a catalog that may have to be inspected. */
 		if (catalog->db)
 			sqlite3_db_config(catalog->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 		disconnect(catalog);
@@ -287,7 +287,7 @@ int catalog_peek(int dir_fd, const char *dir, struct err *err)
 	if (application == 0 && version == 0)
 		return 0; /* it is just being made */
 	if (application != CATALOG_APPLICATION_ID)
-		return err_set(err, ERR_BAD_DATA, "catalog %s: the database of some other program",
+		return err_set(err, ERR_BAD_DATA, "catalog %s: a database of another program",
 			       path);
 	if (version > CATALOG_SCHEMA_VERSION)
 		return too_new(path, version, err);

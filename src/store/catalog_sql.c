@@ -1,13 +1,13 @@
 /*
  * The catalog's tables, and every statement on them.
  *
- * A snapshot's row has everything about it, also the token, so that nothing else changes when an
- * older snapshot becomes current again. Times are wall clock.
+ * The row of a snapshot has all data about it, including the token, so that nothing else changes
+ * when an older snapshot becomes current again. Times are wall clock.
  */
 #include "store/catalog_columns.h"
 #include "store/catalog_internal.h"
 
-/* Where the counter of mounts begins. Random, so that two catalogs do not share a number. */
+/* The first number of a mount. It is random, so that two catalogs do not share a number. */
 #define FIRST_MOUNT "abs(random() / 4) + 1"
 
 #define STRING_(text) #text

@@ -1,6 +1,6 @@
 /*
- * The methods of each opened file are replaced by a copy in which some are ours. SQLite has few
- * sets of methods (with and without locks), and they are static, so one copy of each is enough.
+ * Each opened file gets a copy of its methods in which some are replaced. SQLite has few sets of
+ * methods (with and without locks), and they are static, so one copy of each is enough.
  */
 #include "store/catalog_vfs.h"
 

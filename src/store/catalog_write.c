@@ -9,7 +9,7 @@
 
 #define MISSED_TERM_KEPT_MS (INT64_C(7) * 86400 * MS_PER_S)
 
-/* The statement deletes snapshots and returns FILE_COLUMNS of each. */
+/* Runs a statement that deletes snapshots and returns FILE_COLUMNS of each. */
 static int run_deletion(struct run *run, struct catalog_files *deleted, struct err *err)
 {
 	int more;
@@ -320,7 +320,8 @@ static int mark_missed(struct catalog *catalog, const char *const *terms, size_t
 	return more;
 }
 
-/* Gives each the lowest free row, because rows are slots; beyond the last slot, any row. */
+/* Each new term gets the lowest free row, because rows are slots. When no slot is free, SQLite
+ * chooses the row. */
 static int add_unknown(struct catalog *catalog, const char *const *terms,
 		       const struct retention *retention, struct err *err)
 {
@@ -360,7 +361,7 @@ int catalog_retain(struct catalog *catalog, const char *const *terms, size_t n_t
 	    add_unknown(catalog, terms, &retention, err) < 0)
 		return -1;
 
-	/* The kernel may still hold a term that went missing in this mount. */
+	/* The kernel may still hold snapshots of a term that went missing in this mount. */
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_LIST_MISSED);
 
 	run_int(&run, now_ms - MISSED_TERM_KEPT_MS);

@@ -1,5 +1,5 @@
 /*
- * snapshot: the immutable bytes of one version and what is known about them.
+ * snapshot: the immutable bytes of one version, and their metadata.
  *
  * The store sets every field before another thread sees the snapshot. Afterwards only the atomic
  * fields change, and prewarmed_bytes, which belongs to the publisher's thread.

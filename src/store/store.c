@@ -90,8 +90,8 @@ static int open_snapshots(struct store *store, struct err *err)
 	return 0;
 }
 
-/* Avoids all ids that a catalog that was set aside may have given. Its files show only some of
- * them, if any are left. */
+/* Skips all ids that a catalog set aside may have allocated. Its files show only some of them, if
+ * any are left. */
 static void skip_lost_ids(struct store *store)
 {
 	uint64_t last_id, next_id = catalog_next_id(store->catalog);
@@ -108,7 +108,7 @@ static int open_catalog(struct store *store, const struct store_setup *setup, st
 					 setup->mount };
 
 	if (setup->set_aside && !setup->mount &&
-	    (store_set_aside(store, true, "it was asked for", err) < 0 ||
+	    (store_set_aside(store, true, "the last workers crashed with it", err) < 0 ||
 	     open_snapshots(store, err) < 0))
 		return -1;
 	if (catalog_open(&store->catalog, &catalog, err) == 0)

@@ -15,9 +15,9 @@
  * when it is released and not among the last `history` ones.
  *
  * Each mount has a number. A process that takes over a mount opens the store with the number that
- * the previous process had: what the kernel of that mount may hold is then still held, and what
- * only a power cut or another program could have damaged is not checked again. A fresh mount gets
- * the next number, and nothing is held.
+ * the previous process had: nodes that the kernel of that mount may hold are then still held, and
+ * damage that only a power cut or another program can cause is not looked for again. A fresh mount
+ * gets the next number, and nothing is held.
  *
  * All functions may be called from any thread, and block on the disk. Commits of several threads
  * share one transaction. Errors are ERR_INTERNAL unless said otherwise. Times are wall clock.
@@ -77,9 +77,9 @@ uint64_t store_mount(const struct store *store);
 /* Rises with each opening of this store, below 2^31. For ids that do not outlive the process. */
 uint32_t store_life(const struct store *store);
 
-/* A new id, larger than all ids that were given before. */
+/* A new id, larger than all ids that were allocated before. */
 int store_take_id(struct store *store, uint64_t *ret, struct err *err);
-/* The largest id that may have been given before this opening. */
+/* The largest id that may have been allocated before this opening. */
 uint64_t store_last_id(const struct store *store);
 
 /* The id of the directory `path` ("geo", "a/b"). Survives restarts. */
@@ -94,13 +94,13 @@ struct store_term {
 	char *token;		   /* the last that the source gave for the bytes; owned; or NULL */
 	uint64_t fingerprint;	   /* of that source */
 	int64_t confirmed_at_ms;   /* see store_set_confirmed(); or when they were fetched; or 0 */
-	uint32_t slot;		   /* kept as long as the store knows the term; 0: none was free */
+	uint32_t slot; /* kept as long as the store has a record of the term; 0: none was free */
 };
 
 void store_term_release(struct store_term *term);
 
-/* Calls each() for every term that the store knows, in strcmp order, until it returns -1. each()
- * takes what `term` owns, even if it fails, and must not call the store. */
+/* Calls each() for every term in the store, in strcmp order, until it returns -1. each() takes what
+ * `term` owns, even if it fails, and must not call the store. */
 int store_load_all(struct store *store,
 		   int (*each)(void *arg, const char *name, struct store_term *term,
 			       struct err *err),
@@ -117,9 +117,9 @@ int store_list_held(struct store *store,
 				struct err *err),
 		    void *arg, struct err *err);
 
-/* Tells the store which terms are configured; names are in strcmp order. New terms get the lowest
- * free slots. What belongs to other terms is deleted seven days after they were first missing. If
- * this cannot be recorded, on a full disk for example, it is logged. */
+/* Records which terms are configured; names are in strcmp order. New terms get the lowest free
+ * slots. The data of other terms is deleted seven days after they were first missing. If this
+ * cannot be recorded, on a full disk for example, it is logged. */
 void store_retain(struct store *store, const char *const *terms, size_t n_terms);
 
 /* Starts an unnamed file. A writer is used by one thread at a time. */
@@ -157,8 +157,8 @@ struct store_fingerprint {
 	uint64_t before, after;
 };
 
-/* Replaces the fingerprints of current snapshots that have another one now for the same source, in
- * one transaction. A power cut may undo it. */
+/* Replaces, in one transaction, fingerprints of current snapshots that have changed although the
+ * source is the same. A power cut may undo it. */
 int store_replace_fingerprints(struct store *store, const struct store_fingerprint *items, size_t n,
 			       struct err *err);
 
@@ -191,7 +191,7 @@ int store_list_refused(struct store *store,
 int store_open_bytes(struct store *store, const struct snapshot *snapshot, struct err *err);
 
 /*
- * Verifies that the bytes are what was committed. Returns 0 at once if they were written or
+ * Verifies that the bytes are those that were committed. Returns 0 at once if they were written or
  * verified since the machine was booted, else reads them all. ERR_BAD_DATA if they differ (the
  * snapshot is then SNAPSHOT_CORRUPT); ERR_CANCELED. Two threads may both read the same snapshot.
  */

@@ -11,7 +11,7 @@
 
 #include "store/store_state.h"
 
-/* No id reaches it: a file with such a name was not written by the store. */
+/* All ids are smaller: a file with such a number was not written by the store. */
 #define FOREIGN_ID (UINT64_C(1) << 62)
 
 #define TEMPORARY "new-"

@@ -1,5 +1,5 @@
 /*
- * What the store records about terms, sources and directories. Each function is one job.
+ * Records of terms, sources and directories. Each function is one job.
  */
 #include "base/log.h"
 #include "store/store_state.h"
@@ -45,8 +45,8 @@ int store_directory_id(struct store *store, const char *path, uint64_t *ret, str
 		.job = { .kind = JOB_READS, .run = run_find_directory },
 		.path = path,
 	};
-	/* A power cut may undo it. The kernel that knew the id is gone then, and the id was reserved
-	 * durably, so that it is not given again. */
+	/* A power cut may undo it. The kernel that had the id is then gone, and the id was reserved
+	 * durably, so it is not allocated again. */
 	struct directory_job add = {
 		.job = { .kind = JOB_WRITES, .prepare = prepare_directory, .run = run_directory },
 		.path = path,

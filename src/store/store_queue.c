@@ -11,8 +11,8 @@
  * No thread waits for a release. Releases run with the next transaction that writes. A thread that
  * leaves the queue empty, or finds it empty, runs those that are left, without an fsync.
  *
- * Invariants, checked by assertions wherever the lock is taken or let go. x: set, not empty;
- * -: unset, empty; *: either.
+ * Invariants, checked by assertions wherever the lock is taken or released. x: set, not
+ * empty; -: unset, empty; *: either.
  *
  *	store		has_leader  queue  deleted, is_settled
  *	idle		    -	      -		-
@@ -37,8 +37,8 @@
  *	delete_failed		is_settled -> unset; `in_doubt` -> the files of the last jobs in doubt
  *	hand_over		leading -> idle or queued; batch -> ended
  *
- * `released`, `undeleted` and `in_doubt` may hold something in any state: what could not be noted
- * or deleted, on a full disk for example.
+ * `released`, `undeleted` and `in_doubt` may hold something in any state: releases that could not
+ * be recorded and files that could not be deleted, for example on a full disk.
  */
 #include <assert.h>
 #include <string.h>
@@ -377,7 +377,7 @@ static struct catalog_files take_released(struct store *store)
 	return released;
 }
 
-/* Runs releases until none is left, unless another thread leads: it then does so. */
+/* Runs releases until none is left. If another thread leads, that thread runs them. */
 static void run_releases(struct store *store)
 {
 	for (;;) {
@@ -405,7 +405,7 @@ void store_release(struct store *store, const struct snapshot *snapshot)
 	run_releases(store);
 }
 
-/* Makes the caller, which holds the lock, the leader of what is queued. */
+/* Makes the caller, which holds the lock, the leader of the queued jobs. */
 static struct job *take_queue(struct store *store, struct catalog_files *ret_released)
 {
 	struct job *batch = steal_ptr(&store->queue);

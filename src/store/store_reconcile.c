@@ -1,13 +1,13 @@
 /*
- * Bringing files and catalog in line.
+ * Makes files and catalog consistent.
  *
- * Opening the store for a fresh mount: a file without a row is what a crash left between link and
+ * Opening the store for a fresh mount: a file without a row was left by a crash between link and
  * commit. Such files are deleted first, which also makes room on a full disk. Then rows whose file
  * is missing or has another length are dropped, and so are snapshots that no term's history keeps.
  * The kernel holds nothing at this time.
  *
- * Taking over a mount: orphaned files are deleted later, beside commits. Only files with an id that
- * a previous opening gave are considered. Their rows can be deleted meanwhile, but none is added.
+ * Taking over a mount: orphaned files are deleted later, beside commits. Only files with an id from
+ * a previous opening are considered. Their rows can be deleted meanwhile, but none is added.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -122,7 +122,7 @@ static int remove_orphans(struct reconciliation *work, struct err *err)
 	if (work->n_orphaned)
 		log_event(LOG_LEVEL_INFO, "files_removed", LOG_STR("store", store->dir),
 			  LOG_INT("files", (int64_t)work->n_orphaned),
-			  LOG_STR("reason", "the catalog does not know them"));
+			  LOG_STR("reason", "they are not in the catalog"));
 	return 0;
 }
 
@@ -167,7 +167,7 @@ static int drop_rows(struct reconciliation *work, struct err *err)
 	return catalog_commit(catalog, err);
 }
 
-/* Counts what is left, and deletes the files of the rows that are not. */
+/* Counts the rows that are left, and deletes the files of the deleted ones. */
 static void count_rows(struct reconciliation *work)
 {
 	struct store *store = work->store;
@@ -199,7 +199,8 @@ int store_reconcile(struct store *store, struct err *err)
 
 	if (catalog_list(store->catalog, add_row, &work, err) < 0 || remove_orphans(&work, err) < 0)
 		return -1;
-	/* A catalog that is older than its files, from a backup, must not give their ids again. */
+	/* A catalog that is older than its files, from a backup, must not allocate their ids
+	 * again. */
 	catalog_skip_ids(store->catalog, work.last_id);
 	if (drop_rows(&work, err) < 0) {
 		catalog_rollback(store->catalog);

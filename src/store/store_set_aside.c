@@ -1,9 +1,9 @@
 /*
  * Setting a store, or its catalog, aside for inspection.
  *
- * Everything is moved, nothing is opened: the content may be what killed previous workers. The
- * database is moved first, and durably. If it stayed behind without its log, SQLite would take it
- * for complete although the last transactions are missing; a log without a database is removed.
+ * Everything is moved, nothing is opened: the content may have made previous workers crash. The
+ * database is moved first, and durably. If it stayed behind without its log, SQLite would consider
+ * it complete although the last transactions are missing. SQLite removes a log without a database.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -127,7 +127,7 @@ static int move_aside(struct store *store, int aside_fd, const char *name, struc
 int store_set_aside(struct store *store, bool with_snapshots, const char *reason, struct err *err)
 {
 	char aside[ASIDE_SIZE];
-	/* It may be in *err. */
+	/* The reason may be in *err. */
 	_cleanup_free_ char *why = strdup(reason);
 	_cleanup_close_ int aside_fd = make_aside(store, aside, err);
 

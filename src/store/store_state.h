@@ -60,7 +60,7 @@ struct undeleted {
 struct store {
 	char *dir; /* owned; for messages */
 	bool in_memory;
-	uint64_t first_id;	/* smaller ids were given by previous openings */
+	uint64_t first_id;	/* smaller ids were allocated by previous openings */
 	int dir_fd;		/* owned */
 	int lock_fd;		/* owned; flock(2)ed */
 	int snapshots_fd;	/* owned */
@@ -111,13 +111,13 @@ bool store_delete_path(struct store *store, const char *path);
 
 /* Runs one job. Returns 0, or -1 with *err, which is the job's own. Blocks on the disk. */
 int store_run(struct store *store, struct job *job, struct err *err);
-/* Deletes a file below snapshots/. If it cannot, logs it, returns false, and later leaders try
+/* Deletes a file below snapshots/. On failure, logs it, returns false, and later leaders try
  * again. */
 bool store_delete_file(struct store *store, const char *path);
 
 /* store_reconcile.c */
 
-/* Brings files and catalog of a store that was just opened in line. No other thread may use the
+/* Makes files and catalog of a store that was just opened consistent. No other thread may use the
  * store yet. */
 int store_reconcile(struct store *store, struct err *err);
 

@@ -1,5 +1,5 @@
 /*
- * Verifying that the bytes are what was committed.
+ * Verifies that the bytes are those that were committed.
  *
  * A file that is missing or too short is as corrupt as one with other bytes: fetching again repairs
  * each of them. A file that cannot be read (EIO) counts as corrupt after ten seconds. Lack of
@@ -98,7 +98,7 @@ static void note_verified(struct store *store, struct snapshot *snapshot)
 	};
 
 	atomic_store(&snapshot->integrity, SNAPSHOT_VERIFIED);
-	/* The bytes are good; they are only verified again after a restart. */
+	/* The bytes are valid; without the record they are verified again after a restart. */
 	if (store_run(store, &verified.job, &err) < 0)
 		log_event(LOG_LEVEL_WARNING, "verified_not_noted",
 			  LOG_INT("snapshot", (int64_t)snapshot->id), LOG_STR("error", err.msg));

@@ -1,5 +1,5 @@
 /*
- * Writing a snapshot's bytes to a file without a name.
+ * Writes the bytes of a snapshot to a file without a name.
  *
  * The file is unnamed (O_TMPFILE), so that a crash leaves nothing behind. On a file system without
  * O_TMPFILE it is snapshots/new-LIFE-N, which a later opening deletes. Write-back starts while the
@@ -32,7 +32,7 @@ static int open_unnamed(struct store *store)
 {
 	int fd = openat(store->snapshots_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0400);
 
-	/* EISDIR and ENOENT: the kernel or the file system does not know the flag. */
+	/* EISDIR and ENOENT: the kernel or the file system does not support the flag. */
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT))
 		atomic_store(&store->no_tmpfile, true);
 	return fd;

@@ -55,7 +55,7 @@ static int64_t shown_time(int64_t boot_ms)
 	return boot_ms == TERM_NO_TIME ? TERM_NO_TIME : clock_wall_at(boot_ms);
 }
 
-/* With the lock held. What the snapshot calls itself need not be kept twice. */
+/* With the lock held. A version equal to that of the snapshot is not kept twice. */
 static const char *shown_version(const struct term *term)
 {
 	const struct snapshot *snapshot = term->current ? term->current : term->hidden;
@@ -70,7 +70,7 @@ static char *set_version(struct term *term, const char *version)
 {
 	char *old = NULL;
 
-	/* Most updates find what the one before found. */
+	/* Most updates find the same version as the update before. */
 	if (!is_same_text(shown_version(term), version)) {
 		old = term->source_version;
 		term->source_version = NULL;
@@ -165,7 +165,7 @@ static char *forget_failure(struct term *term)
 	return steal_ptr(&term->last_error);
 }
 
-/* With the lock held, before the last snapshot goes: its version stays known. */
+/* With the lock held, before the last snapshot is dropped: keeps its version. */
 static void keep_version(struct term *term)
 {
 	const char *version = shown_version(term);

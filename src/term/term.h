@@ -1,5 +1,5 @@
 /*
- * term: one configured name while rptfs runs: its current snapshot, and how refreshing it goes.
+ * term: one configured name while rptfs runs: its current snapshot, and the state of its updates.
  *
  * The update that runs for the term (one at a time), the publisher and expiry write it; any thread
  * may read it. Everything that changes is behind a leaf lock, and readers get copies. There may be
@@ -9,8 +9,8 @@
  * 	absent ───────► fresh ──failure──► stale, gone          │
  * 	                  └──max_stale──► expired ◄──max_stale──┘ from these too
  *
- * An expired term with on_expire = hide has no current snapshot: the one that it had is kept aside,
- * and the next success shows it again.
+ * An expired term with on_expire = hide has no current snapshot: its snapshot is kept aside, and
+ * the next success shows it again.
  *
  * An update that has not ended long after it was due makes a fresh term stale, as long as that lasts.
  *
@@ -32,20 +32,25 @@ enum term_state {
 	TERM_FRESH,   /* the last update succeeded */
 	TERM_STALE,   /* serves the last good version; the last update failed or is late, or there
 		       * was none */
-	TERM_GONE,    /* serves the last good version; the source has no such thing any more */
+	TERM_GONE,    /* serves the last good version; the source no longer has the term */
 	TERM_EXPIRED, /* no source has confirmed the last good version for max_stale; it is served,
 		       * or hidden, as on_expire says */
 };
 
 #define TERM_NO_TIME (-1)
 
-/* How refreshing goes, as people see it. Times are of the wall clock, as it stands when the copy is
- * made. */
+/* The state of the updates, for people. Times are wall clock, converted when the copy is made. */
 struct term_status {
 	enum term_state state;
+<<<<<<< HEAD
 	char *source_version;	  /* owned; what the source calls the bytes; NULL: unknown */
 	char *last_error;	  /* owned; of the last update; NULL if it succeeded in time */
 	enum err_kind error_kind; /* ERR_NONE if the last update succeeded in time */
+=======
+	char *source_version;	  /* owned; the version at the source; NULL: unknown */
+	char *last_error;	  /* owned; of the last update; NULL if it succeeded */
+	enum err_kind error_kind; /* ERR_NONE if the last update succeeded */
+>>>>>>> 5fef632 (Reword comments and messages of the store, the keeper, the worker and the commands)
 	unsigned failures;	  /* updates that failed in a row */
 	int64_t checked_at_ms;	  /* end of the last update; TERM_NO_TIME: none yet */
 	int64_t next_check_at_ms; /* TERM_NO_TIME: none is planned */
@@ -57,7 +62,7 @@ struct term_status {
 
 struct term {
 	const struct term_config *config; /* borrowed, immutable */
-	uint32_t slot; /* as struct store_term's; set before other threads know the term */
+	uint32_t slot; /* as in struct store_term; set before other threads use the term */
 
 	/* Guarded by the term's lock; the times are of clock_boot_ms(). */
 	uint8_t state;	    /* enum term_state */
@@ -77,11 +82,11 @@ int term_init(struct term *term, const struct term_config *config, struct snapsh
 void term_release(struct term *term);
 
 /*
- * Before other threads know the term: sets when its current snapshot was confirmed, as the store
- * knows it (wall clock; 0: unknown). The later of this and the time of the fetch counts. A term
+ * Sets when its current snapshot was confirmed, from the store (wall clock; 0: unknown). Call it
+ * before other threads use the term. The later of this and the time of the fetch counts. A term
  * that has expired by now starts as expired, and hidden if it is configured so.
  *
- * Over a restart there is only the wall clock: a time in the future counts as now.
+ * Only the wall clock survives a restart: a time in the future counts as now.
  */
 void term_set_confirmed(struct term *term, int64_t wall_ms);
 
@@ -110,13 +115,13 @@ void term_status_release(struct term_status *status);
 
 enum term_state term_state_now(struct term *term);
 
-/* The end of an update, and when the next one is: clock_boot_ms(), or TERM_NO_TIME. The texts are
- * copied. */
+/* Records the end of an update, and the time of the next one: clock_boot_ms(), or TERM_NO_TIME. The
+ * texts are copied. */
 void term_succeeded(struct term *term, const char *source_version, bool is_updated,
 		    int64_t next_check_at_ms);
 void term_failed(struct term *term, const struct err *err, int64_t next_check_at_ms);
 
-/* The next update was planned anew. */
+/* Records a new time of the next update. */
 void term_set_next_check(struct term *term, int64_t boot_ms);
 
 /* A source has just answered with the bytes, or confirmed them: max_stale begins anew. */

@@ -44,7 +44,7 @@ struct answer {
 
 /* ---- sending a request ---- */
 
-/* If this fails later, the other end of the socket is closed. */
+/* If the start fails later, the other end of the socket is closed. */
 static int start_helper(struct helper_client *client, struct err *err)
 {
 	int pair[2];
@@ -221,7 +221,7 @@ static int run_program(struct helper *base, struct cancel *cancel, const char *n
 	return rc;
 }
 
-/* Waits as long as the file system takes, as open(2) would. */
+/* Waits as long as the file system takes, like open(2). */
 static int ask_about_path(struct helper *base, char kind, const char *path, int inotify,
 			  struct answer *answer, struct err *err)
 {
@@ -246,7 +246,7 @@ static int open_file(struct helper *base, const char *path, struct err *err)
 	int rc = ask_about_path(base, HELPER_OPEN, path, -1, &answer, err);
 	_cleanup_close_ int fd = answer.fd;
 	if (rc == 0 && fd < 0)
-		return err_set(err, ERR_INTERNAL, "no descriptor came");
+		return err_set(err, ERR_INTERNAL, "the answer has no descriptor");
 	return rc < 0 ? -1 : steal_fd(&fd);
 }
 

@@ -11,7 +11,7 @@
 #include "base/helper.h"
 
 /*
- * Starts nothing yet. start(arg, socket) has a helper started that serves the socket (borrowed), or
+ * Starts nothing yet. start(arg, socket) starts a helper that serves the socket (borrowed), or
  * returns -1; it is called again after the death of a helper. It must not block. cancel is borrowed
  * and ends every wait; NULL: none.
  */

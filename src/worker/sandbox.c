@@ -6,11 +6,11 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* What capng_apply() returns if the bounding set stays, for lack of CAP_SETPCAP. */
+/* The result of capng_apply() if it cannot change the bounding set, for lack of CAP_SETPCAP. */
 #define BOUNDS_STAY (-4)
 
-/* Empties all sets. No capability can be gained later: no_new_privs is set, and the program never
- * executes another, so it does no harm if the bounding set stays. */
+/* Empties all sets. No capability can be gained later, because no_new_privs is set and the process
+ * executes no program. So the bounding set may stay. */
 static int drop_capabilities(struct err *err)
 {
 	capng_clear(CAPNG_SELECT_ALL);

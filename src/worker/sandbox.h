@@ -29,8 +29,8 @@ struct sandbox_setup {
 	int store_fd; /* borrowed: the store's directory */
 };
 
-/* For the calling thread and those that it starts, for good; call it while there is one thread. -1
- * only if rights could not be dropped. */
+/* Confines the calling thread and all threads that it starts, permanently. Call it while the
+ * process has one thread. -1 only if rights could not be dropped. */
 int sandbox_enter(const struct sandbox_setup *setup, struct err *err);
 
 /* For a visitor, which only walks the mount, and removes and renames there. */
@@ -38,7 +38,8 @@ int sandbox_enter_visitor(struct err *err);
 
 /* ---- sandbox_landlock.c, sandbox_seccomp.c ---- */
 
-/* Return 1 if the kernel lacks the layer, with *err saying what is missing. no_new_privs is set. */
+/* Return 1 if the kernel lacks the layer; *err then says what is missing. no_new_privs must be
+ * set. */
 int sandbox_restrict_files(int store_fd, struct err *err);
 int sandbox_restrict_calls(struct err *err);
 int sandbox_restrict_visitor(struct err *err);

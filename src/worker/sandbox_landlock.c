@@ -1,9 +1,9 @@
 /*
- * Landlock: access to the store's directory, and to what libraries read of the system.
+ * Landlock: access to the store's directory, and to the system files that libraries read.
  *
  * The system calls are made by number, and constants of newer kernels are defined here, because the
- * headers at build time may be older than the running kernel. Of each version of the interface
- * everything is refused that it can refuse, except connecting.
+ * headers at build time may be older than the running kernel. Everything that the running version
+ * of the interface can restrict is restricted, except connecting.
  *
  * Rules apply to the inodes that exist when the sandbox is entered. So they name directories, not
  * files that may be replaced.
@@ -102,7 +102,7 @@ static const struct {
 	{ "/lib64", FS_READ },
 	{ "/run/nscd", FS_READ },
 	{ "/var/lib/sss", FS_READ },		/* caches of the sssd name service */
-	{ "/sys/devices/system/cpu", FS_READ }, /* malloc counts the CPUs */
+	{ "/sys/devices/system/cpu", FS_READ }, /* malloc reads the number of CPUs */
 	{ "/proc/sys", FS_READ }, /* boot_id, crypto/fips_enabled, overcommit_memory */
 	{ "/dev/null", FS_READ_FILE | FS_WRITE_FILE },
 	{ "/dev/urandom", FS_READ_FILE },
@@ -267,7 +267,7 @@ static int restrict_files(int store_fd, struct err *err)
 	_cleanup_close_ int ruleset = make_ruleset(&attr, err);
 	if (ruleset < 0 || add_rules(ruleset, &attr, store_fd, err) < 0)
 		return -1;
-	/* No audit records: a refusal is ordinary, and the helper is asked next. */
+	/* No audit records: a refusal is ordinary, and leads to a request to the helper. */
 	unsigned flags = version >= 7 ? RESTRICT_SELF_LOG_SAME_EXEC_OFF : 0;
 	if (syscall(SYS_landlock_restrict_self, ruleset, flags) < 0)
 		return err_errno(err, "entering");

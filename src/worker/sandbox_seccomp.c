@@ -7,10 +7,10 @@
  *	                 with it whatever has compromised it
  *	any other        ENOSYS, so that a library that tries a newer call falls back to older ones
  *
- * Processes cannot be made. Threads are made with clone(2): the flags of clone3(2) are in memory,
- * where a filter cannot look, and libc takes its ENOSYS for an older kernel.
+ * Processes cannot be created. Threads are created with clone(2): the flags of clone3(2) are in
+ * memory, which a filter cannot read; clone3(2) returns ENOSYS, and libc then uses clone(2).
  *
- * The filter does not look at what is written to which descriptor. Landlock and permissions protect
+ * The filter does not restrict which descriptors are written to. Landlock and permissions protect
  * the memory of other processes in /proc.
  *
  * Runs in the worker, unprivileged, and in the visitor, with the rights of the user who started
@@ -35,7 +35,7 @@
 
 #define ERRNO(number) SCMP_ACT_ERRNO((uint32_t)(number)&0xffff)
 
-/* Names that libseccomp or the architecture does not know are left out. */
+/* Names that are unknown to libseccomp or to the architecture are left out. */
 static const char allowed[] =
 	/* files */
 	"access chdir close close_range copy_file_range creat dup dup2 dup3 faccessat "
@@ -147,8 +147,8 @@ static int add_sockets(scmp_filter_ctx filter)
 	return add_rules(filter, rules, ARRAY_SIZE(rules));
 }
 
-/* Only those that libc, libcurl and OpenSSL use on sockets and terminals. TIOCSTI, for one, would
- * type on the terminal of the user who started rptfs. */
+/* Allows only those that libc, libcurl and OpenSSL use on sockets and terminals. TIOCSTI, for
+ * example, could type on the terminal of the user who started rptfs. */
 static int add_ioctls(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {
@@ -173,12 +173,12 @@ static int add_processes(scmp_filter_ctx filter)
 	return 0;
 }
 #else
-/* All that clone(2) accepts. */
+/* All namespace flags of clone(2). */
 #	define CLONE_NAMESPACES                                                              \
 		(CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | \
 		 CLONE_NEWUSER | CLONE_NEWUTS)
 
-/* Threads, and signals and limits of this process only. */
+/* Allows threads, and signals to and limits of this process only. */
 static int add_processes(scmp_filter_ctx filter)
 {
 #	if defined(__s390x__)

@@ -19,8 +19,8 @@
 
 /* ------------------------------------------------------------------ building */
 
-/* The store has dropped corrupt bytes of this term. Before the refresher runs there is nothing to
- * do: its first attempts fetch them. */
+/* Fetches a term again after the store has dropped its corrupt bytes. Not needed before the
+ * refresher runs: its first attempts fetch them. */
 static void fetch_again(void *arg, struct term *term)
 {
 	struct worker *worker = arg;
@@ -37,7 +37,7 @@ static int confine(struct worker *worker, struct err *err)
 	return worker->hello.hello.is_confined ? sandbox_enter(&setup, err) : 0;
 }
 
-/* Receives what the keeper hands over. */
+/* Receives HELLO, with the inherited descriptors. */
 static int inherit(struct worker *worker, struct err *err)
 {
 	const struct channel_hello *hello = &worker->hello.hello;
@@ -47,7 +47,7 @@ static int inherit(struct worker *worker, struct err *err)
 		return err_set(err, ERR_CANCELED, "the keeper is gone");
 	if (hello->protocol != CHANNEL_PROTOCOL)
 		return err_set(err, ERR_CONFIG,
-			       "the keeper speaks protocol %u, this program %u: restart rptfs",
+			       "the keeper uses protocol %u, this program %u: restart rptfs",
 			       hello->protocol, CHANNEL_PROTOCOL);
 	if (hello->is_detached && !worker->setup->foreground)
 		daemonize_detach();
@@ -60,7 +60,7 @@ static int load_config(struct worker *worker, struct err *err)
 				   &worker->config, err);
 }
 
-/* As start of helper_client_new(). */
+/* The callback `start` of helper_client_new(). */
 static int start_helper(void *arg, int socket)
 {
 	const struct worker *worker = arg;
@@ -68,7 +68,7 @@ static int start_helper(void *arg, int socket)
 	return channel_send(worker->setup->channel, CHANNEL_HELPER, socket);
 }
 
-/* As start of visitor_new(). */
+/* The callback `start` of visitor_new(). */
 static int start_visitor(void *arg, int socket)
 {
 	const struct worker *worker = arg;
@@ -130,7 +130,7 @@ static int prepare_to_serve(struct worker *worker, struct err *err)
 	return make_fs(worker, err);
 }
 
-/* Starts everything that is needed to fetch. Does not ask a source yet. */
+/* Starts everything that is needed to fetch. Sends no request to a source yet. */
 static int prepare_to_fetch(struct worker *worker, struct err *err)
 {
 	if (http_new(&worker->http, worker->helper, &worker->cancel, err) < 0 ||
@@ -169,7 +169,7 @@ static int expect(struct worker *worker, enum channel_type type, struct channel_
 	if (ret->type == type)
 		return 0;
 	channel_message_release(ret);
-	return err_set(err, ERR_CANCELED, "the keeper is gone or has changed its mind");
+	return err_set(err, ERR_CANCELED, "the keeper is gone, or has sent another message");
 }
 
 static int start_serving(struct worker *worker, int device, struct err *err)
@@ -181,7 +181,7 @@ static int start_serving(struct worker *worker, int device, struct err *err)
 	return send_to_keeper(worker, CHANNEL_SERVING, err);
 }
 
-/* The first worker. All that can fail is done before the mount is made. */
+/* The first worker. Everything that can fail is done before the mount is made. */
 static int start_first(struct worker *worker, struct err *err)
 {
 	struct channel_message message;
@@ -278,7 +278,7 @@ static int get_ready(struct worker *worker, struct err *err)
 
 /* ------------------------------------------------------------------ the end */
 
-/* Users end before what they use. The worker may be half-built. */
+/* A part ends before the parts that it uses. The worker may be half-built. */
 static void tear_down(struct worker *worker)
 {
 	cancel_request(&worker->cancel);

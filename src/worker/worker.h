@@ -1,6 +1,6 @@
 /*
- * worker: the process that serves, fetches and publishes. It may die at any time: what must outlive
- * it is in the store or held by the keeper.
+ * worker: the process that serves, fetches and publishes. It may die at any time: all state that
+ * must outlive it is in the store or held by the keeper.
  *
  * Runs in the worker, unprivileged.
  */

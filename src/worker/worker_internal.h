@@ -37,7 +37,7 @@ struct worker {
 	struct helper *helper;
 	int signals; /* owned: signalfd */
 	struct config *config;
-	_Atomic int64_t serving_ms; /* since when it serves; clock_boot_ms(); 0: not yet */
+	_Atomic int64_t serving_ms; /* when it began to serve; clock_boot_ms(); 0: not yet */
 	pthread_t pulse;
 	bool pulse_started;
 	struct store *store;
@@ -68,7 +68,7 @@ int worker_open_store(struct worker *worker, struct err *err);
 int worker_load_terms(struct worker *worker, struct err *err);
 void worker_drop_tokens(struct worker *worker);
 
-/* ---- worker_view.c: what .rpt/ and rpt show ---- */
+/* ---- worker_view.c: the contents of .rpt/, and the answers to rpt ---- */
 
 void worker_fill_rendered_files(struct worker *worker);
 void worker_fill_view(struct worker *worker);
@@ -81,9 +81,10 @@ int worker_wait_built(struct worker *worker, struct err *err);
 /* ---- worker_keeper.c: signs of life and messages ---- */
 
 int worker_block_signals(struct worker *worker, struct err *err);
-/* Signs of life to the keeper, until cancellation. */
+/* Starts to send signs of life to the keeper, until cancellation. */
 int worker_start_pulse(struct worker *worker, struct err *err);
-/* Requests cancellation when there is a reason to end, and acts on messages of the keeper. */
+/* Starts to wait for a reason to end, which requests cancellation, and for messages of the
+ * keeper. */
 int worker_start_watcher(struct worker *worker, struct err *err);
 
 #endif

@@ -16,7 +16,7 @@
 #include "base/util.h"
 #include "worker/worker_internal.h"
 
-/* How long the answer to a request may take that is not a READ, and so needs no disk. */
+/* Time limit for the answer to a request other than READ, which needs no disk. */
 #define ANSWER_MAX_MS 10000
 
 int worker_block_signals(struct worker *worker, struct err *err)

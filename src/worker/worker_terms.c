@@ -27,7 +27,7 @@ int worker_open_store(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* Adds the next term of the configuration, with what the store has of it. Takes what `has` owns. */
+/* Adds the next term of the configuration, with its record in the store. Takes what `has` owns. */
 static int add_term(struct worker *worker, struct store_term *has, struct err *err)
 {
 	size_t i = worker->n_terms;
@@ -47,7 +47,7 @@ static int add_term(struct worker *worker, struct store_term *has, struct err *e
 	return 0;
 }
 
-/* Adds the terms before `name` (NULL: all the others), which the store does not know. */
+/* Adds the terms before `name` (NULL: all the others), which are not in the store. */
 static int add_unknown_terms(struct worker *worker, const char *name, struct err *err)
 {
 	const struct config *config = worker->config;
@@ -61,6 +61,7 @@ static int add_unknown_terms(struct worker *worker, const char *name, struct err
 	return 0;
 }
 
+/* Merges the configuration and the store, which are both sorted by name. */
 static int on_known_term(void *arg, const char *name, struct store_term *has, struct err *err)
 {
 	struct worker *worker = arg;
@@ -89,9 +90,8 @@ static int retain_terms(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* Merges the configuration and the store, which are both sorted by name. */
-/* Stores of versions up to 0.1 have other fingerprints: they are recognised, and replaced. Remove
- * this with config/legacy_fingerprint.h. */
+/* Replaces the fingerprints that versions up to 0.1 have put into the store. Remove this with
+ * config/legacy_fingerprint.h. */
 static int replace_legacy_fingerprints(struct worker *worker, struct err *err)
 {
 	_cleanup_free_ struct store_fingerprint *items = calloc(worker->n_terms + 1,

@@ -1,5 +1,5 @@
 /*
- * What .rpt/ and rpt show of the worker, and waiting until there is something to show.
+ * The contents of .rpt/ and the answers to rpt, and waiting until they are available.
  *
  * A successor serves before it is built completely: readers of .rpt/ wait for the rest.
  *

@@ -167,8 +167,8 @@ static void test_died_while_negotiating(bool reply_saved)
 		ok(false, "a second mount: %s", err.msg);
 		return;
 	}
-	int slot = inflight_claim(first);
-	struct fuse_in_header *in = inflight_buffer(first, slot);
+	int request = inflight_claim(first);
+	struct fuse_in_header *in = inflight_buffer(first, request);
 	ok(read(own_device, in, INFLIGHT_RECORD_SIZE) > 0 && in->opcode == FUSE_INIT,
 	   "INIT was read");
 	if (reply_saved) {
