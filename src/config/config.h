@@ -37,7 +37,7 @@ struct term_config {
 	int64_t attempt_timeout_ms;   /* of one source */
 	uint64_t min_rate;	      /* bytes a second; 0: any */
 	uint64_t max_received_bytes;  /* of one attempt, as sent; 0: see attempt.c */
-	uint64_t prewarm_limit_bytes; /* 0: nothing is put into memory before it is asked for */
+	uint64_t prewarm_limit_bytes; /* 0: nothing is cached before the first read */
 	int64_t max_stale_ms;	      /* 0: nothing expires; else more than refresh_interval_ms */
 	unsigned history;	      /* superseded snapshots that are kept */
 	mode_t mode;

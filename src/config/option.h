@@ -64,7 +64,7 @@ struct option_spec {
 	enum option_type type;
 	enum option_role role;
 	uint16_t offset, size;	  /* of the field; see OPTION_FIELD */
-	const char *default_text; /* as it would be written in the file; NULL: none */
+	const char *default_text; /* as written in a file; NULL: none */
 	const char *help;	  /* one line */
 	const char *const *words; /* OPTION_WORD: NULL-terminated, in the order of the enum */
 	int64_t min, max;	  /* OPTION_NUMBER, _DURATION (ms), _SIZE; max 0: no limit */
@@ -150,7 +150,7 @@ void option_copy(const struct option_spec *spec, void *to, const void *from);
 /* The options of one block while they are being set. */
 struct options {
 	const struct option_table *table;
-	struct pool *pool;		    /* borrowed; what the values are allocated in */
+	struct pool *pool;		    /* borrowed; values are allocated in it */
 	void *values;			    /* borrowed: the table's struct */
 	uint64_t given;			    /* bit i: row i was set */
 	const char *texts[OPTION_ROWS_MAX]; /* as written; of given rows except lists */

@@ -29,7 +29,7 @@ const char *pool_string(struct pool *pool, const char *bytes, size_t len);
 /* The one copy of this list of n strings of the pool, with a NULL behind them. */
 const char *const *pool_list(struct pool *pool, const char *const *strings, size_t n);
 
-/* Frees what only the search for equal values needs. Nothing can be added afterwards. */
+/* Frees the index of equal values. Nothing can be added afterwards. */
 void pool_close(struct pool *pool);
 
 #endif

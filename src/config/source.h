@@ -27,7 +27,7 @@ struct source_type {
 	 * may point into it. helper: for base/files.h. */
 	int (*init)(void **ret_state, const void *options, struct helper *helper, struct err *err);
 
-	/* Takes what init made; NULL where init allocates nothing. */
+	/* Frees the state that init made. NULL if init allocates nothing. */
 	void (*free)(void *state);
 
 	/* Where the content comes from, for people (a URL, a path), without credentials. The result

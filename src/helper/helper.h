@@ -6,8 +6,8 @@
  * the sources of a type need is in struct helper_uses of that type. Paths are walked by
  * base/safe_path.h, because other users may own a part of the way.
  *
- * The helper is not confined, because it cannot know what a program needs. It reads nothing that
- * comes from the network, and no file but those of AWS profiles.
+ * The helper is not confined, because the needs of the programs are unknown. It reads no data from
+ * the network, and no files except those of AWS profiles.
  *
  * Runs in the helper, with the rights of the user who started rptfs.
  */

@@ -2,7 +2,7 @@
  * channel: the messages between keeper and worker, over one pair of sockets.
  *
  *	worker                           keeper
- *	                        ◄──────  HELLO       what it inherits: struct channel_hello
+ *	                        ◄──────  HELLO       its descriptors: struct channel_hello
  *	PREPARED                ──────►              the store is open, the terms are loaded
  *	                        ◄──────  DEVICE      with the FUSE connection, now mounted
  *	SERVING                 ──────►              it answers requests
@@ -13,13 +13,13 @@
  * A successor on an existing mount gets the FUSE connection with HELLO and sends no PREPARED. A
  * standby worker sends STANDBY, and after GO continues like a successor. At any time:
  *
- *	HELPER                  ──────►              start a helper on the socket that comes along
- *	VISITOR                 ──────►              start a visitor on it
- *	UPGRADE                 ──────►              with the connection that asked for it
+ *	HELPER                  ──────►              start a helper on the socket in this message
+ *	VISITOR                 ──────►              start a visitor, likewise
+ *	UPGRADE                 ──────►              with the connection of the request
  *	                        ◄──────  REFUSED     no upgrade, with the reason and the connection
- *	                        ◄──────  REPORT      upgraded; to the new worker, likewise
+ *	                        ◄──────  REPORT      upgraded; to the new worker, with the connection
  *	                        ◄──────  HANDOVER    take no more requests, answer the rest, end
- *	                        ◄──────  DETACHED    nothing leads to the mount any more
+ *	                        ◄──────  DETACHED    the mount is no longer attached anywhere
  *	UNMOUNTED               ──────►              the connection has ended
  *	UNFIT                   ──────►              it cannot take over this mount, with the reason
  *	FAILED                  ──────►              the start failed, with the reason
@@ -110,8 +110,8 @@ struct channel_message {
 	int fds[CHANNEL_FDS_MAX]; /* -1 where there is none */
 };
 
-/* They do not block. fd: -1 for none; descriptors stay the caller's. Return -1 if the other process
- * is gone, or does not read. */
+/* Send a message without blocking. fd: -1 for none; descriptors stay the caller's. Return -1 if the
+ * other process has ended, or does not read. */
 int channel_send(int channel, enum channel_type type, int fd);
 int channel_send_text(int channel, enum channel_type type, int fd, const char *text);
 int channel_send_report(int channel, int fd, const struct channel_report *report);

@@ -1,9 +1,9 @@
 /*
- * keeper: the process that holds what must outlive a worker: the mount, the FUSE connection, the
- * requests in flight, the effective configuration, the control socket.
+ * keeper: the process that holds everything that must outlive a worker: the mount, the FUSE
+ * connection, the requests in flight, the effective configuration, the control socket.
  *
- * It parses nothing, talks to its worker only, and allocates nothing after the start. When a worker
- * dies or stops responding, the keeper starts another one on the same mount.
+ * It parses nothing, communicates with its worker only, and allocates nothing after the start. When
+ * a worker dies or stops responding, the keeper starts another one on the same mount.
  *
  * Runs in the keeper, with the rights of the user who started rptfs. One thread.
  */

@@ -49,7 +49,7 @@ struct keeper_upgrade {
 	int errors;	     /* owned: standard error of the renderer */
 	pid_t renderer;	     /* 0: none */
 	struct keeper_worker standby;
-	bool is_of_our_kind; /* the new program's keeper can read our state */
+	bool is_of_our_kind; /* the new program can read the state of this keeper */
 };
 
 #define KEEPER_NO_UPGRADE                                                                       \

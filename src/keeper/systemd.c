@@ -112,7 +112,7 @@ static void take(struct systemd_stored *stored, const char *name, int fd)
 	int *field = field_of(stored, name);
 
 	if (!field || *field >= 0) {
-		/* The newest comes first; an older one is of a mount that is gone. */
+		/* The newest comes first; older ones belong to mounts that have ended. */
 		close(fd);
 		drop(name);
 		return;

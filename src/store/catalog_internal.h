@@ -1,5 +1,6 @@
 /*
- * catalog_internal: what the catalog's files share: the connection, and one run of a statement.
+ * catalog_internal: declarations that the files of the catalog share: the connection, and one run
+ * of a statement.
  *
  * Statements are prepared once, at opening, which also proves that the tables are the expected
  * ones. A run borrows a statement from run_start() to the end of its scope.
@@ -73,7 +74,7 @@ struct catalog {
 	int64_t boot; /* number of the present boot */
 	char boot_id[40];
 	uint64_t next_id;
-	uint64_t reserved_id; /* ids from next_id to this one, exclusive, may be given */
+	uint64_t reserved_id; /* ids from next_id to this one, exclusive, are reserved */
 };
 
 /* Sets err from the connection's last error. Returns -1. */

@@ -300,7 +300,7 @@ void catalog_close(struct catalog *catalog)
 
 	if (!catalog)
 		return;
-	/* Returns ids that were reserved and not given. */
+	/* Returns ids that were reserved but not used. */
 	if (catalog->queries[QUERY_RECORD] && catalog->next_id < catalog->reserved_id) {
 		catalog->reserved_id = catalog->next_id;
 		catalog->is_noted = false;

@@ -66,7 +66,7 @@ static int lock_file(sqlite3_file *file, int level)
 	return note(original(file)->xLock(file, level));
 }
 
-/* Returns our copy of a set of methods, or the set itself if `known` is full. */
+/* Returns the copy of a set of methods, or the set itself if `known` is full. */
 static const sqlite3_io_methods *replace(const sqlite3_io_methods *methods)
 {
 	const sqlite3_io_methods *found = methods;

@@ -99,8 +99,8 @@ struct store_term {
 
 void store_term_release(struct store_term *term);
 
-/* Calls each() for every term in the store, in strcmp order, until it returns -1. each() takes what
- * `term` owns, even if it fails, and must not call the store. */
+/* Calls each() for every term in the store, in strcmp order, until it returns -1. each() takes
+ * ownership of the contents of `term`, even if it fails, and must not call the store. */
 int store_load_all(struct store *store,
 		   int (*each)(void *arg, const char *name, struct store_term *term,
 			       struct err *err),

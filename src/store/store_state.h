@@ -1,5 +1,5 @@
 /*
- * store_state: what the store's files share.
+ * store_state: declarations that the files of the store share.
  *
  * The catalog has one connection, which is not locked. A thread that needs it queues a job. The
  * first in the queue becomes the leader, takes all jobs that are queued, and runs them in one

@@ -2,8 +2,8 @@
  * Verifies that the bytes are those that were committed.
  *
  * A file that is missing or too short is as corrupt as one with other bytes: fetching again repairs
- * each of them. A file that cannot be read (EIO) counts as corrupt after ten seconds. Lack of
- * descriptors or memory says nothing about the bytes.
+ * each of them. A file that cannot be read (EIO) counts as corrupt after ten seconds. Running out
+ * of descriptors or memory is not corruption.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,7 +28,7 @@ static int corrupt(struct store *store, struct snapshot *snapshot, const char *h
 }
 
 /* The disk may recover soon, and a dropped snapshot cannot be fetched again while its source is
- * down. If the disk goes on failing, the bytes are lost. */
+ * down. If the disk keeps failing, the bytes are lost. */
 static int unreadable(struct store *store, struct snapshot *snapshot, struct err *err)
 {
 	int number = errno;

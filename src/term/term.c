@@ -65,7 +65,7 @@ static const char *shown_version(const struct term *term)
 	return snapshot ? snapshot->version : NULL;
 }
 
-/* With the lock held: returns what to free. */
+/* With the lock held. Returns the text to free. */
 static char *set_version(struct term *term, const char *version)
 {
 	char *old = NULL;
@@ -157,7 +157,7 @@ static enum term_state state_without(const struct term *term)
 	return term->hidden ? TERM_EXPIRED : TERM_ABSENT;
 }
 
-/* With the lock held: the last update has not failed. Returns what to free. */
+/* With the lock held, after a success. Returns the text to free. */
 static char *forget_failure(struct term *term)
 {
 	term->error_kind = ERR_NONE;

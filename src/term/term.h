@@ -42,15 +42,9 @@ enum term_state {
 /* The state of the updates, for people. Times are wall clock, converted when the copy is made. */
 struct term_status {
 	enum term_state state;
-<<<<<<< HEAD
-	char *source_version;	  /* owned; what the source calls the bytes; NULL: unknown */
+	char *source_version;	  /* owned; the version at the source; NULL: unknown */
 	char *last_error;	  /* owned; of the last update; NULL if it succeeded in time */
 	enum err_kind error_kind; /* ERR_NONE if the last update succeeded in time */
-=======
-	char *source_version;	  /* owned; the version at the source; NULL: unknown */
-	char *last_error;	  /* owned; of the last update; NULL if it succeeded */
-	enum err_kind error_kind; /* ERR_NONE if the last update succeeded */
->>>>>>> 5fef632 (Reword comments and messages of the store, the keeper, the worker and the commands)
 	unsigned failures;	  /* updates that failed in a row */
 	int64_t checked_at_ms;	  /* end of the last update; TERM_NO_TIME: none yet */
 	int64_t next_check_at_ms; /* TERM_NO_TIME: none is planned */
@@ -124,7 +118,7 @@ void term_failed(struct term *term, const struct err *err, int64_t next_check_at
 /* Records a new time of the next update. */
 void term_set_next_check(struct term *term, int64_t boot_ms);
 
-/* A source has just answered with the bytes, or confirmed them: max_stale begins anew. */
+/* A source has just sent the bytes, or confirmed them: restarts max_stale. */
 void term_confirm(struct term *term);
 
 /* When the bytes expire, clock_boot_ms(); INT64_MAX: they cannot, or have expired. */

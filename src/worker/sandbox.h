@@ -1,12 +1,12 @@
 /*
  * sandbox: limits what a compromised worker or visitor can do.
  *
- * It is entered before the process reads the first byte from outside. Each of its three layers
- * helps without the others:
+ * It is entered before the process reads any data from outside. Each of its three layers works
+ * without the others:
  *
  *	capabilities  none in any set, and none can be gained by executing (no_new_privs)
  *	seccomp       the system calls of a network program that starts no programs and does not
- *	              change its user; sandbox_seccomp.c says how others fail
+ *	              change its user; sandbox_seccomp.c lists the errors of others
  *	Landlock      all rights below the store's directory; reading where name resolution,
  *	              certificates and libraries are; no other file, no TCP port to listen on, no
  *	              signal and no abstract socket to processes outside

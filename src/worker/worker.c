@@ -221,7 +221,7 @@ static int stand_by(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* Removes what a predecessor was writing when it died. */
+/* Removes files that a predecessor was writing when it died. */
 static void tidy_up(struct worker *worker)
 {
 	struct err err = ERR_INIT;

@@ -27,7 +27,8 @@ int worker_open_store(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* Adds the next term of the configuration, with its record in the store. Takes what `has` owns. */
+/* Adds the next term of the configuration, with its record in the store. Takes ownership of the
+ * contents of `has`. */
 static int add_term(struct worker *worker, struct store_term *has, struct err *err)
 {
 	size_t i = worker->n_terms;
