@@ -16,7 +16,7 @@
  */
 int daemonize(int *ret_ready_fd, int *ret_code, struct err *err);
 
-/* Leaves the terminal: the standard streams lead to /dev/null, the log to syslog. */
+/* Leaves the terminal: redirects the standard streams to /dev/null, and the log to syslog. */
 void daemonize_detach(void);
 
 #endif

@@ -2,9 +2,9 @@
  * option: the rows that describe options, and the values that a configuration gives them.
  *
  * An option is one row of one table. Its values are kept in a plain struct, at the row's offset.
- * Everything else is derived from the row: how the text is parsed and checked, the default, what
- * --show-config prints, the list in --help, shell completion, what the worker gets, and which
- * changes make a source another one. To add an option, add the row and the field, and use it.
+ * Everything else is derived from the row: parsing and checks, the default, --show-config, --help,
+ * shell completion, the image for the worker, and which changes make a source another one. To add
+ * an option, add the row and the field, and use it.
  *
  *	struct tea_options {
  *		const char *cup;

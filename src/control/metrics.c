@@ -1,9 +1,9 @@
 /*
  * metrics: the facts of status.c for Prometheus, text format 0.0.4.
  *
- * The label "term" is the alias. rptfs_term_age_seconds counts from the fetch of the served bytes,
- * rptfs_term_checked_seconds from the end of the last update, successful or not, and
- * rptfs_term_confirmed_seconds from the last successful one, like max_stale.
+ * The label "term" is the alias. rptfs_term_age_seconds counts from the fetch of the served bytes.
+ * rptfs_term_checked_seconds counts from the end of the last update, successful or not;
+ * rptfs_term_confirmed_seconds, like max_stale, from the last successful one.
  *
  * The format requires all samples of a family in one group. So one pass over the terms stores their
  * numbers, and one more per family writes them.

@@ -192,7 +192,8 @@ static void worker_died(struct keeper *keeper, int wait_status)
 {
 	struct keeper_worker *worker = &keeper->worker;
 
-	/* Its last messages. There may be no end of file: a child of it may hold the channel. */
+	/* Read its last messages. End of file may not come, because a child of the worker may hold
+	 * the channel. */
 	while (worker->channel >= 0 && read_channel(keeper))
 		;
 	if (keeper_upgrade_handed_over(keeper))
@@ -217,7 +218,8 @@ static int block_signals(struct keeper *keeper, struct err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		sigaddset(&set, numbers[i]);
 	keeper->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	/* Blocked and never read: a reader of the log that goes away must not end the mount. */
+	/* SIGPIPE is blocked and never read: the mount must survive the end of a reader of the
+	 * log. */
 	sigaddset(&set, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (keeper->signals < 0)

@@ -86,13 +86,14 @@ int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int
 		.exe = exe,
 		.config = config,
 	};
-	send_hello(keeper, worker, config, is_standby); /* a failure: it died, SIGCHLD follows */
+	send_hello(keeper, worker, config,
+		   is_standby); /* on failure it has died, and SIGCHLD follows */
 	return 0;
 }
 
 /* ------------------------------------------------------------------ helper and visitor */
 
-/* Does not reap it. */
+/* Returns whether a child has ended. Does not reap it. */
 static bool has_ended(pid_t pid)
 {
 	siginfo_t info = { .si_pid = 0 };
@@ -137,7 +138,7 @@ static void kill_visitor(struct keeper_worker *worker)
 	worker->visitor = 0;
 }
 
-/* One at a time. */
+/* A worker has one visitor at a time. */
 void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket)
 {
 	struct keeper_state *state = keeper->state;

@@ -116,11 +116,11 @@ static int change_one(void *arg, int dir_fd, const char *name)
 }
 
 /*
- * Changes the owner of the store, as root. The present owner may be hostile, so each file is opened
- * first, without following links, and changed by descriptor; only names that a store has, only on
- * the directory's own file system, only what belongs to the present owner (not a hard link to
- * another user's file), and only in a directory that is a store or empty (store = "/var/lib" is a
- * mistake). The directory itself is changed last, so that an interrupted change is repeated.
+ * Changes the owner of the store, as root. The present owner may be hostile. So each file is opened
+ * first, without following links, and changed by descriptor. It must have a name that a store has,
+ * be on the file system of the directory, and belong to the present owner (a hard link to another
+ * user's file does not). The directory must be a store or empty (store = "/var/lib" is a mistake).
+ * The directory itself is changed last, so that an interrupted change is repeated.
  */
 static int change_owner(int fd, const char *dir, const struct stat *st, uid_t user, gid_t group,
 			struct err *err)

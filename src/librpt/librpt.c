@@ -9,8 +9,8 @@
  *	detached	The mount has ended. The snapshot's stat is zeroed, so that any file the
  *			name leads to differs from it.
  *
- * Checking a name takes a stat(2); a file is opened only if the stat shows a different one. Nothing
- * is tried more than twice: a change in the meantime is left to the next get.
+ * Checking a name takes a stat(2); a file is opened only if the stat shows a different one. A get
+ * tries each step at most twice. The next get handles later changes.
  */
 #include "librpt/rpt.h"
 

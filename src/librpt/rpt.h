@@ -13,7 +13,7 @@
  *	if (r < 0)
  *		errx(1, "/mnt/rpt/flags.json: %s", strerror(-r));
  *	...
- *	r = rpt_term_get(term, &value);         // as often as you like: before each request, say
+ *	r = rpt_term_get(term, &value);         // as often as you like
  *	if (r == 0)
  *		use(value.data, value.size);    // until this handle's next get
  *	...
@@ -82,7 +82,7 @@ struct rpt_term;
 struct rpt_value {
 	const void *data;    /* never NULL; not NUL-terminated */
 	size_t size;	     /* bytes; 0 for an empty file */
-	const char *version; /* user.rpt.version (an ETag, say), or SIZE-MTIME-INODE without one */
+	const char *version; /* user.rpt.version (e.g. an ETag), or SIZE-MTIME-INODE without one */
 	uint64_t serial;     /* 1, then one more with each new snapshot; the same serial means
 				the same bytes at the same address */
 	int detached;	     /* 1: the mount is gone, and this is its last value */

@@ -104,9 +104,10 @@ int catalog_count(struct catalog *catalog, uint64_t *ret_snapshots, uint64_t *re
 		  struct err *err);
 
 /*
- * Makes the snapshot the term's current one and the previous one superseded, sets its
- * published_at_ms (later than any other of the term), and deletes the snapshots that `history` does
- * not keep. token may be NULL. is_confirmed: fetched_at_ms becomes the time of confirmation.
+ * Makes the snapshot the current one of the term, and the previous one superseded. Sets
+ * published_at_ms, later than that of any other snapshot of the term. Deletes the snapshots that
+ * `history` does not keep. token may be NULL. is_confirmed: fetched_at_ms becomes the time of
+ * confirmation.
  */
 int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
 		   const char *token, uint64_t fingerprint, unsigned history, bool is_confirmed,

@@ -4,7 +4,7 @@
  * It is entered before the process reads any data from outside. Each of its three layers works
  * without the others:
  *
- *	capabilities  none in any set, and none can be gained by executing (no_new_privs)
+ *	capabilities  none in any set, and executing a program gains none (no_new_privs)
  *	seccomp       the system calls of a network program that starts no programs and does not
  *	              change its user; sandbox_seccomp.c lists the errors of others
  *	Landlock      all rights below the store's directory; reading where name resolution,

@@ -2,9 +2,9 @@
  * seccomp: the system calls that the worker and the visitor may make.
  *
  *	allowed          some of them with certain arguments only
- *	refused          EPERM, which libraries take for missing rights
+ *	refused          EPERM, which libraries treat as missing rights
  *	hostile          calls that no code here makes: the kernel kills the process (SIGSYS), and
- *	                 with it whatever has compromised it
+ *	                 with it the code that has compromised it
  *	any other        ENOSYS, so that a library that tries a newer call falls back to older ones
  *
  * Processes cannot be created. Threads are created with clone(2): the flags of clone3(2) are in

@@ -149,7 +149,7 @@ static void *watch(void *arg)
 		goes_on = !pfds[0].revents && !pfds[1].revents && !pfds[2].revents;
 		if (pfds[1].revents && fs_was_unmounted(worker->fs))
 			channel_send(worker->setup->channel, CHANNEL_UNMOUNTED, -1);
-		/* At the end too: the last messages still count. */
+		/* Read the last messages even if this loop ends. */
 		if (pfds[3].revents)
 			goes_on = read_channel(worker) && goes_on;
 	}
