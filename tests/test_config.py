@@ -7,6 +7,7 @@ else, there is one problem in that line of that file, whose message has TEXT at 
 import glob
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -14,14 +15,25 @@ from builds import TOP
 from rptmount import HANGS_S
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "config")
+STRANGER = 1234
+TERM = 'term "t" { static { data = "x" } }\n'
 
 
 def files(directory):
-    return sorted(glob.glob(os.path.join(HERE, directory, "*.conf")))
+    return sorted(os.path.relpath(path, HERE) for path in glob.glob(f"{HERE}/{directory}/*.conf"))
 
 
 def name_of(path):
     return os.path.basename(path)[: -len(".conf")]
+
+
+@pytest.fixture
+def configs(directory):
+    """A copy that belongs to root, whoever owns the source tree."""
+    path = os.path.join(directory, "config")
+    shutil.copytree(HERE, path)
+    subprocess.run(["chmod", "-R", "go-w", path], check=True)
+    return path
 
 
 def run(build, directory, *arguments):
@@ -39,7 +51,8 @@ def run(build, directory, *arguments):
 
 
 @pytest.mark.parametrize("path", files("bad"), ids=name_of)
-def test_each_bad_configuration_is_refused_with_its_messages(build, directory, path):
+def test_each_bad_configuration_is_refused_with_its_messages(build, directory, configs, path):
+    path = os.path.join(configs, path)
     with open(path, encoding="utf-8") as file:
         expected = re.findall(r"^# expect: (\d+: .*)$", file.read(), re.MULTILINE)
     assert expected
@@ -58,7 +71,8 @@ def test_there_are_many_bad_configurations():
 
 
 @pytest.mark.parametrize("path", files("good"), ids=name_of)
-def test_each_good_configuration_is_accepted(build, directory, path):
+def test_each_good_configuration_is_accepted(build, directory, configs, path):
+    path = os.path.join(configs, path)
     checked = run(build, directory, "-c", path, "--check-config")
     assert (checked.returncode, checked.stderr) == (0, b"")
 
@@ -71,15 +85,15 @@ def test_each_good_configuration_is_accepted(build, directory, path):
     assert run(build, directory, "-c", again, "--show-config").stdout == shown.stdout
 
 
-def test_show_config_masks_secrets(build, directory):
-    path = os.path.join(HERE, "good", "sources.conf")
+def test_show_config_masks_secrets(build, directory, configs):
+    path = os.path.join(configs, "good", "sources.conf")
     shown = run(build, directory, "-c", path, "--show-config").stdout
     assert b"hunter2" not in shown
     assert b'password = "***"' in shown
 
 
-def test_include_reads_all_files_that_match(build, directory):
-    path = os.path.join(HERE, "good", "include.conf")
+def test_include_reads_all_files_that_match(build, directory, configs):
+    path = os.path.join(configs, "good", "include.conf")
     shown = run(build, directory, "-c", path, "--show-config").stdout.decode()
     assert re.findall(r'^term "(.*)" {$', shown, re.MULTILINE) == ["main", "one", "two"]
 
@@ -88,6 +102,136 @@ def test_a_missing_configuration_file_is_an_error(build, directory):
     done = run(build, directory, "-c", "/nonexistent/x.conf", "--check-config")
     assert done.returncode == 1
     assert done.stderr == b"rptfs: /nonexistent/x.conf: No such file or directory\n"
+
+
+# Who may own a configuration
+
+
+def write(path, text=TERM, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, mode)
+    return path
+
+
+def check(build, directory, path, user=None, **how):
+    """(exit code, standard error) of --check-config, as that user."""
+    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    done = subprocess.run(
+        [*(["setpriv", *ids] if user else []), build.rptfs, "-c", path, "--check-config"],
+        env={**os.environ, **build.environment(directory)},
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+        **how,
+    )
+    return done.returncode, done.stderr
+
+
+def chowned(path):
+    os.lchown(path, STRANGER, STRANGER)
+
+
+def linked(path):
+    """A stranger's link to a file of root's."""
+    os.rename(path, path + ".real")
+    os.symlink(path + ".real", path)
+    chowned(path)
+
+
+@pytest.mark.parametrize(
+    "change, what",
+    (
+        (lambda path: os.chmod(path, 0o666), "may be written by everybody"),
+        (lambda path: os.chmod(path, 0o664), "may be written by its group"),
+        (chowned, f"belongs to uid {STRANGER}"),
+        (linked, f"belongs to uid {STRANGER}"),
+    ),
+)
+@pytest.mark.parametrize("place", ("dir/x.conf", "dir"))
+def test_a_configuration_that_others_may_change_is_refused(build, directory, place, change, what):
+    """It, or its directory: others must not say what root does."""
+    conf = write(os.path.join(directory, "dir", "x.conf"))
+    assert check(build, directory, conf) == (0, "")
+    changed = os.path.join(directory, place)
+    change(changed)
+    code, said = check(build, directory, conf)
+    assert code == 1 and said.startswith(f"rptfs: {conf}: {changed} {what}")
+    assert "chmod go-w" in said or "chown root" in said
+    done = run(build, directory, "-c", conf, os.path.join(directory, "mnt"))
+    assert done.returncode == 1 and done.stderr.decode() == said, "nor is it mounted"
+
+
+@pytest.mark.parametrize("pattern", ("conf.d/*.conf", "conf.d/a.conf", "{directory}/conf.d/?.conf"))
+@pytest.mark.parametrize("place", ("conf.d", "conf.d/a.conf"))
+def test_an_included_file_that_others_may_change_is_refused(build, directory, place, pattern):
+    include = pattern.format(directory=directory)
+    conf = write(os.path.join(directory, "x.conf"), f'\n\ninclude("{include}")\n')
+    write(os.path.join(directory, "conf.d", "a.conf"))
+    assert check(build, directory, conf) == (0, "")
+    os.chmod(os.path.join(directory, place), 0o777)
+    code, said = check(build, directory, conf)
+    assert code == 1 and said.startswith(f"{conf}:3: include ") and said.count("\n") == 1
+    assert f"{directory}/{place} may be written by everybody" in said
+
+
+def test_a_directory_that_others_may_add_files_to_is_refused(build, directory):
+    conf = write(os.path.join(directory, "x.conf"), f'{TERM}include("conf.d/*.conf")\n')
+    assert check(build, directory, conf) == (0, ""), "there is no such directory"
+    os.mkdir(os.path.join(directory, "conf.d"))
+    assert check(build, directory, conf) == (0, "")
+    os.chmod(os.path.join(directory, "conf.d"), 0o777)
+    code, said = check(build, directory, conf)
+    assert code == 1 and said.startswith(f"{conf}:2: include conf.d/*.conf: {directory}/conf.d may be")
+
+
+def test_a_sticky_directory_is_accepted(build, directory):
+    """Everybody may add files to it, but not replace those of others."""
+    os.chmod(directory, 0o1777)
+    conf = write(os.path.join(directory, "x.conf"))
+    assert check(build, directory, conf) == (0, "")
+    chowned(conf)
+    assert check(build, directory, conf)[0] == 1
+
+
+def test_an_ordinary_user_may_own_a_configuration(build, directory):
+    """Has files of root's and of their own, which their own group may write."""
+    conf = write(os.path.join(directory, "dir", "x.conf"))
+    assert check(build, directory, conf, STRANGER) == (0, "")
+    chowned(os.path.dirname(conf))
+    chowned(conf)
+    os.chmod(conf, 0o664)
+    assert check(build, directory, conf, STRANGER) == (0, "")
+    code, said = check(build, directory, conf, STRANGER + 1)
+    assert code == 1 and f"chown {STRANGER + 1} " in said
+    os.chmod(conf, 0o666)
+    assert check(build, directory, conf, STRANGER)[0] == 1
+
+
+def test_a_path_behind_the_stores_link_is_refused(build, directory):
+    os.mkdir(os.path.join(directory, "real"))
+    os.symlink("real", os.path.join(directory, "store"))
+    for name in ("real", "store"):
+        conf = write(
+            os.path.join(directory, "x.conf"),
+            f'mountpoint = "{directory}/mnt" store = "{directory}/store"\n'
+            f'term "t" {{ file {{ path = "{directory}/{name}/file" }} }}\n',
+        )
+        code, said = check(build, directory, conf)
+        assert code == 1 and said.count("\n") == 1 and f"/{name}/file lies in the store" in said
+
+
+def test_an_inherited_descriptor_is_accepted(build, directory):
+    """Whoever starts rptfs has opened it."""
+    path = write(os.path.join(directory, "x.conf"), mode=0o666)
+    with open(path, "rb") as conf:
+        assert check(build, directory, "/dev/stdin", stdin=conf) == (0, "")
+    reader, writer = os.pipe()
+    os.write(writer, TERM.encode())
+    os.close(writer)
+    assert check(build, directory, f"/dev/fd/{reader}", pass_fds=[reader]) == (0, "")
+    os.close(reader)
 
 
 def test_problems_of_the_command_line_are_reported(build, directory):

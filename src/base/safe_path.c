@@ -40,6 +40,15 @@ static void walk_release(struct walk *walk)
 
 /* ---- the rules ---- */
 
+#define USER_SIZE 24
+
+/* "root", "uid 1000". Returns ret. Names of users would need the name service. */
+static const char *user_text(uid_t user, char ret[USER_SIZE])
+{
+	snprintf(ret, USER_SIZE, user ? "uid %u" : "root", (unsigned)user);
+	return ret;
+}
+
 static bool is_trusted(const struct walk *walk, uid_t user)
 {
 	return user == 0 || user == geteuid() || user == walk->owner_of_root;
@@ -47,12 +56,14 @@ static bool is_trusted(const struct walk *walk, uid_t user)
 
 static int check_leader(struct walk *walk, const struct stat *st, struct err *err)
 {
+	char leader[USER_SIZE], owner[USER_SIZE];
+
 	if (walk->is_led && st->st_uid != walk->leader)
 		return err_set(err, ERR_DENIED,
-			       "%.150s belongs to uid %u and leads to %.150s, which belongs to uid "
-			       "%u: give both the same owner, or the first to root (chown)",
-			       walk->led_by, (unsigned)walk->leader, walk->shown,
-			       (unsigned)st->st_uid);
+			       "%.150s belongs to %s and leads to %.150s, which belongs to %s: "
+			       "give both the same owner, or the first to root (chown)",
+			       walk->led_by, user_text(walk->leader, leader), walk->shown,
+			       user_text(st->st_uid, owner));
 	if (!walk->is_led && !is_trusted(walk, st->st_uid)) {
 		walk->is_led = true;
 		walk->leader = st->st_uid;
@@ -68,20 +79,30 @@ static bool is_read_only(int place)
 	return fstatfs(place, &fs) == 0 && (fs.f_flags & ST_RDONLY);
 }
 
+/* Ordinary users often have a group of their own, with their number, and files that it may write. */
+static bool others_may_write(const struct stat *st)
+{
+	bool is_own_group = geteuid() != 0 && st->st_gid == geteuid();
+
+	return (st->st_mode & S_IWOTH) || ((st->st_mode & S_IWGRP) && !is_own_group);
+}
+
 static int check_ours(const struct walk *walk, int place, const struct stat *st, struct err *err)
 {
-	unsigned user = (unsigned)geteuid();
+	char owner[USER_SIZE], user[USER_SIZE];
 
+	user_text(geteuid(), user);
 	if (!is_trusted(walk, st->st_uid))
 		return err_set(err, ERR_DENIED,
-			       "%.150s belongs to uid %u, who could change what uid %u does: chown "
-			       "%u %.150s, or use a path that nobody else owns",
-			       walk->shown, (unsigned)st->st_uid, user, user, walk->shown);
-	if (S_ISLNK(st->st_mode) || !(st->st_mode & (S_IWGRP | S_IWOTH)) ||
+			       "%.150s belongs to %s, who could change what %s does: chown %.*s "
+			       "%.150s, or use another path",
+			       walk->shown, user_text(st->st_uid, owner), user, USER_SIZE,
+			       geteuid() ? user + strlen("uid ") : user, walk->shown);
+	if (S_ISLNK(st->st_mode) || !others_may_write(st) ||
 	    (S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX)) || is_read_only(place))
 		return 0;
 	return err_set(err, ERR_DENIED,
-		       "%.150s may be written by %s, who could change what uid %u does: chmod go-w "
+		       "%.150s may be written by %s, who could change what %s does: chmod go-w "
 		       "%.150s",
 		       walk->shown, st->st_mode & S_IWOTH ? "everybody" : "its group", user,
 		       walk->shown);
@@ -240,12 +261,12 @@ int safe_path_find(const char *path, enum safe_path_rule rule, bool follow, stru
 
 /* ---- what was found ---- */
 
-int safe_path_reopen(int found, struct err *err)
+int safe_path_reopen(int found, int flags, struct err *err)
 {
 	char self[FD_PATH];
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
-	int fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open(self, flags | O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	return fd < 0 ? file_error(err) : fd;
 }
 
@@ -258,7 +279,7 @@ int safe_path_open(const char *path, enum safe_path_rule rule, struct err *err)
 		return -1;
 	if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
 		return err_set(err, ERR_BAD_DATA, "it is not a regular file");
-	return safe_path_reopen(found, err);
+	return safe_path_reopen(found, O_NONBLOCK, err);
 }
 
 /* The slash at the end makes the walk mount what autofs keeps ready. */

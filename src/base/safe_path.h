@@ -14,7 +14,8 @@
  *	SAFE_PATH_OURS   the file, and all directories and links on the way, belong to trusted users,
  *	                 and nobody else may write to them. A directory with the sticky bit may be
  *	                 writable by all, because others cannot replace what is in it; modes do not
- *	                 count on a file system that is mounted read-only
+ *	                 count on a file system that is mounted read-only; and the group with the
+ *	                 number of an ordinary user counts as that user
  *
  * A relative path begins in the working directory (SAFE_PATH_OWN only). Errors have the kinds of file_error(); a path that a rule forbids is
  * ERR_DENIED, and the message names the component, its owner and what helps. They do not begin with
@@ -35,10 +36,10 @@ enum safe_path_rule { SAFE_PATH_OWN, SAFE_PATH_OURS };
 int safe_path_find(const char *path, enum safe_path_rule rule, bool follow, struct stat *ret,
 		   struct err *err);
 
-/* Opens what was found for reading, non-blocking; the caller's descriptor. */
-int safe_path_reopen(int found, struct err *err);
+/* Opens what was found for reading. flags: O_NONBLOCK or 0. The caller's descriptor. */
+int safe_path_reopen(int found, int flags, struct err *err);
 
-/* Both, for a regular file or a FIFO. ERR_BAD_DATA for anything else, which is not opened: opening
+/* Both, non-blocking, for a regular file or a FIFO. ERR_BAD_DATA for anything else, which is not opened: opening
  * a device may have effects, and a descriptor of a directory gives access to what is in it. */
 int safe_path_open(const char *path, enum safe_path_rule rule, struct err *err);
 

@@ -1,7 +1,6 @@
 #include "config/grammar.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -79,15 +78,12 @@ static int read_all(int fd, char **ret, size_t *ret_len, struct err *err)
 
 DEFINE_CLEANUP(struct grammar, grammar_free)
 
-int grammar_open(struct grammar **ret, const char *path, struct err *err)
+int grammar_read(struct grammar **ret, int fd, struct err *err)
 {
 	_cleanup_(grammar_free_cleanup) struct grammar *grammar = calloc(1, sizeof(*grammar));
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
 	if (!grammar)
 		return err_set(err, ERR_INTERNAL, "out of memory");
-	if (fd < 0)
-		return err_errno(err, "cannot open it");
 	if (read_all(fd, &grammar->data, &grammar->len, err) < 0)
 		return -1;
 	grammar->line = 1;

@@ -51,7 +51,7 @@ struct statement {
 struct grammar;
 
 /* Reads the whole file, which may be a pipe. */
-int grammar_open(struct grammar **ret, const char *path, struct err *err);
+int grammar_read(struct grammar **ret, int fd, struct err *err);
 void grammar_free(struct grammar *grammar);
 
 /* Call it before grammar_next(). file: the number of the file in `problems`, which is borrowed. */

@@ -4,11 +4,14 @@
  * An included file is loaded after the including file has been parsed to its end, so that only one
  * file is in memory at a time.
  */
+#include <fcntl.h>
 #include <glob.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file_error.h"
+#include "base/safe_path.h"
 #include "base/util.h"
 #include "config/config_name.h"
 #include "config/load_internal.h"
@@ -157,20 +160,63 @@ __attribute__((format(printf, 4, 5))) static void refuse_file(struct loader *loa
 		    path, text);
 }
 
-/* Returns true if the file exists and was not loaded before. Otherwise reports the problem. */
+/* Is it a descriptor that the command inherited? Then there is no path to check. */
+static bool names_descriptor(const char *path)
+{
+	return strcmp(path, "/dev/stdin") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
+	       strncmp(path, "/proc/self/fd/", 14) == 0;
+}
+
+static int open_inherited(const char *path, struct stat *ret, struct err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0 || fstat(fd, ret) < 0)
+		return file_error(err);
+	return steal_fd(&fd);
+}
+
+/* The path from the root; the caller frees it. It is not made shorter: ".." behind a link leads
+ * elsewhere. */
+static char *from_root(const struct loader *loader, const char *path)
+{
+	char *joined = NULL;
+
+	if (*path == '/')
+		return strdup(path);
+	return asprintf(&joined, "%s/%s", loader->cwd, path) < 0 ? NULL : joined;
+}
+
+/* What is at the path, if only root and the user who starts rptfs may change it. */
+static int find_ours(const struct loader *loader, const char *path, struct stat *ret,
+		     struct err *err)
+{
+	_cleanup_free_ char *absolute = from_root(loader, path);
+
+	if (!absolute)
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	return safe_path_find(absolute, SAFE_PATH_OURS, true, ret, err);
+}
+
+static int open_file(const struct loader *loader, const char *path, struct stat *ret,
+		     struct err *err)
+{
+	if (names_descriptor(path))
+		return open_inherited(path, ret, err);
+	_cleanup_close_ int found = find_ours(loader, path, ret, err);
+	return found < 0 ? -1 : safe_path_reopen(found, 0, err);
+}
+
+/* Returns true if the file is new here. If not, the problem is noted. */
 static bool check_file(struct loader *loader, struct place parent, const char *path,
-		       struct stat *ret)
+		       const struct stat *st)
 {
 	char where[PLACE_SIZE];
 	unsigned depth = 0;
 
-	if (stat(path, ret) < 0) {
-		refuse_file(loader, parent, path, "%s", strerror(errno));
-		return false;
-	}
 	for (unsigned file = parent.file; file; depth++) {
 		const struct loaded_file *ancestor = &loader->files[file - 1];
-		if (ancestor->dev == ret->st_dev && ancestor->ino == ret->st_ino) {
+		if (ancestor->dev == st->st_dev && ancestor->ino == st->st_ino) {
 			refuse_file(loader, parent, path, "the files include each other in a loop");
 			return false;
 		}
@@ -182,7 +228,7 @@ static bool check_file(struct loader *loader, struct place parent, const char *p
 	}
 	for (unsigned i = 0; i < loader->n_files; i++) {
 		const struct loaded_file *other = &loader->files[i];
-		if (other->dev == ret->st_dev && other->ino == ret->st_ino) {
+		if (other->dev == st->st_dev && other->ino == st->st_ino) {
 			refuse_file(loader, parent, path, "it is included twice, first in %s",
 				    problems_place(&loader->problems, other->parent, where));
 			return false;
@@ -235,6 +281,31 @@ static char *pattern_here(const char *directory, const char *pattern)
 	return joined;
 }
 
+/* Whoever may write to the directory decides which files match. Returns whether it is safe or
+ * missing; otherwise reports the problem. */
+static bool check_directory(struct loader *loader, struct place place, const char *directory,
+			    const char *pattern)
+{
+	_cleanup_free_ char *path = NULL;
+	size_t literal = strcspn(pattern, "*?[");
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	while (literal && pattern[literal - 1] != '/')
+		literal--;
+	if (asprintf(&path, "%s/%.*s", *pattern == '/' ? "" : directory, (int)literal, pattern) <
+	    0) {
+		path = NULL;
+		problem_out_of_memory(&loader->problems);
+		return false;
+	}
+	_cleanup_close_ int found = find_ours(loader, path, &st, &err);
+	if (found >= 0 || err.kind == ERR_NOT_FOUND)
+		return true;
+	problem_add(&loader->problems, place, NULL, "include %s: %s", pattern, err.msg);
+	return false;
+}
+
 static void load_glob(struct loader *loader, struct place place, const char *pattern)
 {
 	_cleanup_(globfree) glob_t found = { 0 };
@@ -269,6 +340,8 @@ static void load_include(struct loader *loader, unsigned file, const struct incl
 	}
 	bool is_pattern = strpbrk(include->pattern, "*?[");
 	bool is_here = strcmp(directory, ".") == 0 || *include->pattern == '/';
+	if (is_pattern && !check_directory(loader, place, directory, include->pattern))
+		return;
 	if (is_pattern)
 		path = pattern_here(directory, include->pattern);
 	else if (asprintf(&path, "%s%s%s", is_here ? "" : directory, is_here ? "" : "/",
@@ -291,12 +364,14 @@ static void load_one(struct loader *loader, struct place parent, const char *pat
 	struct err err = ERR_INIT;
 	struct stat st;
 
-	if (!check_file(loader, parent, path, &st))
+	_cleanup_close_ int fd = open_file(loader, path, &st, &err);
+	if (fd >= 0 && !check_file(loader, parent, path, &st))
 		return;
-	if (grammar_open(&grammar, path, &err) < 0) {
+	if (fd < 0 || grammar_read(&grammar, fd, &err) < 0) {
 		refuse_file(loader, parent, path, "%s", err.msg);
 		return;
 	}
+	close(steal_fd(&fd));
 	unsigned file = add_file(loader, parent, path, &st);
 	if (file == 0)
 		return;

@@ -65,6 +65,8 @@ static const struct thing {
 	{ STRANGER, S_IFLNK, "their-link", "secret" },
 	{ STRANGER, S_IFLNK, "their-own", "theirs/file" },
 	{ STRANGER, S_IFLNK, "theirs/loop", "loop" },
+	{ STRANGER, 0775, "theirs/grouped", NULL },
+	{ STRANGER, 0664, "theirs/grouped/file", "theirs" },
 	{ ROOT, 01777, "sticky", NULL },
 	{ ROOT, 0700, "sticky/ours", NULL },
 	{ ROOT, 0600, "sticky/ours/file", "ours" },
@@ -165,7 +167,7 @@ static void test_leading(void)
 	}
 	content(at("theirs/of-root"), SAFE_PATH_OWN);
 	ok(strstr(failure.msg, at("theirs belongs to uid 1234")) &&
-		   strstr(failure.msg, at("theirs/of-root, which belongs to uid 0")) &&
+		   strstr(failure.msg, at("theirs/of-root, which belongs to root")) &&
 		   strstr(failure.msg, "chown"),
 	   "the message names both, their owners and the remedy");
 }
@@ -287,6 +289,8 @@ static void test_user(void)
 	   "but not others: %s", failure.msg);
 	is_str(content_as(STRANGER, at("theirs/sub/file"), SAFE_PATH_OURS), "theirs below",
 	       "and their files are theirs: %s", failure.msg);
+	is_str(content_as(STRANGER, at("theirs/grouped/file"), SAFE_PATH_OURS), "theirs",
+	       "also those that their own group may write: %s", failure.msg);
 	ok(!*content_as(OTHER, at("theirs/of-other"), SAFE_PATH_OURS) && failure.kind == ERR_DENIED,
 	   "in another's directory they are not: %s", failure.msg);
 }
@@ -337,7 +341,7 @@ static void test_exchange(void)
 
 	if (renameat2(AT_FDCWD, at("theirs/file"), AT_FDCWD, at("theirs/out"), RENAME_EXCHANGE) < 0)
 		abort();
-	_cleanup_close_ int fd = safe_path_reopen(found, &err);
+	_cleanup_close_ int fd = safe_path_reopen(found, O_NONBLOCK, &err);
 	ok(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0, "opened after the exchange: %s",
 	   err.msg);
 	is_str(text, "theirs", "what was checked, not what is at the name now");
