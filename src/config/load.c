@@ -286,6 +286,51 @@ static int set_store(struct loader *loader, struct config *config)
 	return 0;
 }
 
+/* The worker may write to the store, so nothing that the configuration names may be in it, and it
+ * not in that. */
+static void check_path(struct loader *loader, const struct draft *draft, const char *type,
+		       const char *option, const char *path, const char *store)
+{
+	bool is_in_store = is_below(path, store);
+
+	if (is_in_store || is_below(store, path))
+		problem_add(&loader->problems, draft->place, draft->term.name,
+			    is_in_store ? "%s: %s: %s lies in the store, %s"
+					: "%s: %s: %s has the store in it, %s",
+			    type, option, path, store);
+}
+
+static void check_paths_of(struct loader *loader, const struct draft *draft, const char *store)
+{
+	for (size_t i = 0; i < draft->term.n_sources; i++) {
+		const struct source *source = &draft->term.sources[i];
+		const struct option_spec *spec = source->type->options->rows;
+
+		for (; spec->name; spec++) {
+			const char *path = spec->names_file ? option_string(spec, source->options)
+							    : NULL;
+			_cleanup_free_ char *normal = path && *path == '/'
+							      ? path_absolute("/", path)
+							      : NULL;
+			if (normal)
+				check_path(loader, draft, source->type->name, spec->name, normal,
+					   store);
+		}
+	}
+}
+
+static void check_paths(struct loader *loader, const struct config *config)
+{
+	if (!config->store || strcmp(config->store, "memory") == 0)
+		return;
+	_cleanup_free_ char *real = realpath(config->store, NULL);
+	for (size_t i = 0; i < loader->n_drafts; i++) {
+		check_paths_of(loader, &loader->drafts[i], config->store);
+		if (real && strcmp(real, config->store) != 0)
+			check_paths_of(loader, &loader->drafts[i], real);
+	}
+}
+
 /* ------------------------------------------------------------------ all of it */
 
 DEFINE_CLEANUP(struct config, config_free)
@@ -305,8 +350,10 @@ static int load(struct loader *loader, struct config **ret)
 	load_check_names(loader);
 	finish_terms(loader);
 	take_root(loader, config);
-	if (set_mountpoint(loader, config) < 0 || set_store(loader, config) < 0 ||
-	    problems_any(&loader->problems) || take_terms(loader, config) < 0)
+	if (set_mountpoint(loader, config) < 0 || set_store(loader, config) < 0)
+		return -1;
+	check_paths(loader, config);
+	if (problems_any(&loader->problems) || take_terms(loader, config) < 0)
 		return -1;
 	config->pool = steal_ptr(&loader->pool);
 	pool_close(config->pool);
