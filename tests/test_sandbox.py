@@ -4,6 +4,7 @@ come from the helper, which opens the files that the configuration names and no 
 import os
 import pwd
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -11,7 +12,7 @@ import time
 
 import pytest
 from origin import server_context
-from rptmount import HANGS_S, open_paths, read, wait_for
+from rptmount import HANGS_S, files_below, open_paths, read, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 NOBODY = 65534
@@ -50,19 +51,25 @@ def file(path):
 # The rights of the processes
 
 
-def expected_user():
+def is_unnamed(user):
+    """Is it one of the numbers for services with DynamicUser=?"""
+    return 61184 <= user <= 65519
+
+
+def is_expected(user):
     try:
-        return pwd.getpwnam(RPTFS).pw_uid
+        return user == pwd.getpwnam(RPTFS).pw_uid
     except KeyError:
-        return 0
+        return is_unnamed(user)
 
 
 def test_the_worker_has_no_rights(mount, origin):
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    m = mount(http(origin.url("/t")))
     assert m.read("t") == NEW
     status = process_status(m.worker)
-    assert status["Uid"].split() == [str(expected_user())] * 4
+    user = status["Uid"].split()[0]
+    assert is_expected(int(user)) and status["Uid"].split() == [user] * 4
     assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[name], 16) == 0, name
@@ -72,7 +79,7 @@ def test_the_worker_has_no_rights(mount, origin):
 def test_the_visitor_has_no_rights(mount, origin, build):
     """It has those of the directories' owner, and its descriptors."""
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    m = mount(http(origin.url("/t")))
     assert m.read("t") == NEW
     visitor = wait_for(lambda: m.child("visitor"), "the visitor")
     status = process_status(visitor)
@@ -92,7 +99,7 @@ KEEPER_CAPABILITIES = 1 << 5 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 21
 def test_the_keeper_has_few_capabilities(mount, origin):
     """It keeps the bounding set, so that the helper can have all the rights of root."""
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    m = mount(http(origin.url("/t")))
     assert m.read("t") == NEW
     ours, status = process_status(os.getpid()), process_status(m.keeper)
     kept = KEEPER_CAPABILITIES & int(ours["CapPrm"], 16)
@@ -112,11 +119,77 @@ def test_user_and_sandbox_are_options(mount, origin):
 
 def test_the_next_worker_has_no_rights(mount, origin):
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")), expect=["event=no_user"])
+    m = mount(http(origin.url("/t")))
     m.wait_worker(m.kill_worker())
     status = process_status(m.worker)
     assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     assert int(status["CapEff"], 16) == 0
+
+
+# Without the user "rptfs"
+
+
+@pytest.fixture
+def without_user(mount, build, directory):
+    """A factory of mounts, not yet started, of a machine without the user "rptfs"."""
+    if build.sanitized:
+        pytest.skip("a preloaded library would be loaded before the sanitizer's")
+    library = os.path.join(directory, "no_user.so")
+    shutil.copy(os.path.join(build.dir, "tests", "no_user.so"), library)
+
+    def make(config):
+        m = mount(config, start=False)
+        m.env["LD_PRELOAD"] = library
+        return m
+
+    return make
+
+
+def owners(store):
+    return {os.stat(store).st_uid} | {found.st_uid for found in files_below(store).values()}
+
+
+def test_without_a_user_it_takes_one_that_nobody_has(without_user):
+    config = 'term "t" { static { data = "hello" } }\n'
+    m = without_user(config).start()
+    status = process_status(m.worker)
+    user = int(status["Uid"].split()[0])
+    assert is_unnamed(user) and status["Uid"].split() == [str(user)] * 4
+    assert status["Gid"].split() == [str(user)] * 4 and not status["Groups"].strip()
+    assert m.read("t") == b"hello" and owners(m.store) == {user}
+    other = without_user(config).start()
+    assert int(process_status(other.worker)["Uid"].split()[0]) not in (0, user)
+    m.wait_worker(m.kill_worker())
+    assert int(process_status(m.worker)["Uid"].split()[0]) == user
+    m.restart()
+    assert int(process_status(m.worker)["Uid"].split()[0]) == user
+
+
+def test_without_a_user_it_makes_over_what_root_owned(without_user):
+    m = without_user('term "t" { static { data = "hello" } }\n').start()
+    version = m.xattr("t", "fetched_at")
+    m.stop()
+    subprocess.run(["chown", "-R", "0:0", m.store], check=True)
+    m.start()
+    user = int(process_status(m.worker)["Uid"].split()[0])
+    assert is_unnamed(user) and owners(m.store) == {user}
+    assert m.read("t") == b"hello" and m.xattr("t", "fetched_at") == version
+    assert m.events("store_made_over", to=user)
+
+
+def test_the_worker_of_an_older_keeper_does_not_run_as_root(build, directory):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        done = subprocess.run(
+            [build.rptfs, "-f", "--worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=build.environment(directory),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=HANGS_S,
+        )
+        theirs.close()
+        assert done.returncode == 1 and b"as root" in ours.recv(4096), done.stderr
 
 
 # Files that only root may read
@@ -125,7 +198,7 @@ def test_the_next_worker_has_no_rights(mount, origin):
 def test_a_file_that_only_root_may_read_is_served(mount, closed):
     path = os.path.join(closed, "source")
     write(path, OLD)
-    m = mount(file(path), expect=["event=no_user", "term=t "])
+    m = mount(file(path), expect=["term=t "])
     assert m.read("t") == OLD
     write(path, NEW)  # noticed by inotify: the interval is ten minutes
     m.wait_content("t", NEW)
@@ -142,7 +215,7 @@ def test_a_file_that_only_root_may_read_is_served(mount, closed):
 
 def test_a_file_that_appears_in_a_private_directory_is_noticed(mount, closed):
     path = os.path.join(closed, "later")
-    m = mount(file(path), expect=["event=no_user", "term=t "])
+    m = mount(file(path), expect=["term=t "])
     assert m.ls() == [] and m.kind("t") == "not_found"
     with open(path, "wb") as slow:  # created first and written later: not read in between
         until = time.monotonic() + 0.1
@@ -156,7 +229,7 @@ def test_a_token_that_only_root_may_read_is_sent(mount, origin, closed):
     token = os.path.join(closed, "token")
     write(token, b"first\n")
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t"), f'bearer_token_file = "{token}"'), expect=["event=no_user", "term=t "])
+    m = mount(http(origin.url("/t"), f'bearer_token_file = "{token}"'), expect=["term=t "])
     write(token, b"second\n")
     m.refresh("t")
     sent = [request.headers["authorization"] for request in origin.asked("/t")]
@@ -173,7 +246,7 @@ def test_certificates_that_only_root_may_read_are_used(mount, origins, certifica
     origin.put("/t", NEW)
     trusted = f'ca_file = "{closed}/ca.pem"'
     mine = f'client_cert = "{closed}/client.pem" client_key = "{closed}/client.key"'
-    m = mount(http(origin.url("/t"), f"{trusted} {mine}"), expect=["event=no_user", "term=t "])
+    m = mount(http(origin.url("/t"), f"{trusted} {mine}"), expect=["term=t "])
     assert m.read("t") == NEW
     os.unlink(os.path.join(closed, "ca.pem"))
     # Its content is remembered for a second.
@@ -186,7 +259,7 @@ def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed
     """The worker connects with its own rights only."""
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
-    m = mount(http("http://localhost/t", f'unix_socket = "{path}"'), expect=["event=no_user", "term=t "])
+    m = mount(http("http://localhost/t", f'unix_socket = "{path}"'), expect=["term=t "])
     assert m.kind("t") == "denied" and path in m.status("t")["last_error"]["message"]
     os.chmod(closed, 0o755)
     os.chmod(path, 0o666)

@@ -458,8 +458,9 @@ static void release(struct keeper *keeper)
 {
 	struct keeper_state *state = keeper->state;
 	int *const fds[] = {
-		&keeper->signals, &keeper->mounts,  &state->config, &state->store,  &state->control,
-		&state->lock,	  &state->inflight, &state->device, &state->handle, &state->exe,
+		&keeper->signals, &keeper->mounts, &state->config,    &state->store,
+		&state->control,  &state->lock,	   &state->user_lock, &state->inflight,
+		&state->device,	  &state->handle,  &state->exe,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)

@@ -24,7 +24,7 @@
 #define KEEPER_MOUNT_FAILED 32
 
 /* Raise it with every change of struct keeper_state. */
-#define KEEPER_STATE_VERSION 2
+#define KEEPER_STATE_VERSION 3
 
 /*
  * The whole state of a keeper, as plain data. It owns the descriptors. In an upgrade the keeper
@@ -45,15 +45,16 @@ struct keeper_state {
 	bool is_detached; /* from the terminal */
 	struct child_identity worker_identity;
 
-	int config;   /* the effective configuration, a sealed memfd */
-	int store;    /* the store's directory */
-	int control;  /* the listening socket */
-	int lock;     /* of the mount point; -1: none */
-	int inflight; /* mount/connection/inflight.h */
-	int device;   /* the FUSE connection; -1: not mounted */
-	int handle;   /* of the mount, for visitors; -1: none */
-	int exe;      /* O_PATH: this program */
-	dev_t number; /* device number of the mount; 0: not mounted */
+	int config;    /* the effective configuration, a sealed memfd */
+	int store;     /* the store's directory */
+	int control;   /* the listening socket */
+	int lock;      /* of the mount point; -1: none */
+	int user_lock; /* of a worker's user without a name; -1: none */
+	int inflight;  /* mount/connection/inflight.h */
+	int device;    /* the FUSE connection; -1: not mounted */
+	int handle;    /* of the mount, for visitors; -1: none */
+	int exe;       /* O_PATH: this program */
+	dev_t number;  /* device number of the mount; 0: not mounted */
 
 	pid_t worker;	   /* 0: none */
 	int channel;	   /* to the worker; -1: the worker has closed its end */

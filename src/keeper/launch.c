@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <pwd.h>
 #include <string.h>
@@ -18,50 +17,10 @@
 #include "keeper/store_directory.h"
 #include "keeper/store_memory.h"
 #include "keeper/systemd.h"
+#include "keeper/worker_user.h"
 #include "mount/connection/inflight.h"
 
-#define DEFAULT_USER "rptfs"
-#define SEALS	     (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-
-/* ------------------------------------------------------------------ the user of the worker */
-
-static void take_user(struct child_identity *identity, const struct passwd *user)
-{
-	identity->is_set = true;
-	identity->user = user->pw_uid;
-	identity->group = user->pw_gid;
-	identity->n_groups = CHILD_GROUPS_MAX;
-	if (getgrouplist(user->pw_name, user->pw_gid, identity->groups, &identity->n_groups) < 0)
-		identity->n_groups = CHILD_GROUPS_MAX; /* the others do not fit */
-}
-
-static int choose_identity(struct child_identity *ret, const struct config *config, struct err *err)
-{
-	const char *name = config->user ? config->user : DEFAULT_USER;
-	const struct passwd *user = NULL;
-	bool is_root = geteuid() == 0;
-
-	if (!is_root && !config->user)
-		return 0;
-	errno = 0;
-	user = getpwnam(name);
-	if (user && (is_root || user->pw_uid == geteuid())) {
-		if (is_root)
-			take_user(ret, user);
-		return 0;
-	}
-	if (!is_root)
-		return err_set(err, ERR_CONFIG,
-			       "user = \"%s\": only root can have its worker run as another user",
-			       name);
-	if (config->user)
-		return err_set(err, ERR_CONFIG, "user = \"%s\": there is no such user", name);
-	log_event(LOG_LEVEL_WARNING, "no_user", LOG_STR("user", name),
-		  LOG_STR("consequence", "the worker runs as root, without capabilities"),
-		  LOG_STR("remedy", "useradd --system --user-group --no-create-home "
-				    "--shell /usr/sbin/nologin " DEFAULT_USER));
-	return 0;
-}
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* ------------------------------------------------------------------ the configuration */
 
@@ -153,6 +112,28 @@ static int take_store(struct keeper_state *state, const struct config *config, u
 		strcpy(state->memory_dir, path);
 	}
 	return steal_fd(&store);
+}
+
+/* The owner of the store that is to be used; WORKER_USER_NONE: there is none yet. */
+static uid_t owner_of_store(const struct keeper_state *state, const struct config *config)
+{
+	struct stat st;
+	bool in_memory = strcmp(config->store, "memory") == 0;
+	int result = in_memory ? fstat(state->store, &st) : stat(config->store, &st);
+
+	return result < 0 ? WORKER_USER_NONE : st.st_uid;
+}
+
+static int choose_user(struct keeper_state *state, const struct config *config, struct err *err)
+{
+	bool in_memory = strcmp(config->store, "memory") == 0;
+	const struct worker_user_request request = {
+		.name = config->user,
+		.seed = in_memory ? state->mountpoint : config->store,
+		.present = owner_of_store(state, config),
+	};
+
+	return worker_user_choose(&state->worker_identity, &state->user_lock, &request, err);
 }
 
 static int make_store(struct keeper_state *state, const struct config *config, struct err *err)
@@ -257,8 +238,8 @@ static int make_inflight(struct keeper_state *state, struct err *err)
 
 void launch_undo(struct keeper_state *state)
 {
-	const int fds[] = { state->config,   state->store,  state->control, state->lock,
-			    state->inflight, state->device, state->exe };
+	const int fds[] = { state->config,    state->store,    state->control, state->lock,
+			    state->user_lock, state->inflight, state->device,  state->exe };
 
 	if (state->control >= 0)
 		unlink(state->control_path);
@@ -284,6 +265,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 		.store = -1,
 		.control = -1,
 		.lock = -1,
+		.user_lock = -1,
 		.inflight = -1,
 		.device = -1,
 		.handle = -1,
@@ -300,10 +282,9 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 	raise_descriptor_limit();
 	if (ret->device < 0 && mountpoint_prepare(ret->mountpoint, &ret->lock, err) < 0)
 		code = KEEPER_MOUNT_FAILED;
-	else if (choose_identity(&ret->worker_identity, config, err) == 0 &&
-		 find_program(ret, err) == 0 && make_store(ret, config, err) == 0 &&
-		 make_inflight(ret, err) == 0 && make_control(ret, err) == 0 &&
-		 (ret->config = make_config(config, err)) >= 0)
+	else if (choose_user(ret, config, err) == 0 && find_program(ret, err) == 0 &&
+		 make_store(ret, config, err) == 0 && make_inflight(ret, err) == 0 &&
+		 make_control(ret, err) == 0 && (ret->config = make_config(config, err)) >= 0)
 		return 0;
 	launch_undo(ret);
 	return code;

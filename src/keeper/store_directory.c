@@ -1,12 +1,15 @@
 #include "keeper/store_directory.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/directory.h"
+#include "base/file_lock.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "store/store.h"
 
 static void sync_parent(const char *path)
 {
@@ -60,14 +63,21 @@ static int open_or_make(const char *dir, struct err *err)
 
 #define MAX_DEPTH 4 /* aside-TIME/snapshots/XX/ID */
 
+/* How long the store may be in use when its owner is to be changed: a process that was killed a
+ * moment ago may not have ended yet. */
+#define IN_USE_MAX_MS 2000
+
+struct content {
+	bool has_own; /* names of a store */
+	bool has_other;
+};
+
 struct owner_change {
 	uid_t user;
 	gid_t group;
 	uid_t from;
 	dev_t device;
 	int depth; /* at 0 only the names of a store; below, everything down to MAX_DEPTH */
-	bool is_store;
-	bool has_other;
 };
 
 static bool begins_with(const char *name, const char *prefix)
@@ -75,22 +85,41 @@ static bool begins_with(const char *name, const char *prefix)
 	return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static int classify(void *arg, int dir_fd, const char *name)
-{
-	struct owner_change *change = arg;
-
-	(void)dir_fd;
-	if (strcmp(name, "lock") == 0 || begins_with(name, "catalog.db"))
-		change->is_store = true;
-	else if (strcmp(name, "lost+found") != 0)
-		change->has_other = true;
-	return 0;
-}
-
 static bool is_of_store(const char *name)
 {
 	return strcmp(name, "lock") == 0 || strcmp(name, "snapshots") == 0 ||
 	       begins_with(name, "catalog.db") || begins_with(name, "aside-");
+}
+
+static int classify(void *arg, int dir_fd, const char *name)
+{
+	struct content *content = arg;
+
+	(void)dir_fd;
+	if (is_of_store(name))
+		content->has_own = true;
+	else if (strcmp(name, "lost+found") != 0)
+		content->has_other = true;
+	return 0;
+}
+
+/*
+ * store = "/var/lib" is a mistake, so what is not empty must have a catalog. Without one, names of
+ * a store are what a first start left that was interrupted; but then they belong to the user.
+ */
+static int check_content(int fd, const char *dir, bool is_made_over, struct err *err)
+{
+	struct content content = { 0 };
+	bool is_store;
+
+	if (directory_list(fd, ".", classify, &content) < 0)
+		return err_errno(err, "store %s", dir);
+	if (store_find(fd, dir, &is_store, err) < 0)
+		return -1;
+	if (!is_store && (content.has_other || (content.has_own && is_made_over)))
+		return err_set(err, ERR_CONFIG,
+			       "store %s: the directory is neither a store nor empty", dir);
+	return 0;
 }
 
 static int change_one(void *arg, int dir_fd, const char *name)
@@ -115,16 +144,36 @@ static int change_one(void *arg, int dir_fd, const char *name)
 	return fchownat(fd, "", change->user, change->group, AT_EMPTY_PATH);
 }
 
+/* Keeps every process from using the store until *ret_lock is closed, which is the caller's; -1 if
+ * the store was never used. */
+static int exclude_users(int fd, const char *dir, int *ret_lock, struct err *err)
+{
+	_cleanup_close_ int lock = openat(fd, "lock",
+					  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (lock < 0 && errno != ENOENT)
+		return err_errno(err, "store %s: lock", dir);
+	if (lock >= 0 && file_lock_wait(lock, LOCK_SH, IN_USE_MAX_MS) < 0)
+		return errno == EWOULDBLOCK
+			       ? err_set(err, ERR_CONFIG,
+					 "store %s: its owner cannot be changed while it is used",
+					 dir)
+			       : err_errno(err, "store %s: lock", dir);
+	*ret_lock = steal_fd(&lock);
+	return 0;
+}
+
 /*
  * Changes the owner of the store, as root. The present owner may be hostile. So each file is opened
  * first, without following links, and changed by descriptor. It must have a name that a store has,
  * be on the file system of the directory, and belong to the present owner (a hard link to another
- * user's file does not). The directory must be a store or empty (store = "/var/lib" is a mistake).
- * The directory itself is changed last, so that an interrupted change is repeated.
+ * user's file does not). The directory itself is changed last, so that an interrupted change is
+ * repeated.
  */
 static int change_owner(int fd, const char *dir, const struct stat *st, uid_t user, gid_t group,
 			struct err *err)
 {
+	_cleanup_close_ int lock = -1;
 	struct owner_change change = {
 		.user = user,
 		.group = group,
@@ -132,16 +181,12 @@ static int change_owner(int fd, const char *dir, const struct stat *st, uid_t us
 		.device = st->st_dev,
 	};
 
-	if (directory_list(fd, ".", classify, &change) < 0)
-		return err_errno(err, "store %s", dir);
-	if (change.has_other && !change.is_store)
-		return err_set(err, ERR_CONFIG,
-			       "store %s: belongs to user %u and is neither a store nor empty", dir,
-			       (unsigned)st->st_uid);
+	if (exclude_users(fd, dir, &lock, err) < 0)
+		return -1;
 	if (directory_list(fd, ".", change_one, &change) < 0 || fchown(fd, user, group) < 0)
 		return err_errno(err, "store %s: changing its owner to user %u", dir,
 				 (unsigned)user);
-	if (change.is_store)
+	if (lock >= 0)
 		log_event(LOG_LEVEL_INFO, "store_made_over", LOG_STR("store", dir),
 			  LOG_INT("from", st->st_uid), LOG_INT("to", user));
 	return 0;
@@ -156,7 +201,9 @@ int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *e
 		return -1;
 	if (fstat(fd, &st) < 0)
 		return err_errno(err, "store %s", dir);
-	if (st.st_uid != user && geteuid() == 0 && change_owner(fd, dir, &st, user, group, err) < 0)
+	bool is_made_over = st.st_uid != user && geteuid() == 0;
+	if (check_content(fd, dir, is_made_over, err) < 0 ||
+	    (is_made_over && change_owner(fd, dir, &st, user, group, err) < 0))
 		return -1;
 	return steal_fd(&fd);
 }

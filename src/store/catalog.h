@@ -56,6 +56,9 @@ struct catalog_setup {
 int catalog_open(struct catalog **ret, const struct catalog_setup *setup, struct err *err);
 /* See store_peek(). */
 int catalog_peek(int dir_fd, const char *dir, struct err *err);
+
+/* As store_find(). */
+int catalog_find(int dir_fd, const char *dir, bool *ret, struct err *err);
 void catalog_close(struct catalog *catalog);
 
 DEFINE_CLEANUP(struct catalog, catalog_close)

@@ -13,6 +13,7 @@
  * The format is written to the first page of catalog.db at once, not only to the log, so that
  * catalog_peek() can read it from the first 100 bytes at any time.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,12 +23,17 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/read_full.h"
 #include "store/catalog_internal.h"
 #include "store/catalog_vfs.h"
 
 #define TEXT_SIZE	128
 #define FIRST_ID	2 /* 1 is the mount's root */
 #define BUSY_TIMEOUT_MS 2000
+
+/* sqlite.org/fileformat2.html#the_database_header */
+#define HEADER_SIZE		 100
+#define HEADER_APPLICATION_ID_AT 68
 
 static void read_boot_id(char ret[40])
 {
@@ -220,6 +226,24 @@ static void disconnect(struct catalog *catalog)
 	for (size_t i = 0; i < QUERY_COUNT; i++)
 		sqlite3_finalize(steal_ptr(&catalog->queries[i]));
 	sqlite3_close(steal_ptr(&catalog->db));
+}
+
+int catalog_find(int dir_fd, const char *dir, bool *ret, struct err *err)
+{
+	static const char magic[16] = "SQLite format 3";
+	char head[HEADER_SIZE] = { 0 };
+	uint32_t application;
+	_cleanup_close_ int fd = openat(dir_fd, "catalog.db",
+					O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0 && errno != ENOENT)
+		return err_errno(err, "store %s: catalog.db", dir);
+	if (fd >= 0 && read_full(fd, head, sizeof(head)) < 0)
+		return err_errno(err, "store %s: catalog.db", dir);
+	memcpy(&application, head + HEADER_APPLICATION_ID_AT, sizeof(application));
+	*ret = memcmp(head, magic, sizeof(magic)) == 0 &&
+	       be32toh(application) == CATALOG_APPLICATION_ID;
+	return 0;
 }
 
 /* A catalog that is taken over must exist. */

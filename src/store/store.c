@@ -7,15 +7,15 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
+#include "base/file_lock.h"
 #include "base/log.h"
 #include "store/store_state.h"
 
 DEFINE_CLEANUP(struct store, store_close)
 
+/* A worker that was killed a moment ago may not have ended yet. */
 #define LOCK_WAIT_MS 2000
 
 static int report_owner(struct store *store, struct err *err)
@@ -29,18 +29,6 @@ static int report_owner(struct store *store, struct err *err)
 	return err_set(err, ERR_CONFIG, "store %s is used by another process", store->dir);
 }
 
-/* Waits a little: a worker that was killed a moment ago may not have ended yet. */
-static int take_lock(int fd)
-{
-	int64_t end_ms = clock_boot_ms() + LOCK_WAIT_MS;
-	int result;
-
-	while ((result = flock(fd, LOCK_EX | LOCK_NB)) < 0 &&
-	       (errno == EWOULDBLOCK || errno == EINTR) && clock_boot_ms() < end_ms)
-		usleep(10 * 1000);
-	return result;
-}
-
 static int lock_store(struct store *store, struct err *err)
 {
 	char pid[24];
@@ -49,7 +37,7 @@ static int lock_store(struct store *store, struct err *err)
 				0600);
 	if (store->lock_fd < 0)
 		return err_errno(err, "store %s: lock", store->dir);
-	if (take_lock(store->lock_fd) < 0)
+	if (file_lock_wait(store->lock_fd, LOCK_EX, LOCK_WAIT_MS) < 0)
 		return errno == EWOULDBLOCK ? report_owner(store, err)
 					    : err_errno(err, "store %s: lock", store->dir);
 	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
@@ -171,6 +159,11 @@ int store_open(struct store **ret, const struct store_setup *setup, struct err *
 int store_peek(int dir_fd, const char *dir, struct err *err)
 {
 	return catalog_peek(dir_fd, dir, err);
+}
+
+int store_find(int dir_fd, const char *dir, bool *ret, struct err *err)
+{
+	return catalog_find(dir_fd, dir, ret, err);
 }
 
 void store_close(struct store *store)

@@ -63,6 +63,9 @@ int store_open(struct store **ret, const struct store_setup *setup, struct err *
  * store_open() would accept it or there is no catalog yet; else ERR_CONFIG or ERR_BAD_DATA. */
 int store_peek(int dir_fd, const char *dir, struct err *err);
 
+/* Does the directory have a catalog of ours, of any format? Looks at its first bytes only. */
+int store_find(int dir_fd, const char *dir, bool *ret, struct err *err);
+
 /* Checkpoints, closes and unlocks. No other call may be running, and no writer may be left. NULL is
  * allowed. */
 void store_close(struct store *store);

@@ -29,6 +29,15 @@ static void fetch_again(void *arg, struct term *term)
 		refresher_request(worker->refresher, (size_t)(term - worker->terms));
 }
 
+/* The keeper of an earlier build starts it as root if there is no user "rptfs". Remove this in
+ * January 2028. */
+static int refuse_root(struct err *err)
+{
+	return geteuid() != 0
+		       ? 0
+		       : err_set(err, ERR_CONFIG, "the worker would run as root: restart rptfs");
+}
+
 /* See worker/sandbox.h. */
 static int confine(struct worker *worker, struct err *err)
 {
@@ -143,9 +152,10 @@ static int prepare_to_fetch(struct worker *worker, struct err *err)
 
 static int begin(struct worker *worker, struct err *err)
 {
-	if (inherit(worker, err) < 0 || spare_memory_new(&worker->spare_memory, err) < 0 ||
-	    confine(worker, err) < 0 || cancel_init(&worker->cancel, err) < 0 ||
-	    worker_block_signals(worker, err) < 0 || worker_start_pulse(worker, err) < 0 ||
+	if (refuse_root(err) < 0 || inherit(worker, err) < 0 ||
+	    spare_memory_new(&worker->spare_memory, err) < 0 || confine(worker, err) < 0 ||
+	    cancel_init(&worker->cancel, err) < 0 || worker_block_signals(worker, err) < 0 ||
+	    worker_start_pulse(worker, err) < 0 ||
 	    helper_client_new(&worker->helper, start_helper, worker, &worker->cancel, err) < 0 ||
 	    visitor_new(&worker->visitor, start_visitor, worker, err) < 0)
 		return -1;

@@ -167,11 +167,39 @@ static void test_no_store(void)
 	   "the error says so");
 	ok(owner_of("lib") == 0 && owner_of("lib/snapshots") == 0, "nothing has changed");
 
+	unlink(below("lib/passwords"));
+	write_file(below("lib/lock"), "4711\n");
+	write_file(below("lib/catalog.db"), "of another program");
+	is_int(make_for("lib", WORKER, &err), -1, "the names of a store are not enough");
+	is_int(owner_of("lib/lock"), 0, "their owner is not changed");
+	_cleanup_close_ int own = make_for("lib", 0, &err);
+	ok(own >= 0, "what an interrupted start left is used by its owner");
+	write_file(below("lib/notes.txt"), "somebody's");
+	is_int(make_for("lib", 0, &err), -1, "not a directory with other files, whoever owns it");
+
 	mkdir(below("disk"), 0755);
 	mkdir(below("disk/lost+found"), 0700);
 	_cleanup_close_ int fd = make_for("disk", WORKER, &err);
 	ok(fd >= 0 && owner_of("disk") == WORKER, "a new file system counts as empty");
 	is_int(owner_of("disk/lost+found"), 0, "lost+found keeps its owner");
+	fixture_end();
+}
+
+static void test_used(void)
+{
+	struct err err = ERR_INIT;
+
+	fixture_new();
+	mkdir(below("store"), 0700);
+	struct store *store = open_or_bail(below("store"));
+	is_int(make_for("store", WORKER, &err), -1, "the owner of a store in use is not changed");
+	ok(err.kind == ERR_CONFIG && strstr(err.msg, "while it is used"), "the error says so");
+	is_int(owner_of("store/lock"), 0, "nothing has changed");
+	_cleanup_close_ int same = make_for("store", 0, &err);
+	ok(same >= 0, "its directory can be opened for its owner");
+	store_close(store);
+	_cleanup_close_ int next = make_for("store", WORKER, &err);
+	ok(next >= 0 && owner_of("store/lock") == WORKER, "afterwards the owner can be changed");
 	fixture_end();
 }
 
@@ -342,6 +370,7 @@ int main(void)
 		test_made_over();
 		test_hard_link();
 		test_no_store();
+		test_used();
 	} else {
 		ok(true, "making over # SKIP needs root");
 	}
