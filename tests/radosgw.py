@@ -15,6 +15,7 @@ daemons and removes the directory.
 
 import contextlib
 import fcntl
+import glob
 import itertools
 import json
 import os
@@ -36,6 +37,9 @@ from servers import make_certificates
 REGION = "us-east-1"
 # Bucket names for virtual-host style over TLS have to stand in the certificate.
 TLS_BUCKET = "in-the-certificate"
+
+# The directory of the OSD's plug-ins: the default of Ceph 18 is relative to the current directory.
+CLASSES = glob.glob("/usr/lib/*/rados-classes") or ["/usr/lib/rados-classes"]
 
 # Without "ms mon client mode" radosgw hangs once authentication is off; without "paxos propose
 # interval" the start takes 12 s.
@@ -64,6 +68,7 @@ osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 osd class load list = *
 osd class default list = *
+osd class dir = {classes}
 rgw data = {dir}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1 ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={dir}/server.pem ssl_private_key={dir}/server.key
 rgw dns name = localhost
@@ -102,7 +107,12 @@ class Cluster:
         with open(self.conf, "w", encoding="ascii") as file:
             file.write(
                 CONF.format(
-                    dir=self.dir, fsid=fsid, mon_port=self.mon_port, port=self.port, tls_port=self.tls_port
+                    dir=self.dir,
+                    fsid=fsid,
+                    classes=CLASSES[0],
+                    mon_port=self.mon_port,
+                    port=self.port,
+                    tls_port=self.tls_port,
                 )
             )
         monmap = os.path.join(self.dir, "monmap")

@@ -1,9 +1,14 @@
 """Format is never discussed: clang-format and .editorconfig decide."""
 
 import os
+import re
 import subprocess
 
+import pytest
+
 from builds import TOP
+
+CLANG_FORMAT = "14"  # other versions format some constructs differently
 
 
 def sources(*endings):
@@ -16,6 +21,9 @@ def sources(*endings):
 
 
 def test_c_files_follow_clang_format():
+    version = subprocess.run(["clang-format", "--version"], capture_output=True, text=True).stdout
+    if re.search(r"version (\d+)\.", version)[1] != CLANG_FORMAT:
+        pytest.skip(f"the sources are formatted by clang-format {CLANG_FORMAT}, not {version.strip()}")
     files = list(sources(".c", ".h"))
     assert len(files) > 30
     done = subprocess.run(
