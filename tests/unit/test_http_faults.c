@@ -317,8 +317,11 @@ int main(void)
 	faults_apply(&faults);
 	if (cancel_init(&cancel, &err) < 0)
 		abort();
-	test_start(&cancel);
+	/* OpenSSL 3.5 deadlocks if memory runs out while it initializes itself, which it does once. */
 	ok(http_new(&http, NULL, &cancel, &err) == 0, "the engine starts");
+	http_free(http);
+	test_start(&cancel);
+	ok(http_new(&http, NULL, &cancel, &err) == 0, "the engine starts again");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		test_caller(http, &rows[i]);
 	http_free(http);
