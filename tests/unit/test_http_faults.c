@@ -45,23 +45,27 @@ static char proxy_url[64], direct_url[64], socket_path[64];
 static char request_text[4096];
 static atomic_int request_entrance = -1;
 
-static void serve(enum entrance entrance, int fd)
+/* One connection. A thread of its own, because libcurl can keep one on which it sends nothing. */
+static void *serve(void *arg)
 {
 	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 				     "Connection: close\r\n\r\nok";
+	int fd = (int)((intptr_t)arg / ENTRANCES), entrance = (int)((intptr_t)arg % ENTRANCES);
 	ssize_t n = recv(fd, request_text, sizeof(request_text) - 1, 0);
 
 	if (n > 0) {
 		request_text[n] = '\0';
-		atomic_store(&request_entrance, (int)entrance);
+		atomic_store(&request_entrance, entrance);
 		send(fd, answer, strlen(answer), MSG_NOSIGNAL);
 	}
 	close(fd);
+	return NULL;
 }
 
 static void *server_main(void *arg)
 {
 	struct pollfd fds[ENTRANCES];
+	pthread_t thread;
 
 	(void)arg;
 	for (int i = 0; i < ENTRANCES; i++)
@@ -74,7 +78,9 @@ static void *server_main(void *arg)
 			int fd = accept(listeners[i], NULL, NULL);
 			if (fd < 0)
 				return NULL;
-			serve((enum entrance)i, fd);
+			pthread_create(&thread, NULL, serve,
+				       (void *)((intptr_t)fd * ENTRANCES + i));
+			pthread_detach(thread);
 		}
 	}
 }
