@@ -288,6 +288,97 @@ def test_without_an_etag_requests_use_last_modified(mount, origin):
     assert os.stat(m.at("t")).st_mtime == 1_700_000_000
 
 
+def test_both_validators_are_sent(mount, origin):
+    modified = "Tue, 14 Nov 2023 22:13:20 GMT"
+    origin.put("/t", OLD, etag='"v1"', last_modified=1_700_000_000)
+    m = mount(http(origin.url("/t")))
+    for _ in range(2):
+        m.restart()
+        m.refresh("t")
+        asked = origin.asked("/t")[-1]
+        assert asked.headers["if-none-match"] == '"v1"', "exactly as sent"
+        assert asked.headers["if-modified-since"] == modified
+        assert asked.answer == 304
+        assert m.xattr("t", "source_version") == "v1"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_two_versions_in_one_second(mount, origin, restarts):
+    """A Last-Modified as young as the answer proves nothing: the next version may have it too."""
+    second = 1_700_000_000
+    dated = lambda at: {"Date": http_date(at)}  # noqa: E731
+    origin.put("/t", OLD, etag=None, last_modified=second, headers=dated(second + 1))
+    m = mount(http(origin.url("/t"), term="refresh_interval = never"))
+    assert m.read("t") == OLD
+    if restarts:
+        m.restart()
+    origin.put("/t", NEW, etag=None, last_modified=second, headers=dated(second + 2))
+    m.refresh("t")
+    assert m.read("t") == NEW
+    m.refresh("t")
+    assert origin.asked("/t")[-1].answer == 304, "by now it is proven"
+
+
+def test_the_clock_says_when_an_answer_without_a_date_came(mount, origin):
+    origin.put("/t", OLD, etag=None, last_modified=time.time() + 60)
+    m = mount(http(origin.url("/t"), term="refresh_interval = never"))
+    m.refresh("t")
+    assert origin.count("/t", answer=200) == 2 and origin.count("/t", answer=304) == 0
+
+
+def test_force_asks_without_condition(mount, origin):
+    """Other bytes of equal size and time: their ETag is the same with some servers."""
+    origin.put("/t", OLD, etag='"same"')
+    m = mount(http(origin.url("/t"), term="refresh_interval = never"))
+    origin.put("/t", NEW, etag='"same"')
+    m.refresh("t")
+    assert m.read("t") == OLD, "the source says that nothing has changed"
+    assert m.rpt("refresh", "--wait", "--force", "t") == "t: updated to same\n"
+    assert m.read("t") == NEW
+    assert "if-none-match" not in origin.asked("/t")[-1].headers
+    refused = m.run_rpt("status", "--force")
+    assert refused.returncode == 1 and "--force" in refused.stderr
+
+
+def test_revalidate_asks_without_condition_now_and_then(mount, origin):
+    origin.put("/t", OLD, etag='"same"')
+    m = mount(http(origin.url("/t"), term="refresh_interval = 50ms revalidate = 200ms"))
+    origin.put("/t", NEW, etag='"same"')
+    m.wait_content("t", NEW)
+    origin.forget()
+    wait_for(lambda: origin.count("/t", answer=200) >= 3, "unconditional checks")
+    assert origin.count("/t", answer=304) > 0, "the others are conditional"
+
+
+def test_a_304_that_announces_another_length_is_news(mount, origin):
+    origin.put("/t", OLD, etag='"same"')
+    m = mount(http(origin.url("/t"), term="refresh_interval = never"))
+    origin.put("/t", NEW, etag='"same"')
+    origin.then("/t", status(304, {"Content-Length": len(NEW)}, body=b""))
+    m.refresh("t")
+    assert m.read("t") == NEW
+    # A length that is never right costs one download.
+    origin.forget()
+    for restarts in (False, True):
+        if restarts:
+            m.restart()
+        origin.then("/t", status(304, {"Content-Length": 7}, body=b""))
+        m.refresh("t")
+        assert origin.count("/t", answer=200) == 1
+    origin.then("/t", status(304, {"Content-Length": 0}, body=b""))
+    m.refresh("t")
+    assert origin.count("/t", answer=200) == 1, "many servers announce 0"
+
+
+def test_bytes_of_an_etag_are_shown_in_ascii(mount, origin):
+    origin.put("/t", OLD, etag='"caf\xe9\x9b"')
+    m = mount(http(origin.url("/t")))
+    m.refresh("t")
+    assert origin.asked("/t")[-1].headers["if-none-match"] == '"caf\xe9\x9b"'
+    assert m.xattr("t", "version") == r"caf\xe9\x9b"
+    assert m.log().isascii()
+
+
 def test_without_validators_the_digest_decides(mount, origin):
     origin.put("/t", OLD, etag=None)
     m = mount(http(origin.url("/t")))
@@ -542,25 +633,56 @@ def test_http_cache_schedules_by_expires(mount, origin):
     "headers",
     [
         {},
-        {"Cache-Control": "max-age=soon"},
-        {"Cache-Control": ",,,=;max-age"},
-        {"Cache-Control": "max-age=-5"},
-        {"Expires": "0"},
-        {"Expires": "half past nine"},
+        {"Cache-Control": "s-maxage=5"},
+        {"Cache-Control": ",,,=;max-ages"},
         {"Age": "very old", "Cache-Control": "public"},
     ],
     ids=str,
 )
-def test_http_cache_without_valid_headers_uses_the_interval(mount, origin, headers):
+def test_http_cache_without_such_headers_uses_the_interval(mount, origin, headers):
+    origin.put("/t", OLD, headers=headers)
+    m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 50s"))
+    assert m.read("t") == OLD
+    assert 40 <= m.next_in("t") <= 50
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Cache-Control": "max-age=soon"},
+        {"Cache-Control": "max-age=-3600"},
+        {"Expires": "0"},
+        {"Expires": "half past nine"},
+        {"Cache-Control": "max-age=3600", "Age": "7200, 0"},
+        {"Cache-Control": "max-age=3600", "Vary": "*"},
+        {"Cache-Control": "max-age=3600", "Date": http_date(1_700_000_000)},
+    ],
+    ids=str,
+)
+def test_http_cache_asks_soon_about_what_is_stale(mount, origin, headers):
     """A bad header does not cause a refusal of a good body, and refreshing continues."""
     origin.put("/t", OLD, headers=headers)
-    m = mount(
-        http(
-            origin.url("/t"), "http_cache = true", "refresh_interval = 50s"
-        )
-    )
+    m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 1h"))
     assert m.read("t") == OLD
-    assert 30 <= m.next_in("t") <= 50
+    assert 29 <= m.next_in("t") <= 30.1
+
+
+def test_http_cache_a_304_keeps_what_it_does_not_carry(mount, origin):
+    origin.put("/t", OLD, headers={"Cache-Control": "max-age=300"})
+    m = mount(http(origin.url("/t"), "http_cache = true", "refresh_interval = 1h"))
+    origin.always("/t", status(304, body=b""))
+    m.refresh("t")
+    assert 200 < m.next_in("t") <= 300
+    m.restart()
+    m.refresh("t")
+    assert 200 < m.next_in("t") <= 300 and origin.count("/t", answer=200) == 1
+    origin.always("/t", status(304, {"Cache-Control": "max-age=1200"}, body=b""))
+    m.refresh("t")
+    assert 1100 < m.next_in("t") <= 1200
+    origin.always("/t", status(304, body=b""))
+    m.restart()
+    m.refresh("t")
+    assert 1100 < m.next_in("t") <= 1200
 
 
 def test_http_cache_never_asks_more_often_than_min_refresh_interval(mount, origin):

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/http_field.h"
+#include "base/clock.h"
 
 /* ---- Cache-Control ---- */
 
@@ -12,30 +12,32 @@ static bool is_directive(const char *name, size_t len, const char *expected)
 	return strlen(expected) == len && strncasecmp(name, expected, len) == 0;
 }
 
-/* One directive: name or name=value, where the value may be quoted. */
-static void add_directive(struct cache_control *control, const char *text, size_t len)
+/* RFC 9111, 4.2.1: a malformed value is stale. */
+static void add_max_age(struct freshness *freshness, const char *value, size_t len)
+{
+	if (len >= 2 && value[0] == '"' && value[len - 1] == '"') {
+		value++;
+		len -= 2;
+	}
+	int64_t seconds = http_delta_seconds(value, len);
+	if (seconds < 0)
+		seconds = 0;
+	if (freshness->max_age_s < 0 || seconds < freshness->max_age_s)
+		freshness->max_age_s = seconds;
+}
+
+/* One directive: name or name=value. */
+static void add_directive(struct freshness *freshness, const char *text, size_t len)
 {
 	const char *equals = memchr(text, '=', len);
 	size_t name_len = equals ? (size_t)(equals - text) : len;
 
+	if (is_directive(text, name_len, "max-age"))
+		add_max_age(freshness, text + name_len + !!equals, len - name_len - !!equals);
 	/* no-cache with a value only concerns the header fields that it names. */
-	if (!equals) {
-		if (is_directive(text, name_len, "no-cache") ||
-		    is_directive(text, name_len, "no-store"))
-			control->must_ask = true;
-		return;
-	}
-	if (!is_directive(text, name_len, "max-age"))
-		return;
-	const char *value = equals + 1;
-	size_t value_len = len - name_len - 1;
-	if (value_len >= 2 && value[0] == '"' && value[value_len - 1] == '"') {
-		value++;
-		value_len -= 2;
-	}
-	int64_t seconds = http_delta_seconds(value, value_len);
-	if (seconds >= 0 && (control->max_age_s < 0 || seconds < control->max_age_s))
-		control->max_age_s = seconds;
+	else if (!equals && (is_directive(text, name_len, "no-cache") ||
+			     is_directive(text, name_len, "no-store")))
+		freshness->must_ask = true;
 }
 
 /* Counts the characters up to the next comma outside quotes. */
@@ -53,7 +55,8 @@ static size_t directive_len(const char *text)
 	return i;
 }
 
-void cache_control_add(struct cache_control *control, const char *line)
+/* Adds the directives of one line. */
+static void add_cache_control(struct freshness *freshness, const char *line)
 {
 	for (;;) {
 		line += strspn(line, " \t,");
@@ -62,52 +65,102 @@ void cache_control_add(struct cache_control *control, const char *line)
 		size_t len = directive_len(line), used = len;
 		while (used && strchr(" \t", line[used - 1]))
 			used--;
-		add_directive(control, line, used);
+		add_directive(freshness, line, used);
 		line += len;
 	}
 }
 
+/* ---- the stored fields ---- */
+
+static void update_cache_control(struct freshness *freshness, freshness_header *header,
+				 const void *arg)
+{
+	const char *line = header(arg, "Cache-Control", 0);
+
+	if (!line)
+		return;
+	freshness->max_age_s = HTTP_TIME_UNKNOWN;
+	freshness->must_ask = false;
+	for (size_t i = 0; (line = header(arg, "Cache-Control", i)); i++)
+		add_cache_control(freshness, line);
+}
+
+/* RFC 9111, 5.3: what is not a date is the past. */
+static void update_expires(struct freshness *freshness, freshness_header *header, const void *arg)
+{
+	const char *line = header(arg, "Expires", 0);
+
+	if (!line)
+		return;
+	freshness->expires_ms = header(arg, "Expires", 1) ? 0 : http_date_exact_ms(line);
+	if (freshness->expires_ms < 0)
+		freshness->expires_ms = 0;
+}
+
+static bool has_asterisk(const char *line)
+{
+	for (;;) {
+		line += strspn(line, " \t,");
+		if (!*line)
+			return false;
+		if (line[0] == '*' && (!line[1] || strchr(" \t,", line[1])))
+			return true;
+		line += strcspn(line, ",");
+	}
+}
+
+static void update_vary(struct freshness *freshness, freshness_header *header, const void *arg)
+{
+	const char *line = header(arg, "Vary", 0);
+
+	if (!line)
+		return;
+	freshness->varies = false;
+	for (size_t i = 0; (line = header(arg, "Vary", i)); i++)
+		freshness->varies |= has_asterisk(line);
+}
+
+void freshness_update(struct freshness *freshness, freshness_header *header, const void *arg)
+{
+	update_cache_control(freshness, header, arg);
+	update_expires(freshness, header, arg);
+	update_vary(freshness, header, arg);
+}
+
 /* ---- freshness ---- */
 
-/* Zero if it is missing or malformed. */
-static int64_t age_ms(const char *age)
+/* The first value of Age; 0 if it is missing or malformed (RFC 9111, 5.1). */
+static int64_t age_of(const char *age)
 {
 	if (!age)
 		return 0;
-	int64_t seconds = http_delta_seconds(age, strlen(age));
-	return seconds > 0 ? seconds * 1000 : 0;
+	age += strspn(age, " \t");
+	int64_t seconds = http_delta_seconds(age, strcspn(age, " \t,"));
+	return seconds > 0 ? seconds * MS_PER_S : 0;
 }
 
-/* Expires minus Date. Servers write "0" and "-1" for "already expired". */
-static int64_t lifetime_by_expires(const struct freshness_fields *fields, int64_t now_ms)
+static int64_t max_ms(int64_t a, int64_t b)
 {
-	int64_t date_ms = http_date_ms(fields->date);
-	int64_t expires_ms = http_date_ms(fields->expires);
+	return a > b ? a : b;
+}
 
-	if (!fields->expires)
-		return HTTP_TIME_UNKNOWN;
-	if (strcmp(fields->expires, "0") == 0 || strcmp(fields->expires, "-1") == 0)
+int64_t freshness_ms(const struct freshness *freshness, freshness_header *header, const void *arg,
+		     int64_t asked_ms, int64_t now_ms)
+{
+	int64_t date_ms = http_date_ms(header(arg, "Date", 0));
+	int64_t lifetime_ms;
+
+	if (freshness->must_ask || freshness->varies)
 		return 0;
-	if (expires_ms < 0)
-		return HTTP_TIME_UNKNOWN;
 	if (date_ms < 0)
 		date_ms = now_ms;
-	return expires_ms > date_ms ? expires_ms - date_ms : 0;
-}
-
-int64_t freshness_ms(const struct cache_control *control, const struct freshness_fields *fields,
-		     int64_t now_ms, int64_t min_ms)
-{
-	int64_t fresh_ms;
-
-	if (control->must_ask)
-		return min_ms;
-	if (control->max_age_s >= 0)
-		fresh_ms = control->max_age_s * 1000;
+	if (freshness->max_age_s >= 0)
+		lifetime_ms = freshness->max_age_s * MS_PER_S;
+	else if (freshness->expires_ms >= 0)
+		lifetime_ms = freshness->expires_ms - date_ms;
 	else
-		fresh_ms = lifetime_by_expires(fields, now_ms);
-	if (fresh_ms < 0)
 		return HTTP_TIME_UNKNOWN;
-	fresh_ms -= age_ms(fields->age);
-	return fresh_ms > min_ms ? fresh_ms : min_ms;
+	/* RFC 9111, 4.2.3: the larger of the apparent age and the corrected Age. */
+	int64_t corrected_ms = age_of(header(arg, "Age", 0)) + max_ms(0, now_ms - asked_ms);
+	return max_ms(0, lifetime_ms - max_ms(corrected_ms, now_ms - date_ms));
 }

@@ -2,11 +2,17 @@
  * http: content behind an http or https URL.
  *
  * The version token is the ETag exactly as sent, else the Last-Modified text exactly as sent; its
- * form shows which of the two it is. Content is a complete 200, or a 206 that continues an
- * interrupted download of the same version at the right byte. If the 206 does not fit, the bytes
- * are dropped and the whole is requested once more, in the same call.
+ * form shows which of the two it is. A Last-Modified that the next version may have as well proves
+ * nothing, so the next request is made without condition. A 304 whose Content-Length is not the known
+ * one is not believed.
+ *
+ * Content is a complete 200, or a 206 that continues an interrupted download of the same version at
+ * the right byte. If the 206 does not fit, the bytes are dropped and the whole is requested once
+ * more, in the same call.
  */
+#include <ctype.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -15,12 +21,15 @@
 #include "http/http.h"
 #include "http/http_field.h"
 #include "fetchers/http/freshness.h"
+#include "fetchers/http/http_notes.h"
 #include "fetchers/http/http_secrets.h"
 #include "fetchers/http/http_source.h"
 #include "fetchers/registry.h"
 #include "fetchers/shared/media_type.h"
 
-/* RFC 9110, 8.8.2.2: how old a Last-Modified must be to be a strong validator. */
+/* RFC 9110, 8.8.2.2: how much older than Date a Last-Modified must be, so that the next version has
+ * another one, and so that a download may be resumed by it. */
+#define PROVEN_AFTER_MS 2000
 #define STRONG_AFTER_MS 60000
 
 #define LINE_SIZE (VERSION_SIZE + 64)
@@ -36,8 +45,14 @@ struct download {
 	uint64_t offset;	      /* their number */
 	uint64_t end;		      /* where the content ends; 0: unknown */
 	uint64_t written;
+	struct http_notes notes; /* on the version that is known, then on that of the answer */
+	int64_t fresh_ms;	 /* from fresh_since_ms (boot clock) on; or FETCHED_UNKNOWN */
+	int64_t fresh_since_ms;
+	int64_t asked_ms; /* wall clock */
+	bool is_conditional;
 	bool is_unchanged;
-	bool is_misfit; /* the answer to a Range cannot be used */
+	bool is_misfit;	     /* the answer to a Range cannot be used */
+	int64_t news_length; /* that a disbelieved 304 announced; -1: there was none */
 };
 
 /* ---- tokens ---- */
@@ -67,26 +82,54 @@ static bool is_strong(const struct http_response *response, const char *token)
 	return token[0] == '"';
 }
 
-/* ---- the response ---- */
-
-static int64_t fresh_for_ms(const struct http_source *source, const struct http_response *response)
+/* May the next version have the same token? RFC 9110, 6.6.1: a missing Date is now. */
+static bool is_unproven(const struct http_response *response, const char *token)
 {
-	struct cache_control control = CACHE_CONTROL_INIT;
-	struct freshness_fields fields = {
-		.age = http_header(response, "Age"),
-		.date = http_header(response, "Date"),
-		.expires = http_header(response, "Expires"),
-	};
-	const char *line;
+	int64_t date_ms = http_date_ms(http_header(response, "Date"));
 
-	if (!source->options->http_cache)
-		return FETCHED_UNKNOWN;
-	for (size_t i = 0; (line = http_header_at(response, "Cache-Control", i)); i++)
-		cache_control_add(&control, line);
-	return freshness_ms(&control, &fields, clock_wall_ms(), source->options->min_refresh_ms);
+	if (!is_date(token))
+		return false;
+	if (date_ms < 0)
+		date_ms = clock_wall_ms();
+	return date_ms - http_date_ms(token) < PROVEN_AFTER_MS;
 }
 
-static void describe_response(struct download *download, const struct http_response *response)
+/* ---- the response ---- */
+
+static const char *header(const void *arg, const char *name, size_t index)
+{
+	return http_header_at(arg, name, index);
+}
+
+/* length: of the whole content on the wire; -1: not announced. */
+static void take_notes(struct download *download, const struct http_response *response,
+		       int64_t length)
+{
+	struct http_notes *notes = &download->notes;
+	const char *token = download->ret->version.token;
+	const char *date = http_header(response, "Last-Modified");
+	int64_t now_ms = clock_wall_ms();
+
+	if (!download->is_unchanged) {
+		*notes = (struct http_notes)HTTP_NOTES_INIT;
+		notes->is_unproven = is_unproven(response, token);
+	}
+	if (length >= 0)
+		notes->length = length;
+	/* So that the next 304 is believed, even if the content has another length. */
+	if (download->news_length >= 0)
+		notes->length = download->news_length;
+	if (date && is_date(date) && !is_date(token) && strlen(date) < sizeof(notes->last_modified))
+		strcpy(notes->last_modified, date);
+	freshness_update(&notes->freshness, header, response);
+	http_notes_write(notes, download->ret->version.notes);
+	download->fresh_ms = freshness_ms(&notes->freshness, header, response, download->asked_ms,
+					  now_ms);
+	download->fresh_since_ms = clock_boot_ms();
+}
+
+static void describe_response(struct download *download, const struct http_response *response,
+			      int64_t length)
 {
 	struct fetched *ret = download->ret;
 	const char *type = http_header(response, "Content-Type");
@@ -96,7 +139,7 @@ static void describe_response(struct download *download, const struct http_respo
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
 	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
 	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
-	ret->fresh_for_ms = fresh_for_ms(download->source, response);
+	take_notes(download, response, length);
 }
 
 /* ---- statuses ---- */
@@ -151,7 +194,7 @@ static int take_whole(struct download *download, const struct http_response *res
 	int64_t length = http_length(response);
 
 	/* Must be first, so that a refused body is remembered by its token. */
-	describe_response(download, response);
+	describe_response(download, response, length);
 	if (!http_is_framed(response) && !download->source->options->accept_unframed)
 		return fail(download, ERR_BAD_DATA,
 			    "the response does not say where its body ends (see accept_unframed)",
@@ -191,11 +234,37 @@ static int take_rest(struct download *download, const struct http_response *resp
 		download->is_misfit = true;
 		return fail(download, ERR_BAD_DATA, "206 with another range than requested", err);
 	}
-	describe_response(download, response);
+	describe_response(download, response, (int64_t)range.size);
 	if (sink_expect(download->sink, range.size, err) < 0)
 		return -1;
 	sink_resumable(download->sink, download->validator);
 	download->end = range.size;
+	return 0;
+}
+
+/* The length that a 304 announces, though it has no body; many servers write 0; -1: none. */
+static int64_t length_of_unchanged(const struct http_response *response)
+{
+	const char *text = http_header(response, "Content-Length");
+	char *end;
+
+	if (!text || !isdigit((unsigned char)*text))
+		return -1;
+	long long length = strtoll(text, &end, 10);
+	return *end || length == 0 ? -1 : length;
+}
+
+static int take_unchanged(struct download *download, const struct http_response *response,
+			  struct err *err)
+{
+	int64_t length = length_of_unchanged(response), known = download->notes.length;
+
+	if (length >= 0 && known >= 0 && length != known) {
+		download->news_length = length;
+		return fail(download, ERR_BAD_DATA, "304 with another Content-Length", err);
+	}
+	download->is_unchanged = true;
+	describe_response(download, response, length);
 	return 0;
 }
 
@@ -208,11 +277,8 @@ static int on_headers(void *arg, const struct http_response *response, struct er
 		return take_whole(download, response, err);
 	if (status == 206 && download->offset)
 		return take_rest(download, response, err);
-	if (status == 304 && download->have) {
-		download->is_unchanged = true;
-		describe_response(download, response);
-		return 0;
-	}
+	if (status == 304 && download->is_conditional)
+		return take_unchanged(download, response, err);
 	download->is_misfit = status == 416 && download->offset;
 	return fail_status(download, response, err);
 }
@@ -241,14 +307,18 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 		   const struct http_secrets *secrets, struct err *err)
 {
 	const struct http_source *source = download->source;
-	char condition[LINE_SIZE], if_range[LINE_SIZE], range[64];
-	const char *lines[5] = { NULL };
+	const struct http_notes *notes = &download->notes;
+	const char *known = download->have ? download->have->token : "";
+	char etag[LINE_SIZE], date[LINE_SIZE], if_range[LINE_SIZE], range[64];
+	const char *lines[6] = { NULL };
 	size_t n = 0;
 
-	if (download->have)
-		add_line(condition,
-			 is_date(download->have->token) ? "If-Modified-Since" : "If-None-Match",
-			 download->have->token, lines, &n);
+	download->is_conditional = *known && !notes->is_unproven;
+	if (download->is_conditional && !is_date(known))
+		add_line(etag, "If-None-Match", known, lines, &n);
+	if (download->is_conditional && (is_date(known) || *notes->last_modified))
+		add_line(date, "If-Modified-Since", is_date(known) ? known : notes->last_modified,
+			 lines, &n);
 	if (download->offset) {
 		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", download->offset);
 		lines[n++] = range;
@@ -279,6 +349,7 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 		.on_body = on_body,
 		.arg = download,
 	};
+	download->asked_ms = clock_wall_ms();
 	return http_perform(ctx->http, &asked, &callbacks, err);
 }
 
@@ -305,6 +376,11 @@ static int run(struct download *download, struct fetch_ctx *ctx, struct err *err
 	    find_offset(download, err) < 0)
 		return -1;
 	int rc = request(download, ctx, &secrets, err);
+	if (download->news_length >= 0) {
+		download->have = NULL;
+		*err = (struct err)ERR_INIT;
+		rc = request(download, ctx, &secrets, err);
+	}
 	if (download->is_misfit) {
 		if (sink_restart(download->sink, err) < 0)
 			return -1;
@@ -320,6 +396,17 @@ static int run(struct download *download, struct fetch_ctx *ctx, struct err *err
 	return 0;
 }
 
+/* Counted from when the headers arrived, not from the end of the body. */
+static int64_t fresh_for_ms(const struct download *download)
+{
+	const struct http_options *options = download->source->options;
+
+	if (!options->http_cache || download->fresh_ms < 0)
+		return FETCHED_UNKNOWN;
+	int64_t left_ms = download->fresh_ms - (clock_boot_ms() - download->fresh_since_ms);
+	return left_ms > options->min_refresh_ms ? left_ms : options->min_refresh_ms;
+}
+
 static enum fetch_result http_download_if_changed(void *state, struct fetch_ctx *ctx,
 						  const struct version *have, struct sink *sink,
 						  struct fetched *ret, struct err *err)
@@ -329,10 +416,16 @@ static enum fetch_result http_download_if_changed(void *state, struct fetch_ctx 
 		.have = have && version_is_usable(have->token) ? have : NULL,
 		.sink = sink,
 		.ret = ret,
+		.notes = HTTP_NOTES_INIT,
+		.fresh_ms = FETCHED_UNKNOWN,
+		.news_length = -1,
 	};
 
+	if (download.have)
+		http_notes_read(&download.notes, have->notes);
 	if (run(&download, ctx, err) < 0)
 		return FETCH_FAILED;
+	ret->fresh_for_ms = fresh_for_ms(&download);
 	return download.is_unchanged ? FETCH_UNCHANGED : FETCH_UPDATED;
 }
 

@@ -5,11 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static void make_printable(char *text)
 {
-	for (; *text; text++) {
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+	for (size_t len; *text; text += len) {
+		len = utf8_printable(text);
+		if (!len) {
 			*text = '?';
+			len = 1;
+		}
 	}
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #define LINE_SIZE 2048
 
@@ -42,6 +43,15 @@ static void put_char(struct line *line, char c)
 		line->text[line->used++] = c;
 }
 
+/* All of them, or none. */
+static void put_bytes(struct line *line, const char *bytes, size_t len)
+{
+	if (len < sizeof(line->text) - line->used) {
+		memcpy(line->text + line->used, bytes, len);
+		line->used += len;
+	}
+}
+
 static void put_text(struct line *line, const char *text)
 {
 	for (; *text; text++)
@@ -52,9 +62,9 @@ static bool is_plain(const char *value)
 {
 	if (!*value)
 		return false;
-	for (; *value; value++) {
-		unsigned char c = (unsigned char)*value;
-		if (c <= ' ' || c == '"' || c == '=' || c == '\\' || c == 0x7f)
+	for (size_t len; *value; value += len) {
+		len = utf8_printable(value);
+		if (!len || strchr(" \"=\\", *value))
 			return false;
 	}
 	return true;
@@ -67,11 +77,12 @@ static void put_value(struct line *line, const char *value)
 		return;
 	}
 	put_char(line, '"');
-	for (; *value; value++) {
-		unsigned char c = (unsigned char)*value;
-		if (c == '"' || c == '\\')
+	for (size_t len; *value; value += len) {
+		len = utf8_printable(value);
+		if (*value == '"' || *value == '\\')
 			put_char(line, '\\');
-		put_char(line, c < ' ' || c == 0x7f ? '?' : (char)c);
+		put_bytes(line, len ? value : "?", len ? len : 1);
+		len += !len;
 	}
 	put_char(line, '"');
 }

@@ -8,13 +8,15 @@ static bool is_continuation(char c)
 	return ((unsigned char)c & 0xc0) == 0x80;
 }
 
-size_t utf8_length(const char *text)
+/* *ret_code is the code point, if the length is not 0. */
+static size_t decode(const char *text, uint32_t *ret_code)
 {
 	static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	unsigned char first = (unsigned char)text[0];
 	uint32_t code;
 	size_t len;
 
+	*ret_code = first;
 	if (first < 0x80)
 		return 1;
 	if ((first & 0xe0) == 0xc0) {
@@ -36,7 +38,26 @@ size_t utf8_length(const char *text)
 	}
 	if (code < smallest[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
 		return 0;
+	*ret_code = code;
 	return len;
+}
+
+size_t utf8_length(const char *text)
+{
+	uint32_t code;
+
+	return decode(text, &code);
+}
+
+size_t utf8_printable(const char *text)
+{
+	uint32_t code;
+	size_t len = decode(text, &code);
+	bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+	bool is_bidi = code == 0x61c || code == 0x200e || code == 0x200f ||
+		       (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+
+	return is_control || is_bidi ? 0 : len;
 }
 
 size_t utf8_cut(const char *text, size_t len)

@@ -10,6 +10,10 @@
  * (this includes surrogates, overlong forms and code points above U+10FFFF). A NUL has length 1. */
 size_t utf8_length(const char *text);
 
+/* The same, but 0 too for characters that may change what a terminal shows: controls (also C1), and
+ * those that change the direction of text. */
+size_t utf8_printable(const char *text);
+
 /* The largest length up to len at which the text can be cut without splitting a character. */
 size_t utf8_cut(const char *text, size_t len);
 

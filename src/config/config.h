@@ -39,6 +39,7 @@ struct term_config {
 	uint64_t max_received_bytes;  /* of one attempt, as sent; 0: see attempt.c */
 	uint64_t prewarm_limit_bytes; /* 0: nothing is cached before the first read */
 	int64_t max_stale_ms;	      /* 0: nothing expires; else more than refresh_interval_ms */
+	int64_t revalidate_ms;	      /* sources are asked without condition this often; 0: never */
 	unsigned history;	      /* superseded snapshots that are kept */
 	mode_t mode;
 	uid_t user;

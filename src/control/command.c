@@ -112,10 +112,10 @@ static int run_refresh(const struct exchange *exchange, json_t *request, struct 
 	json_t *names = NULL;
 	json_error_t problem;
 	const char *command;
-	int wait = 0;
+	int wait = 0, force = 0;
 
-	if (json_unpack_ex(request, &problem, JSON_STRICT, "{s:s, s?o, s?b}", "command", &command,
-			   "terms", &names, "wait", &wait) < 0)
+	if (json_unpack_ex(request, &problem, JSON_STRICT, "{s:s, s?o, s?b, s?b}", "command",
+			   &command, "terms", &names, "wait", &wait, "force", &force) < 0)
 		return err_set(err, ERR_BAD_DATA, "refresh: %s", problem.text);
 	if (select_terms(exchange, names, &selected, err) < 0)
 		return -1;
@@ -124,7 +124,8 @@ static int run_refresh(const struct exchange *exchange, json_t *request, struct 
 		return err_errno(err, "refresh");
 
 	for (size_t i = 0; i < selected.n; i++)
-		tickets[i] = refresher_request(view->refresher, selected.indexes[i]);
+		tickets[i] = force ? refresher_force(view->refresher, selected.indexes[i])
+				   : refresher_request(view->refresher, selected.indexes[i]);
 	fprintf(exchange->conn->out, "{\"requested\":%zu}\n", selected.n);
 	if (conn_flush(exchange->conn, err) < 0)
 		return -1;

@@ -4,7 +4,7 @@
  * A Unix socket, one request per connection. The request is one line, a JSON object:
  *
  *	{"command": "status", "terms": ["flags.json", "geo"]}
- *	{"command": "refresh", "terms": ["flags.json"], "wait": true}
+ *	{"command": "refresh", "terms": ["flags.json"], "wait": true, "force": true}
  *
  * "terms" holds names or aliases; without it the command applies to all terms. The answer is one
  * or more lines, each a JSON object, and then the connection is closed:

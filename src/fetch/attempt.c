@@ -34,10 +34,10 @@ static struct source_memory *memory_of(const struct attempt *a)
 	return &a->memory->sources[a->source];
 }
 
-static void record(struct attempt *a, enum memory_meaning meaning, const char *token,
+static void record(struct attempt *a, enum memory_meaning meaning, const char *version,
 		   const char *reason)
 {
-	source_memory_record(memory_of(a), a->env->store, config_of(a), a->source, meaning, token,
+	source_memory_record(memory_of(a), a->env->store, config_of(a), a->source, meaning, version,
 			     reason);
 }
 
@@ -74,8 +74,16 @@ static enum fetch_result ask(const struct source *source, struct fetch_ctx *ctx,
 	return ops->download(source->state, ctx, sink, ret, err) < 0 ? FETCH_FAILED : FETCH_UPDATED;
 }
 
-/* The token whose bytes need not be downloaded again, or NULL. */
-static const char *known_token(const struct attempt *a)
+/* Is it time to ask without condition (the option revalidate)? */
+static bool is_revalidation_due(const struct attempt *a, const struct version *version)
+{
+	int64_t age_ms = clock_wall_ms() - version->sent_at_ms;
+
+	return config_of(a)->revalidate_ms && (age_ms < 0 || age_ms >= config_of(a)->revalidate_ms);
+}
+
+/* The version whose bytes need not be downloaded again. False: there is none. */
+static bool known_version(const struct attempt *a, struct version *ret)
 {
 	const struct source_memory *memory = memory_of(a);
 	const struct forward_confirm *confirm = a->memory->confirm;
@@ -84,8 +92,11 @@ static const char *known_token(const struct attempt *a)
 	if (a->source == 0 && memory->meaning == MEMORY_OLDER && confirm &&
 	    confirm->answers == FORWARD_CONFIRM_ANSWERS - 1 &&
 	    forward_only_is_time(confirm, clock_boot_ms()))
-		return NULL;
-	return memory->token;
+		return false;
+	if (!memory->version || a->is_forced)
+		return false;
+	version_read(ret, memory->version);
+	return !is_revalidation_due(a, ret);
 }
 
 static void heed_retry_after(struct attempt *a, int64_t retry_after_ms)
@@ -123,15 +134,46 @@ static void explain_remembered(struct attempt *a, const char *otherwise)
 	err_set(&a->err, ERR_BAD_DATA, "%s", reason ? reason : otherwise);
 }
 
+/* The source calls the bytes of the current snapshot by this version now. Returns -1 if the store
+ * could not note that. */
+static int note_current(struct attempt *a, const char *version)
+{
+	const struct source_memory *memory = memory_of(a);
+	bool is_known = memory->meaning == MEMORY_CURRENT && strcmp(memory->version, version) == 0;
+	/* The store keeps one token per term, and prefers the authority's. */
+	bool is_kept = a->source > 0 && a->memory->sources[0].meaning == MEMORY_CURRENT;
+	struct err err = ERR_INIT;
+
+	record(a, MEMORY_CURRENT, version, NULL);
+	if (!*version || is_known || is_kept)
+		return 0;
+	return store_set_token(a->env->store, config_of(a)->name, version,
+			       source_of(a)->fingerprint, &err);
+}
+
+/* The answer may have replaced the notes of the version that it confirms. */
+static void note_confirmed(struct attempt *a, const struct version *answer)
+{
+	char text[VERSION_TEXT_SIZE];
+	struct version version;
+
+	if (!*answer->token)
+		return;
+	version_read(&version, memory_of(a)->version);
+	memcpy(version.notes, answer->notes, sizeof(version.notes));
+	note_current(a, version_text(&version, text));
+}
+
 /* FETCH_UNCHANGED: the result is what is remembered of the token. */
-static enum attempt_result take_unchanged(struct attempt *a)
+static enum attempt_result take_unchanged(struct attempt *a, const struct fetched *f)
 {
 	struct source_memory *memory = memory_of(a);
 	struct forward_confirm *confirm = a->memory->confirm;
 
 	switch (memory->meaning) {
 	case MEMORY_CURRENT:
-		version_display(memory->token, a->version);
+		note_confirmed(a, &f->version);
+		version_display(memory->version, a->version);
 		return ATTEMPT_UNCHANGED;
 	case MEMORY_REFUSED:
 		explain_remembered(a, "the body was refused before");
@@ -139,7 +181,7 @@ static enum attempt_result take_unchanged(struct attempt *a)
 	case MEMORY_OLDER:
 		if (a->source == 0 && confirm) {
 			forward_only_agree(confirm, confirm->sha256, clock_boot_ms());
-			explain_older(a, memory->token, FORWARD_CONFIRM);
+			explain_older(a, memory->version, FORWARD_CONFIRM);
 			a->advice->confirm_in_ms = FORWARD_CONFIRM_MS;
 		} else {
 			explain_remembered(a, "the body is older");
@@ -154,35 +196,26 @@ static enum attempt_result take_unchanged(struct attempt *a)
 }
 
 /* A body with the digest of the current one is never refused: newer or not, it is the same. */
-static enum attempt_result take_same(struct attempt *a, const char *token, int64_t order_key)
+static enum attempt_result take_same(struct attempt *a, const char *version, int64_t order_key)
 {
 	struct term_memory *memory = a->memory;
-	struct source_memory *of_source = memory_of(a);
-	bool is_known = of_source->meaning == MEMORY_CURRENT &&
-			strcmp(of_source->token, token) == 0;
-	/* The store keeps one token per term, and prefers the authority's. */
-	bool is_kept = a->source > 0 && memory->sources[0].meaning == MEMORY_CURRENT;
-	struct err err = ERR_INIT;
 
-	record(a, MEMORY_CURRENT, token, NULL);
+	/* If this fails, the next update downloads once more. */
+	if (note_current(a, version) < 0)
+		source_memory_set(memory_of(a), MEMORY_NOTHING, NULL, NULL);
 	if (order_key > memory->order_key)
 		memory->order_key = order_key;
 	memory->is_stranger = false;
 	if (a->source == 0)
 		free(steal_ptr(&memory->confirm));
-	/* If this fails, the worker downloads once more after its next start. */
-	if (*token && !is_known && !is_kept &&
-	    store_set_token(a->env->store, memory->config->name, token, source_of(a)->fingerprint,
-			    &err) < 0)
-		source_memory_set(of_source, MEMORY_NOTHING, NULL, NULL);
 	return ATTEMPT_UNCHANGED;
 }
 
-static enum attempt_result take_older(struct attempt *a, const char *token,
+static enum attempt_result take_older(struct attempt *a, const char *version,
 				      enum forward_verdict verdict)
 {
-	explain_older(a, *token ? token : a->version, verdict);
-	record(a, MEMORY_OLDER, token, a->err.msg);
+	explain_older(a, *version ? version : a->version, verdict);
+	record(a, MEMORY_OLDER, version, a->err.msg);
 	if (verdict == FORWARD_CONFIRM)
 		a->advice->confirm_in_ms = FORWARD_CONFIRM_MS;
 	return fail_older(a);
@@ -199,14 +232,14 @@ static bool is_confirmed(struct attempt *a, const uint8_t sha256[DIGEST_SIZE])
 }
 
 static enum attempt_result commit(struct attempt *a, struct store_writer *writer,
-				  const struct fetched *f, int64_t order_key)
+				  const struct fetched *f, const char *version, int64_t order_key)
 {
 	struct term_memory *memory = a->memory;
 	int64_t now_ms = clock_wall_ms();
 	struct snapshot_info info = {
 		.version = *f->shown_version ? f->shown_version : a->version,
 		.source = attempt_source_name(memory->config, a->source),
-		.source_version = *f->version.token ? f->version.token : NULL,
+		.source_version = *version ? version : NULL,
 		.source_fingerprint = source_of(a)->fingerprint,
 		.mtime_ms = f->last_modified_ms >= 0 ? f->last_modified_ms : now_ms,
 		.fetched_at_ms = now_ms,
@@ -222,18 +255,20 @@ static enum attempt_result commit(struct attempt *a, struct store_writer *writer
 	memory->snapshot_id = a->committed->id;
 	memory->order_key = order_key;
 	memory->is_stranger = false;
-	record(a, MEMORY_CURRENT, f->version.token, NULL);
+	record(a, MEMORY_CURRENT, version, NULL);
 	return ATTEMPT_COMMITTED;
 }
 
 /* The body could not be fetched, or is refused. A bad one is remembered, and ends the update: if
  * the data is wrong at one source, asking another one does not make it right. */
-static enum attempt_result refuse(struct attempt *a, const char *token)
+static enum attempt_result refuse(struct attempt *a, const struct version *version)
 {
+	char text[VERSION_TEXT_SIZE];
+
 	if (a->err.kind != ERR_BAD_DATA)
 		return fail(a, ATTEMPT_NEXT);
-	if (*token)
-		record(a, MEMORY_REFUSED, token, a->err.msg);
+	if (*version->token)
+		record(a, MEMORY_REFUSED, version_text(version, text), a->err.msg);
 	return fail(a, ATTEMPT_END);
 }
 
@@ -255,25 +290,24 @@ static enum forward_verdict judge(struct attempt *a, const uint8_t sha256[DIGEST
 /* FETCH_UPDATED: all bytes are in the sink. */
 static enum attempt_result take_body(struct attempt *a, struct sink *sink, const struct fetched *f)
 {
-	const char *token = f->version.token;
 	int64_t order_key = f->order_key >= 0 ? f->order_key : f->last_modified_ms;
 	struct store_writer *writer = NULL;
 	uint8_t sha256[DIGEST_SIZE];
-	char hex[DIGEST_HEX_SIZE];
+	char hex[DIGEST_HEX_SIZE], version[VERSION_TEXT_SIZE];
 
 	if (sink_finish(sink, &writer, sha256, &a->err) < 0)
-		return refuse(a, token);
-	if (*token)
-		version_display(token, a->version);
+		return refuse(a, &f->version);
+	if (*version_text(&f->version, version))
+		version_display(version, a->version);
 	else
 		snprintf(a->version, sizeof(a->version), "sha256:%.*s", DIGEST_SHOWN,
 			 digest_hex(sha256, hex));
 	if (a->current && memcmp(sha256, a->current->sha256, DIGEST_SIZE) == 0)
-		return take_same(a, token, order_key);
+		return take_same(a, version, order_key);
 	enum forward_verdict verdict = judge(a, sha256, order_key);
 	if (verdict != FORWARD_TAKE)
-		return take_older(a, token, verdict);
-	return commit(a, writer, f, order_key);
+		return take_older(a, version, verdict);
+	return commit(a, writer, f, version, order_key);
 }
 
 static enum attempt_result take_failure(struct attempt *a, struct sink **sink,
@@ -286,7 +320,7 @@ static enum attempt_result take_failure(struct attempt *a, struct sink **sink,
 	heed_retry_after(a, f->retry_after_ms);
 	if (is_interrupted && sink_keep(*sink))
 		memory_of(a)->kept = steal_ptr(sink);
-	return refuse(a, f->version.token);
+	return refuse(a, &f->version);
 }
 
 static uint64_t max_received(const struct term_config *config)
@@ -313,6 +347,8 @@ static int open_sink(struct attempt *a, const struct http_budget *budget, struct
 {
 	struct sink *sink = steal_ptr(&memory_of(a)->kept);
 
+	if (a->is_forced)
+		sink_free(steal_ptr(&sink));
 	if (sink)
 		sink_resume(sink);
 	else if (sink_new(&sink, a->env->store, config_of(a)->min_size_bytes,
@@ -350,7 +386,6 @@ static enum fetch_result fetch(struct attempt *a, struct http_budget *budget, st
 		.budget = budget,
 		.helper = a->env->helper,
 	};
-	const char *token = known_token(a);
 	struct version have;
 
 	*ret = (struct fetched){
@@ -359,8 +394,10 @@ static enum fetch_result fetch(struct attempt *a, struct http_budget *budget, st
 		.fresh_for_ms = FETCHED_UNKNOWN,
 		.retry_after_ms = FETCHED_UNKNOWN,
 	};
-	snprintf(have.token, sizeof(have.token), "%s", token ? token : "");
-	return ask(source_of(a), &ctx, token ? &have : NULL, sink, ret, &a->err);
+	enum fetch_result result = ask(source_of(a), &ctx, known_version(a, &have) ? &have : NULL,
+				       sink, ret, &a->err);
+	ret->version.sent_at_ms = config_of(a)->revalidate_ms ? clock_wall_ms() : 0;
+	return result;
 }
 
 static enum attempt_result ask_and_take(struct attempt *a)
@@ -380,7 +417,7 @@ static enum attempt_result ask_and_take(struct attempt *a)
 		result = take_body(a, sink, &fetched);
 		break;
 	case FETCH_UNCHANGED:
-		result = take_unchanged(a);
+		result = take_unchanged(a, &fetched);
 		break;
 	case FETCH_FAILED:
 		return take_failure(a, &sink, &fetched);

@@ -14,6 +14,7 @@
 #ifndef FETCH_ATTEMPT_H
 #define FETCH_ATTEMPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,7 @@ struct attempt {
 	struct term_memory *memory;
 	const struct snapshot *current; /* what is published, or hidden; NULL: nothing */
 	size_t source;
+	bool is_forced; /* ask without condition */
 
 	/* The place at the source's origin. The caller takes it for the first source, attempt_run()
 	 * for the others. It is given back when the source has answered. */

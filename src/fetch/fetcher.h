@@ -21,17 +21,30 @@
 #include "config/option.h"
 #include "config/source.h"
 
-/* Bytes of a version token with its NUL. A longer token must not be reported. */
-#define VERSION_SIZE 512
+/* Bytes of a version token, and of the notes on a version, with their NUL. */
+#define VERSION_SIZE	   512
+#define VERSION_NOTES_SIZE 256
 
-/* The token by which a source tells versions apart. Empty: the source has none, and the digest of
- * the bytes is used instead. */
 struct version {
+	/* By which a source tells versions apart. Empty: the source has none, and the digest of the
+	 * bytes is used instead. */
 	char token[VERSION_SIZE];
+	/* What the fetcher wants to know again when it is asked for a newer version; one line, kept
+	 * with the token. Empty: nothing. */
+	char notes[VERSION_NOTES_SIZE];
+	/* When the source last sent the bytes; wall clock; 0: not noted. The engine's. */
+	int64_t sent_at_ms;
 };
 
-/* A token for messages: an ETag without quotes and W/. Returns ret. */
-const char *version_display(const char *token, char ret[VERSION_SIZE]);
+/* A version as one text, for the store: its token, notes and sent_at_ms, a line each as far as they
+ * are there. Empty without a token. */
+#define VERSION_TEXT_SIZE (VERSION_SIZE + VERSION_NOTES_SIZE + 24)
+const char *version_text(const struct version *version, char ret[VERSION_TEXT_SIZE]);
+void version_read(struct version *ret, const char *text);
+
+/* The token of such a text for messages: an ETag in ASCII, without quotes and W/. Returns
+ * ret. */
+const char *version_display(const char *text, char ret[VERSION_SIZE]);
 
 /* Whether a text from outside can be a token: not NULL, empty, too long, or with control
  * characters. */
@@ -99,7 +112,8 @@ struct fetcher_ops {
 	/* Required. */
 	int (*download)(void *state, struct fetch_ctx *ctx, struct sink *sink, struct fetched *ret,
 			struct err *err);
-	/* have is never empty. ret is filled for FETCH_UNCHANGED as well (a 304 has headers). */
+	/* have->token is never empty. ret is filled for FETCH_UNCHANGED as well (a 304 has headers):
+	 * its notes replace those of the version, unless its token is empty. */
 	enum fetch_result (*download_if_changed)(void *state, struct fetch_ctx *ctx,
 						 const struct version *have, struct sink *sink,
 						 struct fetched *ret, struct err *err);

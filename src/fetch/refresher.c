@@ -195,8 +195,9 @@ static void run(void *arg, struct thread_pool_job *job)
 
 	if (cancel_requested(refresher->env.cancel))
 		return;
-	update_plan_begin(&refresher->plan, index);
-	update_run(&update, runner->memory, &refresher->terms[index], &refresher->env, &place);
+	bool is_forced = update_plan_begin(&refresher->plan, index);
+	update_run(&update, runner->memory, &refresher->terms[index], is_forced, &refresher->env,
+		   &place);
 	int64_t next_in_ms = plan_next(refresher, runner, &update);
 	int64_t next_at_ms = next_in_ms < 0 ? TERM_NO_TIME : clock_boot_ms() + next_in_ms;
 	update_conclude(&update, next_in_ms, next_at_ms);
@@ -207,7 +208,12 @@ static void run(void *arg, struct thread_pool_job *job)
 
 uint64_t refresher_request(struct refresher *refresher, size_t term)
 {
-	return update_plan_request(&refresher->plan, term);
+	return update_plan_request(&refresher->plan, term, false);
+}
+
+uint64_t refresher_force(struct refresher *refresher, size_t term)
+{
+	return update_plan_request(&refresher->plan, term, true);
 }
 
 bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,

@@ -50,6 +50,10 @@ size_t refresher_wait_first(struct refresher *refresher, int64_t deadline_ms);
  * for refresher_wait(). */
 uint64_t refresher_request(struct refresher *refresher, size_t term);
 
+/* The same, but the sources are asked without condition: they send their bytes, whatever token they
+ * gave before. */
+uint64_t refresher_force(struct refresher *refresher, size_t term);
+
 /* Waits for the end of that update, or for cancellation (UPDATE_CANCELED). Returns false, and
  * leaves *ret alone, if it has not ended by deadline_ms (clock_boot_ms()). */
 bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,

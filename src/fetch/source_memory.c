@@ -27,36 +27,36 @@ bool source_memory_is_refusal_of(const struct store_refusal *refusal,
 
 void source_memory_release(struct source_memory *memory)
 {
-	free(memory->token);
+	free(memory->version);
 	free(memory->reason);
 	sink_free(memory->kept);
 }
 
-void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
-		       const char *reason)
+void source_memory_set(struct source_memory *memory, enum memory_meaning meaning,
+		       const char *version, const char *reason)
 {
 	/* Copied first: they may be the texts that are remembered. */
-	char *new_token = token && *token ? strdup(token) : NULL;
-	char *new_reason = new_token && reason ? strdup(reason) : NULL;
+	char *new_version = version && *version ? strdup(version) : NULL;
+	char *new_reason = new_version && reason ? strdup(reason) : NULL;
 
-	free(memory->token);
+	free(memory->version);
 	free(memory->reason);
-	memory->token = new_token;
+	memory->version = new_version;
 	memory->reason = new_reason;
-	memory->meaning = new_token ? meaning : MEMORY_NOTHING;
+	memory->meaning = new_version ? meaning : MEMORY_NOTHING;
 }
 
 void source_memory_record(struct source_memory *memory, struct store *store,
 			  const struct term_config *config, size_t source,
-			  enum memory_meaning meaning, const char *token, const char *reason)
+			  enum memory_meaning meaning, const char *version, const char *reason)
 {
 	bool was_refused = memory->meaning == MEMORY_REFUSED;
 	struct err err = ERR_INIT;
 	int result = 0;
 
-	source_memory_set(memory, meaning, token, reason);
+	source_memory_set(memory, meaning, version, reason);
 	if (memory->meaning == MEMORY_REFUSED)
-		result = store_refuse(store, config->name, refusal_key(config, source), token,
+		result = store_refuse(store, config->name, refusal_key(config, source), version,
 				      reason, &err);
 	else if (was_refused)
 		result = store_refuse(store, config->name, refusal_key(config, source), NULL, NULL,

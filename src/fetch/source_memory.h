@@ -27,7 +27,7 @@ enum memory_meaning {
 
 struct source_memory {
 	enum memory_meaning meaning;
-	char *token;		      /* owned; NULL with MEMORY_NOTHING */
+	char *version;		      /* owned; a version_text(); NULL with MEMORY_NOTHING */
 	char *reason;		      /* owned; why a body was not taken; may be NULL */
 	struct sink *kept;	      /* owned; the unfinished download, or NULL */
 	int64_t leave_alone_until_ms; /* a fallback's Retry-After; clock_boot_ms() */
@@ -38,16 +38,16 @@ bool source_memory_is_refusal_of(const struct store_refusal *refusal,
 				 const struct term_config *config, size_t source);
 void source_memory_release(struct source_memory *memory);
 
-/* With an empty or NULL token, or if out of memory, nothing is remembered: the next update
- * downloads. */
-void source_memory_set(struct source_memory *memory, enum memory_meaning meaning, const char *token,
-		       const char *reason);
+/* A version is a version_text(). With an empty or NULL one, or if out of memory, nothing is
+ * remembered: the next update downloads. */
+void source_memory_set(struct source_memory *memory, enum memory_meaning meaning,
+		       const char *version, const char *reason);
 
 /* As source_memory_set(), and updates the refusals that the store keeps. They only save later
  * downloads, so a failure of the store does not fail this update. */
 void source_memory_record(struct source_memory *memory, struct store *store,
 			  const struct term_config *config, size_t source,
-			  enum memory_meaning meaning, const char *token, const char *reason);
+			  enum memory_meaning meaning, const char *version, const char *reason);
 
 /* Another snapshot became current: forgets what was relative to the one before. */
 void source_memory_void(struct source_memory *memory);

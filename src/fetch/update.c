@@ -96,6 +96,7 @@ static enum attempt_result attempt(struct update *update, const struct fetch_env
 		.memory = update->memory,
 		.current = current,
 		.source = update->source,
+		.is_forced = update->is_forced,
 		.place = *place,
 		.advice = &update->advice,
 	};
@@ -135,7 +136,7 @@ static void fail(struct update *update, const struct fetch_env *env, bool has_cu
 							     : update->failures.plan_kind;
 }
 
-void update_run(struct update *ret, struct term_memory *memory, struct term *term,
+void update_run(struct update *ret, struct term_memory *memory, struct term *term, bool is_forced,
 		const struct fetch_env *env, struct origin_place *place)
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_latest(term);
@@ -144,6 +145,7 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 	*ret = (struct update){
 		.advice = { FETCHED_UNKNOWN, FETCHED_UNKNOWN, FETCHED_UNKNOWN },
 		.err = ERR_INIT,
+		.is_forced = is_forced,
 		.term = term,
 		.memory = memory,
 		.store = env->store,

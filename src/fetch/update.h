@@ -35,6 +35,8 @@ struct update {
 	enum err_kind plan_kind; /* of a failure: the one that passes soonest */
 	struct err err;		 /* of a failure */
 
+	bool is_forced;
+
 	/* For the conclusion. */
 	struct term *term;	    /* borrowed */
 	struct term_memory *memory; /* borrowed */
@@ -48,8 +50,9 @@ struct update {
 	bool is_removed; /* on_delete = remove took the name away */
 };
 
-/* Blocks. place: at the origin of the first source; it is given back once that has answered. */
-void update_run(struct update *ret, struct term_memory *memory, struct term *term,
+/* Blocks. is_forced: asks the sources without condition. place: at the origin of the first source; it
+ * is given back once that has answered. */
+void update_run(struct update *ret, struct term_memory *memory, struct term *term, bool is_forced,
 		const struct fetch_env *env, struct origin_place *place);
 
 /* Records the outcome in the term, and logs one line if something has changed or failed. The next

@@ -106,12 +106,17 @@ bool update_plan_take_due(struct update_plan *plan, size_t *ret_index)
 	return is_due;
 }
 
-void update_plan_begin(struct update_plan *plan, size_t index)
+bool update_plan_begin(struct update_plan *plan, size_t index)
 {
+	struct planned *planned = &plan->planned[index];
+
 	pthread_mutex_lock(&plan->lock);
-	plan->planned[index].phase = PHASE_RUNNING;
-	plan->planned[index].begun++;
+	bool is_forced = planned->is_forced;
+	planned->is_forced = false;
+	planned->phase = PHASE_RUNNING;
+	planned->begun++;
 	pthread_mutex_unlock(&plan->lock);
+	return is_forced;
 }
 
 void update_plan_succeeded(struct update_plan *plan, size_t index)
@@ -161,7 +166,7 @@ void update_plan_end(struct update_plan *plan, size_t index, enum update_outcome
 	pthread_mutex_unlock(&plan->lock);
 }
 
-uint64_t update_plan_request(struct update_plan *plan, size_t index)
+uint64_t update_plan_request(struct update_plan *plan, size_t index, bool is_forced)
 {
 	struct planned *planned = &plan->planned[index];
 
@@ -169,6 +174,7 @@ uint64_t update_plan_request(struct update_plan *plan, size_t index)
 	term_set_next_check(&plan->terms[index], clock_boot_ms());
 	pthread_mutex_lock(&plan->lock);
 	uint64_t ticket = planned->begun + 1;
+	planned->is_forced |= is_forced;
 	switch ((enum phase)planned->phase) {
 	case PHASE_IDLE:
 		due_heap_put(&plan->due, &planned->due, clock_boot_ms());

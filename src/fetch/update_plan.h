@@ -30,6 +30,7 @@ struct planned {
 	uint8_t phase;
 	uint8_t outcome;     /* enum update_outcome, of the last one that ended */
 	bool is_asked_again; /* another update follows the one that runs */
+	bool is_forced;	     /* the next one asks without condition */
 	bool is_awaited;     /* update_plan_wait_first() waits for it */
 	bool is_unreachable; /* the last update reached no source, and got no Retry-After */
 };
@@ -59,8 +60,8 @@ void update_plan_first(struct update_plan *plan, size_t index, int64_t delay_ms,
 /* Takes a term that is due and makes it WAITING. False: none is due; the timer is set. */
 bool update_plan_take_due(struct update_plan *plan, size_t *ret_index);
 
-/* The update begins. */
-void update_plan_begin(struct update_plan *plan, size_t index);
+/* The update begins. Returns whether it was forced. */
+bool update_plan_begin(struct update_plan *plan, size_t index);
 
 /* Its outcome, before the next one can be planned: a failure returns how many there were in a row,
  * as far as back-off counts them, and 64 random bits. */
@@ -72,8 +73,9 @@ unsigned update_plan_failed(struct update_plan *plan, size_t index, bool is_unre
 void update_plan_end(struct update_plan *plan, size_t index, enum update_outcome outcome,
 		     int64_t next_at_ms);
 
-/* Asks for an update that begins after this call, now. Returns a ticket for update_plan_wait(). */
-uint64_t update_plan_request(struct update_plan *plan, size_t index);
+/* See refresher_request(), and refresher_force() for is_forced. Returns a ticket for
+ * update_plan_wait(). */
+uint64_t update_plan_request(struct update_plan *plan, size_t index, bool is_forced);
 
 /* See refresher_wait() and refresher_wait_first(). */
 bool update_plan_wait(struct update_plan *plan, size_t index, uint64_t ticket, int64_t deadline_ms,

@@ -7,6 +7,9 @@
 #include <strings.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/util.h"
+
 /* RFC 9111, 1.2.2: what larger delta-seconds stand for. */
 #define DELTA_SECONDS_MAX INT64_C(2147483648)
 
@@ -26,11 +29,35 @@ static int month_of(const char *name)
 	return -1;
 }
 
+static int days_of(const struct tm *tm)
+{
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+	int year = tm->tm_year + 1900;
+	bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+
+	return days[tm->tm_mon] + (tm->tm_mon == 1 && is_leap);
+}
+
 static bool is_plausible(const struct tm *tm)
 {
-	return tm->tm_mon >= 0 && tm->tm_mday >= 1 && tm->tm_mday <= 31 && tm->tm_hour >= 0 &&
-	       tm->tm_hour <= 23 && tm->tm_min >= 0 && tm->tm_min <= 59 && tm->tm_sec >= 0 &&
-	       tm->tm_sec <= 60 && tm->tm_year >= 70 && tm->tm_year <= 8099;
+	return tm->tm_mon >= 0 && tm->tm_mday >= 1 && tm->tm_mday <= days_of(tm) &&
+	       tm->tm_hour >= 0 && tm->tm_hour <= 23 && tm->tm_min >= 0 && tm->tm_min <= 59 &&
+	       tm->tm_sec >= 0 && tm->tm_sec <= 60 && tm->tm_year >= 70 && tm->tm_year <= 8099;
+}
+
+/* RFC 9110, 5.6.7: a year of two digits is at most 50 years ahead. */
+static int full_year(int two_digits)
+{
+	time_t now_s = clock_wall_ms() / MS_PER_S;
+	struct tm now;
+
+	gmtime_r(&now_s, &now);
+	int year = now.tm_year - now.tm_year % 100 + two_digits;
+	if (year > now.tm_year + 50)
+		year -= 100;
+	else if (year <= now.tm_year - 50)
+		year += 100;
+	return year;
 }
 
 int64_t http_date_ms(const char *text)
@@ -49,9 +76,7 @@ int64_t http_date_ms(const char *text)
 			  month, &tm.tm_year, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, zone,
 			  &end) == 7 &&
 		   end > 0) {
-		/* RFC 9110: a year that seems more than 50 years ahead is in the past. */
-		if (tm.tm_year < 70)
-			tm.tm_year += 100;
+		tm.tm_year = full_year(tm.tm_year);
 	} else if (sscanf(text, " %*3[A-Za-z] %3[A-Za-z] %2d %2d:%2d:%2d %4d %n", month,
 			  &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &tm.tm_year,
 			  &end) == 6 &&
@@ -62,10 +87,33 @@ int64_t http_date_ms(const char *text)
 		return HTTP_TIME_UNKNOWN;
 	}
 	tm.tm_mon = month_of(month);
-	if (text[end] || (strcmp(zone, "GMT") != 0 && strcmp(zone, "UTC") != 0) ||
+	if (text[end] || (strcasecmp(zone, "GMT") != 0 && strcasecmp(zone, "UTC") != 0) ||
 	    !is_plausible(&tm))
 		return HTTP_TIME_UNKNOWN;
 	return (int64_t)timegm(&tm) * 1000;
+}
+
+/* Compares what follows the day of the week. */
+int64_t http_date_exact_ms(const char *text)
+{
+	int64_t ms = http_date_ms(text);
+	time_t seconds = ms / MS_PER_S;
+	char expected[3][48], day[16], hour[16];
+	struct tm tm;
+
+	if (ms < 0)
+		return HTTP_TIME_UNKNOWN;
+	gmtime_r(&seconds, &tm);
+	strftime(day, sizeof(day), "%d-%b", &tm);
+	strftime(hour, sizeof(hour), "%H:%M:%S", &tm);
+	strftime(expected[0], sizeof(expected[0]), ", %d %b %Y %H:%M:%S GMT", &tm);
+	snprintf(expected[1], sizeof(expected[1]), ", %s-%02d %s GMT", day, tm.tm_year % 100, hour);
+	strftime(expected[2], sizeof(expected[2]), " %b %e %H:%M:%S %Y", &tm);
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		if (strcasecmp(text + strcspn(text, ", "), expected[i]) == 0)
+			return ms;
+	}
+	return HTTP_TIME_UNKNOWN;
 }
 
 /* ---- Retry-After ---- */

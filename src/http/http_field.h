@@ -1,6 +1,6 @@
 /*
- * http_field: values of HTTP header fields: dates, Retry-After, Content-Range. Pure; accepts any
- * text from a server.
+ * http_field: values of HTTP header fields: dates, Retry-After, Content-Range. Accepts any text from
+ * a server. Pure, except that a year of two digits is read by the clock.
  */
 #ifndef HTTP_HTTP_FIELD_H
 #define HTTP_HTTP_FIELD_H
@@ -14,9 +14,13 @@
 /* The longest Retry-After that is obeyed. */
 #define HTTP_RETRY_AFTER_MAX_MS (INT64_C(24) * 3600 * 1000)
 
-/* Parses an HTTP-date in any of the three formats of RFC 9110, 5.6.7. Returns milliseconds of the
- * wall clock, or HTTP_TIME_UNKNOWN for any other text and for NULL. */
+/* Parses an HTTP-date in any of the three formats of RFC 9110, 5.6.7, with some tolerance for
+ * spaces, one-digit numbers and "UTC". Returns milliseconds of the wall clock, or HTTP_TIME_UNKNOWN
+ * for any other text and for NULL. */
 int64_t http_date_ms(const char *text);
+
+/* The same without tolerance, but for upper and lower case. */
+int64_t http_date_exact_ms(const char *text);
 
 /* Parses delta-seconds (RFC 9111, 1.2.2): len digits and nothing else. Values above 2^31 become
  * 2^31. Returns HTTP_TIME_UNKNOWN for any other text. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "rpt/session.h"
 
 #define GAP "  " /* between columns */
@@ -17,7 +18,7 @@ static enum ask_exit complain(enum ask_exit code, const struct err *err)
 	return code;
 }
 
-/* Builds the request. "wait" is left out unless it is true. */
+/* Builds the request. "wait" and "force" are left out unless they are true. */
 static int make_request(const struct ask *ask, const char *command, json_t **ret, struct err *err)
 {
 	_cleanup_(json_decref_cleanup) json_t *request = json_pack("{s:s}", "command", command);
@@ -34,7 +35,8 @@ static int make_request(const struct ask *ask, const char *command, json_t **ret
 				       ask->terms[i]);
 	}
 	if (!request || !terms || (ask->n_terms && json_object_set(request, "terms", terms) < 0) ||
-	    (ask->wait && json_object_set_new(request, "wait", json_true()) < 0))
+	    (ask->wait && json_object_set_new(request, "wait", json_true()) < 0) ||
+	    (ask->force && json_object_set_new(request, "force", json_true()) < 0))
 		return err_set(err, ERR_INTERNAL, "request: out of memory");
 	*ret = steal_ptr(&request);
 	return 0;
@@ -80,16 +82,16 @@ static enum ask_exit next(const struct ask *ask, struct session *session, json_t
 	return ASK_TROUBLE;
 }
 
-/* Control characters (C0, DEL, C1; UTF-8) become '?', because terminals interpret them. */
+/* What a terminal might interpret becomes '?'. */
 static void put_text(const char *text)
 {
-	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+	for (size_t len; *text; text += len) {
+		len = utf8_printable(text);
+		if (len)
+			fwrite(text, 1, len, stdout);
+		else
 			putchar('?');
-			c++;
-		} else {
-			putchar(*c < 0x20 || *c == 0x7f ? '?' : *c);
-		}
+		len += !len;
 	}
 }
 

@@ -22,6 +22,7 @@ struct ask {
 	size_t n_terms;
 	bool json; /* print the answer's lines unchanged */
 	bool wait;
+	bool force;
 };
 
 enum ask_exit ask_status(const struct ask *ask);

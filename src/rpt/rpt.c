@@ -18,14 +18,14 @@ struct command {
 	const char *arguments;
 	const char *help;
 	bool takes_terms;
-	bool takes_wait;
+	bool takes_wait; /* and --force */
 	enum ask_exit (*run)(const struct ask *ask);
 };
 
 static const struct command commands[] = {
 	{ "status", "[--json] [TERM...]",
 	  "show the served version and the update status of each term", true, false, ask_status },
-	{ "refresh", "[--wait] [--json] [TERM...]",
+	{ "refresh", "[--wait] [--force] [--json] [TERM...]",
 	  "check the sources now, of all terms unless some are named", true, true, ask_refresh },
 	{ "upgrade", "[--json]",
 	  "switch to the installed rptfs and the current configuration files", false, false,
@@ -33,9 +33,13 @@ static const struct command commands[] = {
 };
 
 static const struct option long_options[] = {
-	{ "mount", required_argument, NULL, 'm' }, { "json", no_argument, NULL, 'j' },
-	{ "wait", no_argument, NULL, 'w' },	   { "help", no_argument, NULL, 'h' },
-	{ "version", no_argument, NULL, 'V' },	   { 0 },
+	{ "mount", required_argument, NULL, 'm' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "wait", no_argument, NULL, 'w' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ 0 },
 };
 
 static void print_help(void)
@@ -44,12 +48,13 @@ static void print_help(void)
 	       "Controls the rptfs mounted at DIR (default: $RPT_MOUNT, else " MOUNT_DEFAULT ").\n"
 	       "A TERM is a name, an alias, or a path below DIR.\n\nCommands:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		printf("  %-8s %-28s %s\n", commands[i].name, commands[i].arguments,
+		printf("  %-8s %-38s %s\n", commands[i].name, commands[i].arguments,
 		       commands[i].help);
 	printf("\nOptions:\n"
 	       "  -m, --mount DIR  the mount to control\n"
 	       "      --json       print the answer as JSON, one object per line\n"
 	       "      --wait       wait until each update has ended\n"
+	       "      --force      ask without condition: fetch the content in any case\n"
 	       "  -h, --help       show this text\n"
 	       "  -V, --version    show the version\n"
 	       "\nExit code: 0 done; 1 wrong usage, refused, or an update failed; 2 no answer from "
@@ -87,6 +92,9 @@ static bool take_options(int argc, char **argv, struct ask *ret, enum ask_exit *
 			break;
 		case 'w':
 			ret->wait = true;
+			break;
+		case 'f':
+			ret->force = true;
 			break;
 		case 'h':
 			print_help();
@@ -131,6 +139,8 @@ int main(int argc, char **argv)
 		return usage("unknown command: ", argv[optind]);
 	if (ask.wait && !command->takes_wait)
 		return usage("--wait is not an option of ", command->name);
+	if (ask.force && !command->takes_wait)
+		return usage("--force is not an option of ", command->name);
 	if (argc > optind + 1 && !command->takes_terms)
 		return usage("no terms can be given to ", command->name);
 	ask.terms = (const char *const *)argv + optind + 1;

@@ -23,7 +23,7 @@ enum snapshot_integrity {
 struct snapshot_info {
 	const char *version;	     /* for people: user.rpt.version */
 	const char *source;	     /* where the bytes came from; no credentials */
-	const char *source_version;  /* the token that came with the bytes */
+	const char *source_version;  /* the token that came with the bytes, with notes */
 	uint64_t source_fingerprint; /* of the source that gave it */
 	int64_t mtime_ms;	     /* Last-Modified, else time of fetch; wall clock */
 	int64_t fetched_at_ms;	     /* wall clock */

@@ -94,7 +94,8 @@ int store_directory_id(struct store *store, const char *path, uint64_t *ret, str
 /* The store's record of one term. */
 struct store_term {
 	struct snapshot *snapshot; /* the current one: a reference; or NULL */
-	char *token;		   /* the last that the source gave for the bytes; owned; or NULL */
+	char *token;		   /* the last that the source gave for the bytes, with notes on it;
+				    * owned; or NULL */
 	uint64_t fingerprint;	   /* of that source */
 	int64_t confirmed_at_ms;   /* see store_set_confirmed(); or when they were fetched; or 0 */
 	uint32_t slot; /* kept as long as the store has a record of the term; 0: none was free */

@@ -17,6 +17,7 @@
 static atomic_bool hangs;	   /* updates do not end */
 static atomic_int waiters;	   /* threads in refresher_wait() */
 static atomic_int requests;	   /* calls of refresher_request() */
+static atomic_int forced;	   /* calls of refresher_force() */
 static struct cancel fake_cancel;  /* the worker's */
 static struct term terms[N_TERMS]; /* sorted by name */
 
@@ -25,6 +26,12 @@ uint64_t refresher_request(struct refresher *refresher, size_t term)
 	(void)refresher;
 	atomic_fetch_add(&requests, 1);
 	return 1000 + term;
+}
+
+uint64_t refresher_force(struct refresher *refresher, size_t term)
+{
+	atomic_fetch_add(&forced, 1);
+	return refresher_request(refresher, term);
 }
 
 bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,

@@ -24,6 +24,7 @@ struct fake {
 	/* What it answers. */
 	_Atomic enum err_kind fails; /* ERR_NONE: it answers */
 	const char *_Atomic token;   /* NULL: none */
+	const char *notes;	     /* on the version; NULL: none, and "unchanged" does not say */
 	const char *body;	     /* NULL: body_bytes of 'x' */
 	size_t body_bytes;
 	size_t breaks_after; /* bytes; 0: does not */
@@ -38,6 +39,7 @@ struct fake {
 	atomic_uint downloads; /* that began */
 	atomic_uint waiting;   /* blocked now */
 	char have[VERSION_SIZE];
+	char have_notes[VERSION_NOTES_SIZE];
 	_Atomic int64_t asked_at_ms; /* the last time; clock_boot_ms() */
 	uint64_t offset;	     /* at which the last download began */
 };
@@ -83,6 +85,11 @@ static inline int fake_write(struct fake *fake, struct sink *sink, struct err *e
 	return 0;
 }
 
+static inline void fake_note(const struct fake *fake, struct version *ret)
+{
+	snprintf(ret->notes, sizeof(ret->notes), "%s", fake->notes ? fake->notes : "");
+}
+
 static inline int fake_download(void *state, struct fetch_ctx *ctx, struct sink *sink,
 				struct fetched *ret, struct err *err)
 {
@@ -94,6 +101,7 @@ static inline int fake_download(void *state, struct fetch_ctx *ctx, struct sink 
 		return -1;
 	if (fake->token)
 		snprintf(ret->version.token, sizeof(ret->version.token), "%s", fake->token);
+	fake_note(fake, &ret->version);
 	ret->last_modified_ms = fake->last_modified_ms;
 	ret->fresh_for_ms = fake->fresh_for_ms;
 	ret->retry_after_ms = fake->retry_after_ms;
@@ -115,6 +123,7 @@ static inline enum fetch_result fake_download_if_changed(void *state, struct fet
 	enum err_kind kind = atomic_load(&fake->fails);
 
 	snprintf(fake->have, sizeof(fake->have), "%s", have->token);
+	snprintf(fake->have_notes, sizeof(fake->have_notes), "%s", have->notes);
 	if ((kind == ERR_NONE || kind == ERR_BAD_DATA) && fake->token &&
 	    strcmp(fake->token, have->token) == 0) {
 		atomic_store(&fake->asked_at_ms, clock_boot_ms());
@@ -122,6 +131,9 @@ static inline enum fetch_result fake_download_if_changed(void *state, struct fet
 		if (atomic_load(&fake->blocks) && fake_wait(fake, ctx, err) < 0)
 			return FETCH_FAILED;
 		ret->fresh_for_ms = fake->fresh_for_ms;
+		if (fake->notes)
+			ret->version = *have;
+		fake_note(fake, &ret->version);
 		return FETCH_UNCHANGED;
 	}
 	return fake_download(state, ctx, sink, ret, err) < 0 ? FETCH_FAILED : FETCH_UPDATED;

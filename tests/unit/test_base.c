@@ -27,6 +27,9 @@ static void test_err(void)
 	char longer[2 * ERR_MSG_SIZE];
 	memset(longer, 'a', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
+	err_set(&err, ERR_BUSY, "sch\xc3\xb6n \xff \xc2\x9b \xe2\x80\xae \xc3");
+	is_str(err.msg, "sch\xc3\xb6n ? ?? ??? ?",
+	       "UTF-8 stays; other bytes, C1 controls and changes of direction do not");
 	err_set(&err, ERR_BUSY, "%s", longer);
 	err_prefix(&err, "p");
 	is_int(strlen(err.msg), ERR_MSG_SIZE - 1, "a long message is cut off");

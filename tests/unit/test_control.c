@@ -144,8 +144,8 @@ static void test_status(void)
 	term = json_array_get(list, 2);
 	json_t *error = json_object_get(term, "last_error");
 	is_str(json_string_value(json_object_get(error, "kind")), "unreachable", "an error's kind");
-	is_str(json_string_value(json_object_get(error, "message")), "GET https://b???: timed out",
-	       "and its message");
+	is_str(json_string_value(json_object_get(error, "message")),
+	       "GET https://b\xc3\xbc?: timed out", "and its message");
 	is_str(json_string_value(json_object_get(term, "next_check_at")),
 	       clock_rfc3339(clock_wall_at(next_check_ms), next), "and the next check");
 	json_decref(root);
@@ -235,6 +235,11 @@ static void test_refresh(void)
 	_cleanup_free_ char *taken = ask("{\"command\":\"refresh\",\"terms\":[\"flags\"]}\n");
 	is_str(taken, "{\"requested\":1}\n", "refresh returns once the update is requested");
 	is_int(atomic_load(&requests), 1, "one update is requested");
+	is_int(atomic_load(&forced), 0, "which is not forced");
+	_cleanup_free_ char *force = ask(
+		"{\"command\":\"refresh\",\"terms\":[\"flags\"],\"force\":true}\n");
+	is_str(force, "{\"requested\":1}\n", "it can be forced");
+	is_int(atomic_load(&forced), 1, "and then is");
 
 	_cleanup_free_ char *some = ask("{\"command\":\"refresh\",\"wait\":true,\"terms\":"
 					"[\"t/0000.json\",\"t/0001.json\",\"t/0002.json\"]}\n");
@@ -246,7 +251,7 @@ static void test_refresh(void)
 	       "\"last_error\":null}\n"
 	       "{\"name\":\"t/0002.json\",\"outcome\":\"failed\",\"version\":\"v?\","
 	       "\"last_error\":{\"kind\":\"unreachable\",\"message\":"
-	       "\"GET https://b???: timed out\"}}\n",
+	       "\"GET https://b\xc3\xbc?: timed out\"}}\n",
 	       "with wait, one line per term");
 
 	atomic_store(&requests, 0);

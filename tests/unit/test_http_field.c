@@ -2,6 +2,8 @@
 #include "http/http_field.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
 
 #include "tap.h"
 
@@ -23,6 +25,13 @@ static void test_dates(void)
 		{ "  Sun, 06 Nov 1994 08:49:37 GMT  ", NOV_1994 },
 		{ "Thu, 01 Jan 1970 00:00:00 GMT", 0 },
 		{ "Fri, 31 Dec 2100 23:59:59 GMT", INT64_C(4133980799000) },
+		{ "Sun, 06 Nov 1994 08:49:37 gmt", NOV_1994 },
+		{ "Sun, 06 Nov 1994 08:49:37 UTC", NOV_1994 },
+		{ "Tue, 29 Feb 2000 00:00:00 GMT", INT64_C(951782400000) },
+		{ "Sat, 31 Dec 2016 23:59:60 GMT", INT64_C(1483228800000) },
+		{ "Sun, 31 Feb 1999 08:49:37 GMT", UNKNOWN },
+		{ "Mon, 29 Feb 1999 08:49:37 GMT", UNKNOWN },
+		{ "Mon, 29 Feb 2100 08:49:37 GMT", UNKNOWN },
 		{ "Sun, 06 Nov 1994 08:49:37", UNKNOWN },
 		{ "Sun, 06 Nov 1994 08:49:37 CET", UNKNOWN },
 		{ "Sun, 06 Nov 1994 08:49:37 GMT and more", UNKNOWN },
@@ -40,6 +49,24 @@ static void test_dates(void)
 	for (size_t i = 0; i < sizeof(dates) / sizeof(*dates); i++)
 		is_int(http_date_ms(dates[i].text), dates[i].ms, "date \"%s\"",
 		       dates[i].text ? dates[i].text : "(none)");
+}
+
+/* RFC 9110, 5.6.7: at most 50 years ahead. */
+static void test_two_digit_years(void)
+{
+	static const int ahead[] = { -49, -1, 0, 1, 49, 50 };
+	time_t now_s = time(NULL);
+	struct tm now, tm;
+	char text[64];
+
+	gmtime_r(&now_s, &now);
+	for (size_t i = 0; i < sizeof(ahead) / sizeof(*ahead); i++) {
+		int year = now.tm_year + 1900 + ahead[i];
+		snprintf(text, sizeof(text), "Sunday, 06-Nov-%02d 08:49:37 GMT", year % 100);
+		time_t read_s = http_date_ms(text) / 1000;
+		gmtime_r(&read_s, &tm);
+		is_int(tm.tm_year + 1900, year, "%s", text);
+	}
 }
 
 static void test_retry_after(void)
@@ -100,6 +127,7 @@ static void test_content_range(void)
 int main(void)
 {
 	test_dates();
+	test_two_digit_years();
 	test_retry_after();
 	test_content_range();
 	return tap_done();

@@ -27,6 +27,7 @@ struct bench {
 
 	unsigned published;
 	bool is_unpublishable;
+	bool is_forced;
 	struct origin_places *places;
 	struct update update;
 };
@@ -150,7 +151,7 @@ static enum update_outcome run(struct bench *bench)
 
 	if (!origin_place_take(bench->places, bench->fakes[0].origin, &place))
 		abort();
-	update_run(update, bench->memory, &bench->term, &bench->env, &place);
+	update_run(update, bench->memory, &bench->term, bench->is_forced, &bench->env, &place);
 	ok(!place.origin, "the attempt took over the place at the first origin");
 	update_conclude(update, NEXT_IN_MS, clock_boot_ms() + NEXT_IN_MS);
 	bench->err = update->err;
@@ -657,9 +658,136 @@ static void test_attempt_timeout(void)
 	tear_down(&bench);
 }
 
+/* What a fetcher notes on a version comes back with the next question. */
+static void test_notes(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 2);
+	fake->notes = "max_age=5";
+	offer(fake, "\"1\"", "one", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UPDATED, "a version with notes");
+	ok(serves(&bench, "one", "1", "http://a/t"), "they are not part of what people see");
+	restart(&bench);
+	is_int(run(&bench), UPDATE_UNCHANGED, "the next question");
+	is_str(fake->have, "\"1\"", "has the token");
+	is_str(fake->have_notes, "max_age=5", "and the notes, over the restart");
+	fake->notes = "max_age=60";
+	is_int(run(&bench), UPDATE_UNCHANGED, "an answer with other notes");
+	restart(&bench);
+	fake->notes = NULL;
+	is_int(run(&bench), UPDATE_UNCHANGED, "an answer that says nothing about them");
+	is_str(fake->have_notes, "max_age=60", "the other notes were kept");
+	is_int(run(&bench), UPDATE_UNCHANGED, "and are left as they were");
+	is_str(fake->have_notes, "max_age=60", "by that answer");
+	is_int(fake->downloads, 1, "one download");
+	atomic_store(&fake->fails, ERR_UNREACHABLE);
+	bench.fakes[1].notes = "of another source";
+	offer(&bench.fakes[1], "\"b\"", "one", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UNCHANGED, "a fallback has the same bytes");
+	atomic_store(&fake->fails, ERR_NONE);
+	restart(&bench);
+	run(&bench);
+	is_str(fake->have_notes, "max_age=60", "the authority's notes stay in the store");
+	tear_down(&bench);
+}
+
+static void test_forced(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	offer(fake, "\"1\"", "one", FETCHED_UNKNOWN);
+	run(&bench);
+	offer(fake, "\"1\"", "two", FETCHED_UNKNOWN);
+	is_int(run(&bench), UPDATE_UNCHANGED, "other bytes with the same token");
+	bench.is_forced = true;
+	is_int(run(&bench), UPDATE_UPDATED, "a forced update finds them");
+	ok(serves(&bench, "two", "1", "http://a/t"), "and they are served");
+	is_int(run(&bench), UPDATE_UNCHANGED, "the same bytes again");
+	is_int(fake->downloads, 3, "are fetched each time");
+	atomic_store(&fake->fails, ERR_BAD_DATA);
+	run(&bench);
+	atomic_store(&fake->fails, ERR_NONE);
+	is_int(run(&bench), UPDATE_UNCHANGED, "a refused version gets another chance");
+	offer(fake, "\"2\"", NULL, FETCHED_UNKNOWN);
+	fake->body_bytes = 300000;
+	fake->breaks_after = 200000;
+	bench.is_forced = false;
+	is_int(run(&bench), UPDATE_FAILED, "an interrupted download");
+	fake->breaks_after = 0;
+	bench.is_forced = true;
+	is_int(run(&bench), UPDATE_UPDATED, "is not continued by a forced update");
+	is_int((int64_t)fake->offset, 0, "which begins at the beginning");
+	tear_down(&bench);
+}
+
+static void test_revalidate(void)
+{
+	struct bench bench;
+	struct fake *fake = &bench.fakes[0];
+
+	set_up(&bench, 1);
+	bench.config.revalidate_ms = 3600 * INT64_C(1000);
+	offer(fake, "\"1\"", "one", FETCHED_UNKNOWN);
+	run(&bench);
+	run(&bench);
+	restart(&bench);
+	is_int(run(&bench), UPDATE_UNCHANGED, "within the time the token counts");
+	is_int(fake->downloads, 1, "over a restart too");
+	bench.config.revalidate_ms = 1;
+	offer(fake, "\"1\"", "two", FETCHED_UNKNOWN);
+	usleep(2000);
+	is_int(run(&bench), UPDATE_UPDATED, "after it the bytes are fetched");
+	bench.config.revalidate_ms = 3600 * INT64_C(1000);
+	is_int(run(&bench), UPDATE_UNCHANGED, "and then the token counts again");
+	is_int(fake->downloads, 2, "without a download");
+	bench.config.revalidate_ms = 0;
+	restart(&bench);
+	run(&bench);
+	is_int(fake->downloads, 2, "the option can be removed");
+	tear_down(&bench);
+}
+
+static void test_version_text(void)
+{
+	static const char *const texts[] = {
+		"\"1\"", "\"1\"\nnotes", "\"1\"\nnotes\n1700000000000", "\"1\"\n\n17", "",
+	};
+	char text[VERSION_TEXT_SIZE];
+	struct version version;
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		version_read(&version, texts[i]);
+		is_str(version_text(&version, text), texts[i], "read and written: %zu", i);
+	}
+	version = (struct version){ .notes = "of nothing", .sent_at_ms = 1 };
+	is_str(version_text(&version, text), "", "notes without a token");
+	memset(version.token, 'x', sizeof(version.token) - 1);
+	memset(version.notes, 'y', sizeof(version.notes) - 1);
+	version.sent_at_ms = INT64_MIN;
+	version_read(&version, version_text(&version, text));
+	ok(strlen(version.token) == VERSION_SIZE - 1 &&
+		   strlen(version.notes) == VERSION_NOTES_SIZE - 1 &&
+		   version.sent_at_ms == INT64_MIN,
+	   "the longest");
+}
+
 static void test_version_display(void)
 {
-	char text[VERSION_SIZE];
+	char text[VERSION_SIZE], longest[VERSION_SIZE];
+
+	is_str(version_display("\"1\"\nnotes", text), "1", "without notes");
+	is_str(version_display("1\nnotes", text), "1", "nor those of another token");
+	is_str(version_display("\"caf\xe9\xc3\xa9\"", text), "caf\\xe9\\xc3\\xa9",
+	       "bytes of an ETag that are not ASCII");
+	is_str(version_display("sch\xc3\xb6n", text), "sch\xc3\xb6n", "another token may be UTF-8");
+	memset(longest, 0xff, sizeof(longest) - 1);
+	longest[0] = longest[sizeof(longest) - 2] = '"';
+	longest[sizeof(longest) - 1] = '\0';
+	ok(strlen(version_display(longest, text)) % 4 == 0, "a long one is cut between bytes");
 
 	is_str(version_display("\"abc\"", text), "abc", "an ETag is shown without quotes");
 	is_str(version_display("W/\"abc\"", text), "abc", "an ETag is shown without W/");
@@ -686,6 +814,10 @@ int main(void)
 	test_lost();
 	test_keep_is_bounded();
 	test_attempt_timeout();
+	test_notes();
+	test_forced();
+	test_revalidate();
+	test_version_text();
 	test_version_display();
 	return tap_done();
 }
