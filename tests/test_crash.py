@@ -4,6 +4,7 @@ import contextlib
 import json
 import mmap
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -179,6 +180,32 @@ def test_a_worker_that_hangs_is_replaced(mount):
     assert m.events("worker_hangs", pid=hung)
 
 
+def turns_of(pid):
+    """How often the process has waited for something."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", file.read(), re.M)[1])
+
+
+def test_a_keeper_that_was_stopped_kills_no_healthy_worker(mount, build):
+    """It was not there to hear the signs of life, or the worker was stopped as well."""
+    if build.name != "plain":
+        pytest.skip("the keeper's work, which is the same in all builds; it takes 11 s")
+    alone, both = mount(static("a")), mount(static("b"))
+    workers = {m: m.worker for m in (alone, both)}
+    stopped = [alone.keeper, both.keeper, both.worker]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(11)  # more than the silence for which the keeper kills a worker
+    turns = {m: turns_of(m.keeper) for m in (alone, both)}
+    for pid in stopped[:2]:
+        os.kill(pid, signal.SIGCONT)
+    for m in (alone, both):
+        wait_for(lambda m=m: turns_of(m.keeper) >= turns[m] + 3, "the keeper to look at its worker")
+    os.kill(both.worker, signal.SIGCONT)
+    for m, worker in workers.items():
+        assert m.status()["pid"] == worker and not m.events("worker_hangs")
+
+
 def test_the_mount_survives_a_crash_loop(mount, build):
     """Workers die one after the other. Each one is started later than the last."""
     m = mount(static("a", "b"))
@@ -237,6 +264,30 @@ def test_a_store_that_crashes_workers_is_set_aside(mount, origin):
     close_dead(fd)
 
 
+def lose_store(m):
+    """The catalog is deleted between one worker and the next."""
+    os.kill(m.keeper, signal.SIGSTOP)
+    dead = m.kill_worker()
+    wait_for(lambda: is_dead(dead), "its death")
+    for name in os.listdir(m.store):
+        if name.startswith("catalog.db"):
+            os.unlink(os.path.join(m.store, name))
+    os.kill(m.keeper, signal.SIGCONT)
+
+
+def test_a_mount_that_was_unmounted_is_not_made_anew(mount, origin):
+    """The store is gone, and only an open file holds the mount."""
+    origin.put("/t", BIG, etag='"1"')
+    m = mount(http(origin, "t"), expect=["event=worker_died"])
+    fd = os.open(m.at("t"), os.O_RDONLY)
+    subprocess.run(["umount", "-l", m.path], check=True)
+    wait_for(lambda: not m.child("visitor"), "the worker to hear of it")
+    lose_store(m)
+    assert m.process.wait(HANGS_S) == 0
+    close_dead(fd)
+    m.stop()
+
+
 def test_a_mount_that_cannot_be_taken_over_is_replaced(mount, origin):
     """The store is gone: reads of an open cold file fail, and a new mount works."""
     origin.put("/t", BIG, etag='"1"')
@@ -245,13 +296,7 @@ def test_a_mount_that_cannot_be_taken_over_is_replaced(mount, origin):
     os.read(fd, 10)
     drop_pages(fd)
     m.rpt("upgrade")  # succeeds once the keeper knows that the start has ended
-    os.kill(m.keeper, signal.SIGSTOP)
-    dead = m.kill_worker()
-    wait_for(lambda: is_dead(dead), "its death")
-    for name in os.listdir(m.store):
-        if name.startswith("catalog.db"):
-            os.unlink(os.path.join(m.store, name))
-    os.kill(m.keeper, signal.SIGCONT)
+    lose_store(m)
     shows_in_the_end(m, "t", BIG)
     assert mounts().count(m.path) == 1
     with pytest.raises(OSError):
@@ -314,9 +359,27 @@ def test_a_second_start_is_refused(mount, build):
         m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=HANGS_S
     )
     assert second.returncode == 32, second
-    assert f"an rptfs is already mounted at {m.path}" in second.stderr
+    who = f"process {m.keeper} (rptfs-keeper)"
+    assert f"an rptfs is already mounted at {m.path} by {who};" in second.stderr
+    assert f"rpt -m {m.path} upgrade" in second.stderr and f"umount {m.path}" in second.stderr
     assert m.read("a") == b"this is a" and m.status()["restarts"] == 0
     assert mounts().count(m.path) == 1
+
+
+def test_started_while_open_files_hold_the_mount(mount, build):
+    """It was unmounted, but its processes serve who has its files open."""
+    m = mount(static("a"))
+    fd = os.open(m.at("a"), os.O_RDONLY)
+    subprocess.run(["umount", "-l", m.path], check=True)
+    second = subprocess.run(
+        m.command("-f", "-c", m.conf), capture_output=True, text=True, env=m.env, timeout=HANGS_S
+    )
+    assert second.returncode == 32, second
+    assert f"{m.path} is in use by another rptfs, process {m.keeper} (rptfs-keeper)" in second.stderr
+    assert "still open" in second.stderr and f"kill {m.keeper}" in second.stderr
+    os.close(fd)
+    assert m.process.wait(HANGS_S) == 0
+    m.stop()
 
 
 def test_one_of_several_simultaneous_starts_wins(mount, build, directory):

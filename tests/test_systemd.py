@@ -310,6 +310,27 @@ def test_a_reload_applies_a_good_configuration(systemd, source):
     goes_on(systemd, systemd.restart)  # the keeper that another one executed knows the kept mount
 
 
+@pytest.mark.parametrize("way", ["stop", "umount"])
+def test_it_ends_after_reloads_deaths_and_restarts(systemd, way):
+    """The service, every process, and the mount."""
+    for interrupt in (
+        lambda: systemd.systemctl("reload", systemd.unit),
+        lambda: os.kill(systemd.worker(), signal.SIGKILL),
+        lambda: systemd.systemctl("reload", systemd.unit),
+        systemd.restart,
+        lambda: systemd.systemctl("reload", systemd.unit),
+    ):
+        interrupt()
+        wait_for(systemd.worker, "a worker")
+        wait_for(lambda: systemd.ask()["terms"], "its answer")
+    if way == "stop":
+        assert systemd.stop() == 0
+    else:
+        wait_for(lambda: systemd.inside("umount", systemd.mountpoint).returncode == 0, "umount")
+    wait_for(lambda: systemd.property("ActiveState") == "inactive", "the end of the service")
+    assert not systemd.mounts() and not systemd.keeper()
+
+
 def test_loadcredential_makes_a_secret_readable(managers, source):
     """With LoadCredential= the mount is visible to all, and the worker can read the credential."""
     with open(source, "wb") as file:

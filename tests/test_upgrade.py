@@ -3,14 +3,17 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
+import time
+from collections import Counter
 
 import pytest
 from builds import other_build, put_program, version_of
-from rptmount import drop_pages, read, wait_for, xattr
+from rptmount import HANGS_S, drop_pages, open_paths, read, wait_for, xattr
 from worker_look import children
 
 
@@ -209,6 +212,101 @@ def test_the_old_worker_returns_if_the_standby_dies(installed):
     drop_pages(fd)
     assert os.read(fd, 100) == b"this is a" and m.read("cold") == b"this is cold"
     os.close(fd)
+
+
+def upgrade_again(m):
+    other_build(m.binary)
+    m.rpt("upgrade")
+
+
+def kinds_of_descriptors(pid):
+    """What the process has open, without numbers."""
+    return Counter(re.sub(r"\d+", "N", path) for path in open_paths(pid).values())
+
+
+def test_processes_inherit_no_more_after_an_upgrade(installed):
+    """A worker that held the keeper's handle of the mount would keep the mount from ending."""
+    m = installed(static("a"))
+    m.wait_worker(after=m.kill_worker())
+    children_of = {name: m.child(name) for name in ("worker", "visitor") if m.child(name)}
+    expected = {name: kinds_of_descriptors(pid) for name, pid in children_of.items()}
+    upgrade_again(m)
+    m.wait_worker(after=m.kill_worker())
+    for name, kinds in expected.items():
+        more = None
+
+        def has_no_more(name=name, kinds=kinds):
+            nonlocal more
+            more = kinds_of_descriptors(m.child(name)) - kinds
+            return not more
+
+        wait_for(has_no_more, f"the {name} to have no more descriptors than before")
+
+
+WAYS_TO_END = {
+    "umount": lambda m: wait_for(lambda: subprocess.run(["umount", m.path]).returncode == 0, "umount"),
+    "lazy umount": lambda m: subprocess.run(["umount", "-l", m.path], check=True),
+    "SIGTERM": lambda m: os.kill(m.keeper, signal.SIGTERM),
+    "SIGINT": lambda m: os.kill(m.keeper, signal.SIGINT),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_END)
+def test_it_ends_after_upgrades_and_deaths(installed, way):
+    """Everything: stop() checks that no process, mount or socket is left."""
+    m = installed(static("a", "b"))
+    upgrade_again(m)
+    upgrade_again(m)
+    m.wait_worker(after=m.kill_worker())
+    upgrade_again(m)
+    m.wait_worker(after=m.kill_worker())
+    assert m.read("a") == b"this is a"
+    WAYS_TO_END[way](m)
+    assert m.process.wait(HANGS_S) == 0
+    m.stop()
+
+
+def test_unmounted_during_an_upgrade(installed):
+    """The old worker learns that the mount is gone; the new one has to learn it as well."""
+    m = installed(static("a"))
+    old = m.worker
+    m.expect("event=worker_(hangs|died)")
+    os.kill(old, signal.SIGSTOP)
+    os.kill(m.keeper, signal.SIGUSR2)
+    wait_for(
+        lambda: [pid for pid in children(m.keeper, "worker") if pid != old and waits_for_its_turn(pid)],
+        "the new worker to be ready",
+    )
+    subprocess.run(["umount", "-l", m.path], check=True)
+    os.kill(old, signal.SIGCONT)
+    assert m.process.wait(HANGS_S) == 0
+    m.stop()
+
+
+def test_unmounted_at_any_time_of_an_upgrade(installed):
+    for i in range(10):
+        m = installed(static("a"))
+        m.expect("event=upgrade_refused", "event=worker_died")
+        os.kill(m.keeper, signal.SIGUSR2)
+        time.sleep(i * 0.03)  # somewhere else in the upgrade each time
+        subprocess.run(["umount", "-l", m.path], check=True)
+        assert m.process.wait(HANGS_S) == 0
+        m.stop()
+
+
+def test_upgraded_while_only_open_files_hold_the_mount(installed):
+    m = installed(static("a"))
+    fd = os.open(m.at("a"), os.O_RDONLY)
+    subprocess.run(["umount", "-l", m.path], check=True)
+    other_build(m.binary)
+    os.kill(m.keeper, signal.SIGUSR2)
+    wait_for(lambda: m.events("upgraded"), "the upgrade")
+    m.kill_worker()
+    drop_pages(fd)
+    assert os.read(fd, 100) == b"this is a"
+    os.close(fd)
+    assert m.process.wait(HANGS_S) == 0
+    m.stop()
 
 
 def test_only_the_owner_may_upgrade(installed):

@@ -28,16 +28,25 @@ static int set_identity(const struct child_identity *identity, struct err *err)
 	return 0;
 }
 
+int child_inherits(const int *fds, size_t n, struct err *err)
+{
+	if (close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+		return err_errno(err, "close_range");
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] >= 0 && fcntl(fds[i], F_SETFD, 0) < 0)
+			return err_errno(err, "descriptor %d", fds[i]);
+	}
+	return 0;
+}
+
 static int prepare(const struct child_start *start, struct err *err)
 {
 	sigset_t none;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	for (size_t i = 0; i < ARRAY_SIZE(start->inherited); i++) {
-		if (start->inherited[i] >= 0 && fcntl(start->inherited[i], F_SETFD, 0) < 0)
-			return err_errno(err, "descriptor %d", start->inherited[i]);
-	}
+	if (child_inherits(start->inherited, ARRAY_SIZE(start->inherited), err) < 0)
+		return -1;
 	if (start->errors >= 0 && dup2(start->errors, STDERR_FILENO) < 0)
 		return err_errno(err, "standard error");
 	return set_identity(start->identity, err);

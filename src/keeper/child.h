@@ -10,6 +10,7 @@
 #define KEEPER_CHILD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -28,8 +29,8 @@ struct child_start {
 	int program;			       /* borrowed; opened with O_PATH */
 	char *const *argv;		       /* borrowed */
 	const struct child_identity *identity; /* borrowed; NULL: that of the keeper */
-	int inherited[2]; /* descriptors that stay open (-1: none); all others are close-on-exec */
-	int errors;	  /* its standard error; -1: that of the keeper */
+	int inherited[2];		       /* descriptors that stay open; -1: none */
+	int errors;			       /* its standard error; -1: that of the keeper */
 };
 
 /* Returns the pid, or -1. */
@@ -37,6 +38,10 @@ pid_t child_start(const struct child_start *start, struct err *err);
 
 /* Executes the program in this process. Returns only on failure, -1. */
 int child_exec(int program, char *const *argv, struct err *err);
+
+/* A program that this process executes from now on inherits the standard streams and these
+ * descriptors (-1: none), and no others. */
+int child_inherits(const int *fds, size_t n, struct err *err);
 
 /* How a process ended, as text: "exit code 1", "signal 11 (Segmentation fault)". Returns ret. */
 #define CHILD_END_SIZE 64

@@ -19,8 +19,10 @@
 #include "keeper/store_memory.h"
 #include "keeper/systemd.h"
 
-/* A worker that sends no sign of life for so long is killed. */
-#define SILENCE_MAX_MS 10000
+/* A worker that sends no sign of life for so long is killed. The time begins anew if the keeper
+ * itself was stopped for more than KEEPER_PAUSE_MS: the worker may have been stopped as well. */
+#define SILENCE_MAX_MS	10000
+#define KEEPER_PAUSE_MS (3 * CHANNEL_ALIVE_MS)
 
 /* How long to wait before the next try if a worker cannot be started. */
 #define START_RETRY_MS 5000
@@ -60,10 +62,18 @@ static void give_device(struct keeper *keeper)
 	channel_send(keeper->worker.channel, CHANNEL_DEVICE, keeper->state->device);
 }
 
+/* Does nothing while the mount is attached. */
+static void report_detached(struct keeper *keeper)
+{
+	if (keeper->is_detached && keeper->worker.channel >= 0)
+		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
+}
+
 static void note_serving(struct keeper *keeper)
 {
 	keeper->worker.serving_ms = clock_awake_ms();
 	keeper_upgrade_finish(keeper);
+	report_detached(keeper); /* it may have started before the mount was detached */
 }
 
 static void note_ready(struct keeper *keeper)
@@ -183,8 +193,12 @@ static void schedule_next(struct keeper *keeper, int wait_status)
 	int64_t delay_ms = keeper_restart_delay(keeper, wait_status);
 	log_death(keeper, wait_status, delay_ms);
 	keeper->start_ms = clock_awake_ms() + delay_ms;
+	if (!keeper->worker.is_unfit && !keeper->set_aside)
+		return;
 	/* A new store has no record of the nodes that the kernel holds. */
-	if ((keeper->worker.is_unfit || keeper->set_aside) && keeper_mount_anew(keeper, &err) < 0)
+	if (keeper->is_detached)
+		keeper->is_over = true;
+	else if (keeper_mount_anew(keeper, &err) < 0)
 		keeper_log_error("mount_failed", err.msg);
 }
 
@@ -278,12 +292,24 @@ static void read_signals(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the loop */
 
+/* The kernel has ended it: another worker would have nothing to serve. */
+static bool is_connection_over(int device)
+{
+	struct pollfd pfd = { .fd = device };
+
+	return device >= 0 && poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLERR);
+}
+
 static void start_next(struct keeper *keeper)
 {
 	struct keeper_state *state = keeper->state;
 	struct err err = ERR_INIT;
 
 	keeper->start_ms = NEVER;
+	if (is_connection_over(state->device)) {
+		keeper->is_over = true;
+		return;
+	}
 	systemd_alive(); /* a restart of the keeper would not end a crash loop */
 	if (keeper_start_worker(keeper, &keeper->worker, state->exe, state->config, false, &err) <
 	    0) {
@@ -307,10 +333,22 @@ static void kill_if_silent(struct keeper *keeper, int64_t now_ms)
 	kill(worker->pid, SIGKILL);
 }
 
+static void allow_for_pause(struct keeper *keeper, int64_t now_ms)
+{
+	int64_t pause_ms = now_ms - keeper->checked_ms;
+
+	keeper->checked_ms = now_ms;
+	if (pause_ms <= KEEPER_PAUSE_MS)
+		return;
+	keeper->worker.alive_ms = now_ms;
+	keeper_upgrade_extend(keeper, pause_ms);
+}
+
 static void check_worker(struct keeper *keeper)
 {
 	int64_t now_ms = clock_awake_ms();
 
+	allow_for_pause(keeper, now_ms);
 	if (now_ms >= keeper->start_ms)
 		start_next(keeper);
 	kill_if_silent(keeper, now_ms);
@@ -327,8 +365,7 @@ static void check_mount(struct keeper *keeper)
 		return;
 	keeper->is_detached = true;
 	keeper_close_handle(keeper);
-	if (keeper->worker.channel >= 0)
-		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
+	report_detached(keeper);
 }
 
 /* Handles the next event; timeout_ms: -1 for none. */
@@ -425,8 +462,7 @@ static void unmount(struct keeper *keeper)
 	mountpoint_unmount(keeper->state->mountpoint, keeper->state->number);
 	keeper->is_detached = true;
 	keeper_close_handle(keeper);
-	if (keeper->worker.channel >= 0)
-		channel_send(keeper->worker.channel, CHANNEL_DETACHED, -1);
+	report_detached(keeper);
 }
 
 static void remove_traces(struct keeper_state *state)
@@ -492,6 +528,20 @@ static int limit_capabilities(struct err *err)
 	return 0;
 }
 
+/* It may have been detached before this keeper began to watch the table of mounts. */
+static void adopt_mount(struct keeper *keeper)
+{
+	const struct keeper_state *state = keeper->state;
+
+	/* The number of a connection that is over may be another mount's by now. */
+	keeper->is_detached = is_connection_over(state->device) ||
+			      !mountpoint_is_mounted(keeper->mounts, state->number);
+	if (keeper->is_detached)
+		keeper_close_handle(keeper);
+	else
+		keeper_adopt_mount(keeper->state);
+}
+
 /* Takes over the worker of the keeper that has executed this one. */
 static void adopt_worker(struct keeper *keeper)
 {
@@ -510,6 +560,7 @@ static void adopt_worker(struct keeper *keeper)
 	keeper->helper = keeper->state->helper;
 	keeper->start_ms = NEVER;
 	systemd_ready(); /* records that the start is over */
+	report_detached(keeper);
 	keeper_upgrade_report(keeper);
 	reap(keeper); /* a SIGCHLD from before the signalfd may be lost */
 }
@@ -521,7 +572,8 @@ static void begin(struct keeper *keeper)
 	prctl(PR_SET_NAME, "rptfs-keeper");
 	/* A notifier may outlive its worker. It is reaped here, in case init does not do it. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (limit_capabilities(&err) < 0 || block_signals(keeper, &err) < 0) {
+	if (limit_capabilities(&err) < 0 || child_inherits(NULL, 0, &err) < 0 ||
+	    block_signals(keeper, &err) < 0) {
 		keeper_log_error("start_failed", err.msg);
 		keeper->is_over = true;
 		keeper->code = KEEPER_FAILED;
@@ -529,7 +581,7 @@ static void begin(struct keeper *keeper)
 	if (keeper->state->device >= 0) {
 		/* A failed start does not end a mount that exists. */
 		keeper->was_ready = true;
-		keeper_adopt_mount(keeper->state);
+		adopt_mount(keeper);
 	}
 	if (keeper->state->is_upgrade && !keeper->is_over)
 		adopt_worker(keeper);
@@ -548,6 +600,7 @@ int keeper_run(struct keeper_state *state, const struct keeper_commands *command
 		.ready_fd = ready_fd,
 		.worker = KEEPER_NO_WORKER,
 		.upgrade = KEEPER_NO_UPGRADE,
+		.checked_ms = clock_awake_ms(),
 		.start_ms = clock_awake_ms(),
 	};
 

@@ -65,6 +65,7 @@ struct keeper {
 	int ready_fd; /* owned; -1 once the outcome was reported */
 	struct keeper_worker worker;
 	pid_t helper;	       /* the latest of any worker; 0: none, or it has ended */
+	int64_t checked_ms;    /* when the worker was checked last; clock_awake_ms() */
 	int64_t start_ms;      /* when to start the next worker; NEVER: there is one */
 	unsigned early_deaths; /* in a row */
 	unsigned crashes;      /* those of them that were faults of the program */
@@ -121,6 +122,8 @@ bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status);
 void keeper_upgrade_finish(struct keeper *keeper);
 /* In the new keeper: reports success. */
 void keeper_upgrade_report(struct keeper *keeper);
+/* Gives the step more time. */
+void keeper_upgrade_extend(struct keeper *keeper, int64_t more_ms);
 /* Acts on a step that takes too long. */
 void keeper_upgrade_check_deadline(struct keeper *keeper);
 

@@ -270,23 +270,6 @@ bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status)
 
 /* ------------------------------------------------------------------ executing the new keeper */
 
-static int keep_open(const int *fds, size_t n, struct err *err)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (fds[i] >= 0 && fcntl(fds[i], F_SETFD, 0) < 0)
-			return err_errno(err, "descriptor %d", fds[i]);
-	}
-	return 0;
-}
-
-static void close_again(const int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (fds[i] >= 0)
-			fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-	}
-}
-
 /* Returns only if it fails. */
 static int become(struct keeper *keeper, struct err *err)
 {
@@ -302,9 +285,10 @@ static int become(struct keeper *keeper, struct err *err)
 	    lseek(fd, 0, SEEK_SET) < 0)
 		return err_errno(err, "memfd");
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d", fd);
-	if (keep_open(fds, ARRAY_SIZE(fds), err) == 0)
+	if (child_inherits(fds, ARRAY_SIZE(fds), err) == 0)
 		child_exec(state->exe, keeper->commands->keeper, err);
-	close_again(fds, ARRAY_SIZE(fds));
+	struct err ignored = ERR_INIT;
+	child_inherits(NULL, 0, &ignored);
 	return -1;
 }
 
@@ -366,6 +350,14 @@ bool keeper_inherit(int fd, struct keeper_state *ret)
 }
 
 /* ------------------------------------------------------------------ deadlines */
+
+void keeper_upgrade_extend(struct keeper *keeper, int64_t more_ms)
+{
+	struct keeper_upgrade *upgrade = &keeper->upgrade;
+
+	if (upgrade->step != UPGRADE_NONE && upgrade->deadline_ms != NEVER)
+		upgrade->deadline_ms += more_ms;
+}
 
 void keeper_upgrade_check_deadline(struct keeper *keeper)
 {

@@ -184,11 +184,13 @@ static int expect(struct worker *worker, enum channel_type type, struct channel_
 
 static int start_serving(struct worker *worker, int device, struct err *err)
 {
-	if (fs_start(worker->fs, device, worker->inflight, worker->setup->debug, err) < 0 ||
-	    worker_start_watcher(worker, err) < 0)
+	if (fs_start(worker->fs, device, worker->inflight, worker->setup->debug, err) < 0)
 		return -1;
 	atomic_store(&worker->serving_ms, clock_boot_ms());
-	return send_to_keeper(worker, CHANNEL_SERVING, err);
+	/* The watcher reports the end of the connection, which comes after SERVING. */
+	if (send_to_keeper(worker, CHANNEL_SERVING, err) < 0)
+		return -1;
+	return worker_start_watcher(worker, err);
 }
 
 /* The first worker. Everything that can fail is done before the mount is made. */
