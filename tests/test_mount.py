@@ -116,6 +116,25 @@ def test_umount_ends_the_daemon(daemon):
     wait_for(lambda: not processes_of(m), "the processes to end")
 
 
+WAYS_TO_LEAVE = {
+    "umount": lambda m, keeper: unmount(m),
+    "SIGTERM": lambda m, keeper: os.kill(keeper, signal.SIGTERM),
+    "a crash": lambda m, keeper: os.kill(keeper, signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_LEAVE)
+def test_it_is_started_again_at_once(daemon, way):
+    """The start waits for the end of the one before."""
+    m = daemon()
+    assert rptfs(m, "-c", m.conf).returncode == 0
+    for _ in range(20):
+        WAYS_TO_LEAVE[way](m, m.status()["keeper"]["pid"])
+        done = rptfs(m, "-c", m.conf)
+        assert (done.returncode, m.read("t")) == (0, b"content"), done.stderr
+    assert mounts().count(m.path) == 1
+
+
 def test_the_processes_have_names(mount):
     m = mount(ONE)
     names = {comm(pid) for pid in session_processes(m.process.pid)}

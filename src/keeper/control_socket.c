@@ -100,3 +100,43 @@ int control_socket_listen(const char *path, struct err *err)
 	}
 	return steal_fd(&fd);
 }
+
+/* ------------------------------------------------------------------ who listens */
+
+void control_socket_claim(int fd)
+{
+	listen(fd, BACKLOG);
+}
+
+/* Returns the process that listens there; 0: none that is visible. */
+static pid_t listener_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct ucred peer = { .pid = 0 };
+	socklen_t size = sizeof(peer);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "%s", path) >=
+	    (int)sizeof(address.sun_path))
+		return 0;
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return 0;
+	return peer.pid;
+}
+
+pid_t control_socket_owner(const char *mountpoint)
+{
+	_cleanup_free_ char *path = NULL;
+	struct err err = ERR_INIT;
+
+	return control_socket_path(mountpoint, &path, &err) < 0 ? 0 : listener_at(path);
+}
+
+void control_socket_remove(const char *path)
+{
+	pid_t owner = listener_at(path);
+
+	if (!owner || owner == getpid())
+		unlink(path);
+}

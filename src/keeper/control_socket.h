@@ -4,10 +4,13 @@
  * The keeper holds the socket, so it outlives the workers that answer it: a connection that is made
  * while no worker runs waits for the next one.
  *
- * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
+ * Runs in the command before it becomes the keeper, and in the keeper, with the rights of the user
+ * who started rptfs.
  */
 #ifndef KEEPER_CONTROL_SOCKET_H
 #define KEEPER_CONTROL_SOCKET_H
+
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -25,5 +28,14 @@ int control_socket_path(const char *mountpoint, char **ret, struct err *err);
  * socket accepts connections, not before.
  */
 int control_socket_listen(const char *path, struct err *err);
+
+/* Makes this process the owner of the listening socket, as others see it. */
+void control_socket_claim(int fd);
+
+/* Returns the process that listens on the socket of that mount; 0: none that is visible here. */
+pid_t control_socket_owner(const char *mountpoint);
+
+/* Removes the socket at the path, unless another process has replaced it by its own. */
+void control_socket_remove(const char *path);
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/daemonize.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "keeper/control_socket.h"
 #include "keeper/keeper_internal.h"
 #include "keeper/mountpoint.h"
 #include "keeper/store_memory.h"
@@ -469,7 +470,7 @@ static void remove_traces(struct keeper_state *state)
 {
 	systemd_drop_mount();
 	systemd_drop_store();
-	unlink(state->control_path);
+	control_socket_remove(state->control_path);
 	if (*state->memory_dir)
 		store_memory_remove(state->memory_dir);
 }
@@ -572,6 +573,7 @@ static void begin(struct keeper *keeper)
 	prctl(PR_SET_NAME, "rptfs-keeper");
 	/* A notifier may outlive its worker. It is reaped here, in case init does not do it. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	control_socket_claim(keeper->state->control);
 	if (limit_capabilities(&err) < 0 || child_inherits(NULL, 0, &err) < 0 ||
 	    block_signals(keeper, &err) < 0) {
 		keeper_log_error("start_failed", err.msg);

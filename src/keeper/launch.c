@@ -14,6 +14,7 @@
 #include "config/image.h"
 #include "keeper/control_socket.h"
 #include "keeper/mountpoint.h"
+#include "keeper/predecessor.h"
 #include "keeper/store_directory.h"
 #include "keeper/store_memory.h"
 #include "keeper/systemd.h"
@@ -242,7 +243,7 @@ void launch_undo(struct keeper_state *state)
 			    state->user_lock, state->inflight, state->device,  state->exe };
 
 	if (state->control >= 0)
-		unlink(state->control_path);
+		control_socket_remove(state->control_path);
 	if (*state->memory_dir && state->device < 0)
 		store_memory_remove(state->memory_dir);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
@@ -280,7 +281,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 	take_stored(ret, stored);
 	set_home();
 	raise_descriptor_limit();
-	if (ret->device < 0 && mountpoint_prepare(ret->mountpoint, &ret->lock, err) < 0)
+	if (ret->device < 0 && predecessor_wait(ret->mountpoint, &ret->lock, err) < 0)
 		code = KEEPER_MOUNT_FAILED;
 	else if (choose_user(ret, config, err) == 0 && find_program(ret, err) == 0 &&
 		 make_store(ret, config, err) == 0 && make_inflight(ret, err) == 0 &&

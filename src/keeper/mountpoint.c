@@ -188,32 +188,27 @@ static int check_directory(const char *mountpoint, struct err *err)
 		       : err_set(err, ERR_INTERNAL, "mountpoint %s: not a directory", mountpoint);
 }
 
-static int fail_mounted(const char *mountpoint, struct err *err)
-{
-	return err_set(err, ERR_INTERNAL, "an rptfs is already mounted at %s", mountpoint);
-}
-
-int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
+enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
 {
 	struct stat st;
 
-	if (stat("/dev/fuse", &st) < 0)
-		return err_errno(err,
-				 "/dev/fuse is needed to mount (modprobe fuse; in a container: "
-				 "--device /dev/fuse)");
+	if (stat("/dev/fuse", &st) < 0) {
+		err_errno(err, "/dev/fuse is needed to mount (modprobe fuse; in a container: "
+			       "--device /dev/fuse)");
+		return MOUNTPOINT_UNUSABLE;
+	}
 	if (remove_dead_mounts(mountpoint, err) < 0 || check_directory(mountpoint, err) < 0)
-		return -1;
+		return MOUNTPOINT_UNUSABLE;
 	if (is_rptfs_mounted(mountpoint))
-		return fail_mounted(mountpoint, err);
+		return MOUNTPOINT_MOUNTED;
 	/* A lock on the directory beneath excludes another rptfs that starts now. */
 	_cleanup_close_ int lock = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-		return err_set(err, ERR_INTERNAL, "another rptfs is being mounted at %s",
-			       mountpoint);
+		return MOUNTPOINT_LOCKED;
 	if (is_rptfs_mounted(mountpoint))
-		return fail_mounted(mountpoint, err);
+		return MOUNTPOINT_MOUNTED;
 	*ret_lock = steal_fd(&lock);
-	return 0;
+	return MOUNTPOINT_FREE;
 }
 
 /* ------------------------------------------------------------------ mounting as root */

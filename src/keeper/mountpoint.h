@@ -20,10 +20,16 @@
 
 /*
  * Checks that something can be mounted at this absolute path, after removing rptfs mounts whose
- * daemon is dead. No other rptfs can be mounted there until *ret_lock (the caller's) is closed; -1
- * where the directory cannot be locked.
+ * daemon is dead. If it is free, no other rptfs can be mounted there until *ret_lock (the caller's)
+ * is closed; -1 where the directory cannot be locked. Sets *err only if it is unusable.
  */
-int mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err);
+enum mountpoint_use {
+	MOUNTPOINT_FREE,
+	MOUNTPOINT_MOUNTED, /* an rptfs is mounted there */
+	MOUNTPOINT_LOCKED,  /* by an rptfs that starts or ends */
+	MOUNTPOINT_UNUSABLE,
+};
+enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err);
 
 /* Mounts, and returns the descriptor of the FUSE connection, the caller's. With is_writable the
  * superblock is writable, for handles, but the mount is not. Users cannot have that. */

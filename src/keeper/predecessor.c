@@ -1,0 +1,69 @@
+#include "keeper/predecessor.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "keeper/control_socket.h"
+#include "keeper/mountpoint.h"
+
+#define WAIT_MS	  2000
+#define PAUSE_MS  5
+#define NAME_SIZE 64
+
+/* "process 123 (rptfs-keeper)". Returns the pid; 0 if the process cannot be found. */
+static pid_t find_process(const char *mountpoint, char ret[NAME_SIZE])
+{
+	pid_t pid = control_socket_owner(mountpoint);
+	char path[32], name[NAME_SIZE / 2] = "?";
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	_cleanup_fclose_ FILE *file = fopen(path, "re");
+	if (!pid || !file) {
+		snprintf(ret, NAME_SIZE, "a process that is not visible here");
+		return 0;
+	}
+	if (fgets(name, sizeof(name), file))
+		name[strcspn(name, "\n")] = '\0';
+	snprintf(ret, NAME_SIZE, "process %d (%s)", (int)pid, name);
+	return pid;
+}
+
+static int fail_mounted(const char *mountpoint, struct err *err)
+{
+	char process[NAME_SIZE];
+
+	find_process(mountpoint, process);
+	return err_set(err, ERR_BUSY,
+		       "an rptfs is already mounted at %s by %s; for a new configuration: rpt -m "
+		       "%s upgrade; to end it: umount %s",
+		       mountpoint, process, mountpoint, mountpoint);
+}
+
+static int fail_locked(const char *mountpoint, struct err *err)
+{
+	char process[NAME_SIZE], remedy[NAME_SIZE] = "end it";
+	pid_t pid = find_process(mountpoint, process);
+
+	if (pid)
+		snprintf(remedy, sizeof(remedy), "end it with: kill %d", (int)pid);
+	return err_set(err, ERR_BUSY,
+		       "%s is in use by another rptfs, %s, which is just starting or serves files "
+		       "that are still open there: close them, or %s",
+		       mountpoint, process, remedy);
+}
+
+int predecessor_wait(const char *mountpoint, int *ret_lock, struct err *err)
+{
+	int64_t end_ms = clock_boot_ms() + WAIT_MS;
+	enum mountpoint_use use;
+
+	while ((use = mountpoint_prepare(mountpoint, ret_lock, err)) == MOUNTPOINT_MOUNTED ||
+	       use == MOUNTPOINT_LOCKED) {
+		if (clock_boot_ms() >= end_ms)
+			return use == MOUNTPOINT_MOUNTED ? fail_mounted(mountpoint, err)
+							 : fail_locked(mountpoint, err);
+		usleep(PAUSE_MS * 1000);
+	}
+	return use == MOUNTPOINT_FREE ? 0 : -1;
+}
