@@ -1,11 +1,16 @@
 """Paths of others: whoever owns a directory or a link on the way to a configured path decides where it
 leads. That must not make root read, or run, anything else than what belongs to the same user."""
 
+import json
 import os
+import re
 import subprocess
 
 import pytest
 from rptmount import wait_for
+from s3config import ACCESS_KEY, NOTHING, SECRET_KEY
+from s3config import source as s3_source
+from s3config import term as s3_term
 
 THEIRS, NEXT, SECRET = b"what the stranger wrote\n", b"what the stranger wrote next\n", b"for root alone\n"
 STRANGER = 1234
@@ -176,6 +181,73 @@ def test_a_token_of_others_is_not_sent(mount, origin, theirs, secret):
     assert is_refused(m)
     sent = [request.headers["authorization"] for request in origin.asked("/t")]
     assert sent == ["Bearer theirs"]
+
+
+# Programs of root
+
+
+KEYS = {"Version": 1, "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY}
+BODY = b"for those who have the key\n"
+
+
+@pytest.fixture
+def program(directory, aws):
+    """A term with a credential_process that notes its user, in files of root's; path(name) is one."""
+    aws.bucket("data", "eu-west-1").put("t", BODY)
+    place = os.path.join(directory, "aws")
+    os.makedirs(os.path.join(place, "bin"))
+
+    class Program:
+        ran = os.path.join(directory, "ran")
+
+        def path(self, name):
+            return os.path.join(place, name)
+
+        def config(self):
+            options = {"region": "eu-west-1", "credentials_file": self.path("keys")}
+            return s3_term(s3_source("data", "t", aws.url(""), **options))
+
+    made = Program()
+    put(made.path("bin/get"), f"#!/bin/sh\nid -u >>{made.ran}\necho '{json.dumps(KEYS)}'\n".encode(), 0o755)
+    put(made.path("keys"), f"[default]\ncredential_process = {made.path('bin/get')}\n".encode())
+    return made
+
+
+def wait_until_it_runs(m):
+    """An error of the keys is remembered for a moment."""
+    wait_for(lambda: m.run_rpt("refresh", "--wait", "t").returncode == 0, "the keys", pause=0.1)
+
+
+def writable(path):
+    os.chmod(path, os.stat(path).st_mode | 0o022)
+
+
+@pytest.mark.parametrize("change", (give, writable))
+@pytest.mark.parametrize("name", ("keys", "bin/get", "bin", ""))
+def test_root_runs_no_program_that_others_may_change(s3_mount, program, name, change):
+    """Nor one that a file names which others may change, nor one on a way that is not root's alone."""
+    change(program.path(name))
+    m = s3_mount(program.config(), env=NOTHING, expect=["term=t "])
+    assert error(m)["kind"] == "denied"
+    assert re.search(r"chown root|to root \(chown\)|chmod go-w", error(m)["message"])
+    assert not os.path.exists(program.ran) and m.ls() == []
+    os.chown(program.path(name), 0, 0)
+    os.chmod(program.path(name), 0o755)
+    wait_until_it_runs(m)
+    assert m.read("t") == BODY
+    with open(program.ran, encoding="ascii") as ran:
+        assert ran.read() == "0\n"
+
+
+def test_root_runs_no_program_behind_a_strangers_link(s3_mount, program):
+    os.rename(program.path("bin/get"), program.path("bin/real"))
+    os.symlink("real", program.path("bin/get"))
+    give(program.path("bin/get"))
+    m = s3_mount(program.config(), env=NOTHING, expect=["term=t "])
+    assert "bin/get belongs to uid" in error(m)["message"] and not os.path.exists(program.ran)
+    os.lchown(program.path("bin/get"), 0, 0)
+    wait_until_it_runs(m)
+    assert m.read("t") == BODY
 
 
 # The mount of a user

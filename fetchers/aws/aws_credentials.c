@@ -361,19 +361,6 @@ void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys)
 
 /* ---- struct helper_uses ---- */
 
-/* Does a chain of this process use these files? */
-static bool is_used(const char *credentials_file)
-{
-	bool is_found = false;
-
-	pthread_mutex_lock(&registry);
-	for (struct aws_chain *chain = chains; chain && !is_found; chain = chain->next)
-		is_found = !chain->is_anonymous &&
-			   is_same_text(chain->credentials_file, credentials_file);
-	pthread_mutex_unlock(&registry);
-	return is_found;
-}
-
 /* Walks over the chains. Drops the reference that it is given (NULL: start) and returns a reference
  * to the next chain, or NULL. */
 static struct aws_chain *next_chain(struct aws_chain *chain)
@@ -396,7 +383,7 @@ static bool names_file(const struct aws_chain *chain, const char *path)
 		return false;
 	return is_same_text(chain->paths.credentials, path) ||
 	       is_same_text(chain->paths.config, path) ||
-	       (aws_profiles_load(&profiles, NULL, &chain->paths, &ignored) == 0 &&
+	       (aws_profiles_load_trusted(&profiles, &chain->paths, &ignored) == 0 &&
 		aws_profiles_name(profiles, "web_identity_token_file", path));
 }
 
@@ -428,22 +415,66 @@ bool aws_names_file(const char *path)
 	return is_named;
 }
 
+static bool has_program(const struct aws_chain *chain)
+{
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	struct aws_lookup lookup = lookup_of(chain);
+	struct err ignored = ERR_INIT;
+	const char *profile;
+
+	return !chain->is_anonymous &&
+	       aws_profiles_load(&profiles, NULL, &chain->paths, &ignored) == 0 &&
+	       aws_lookup_program(&lookup, profiles, &profile);
+}
+
+bool aws_has_credential_process(void)
+{
+	struct aws_chain *chain = next_chain(NULL);
+	bool is_found = false;
+
+	while (chain && !is_found) {
+		is_found = has_program(chain);
+		chain = next_chain(chain);
+	}
+	aws_chain_put(chain);
+	return is_found;
+}
+
+/* *ret stays NULL if the chain does not run a program of that profile. */
+static int find_program(const struct aws_chain *chain, const char *profile, char **ret,
+			struct err *err)
+{
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	struct aws_lookup lookup = lookup_of(chain);
+	const char *used;
+
+	if (aws_profiles_load_trusted(&profiles, &chain->paths, err) < 0)
+		return -1;
+	const char *command = aws_lookup_program(&lookup, profiles, &used);
+	if (!command || strcmp(used, profile) != 0)
+		return 0;
+	*ret = strdup(command);
+	return *ret ? 0 : err_set(err, ERR_INTERNAL, "credential_process: out of memory");
+}
+
 int aws_credential_process(const char *credentials_file, const char *profile, char **ret,
 			   struct err *err)
 {
-	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
-	_cleanup_(aws_paths_release) struct aws_paths paths = { .config = NULL };
+	struct aws_chain *chain = next_chain(NULL);
+	char *command = NULL;
+	int rc = 0;
 
-	if (!is_used(credentials_file))
-		return err_set(err, ERR_DENIED, "the configuration does not name %s",
-			       credentials_file ? credentials_file : "the files of ~/.aws");
-	if (aws_paths_init(&paths, credentials_file, err) < 0 ||
-	    aws_profiles_load(&profiles, NULL, &paths, err) < 0)
-		return -1;
-	const char *command = aws_profiles_get(profiles, profile, "credential_process");
-	if (!command)
-		return err_set(err, ERR_DENIED, "profile \"%.128s\" has no credential_process",
+	while (chain && !command && rc == 0) {
+		if (!chain->is_anonymous && is_same_text(chain->credentials_file, credentials_file))
+			rc = find_program(chain, profile, &command, err);
+		chain = next_chain(chain);
+	}
+	aws_chain_put(chain);
+	if (rc == 0 && !command)
+		return err_set(err, ERR_DENIED,
+			       "no source of the configuration uses a credential_process of "
+			       "profile \"%.128s\"",
 			       profile);
-	*ret = strdup(command);
-	return *ret ? 0 : err_set(err, ERR_INTERNAL, "credential_process: out of memory");
+	*ret = command;
+	return rc;
 }

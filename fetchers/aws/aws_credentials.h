@@ -65,10 +65,15 @@ void aws_chain_expired(struct aws_chain *chain, const struct aws_keys *keys);
  */
 bool aws_names_file(const char *path);
 
+/* For struct helper_uses: could a chain of this process run a credential_process? Reads the
+ * profiles' files. From any thread. */
+bool aws_has_credential_process(void);
+
 /*
  * For struct helper_uses: the credential_process of a profile in credentials_file (NULL: in the
  * files that the environment names). The caller frees *ret. ERR_DENIED if no chain of this process
- * uses these files, or if the profile has no credential_process.
+ * would run it, whoever asks, or if others could change the files and this is a process of root
+ * (aws_profiles_load_trusted()).
  */
 int aws_credential_process(const char *credentials_file, const char *profile, char **ret,
 			   struct err *err);

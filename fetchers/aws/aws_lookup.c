@@ -358,3 +358,23 @@ int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, ch
 	snprintf(ret, size, "%s", region);
 	return 0;
 }
+
+const char *aws_lookup_program(const struct aws_lookup *lookup, const struct aws_profiles *profiles,
+			       const char **ret_profile)
+{
+	const struct search search = { .profiles = profiles };
+	const char *profile = profile_name(lookup);
+
+	for (size_t i = 0; i <= ROLES_MAX && profile; i++) {
+		if (!setting(&search, profile, "role_arn")) {
+			*ret_profile = profile;
+			return has_static(&search, profile)
+				       ? NULL
+				       : setting(&search, profile, "credential_process");
+		}
+		profile = setting(&search, profile, "web_identity_token_file")
+				  ? NULL
+				  : setting(&search, profile, "source_profile");
+	}
+	return NULL;
+}

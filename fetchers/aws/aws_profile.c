@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/safe_path.h"
 #include "base/secret.h"
 #include "fetchers/shared/secret_file.h"
 
@@ -168,28 +169,45 @@ static int read_text(struct reader *reader, char *text, struct err *err)
 	return 0;
 }
 
-static int read_text_file(struct helper *helper, const char *path, char **ret, struct err *err)
+/* ours: only if nobody but root and the user of this process can change it. */
+static int read_text_file(struct helper *helper, const char *path, bool ours, char **ret,
+			  struct err *err)
 {
 	size_t len;
 
-	if (secret_file_read(helper, path, FILE_MAX_BYTES, ret, &len, err) < 0)
+	if (ours) {
+		_cleanup_close_ int fd = safe_path_open(path, SAFE_PATH_OURS, err);
+		if (fd < 0)
+			return err_prefix(err, "opening %s", path);
+		if (secret_file_read_open(fd, path, FILE_MAX_BYTES, ret, &len, err) < 0)
+			return -1;
+	} else if (secret_file_read(helper, path, FILE_MAX_BYTES, ret, &len, err) < 0) {
 		return -1;
+	}
 	if (memchr(*ret, '\0', len))
 		return err_set(err, ERR_DENIED, "%s: not a text file", path);
 	return 0;
 }
 
-static int read_profiles(struct aws_profiles *profiles, struct helper *helper, size_t i,
-			 const char *path, bool is_config, bool is_required, struct err *err)
+struct loading {
+	struct aws_profiles *profiles;
+	struct helper *helper;
+	bool ours;
+};
+
+static int read_profiles(const struct loading *loading, size_t i, const char *path, bool is_config,
+			 bool is_required, struct err *err)
 {
+	struct aws_profiles *profiles = loading->profiles;
 	struct reader reader = { .profiles = profiles, .path = path, .is_config = is_config };
 	struct err why = ERR_INIT;
 
 	if (!path)
 		return 0;
-	if (read_text_file(helper, path, &profiles->texts[i], &why) < 0) {
+	if (read_text_file(loading->helper, path, loading->ours, &profiles->texts[i], &why) < 0) {
 		bool is_missing = why.kind == ERR_NOT_FOUND;
-		if (is_required || (!is_missing && why.kind != ERR_DENIED))
+		bool is_unreadable = why.kind == ERR_DENIED && !loading->ours;
+		if (is_required || (!is_missing && !is_unreadable))
 			return err_set(err, is_missing ? ERR_DENIED : why.kind, "%s", why.msg);
 		if (!is_missing)
 			memcpy(profiles->problem, why.msg, sizeof(profiles->problem));
@@ -198,20 +216,33 @@ static int read_profiles(struct aws_profiles *profiles, struct helper *helper, s
 	return read_text(&reader, profiles->texts[i], err);
 }
 
-int aws_profiles_load(struct aws_profiles **ret, struct helper *helper,
-		      const struct aws_paths *paths, struct err *err)
+static int load(struct aws_profiles **ret, struct helper *helper, const struct aws_paths *paths,
+		bool ours, struct err *err)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = calloc(
 		1, sizeof(*profiles));
+	const struct loading loading = { profiles, helper, ours };
 	bool is_only = !paths->config;
 
 	if (!profiles)
 		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
-	if (read_profiles(profiles, helper, 0, paths->config, true, false, err) < 0 ||
-	    read_profiles(profiles, helper, 1, paths->credentials, false, is_only, err) < 0)
+	if (read_profiles(&loading, 0, paths->config, true, false, err) < 0 ||
+	    read_profiles(&loading, 1, paths->credentials, false, is_only, err) < 0)
 		return -1;
 	*ret = steal_ptr(&profiles);
 	return 0;
+}
+
+int aws_profiles_load(struct aws_profiles **ret, struct helper *helper,
+		      const struct aws_paths *paths, struct err *err)
+{
+	return load(ret, helper, paths, false, err);
+}
+
+int aws_profiles_load_trusted(struct aws_profiles **ret, const struct aws_paths *paths,
+			      struct err *err)
+{
+	return load(ret, NULL, paths, geteuid() == 0, err);
 }
 
 void aws_profiles_free(struct aws_profiles *profiles)

@@ -26,7 +26,11 @@
 static const char *const url_schemes[] = { "s3", NULL };
 
 static const struct helper_program programs[] = {
-	{ "credential_process", aws_credential_process },
+	{
+		.name = "credential_process",
+		.is_configured = aws_has_credential_process,
+		.find = aws_credential_process,
+	},
 	{ .name = NULL },
 };
 

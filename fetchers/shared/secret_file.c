@@ -18,18 +18,12 @@ static int fail(const char *path, struct err *err)
 	return -1;
 }
 
-int secret_file_read(struct helper *helper, const char *path, size_t max_bytes, char **ret,
-		     size_t *ret_len, struct err *err)
+int secret_file_read_open(int fd, const char *path, size_t max_bytes, char **ret, size_t *ret_len,
+			  struct err *err)
 {
-	_cleanup_close_ int fd = files_open(helper, path, err);
 	_cleanup_secret_ char *text = NULL;
 	struct stat st;
 
-	if (fd < 0) {
-		if (err->kind == ERR_BAD_DATA)
-			err->kind = ERR_DENIED;
-		return -1;
-	}
 	if (fstat(fd, &st) < 0)
 		return fail(path, err);
 	size_t size = S_ISREG(st.st_mode) ? (size_t)st.st_size : max_bytes;
@@ -44,6 +38,19 @@ int secret_file_read(struct helper *helper, const char *path, size_t max_bytes, 
 	*ret_len = (size_t)len;
 	*ret = steal_ptr(&text);
 	return 0;
+}
+
+int secret_file_read(struct helper *helper, const char *path, size_t max_bytes, char **ret,
+		     size_t *ret_len, struct err *err)
+{
+	_cleanup_close_ int fd = files_open(helper, path, err);
+
+	if (fd < 0) {
+		if (err->kind == ERR_BAD_DATA)
+			err->kind = ERR_DENIED;
+		return -1;
+	}
+	return secret_file_read_open(fd, path, max_bytes, ret, ret_len, err);
 }
 
 static bool is_one_line(const char *text, size_t len)

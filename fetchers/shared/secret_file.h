@@ -19,6 +19,10 @@ struct helper;
 int secret_file_read(struct helper *helper, const char *path, size_t max_bytes, char **ret,
 		     size_t *ret_len, struct err *err);
 
+/* The same of an open file; path is for messages. */
+int secret_file_read_open(int fd, const char *path, size_t max_bytes, char **ret, size_t *ret_len,
+			  struct err *err);
+
 /* The one line of the file, without its line break: not empty, without control characters, at most
  * 16 KiB. `what` names the option or setting in messages. ret as above. ERR_DENIED if the file is
  * missing or holds something else. */

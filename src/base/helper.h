@@ -46,9 +46,11 @@ struct helper {
 /* One kind of program that the helper runs. */
 struct helper_program {
 	const char *name; /* unique among all fetchers */
+	/* Does the configuration use such a program? */
+	bool (*is_configured)(void);
 	/* Finds the command line of an entry of a file (NULL: the file that the environment names).
-	 * *ret is the caller's. ERR_DENIED if there is no such entry, or the configuration does not
-	 * use the file. */
+	 * *ret is the caller's. ERR_DENIED if the configuration does not use that entry, or if
+	 * others could change the file. */
 	int (*find)(const char *file, const char *entry, char **ret, struct err *err);
 };
 

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/helper.h"
+#include "base/safe_path.h"
 #include "base/secret.h"
 #include "base/util.h"
 #include "helper/helper_protocol.h"
@@ -76,16 +77,88 @@ int run_program_split(const char *command, char ***ret, struct err *err)
 	return 0;
 }
 
+/* ---- the file ---- */
+
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
+
+/* As root, only what root alone can change is executed. Others have no rights to lose. */
+static enum safe_path_rule rule_of_programs(void)
+{
+	return geteuid() == 0 ? SAFE_PATH_OURS : SAFE_PATH_OWN;
+}
+
+/* Returns 1 if there is no such program. */
+static int find_at(const char *path, int *ret, struct err *err)
+{
+	struct stat st;
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN, true, &st, err);
+
+	if (found < 0 && err->kind == ERR_NOT_FOUND)
+		return 1;
+	close_cleanup(&found);
+	found = safe_path_find(path, rule_of_programs(), true, &st, err);
+	if (found < 0)
+		return -1;
+	*ret = steal_fd(&found);
+	return 0;
+}
+
+/* Looks for a name without a slash in PATH, as a shell does. *ret_path is the caller's. */
+static int find_in_path(const char *name, char **ret_path, int *ret, struct err *err)
+{
+	const char *path = getenv("PATH");
+	_cleanup_free_ char *list = strdup(path ? path : DEFAULT_PATH);
+	char *rest = list, *directory;
+	int rc = 1;
+
+	if (!list)
+		return err_set(err, ERR_INTERNAL, "out of memory");
+	while (rc == 1 && (directory = strsep(&rest, ":"))) {
+		_cleanup_free_ char *candidate = NULL;
+		if (asprintf(&candidate, "%s/%s", *directory ? directory : ".", name) < 0) {
+			candidate = NULL;
+			return err_set(err, ERR_INTERNAL, "out of memory");
+		}
+		rc = find_at(candidate, ret, err);
+		if (rc == 0)
+			*ret_path = steal_ptr(&candidate);
+	}
+	return rc;
+}
+
+/* Sets *ret to an O_PATH descriptor of the program, and *ret_path to its path. */
+static int find_program(const char *name, char **ret_path, int *ret, struct err *err)
+{
+	int rc;
+
+	if (strchr(name, '/')) {
+		*ret_path = strdup(name);
+		rc = *ret_path ? find_at(name, ret, err)
+			       : err_set(err, ERR_INTERNAL, "out of memory");
+	} else {
+		rc = find_in_path(name, ret_path, ret, err);
+	}
+	if (rc == 1)
+		return err_set(err, ERR_DENIED, "%.200s cannot be executed: there is no such file",
+			       name);
+	return rc < 0 ? err_prefix(err, "%.200s cannot be executed", name) : 0;
+}
+
 /* ---- the program ---- */
 
 struct program {
 	pid_t pid;
+	int file;   /* owned; opened with O_PATH */
+	char *path; /* owned */
 	int output; /* owned */
 	int reply;
 	size_t output_bytes;
 };
 
-__attribute__((noreturn)) static void exec_program(char **words, int output)
+/* Executes the file that was checked. The kernel gives a script its path, so that a descriptor that
+ * is closed does not do: a script is executed by its path, which nobody but root can lead elsewhere. */
+__attribute__((noreturn)) static void exec_program(const struct program *program, char **words,
+						   int output)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigset_t none;
@@ -97,9 +170,10 @@ __attribute__((noreturn)) static void exec_program(char **words, int output)
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
-	if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0) {
-		close_range(STDERR_FILENO + 1, ~0U, 0);
-		execvp(words[0], words);
+	if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(output, STDOUT_FILENO) >= 0 &&
+	    close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0) {
+		execveat(program->file, "", words, environ, AT_EMPTY_PATH);
+		execvp(program->path, words);
 	}
 	_exit(EXIT_NOT_RUN);
 }
@@ -116,7 +190,7 @@ static int start(struct program *program, char **words, struct err *err)
 	if (program->pid < 0)
 		return err_errno(err, "fork");
 	if (program->pid == 0)
-		exec_program(words, writer);
+		exec_program(program, words, writer);
 	setpgid(program->pid,
 		program->pid); /* in the parent and in the child, because either may run first */
 	return 0;
@@ -200,16 +274,23 @@ static void program_release(struct program *program)
 		waitpid(program->pid, NULL, 0);
 	}
 	close_cleanup(&program->output);
+	close_cleanup(&program->file);
+	free(program->path);
 }
 
 static int run(const char *command, int reply, struct err *err)
 {
 	_cleanup_free_ char **words = NULL;
-	_cleanup_(program_release) struct program program = { .output = -1, .reply = reply };
+	_cleanup_(program_release) struct program program = {
+		.file = -1,
+		.output = -1,
+		.reply = reply,
+	};
 	int64_t deadline_ms = clock_boot_ms() + HELPER_TIMEOUT_MS;
 
-	if (run_program_split(command, &words, err) < 0 || start(&program, words, err) < 0 ||
-	    forward_all(&program, deadline_ms, err) < 0)
+	if (run_program_split(command, &words, err) < 0 ||
+	    find_program(words[0], &program.path, &program.file, err) < 0 ||
+	    start(&program, words, err) < 0 || forward_all(&program, deadline_ms, err) < 0)
 		return -1;
 	return wait_for_end(&program, err);
 }

@@ -545,6 +545,79 @@ static int look(struct helper *helper, const char *path, bool follow, struct sta
 	return found < 0 ? -1 : 0;
 }
 
+/* As the helper, which does not trust who asks. *command: NULL if it refuses. */
+static const char *program_of(const char *file, const char *profile)
+{
+	static char text[128];
+	char *command = NULL;
+
+	failure = (struct err)ERR_INIT;
+	if (aws_credential_process(file, profile, &command, &failure) < 0)
+		return "refused";
+	snprintf(text, sizeof(text), "%s", command);
+	free(command);
+	return text;
+}
+
+static void test_program_of_chain(void)
+{
+	ok(!aws_has_credential_process(), "without a chain there is no program");
+	is_str(program_of(NULL, "p"), "refused",
+	       "a program of the default files needs a chain that uses them: %s", failure.msg);
+	struct aws_chain *other = chain_for("x", NULL);
+	ok(!aws_has_credential_process(), "a chain with another profile has no program");
+	is_str(program_of(NULL, "p"), "refused", "it runs that of no other profile: %s",
+	       failure.msg);
+	struct aws_chain *chain = chain_for("p", NULL);
+	ok(aws_has_credential_process(), "a chain with the profile has one");
+	is_str(program_of(other_path, "default"), "refused",
+	       "a program of a named file needs a chain that uses it: %s", failure.msg);
+	is_str(program_of(NULL, "default"), "refused", "a program needs an existing profile: %s",
+	       failure.msg);
+	is_str(program_of(NULL, "p"), "/bin/keys \"a b\"", "the command line is complete: %s",
+	       failure.msg);
+	aws_chain_put(chain);
+	aws_chain_put(other);
+}
+
+static void test_program_of_role(void)
+{
+	struct aws_chain *chain = chain_for("role", NULL);
+
+	put(config_path,
+	    "[profile role]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = p\n"
+	    "credential_process = /bin/of-role\n"
+	    "[profile p]\ncredential_process = /bin/keys\n"
+	    "[profile loop]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = loop\n");
+	is_str(program_of(NULL, "p"), "/bin/keys", "that of the source of a role: %s", failure.msg);
+	is_str(program_of(NULL, "role"), "refused", "the role itself has none: %s", failure.msg);
+	aws_chain_put(chain);
+	chain = chain_for("loop", NULL);
+	is_str(program_of(NULL, "p"), "refused", "a role that is its own source: %s", failure.msg);
+	aws_chain_put(chain);
+}
+
+/* As root, from files of root only. */
+static void test_program_of_others(void)
+{
+	struct aws_chain *chain = chain_for("p", NULL);
+
+	if (chmod(config_path, 0666) < 0)
+		abort();
+	is_str(program_of(NULL, "p"), "refused", "of a file that others may write: %s",
+	       failure.msg);
+	ok(strstr(failure.msg, "chmod go-w"), "the message names the remedy");
+	if (chmod(config_path, 0600) < 0 || chown(config_path, 1234, 1234) < 0)
+		abort();
+	is_str(program_of(NULL, "p"), "refused", "of a file that belongs to others: %s",
+	       failure.msg);
+	ok(strstr(failure.msg, "chown root"), "the message names the remedy");
+	if (chown(config_path, 0, 0) < 0)
+		abort();
+	is_str(program_of(NULL, "p"), "/bin/keys", "of a file of root's again: %s", failure.msg);
+	aws_chain_put(chain);
+}
+
 static void test_process(void)
 {
 	struct helper helper = {
@@ -552,8 +625,6 @@ static void test_process(void)
 		.open_file = open_file,
 		.look = look,
 	};
-	struct aws_chain *chain;
-	char *command = NULL;
 
 	clear();
 	serial = 0;
@@ -573,18 +644,9 @@ static void test_process(void)
 	       failure.msg);
 	ctx.helper = NULL;
 
-	ok(aws_credential_process(NULL, "p", &command, &failure) < 0,
-	   "a program of the default files needs a chain that uses them: %s", failure.msg);
-	chain = chain_for("x", NULL);
-	ok(aws_credential_process(other_path, "default", &command, &failure) < 0,
-	   "a program of a named file needs a chain that uses it: %s", failure.msg);
-	ok(aws_credential_process(NULL, "default", &command, &failure) < 0,
-	   "a program needs an existing profile: %s", failure.msg);
-	ok(aws_credential_process(NULL, "p", &command, &failure) == 0,
-	   "a profile of a chain in use has a program");
-	is_str(command, "/bin/keys \"a b\"", "the command line is complete");
-	free(command);
-	aws_chain_put(chain);
+	test_program_of_chain();
+	test_program_of_role();
+	test_program_of_others();
 }
 
 static void test_named_files(void)

@@ -28,6 +28,12 @@ static const char *command;
 static int channel[2];
 static pid_t helper_pid;
 
+/* As is_configured of struct helper_program. */
+static bool is_configured(void)
+{
+	return command != NULL;
+}
+
 /* As find of struct helper_program. */
 static int find_command(const char *file, const char *entry, char **ret, struct err *err)
 {
@@ -83,7 +89,7 @@ static bool names_file(const char *path)
 }
 
 static const struct helper_program programs[] = {
-	{ "test", find_command },
+	{ .name = "test", .is_configured = is_configured, .find = find_command },
 	{ .name = NULL },
 };
 static const struct helper_uses uses = { .programs = programs, .names_file = names_file };
