@@ -4,7 +4,7 @@
  * The worker sends each call to the helper, which has the rights of the user who started rptfs and
  * serves configured paths only. In other processes helper is NULL, and they make the call
  * themselves. Both walk the path with base/safe_path.h: the owner of a directory or a link on the
- * way cannot make rptfs read what belongs to another user.
+ * way cannot make rptfs read files of other users.
  *
  * Descriptors are read-only and non-blocking (O_NONBLOCK), because the path may be a FIFO without a
  * writer. Only regular files and FIFOs are opened.
@@ -22,7 +22,7 @@
 
 #include "base/err.h"
 
-struct helper; /* borrowed; NULL: this process does it itself */
+struct helper; /* borrowed; NULL: this process makes the calls itself */
 
 /* Returns the caller's descriptor. */
 int files_open(struct helper *helper, const char *path, struct err *err);

@@ -10,7 +10,7 @@
 #include "base/file_error.h"
 #include "base/util.h"
 
-#define LINKS_MAX  40 /* as the kernel */
+#define LINKS_MAX  40 /* as in the kernel */
 #define FD_PATH	   32
 #define SHOWN_SIZE (PATH_MAX + NAME_MAX + 2)
 
@@ -18,18 +18,18 @@ struct walk {
 	enum safe_path_rule rule;
 	bool follow;
 	uid_t owner_of_root;
-	int place; /* owned: the directory that was reached */
+	int place; /* owned: the directory reached so far */
 	struct stat st;
-	char *todo; /* owned: what is left begins at `at` */
+	char *todo; /* owned: the rest of the path begins at `at` */
 	const char *at;
 	unsigned n_links;
 	bool is_at_end;
-	/* SAFE_PATH_OWN: the user who is not trusted and whose things alone are reached from now
-	 * on, and the first of them. */
+	/* SAFE_PATH_OWN: from now on only files of this untrusted user may be reached; and the
+	 * first component that the user owns. */
 	bool is_led;
 	uid_t leader;
 	char led_by[SHOWN_SIZE];
-	char shown[SHOWN_SIZE]; /* the path that was reached, for messages */
+	char shown[SHOWN_SIZE]; /* the path reached so far, for messages */
 };
 
 static void walk_release(struct walk *walk)
@@ -79,7 +79,7 @@ static bool is_read_only(int place)
 	return fstatfs(place, &fs) == 0 && (fs.f_flags & ST_RDONLY);
 }
 
-/* Ordinary users often have a group of their own, with their number, and files that it may write. */
+/* Ordinary users often have a private group with their number, and files that it may write. */
 static bool others_may_write(const struct stat *st)
 {
 	bool is_own_group = geteuid() != 0 && st->st_gid == geteuid();
@@ -138,7 +138,7 @@ static int enter_root(struct walk *walk, struct err *err)
 	return check(walk, walk->place, &walk->st, err);
 }
 
-/* A relative path begins in the working directory, whose own way is not checked. */
+/* A relative path begins in the working directory. The path to that directory is not checked. */
 static int enter_working_directory(struct walk *walk, struct err *err)
 {
 	if (walk->rule == SAFE_PATH_OURS)
@@ -163,7 +163,7 @@ static int begin(struct walk *walk, const char *path, struct err *err)
 	return *path == '/' ? 0 : enter_working_directory(walk, err);
 }
 
-/* With O_DIRECTORY first: that mounts what autofs keeps ready. */
+/* Tries O_DIRECTORY first, which triggers an automount. */
 static int open_component(const struct walk *walk, const char *name, bool is_last)
 {
 	const int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
@@ -182,7 +182,7 @@ static void show(struct walk *walk, const char *name)
 		 walk->shown[used - 1] == '/' ? "" : "/", name);
 }
 
-/* Goes on with the target of the link. The directory of the link stays where it was. */
+/* Continues with the target of the link, from the directory of the link. */
 static int follow_link(struct walk *walk, int link, size_t shown, struct err *err)
 {
 	char target[PATH_MAX];
@@ -224,7 +224,7 @@ static int step(struct walk *walk, const char *name, bool is_last, struct err *e
 	return 0;
 }
 
-/* Takes the next name from what is left. */
+/* Takes the next name from the rest of the path. */
 static int next_component(struct walk *walk, char ret_name[NAME_MAX + 1], bool *ret_is_last,
 			  struct err *err)
 {
@@ -259,7 +259,7 @@ int safe_path_find(const char *path, enum safe_path_rule rule, bool follow, stru
 	return steal_fd(&walk.place);
 }
 
-/* ---- what was found ---- */
+/* ---- opening and watching ---- */
 
 int safe_path_reopen(int found, int flags, struct err *err)
 {
@@ -282,7 +282,7 @@ int safe_path_open(const char *path, enum safe_path_rule rule, struct err *err)
 	return safe_path_reopen(found, O_NONBLOCK, err);
 }
 
-/* The slash at the end makes the walk mount what autofs keeps ready. */
+/* The slash at the end triggers an automount. */
 int safe_path_watch(int inotify, const char *directory, unsigned events, struct err *err)
 {
 	_cleanup_free_ char *path = NULL;

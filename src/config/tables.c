@@ -59,8 +59,8 @@ static const struct option_spec term_rows[] = {
 	  .type = OPTION_SIZE,
 	  OPTION_FIELD(term_config, max_received_bytes),
 	  .min = 1,
-	  .help = "how much a source may send, before decoding; twice max_size and 8 MiB if left "
-		  "out" },
+	  .help = "how much a source may send, before decoding; left out: twice max_size and 8 "
+		  "MiB" },
 	{ .name = "prewarm_limit",
 	  .type = OPTION_SIZE,
 	  OPTION_FIELD(term_config, prewarm_limit_bytes),

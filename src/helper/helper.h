@@ -2,9 +2,9 @@
  * helper: the process that opens files and runs programs for the worker.
  *
  * A compromised worker gains no more than this: the helper loads the configuration itself, compares
- * paths with those in it, byte by byte, and finds the command lines of programs there. What else
- * the sources of a type need is in struct helper_uses of that type. Paths are walked by
- * base/safe_path.h, because other users may own a part of the way.
+ * paths with those in it, byte by byte, and finds the command lines of programs there. The struct
+ * helper_uses of a type of sources lists its other needs. Paths are walked by base/safe_path.h,
+ * because other users may own a part of the way.
  *
  * The helper is not confined, because the needs of the programs are unknown. It reads no data from
  * the network, and no files except those of AWS profiles.

@@ -17,7 +17,7 @@
  *	VISITOR                 ──────►              start a visitor, likewise
  *	UPGRADE                 ──────►              with the connection of the request
  *	                        ◄──────  REFUSED     no upgrade, with the reason and the connection
- *	                        ◄──────  REPORT      upgraded; to the new worker, with the connection
+ *	                        ◄──────  REPORT      upgraded; to the new worker, likewise
  *	                        ◄──────  HANDOVER    take no more requests, answer the rest, end
  *	                        ◄──────  DETACHED    the mount is no longer attached anywhere
  *	UNMOUNTED               ──────►              the connection has ended

@@ -86,8 +86,7 @@ int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int
 		.exe = exe,
 		.config = config,
 	};
-	send_hello(keeper, worker, config,
-		   is_standby); /* on failure it has died, and SIGCHLD follows */
+	send_hello(keeper, worker, config, is_standby); /* on failure: SIGCHLD follows */
 	return 0;
 }
 

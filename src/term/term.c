@@ -9,8 +9,8 @@
 
 #define LOCKS 64
 
-/* An update is late when it has not ended an interval after it was due, but not before this time has
- * passed, and no later. */
+/* An update is late if it has not ended one interval after it was due. The interval counts as at
+ * least LATE_MIN_MS and at most LATE_MAX_MS. */
 #define LATE_MIN_MS 30000
 #define LATE_MAX_MS 300000
 

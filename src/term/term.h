@@ -12,7 +12,7 @@
  * An expired term with on_expire = hide has no current snapshot: its snapshot is kept aside, and
  * the next success shows it again.
  *
- * An update that has not ended long after it was due makes a fresh term stale, as long as that lasts.
+ * A fresh term is stale while an update that was due long ago has not ended.
  *
  * A success reaches the term in three steps: term_confirm() when the source has answered,
  * term_swap() when a new snapshot is shown, term_succeeded() at the end of the update.
