@@ -25,11 +25,10 @@
 #include "fetchers/http/http_secrets.h"
 #include "fetchers/http/http_source.h"
 #include "fetchers/registry.h"
+#include "fetchers/shared/http_version.h"
 #include "fetchers/shared/media_type.h"
 
-/* RFC 9110, 8.8.2.2: how much older than Date a Last-Modified must be, so that the next version has
- * another one, and so that a download may be resumed by it. */
-#define PROVEN_AFTER_MS 2000
+/* RFC 9110, 8.8.2.2: how old a Last-Modified must be to be a strong validator. */
 #define STRONG_AFTER_MS 60000
 
 #define LINE_SIZE (VERSION_SIZE + 64)
@@ -57,41 +56,14 @@ struct download {
 
 /* ---- tokens ---- */
 
-static bool is_date(const char *token)
-{
-	return http_date_ms(token) >= 0;
-}
-
-static const char *token_of(const struct http_response *response)
-{
-	const char *etag = http_header(response, "ETag");
-	const char *date = http_header(response, "Last-Modified");
-
-	if (version_is_usable(etag))
-		return etag;
-	return version_is_usable(date) && is_date(date) ? date : "";
-}
-
 /* Is the token a strong validator, by which a download may be resumed? */
 static bool is_strong(const struct http_response *response, const char *token)
 {
 	int64_t date_ms = http_date_ms(http_header(response, "Date"));
 
-	if (is_date(token))
+	if (http_version_is_date(token))
 		return date_ms >= 0 && date_ms - http_date_ms(token) >= STRONG_AFTER_MS;
 	return token[0] == '"';
-}
-
-/* May the next version have the same token? RFC 9110, 6.6.1: a missing Date is now. */
-static bool is_unproven(const struct http_response *response, const char *token)
-{
-	int64_t date_ms = http_date_ms(http_header(response, "Date"));
-
-	if (!is_date(token))
-		return false;
-	if (date_ms < 0)
-		date_ms = clock_wall_ms();
-	return date_ms - http_date_ms(token) < PROVEN_AFTER_MS;
 }
 
 /* ---- the response ---- */
@@ -112,14 +84,15 @@ static void take_notes(struct download *download, const struct http_response *re
 
 	if (!download->is_unchanged) {
 		*notes = (struct http_notes)HTTP_NOTES_INIT;
-		notes->is_unproven = is_unproven(response, token);
+		notes->is_unproven = http_version_is_unproven(response, token);
 	}
 	if (length >= 0)
 		notes->length = length;
 	/* So that the next 304 is believed, even if the content has another length. */
 	if (download->news_length >= 0)
 		notes->length = download->news_length;
-	if (date && is_date(date) && !is_date(token) && strlen(date) < sizeof(notes->last_modified))
+	if (date && http_version_is_date(date) && !http_version_is_date(token) &&
+	    strlen(date) < sizeof(notes->last_modified))
 		strcpy(notes->last_modified, date);
 	freshness_update(&notes->freshness, header, response);
 	http_notes_write(notes, download->ret->version.notes);
@@ -134,7 +107,8 @@ static void describe_response(struct download *download, const struct http_respo
 	struct fetched *ret = download->ret;
 	const char *type = http_header(response, "Content-Type");
 	/* A 304 confirms the token that was sent, whatever it contains itself. */
-	const char *token = download->is_unchanged ? download->have->token : token_of(response);
+	const char *token = download->is_unchanged ? download->have->token
+						   : http_version_token(response);
 
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
 	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
@@ -190,7 +164,7 @@ static int take_whole(struct download *download, const struct http_response *res
 		      struct err *err)
 {
 	bool is_plain = !http_is_coded(response);
-	const char *token = token_of(response);
+	const char *token = http_version_token(response);
 	int64_t length = http_length(response);
 
 	/* Must be first, so that a refused body is remembered by its token. */
@@ -214,7 +188,7 @@ static int take_whole(struct download *download, const struct http_response *res
 
 static bool has_validator(const struct http_response *response, const char *validator)
 {
-	const char *header = is_date(validator) ? "Last-Modified" : "ETag";
+	const char *header = http_version_is_date(validator) ? "Last-Modified" : "ETag";
 	const char *token = http_header(response, header);
 
 	return token && strcmp(token, validator) == 0;
@@ -314,11 +288,11 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 	size_t n = 0;
 
 	download->is_conditional = *known && !notes->is_unproven;
-	if (download->is_conditional && !is_date(known))
+	if (download->is_conditional && !http_version_is_date(known))
 		add_line(etag, "If-None-Match", known, lines, &n);
-	if (download->is_conditional && (is_date(known) || *notes->last_modified))
-		add_line(date, "If-Modified-Since", is_date(known) ? known : notes->last_modified,
-			 lines, &n);
+	if (download->is_conditional && (http_version_is_date(known) || *notes->last_modified))
+		add_line(date, "If-Modified-Since",
+			 http_version_is_date(known) ? known : notes->last_modified, lines, &n);
 	if (download->offset) {
 		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", download->offset);
 		lines[n++] = range;

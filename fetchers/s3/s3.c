@@ -15,6 +15,7 @@
  *	s3_parallel    several ranges at once
  *	s3_checksum    checksums
  *	s3_verify      comparing the object with its checksum
+ *	s3_dated       versions of a service that sends no ETag
  *	s3_object      the download
  */
 #include "base/helper.h"

@@ -1,5 +1,5 @@
 /*
- * The life of a download:
+ * The life of a download (without an ETag, see s3_dated.h first):
  *
  *	GET ─┬─ 304 ────────────────────────────────────────────────────────────► unchanged
  *	     └─ 200 ── all of it, or its beginning while workers fetch the rest in
@@ -19,12 +19,13 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/util.h"
 #include "http/http_field.h"
+#include "fetchers/s3/s3_dated.h"
 #include "fetchers/s3/s3_parallel.h"
 #include "fetchers/s3/s3_request.h"
 #include "fetchers/s3/s3_verify.h"
+#include "fetchers/shared/http_version.h"
 #include "fetchers/shared/media_type.h"
 
 /* If one transfer is this fast, ranges gain nothing: the network is the limit, not the service. */
@@ -57,6 +58,7 @@ struct download {
 	uint64_t judge_at;	  /* where its speed is measured; SIZE_UNKNOWN: never */
 	int64_t began_ms;	  /* when the body began; boot clock */
 	struct s3_parallel *rest; /* owned; the bytes from stop_at on; NULL: none */
+	bool is_conditional;	  /* the request has If-None-Match */
 	bool is_unchanged;
 	bool is_stopped; /* the first transfer was ended at stop_at */
 	bool is_misfit;	 /* the answer to a Range cannot be used */
@@ -103,33 +105,15 @@ static void describe_version(const struct download *download, const struct http_
 static void describe_response(struct download *download, const struct http_response *response)
 {
 	struct fetched *ret = download->ret;
-	const char *etag = http_header(response, "ETag");
 	const char *type = http_header(response, "Content-Type");
 	/* A 304 confirms the token that was sent, and need not repeat it. */
-	const char *token = download->is_unchanged ? download->have->token : etag;
+	const char *token = download->is_unchanged ? download->have->token
+						   : http_version_token(response);
 
-	snprintf(ret->version.token, sizeof(ret->version.token), "%s",
-		 version_is_usable(token) ? token : "");
+	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
 	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
 	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
 	describe_version(download, response);
-}
-
-/* The service ignores If-None-Match. The digest shows that nothing has changed, but the traffic may
- * cost money. */
-static void warn_unconditional(const struct download *download)
-{
-	struct s3_source *source = download->source;
-
-	pthread_mutex_lock(&source->lock);
-	bool is_first = !source->warned_unconditional;
-	source->warned_unconditional = true;
-	pthread_mutex_unlock(&source->lock);
-	if (is_first)
-		log_event(LOG_LEVEL_WARNING, "if_none_match_ignored",
-			  LOG_STR("source", s3_source_describe(source)),
-			  LOG_STR("error", "the service sends the object even if it has not "
-					   "changed: each check downloads it"));
 }
 
 /* ---- bytes ---- */
@@ -190,8 +174,8 @@ static void keep_etag(struct download *download)
 {
 	const char *token = download->ret->version.token;
 
-	snprintf(download->etag, sizeof(download->etag), "%s",
-		 strncmp(token, "W/", 2) == 0 ? "" : token);
+	bool is_strong = strncmp(token, "W/", 2) != 0 && !http_version_is_date(token);
+	snprintf(download->etag, sizeof(download->etag), "%s", is_strong ? token : "");
 }
 
 static int take_whole(struct download *download, const struct http_response *response,
@@ -208,8 +192,12 @@ static int take_whole(struct download *download, const struct http_response *res
 	if (media_type_take(download->source->options->content_types, download->ret->content_type,
 			    s3_source_shown(download->source, shown), err) < 0)
 		return -1;
-	if (download->have && strcmp(download->have->token, download->ret->version.token) == 0)
-		warn_unconditional(download);
+	if (download->is_conditional &&
+	    strcmp(download->have->token, download->ret->version.token) == 0)
+		s3_source_warn(download->source, S3_WARNS_UNCONDITIONAL);
+	if (!*download->ret->version.token)
+		s3_source_warn(download->source, S3_WARNS_NO_VERSION);
+	s3_dated_note(&download->ret->version, response, length);
 	if (download->offset && sink_restart(download->sink, err) < 0)
 		return -1;
 	download->offset = download->at = 0;
@@ -256,7 +244,7 @@ static int on_headers(void *arg, const struct http_response *response, struct er
 		return take_whole(download, response, err);
 	if (status == 206 && download->offset)
 		return take_rest(download, response, err);
-	if (status == 304 && download->have && !download->offset) {
+	if (status == 304 && download->is_conditional) {
 		download->is_unchanged = true;
 		describe_response(download, response);
 		return 0;
@@ -293,12 +281,14 @@ static int request(struct download *download, struct s3_failure *ret_failure, st
 	const struct s3_request asked = { .headers = lines, .ret_failure = ret_failure };
 	const struct http_callbacks callbacks = { on_headers, on_body, download };
 
+	download->is_conditional = !download->offset && download->have &&
+				   !http_version_is_date(download->have->token);
 	if (download->offset) {
 		snprintf(condition, sizeof(condition), "If-Match: %s", download->etag);
 		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", download->offset);
 		lines[0] = condition;
 		lines[1] = range;
-	} else if (download->have) {
+	} else if (download->is_conditional) {
 		snprintf(condition, sizeof(condition), "If-None-Match: %s", download->have->token);
 		lines[0] = condition;
 	}
@@ -469,12 +459,35 @@ static int find_offset(struct download *download, struct err *err)
 	return start_over(download, err);
 }
 
+/* An object without an ETag: does it have to be fetched? */
+static enum step ask_dated(struct download *download, struct err *err)
+{
+	struct s3_failure failure = { .retry_after_ms = FETCHED_UNKNOWN };
+
+	switch (s3_dated_ask(download->source, download->ctx, download->have, &failure, err)) {
+	case S3_DATED_SAME:
+		download->is_unchanged = true;
+		download->ret->version = *download->have;
+		return STEP_DONE;
+	case S3_DATED_NEWS:
+		return STEP_AGAIN;
+	case S3_DATED_FAILED:
+		break;
+	}
+	download->ret->retry_after_ms = failure.retry_after_ms;
+	return STEP_FAILED;
+}
+
 static enum step run(struct download *download, struct err *err)
 {
-	enum step step = STEP_FAILED;
+	enum step step = STEP_AGAIN;
 
 	if (find_offset(download, err) < 0)
 		return STEP_FAILED;
+	if (!download->offset && download->have && http_version_is_date(download->have->token))
+		step = ask_dated(download, err);
+	if (step != STEP_AGAIN)
+		return step;
 	for (download->tries = 1; download->tries <= TRIES; download->tries++) {
 		if (download->tries > TRIES_RANGES)
 			download->is_one_transfer = true;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/utf8.h"
 #include "base/util.h"
 #include "fetchers/shared/media_type.h"
@@ -295,6 +296,28 @@ const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SI
 	snprintf(ret, S3_SHOWN_SIZE, "%.*s%s%.*s", (int)head, url, tail > head ? "…" : "",
 		 (int)(len - tail), url + tail);
 	return ret;
+}
+
+void s3_source_warn(struct s3_source *source, enum s3_warning warning)
+{
+	static const struct {
+		const char *event, *text;
+	} warnings[] = {
+		[S3_WARNS_UNCONDITIONAL] = { "if_none_match_ignored",
+					     "the service sends the object even if it has not "
+					     "changed: each check downloads it" },
+		[S3_WARNS_NO_VERSION] = { "no_version",
+					  "the service sends neither ETag nor Last-Modified: each "
+					  "check downloads the object" },
+	};
+
+	pthread_mutex_lock(&source->lock);
+	bool is_first = !source->has_warned[warning];
+	source->has_warned[warning] = true;
+	pthread_mutex_unlock(&source->lock);
+	if (is_first)
+		log_event(LOG_LEVEL_WARNING, warnings[warning].event,
+			  LOG_STR("source", source->url), LOG_STR("error", warnings[warning].text));
 }
 
 /* ---- life ---- */

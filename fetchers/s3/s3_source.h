@@ -44,6 +44,9 @@ struct s3_options {
 	bool requester_pays, anonymous;
 };
 
+/* What is said once about a service. */
+enum s3_warning { S3_WARNS_UNCONDITIONAL, S3_WARNS_NO_VERSION, S3_N_WARNINGS };
+
 struct s3_source {
 	const struct s3_options *options; /* borrowed */
 	struct s3_location location;
@@ -51,10 +54,10 @@ struct s3_source {
 	char *url;		 /* owned; for messages: "s3://bucket/key[?endpoint=…]" */
 	struct aws_chain *chain; /* counted */
 
-	pthread_mutex_t lock;	      /* a leaf */
-	char region[AWS_REGION_SIZE]; /* guarded by lock; configured or learned */
-	int64_t clock_ahead_ms;	      /* guarded by lock; the service's clock minus ours */
-	bool warned_unconditional;    /* guarded by lock; used by s3_object.c */
+	pthread_mutex_t lock;		/* a leaf */
+	char region[AWS_REGION_SIZE];	/* guarded by lock; configured or learned */
+	int64_t clock_ahead_ms;		/* guarded by lock; the service's clock minus ours */
+	bool has_warned[S3_N_WARNINGS]; /* guarded by lock; see s3_source_warn() */
 };
 
 extern const struct option_table s3_source_options;
@@ -65,6 +68,9 @@ static inline uint32_t s3_source_parallel_parts(const struct s3_source *source)
 {
 	return source->options->parallel_parts ? source->options->parallel_parts : 4;
 }
+
+/* Logs a warning, the first time. */
+void s3_source_warn(struct s3_source *source, enum s3_warning warning);
 
 /* "s3://bucket/key" for messages; returns ret. */
 const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE]);

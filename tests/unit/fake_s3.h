@@ -78,7 +78,16 @@ struct object {
 	const char *header, *value; /* another header; NULL: none */
 	const char *checksum_name, *checksum;
 	const uint32_t *part_bytes; /* of the upload, then 0; NULL: partNumber is refused */
+	const char *modified;	    /* Last-Modified; NULL: an old date; "": none */
 };
+
+static inline const char *fake_modified(const struct object *object)
+{
+	const char *modified = object->modified ? object->modified
+						: "Sun, 06 Nov 1994 08:49:37 GMT";
+
+	return *modified ? modified : NULL;
+}
 
 /* An error for requests that begin at `first`. */
 struct fault {
@@ -91,7 +100,7 @@ struct fault {
 };
 
 struct seen {
-	bool is_head, is_range, has_if_match, has_if_none_match;
+	bool is_head, is_range, has_if_match, has_if_none_match, has_if_modified;
 	uint64_t first, end;
 	unsigned part_number;
 };
@@ -143,7 +152,7 @@ const char *http_header(const struct http_response *response, const char *name)
 	if (strcasecmp(name, "x-amz-mp-parts-count") == 0)
 		return *response->parts_count ? response->parts_count : NULL;
 	if (strcasecmp(name, "Last-Modified") == 0)
-		return "Sun, 06 Nov 1994 08:49:37 GMT";
+		return fake_modified(object);
 	if (strcasecmp(name, "Content-Type") == 0)
 		return "text/plain";
 	if (object->header && strcasecmp(name, object->header) == 0)
@@ -170,10 +179,9 @@ const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SI
 	return strcpy(ret, "s3://bucket/key");
 }
 
-const char *s3_source_describe(void *state)
+void s3_source_warn(struct s3_source *source, enum s3_warning warning)
 {
-	(void)state;
-	return "s3://bucket/key";
+	source->has_warned[warning] = true;
 }
 
 static const char *fake_line(const struct s3_request *ask, const char *name)
@@ -208,6 +216,7 @@ static struct object fake_see(const struct s3_request *ask, struct seen *ret,
 		.is_range = range && !fake.ignores_range,
 		.has_if_match = fake_line(ask, "If-Match: "),
 		.has_if_none_match = fake_line(ask, "If-None-Match: "),
+		.has_if_modified = fake_line(ask, "If-Modified-Since: "),
 		.part_number = ask->n_query ? (unsigned)atoi(ask->query[0].value) : 0,
 	};
 	struct object object;
@@ -281,6 +290,11 @@ static int fake_head(const struct object *object, const struct s3_request *ask,
 	struct http_response response = { .status = 206, .object = object };
 	unsigned n = 0;
 
+	if (!seen->part_number) {
+		response.status = 200;
+		response.length = (int64_t)object->size;
+		return callbacks->on_headers(callbacks->arg, &response, err);
+	}
 	while (object->part_bytes && object->part_bytes[n])
 		n++;
 	if (seen->part_number < 1 || seen->part_number > n)
@@ -397,11 +411,14 @@ static void reset(struct object *object)
 	sink = (struct sink){ .bytes = bytes, .max_bytes = LARGE };
 }
 
+/* With the notes of the answer before. */
 static void fetch(const char *have)
 {
 	struct fetch_ctx ctx = { .cancel = &cancel };
-	struct version version = { "" };
+	struct version version = fetched.version;
 
+	if (have)
+		snprintf(version.token, sizeof(version.token), "%s", have);
 	fetched = (struct fetched){
 		.last_modified_ms = FETCHED_UNKNOWN,
 		.order_key = FETCHED_UNKNOWN,
@@ -410,15 +427,13 @@ static void fetch(const char *have)
 	};
 	err = (struct err)ERR_INIT;
 	fake.n_seen = 0;
-	if (have) {
-		snprintf(version.token, sizeof(version.token), "%s", have);
+	if (have)
 		result = s3_object_download_if_changed(&source, &ctx, &version, &sink, &fetched,
 						       &err);
-	} else {
+	else
 		result = s3_object_download(&source, &ctx, &sink, &fetched, &err) < 0
 				 ? FETCH_FAILED
 				 : FETCH_UPDATED;
-	}
 	if (result == FETCH_FAILED)
 		printf("# %s\n", err.msg);
 }
@@ -427,7 +442,9 @@ static bool holds(const struct object *object)
 {
 	return result == FETCH_UPDATED && sink.size == object->size &&
 	       memcmp(sink.bytes, object->bytes, sink.size) == 0 &&
-	       strcmp(fetched.version.token, object->etag ? object->etag : "") == 0;
+	       strcmp(fetched.version.token, object->etag	     ? object->etag
+					     : fake_modified(object) ? fake_modified(object)
+								     : "") == 0;
 }
 
 static bool has_failed(enum err_kind kind)

@@ -26,14 +26,13 @@ static void test_whole(void)
 	is_int(fake.n_seen, 1, "one request is enough");
 
 	reset(&small);
-	small.etag = NULL;
-	fetch(NULL);
-	ok(holds(&small) && !sink.validator, "without an ETag there is no token and no validator");
 	small.etag = "\"bad\001\"";
+	small.modified = "";
 	sink.size = 0;
 	fetch(NULL);
 	is_str(fetched.version.token, "", "an unusable ETag is ignored");
 	small.etag = "\"small\"";
+	small.modified = NULL;
 
 	reset(&small);
 	sink.max_bytes = 10;
@@ -57,11 +56,56 @@ static void test_unconditional(void)
 	reset(&small);
 	fake.ignores_if_none_match = true;
 	fetch("\"old\"");
-	ok(holds(&small) && !source.warned_unconditional, "another version causes no warning");
+	ok(holds(&small) && !source.has_warned[S3_WARNS_UNCONDITIONAL],
+	   "another version causes no warning");
 	sink.size = 0;
 	fetch(small.etag);
-	ok(holds(&small) && source.warned_unconditional,
+	ok(holds(&small) && source.has_warned[S3_WARNS_UNCONDITIONAL],
 	   "the same version causes a warning and a download");
+}
+
+/* A service without ETags. */
+static void test_dated(void)
+{
+	struct object newer, longer;
+
+	reset(&small);
+	small.etag = NULL;
+	fetch(NULL);
+	ok(holds(&small) && !sink.validator, "the date is the token, and nothing can be resumed");
+	sink.size = 0;
+	for (int i = 0; i < 2; i++) {
+		fetch(fetched.version.token);
+		is_int(result, FETCH_UNCHANGED, "an unchanged object is reported");
+		ok(fake.n_seen == 1 && fake_count(s->is_head && s->has_if_modified) == 1,
+		   "by one HEAD, which transfers nothing");
+	}
+	longer = small;
+	longer.size--;
+	fake.object = &longer;
+	fetch(fetched.version.token);
+	ok(holds(&longer), "another length is news");
+	newer = longer;
+	newer.modified = "Mon, 07 Nov 1994 08:49:37 GMT";
+	fake.object = &newer;
+	sink.size = 0;
+	fetch(fetched.version.token);
+	ok(holds(&newer) && fake.n_seen == 2, "another date too");
+	ok(!source.has_warned[S3_WARNS_UNCONDITIONAL] && !source.has_warned[S3_WARNS_NO_VERSION],
+	   "no warning");
+
+	newer.modified = "Fri, 31 Dec 2100 23:59:59 GMT";
+	sink.size = 0;
+	fetch(NULL);
+	sink.size = 0;
+	fetch(fetched.version.token);
+	ok(holds(&newer) && fake.n_seen == 1, "a date as young as the answer proves nothing");
+	newer.modified = "";
+	sink.size = 0;
+	fetch(NULL);
+	ok(holds(&newer) && source.has_warned[S3_WARNS_NO_VERSION],
+	   "no date either: the object is fetched each time, with a warning");
+	small.etag = "\"small\"";
 }
 
 static void test_version_header(void)
@@ -311,6 +355,7 @@ int main(void)
 	fixture_begin();
 	test_whole();
 	test_unconditional();
+	test_dated();
 	test_version_header();
 	test_ranges();
 	test_range_fails();
