@@ -712,6 +712,55 @@ def test_connect_timeout_ends_an_attempt(mount, black_hole):
     assert m.kind("t") == "unreachable"
 
 
+def with_coding(coding, body=None):
+    """The body as it is, or these bytes, with this Content-Encoding."""
+
+    def behave(x):
+        sent = x.page.body if body is None else body
+        x.head(200, {**x.page_headers(), "Content-Encoding": coding, "Content-Length": len(sent)})
+        x.send(sent)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "coding", ["", "identity", "none", "aws-chunked", "aws-chunked, identity", "utf-8", "UTF-8"]
+)
+def test_left_over_codings_of_an_intact_body(mount, origin, coding):
+    origin.put("/t", OLD)
+    origin.always("/t", with_coding(coding))
+    assert mount(http(origin.url("/t"))).read("t") == OLD
+
+
+def test_a_list_of_codings(mount, origin):
+    origin.put("/t", OLD)
+    origin.always("/t", with_coding("aws-chunked,gzip", gzip.compress(OLD)))
+    m = mount(http(origin.url("/t")), expect=["term=t .*"])
+    assert m.read("t") == OLD
+    origin.always("/t", with_coding("gzip, br", gzip.compress(OLD)))
+    m.refresh("t", ok=False)
+    assert "content_coding = as-sent" in m.xattr("t", "last_error")
+
+
+def test_an_empty_body_with_a_coding_is_an_empty_file(mount, origin):
+    origin.put("/t", b"")
+    origin.always("/t", with_coding("gzip"))
+    assert mount(http(origin.url("/t"))).read("t") == b""
+
+
+def test_content_coding_as_sent(mount, origin):
+    """The bytes are those that a published checksum is about."""
+    packed = gzip.compress(NEW)
+    origin.put("/t", NEW)
+    origin.always("/t", with_coding("x-gzip", packed))
+    m = mount(http(origin.url("/t"), "content_coding = as-sent"))
+    assert m.read("t") == packed
+    assert origin.asked("/t")[0].headers["accept-encoding"] == "identity"
+    m.configure(http(origin.url("/t")))
+    m.restart()
+    m.wait_content("t", NEW)
+
+
 def test_content_is_decoded_once(mount, origin):
     """A .gz file is content; only a content coding is decoded."""
     packed = gzip.compress(NEW)

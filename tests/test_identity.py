@@ -87,6 +87,7 @@ def http_cases(world):
         "connect_timeout": ("10s", "11s", base),
         "stall_timeout": ("30s", "31s", base),
         "max_redirects": (None, "7", base),
+        "content_coding": ("decode", "as-sent", base),
         "accept_unframed": ("false", "true", base),
     }
 
@@ -112,6 +113,7 @@ def s3_cases(world):
         "requester_pays": ("false", "true", signed),
         "sse_c_key_file": (keys[0], keys[1], base),
         "checksum": ("auto", "off", base),
+        "content_coding": ("auto", "decode", base),
         "part_size": ("16MiB", "32MiB", base),
         "parallel_parts": (None, "2", base),
         "ca_file": (None, "/etc/ssl/certs/ca-certificates.crt", base),

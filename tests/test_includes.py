@@ -39,7 +39,7 @@ SUBFOLDERS = {
 }
 # Fetchers see the contract, the front of the HTTP engine, and nothing behind them.
 FETCHERS = re.compile(
-    r"base/.*|config/(option|source)\.h|fetch/fetcher\.h|http/http(_field)?\.h|fetchers/.*"
+    r"base/.*|config/(option|source)\.h|fetch/fetcher\.h|http/(decode|http|http_field)\.h|fetchers/.*"
 )
 # Pairs that one folder may not have, although ALLOWED has it: a fetcher knows its own folder, and
 # what several share.

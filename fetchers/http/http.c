@@ -160,10 +160,17 @@ static int fail_status(struct download *download, const struct http_response *re
 
 /* ---- content ---- */
 
+/* Do the bytes of the content differ from those on the wire? */
+static bool is_decoded(const struct download *download, const struct http_response *response)
+{
+	return download->source->options->content_coding == HTTP_CODING_DECODE &&
+	       http_is_coded(response);
+}
+
 static int take_whole(struct download *download, const struct http_response *response,
 		      struct err *err)
 {
-	bool is_plain = !http_is_coded(response);
+	bool is_plain = !is_decoded(download, response);
 	const char *token = http_version_token(response);
 	int64_t length = http_length(response);
 
@@ -202,7 +209,7 @@ static int take_rest(struct download *download, const struct http_response *resp
 
 	if (!http_content_range_parse(http_header(response, "Content-Range"), &range) ||
 	    range.first != download->offset || range.end != range.size ||
-	    !has_validator(response, download->validator) || http_is_coded(response) ||
+	    !has_validator(response, download->validator) || is_decoded(download, response) ||
 	    !http_is_framed(response) ||
 	    (length >= 0 && (uint64_t)length != range.size - download->offset)) {
 		download->is_misfit = true;
@@ -287,6 +294,9 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 	const char *lines[6] = { NULL };
 	size_t n = 0;
 
+	bool accepts_coding = !download->offset &&
+			      source->options->content_coding == HTTP_CODING_DECODE;
+
 	download->is_conditional = *known && !notes->is_unproven;
 	if (download->is_conditional && !http_version_is_date(known))
 		add_line(etag, "If-None-Match", known, lines, &n);
@@ -296,9 +306,11 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 	if (download->offset) {
 		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", download->offset);
 		lines[n++] = range;
-		lines[n++] = "Accept-Encoding: identity";
 		add_line(if_range, "If-Range", download->validator, lines, &n);
 	}
+
+	if (!accepts_coding)
+		lines[n++] = "Accept-Encoding: identity";
 
 	const struct http_request asked = {
 		.url = source->options->url,
@@ -316,7 +328,7 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 		.stall_timeout_ms = source->options->stall_timeout_ms,
 		.budget = ctx->budget,
 		.max_redirects = source->options->max_redirects,
-		.accept_encoding = download->offset == 0,
+		.accept_encoding = accepts_coding,
 	};
 	const struct http_callbacks callbacks = {
 		.on_headers = on_headers,

@@ -122,6 +122,8 @@ static int check_socket(const char *path, struct err *err)
 	return check_path(path, err);
 }
 
+static const char *const content_codings[] = { "decode", "as-sent", NULL };
+
 static const struct option_spec rows[] = {
 	{ .name = "url",
 	  .type = OPTION_STRING,
@@ -244,6 +246,13 @@ static const struct option_spec rows[] = {
 	  .max = 50,
 	  .default_text = "5",
 	  .help = "how many redirects to follow; 0: none" },
+	{ .name = "content_coding",
+	  .type = OPTION_WORD,
+	  OPTION_FIELD(http_options, content_coding),
+	  .role = OPTION_IDENTITY,
+	  .words = content_codings,
+	  .default_text = "decode",
+	  .help = "gzip, br, zstd: decode the body, or take its bytes as sent" },
 	{ .name = "accept_unframed",
 	  .type = OPTION_BOOL,
 	  OPTION_FIELD(http_options, accept_unframed),

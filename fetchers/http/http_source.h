@@ -12,6 +12,8 @@
 
 struct helper;
 
+enum http_content_coding { HTTP_CODING_DECODE, HTTP_CODING_AS_SENT };
+
 /* NULL: not set. */
 struct http_options {
 	const char *url;
@@ -25,6 +27,7 @@ struct http_options {
 	int64_t connect_timeout_ms, stall_timeout_ms, min_refresh_ms;
 	uint32_t max_redirects;
 	bool http_cache, accept_unframed;
+	enum http_content_coding content_coding;
 };
 
 struct http_source {

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "http/decode.h"
 #include "http/http_field.h"
 #include "fetchers/s3/s3_dated.h"
 #include "fetchers/s3/s3_parallel.h"
@@ -57,6 +58,7 @@ struct download {
 	uint64_t stop_at;	  /* where the first transfer ends */
 	uint64_t judge_at;	  /* where its speed is measured; SIZE_UNKNOWN: never */
 	int64_t began_ms;	  /* when the body began; boot clock */
+	struct decoder *decoder;  /* owned; NULL: the bytes are taken as they are */
 	struct s3_parallel *rest; /* owned; the bytes from stop_at on; NULL: none */
 	bool is_conditional;	  /* the request has If-None-Match */
 	bool is_unchanged;
@@ -118,11 +120,27 @@ static void describe_response(struct download *download, const struct http_respo
 
 /* ---- bytes ---- */
 
+/* decoder_output */
+static int take_decoded(void *arg, const void *data, size_t len, struct err *err)
+{
+	return sink_write(((struct download *)arg)->sink, data, len, err);
+}
+
+static int decode(struct download *download, const void *data, size_t len, struct err *err)
+{
+	char shown[S3_SHOWN_SIZE];
+
+	if (decoder_feed(download->decoder, data, len, err) == 0)
+		return 0;
+	return err_prefix(err, "GET %s", s3_source_shown(download->source, shown));
+}
+
 static int take_bytes(void *arg, const void *data, size_t len, struct err *err)
 {
 	struct download *download = arg;
 
-	if (sink_write(download->sink, data, len, err) < 0)
+	if ((download->decoder ? decode(download, data, len, err)
+			       : sink_write(download->sink, data, len, err)) < 0)
 		return -1;
 	download->at += len;
 	return s3_verify_add(&download->verify, data, len, err);
@@ -178,6 +196,29 @@ static void keep_etag(struct download *download)
 	snprintf(download->etag, sizeof(download->etag), "%s", is_strong ? token : "");
 }
 
+static int start_decoder(struct download *download, const struct http_response *response,
+			 struct err *err)
+{
+	char shown[S3_SHOWN_SIZE];
+	struct codings codings;
+
+	http_codings(response, &codings);
+	if (!codings.n)
+		return 0;
+	switch (download->source->options->content_coding) {
+	case S3_CODING_AUTO:
+		s3_source_warn(download->source, S3_WARNS_CODED);
+		return 0;
+	case S3_CODING_AS_SENT:
+		return 0;
+	case S3_CODING_DECODE:
+		break;
+	}
+	if (decoder_new(&download->decoder, &codings, take_decoded, download, err) == 0)
+		return 0;
+	return err_prefix(err, "GET %s", s3_source_shown(download->source, shown));
+}
+
 static int take_whole(struct download *download, const struct http_response *response,
 		      struct err *err)
 {
@@ -203,12 +244,16 @@ static int take_whole(struct download *download, const struct http_response *res
 	download->offset = download->at = 0;
 	download->size = length >= 0 ? (uint64_t)length : SIZE_UNKNOWN;
 	keep_etag(download);
-	if (length >= 0 && sink_expect(download->sink, (uint64_t)length, err) < 0)
+	if (start_decoder(download, response, err) < 0)
+		return -1;
+	if (length >= 0 && !download->decoder &&
+	    sink_expect(download->sink, (uint64_t)length, err) < 0)
 		return -1;
 	if (s3_verify_start(&download->verify, response, download->etag, download->tries < TRIES,
 			    err) < 0)
 		return -1;
-	if (download->etag[0])
+	/* The sink would count decoded bytes. */
+	if (download->etag[0] && !download->decoder)
 		sink_resumable(download->sink, download->etag);
 	plan_ranges(download);
 	return 0;
@@ -405,7 +450,11 @@ static enum step try(struct download *download, struct err *err)
 		fail(download, ERR_UNREACHABLE, "the transfer ended early", err);
 		return STEP_FAILED;
 	}
-	return take_verified(download, s3_verify_end(&download->verify, err));
+	step = take_verified(download, s3_verify_end(&download->verify, err));
+	if (step == STEP_DONE && download->decoder && download->at &&
+	    decoder_finish(download->decoder, err) < 0)
+		return STEP_FAILED;
+	return step;
 }
 
 /* ---- tries ---- */
@@ -413,6 +462,7 @@ static enum step try(struct download *download, struct err *err)
 static void release_try(struct download *download)
 {
 	s3_parallel_free(steal_ptr(&download->rest));
+	decoder_free(steal_ptr(&download->decoder));
 	s3_verify_reset(&download->verify);
 }
 
@@ -433,7 +483,7 @@ static void keep_state(struct download *download)
 {
 	char text[VERSION_SIZE + S3_CHECKSUM_TEXT_SIZE], state[S3_CHECKSUM_TEXT_SIZE];
 
-	if (!download->etag[0] || !s3_verify_save(&download->verify, state))
+	if (!download->etag[0] || download->decoder || !s3_verify_save(&download->verify, state))
 		return;
 	snprintf(text, sizeof(text), "%s\n%s", download->etag, state);
 	sink_resumable(download->sink, text);

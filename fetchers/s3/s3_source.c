@@ -21,6 +21,7 @@
 
 /* In the order of the enums. */
 static const char *const addressings[] = { "auto", "path", "virtual", NULL };
+static const char *const content_codings[] = { "auto", "decode", "as-sent", NULL };
 static const char *const checksums[] = { "auto", "require", "off", NULL };
 
 static int check_region(const char *region, struct err *err)
@@ -128,6 +129,13 @@ static const struct option_spec rows[] = {
 	  .words = checksums,
 	  .default_text = "auto",
 	  .help = "x-amz-checksum-…: verify it if there is one, require it, or ignore it" },
+	{ .name = "content_coding",
+	  .type = OPTION_WORD,
+	  OPTION_FIELD(s3_options, content_coding),
+	  .role = OPTION_IDENTITY,
+	  .words = content_codings,
+	  .default_text = "auto",
+	  .help = "gzip, br, zstd: decode the object, or take its bytes as sent (auto too)" },
 	{ .name = "part_size",
 	  .type = OPTION_SIZE,
 	  OPTION_FIELD(s3_options, part_size_bytes),
@@ -309,6 +317,9 @@ void s3_source_warn(struct s3_source *source, enum s3_warning warning)
 		[S3_WARNS_NO_VERSION] = { "no_version",
 					  "the service sends neither ETag nor Last-Modified: each "
 					  "check downloads the object" },
+		[S3_WARNS_CODED] = { "coded_object",
+				     "the object has a Content-Encoding and is served as stored "
+				     "(content_coding = decode decodes it, as-sent is silent)" },
 	};
 
 	pthread_mutex_lock(&source->lock);

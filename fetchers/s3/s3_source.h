@@ -27,6 +27,12 @@ enum s3_checksum_mode {
 	S3_CHECKSUM_OFF,     /* not requested */
 };
 
+enum s3_content_coding {
+	S3_CODING_AUTO, /* as sent, which is logged once if the object is coded */
+	S3_CODING_DECODE,
+	S3_CODING_AS_SENT,
+};
+
 /* NULL: not set. */
 struct s3_options {
 	const char *bucket, *key, *region, *endpoint;
@@ -41,11 +47,17 @@ struct s3_options {
 	uint32_t parallel_parts; /* 0: not set; see s3_source_parallel_parts() */
 	enum s3_addressing addressing;
 	enum s3_checksum_mode checksum;
+	enum s3_content_coding content_coding;
 	bool requester_pays, anonymous;
 };
 
 /* What is said once about a service. */
-enum s3_warning { S3_WARNS_UNCONDITIONAL, S3_WARNS_NO_VERSION, S3_N_WARNINGS };
+enum s3_warning {
+	S3_WARNS_UNCONDITIONAL,
+	S3_WARNS_NO_VERSION,
+	S3_WARNS_CODED,
+	S3_N_WARNINGS,
+};
 
 struct s3_source {
 	const struct s3_options *options; /* borrowed */

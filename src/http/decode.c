@@ -3,6 +3,7 @@
 #include <brotli/decode.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <zlib.h>
@@ -152,7 +153,7 @@ static int zstd_feed(struct decoder *decoder, const void *data, size_t len, stru
 
 /* ---- all of them ---- */
 
-static const struct coding codings[] = {
+static const struct coding known[] = {
 	{ "gzip", gzip_start, gzip_end, gzip_feed },
 	{ "x-gzip", gzip_start, gzip_end, gzip_feed },
 	{ "br", brotli_start, brotli_end, brotli_feed },
@@ -161,21 +162,55 @@ static const struct coding codings[] = {
 
 static const struct coding *coding_find(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(codings); i++) {
-		if (strcasecmp(codings[i].name, name) == 0)
-			return &codings[i];
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (strcasecmp(known[i].name, name) == 0)
+			return &known[i];
 	}
 	return NULL;
 }
 
-int decoder_new(struct decoder **ret, const char *coding, decoder_output *output, void *arg,
-		struct err *err)
+static bool leaves_bytes(const char *name)
 {
-	_cleanup_free_ struct decoder *decoder = NULL;
-	const struct coding *found = coding_find(coding);
+	static const char *const names[] = { "",     "identity", "none",  "aws-chunked",
+					     "utf8", "utf-8",	 "binary" };
 
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcasecmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+void codings_add(struct codings *codings, const char *line)
+{
+	for (;;) {
+		char name[sizeof(codings->name)];
+
+		line += strspn(line, " \t,");
+		if (!*line)
+			return;
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line, " \t,"), line);
+		line += strcspn(line, " \t,");
+		if (leaves_bytes(name))
+			continue;
+		strcpy(codings->name, name);
+		codings->n++;
+	}
+}
+
+int decoder_new(struct decoder **ret, const struct codings *codings, decoder_output *output,
+		void *arg, struct err *err)
+{
+	static const char remedy[] = "content_coding = as-sent takes the bytes as they are";
+	_cleanup_free_ struct decoder *decoder = NULL;
+	const struct coding *found = coding_find(codings->name);
+
+	if (codings->n > 1)
+		return err_set(err, ERR_BAD_DATA, "%u content codings at once (%s)", codings->n,
+			       remedy);
 	if (!found)
-		return err_set(err, ERR_BAD_DATA, "unknown content coding \"%.64s\"", coding);
+		return err_set(err, ERR_BAD_DATA, "unknown content coding \"%s\" (%s)",
+			       codings->name, remedy);
 	decoder = malloc(sizeof(*decoder));
 	if (!decoder)
 		return err_set(err, ERR_INTERNAL, "content coding: out of memory");

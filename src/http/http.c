@@ -188,13 +188,13 @@ static bool is_head(const struct call *call)
 /* Only content is decoded; an error page may be broken. */
 static int start_decoder(struct call *call, const struct http_response *response, struct err *err)
 {
+	struct codings codings;
+
+	http_codings(response, &codings);
 	if (!call->request->accept_encoding || response->status != 200 || is_head(call) ||
-	    !http_is_coded(response))
+	    !codings.n)
 		return 0;
-	if (http_header_count(response, "Content-Encoding") > 1)
-		return err_set(err, ERR_BAD_DATA, "more than one content coding");
-	return decoder_new(&call->decoder, http_header(response, "Content-Encoding"), pass_on, call,
-			   err);
+	return decoder_new(&call->decoder, &codings, pass_on, call, err);
 }
 
 static bool is_redirect(const struct call *call, const struct http_response *response)
@@ -283,7 +283,9 @@ static int judge_content(const struct call *call, const struct http_response *re
 	    call->body_bytes != (uint64_t)response->length)
 		return err_set(err, ERR_UNREACHABLE, "%llu bytes of content instead of %lld",
 			       (unsigned long long)call->body_bytes, (long long)response->length);
-	return call->decoder ? decoder_finish(call->decoder, err) : 0;
+	/* Some servers label an empty body as coded. */
+	bool is_empty = !call->body_bytes && response->is_framed;
+	return call->decoder && !is_empty ? decoder_finish(call->decoder, err) : 0;
 }
 
 static int receive(struct call *call, struct transfer *transfer, struct err *err)

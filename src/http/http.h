@@ -84,6 +84,7 @@ struct http_request {
 	bool path_as_is;      /* do not normalise "/../" (signed requests) */
 };
 
+struct codings;
 struct http_response;
 
 /*
@@ -108,7 +109,8 @@ const char *http_header_at(const struct http_response *response, const char *nam
 bool http_is_framed(const struct http_response *response);
 /* Bytes of the body on the wire, before decoding; -1: not announced. */
 int64_t http_length(const struct http_response *response);
-/* Whether the body is coded on the wire (any Content-Encoding but identity). */
+/* What codings the body has on the wire; see decode.h. */
+void http_codings(const struct http_response *response, struct codings *ret);
 bool http_is_coded(const struct http_response *response);
 
 /*

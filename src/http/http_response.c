@@ -4,6 +4,19 @@
 #include <strings.h>
 
 #include "base/util.h"
+#include "http/decode.h"
+
+/* curl leaves the CR of an empty value. */
+static char *copy_value(char *to, const char *value)
+{
+	size_t len = strlen(value);
+
+	while (len && strchr(" \t\r", value[len - 1]))
+		len--;
+	memcpy(to, value, len);
+	to[len] = '\0';
+	return to + len;
+}
 
 /* Copies name and value of each header into one allocation. */
 static bool copy_headers(CURL *easy, struct http_response *response)
@@ -24,7 +37,7 @@ static bool copy_headers(CURL *easy, struct http_response *response)
 		fields[i].name = text;
 		text = stpcpy(text, header->name) + 1;
 		fields[i++].value = text;
-		text = stpcpy(text, header->value) + 1;
+		text = copy_value(text, header->value) + 1;
 	}
 	response->fields = fields;
 	response->n_fields = n;
@@ -86,15 +99,21 @@ int64_t http_length(const struct http_response *response)
 	return response->length;
 }
 
-bool http_is_coded(const struct http_response *response)
+void http_codings(const struct http_response *response, struct codings *ret)
 {
 	const char *value;
 
-	for (size_t i = 0; (value = http_header_at(response, "Content-Encoding", i)); i++) {
-		if (*value && strcasecmp(value, "identity") != 0)
-			return true;
-	}
-	return false;
+	*ret = (struct codings){ .n = 0 };
+	for (size_t i = 0; (value = http_header_at(response, "Content-Encoding", i)); i++)
+		codings_add(ret, value);
+}
+
+bool http_is_coded(const struct http_response *response)
+{
+	struct codings codings;
+
+	http_codings(response, &codings);
+	return codings.n > 0;
 }
 
 const char *http_header_at(const struct http_response *response, const char *name, size_t index)

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "fetchers/s3/s3_object.h"
+#include "http/decode.h"
 #include "fetchers/s3/s3_request.h"
 #include "tap.h"
 
@@ -161,6 +162,15 @@ const char *http_header(const struct http_response *response, const char *name)
 	    response->status == 200)
 		return object->checksum;
 	return NULL;
+}
+
+void http_codings(const struct http_response *response, struct codings *ret)
+{
+	const char *line = http_header(response, "Content-Encoding");
+
+	*ret = (struct codings){ .n = 0 };
+	if (line)
+		codings_add(ret, line);
 }
 
 bool http_is_framed(const struct http_response *response)

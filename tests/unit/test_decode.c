@@ -62,12 +62,14 @@ static void code_zstd(struct coded *ret)
 /* Decodes in pieces of that size. Returns the kind of error, ERR_NONE for a complete body. */
 static enum err_kind decode(const char *coding, const uint8_t *data, size_t len, size_t piece)
 {
+	struct codings codings = { .n = 0 };
 	struct decoder *decoder = NULL;
 	struct err err = ERR_INIT;
 	int rc = 0;
 
 	output.len = 0;
-	if (decoder_new(&decoder, coding, take, &output, &err) < 0)
+	codings_add(&codings, coding);
+	if (decoder_new(&decoder, &codings, take, &output, &err) < 0)
 		return err.kind;
 	for (size_t i = 0; rc == 0 && i < len; i += piece)
 		rc = decoder_feed(decoder, data + i, len - i < piece ? len - i : piece, &err);
@@ -136,6 +138,45 @@ static void test_checksum(void)
 	       "gzip with a wrong length is refused");
 }
 
+static void test_codings(void)
+{
+	static const struct {
+		const char *line;
+		unsigned n;
+		const char *name;
+	} rows[] = {
+		{ "", 0, "" },
+		{ " , ,", 0, "" },
+		{ "identity", 0, "" },
+		{ "none", 0, "" },
+		{ "aws-chunked", 0, "" },
+		{ "AWS-Chunked,", 0, "" },
+		{ "UTF-8", 0, "" },
+		{ "gzip", 1, "gzip" },
+		{ "aws-chunked,gzip", 1, "gzip" },
+		{ "gzip , aws-chunked", 1, "gzip" },
+		{ "gzip, br", 2, "br" },
+		{ "deflate", 1, "deflate" },
+	};
+	struct decoder *decoder = NULL;
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct codings codings = { .n = 0 };
+
+		codings_add(&codings, rows[i].line);
+		is_int(codings.n, rows[i].n, "codings of \"%s\"", rows[i].line);
+		is_str(codings.name, rows[i].name, "the last of \"%s\"", rows[i].line);
+	}
+	struct codings codings = { .n = 1, .name = "deflate" };
+	ok(decoder_new(&decoder, &codings, take, &output, &err) < 0 && strstr(err.msg, "deflate") &&
+		   strstr(err.msg, "content_coding = as-sent"),
+	   "an unknown coding is named, with the remedy");
+	codings.n = 2;
+	ok(decoder_new(&decoder, &codings, take, &output, &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "two codings are refused");
+}
+
 int main(void)
 {
 	/* Half random, so that it compresses to about half. */
@@ -151,5 +192,6 @@ int main(void)
 	test_checksum();
 	is_int(decode("deflate", plain, 10, 10), ERR_BAD_DATA, "an unknown coding is refused");
 	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two codings are refused");
+	test_codings();
 	return tap_done();
 }

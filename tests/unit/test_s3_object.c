@@ -108,6 +108,54 @@ static void test_dated(void)
 	small.etag = "\"small\"";
 }
 
+/* An object with Content-Encoding: gzip. */
+static void test_coded(void)
+{
+	/* "rptfs\n" */
+	static const uint8_t gzip[] = { 0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02,
+					0x03, 0x2b, 0x2a, 0x28, 0x49, 0x2b, 0xe6, 0x02, 0x00,
+					0xd4, 0xae, 0x3a, 0x42, 0x06, 0x00, 0x00, 0x00 };
+	struct object coded = { .etag = "\"coded\"",
+				.bytes = gzip,
+				.size = sizeof(gzip),
+				.header = "Content-Encoding",
+				.value = "aws-chunked,gzip" };
+
+	reset(&coded);
+	fetch(NULL);
+	ok(holds(&coded) && source.has_warned[S3_WARNS_CODED],
+	   "auto: the bytes as stored, with a warning");
+	reset(&coded);
+	options.content_coding = S3_CODING_AS_SENT;
+	fetch(NULL);
+	ok(holds(&coded) && !source.has_warned[S3_WARNS_CODED], "as-sent: without");
+	reset(&coded);
+	options.content_coding = S3_CODING_DECODE;
+	fetch(NULL);
+	ok(result == FETCH_UPDATED && sink.size == 6 && memcmp(sink.bytes, "rptfs\n", 6) == 0,
+	   "decode: the decoded bytes");
+	ok(!sink.validator && strcmp(fetched.version.token, coded.etag) == 0,
+	   "which cannot be resumed");
+	reset(&coded);
+	options.content_coding = S3_CODING_DECODE;
+	coded.size--;
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA), "a truncated coding is refused");
+	reset(&coded);
+	options.content_coding = S3_CODING_DECODE;
+	coded.size = 0;
+	fetch(NULL);
+	ok(result == FETCH_UPDATED && sink.size == 0, "no bytes are an empty file");
+	reset(&coded);
+	options.content_coding = S3_CODING_DECODE;
+	coded.value = "compress";
+	fetch(NULL);
+	ok(has_failed(ERR_BAD_DATA) && strstr(err.msg, "compress"), "an unknown coding is refused");
+	coded.value = "aws-chunked";
+	fetch(NULL);
+	ok(holds(&coded), "a harmless one is not");
+}
+
 static void test_version_header(void)
 {
 	static const struct {
@@ -356,6 +404,7 @@ int main(void)
 	test_whole();
 	test_unconditional();
 	test_dated();
+	test_coded();
 	test_version_header();
 	test_ranges();
 	test_range_fails();
