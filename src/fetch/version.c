@@ -46,9 +46,13 @@ static void show_etag(const char *tag, size_t len, char ret[VERSION_SIZE])
 
 const char *version_display(const char *text, char ret[VERSION_SIZE])
 {
-	const char *tag = strncmp(text, "W/\"", 3) == 0 ? text + 2 : text;
-	size_t len = strcspn(tag, "\n");
+	const char *tag = text;
+	size_t len = strcspn(text, "\n");
 
+	if (strncmp(text, "W/\"", 3) == 0) {
+		tag += 2;
+		len -= 2;
+	}
 	if (len >= 2 && tag[0] == '"' && tag[len - 1] == '"')
 		show_etag(tag + 1, len - 2, ret);
 	else
