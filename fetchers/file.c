@@ -97,16 +97,13 @@ static void make_token(const struct stat *st, struct version *ret)
 /* looked_at_ns is a time before the first byte was read. */
 static void describe_content(const struct stat *st, int64_t looked_at_ns, struct fetched *ret)
 {
-	int64_t mtime_ms = file_time_ns(&st->st_mtim) / 1000000;
-
 	make_token(st, &ret->version);
 	if (file_time_is_young(file_time_ns(&st->st_mtim), looked_at_ns)) {
 		size_t used = strlen(ret->version.token);
 		snprintf(ret->version.token + used, sizeof(ret->version.token) - used, "-%" PRIx64,
 			 (uint64_t)looked_at_ns);
 	}
-	if (mtime_ms >= 0)
-		ret->last_modified_ms = ret->order_key = mtime_ms;
+	ret->last_modified = st->st_mtim;
 }
 
 /* A change of ctime alone is harmless if only the number of links changed. The kernel updates the
@@ -114,8 +111,8 @@ static void describe_content(const struct stat *st, int64_t looked_at_ns, struct
 static bool has_changed(const struct stat *before, const struct stat *after)
 {
 	return before->st_size != after->st_size ||
-	       file_time_ns(&before->st_mtim) != file_time_ns(&after->st_mtim) ||
-	       (file_time_ns(&before->st_ctim) != file_time_ns(&after->st_ctim) &&
+	       !file_time_is_same(&before->st_mtim, &after->st_mtim) ||
+	       (!file_time_is_same(&before->st_ctim, &after->st_ctim) &&
 		before->st_nlink == after->st_nlink && after->st_nlink > 0);
 }
 

@@ -103,7 +103,7 @@ static enum fetch_result fetch(const struct probe *probe, struct sink *sink, str
 	struct version have = { .token = "" };
 
 	*ret = (struct fetched){
-		.last_modified_ms = FETCHED_UNKNOWN,
+		.last_modified = CLOCK_NO_TIME,
 		.order_key = FETCHED_UNKNOWN,
 		.fresh_for_ms = FETCHED_UNKNOWN,
 		.retry_after_ms = FETCHED_UNKNOWN,
@@ -135,7 +135,9 @@ static void print_outcome(enum fetch_result result, struct sink *sink,
 	       version_display(fetched->version.token, shown), fetched->content_type);
 	printf("last_modified_ms=%" PRId64 "\nfresh_for_ms=%" PRId64 "\nretry_after_ms=%" PRId64
 	       "\n",
-	       fetched->last_modified_ms, fetched->fresh_for_ms, fetched->retry_after_ms);
+	       clock_is_time(fetched->last_modified) ? clock_to_ms(fetched->last_modified)
+						     : FETCHED_UNKNOWN,
+	       fetched->fresh_for_ms, fetched->retry_after_ms);
 }
 
 static int probe_once(const struct probe *probe, bool is_printed)

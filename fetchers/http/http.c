@@ -62,7 +62,8 @@ static bool is_strong(const struct http_response *response, const char *token)
 	int64_t date_ms = http_date_ms(http_header(response, "Date"));
 
 	if (http_version_is_date(token))
-		return date_ms >= 0 && date_ms - http_date_ms(token) >= STRONG_AFTER_MS;
+		return date_ms != HTTP_TIME_UNKNOWN &&
+		       date_ms - http_date_ms(token) >= STRONG_AFTER_MS;
 	return token[0] == '"';
 }
 
@@ -112,7 +113,7 @@ static void describe_response(struct download *download, const struct http_respo
 
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
 	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
-	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
+	ret->last_modified = http_date(http_header(response, "Last-Modified"));
 	take_notes(download, response, length);
 }
 

@@ -114,7 +114,7 @@ static void describe_response(struct download *download, const struct http_respo
 
 	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
 	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
-	ret->last_modified_ms = http_date_ms(http_header(response, "Last-Modified"));
+	ret->last_modified = http_date(http_header(response, "Last-Modified"));
 	describe_version(download, response);
 }
 

@@ -8,13 +8,18 @@
 /* The wall clock counts as adjusted if its offset changes by more than this. */
 #define ADJUSTED_BY_MS 100
 #define READ_APART_MS  10
+#define NS_PER_MS      1000000
+
+/* As in struct tm: years of four digits. */
+#define YEAR_MIN (0 - 1900)
+#define YEAR_MAX (9999 - 1900)
 
 static int64_t read_ms(clockid_t clock)
 {
 	struct timespec ts;
 
 	clock_gettime(clock, &ts);
-	return (int64_t)ts.tv_sec * MS_PER_S + ts.tv_nsec / 1000000;
+	return (int64_t)ts.tv_sec * MS_PER_S + ts.tv_nsec / NS_PER_MS;
 }
 
 int64_t clock_boot_ms(void)
@@ -42,7 +47,7 @@ struct timespec clock_after(int64_t duration_ms)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	if (duration_ms > 0) {
 		ts.tv_sec += duration_ms / MS_PER_S;
-		ts.tv_nsec += duration_ms % MS_PER_S * 1000000;
+		ts.tv_nsec += duration_ms % MS_PER_S * NS_PER_MS;
 	}
 	if (ts.tv_nsec >= NS_PER_S) {
 		ts.tv_sec++;
@@ -61,7 +66,7 @@ int64_t clock_wall_ns(void)
 
 int64_t clock_wall_ms(void)
 {
-	return clock_wall_ns() / 1000000;
+	return clock_wall_ns() / NS_PER_MS;
 }
 
 /* How far the wall clock is ahead of the boot clock, to READ_APART_MS: if the thread is preempted
@@ -90,20 +95,35 @@ int64_t clock_wall_at(int64_t boot_ms)
 	return boot_ms + shown_ms;
 }
 
+struct timespec clock_from_ms(int64_t wall_ms)
+{
+	int64_t ms = wall_ms % MS_PER_S, s = wall_ms / MS_PER_S;
+
+	return ms < 0 ? (struct timespec){ s - 1, (ms + MS_PER_S) * NS_PER_MS }
+		      : (struct timespec){ s, ms * NS_PER_MS };
+}
+
+int64_t clock_to_ms(struct timespec time)
+{
+	int64_t ms;
+
+	if (__builtin_mul_overflow((int64_t)time.tv_sec, MS_PER_S, &ms) ||
+	    __builtin_add_overflow(ms, time.tv_nsec / NS_PER_MS, &ms))
+		return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return ms;
+}
+
 const char *clock_rfc3339(int64_t wall_ms, char ret[CLOCK_RFC3339_SIZE])
 {
-	time_t seconds = wall_ms / MS_PER_S;
-	int ms = (int)(wall_ms % MS_PER_S);
+	struct timespec time = clock_from_ms(wall_ms);
 	struct tm tm;
-	char date[24];
+	char rest[16];
 
-	if (ms < 0) {
-		ms += MS_PER_S;
-		seconds--;
-	}
-	if (!gmtime_r(&seconds, &tm) || !strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm))
-		snprintf(date, sizeof(date), "1970-01-01T00:00:00");
-	snprintf(ret, CLOCK_RFC3339_SIZE, "%s.%03dZ", date, ms);
+	if (!gmtime_r(&time.tv_sec, &tm) || tm.tm_year < YEAR_MIN || tm.tm_year > YEAR_MAX)
+		tm = (struct tm){ .tm_year = 70, .tm_mday = 1 };
+	strftime(rest, sizeof(rest), "%m-%dT%H:%M:%S", &tm);
+	snprintf(ret, CLOCK_RFC3339_SIZE, "%04d-%s.%03ldZ", tm.tm_year + 1900, rest,
+		 time.tv_nsec / NS_PER_MS);
 	return ret;
 }
 

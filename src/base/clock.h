@@ -40,8 +40,21 @@ int64_t clock_wall_ns(void);
  * while it is adjusted. */
 int64_t clock_wall_at(int64_t boot_ms);
 
+/* As a struct timespec, a time of the wall clock has nanoseconds from 0 to 999,999,999, also before
+ * 1970. This one is no time. */
+#define CLOCK_NO_TIME ((struct timespec){ .tv_nsec = -1 })
+
+static inline bool clock_is_time(struct timespec time)
+{
+	return time.tv_nsec >= 0;
+}
+
+struct timespec clock_from_ms(int64_t wall_ms);
+/* Rounded down; the nearest int64_t if it does not fit. */
+int64_t clock_to_ms(struct timespec time);
+
 /* RFC 3339 in UTC with milliseconds, "2026-01-31T12:00:00.250Z"; ret holds CLOCK_RFC3339_SIZE. */
-#define CLOCK_RFC3339_SIZE 32
+#define CLOCK_RFC3339_SIZE 48
 const char *clock_rfc3339(int64_t wall_ms, char ret[CLOCK_RFC3339_SIZE]);
 
 /* A duration for people, "250ms", "4.2s", "12m30s", "3d4h"; ret holds CLOCK_HUMAN_SIZE. */

@@ -24,6 +24,7 @@ enum config_failover { FAILOVER_NEWER, FAILOVER_ANY };
 enum config_backwards { BACKWARDS_ACCEPT, BACKWARDS_CONFIRM, BACKWARDS_REFUSE };
 enum config_on_delete { ON_DELETE_KEEP, ON_DELETE_REMOVE };
 enum config_publish_mode { PUBLISH_AUTO, PUBLISH_NOTIFY };
+enum config_mtime { MTIME_SOURCE, MTIME_PUBLISHED };
 enum config_on_expire { ON_EXPIRE_KEEP, ON_EXPIRE_HIDE };
 
 struct term_config {
@@ -48,6 +49,7 @@ struct term_config {
 	enum config_backwards backwards;
 	enum config_on_delete on_delete;
 	enum config_on_expire on_expire;
+	enum config_mtime mtime;
 	bool lazy_init;
 };
 

@@ -12,6 +12,7 @@ static const char *const failovers[] = { "newer", "any", NULL };
 static const char *const backwards[] = { "accept", "confirm", "refuse", NULL };
 static const char *const on_deletes[] = { "keep", "remove", NULL };
 static const char *const on_expires[] = { "keep", "hide", NULL };
+static const char *const mtimes[] = { "source", "published", NULL };
 static const char *const publish_modes[] = { "auto", "notify", NULL };
 
 static const struct option_spec term_rows[] = {
@@ -79,6 +80,12 @@ static const struct option_spec term_rows[] = {
 	  .type = OPTION_GROUP,
 	  OPTION_FIELD(term_config, group),
 	  .help = "group of the file, a name or a number; left out: the group of rptfs" },
+	{ .name = "mtime",
+	  .type = OPTION_WORD,
+	  OPTION_FIELD(term_config, mtime),
+	  .words = mtimes,
+	  .default_text = "source",
+	  .help = "the file's time of modification: the source's, or the time of publishing" },
 	{ .name = "failover",
 	  .type = OPTION_WORD,
 	  OPTION_FIELD(term_config, failover),

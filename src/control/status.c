@@ -30,7 +30,7 @@ static int add_snapshot(json_t *object, const struct snapshot *snapshot)
 				 json_value_text(snapshot->source), "sha256",
 				 digest_hex(snapshot->sha256, hex), "size",
 				 (json_int_t)snapshot->size_bytes, "id", (json_int_t)snapshot->id,
-				 "mtime", time_json(snapshot->mtime_ms), "fetched_at",
+				 "mtime", time_json(clock_to_ms(snapshot->mtime)), "fetched_at",
 				 time_json(snapshot->fetched_at_ms), "published_at",
 				 time_json(snapshot->published_at_ms));
 	else

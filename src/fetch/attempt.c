@@ -241,7 +241,7 @@ static enum attempt_result commit(struct attempt *a, struct store_writer *writer
 		.source = attempt_source_name(memory->config, a->source),
 		.source_version = *version ? version : NULL,
 		.source_fingerprint = source_of(a)->fingerprint,
-		.mtime_ms = f->last_modified_ms >= 0 ? f->last_modified_ms : now_ms,
+		.mtime = memory->config->mtime == MTIME_SOURCE ? f->last_modified : CLOCK_NO_TIME,
 		.fetched_at_ms = now_ms,
 		.order_key = order_key,
 	};
@@ -287,10 +287,20 @@ static enum forward_verdict judge(struct attempt *a, const uint8_t sha256[DIGEST
 	return verdict == FORWARD_CONFIRM && is_confirmed(a, sha256) ? FORWARD_TAKE : verdict;
 }
 
+/* All times before 1970 are equally old. */
+static int64_t order_of(struct timespec last_modified)
+{
+	int64_t ms = clock_to_ms(last_modified);
+
+	if (!clock_is_time(last_modified))
+		return FETCHED_UNKNOWN;
+	return ms > 0 ? ms : 0;
+}
+
 /* FETCH_UPDATED: all bytes are in the sink. */
 static enum attempt_result take_body(struct attempt *a, struct sink *sink, const struct fetched *f)
 {
-	int64_t order_key = f->order_key >= 0 ? f->order_key : f->last_modified_ms;
+	int64_t order_key = f->order_key >= 0 ? f->order_key : order_of(f->last_modified);
 	struct store_writer *writer = NULL;
 	uint8_t sha256[DIGEST_SIZE];
 	char hex[DIGEST_HEX_SIZE], version[VERSION_TEXT_SIZE];
@@ -389,7 +399,7 @@ static enum fetch_result fetch(struct attempt *a, struct http_budget *budget, st
 	struct version have;
 
 	*ret = (struct fetched){
-		.last_modified_ms = FETCHED_UNKNOWN,
+		.last_modified = CLOCK_NO_TIME,
 		.order_key = FETCHED_UNKNOWN,
 		.fresh_for_ms = FETCHED_UNKNOWN,
 		.retry_after_ms = FETCHED_UNKNOWN,

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/cancel.h"
 #include "base/err.h"
@@ -54,9 +55,9 @@ bool version_is_usable(const char *text);
 
 /* The metadata of one response. The engine sets everything to unknown before each call. */
 struct fetched {
-	struct version version;	  /* of exactly these bytes */
-	int64_t last_modified_ms; /* wall clock */
-	int64_t order_key;	/* larger is newer; the engine takes last_modified_ms if unknown */
+	struct version version;	       /* of exactly these bytes */
+	struct timespec last_modified; /* wall clock; CLOCK_NO_TIME: unknown */
+	int64_t order_key;	/* larger is newer; the engine takes last_modified if unknown */
 	int64_t fresh_for_ms;	/* the source asks for the next request after this time */
 	int64_t retry_after_ms; /* set with failures too */
 	char content_type[128]; /* empty: unknown */

@@ -42,7 +42,8 @@ static bool is_plausible(const struct tm *tm)
 {
 	return tm->tm_mon >= 0 && tm->tm_mday >= 1 && tm->tm_mday <= days_of(tm) &&
 	       tm->tm_hour >= 0 && tm->tm_hour <= 23 && tm->tm_min >= 0 && tm->tm_min <= 59 &&
-	       tm->tm_sec >= 0 && tm->tm_sec <= 60 && tm->tm_year >= 70 && tm->tm_year <= 8099;
+	       tm->tm_sec >= 0 && tm->tm_sec <= 60 && tm->tm_year >= 1 - 1900 &&
+	       tm->tm_year <= 9999 - 1900;
 }
 
 /* RFC 9110, 5.6.7: a year of two digits is at most 50 years ahead. */
@@ -116,6 +117,13 @@ int64_t http_date_exact_ms(const char *text)
 	return HTTP_TIME_UNKNOWN;
 }
 
+struct timespec http_date(const char *text)
+{
+	int64_t ms = http_date_ms(text);
+
+	return ms == HTTP_TIME_UNKNOWN ? CLOCK_NO_TIME : clock_from_ms(ms);
+}
+
 /* ---- Retry-After ---- */
 
 int64_t http_delta_seconds(const char *text, size_t len)
@@ -155,9 +163,9 @@ int64_t http_retry_after_ms(const char *retry_after, int64_t date_ms, int64_t no
 		after_ms = seconds * 1000;
 	} else {
 		int64_t at_ms = http_date_ms(retry_after);
-		if (at_ms < 0)
+		if (at_ms == HTTP_TIME_UNKNOWN)
 			return HTTP_TIME_UNKNOWN;
-		after_ms = at_ms - (date_ms >= 0 ? date_ms : now_ms);
+		after_ms = at_ms - (date_ms != HTTP_TIME_UNKNOWN ? date_ms : now_ms);
 	}
 	if (after_ms < 0)
 		return 0;

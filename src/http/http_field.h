@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define HTTP_TIME_UNKNOWN (-1)
 
@@ -15,11 +16,15 @@
 #define HTTP_RETRY_AFTER_MAX_MS (INT64_C(24) * 3600 * 1000)
 
 /* Parses an HTTP-date in any of the three formats of RFC 9110, 5.6.7, with some tolerance for
- * spaces, one-digit numbers and "UTC". Returns milliseconds of the wall clock, or HTTP_TIME_UNKNOWN
- * for any other text and for NULL. */
+ * spaces, one-digit numbers and "UTC", of the years 1 to 9999. Returns milliseconds of the wall
+ * clock, negative before 1970, or HTTP_TIME_UNKNOWN (which is no whole second) for any other text and
+ * for NULL. */
 int64_t http_date_ms(const char *text);
 
-/* The same without tolerance, but for upper and lower case. */
+/* The same; CLOCK_NO_TIME: unknown. */
+struct timespec http_date(const char *text);
+
+/* Without tolerance, but for upper and lower case, and since 1970. */
 int64_t http_date_exact_ms(const char *text);
 
 /* Parses delta-seconds (RFC 9111, 1.2.2): len digits and nothing else. Values above 2^31 become
@@ -27,7 +32,7 @@ int64_t http_date_exact_ms(const char *text);
 int64_t http_delta_seconds(const char *text, size_t len);
 
 /* Parses Retry-After: seconds, or a date, which is compared with date_ms (the Date of the same
- * response) or, if that is negative, with now_ms. */
+ * response) or, if that is unknown, with now_ms. */
 int64_t http_retry_after_ms(const char *retry_after, int64_t date_ms, int64_t now_ms);
 
 struct http_content_range {

@@ -10,7 +10,8 @@
 #define SNAPSHOT_COLUMNS(FIRST, NEXT)                        \
 	FIRST(SNAPSHOT_ID, "id")                             \
 	NEXT(SNAPSHOT_SIZE, "size_bytes")                    \
-	NEXT(SNAPSHOT_MTIME, "mtime_ms")                     \
+	NEXT(SNAPSHOT_MTIME_S, "mtime_s")                    \
+	NEXT(SNAPSHOT_MTIME_NS, "mtime_ns")                  \
 	NEXT(SNAPSHOT_FETCHED, "fetched_at_ms")              \
 	NEXT(SNAPSHOT_PUBLISHED, "snapshot.published_at_ms") \
 	NEXT(SNAPSHOT_ORDER_KEY, "order_key")                \
@@ -30,7 +31,13 @@
 	FIRST(USAGE_SNAPSHOTS, "count(*)") \
 	NEXT(USAGE_BYTES, "coalesce(sum(size_bytes), 0)")
 
-#define TERM_COLUMNS(FIRST, NEXT) FIRST(TERM_ROW, "term") NEXT(TERM_PUBLISHED, "published_at_ms")
+#define TERM_COLUMNS(FIRST, NEXT)               \
+	FIRST(TERM_ROW, "term")                 \
+	NEXT(TERM_PUBLISHED, "published_at_ms") \
+	NEXT(TERM_DROPPED_S, "dropped_s")       \
+	NEXT(TERM_DROPPED_NS, "coalesce(dropped_ns, -1)")
+
+#define BUMP_COLUMNS(FIRST, NEXT) FIRST(BUMP_NEXT, "coalesce(max(mtime_bump_s) + 1, 0)")
 
 #define KNOWN_TERM_COLUMNS(FIRST, NEXT) \
 	FIRST(KNOWN_TERM_ROW, "term")   \
@@ -67,6 +74,7 @@ COLUMN_NUMBERS(SNAPSHOT_COLUMNS);
 COLUMN_NUMBERS(FILE_COLUMNS);
 COLUMN_NUMBERS(USAGE_COLUMNS);
 COLUMN_NUMBERS(TERM_COLUMNS);
+COLUMN_NUMBERS(BUMP_COLUMNS);
 COLUMN_NUMBERS(KNOWN_TERM_COLUMNS);
 COLUMN_NUMBERS(MISSED_TERM_COLUMNS);
 COLUMN_NUMBERS(RELEASED_COLUMNS);

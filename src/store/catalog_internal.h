@@ -13,7 +13,7 @@
 #include "store/catalog.h"
 
 #define CATALOG_APPLICATION_ID 1919972454 /* "rptf" */
-#define CATALOG_SCHEMA_VERSION 2
+#define CATALOG_SCHEMA_VERSION 3
 #define VERIFIED_CORRUPT       -1 /* instead of the number of a boot */
 
 enum query {
@@ -24,6 +24,8 @@ enum query {
 	QUERY_COUNT_ROWS,
 	QUERY_ADD_TERM,
 	QUERY_FIND_TERM,
+	QUERY_NEXT_BUMP,
+	QUERY_HAS_MTIME,
 	QUERY_INSERT,
 	QUERY_HOLD_CURRENT,
 	QUERY_SET_CURRENT,

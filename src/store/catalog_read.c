@@ -63,7 +63,8 @@ static struct snapshot *read_snapshot(struct catalog *catalog, sqlite3_stmt *stm
 		return NULL;
 	snapshot->id = (uint64_t)sqlite3_column_int64(stmt, SNAPSHOT_ID);
 	snapshot->size_bytes = (uint64_t)sqlite3_column_int64(stmt, SNAPSHOT_SIZE);
-	snapshot->mtime_ms = sqlite3_column_int64(stmt, SNAPSHOT_MTIME);
+	snapshot->mtime.tv_sec = sqlite3_column_int64(stmt, SNAPSHOT_MTIME_S);
+	snapshot->mtime.tv_nsec = sqlite3_column_int(stmt, SNAPSHOT_MTIME_NS);
 	snapshot->fetched_at_ms = sqlite3_column_int64(stmt, SNAPSHOT_FETCHED);
 	snapshot->published_at_ms = sqlite3_column_int64(stmt, SNAPSHOT_PUBLISHED);
 	snapshot->order_key = sqlite3_column_int64(stmt, SNAPSHOT_ORDER_KEY);

@@ -13,6 +13,13 @@
 #define STRING_(text) #text
 #define STRING(macro) STRING_(macro)
 
+/* What tells the mtimes of deleted snapshots from new ones. */
+#define NOTE_DROPPED                                                          \
+	"CREATE TRIGGER note_dropped AFTER DELETE ON snapshot BEGIN"          \
+	" UPDATE term SET dropped_s = OLD.mtime_s, dropped_ns = OLD.mtime_ns" \
+	" WHERE term = OLD.term AND (dropped_s IS NULL OR"                    \
+	" (dropped_s, dropped_ns) < (OLD.mtime_s, OLD.mtime_ns)); END;"
+
 const char catalog_schema[] =
 	"BEGIN;"
 	"CREATE TABLE store ("
@@ -31,13 +38,17 @@ const char catalog_schema[] =
 	"	published_at_ms INTEGER NOT NULL DEFAULT 0," /* of the last snapshot */
 	"	missed_since_ms INTEGER," /* not configured since; NULL: configured */
 	"	missed_in INTEGER,"	  /* store.mount at that time */
-	"	confirmed_at_ms INTEGER NOT NULL DEFAULT 0"
+	"	confirmed_at_ms INTEGER NOT NULL DEFAULT 0,"
+	"	dropped_s INTEGER," /* the latest mtime of a snapshot that was deleted */
+	"	dropped_ns INTEGER"
 	") STRICT;"
 	"CREATE TABLE snapshot ("
 	"	id INTEGER PRIMARY KEY CHECK (id > 1),"
 	"	term INTEGER NOT NULL,"
 	"	size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),"
-	"	mtime_ms INTEGER NOT NULL,"
+	"	mtime_s INTEGER NOT NULL,"
+	"	mtime_ns INTEGER NOT NULL,"
+	"	mtime_bump_s INTEGER NOT NULL," /* how much later than the source's time */
 	"	fetched_at_ms INTEGER NOT NULL,"
 	"	published_at_ms INTEGER NOT NULL,"
 	"	order_key INTEGER NOT NULL,"
@@ -60,7 +71,7 @@ const char catalog_schema[] =
 	"CREATE TABLE directory ("
 	"	path TEXT PRIMARY KEY,"
 	"	id INTEGER NOT NULL UNIQUE CHECK (id > 1)"
-	") STRICT, WITHOUT ROWID;"
+	") STRICT, WITHOUT ROWID;" NOTE_DROPPED
 	"INSERT INTO store VALUES (1, 2, 0, 0, '', " FIRST_MOUNT ");"
 	"PRAGMA application_id = " STRING(
 		CATALOG_APPLICATION_ID) ";"
@@ -80,6 +91,16 @@ const char *const catalog_migration[CATALOG_SCHEMA_VERSION] = {
 	      " (SELECT fetched_at_ms FROM snapshot WHERE id = current), 0);"
 	      "PRAGMA user_version = 2;"
 	      "COMMIT",
+	[2] = "BEGIN;"
+	      "ALTER TABLE snapshot RENAME COLUMN mtime_ms TO mtime_s;"
+	      "ALTER TABLE snapshot ADD COLUMN mtime_ns INTEGER NOT NULL DEFAULT 0;"
+	      "ALTER TABLE snapshot ADD COLUMN mtime_bump_s INTEGER NOT NULL DEFAULT 0;"
+	      "UPDATE snapshot SET mtime_s = mtime_s / 1000,"
+	      " mtime_ns = mtime_s % 1000 * 1000000;"
+	      "ALTER TABLE term ADD COLUMN dropped_s INTEGER;"
+	      "ALTER TABLE term ADD COLUMN dropped_ns INTEGER;" NOTE_DROPPED
+	      "PRAGMA user_version = 3;"
+	      "COMMIT",
 };
 
 #define CORRUPT STRING(VERIFIED_CORRUPT)
@@ -94,10 +115,16 @@ const char *const catalog_sql[QUERY_COUNT] = {
 	[QUERY_ADD_TERM] = "INSERT INTO term (name, term) VALUES (?1, ?2)"
 			   " ON CONFLICT (name) DO NOTHING",
 	[QUERY_FIND_TERM] = "SELECT " COLUMNS(TERM_COLUMNS) " FROM term WHERE name = ?1",
-	[QUERY_INSERT] = "INSERT INTO snapshot (id, term, size_bytes, mtime_ms, fetched_at_ms,"
-			 " published_at_ms, order_key, sha256, version, source, token,"
-			 " fingerprint, verified_in)"
-			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+	[QUERY_NEXT_BUMP] = "SELECT " COLUMNS(
+		BUMP_COLUMNS) " FROM snapshot WHERE term = ?1"
+			      " AND mtime_s - mtime_bump_s = ?2 AND ?3 IN (mtime_ns, 0)",
+	[QUERY_HAS_MTIME] = "SELECT id FROM snapshot WHERE term = ?1"
+			    " AND mtime_s = ?2 AND ?3 IN (mtime_ns, 0) LIMIT 1",
+	[QUERY_INSERT] = "INSERT INTO snapshot (id, term, size_bytes, mtime_s, mtime_ns,"
+			 " mtime_bump_s, fetched_at_ms, published_at_ms, order_key, sha256,"
+			 " version, source, token, fingerprint, verified_in)"
+			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
+			 " ?15)",
 	[QUERY_HOLD_CURRENT] = "UPDATE snapshot SET held_in = ?2"
 			       " WHERE id = (SELECT current FROM term WHERE term = ?1)",
 	[QUERY_SET_CURRENT] = "UPDATE term SET current = ?2, published_at_ms = ?3, history = ?4,"

@@ -37,17 +37,25 @@ static int run_numbers(struct catalog *catalog, enum query query, const int64_t 
 #define NUMBERS(...) \
 	(const int64_t[]){ __VA_ARGS__ }, (int)ARRAY_SIZE(((const int64_t[]){ __VA_ARGS__ }))
 
+struct known_term {
+	int64_t row;
+	int64_t published_at_ms; /* of the last snapshot */
+	struct timespec dropped; /* the latest mtime of a deleted snapshot, or CLOCK_NO_TIME */
+};
+
 /* Returns 1, or 0 if there is no such term. */
-static int find_term(struct catalog *catalog, const char *name, int64_t *ret_term,
-		     int64_t *ret_published_at_ms, struct err *err)
+static int find_term(struct catalog *catalog, const char *name, struct known_term *ret,
+		     struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_FIND_TERM);
 
 	run_text(&run, name);
 	int found = run_step(&run, err);
 	if (found > 0) {
-		*ret_term = sqlite3_column_int64(run.stmt, TERM_ROW);
-		*ret_published_at_ms = sqlite3_column_int64(run.stmt, TERM_PUBLISHED);
+		ret->row = sqlite3_column_int64(run.stmt, TERM_ROW);
+		ret->published_at_ms = sqlite3_column_int64(run.stmt, TERM_PUBLISHED);
+		ret->dropped.tv_sec = sqlite3_column_int64(run.stmt, TERM_DROPPED_S);
+		ret->dropped.tv_nsec = sqlite3_column_int(run.stmt, TERM_DROPPED_NS);
 	}
 	return found;
 }
@@ -63,25 +71,93 @@ static int add_term(struct catalog *catalog, const char *name, int64_t row, stru
 	return run_all(&run, err);
 }
 
-static int find_or_add_term(struct catalog *catalog, const char *name, int64_t *ret_term,
-			    int64_t *ret_published_at_ms, struct err *err)
+static int find_or_add_term(struct catalog *catalog, const char *name, struct known_term *ret,
+			    struct err *err)
 {
-	int found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
+	int found = find_term(catalog, name, ret, err);
 
 	if (found == 0 && add_term(catalog, name, 0, err) == 0)
-		found = find_term(catalog, name, ret_term, ret_published_at_ms, err);
+		found = find_term(catalog, name, ret, err);
 	return found > 0 ? 0 : -1;
 }
 
+/* ---- the mtime of a new snapshot ---- */
+
+/* How many seconds later than the source's time, because of snapshots with the same source's time.
+ */
+static int next_bump(struct catalog *catalog, int64_t term, struct timespec mtime, int64_t *ret,
+		     struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_NEXT_BUMP);
+
+	run_int(&run, term);
+	run_int(&run, mtime.tv_sec);
+	run_int(&run, mtime.tv_nsec);
+	if (run_step(&run, err) < 0)
+		return -1;
+	*ret = sqlite3_column_int64(run.stmt, BUMP_NEXT);
+	return 0;
+}
+
+/* Returns 1, 0 or -1. A time in whole seconds equals any other in the same second. */
+static int has_mtime(struct catalog *catalog, int64_t term, struct timespec mtime, struct err *err)
+{
+	_cleanup_run_ struct run run = run_start(catalog, QUERY_HAS_MTIME);
+
+	run_int(&run, term);
+	run_int(&run, mtime.tv_sec);
+	run_int(&run, mtime.tv_nsec);
+	return run_step(&run, err);
+}
+
+static bool is_later(struct timespec a, struct timespec b)
+{
+	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
+/*
+ * Two versions never have the same mtime. A source whose time is that of a snapshot that is there
+ * gets the next free second, for many programs compare whole seconds. A deleted snapshot may have
+ * had any time up to the latest of them: the nanoseconds become the id, which is unique.
+ */
+static int make_distinct(struct catalog *catalog, const struct known_term *term,
+			 struct snapshot *snapshot, int64_t *ret_bump_s, struct err *err)
+{
+	struct timespec mtime = snapshot->mtime;
+	int64_t bump_s;
+	int taken = 1;
+
+	if (next_bump(catalog, term->row, mtime, &bump_s, err) < 0)
+		return -1;
+	while (taken > 0 &&
+	       !__builtin_add_overflow(snapshot->mtime.tv_sec, bump_s, &mtime.tv_sec)) {
+		taken = has_mtime(catalog, term->row, mtime, err);
+		bump_s += taken;
+	}
+	if (taken < 0)
+		return -1;
+	if (taken) { /* no second is left */
+		mtime.tv_sec = snapshot->mtime.tv_sec;
+		bump_s = 0;
+	}
+	if (taken || (clock_is_time(term->dropped) && !is_later(mtime, term->dropped)))
+		mtime.tv_nsec = (long)(snapshot->id % NS_PER_S);
+	snapshot->mtime = mtime;
+	*ret_bump_s = bump_s;
+	return 0;
+}
+
 static int insert_snapshot(struct catalog *catalog, int64_t term, const struct snapshot *snapshot,
-			   const char *token, uint64_t fingerprint, struct err *err)
+			   int64_t bump_s, const char *token, uint64_t fingerprint, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_INSERT);
 
 	run_int(&run, (int64_t)snapshot->id);
 	run_int(&run, term);
 	run_int(&run, (int64_t)snapshot->size_bytes);
-	run_int(&run, snapshot->mtime_ms);
+	run_int(&run, snapshot->mtime.tv_sec);
+	run_int(&run, snapshot->mtime.tv_nsec);
+	run_int(&run, bump_s);
 	run_int(&run, snapshot->fetched_at_ms);
 	run_int(&run, snapshot->published_at_ms);
 	run_int(&run, snapshot->order_key);
@@ -112,7 +188,7 @@ int catalog_prune_all(struct catalog *catalog, struct catalog_files *deleted, st
 }
 
 static int set_current(struct catalog *catalog, int64_t term, const struct snapshot *snapshot,
-		       unsigned history, bool is_confirmed, struct err *err)
+		       unsigned history, bool is_new, struct err *err)
 {
 	_cleanup_run_ struct run run = run_start(catalog, QUERY_SET_CURRENT);
 
@@ -120,26 +196,32 @@ static int set_current(struct catalog *catalog, int64_t term, const struct snaps
 	run_int(&run, (int64_t)snapshot->id);
 	run_int(&run, snapshot->published_at_ms);
 	run_int(&run, history);
-	if (is_confirmed)
+	if (is_new)
 		run_int(&run, snapshot->fetched_at_ms);
 	return run_all(&run, err);
 }
 
 int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
-		   const char *token, uint64_t fingerprint, unsigned history, bool is_confirmed,
+		   const char *token, uint64_t fingerprint, unsigned history, bool is_new,
 		   struct catalog_files *deleted, struct err *err)
 {
-	int64_t row, last_ms, now_ms = clock_wall_ms();
+	int64_t now_ms = clock_wall_ms(), bump_s = 0;
+	struct known_term known;
 
-	if (find_or_add_term(catalog, term, &row, &last_ms, err) < 0)
+	if (find_or_add_term(catalog, term, &known, err) < 0)
 		return -1;
-	snapshot->published_at_ms = now_ms > last_ms ? now_ms : last_ms + 1;
-	if (insert_snapshot(catalog, row, snapshot, token, fingerprint, err) < 0 ||
-	    run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, (int64_t)catalog->mount), err) <
-		    0 ||
-	    set_current(catalog, row, snapshot, history, is_confirmed, err) < 0)
+	snapshot->published_at_ms = now_ms > known.published_at_ms ? now_ms
+								   : known.published_at_ms + 1;
+	if (!clock_is_time(snapshot->mtime))
+		snapshot->mtime = clock_from_ms(snapshot->published_at_ms);
+	else if (is_new && make_distinct(catalog, &known, snapshot, &bump_s, err) < 0)
 		return -1;
-	return prune(catalog, row, deleted, err);
+	if (insert_snapshot(catalog, known.row, snapshot, bump_s, token, fingerprint, err) < 0 ||
+	    run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(known.row, (int64_t)catalog->mount),
+			err) < 0 ||
+	    set_current(catalog, known.row, snapshot, history, is_new, err) < 0)
+		return -1;
+	return prune(catalog, known.row, deleted, err);
 }
 
 int catalog_set_token(struct catalog *catalog, const char *term, const char *token,
@@ -181,15 +263,15 @@ int catalog_set_confirmed(struct catalog *catalog, const char *term, int64_t wal
 
 int catalog_remove_current(struct catalog *catalog, const char *term, struct err *err)
 {
-	int64_t row, published_at_ms;
-	int found = find_term(catalog, term, &row, &published_at_ms, err);
+	struct known_term known;
+	int found = find_term(catalog, term, &known, err);
 
 	if (found <= 0)
 		return found;
-	if (run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(row, (int64_t)catalog->mount), err) <
-	    0)
+	if (run_numbers(catalog, QUERY_HOLD_CURRENT, NUMBERS(known.row, (int64_t)catalog->mount),
+			err) < 0)
 		return -1;
-	return run_numbers(catalog, QUERY_CLEAR_CURRENT, NUMBERS(row), err);
+	return run_numbers(catalog, QUERY_CLEAR_CURRENT, NUMBERS(known.row), err);
 }
 
 int catalog_release(struct catalog *catalog, uint64_t id, struct catalog_files *deleted,
@@ -234,16 +316,16 @@ int catalog_refuse(struct catalog *catalog, const char *term, uint64_t fingerpri
 {
 	_cleanup_run_ struct run run = run_start(catalog,
 						 token ? QUERY_REFUSE : QUERY_FORGET_REFUSED);
-	int64_t row, published_at_ms;
+	struct known_term known;
 
 	if (!token) {
 		run_text(&run, term);
 		run_int(&run, (int64_t)fingerprint);
 		return run_all(&run, err);
 	}
-	if (find_or_add_term(catalog, term, &row, &published_at_ms, err) < 0)
+	if (find_or_add_term(catalog, term, &known, err) < 0)
 		return -1;
-	run_int(&run, row);
+	run_int(&run, known.row);
 	run_int(&run, (int64_t)fingerprint);
 	run_text(&run, token);
 	run_text(&run, reason);

@@ -28,7 +28,7 @@ struct snapshot *snapshot_copy(const struct snapshot *snapshot)
 		return NULL;
 	copy->id = snapshot->id;
 	copy->size_bytes = snapshot->size_bytes;
-	copy->mtime_ms = snapshot->mtime_ms;
+	copy->mtime = snapshot->mtime;
 	copy->fetched_at_ms = snapshot->fetched_at_ms;
 	copy->published_at_ms = snapshot->published_at_ms;
 	copy->order_key = snapshot->order_key;

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/digest.h"
 #include "base/util.h"
@@ -25,7 +26,7 @@ struct snapshot_info {
 	const char *source;	     /* where the bytes came from; no credentials */
 	const char *source_version;  /* the token that came with the bytes, with notes */
 	uint64_t source_fingerprint; /* of the source that gave it */
-	int64_t mtime_ms;	     /* Last-Modified, else time of fetch; wall clock */
+	struct timespec mtime;	     /* the source's; CLOCK_NO_TIME: the time of publishing */
 	int64_t fetched_at_ms;	     /* wall clock */
 	int64_t order_key;	     /* larger is newer; -1: none */
 };
@@ -33,7 +34,7 @@ struct snapshot_info {
 struct snapshot {
 	uint64_t id; /* node id and st_ino; never used twice */
 	uint64_t size_bytes;
-	int64_t mtime_ms;
+	struct timespec mtime; /* no other snapshot of the term had this one */
 	int64_t fetched_at_ms;
 	int64_t published_at_ms;
 	int64_t order_key;

@@ -57,7 +57,7 @@ static struct snapshot *describe(const struct store_writer *writer,
 	if (!snapshot)
 		return NULL;
 	snapshot->size_bytes = store_writer_size(writer);
-	snapshot->mtime_ms = info->mtime_ms;
+	snapshot->mtime = info->mtime;
 	snapshot->fetched_at_ms = info->fetched_at_ms;
 	snapshot->order_key = info->order_key;
 	memcpy(snapshot->sha256, store_writer_sha256(writer), DIGEST_SIZE);

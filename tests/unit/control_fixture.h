@@ -118,7 +118,7 @@ static struct snapshot *make_snapshot(uint64_t id, const char *version)
 
 	snapshot->id = id;
 	snapshot->size_bytes = 4096;
-	snapshot->mtime_ms = 1369353600000;
+	snapshot->mtime.tv_sec = 1369353600;
 	snapshot->fetched_at_ms = clock_wall_ms() - 50000000;
 	snapshot->published_at_ms = 1369353602000;
 	return snapshot;

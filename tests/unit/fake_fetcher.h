@@ -102,7 +102,8 @@ static inline int fake_download(void *state, struct fetch_ctx *ctx, struct sink 
 	if (fake->token)
 		snprintf(ret->version.token, sizeof(ret->version.token), "%s", fake->token);
 	fake_note(fake, &ret->version);
-	ret->last_modified_ms = fake->last_modified_ms;
+	if (fake->last_modified_ms != FETCHED_UNKNOWN)
+		ret->last_modified = clock_from_ms(fake->last_modified_ms);
 	ret->fresh_for_ms = fake->fresh_for_ms;
 	ret->retry_after_ms = fake->retry_after_ms;
 	enum err_kind kind = atomic_load(&fake->fails);

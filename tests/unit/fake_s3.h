@@ -430,7 +430,7 @@ static void fetch(const char *have)
 	if (have)
 		snprintf(version.token, sizeof(version.token), "%s", have);
 	fetched = (struct fetched){
-		.last_modified_ms = FETCHED_UNKNOWN,
+		.last_modified = CLOCK_NO_TIME,
 		.order_key = FETCHED_UNKNOWN,
 		.fresh_for_ms = FETCHED_UNKNOWN,
 		.retry_after_ms = FETCHED_UNKNOWN,

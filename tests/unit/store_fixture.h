@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "tap.h"
 #include "keeper/store_directory.h"
@@ -96,8 +97,9 @@ UNUSED static void body_fill(unsigned version, char *body)
 #define BODY_MAX 8192
 
 /* Commits body `version` with "v<version>" as version and token. */
-UNUSED static int commit_body(struct store *store, const char *term, unsigned version,
-			      unsigned history, struct snapshot **ret, struct err *err)
+UNUSED static int commit_dated(struct store *store, const char *term, unsigned version,
+			       unsigned history, struct timespec mtime, struct snapshot **ret,
+			       struct err *err)
 {
 	struct store_writer *writer = NULL;
 	char body[BODY_MAX], name[24];
@@ -110,7 +112,7 @@ UNUSED static int commit_body(struct store *store, const char *term, unsigned ve
 		.source = "test://source",
 		.source_version = name,
 		.source_fingerprint = UINT64_MAX - 5,
-		.mtime_ms = 1000,
+		.mtime = mtime,
 		.fetched_at_ms = 2000,
 		.order_key = version,
 	};
@@ -121,6 +123,12 @@ UNUSED static int commit_body(struct store *store, const char *term, unsigned ve
 		result = store_commit(store, writer, term, &info, history, ret, err);
 	store_writer_free(writer);
 	return result;
+}
+
+UNUSED static int commit_body(struct store *store, const char *term, unsigned version,
+			      unsigned history, struct snapshot **ret, struct err *err)
+{
+	return commit_dated(store, term, version, history, (struct timespec){ 1, 5 }, ret, err);
 }
 
 /* Commits, and returns the id, or 0. */

@@ -594,7 +594,7 @@ static const char worker_text[] =
 	"mountpoint = /m defaults { history = 7 on_expire = hide max_stale = 1d }\n"
 	"term a { refresh_interval = never lazy_init = true min_size = 1 max_size = 2\n"
 	"mode = 400 user = 1 group = 2 failover = any backwards = refuse history = 0\n"
-	"on_delete = remove alias = z on_expire = keep http { url = 'http://x'\n"
+	"on_delete = remove alias = z on_expire = keep mtime = published http { url = 'http://x'\n"
 	"password = hunter2 headers = { 'a: 1', 'b: 2' } } } term b { static { data = b } }\n"
 	"term c { http { url = 'http://c' stall_timeout = 7s headers = { 'a: 1', 'b: 2' } } "
 	"file { path = /c } }\n";

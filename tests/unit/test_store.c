@@ -37,11 +37,107 @@ static void check_loaded(struct store *store, enum snapshot_integrity integrity)
 	is_str(loaded.token, "v1", "the token is loaded");
 	ok(loaded.fingerprint == UINT64_MAX - 5, "the fingerprint of the source is loaded");
 	is_int(snapshot->size_bytes, body_size(1), "the length is loaded");
-	is_int(snapshot->mtime_ms, 1000, "the mtime is loaded");
+	is_int(snapshot->mtime.tv_sec, 1, "the mtime is loaded");
+	is_int(snapshot->mtime.tv_nsec, 5, "its nanoseconds are loaded");
 	is_int(snapshot->fetched_at_ms, 2000, "the time of fetching is loaded");
 	is_int(snapshot->order_key, 1, "the order key is loaded");
 	is_int(atomic_load(&snapshot->integrity), integrity, "the integrity is as expected");
 	store_term_release(&loaded);
+}
+
+/* Commits a version of that time, and drops the one before if the history does not keep it. */
+static struct timespec shown_time(struct store *store, unsigned version, unsigned history,
+				  int64_t s, long ns)
+{
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = NULL;
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *before = load(store, "x");
+	struct timespec shown = CLOCK_NO_TIME;
+
+	if (commit_dated(store, "x", version, history, (struct timespec){ s, ns }, &snapshot,
+			 &err) < 0)
+		printf("# commit: %s\n", err.msg);
+	else
+		shown = snapshot->mtime;
+	if (before)
+		store_release(store, before);
+	snapshot_unref(snapshot);
+	return shown;
+}
+
+static void is_time(struct timespec shown, int64_t s, long ns, const char *what)
+{
+	is_int(shown.tv_sec, s, "%s", what);
+	is_int(shown.tv_nsec, ns, "%s: nanoseconds", what);
+}
+
+static void test_times_of_kept_versions(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+
+	is_time(shown_time(store, 0, 3, -62135596800, 0), -62135596800, 0, "the year 1");
+	is_time(shown_time(store, 1, 3, 2000, 0), 2000, 0, "the source's time");
+	is_time(shown_time(store, 2, 3, 1000, 0), 1000, 0, "an older one");
+	is_time(shown_time(store, 3, 3, 2000, 0), 2001, 0, "the first one again");
+	is_time(shown_time(store, 4, 3, 2001, 0), 2002, 0, "the next free second");
+	is_time(shown_time(store, 5, 3, 3000, 7), 3000, 7, "nanoseconds");
+	is_time(shown_time(store, 6, 3, 3000, 8), 3000, 8, "others in the same second");
+	is_time(shown_time(store, 7, 3, 3000, 8), 3001, 8, "the same ones again");
+	store_close(store);
+	store = open_or_bail(dir);
+	is_time(shown_time(store, 8, 3, 3000, 8), 3002, 8, "once more, after a restart");
+	is_time(shown_time(store, 10, 3, 253402300799, 0), 253402300799, 0, "the year 9999");
+	is_time(shown_time(store, 11, 3, INT64_MAX, 0), INT64_MAX, 0, "the last second");
+	ok(shown_time(store, 12, 3, INT64_MAX, 0).tv_nsec > 0, "no second after it");
+	store_close(store);
+	fixture_end();
+}
+
+static void test_times_of_deleted_versions(void)
+{
+	struct store *store = open_or_bail(fixture_new());
+
+	is_time(shown_time(store, 1, 0, 2000, 0), 2000, 0, "one");
+	is_time(shown_time(store, 2, 0, 2000, 0), 2001, 0, "the same time");
+	is_time(shown_time(store, 3, 0, 2000, 0), 2002, 0, "and again: the first is deleted");
+	is_time(shown_time(store, 4, 0, 3000, 0), 3000, 0, "a later one");
+	is_int(count_snapshots(store), 1, "one version is kept");
+	struct timespec back = shown_time(store, 5, 0, 2000, 0);
+	is_int(back.tv_sec, 2000, "back to the first, which is deleted");
+	ok(back.tv_nsec > 0, "with other nanoseconds");
+	ok(shown_time(store, 6, 0, 3500, 0).tv_nsec == 0 &&
+		   shown_time(store, 7, 0, 2000, 0).tv_nsec > back.tv_nsec,
+	   "each time others");
+	store_close(store);
+	fixture_end();
+}
+
+static void test_times_of_publishing(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+	struct err err = ERR_INIT;
+	struct timespec last = { 0, 0 };
+
+	for (unsigned i = 1; i <= 5; i++) {
+		struct snapshot *snapshot = NULL;
+		if (commit_dated(store, "x", i, 0, CLOCK_NO_TIME, &snapshot, &err) < 0)
+			break;
+		if (clock_to_ms(snapshot->mtime) != snapshot->published_at_ms ||
+		    clock_to_ms(snapshot->mtime) <= clock_to_ms(last))
+			printf("# version %u: not later\n", i);
+		else
+			last = snapshot->mtime;
+		snapshot_unref(snapshot);
+		store_close(store);
+		store = open_or_bail(dir);
+	}
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = load(store, "x");
+	is_str(current->version, "v5", "five versions");
+	ok(clock_to_ms(current->mtime) == clock_to_ms(last), "each is later than the one before");
+	store_close(store);
+	fixture_end();
 }
 
 static void test_commit(void)
@@ -502,6 +598,9 @@ int main(void)
 {
 	test_making();
 	test_commit();
+	test_times_of_kept_versions();
+	test_times_of_deleted_versions();
+	test_times_of_publishing();
 	test_writer();
 	test_reopening();
 	test_history();

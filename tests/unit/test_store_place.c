@@ -313,7 +313,8 @@ static const char format_1[] =
 	"INSERT INTO term VALUES (2, 'y', 8, 3, 900, 800, 3);"
 	"INSERT INTO snapshot VALUES (6, 1, 4, 1, 500, 600, -1, zeroblob(32), 'v6', 's', NULL,"
 	" 0, 2, 3);"
-	"INSERT INTO snapshot VALUES (7, 1, 4, 1, 700, 900, -1, zeroblob(32), 'v7', 's', 't7',"
+	"INSERT INTO snapshot VALUES (7, 1, 4, 1700000000250, 700, 900, -1, zeroblob(32), 'v7', "
+	"'s', 't7',"
 	" -2, 2, 0);"
 	"INSERT INTO snapshot VALUES (8, 2, 4, 1, 700, 900, -1, zeroblob(32), 'v8', 's', 't8',"
 	" -2, 2, 0);"
@@ -343,6 +344,8 @@ static void test_format_1(void)
 	is_int(loaded.snapshot->id, 7, "the current one");
 	is_str(loaded.token, "t7", "its token");
 	ok(loaded.fingerprint == UINT64_MAX - 1, "its fingerprint");
+	is_int(loaded.snapshot->mtime.tv_sec, 1700000000, "its mtime");
+	is_int(loaded.snapshot->mtime.tv_nsec, 250000000, "its nanoseconds");
 	is_int(loaded.confirmed_at_ms, 700, "the time of fetching is the time of confirmation");
 	store_term_release(&loaded);
 	store_directory_id(store, "geo", &directory, &err);
@@ -351,7 +354,7 @@ static void test_format_1(void)
 	is_int(count_snapshots(store), 3, "all snapshots are there");
 	is_int(commit_id(store, "x", 1, 3), 40, "ids continue");
 	store_close(store);
-	is_int(tamper(dir, "PRAGMA user_version"), 2, "it has the current format");
+	is_int(tamper(dir, "PRAGMA user_version"), 3, "it has the current format");
 	is_int(tamper(dir, "SELECT count(*) FROM term WHERE missed_since_ms = 800"), 1,
 	       "an unconfigured term stays unconfigured");
 

@@ -20,11 +20,6 @@ static struct timespec from_ns(int64_t ns)
 	return ts;
 }
 
-static struct timespec from_ms(int64_t ms)
-{
-	return from_ns(ms * (NS_PER_S / MS_PER_S));
-}
-
 static void set_times(struct stat *stat, struct timespec mtime, struct timespec ctime)
 {
 	stat->st_atim = mtime;
@@ -79,7 +74,7 @@ struct stat fs_snapshot_stat(const struct snapshot *snapshot, const struct term 
 	};
 
 	set_size(&stat, snapshot->size_bytes);
-	set_times(&stat, from_ms(snapshot->mtime_ms), from_ms(snapshot->published_at_ms));
+	set_times(&stat, snapshot->mtime, clock_from_ms(snapshot->published_at_ms));
 	return stat;
 }
 
@@ -116,7 +111,7 @@ struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rende
 		.st_uid = fs->setup.owner,
 		.st_gid = fs->setup.owner_group,
 	};
-	struct timespec at = from_ms(rendering->rendered_at_ms);
+	struct timespec at = clock_from_ms(rendering->rendered_at_ms);
 
 	set_size(&stat, rendering->len);
 	set_times(&stat, at, at);
