@@ -8,6 +8,7 @@ import stat
 import subprocess
 import time
 
+import pytest
 from origin import stall, status
 from rptmount import HANGS_S, wait_for
 
@@ -238,16 +239,43 @@ def test_metrics_are_well_formed(mount):
 
 def test_the_rpt_directory_has_its_files(mount):
     m = mount('term "t" { static { data = "x" } }')
-    assert m.ls() == ["t"] or ".rpt" in m.ls()
-    assert "status.json" in m.ls(".rpt") and "metrics" in m.ls(".rpt")
-    hidden = subprocess.run(["ls", m.path], capture_output=True, text=True).stdout
-    assert hidden.split() == ["t"]
+    assert os.listdir(m.path) == ["t"] and os.stat(m.path).st_nlink == 2
+    assert sorted(os.listdir(m.at(".rpt"))) == ["generations", "metrics", "status.json"]
     done = subprocess.run(
         f"cp -r {m.path}/.rpt {m.dir}/copy && tar -C {m.path} -cf {m.dir}/copy.tar .rpt",
         shell=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     json.loads(open(f"{m.dir}/copy/status.json", encoding="utf-8").read())
+
+
+def test_inode_numbers_fit_into_32_bits(mount):
+    """A 32-bit program without large files gets EOVERFLOW for others."""
+    m = mount('term "d/t" { static { data = "x" } }')
+    paths = ["", "d", "d/t", ".rpt", ".rpt/generations", ".rpt/metrics", ".rpt/status.json"]
+    numbers = [os.stat(m.at(path)).st_ino for path in paths]
+    numbers += [entry.inode() for entry in os.scandir(m.at(".rpt"))]
+    assert max(numbers) < 2**32 and len(set(numbers[:7])) == 7
+    wait_for(lambda: os.stat(m.at(".rpt/metrics")).st_ino not in numbers, "another rendering")
+
+
+@pytest.mark.parametrize(
+    "tool", ["cp -a {0}/. {1}", "rclone copy {0} {1}", "tar -C {0} -c . | tar -C {1} -x"]
+)
+def test_the_whole_mount_can_be_copied(mount, directory, tool):
+    m = mount('term "d/t" { static { data = "hello" } } term "u" { static { data = "world" } }')
+    copy = os.path.join(directory, "copy")
+    os.mkdir(copy)
+    command = tool.format(m.path, copy)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True,
+        env={**os.environ, "RCLONE_CONFIG": "/dev/null"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(copy)) == ["d", "u"]
+    assert open(os.path.join(copy, "d/t"), encoding="utf-8").read() == "hello"
+    size = subprocess.run(["du", "-sk", m.path], check=True, capture_output=True).stdout.split()[0]
+    assert int(size) <= 2, "a block for each file"
 
 
 def test_a_descriptor_shows_one_complete_rendering(mount, origin):

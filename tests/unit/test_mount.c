@@ -208,7 +208,7 @@ static void test_rendered(void)
 	struct rendered *rendered = NULL;
 	const struct rendering *first, *second, *third;
 	const char *name;
-	uint64_t ino;
+	uint32_t ino;
 
 	ok(rendered_new(&rendered, files, 2, 3, &err) == 0, "rendered_new");
 	ok(rendered_list(rendered, 1, &name, &ino) && strcmp(name, "broken") == 0,
@@ -219,6 +219,7 @@ static void test_rendered(void)
 	ok(rendered_lookup(rendered, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
 	   "a failed rendering is an error");
 	ok(rendered_lookup(rendered, "status.json", &first, &err) == 0, "a file is rendered");
+	is_int(first->ino, UINT32_C(1) << 31 | 3 << 20 | 0x100, "its inode number has 32 bits");
 	ok((first->id & RENDERED_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
 	   "its id contains the number of the life");
 	rendered_lookup(rendered, "status.json", &second, &err);

@@ -26,9 +26,10 @@ static void lookup_rendered(struct fs *fs, fuse_req_t req, const char *name)
 	}
 	struct stat stat = fs_rendering_stat(fs, rendering);
 	struct fuse_entry_param entry = fs_entry(&stat);
+	entry.ino = rendering->id;
 	entry.entry_timeout = 0; /* the next look-up gets a rendering of its own */
 	if (fuse_reply_entry(req, &entry) < 0)
-		rendered_forget(fs->rendered, stat.st_ino, 1);
+		rendered_forget(fs->rendered, rendering->id, 1);
 }
 
 static void reply_entry(fuse_req_t req, struct stat stat)

@@ -52,9 +52,7 @@ static struct stat any_dir_stat(const struct fs *fs, uint64_t id, size_t n_subdi
 
 struct stat fs_dir_stat(const struct fs *fs, const struct tree_dir *dir)
 {
-	size_t hidden = dir->id == TREE_ROOT_ID; /* .rpt */
-
-	return any_dir_stat(fs, dir->id, dir->n_subdirs + hidden, atomic_load(&dir->mtime_ns));
+	return any_dir_stat(fs, dir->id, dir->n_subdirs, atomic_load(&dir->mtime_ns));
 }
 
 struct stat fs_rpt_dir_stat(const struct fs *fs)
@@ -105,7 +103,7 @@ struct stat fs_generations_stat(const struct fs *fs)
 struct stat fs_rendering_stat(const struct fs *fs, const struct rendering *rendering)
 {
 	struct stat stat = {
-		.st_ino = rendering->id,
+		.st_ino = rendering->ino,
 		.st_mode = S_IFREG | 0444,
 		.st_nlink = 1,
 		.st_uid = fs->setup.owner,

@@ -24,7 +24,8 @@ static void listing_release(struct listing *listing)
 	free(listing->buf);
 }
 
-/* Cookies: 1 for ".", 2 for "..", then the index of the child + 3; in the root .rpt is last. */
+/* Cookies: 1 for ".", 2 for "..", then the index of the child + 3. .rpt is not listed, so that
+ * programs that copy or measure the whole mount see the terms only. */
 #define COOKIE_CHILDREN 3
 
 /* Returns false if the buffer is full. looked_up: the kernel gets the node, else only the name and
@@ -74,11 +75,6 @@ static void list_tree_dir(struct fs *fs, struct listing *listing, struct tree_di
 				 (off_t)i + COOKIE_CHILDREN))
 			return;
 	}
-	if (i == dir->n_children && dir->id == TREE_ROOT_ID) {
-		struct stat stat = fs_rpt_dir_stat(fs);
-		listing_add(listing, RPT_DIR_NAME, fs_entry(&stat), true,
-			    (off_t)i + COOKIE_CHILDREN);
-	}
 }
 
 /* Does not render: the names are listed without nodes, so that the kernel looks up each one. */
@@ -87,7 +83,7 @@ static void list_rpt_dir(struct fs *fs, struct listing *listing, off_t offset)
 	size_t i = offset >= COOKIE_CHILDREN ? (size_t)offset - COOKIE_CHILDREN + 1 : 0;
 	size_t n_rendered_files = fs->setup.n_rendered_files;
 	const char *name;
-	uint64_t ino;
+	uint32_t ino;
 
 	if (!listing_add_dots(listing, fs_rpt_dir_stat(fs), fs_dir_stat(fs, tree_root(fs->tree)),
 			      offset))

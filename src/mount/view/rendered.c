@@ -7,6 +7,10 @@
 #include "base/clock.h"
 #include "base/util.h"
 
+/* Of the numbers that programs see; that of an id of the store is smaller. */
+#define INO_BIT	       (UINT32_C(1) << 31)
+#define INO_LIFE_SHIFT 20
+
 struct held {
 	struct rendering rendering;
 	uint64_t lookups; /* guarded by rendered.lock; freed at 0 */
@@ -69,12 +73,12 @@ void rendered_free(struct rendered *rendered)
 }
 
 bool rendered_list(const struct rendered *rendered, size_t index, const char **ret_name,
-		   uint64_t *ret_ino)
+		   uint32_t *ret_ino)
 {
 	if (index >= rendered->n_files)
 		return false;
 	*ret_name = rendered->files[index].name;
-	*ret_ino = RENDERED_ID_BIT | (uint64_t)(index + 1);
+	*ret_ino = INO_BIT | (uint32_t)(index + 1);
 	return true;
 }
 
@@ -139,8 +143,11 @@ static struct held *get_recent(struct rendered *rendered, size_t index)
 /* With the lock held: gives the rendering an id of its own. */
 static void enter(struct rendered *rendered, struct held *held)
 {
-	held->rendering.id = RENDERED_ID_BIT | (uint64_t)(rendered->life & INT32_MAX) << 32 |
-			     (UINT32_C(0x100) + rendered->serial++);
+	uint32_t n = UINT32_C(0x100) + rendered->serial++;
+
+	held->rendering.id = RENDERED_ID_BIT | (uint64_t)(rendered->life & INT32_MAX) << 32 | n;
+	held->rendering.ino = INO_BIT | (rendered->life << INO_LIFE_SHIFT & ~INO_BIT) |
+			      (n & ((UINT32_C(1) << INO_LIFE_SHIFT) - 1));
 	HASH_ADD(hh, rendered->by_id, rendering.id, sizeof(held->rendering.id), held);
 }
 

@@ -5,7 +5,8 @@
  * descriptor always shows one rendering. A rendering younger than 100 ms is used again, so nothing
  * can make the worker render in a loop. A rendering is freed when the kernel has forgotten all its
  * look-ups and it is too old to be used again. The ids need not survive a restart, so a counter is
- * enough.
+ * enough. Programs see another number, `1<<31 | life<<20 | n`, because 32-bit ones cannot stat a
+ * file whose number is larger.
  */
 #ifndef MOUNT_VIEW_RENDERED_H
 #define MOUNT_VIEW_RENDERED_H
@@ -31,8 +32,9 @@ struct rendered;
 
 /* One rendering, immutable; valid while looked up. */
 struct rendering {
-	uint64_t id;
-	char *text; /* owned */
+	uint64_t id;  /* of the node */
+	uint32_t ino; /* st_ino */
+	char *text;   /* owned */
 	size_t len;
 	int64_t rendered_at_ms; /* wall clock */
 };
@@ -44,7 +46,7 @@ void rendered_free(struct rendered *rendered);
 
 /* The file's name and a number of its own for listings; false after the last one. */
 bool rendered_list(const struct rendered *rendered, size_t index, const char **ret_name,
-		   uint64_t *ret_ino);
+		   uint32_t *ret_ino);
 
 /* A rendering for one look-up, to be balanced by rendered_forget(). ERR_NOT_FOUND: no such file. */
 int rendered_lookup(struct rendered *rendered, const char *name, const struct rendering **ret,
