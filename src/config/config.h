@@ -58,6 +58,7 @@ struct config {
 	const char *store;	/* absolute directory, or "memory"; set if mountpoint is */
 	int64_t start_timeout_ms;
 	bool allow_other;
+	bool noexec;
 	const char *user; /* the worker's user if root mounts; NULL: not configured */
 	bool sandbox;	  /* the worker is confined */
 	enum config_publish_mode publish_mode;

@@ -1,13 +1,18 @@
 #include "config/load.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/util.h"
 #include "config/config_name.h"
 #include "config/load_internal.h"
+
+/* Of the digest in the name of a store. */
+#define STORE_NAME_DIGITS 16
 
 static const struct place command_line = { 0, 0 };
 
@@ -233,6 +238,24 @@ static char *default_stores(void)
 	return NULL;
 }
 
+/* The name of the store of a mount point. One that is too long for a file system is cut, and ends
+ * with the beginning of the mount point's digest. Returns NULL if out of memory. */
+static char *store_name(const char *mountpoint)
+{
+	_cleanup_free_ char *escaped = path_escape(mountpoint);
+	uint8_t digest[DIGEST_SIZE];
+	char hex[DIGEST_HEX_SIZE], *name = NULL;
+	struct err err = ERR_INIT;
+
+	if (!escaped || strlen(escaped) <= NAME_MAX)
+		return steal_ptr(&escaped);
+	if (digest_of(mountpoint, strlen(mountpoint), digest, &err) < 0 ||
+	    asprintf(&name, "%.*s-%.*s", NAME_MAX - 1 - STORE_NAME_DIGITS, escaped,
+		     STORE_NAME_DIGITS, digest_hex(digest, hex)) < 0)
+		return NULL;
+	return name;
+}
+
 static int set_default_store(struct loader *loader, struct config *config)
 {
 	_cleanup_free_ char *stores = default_stores();
@@ -242,12 +265,12 @@ static int set_default_store(struct loader *loader, struct config *config)
 			    "no home directory for the store: give an option \"store\"");
 		return -1;
 	}
-	_cleanup_free_ char *escaped = stores ? path_escape(config->mountpoint) : NULL;
-	if (!escaped) {
+	_cleanup_free_ char *name = stores ? store_name(config->mountpoint) : NULL;
+	if (!name) {
 		problem_out_of_memory(&loader->problems);
 		return -1;
 	}
-	config->store = keep_path(loader, stores, escaped);
+	config->store = keep_path(loader, stores, name);
 	return config->store ? 0 : -1;
 }
 

@@ -11,21 +11,34 @@
 
 static const struct place command_line = { 0, 0 };
 
-/* Options of mount(8) and fstab that make no difference to a read-only mount. */
+/* Options of mount(8) and fstab that make no difference: every mount is read-only, with nosuid,
+ * nodev and default_permissions, and has no times of access. mount(8) itself adds rw, dev and suid.
+ */
 static const char *const harmless[] = {
-	"rw",	    "ro",
-	"dev",	    "nodev",
-	"suid",	    "nosuid",
-	"exec",	    "noexec",
-	"atime",    "noatime",
-	"relatime", "norelatime",
-	"diratime", "nodiratime",
-	"auto",	    "noauto",
-	"user",	    "nouser",
-	"users",    "_netdev",
-	"nofail",   "default_permissions",
+	"rw",	 "ro",	    "dev",	"nodev",      "suid",	  "nosuid",
+	"atime", "noatime", "relatime", "norelatime", "diratime", "nodiratime",
+	"auto",	 "noauto",  "nouser",	"_netdev",    "nofail",	  "default_permissions",
 };
 static const char *const harmless_prefixes[] = { "fsname=", "subtype=", "comment=", "x-" };
+
+/* Options of mount(8) that are an option of ours under another name. */
+static const struct {
+	const char *name, *option;
+} synonyms[] = {
+	{ "exec", "noexec=false" },
+	{ "user", "noexec" }, /* mount(8): unless exec follows */
+	{ "users", "noexec" },
+	{ "owner", "noexec" },
+};
+
+static const char *resolve(const char *option)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(synonyms); i++) {
+		if (strcmp(option, synonyms[i].name) == 0)
+			return synonyms[i].option;
+	}
+	return option;
+}
 
 static bool is_harmless(const char *option)
 {
@@ -104,8 +117,13 @@ static void load_command_option(struct loader *loader, const char *option)
 void load_command_options(struct loader *loader)
 {
 	for (const char *const *option = loader->request->options; option && *option; option++) {
-		if (!is_harmless(*option))
-			load_command_option(loader, *option);
+		if (strcmp(*option, "remount") == 0)
+			problem_add(&loader->problems, command_line, NULL,
+				    "-o remount: change the configuration, and then run \"rpt "
+				    "upgrade\"; flags of the mount alone change with \"mount -i -o "
+				    "remount,bind,…\"");
+		else if (!is_harmless(*option))
+			load_command_option(loader, resolve(*option));
 	}
 }
 

@@ -41,6 +41,7 @@ void term_memory_free(struct term_memory *memory)
 		return;
 	for (size_t i = 0; i < memory->config->n_sources; i++)
 		source_memory_release(&memory->sources[i]);
+	snapshot_unref(memory->unpublished);
 	free(memory->confirm);
 	free(memory);
 }

@@ -18,6 +18,7 @@ struct term_memory {
 	const struct term_config *config; /* borrowed */
 	uint64_t snapshot_id;		  /* MEMORY_CURRENT and MEMORY_OLDER refer to it; 0: none */
 	int64_t order_key;		  /* the latest that is known for those bytes */
+	struct snapshot *unpublished;	  /* owned reference; committed, but not shown yet; NULL */
 	struct forward_confirm *confirm;  /* owned; NULL: there is nothing to confirm */
 	int64_t confirmed_noted_ms;	  /* the last note in the store; clock_boot_ms(); 0: none */
 	uint32_t answering;		  /* the source that answered last */

@@ -43,6 +43,41 @@ static int publish(const struct update *update, const struct fetch_env *env,
 	return env->publish(env->publish_arg, update->term, snapshot, err);
 }
 
+/* Takes the reference to a snapshot that was just committed. If it cannot be published now, the next
+ * update tries again. */
+static int publish_committed(const struct update *update, const struct fetch_env *env,
+			     struct snapshot *snapshot, struct err *err)
+{
+	struct term_memory *memory = update->memory;
+	struct snapshot *kept = snapshot_ref(snapshot);
+
+	if (publish(update, env, snapshot, err) < 0) {
+		memory->unpublished = kept;
+		return -1;
+	}
+	snapshot_unref(kept);
+	return 0;
+}
+
+/* Takes the place of the current snapshot, a reference. Returns 1 if there was something to publish,
+ * 0 if not, -1 if it cannot be published yet. */
+static int publish_held_back(struct update *update, const struct fetch_env *env,
+			     struct snapshot **current, struct err *err)
+{
+	struct snapshot *snapshot = steal_ptr(&update->memory->unpublished);
+
+	if (!snapshot)
+		return 0;
+	snprintf(update->version, sizeof(update->version), "%s", snapshot->version);
+	if (publish_committed(update, env, snapshot_ref(snapshot), err) < 0) {
+		snapshot_unref(snapshot);
+		return -1;
+	}
+	snapshot_unref(*current);
+	*current = snapshot;
+	return 1;
+}
+
 /* The source has confirmed what had expired and was hidden. Its bytes are shown again as a new
  * snapshot: the kernel was notified that the old node id is gone, so it must not come back. */
 static int show_hidden(struct update *update, const struct fetch_env *env, struct err *err)
@@ -63,7 +98,7 @@ static int show_hidden(struct update *update, const struct fetch_env *env, struc
 		return err_prefix(err, "showing version %.128s again", hidden->version);
 	}
 	update->memory->snapshot_id = shown->id;
-	return publish(update, env, shown, err);
+	return publish_committed(update, env, shown, err);
 }
 
 /* on_delete = remove: the name goes away, first from the store. */
@@ -110,7 +145,7 @@ static enum attempt_result attempt(struct update *update, const struct fetch_env
 	switch (result) {
 	case ATTEMPT_COMMITTED:
 		update->bytes = a.committed->size_bytes;
-		if (publish(update, env, a.committed, &a.err) < 0)
+		if (publish_committed(update, env, a.committed, &a.err) < 0)
 			return fail_source(update, &a.err, 1, ATTEMPT_END);
 		break;
 	case ATTEMPT_UNCHANGED:
@@ -141,6 +176,7 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_latest(term);
 	enum attempt_result result = ATTEMPT_NEXT;
+	struct err err = ERR_INIT;
 
 	*ret = (struct update){
 		.advice = { FETCHED_UNKNOWN, FETCHED_UNKNOWN, FETCHED_UNKNOWN },
@@ -152,7 +188,13 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 		.began_ms = clock_boot_ms(),
 		.before = term_state_now(term),
 	};
-	term_memory_recognise(memory, current);
+	int held_back = publish_held_back(ret, env, &current, &err);
+	if (held_back < 0) {
+		origin_place_leave(place);
+		result = fail_source(ret, &err, 1, ATTEMPT_END);
+	} else {
+		term_memory_recognise(memory, current);
+	}
 	for (size_t i = 0; i < term->config->n_sources && result == ATTEMPT_NEXT; i++) {
 		ret->source = i;
 		result = attempt(ret, env, current, place);
@@ -162,7 +204,7 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 		ret->outcome = UPDATE_UPDATED;
 		break;
 	case ATTEMPT_UNCHANGED:
-		ret->outcome = UPDATE_UNCHANGED;
+		ret->outcome = held_back ? UPDATE_UPDATED : UPDATE_UNCHANGED;
 		break;
 	case ATTEMPT_CANCELED:
 		ret->outcome = UPDATE_CANCELED;

@@ -28,6 +28,9 @@
 /* How long to wait before the next try if a worker cannot be started. */
 #define START_RETRY_MS 5000
 
+/* How long umount(8) may take from the end of the connection to the end of the mount. */
+#define UNMOUNT_MS 1000
+
 /* Time limits for ending, before a process is killed: of the worker (it closes the store, and the
  * disk may be busy), then of the helper and the visitor. */
 #define WORKER_END_MS 2500
@@ -176,12 +179,36 @@ static bool has_left_in_vain(const struct keeper_worker *worker, int wait_status
 	return worker->is_leaving && WIFEXITED(wait_status) && !WEXITSTATUS(wait_status);
 }
 
+/* umount -f aborts the connection too, and unmounts at once. */
+static bool was_aborted(const struct keeper *keeper)
+{
+	const struct keeper_state *state = keeper->state;
+	int64_t deadline_ms = clock_awake_ms() + UNMOUNT_MS, left_ms;
+
+	if (!keeper->worker.is_unmounted || keeper->is_detached || keeper->mounts < 0)
+		return false;
+	while (mountpoint_is_mounted(keeper->mounts, state->number, NULL)) {
+		struct pollfd pfd = { .fd = keeper->mounts, .events = POLLPRI };
+
+		if ((left_ms = deadline_ms - clock_awake_ms()) <= 0)
+			return true;
+		poll(&pfd, 1, (int)left_ms);
+	}
+	return false;
+}
+
 static void end_with_worker(struct keeper *keeper, int wait_status)
 {
 	keeper->is_over = true;
 	keeper->code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : KEEPER_FAILED;
 	if (WIFSIGNALED(wait_status))
 		log_death(keeper, wait_status, 0);
+	if (keeper->code == KEEPER_OK && was_aborted(keeper)) {
+		log_event(LOG_LEVEL_ERROR, "aborted",
+			  LOG_STR("mountpoint", keeper->state->mountpoint),
+			  LOG_STR("reason", "the FUSE connection was aborted from outside"));
+		keeper->code = KEEPER_ABORTED;
+	}
 }
 
 static void schedule_next(struct keeper *keeper, int wait_status)
@@ -360,10 +387,15 @@ static void check_worker(struct keeper *keeper)
 static void check_mount(struct keeper *keeper)
 {
 	const struct keeper_state *state = keeper->state;
+	bool is_read_only = false;
 
-	if (state->device < 0 || keeper->is_detached || keeper->stopping ||
-	    mountpoint_is_mounted(keeper->mounts, state->number))
+	if (state->device < 0 || keeper->is_detached || keeper->stopping)
 		return;
+	if (mountpoint_is_mounted(keeper->mounts, state->number, &is_read_only)) {
+		if (is_read_only)
+			keeper_restore_renames(keeper);
+		return;
+	}
 	keeper->is_detached = true;
 	keeper_close_handle(keeper);
 	report_detached(keeper);
@@ -536,7 +568,7 @@ static void adopt_mount(struct keeper *keeper)
 
 	/* The number of a connection that is over may be another mount's by now. */
 	keeper->is_detached = is_connection_over(state->device) ||
-			      !mountpoint_is_mounted(keeper->mounts, state->number);
+			      !mountpoint_is_mounted(keeper->mounts, state->number, NULL);
 	if (keeper->is_detached)
 		keeper_close_handle(keeper);
 	else

@@ -21,10 +21,11 @@
 
 #define KEEPER_OK	    0
 #define KEEPER_FAILED	    1
+#define KEEPER_ABORTED	    2 /* the connection, while it was mounted */
 #define KEEPER_MOUNT_FAILED 32
 
 /* Raise it with every change of struct keeper_state. */
-#define KEEPER_STATE_VERSION 3
+#define KEEPER_STATE_VERSION 4
 
 /*
  * The whole state of a keeper, as plain data. It owns the descriptors. In an upgrade the keeper
@@ -39,6 +40,7 @@ struct keeper_state {
 	char memory_dir[PATH_MAX]; /* of a store in memory that has a name; else "" */
 	char program[PATH_MAX];	   /* the program that an upgrade executes */
 	bool allow_other;
+	bool noexec;
 	bool is_confined; /* workers enter the sandbox */
 	bool renames;	  /* publish by rename(2) where possible */
 	bool is_debugged; /* workers may be stopped for any time */

@@ -88,6 +88,9 @@ int keeper_mount_anew(struct keeper *keeper, struct err *err);
 /* Continues with a mount that this keeper has inherited. */
 void keeper_adopt_mount(struct keeper_state *state);
 void keeper_close_handle(struct keeper *keeper);
+/* Somebody has remounted the superblock read-only: names could not move by rename any more. The
+ * mounts that programs see stay as they are. */
+void keeper_restore_renames(struct keeper *keeper);
 
 /* ---- keeper_worker.c: one worker process, its helper and its visitor ---- */
 

@@ -48,19 +48,41 @@ void keeper_adopt_mount(struct keeper_state *state)
 	store_mount(state);
 }
 
+static struct mountpoint_flags flags_of(const struct keeper_state *state)
+{
+	return (struct mountpoint_flags){
+		.allow_other = state->allow_other,
+		.noexec = state->noexec,
+		.is_writable = state->renames,
+	};
+}
+
 int keeper_mount(struct keeper *keeper, struct err *err)
 {
 	struct keeper_state *state = keeper->state;
 
 	if (state->device < 0)
-		state->device = mountpoint_mount(state->mountpoint, state->allow_other,
-						 state->renames, err);
+		state->device = mountpoint_mount(state->mountpoint, flags_of(state), err);
 	if (state->device < 0)
 		return -1;
 	state->number = mountpoint_number(state->mountpoint);
 	open_handle(state);
 	store_mount(state);
 	return 0;
+}
+
+void keeper_restore_renames(struct keeper *keeper)
+{
+	const struct keeper_state *state = keeper->state;
+	struct err err = ERR_INIT;
+
+	if (!state->renames || state->handle < 0)
+		return;
+	if (mountpoint_make_writable(state->handle, &err) < 0)
+		keeper_log_error("remount_failed", err.msg);
+	else
+		log_event(LOG_LEVEL_INFO, "remounted", LOG_STR("mountpoint", state->mountpoint),
+			  LOG_STR("superblock", "writable again, for the visitor alone"));
 }
 
 int keeper_mount_anew(struct keeper *keeper, struct err *err)
@@ -71,7 +93,7 @@ int keeper_mount_anew(struct keeper *keeper, struct err *err)
 	if (inflight < 0)
 		return -1;
 	_cleanup_close_ int device = mountpoint_replace(state->mountpoint, state->number,
-							state->allow_other, state->renames, err);
+							flags_of(state), err);
 	if (device < 0)
 		return -1;
 	/* Closing the last copies of the old connection fails the requests that still wait. */

@@ -55,10 +55,19 @@ int launch_compare(const struct config *old, const struct config *new, struct er
 		return err_set(err, ERR_CONFIG, fmt, "publish_mode",
 			       config_publish_mode_name(old->publish_mode),
 			       config_publish_mode_name(new->publish_mode));
-	if (old->allow_other != new->allow_other)
-		return err_set(err, ERR_CONFIG, fmt, "allow_other",
-			       old->allow_other ? "true" : "false",
-			       new->allow_other ? "true" : "false");
+	const struct {
+		const char *name;
+		bool old, new;
+	} flags[] = {
+		{ "allow_other", old->allow_other, new->allow_other },
+		{ "noexec", old->noexec, new->noexec },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		if (flags[i].old != flags[i].new)
+			return err_set(err, ERR_CONFIG, fmt, flags[i].name,
+				       flags[i].old ? "true" : "false",
+				       flags[i].new ? "true" : "false");
+	}
 	return 0;
 }
 
@@ -259,6 +268,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 		.version = KEEPER_STATE_VERSION,
 		.size_bytes = sizeof(*ret),
 		.allow_other = config->allow_other,
+		.noexec = config->noexec,
 		.is_confined = config->sandbox,
 		.renames = config->publish_mode == PUBLISH_AUTO && geteuid() == 0,
 		.is_debugged = is_debugged,

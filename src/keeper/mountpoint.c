@@ -232,7 +232,7 @@ static int refused(int context, const char *mountpoint, struct err *err)
 			 message);
 }
 
-static int configure(int context, int device, bool allow_other, bool is_writable)
+static int configure(int context, int device, struct mountpoint_flags flags)
 {
 	char device_text[16], uid[16], gid[16];
 
@@ -249,25 +249,26 @@ static int configure(int context, int device, bool allow_other, bool is_writable
 		if (fsconfig(context, FSCONFIG_SET_STRING, strings[i].key, strings[i].value, 0) < 0)
 			return -1;
 	}
-	if ((!is_writable && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
+	if ((!flags.is_writable && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
 	    fsconfig(context, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0 ||
-	    (allow_other && fsconfig(context, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0))
+	    (flags.allow_other && fsconfig(context, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0))
 		return -1;
 	return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
 /* move_flags: MOVE_MOUNT_BENEATH or 0. */
-static int mount_as_root(const char *mountpoint, bool allow_other, bool is_writable,
-			 unsigned move_flags, struct err *err)
+static int mount_as_root(const char *mountpoint, struct mountpoint_flags flags, unsigned move_flags,
+			 struct err *err)
 {
+	const unsigned attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				    (flags.noexec ? MOUNT_ATTR_NOEXEC : 0);
 	_cleanup_close_ int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (device < 0)
 		return err_errno(err, "/dev/fuse");
 	_cleanup_close_ int context = fsopen("fuse", FSOPEN_CLOEXEC);
-	if (context < 0 || configure(context, device, allow_other, is_writable) < 0)
+	if (context < 0 || configure(context, device, flags) < 0)
 		return refused(context, mountpoint, err);
-	_cleanup_close_ int mount = fsmount(
-		context, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	_cleanup_close_ int mount = fsmount(context, FSMOUNT_CLOEXEC, attributes);
 	if (mount < 0 ||
 	    move_mount(mount, "", AT_FDCWD, mountpoint, MOVE_MOUNT_F_EMPTY_PATH | move_flags) < 0)
 		return refused(context, mountpoint, err);
@@ -287,11 +288,14 @@ __attribute__((format(printf, 2, 0))) static void remember(enum fuse_log_level l
 	libfuse_message[strcspn(libfuse_message, "\n")] = '\0';
 }
 
-static int mount_as_user(const char *mountpoint, bool allow_other, struct err *err)
+static int mount_as_user(const char *mountpoint, struct mountpoint_flags flags, struct err *err)
 {
+	char options[sizeof(USER_OPTIONS ",allow_other,noexec")];
+
+	snprintf(options, sizeof(options), USER_OPTIONS "%s%s",
+		 flags.allow_other ? ",allow_other" : "", flags.noexec ? ",noexec" : "");
 	fuse_set_log_func(remember);
-	_cleanup_close_ int fd = fuse_open_channel(
-		mountpoint, allow_other ? USER_OPTIONS ",allow_other" : USER_OPTIONS);
+	_cleanup_close_ int fd = fuse_open_channel(mountpoint, options);
 	fuse_set_log_func(NULL);
 	if (fd < 0)
 		return err_set(err, ERR_INTERNAL, "%s could not be mounted%s%s", mountpoint,
@@ -314,28 +318,27 @@ static void set_read_ahead(dev_t number)
 	}
 }
 
-int mountpoint_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err)
+int mountpoint_mount(const char *mountpoint, struct mountpoint_flags flags, struct err *err)
 {
-	int device = geteuid() == 0 ? mount_as_root(mountpoint, allow_other, is_writable, 0, err)
-				    : mount_as_user(mountpoint, allow_other, err);
+	int device = geteuid() == 0 ? mount_as_root(mountpoint, flags, 0, err)
+				    : mount_as_user(mountpoint, flags, err);
 
 	if (device >= 0)
 		set_read_ahead(mountpoint_number(mountpoint));
 	return device;
 }
 
-int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
+int mountpoint_replace(const char *mountpoint, dev_t number, struct mountpoint_flags flags,
 		       struct err *err)
 {
 	_cleanup_close_ int device = -1;
 
 	if (geteuid() == 0)
-		device = mount_as_root(mountpoint, allow_other, is_writable, MOVE_MOUNT_BENEATH,
-				       err);
+		device = mount_as_root(mountpoint, flags, MOVE_MOUNT_BENEATH, err);
 	abort_connection(mountpoint, number);
 	mountpoint_unmount(mountpoint, number);
 	if (device < 0)
-		return mountpoint_mount(mountpoint, allow_other, is_writable, err);
+		return mountpoint_mount(mountpoint, flags, err);
 	set_read_ahead(mountpoint_number(mountpoint));
 	return steal_fd(&device);
 }
@@ -364,6 +367,16 @@ int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writabl
 	return steal_fd(&handle);
 }
 
+int mountpoint_make_writable(int handle, struct err *err)
+{
+	_cleanup_close_ int context = fspick(handle, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC);
+
+	if (context < 0 || fsconfig(context, FSCONFIG_SET_FLAG, "rw", NULL, 0) < 0 ||
+	    fsconfig(context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return err_errno(err, "making the superblock writable");
+	return 0;
+}
+
 /* The third field of a line of mountinfo: "36 35 98:0 /mnt1 …". */
 static bool has_number(const char *line, dev_t number)
 {
@@ -373,7 +386,15 @@ static bool has_number(const char *line, dev_t number)
 	       makedev(device_major, device_minor) == number;
 }
 
-bool mountpoint_is_mounted(int mounts, dev_t number)
+/* The options of the superblock are the last field: "… - fuse.rptfs rptfs ro,user_id=0". */
+static bool has_read_only_superblock(const char *line, const char *end)
+{
+	const char *options = memrchr(line, ' ', (size_t)(end - line));
+
+	return options && strncmp(options, " ro", 3) == 0 && strchr(",\n", options[3]);
+}
+
+bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only)
 {
 	static char text[65536]; /* the keeper has one thread */
 	size_t len = 0;
@@ -387,8 +408,11 @@ bool mountpoint_is_mounted(int mounts, dev_t number)
 		len += (size_t)got;
 		text[len] = '\0';
 		for (; (end = strchr(line, '\n')); line = end + 1) {
-			if (has_number(line, number))
-				return true;
+			if (!has_number(line, number))
+				continue;
+			if (ret_read_only)
+				*ret_read_only = has_read_only_superblock(line, end);
+			return true;
 		}
 		len = strlen(line);
 		memmove(text, line, len);

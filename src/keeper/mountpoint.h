@@ -31,13 +31,18 @@ enum mountpoint_use {
 };
 enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err);
 
-/* Mounts, and returns the descriptor of the FUSE connection, the caller's. With is_writable the
- * superblock is writable, for handles, but the mount is not. Users cannot have that. */
-int mountpoint_mount(const char *mountpoint, bool allow_other, bool is_writable, struct err *err);
+/* With is_writable the superblock is writable, for handles, but the mount is not. Users cannot have
+ * that. */
+struct mountpoint_flags {
+	bool allow_other, noexec, is_writable;
+};
+
+/* Mounts, and returns the descriptor of the FUSE connection, the caller's. */
+int mountpoint_mount(const char *mountpoint, struct mountpoint_flags flags, struct err *err);
 
 /* Replaces the mount with this device number, whose connection has ended. As root on Linux 6.5 or
  * later the new one is mounted beneath the old one first, so the path is always mounted. */
-int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, bool is_writable,
+int mountpoint_replace(const char *mountpoint, dev_t number, struct mountpoint_flags flags,
 		       struct err *err);
 
 /* A handle of the mount, if it has this device number. It follows no symbolic link, and keeps the
@@ -45,8 +50,12 @@ int mountpoint_replace(const char *mountpoint, dev_t number, bool allow_other, b
 int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err);
 
 /* Returns whether that device is mounted anywhere in this namespace. mounts: /proc/self/mountinfo;
- * poll(2) reports a change (POLLPRI) until this function reads it. Allocates nothing. */
-bool mountpoint_is_mounted(int mounts, dev_t number);
+ * poll(2) reports a change (POLLPRI) until this function reads it. Allocates nothing.
+ * *ret_read_only: its superblock is read-only; NULL is allowed. */
+bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only);
+
+/* Makes the superblock of the handle writable again. Never blocks. */
+int mountpoint_make_writable(int handle, struct err *err);
 
 /* Returns the device number of the file system mounted there, or 0 if there is none. */
 dev_t mountpoint_number(const char *mountpoint);

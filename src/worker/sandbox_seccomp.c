@@ -222,7 +222,7 @@ static int set_attributes(scmp_filter_ctx filter)
 static const char visitors[] =
 	"brk close close_range exit exit_group fstatat64 futex futex_time64 getdents64 newfstatat "
 	"read recv recvfrom recvmsg renameat renameat2 restart_syscall rt_sigprocmask "
-	"rt_sigreturn send sendmsg sendto sigreturn unlinkat write writev ";
+	"rt_sigreturn send sendmsg sendto sigreturn statx unlinkat write writev ";
 #else
 static const char visitors[] = "";
 #endif

@@ -324,7 +324,7 @@ static bool set_up(void)
 		       -1, 0);
 	memfd = inflight_make(&err);
 	if (memfd < 0 || inflight_map(&inflight, memfd, &err) < 0 || !mkdtemp(mountpoint) ||
-	    (device = mountpoint_mount(mountpoint, false, false, &err)) < 0) {
+	    (device = mountpoint_mount(mountpoint, (struct mountpoint_flags){ 0 }, &err)) < 0) {
 		printf("Bail out! %s\n", err.msg);
 		return false;
 	}

@@ -13,8 +13,8 @@
  *	7 ended			-		NULL		new		new
  *
  * A move is withdrawn (READY to -) before the name is moved by a notification, so that no RENAME
- * moves it as well. A failure is only possible before step 1: the name still points to the old
- * snapshot. `renames` becomes false once and stays so.
+ * moves it as well. A failure is only possible before step 4: the name still points to the old
+ * snapshot. `may_rename` becomes false once and stays so.
  */
 #include "mount/publish/publisher.h"
 
@@ -42,7 +42,8 @@ int publisher_new(struct publisher **ret, const struct publisher_setup *setup, s
 	if (!publisher)
 		return err_set(err, ERR_INTERNAL, "publisher: out of memory");
 	publisher->setup = *setup;
-	atomic_init(&publisher->renames, setup->renames && setup->visitor);
+	publisher->may_rename = setup->renames && setup->visitor;
+	atomic_init(&publisher->renames, publisher->may_rename);
 	if (prewarm_new(&publisher->prewarm, &prewarm, err) < 0)
 		return -1;
 	*ret = steal_ptr(&publisher);
@@ -147,22 +148,23 @@ static void raise_without_snapshot(struct publisher *publisher, const struct ter
 
 /* ---- moving a name ---- */
 
-/* How names move: by rename(2), or by notifications. Once rename(2) has failed, it is not tried
- * again. */
-static bool renames(const struct publisher *publisher)
+static void set_mode(struct publisher *publisher, bool renames, const char *reason)
 {
-	return atomic_load_explicit(&publisher->renames, memory_order_relaxed);
+	if (atomic_exchange(&publisher->renames, renames) == renames)
+		return;
+	log_event(renames ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "publish_mode",
+		  LOG_STR("mode", publisher_mode(publisher)), LOG_STR("reason", reason));
 }
 
+/* A read-only superblock (EROFS) becomes writable again: the keeper sees to that. */
 static void note_failed_rename(struct publisher *publisher, const struct term *term, int failure)
 {
 	log_event(LOG_LEVEL_DEBUG, "rename_failed", LOG_STR("term", term->config->name),
 		  LOG_STR("error", strerror(-failure)));
-	if (failure != -EROFS && failure != -EPERM && failure != -EACCES && failure != -ENOSYS)
-		return;
-	log_event(LOG_LEVEL_WARNING, "publish_mode", LOG_STR("mode", PUBLISHER_NOTIFIES),
-		  LOG_STR("reason", strerror(-failure)));
-	atomic_store(&publisher->renames, false);
+	if (failure == -EPERM || failure == -EACCES || failure == -ENOSYS)
+		publisher->may_rename = false;
+	if (failure == -EROFS || !publisher->may_rename)
+		set_mode(publisher, false, strerror(-failure));
 }
 
 /* Does everything that the first reader of the name would have to wait for. */
@@ -180,7 +182,8 @@ static void prepare(struct publisher *publisher, struct term *term, struct snaps
 			  LOG_STR("error", strerror(-result)));
 }
 
-static void rename_it(struct publisher *publisher, struct term *term, const char *staged)
+/* Returns 0 or a negative errno. */
+static int rename_it(struct publisher *publisher, struct term *term, const char *staged)
 {
 	const char *name = term->config->name;
 	int result = staged ? visitor_move(publisher->setup.visitor, staged, name)
@@ -188,6 +191,7 @@ static void rename_it(struct publisher *publisher, struct term *term, const char
 
 	if (result < 0 && !(result == -ENOENT && !staged))
 		note_failed_rename(publisher, term, result);
+	return result;
 }
 
 /* Listings and look-ups run in parallel: the kernel may process a listing with the old node after a
@@ -230,27 +234,52 @@ static void unstage(struct publisher *publisher, const struct term *term, const 
 				   strrchr(staged, '/') + 1);
 }
 
-/* Ends `move`, which may be NULL. */
-static void move_name(struct publisher *publisher, struct term *term, struct snapshot *next,
-		      struct pending_move *move, struct snapshot **ret_old)
+/* A notification unmounts what somebody has mounted over the name. A removal does that too, but a
+ * new version is held back: the rename (its result) has failed because of it, or the visitor looks.
+ */
+static int hold_back(struct publisher *publisher, const struct term *term, bool is_removal,
+		     int renamed, struct err *err)
+{
+	const char *name = term->config->name;
+
+	if (renamed != -EBUSY && visitor_check(publisher->setup.visitor, name) != -EBUSY)
+		return 0;
+	if (!is_removal)
+		return err_set(err, ERR_BUSY, "something is mounted over %s", name);
+	log_event(LOG_LEVEL_WARNING, "unmounted", LOG_STR("term", name),
+		  LOG_STR("reason", "it was mounted over a name that went away"));
+	return 0;
+}
+
+/* Ends `move`, which may be NULL. Fails only if !is_late. */
+static int move_name(struct publisher *publisher, struct term *term, struct snapshot *next,
+		     struct pending_move *move, bool is_late, struct snapshot **ret_old,
+		     struct err *err)
 {
 	bool has_visitor = publisher->setup.visitor && move;
 	char staged[PENDING_NAME_SIZE + sizeof(PENDING_PATH)] = "";
+	int renamed = -ENOSYS, held_back = 0;
 
 	if (next)
 		snprintf(staged, sizeof(staged), PENDING_PATH "%" PRIu64, next->id);
 	if (has_visitor && next)
 		prepare(publisher, term, next, staged);
-	if (has_visitor && renames(publisher))
-		rename_it(publisher, term, next ? staged : NULL);
+	if (has_visitor && publisher->may_rename)
+		renamed = rename_it(publisher, term, next ? staged : NULL);
 	if (move && pending_moves_end(publisher->setup.pending_moves, move, ret_old)) {
+		set_mode(publisher, true, "renaming works again");
 		atomic_fetch_add(&publisher->n_renamed, 1);
-		return;
+		return 0;
 	}
-	*ret_old = move_by_notification(publisher, term, next);
-	atomic_fetch_add(&publisher->n_notified, 1);
+	if (has_visitor)
+		held_back = hold_back(publisher, term, !next || is_late, renamed, err);
+	if (held_back == 0) {
+		*ret_old = move_by_notification(publisher, term, next);
+		atomic_fetch_add(&publisher->n_notified, 1);
+	}
 	if (has_visitor && next)
 		unstage(publisher, term, staged);
+	return held_back;
 }
 
 int publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
@@ -258,6 +287,7 @@ int publisher_publish(struct publisher *publisher, struct term *term, struct sna
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *taken = next;
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *old = NULL;
+	bool is_late = move;
 
 	assert(is_idle(publisher, term));
 	if (next && nodes_add(publisher->setup.nodes, next, term, err) < 0) {
@@ -267,7 +297,8 @@ int publisher_publish(struct publisher *publisher, struct term *term, struct sna
 	}
 	if (!move)
 		move = pending_moves_begin(publisher->setup.pending_moves, term, next);
-	move_name(publisher, term, next, move, &old);
+	if (move_name(publisher, term, next, move, is_late, &old, err) < 0)
+		return err_prefix(err, "publishing version %.128s", next->version);
 	assert(is_idle(publisher, term) && shows(term, next));
 	if (next)
 		raise_generation(publisher, term, next->id);
@@ -294,6 +325,7 @@ void publisher_end(struct publisher *publisher)
 {
 	generations_end(publisher->setup.generations);
 	store_word(publisher, 0);
+	publisher->may_rename = false;
 	atomic_store(&publisher->renames, false);
 	if (publisher->setup.visitor)
 		visitor_retire(publisher->setup.visitor);
@@ -301,7 +333,8 @@ void publisher_end(struct publisher *publisher)
 
 const char *publisher_mode(const struct publisher *publisher)
 {
-	return renames(publisher) ? PUBLISHER_RENAMES : PUBLISHER_NOTIFIES;
+	return atomic_load_explicit(&publisher->renames, memory_order_relaxed) ? PUBLISHER_RENAMES
+									       : PUBLISHER_NOTIFIES;
 }
 
 void publisher_counts(const struct publisher *publisher, struct publish_counts *ret)

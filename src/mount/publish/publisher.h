@@ -84,8 +84,9 @@ void publisher_free(struct publisher *publisher);
 DEFINE_CLEANUP(struct publisher, publisher_free)
 
 /* Takes the reference `next` (NULL: the name goes away, which cannot fail). move: from
- * pending_moves_begin() if it was staged before, taken; else NULL. ERR_INTERNAL: out of memory, and
- * the name points to what it pointed to. */
+ * pending_moves_begin() if it was staged before, taken; else NULL. ERR_INTERNAL: out of memory;
+ * ERR_BUSY: something is mounted over the name (what was staged before is published nevertheless,
+ * and unmounts it). After a failure the name points to what it pointed to. */
 int publisher_publish(struct publisher *publisher, struct term *term, struct snapshot *next,
 		      struct pending_move *move, struct err *err);
 

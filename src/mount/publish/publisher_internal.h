@@ -12,7 +12,8 @@
 struct publisher {
 	struct publisher_setup setup;
 	struct prewarm *prewarm; /* owned */
-	atomic_bool renames;	 /* it is not known yet that this fails */
+	bool may_rename;	 /* it is not known yet that rename(2) can never work */
+	atomic_bool renames;	 /* the last move was a rename, or there was none yet */
 	_Atomic uint64_t n_renamed, n_notified;
 };
 

@@ -146,6 +146,11 @@ int visitor_move(struct visitor *visitor, const char *from, const char *to)
 	return ask_about(visitor, VISITOR_MOVE, from, to);
 }
 
+int visitor_check(struct visitor *visitor, const char *path)
+{
+	return ask_about(visitor, VISITOR_CHECK, path, "");
+}
+
 int visitor_list(struct visitor *visitor, const char *path)
 {
 	return ask_about(visitor, VISITOR_LIST, path, "");

@@ -50,6 +50,9 @@ int visitor_look(struct visitor *visitor, const char *path);
 /* Renames `from` over `to`, then stats that. */
 int visitor_move(struct visitor *visitor, const char *from, const char *to);
 int visitor_remove(struct visitor *visitor, const char *path);
+/* -EBUSY: something else is mounted over the path, in the namespace of mounts of rptfs. 0 also if
+ * that cannot be found out. */
+int visitor_check(struct visitor *visitor, const char *path);
 /* Lists the directory, so that the kernel learns the nodes of its names from READDIRPLUS instead of
  * looking up each one. Stops after VISITOR_LIST_MAX_BYTES of entries. */
 int visitor_list(struct visitor *visitor, const char *path);

@@ -12,6 +12,7 @@ enum visitor_verb {
 	VISITOR_MOVE = 'm',
 	VISITOR_REMOVE = 'r',
 	VISITOR_LIST = 'd',
+	VISITOR_CHECK = 'c',
 };
 
 /* Two paths with a NUL after each; the second one is empty except for MOVE. */

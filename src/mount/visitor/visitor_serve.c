@@ -90,6 +90,32 @@ static int remove_name(int root, char *path)
 	return dir < 0 ? dir : negative(unlinkat(dir, name, 0));
 }
 
+static bool identify(int dir, const char *name, struct statx *ret)
+{
+	return statx(dir, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+		     STATX_TYPE | STATX_MNT_ID, ret) == 0;
+}
+
+static bool is_same_mount(const struct statx *a, const struct statx *b)
+{
+	return a->stx_mnt_id == b->stx_mnt_id && a->stx_dev_major == b->stx_dev_major &&
+	       a->stx_dev_minor == b->stx_dev_minor;
+}
+
+/* The handle is a mount of its own, which has nothing mounted on it. */
+static int check(const char *mountpoint, char *path)
+{
+	const char *name;
+	_cleanup_close_ int root = open_directory(AT_FDCWD, mountpoint, 0);
+	_cleanup_close_ int dir = root < 0 ? -1 : open_parent(root, path, &name);
+	struct statx of_root, of_dir, of_name;
+
+	if (dir < 0 || !identify(root, "", &of_root) || !identify(dir, "", &of_dir) ||
+	    !identify(dir, name, &of_name) || !is_same_mount(&of_root, &of_dir))
+		return 0;
+	return is_same_mount(&of_dir, &of_name) ? 0 : -EBUSY;
+}
+
 /* The kernel requests as many entries at once as the buffer holds. */
 #define LIST_CHUNK_BYTES (1U << 20)
 
@@ -137,6 +163,8 @@ static int perform(int root, struct visitor_request *request, bool is_writable)
 /* The mount point is closed again before the reply. */
 static int perform_at(int handle, const char *mountpoint, struct visitor_request *request)
 {
+	if (request->verb == VISITOR_CHECK)
+		return check(mountpoint, request->paths);
 	if (handle >= 0)
 		return perform(handle, request, true);
 	if (handle == VISITOR_NO_MOUNT)
