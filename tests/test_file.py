@@ -1,6 +1,7 @@
 """The file fetcher: changes are noticed at once, and the last good version stays whatever happens to
 the file."""
 
+import contextlib
 import os
 import time
 
@@ -28,6 +29,40 @@ def test_a_rename_is_noticed_at_once(mount, source):
     replace(source, NEW)
     m.wait_content("t", NEW)
     assert m.has_updated("t", 2)
+
+
+@pytest.mark.parametrize("put", ["rename", "link", "symlink"])
+def test_what_is_put_in_place_is_not_waited_for(mount, source, directory, put):
+    """It is complete; only what is written in place has to come to rest, for 12 ms. The best of
+    several is a bound for the time that a file is left alone on purpose."""
+    path = os.path.join(directory, "place")
+    m = mount(config(path), expect=["kind=not_found"])
+    turn = 0
+
+    def is_there_soon():
+        nonlocal turn
+        turn += 1
+        new = os.path.join(directory, "new")
+        content = b"content %d" % turn
+        replace(source + str(turn), content)
+        if put == "symlink":
+            os.symlink(source + str(turn), new)
+        else:
+            os.link(source + str(turn), new)
+        if put == "link":
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            m.refresh("t", ok=False)
+        began = time.monotonic()
+        if put == "link":
+            os.link(new, path)
+            os.unlink(new)
+        else:
+            os.rename(new, path)
+        wait_for(lambda: os.path.exists(m.at("t")) and m.read("t") == content, "it", pause=0)
+        return time.monotonic() - began < 0.012
+
+    wait_for(is_there_soon, "a version that is visible before a file comes to rest", pause=0)
 
 
 def test_writing_in_place_is_noticed(mount, source):

@@ -282,9 +282,18 @@ static bool is_unfinished(const struct watch *watch, const struct item *item)
 	       st.st_nlink == 1;
 }
 
+static void note(struct watch *watch, struct item *item, bool is_complete)
+{
+	if (is_complete)
+		watch->changed(watch->arg, item->tag);
+	else
+		mark(watch, item);
+}
+
 static void handle_name(struct watch *watch, struct directory *directory, uint32_t mask,
 			const char *name)
 {
+	bool is_complete = mask & (IN_MOVED_TO | IN_CREATE);
 	char path[PATH_MAX];
 	struct item *first = NULL;
 	int len = snprintf(path, sizeof(path), "%s/%s", directory->path, name);
@@ -293,11 +302,11 @@ static void handle_name(struct watch *watch, struct directory *directory, uint32
 		HASH_FIND(by_path, watch->items_by_path, path, (unsigned)len, first);
 	if (first && !(mask & IN_CREATE && is_unfinished(watch, first))) {
 		for (struct item *item = first; item; item = item->twin)
-			mark(watch, item);
+			note(watch, item, is_complete);
 	}
 	for (struct item *item = directory->items; item; item = item->next_in_directory) {
 		if (item->is_link)
-			mark(watch, item);
+			note(watch, item, mask & IN_MOVED_TO);
 	}
 }
 
