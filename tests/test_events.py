@@ -166,3 +166,33 @@ def test_no_death_hides_an_update_from_watchers(mount, origin, renames):
         follower.join(HANGS_S)
     versions = [int(body.split()[1]) for body in follower.seen]
     assert versions == sorted(versions)
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_watchers_of_a_file_that_somebody_has_open(mount, origin, renames, look):
+    """As on a local disk the file loses its name, and goes when it is closed. Where names move by
+    notifications, its watchers are told so at once."""
+    origin.put("/t", b"first")
+    m = mount(http(origin, "t"))
+    for i in range(5):
+        with open(m.at("t"), "rb") as held, inotifywait(m.at("t")) as watcher:
+            before = held.read()
+            update(m, origin, "t", b"version %d" % i)
+            assert watcher.wait(1) == ["ATTRIB" if renames else "DELETE_SELF"]
+            if look:
+                assert os.fstat(held.fileno()).st_nlink == 0
+            assert os.pread(held.fileno(), 100, 0) == before
+            held.close()
+            if renames:
+                assert watcher.wait(2) == ["ATTRIB", "DELETE_SELF"]
+    wait_for(lambda: m.metrics()["rptfs_snapshots"] <= 4, "superseded snapshots to be let go")
+
+
+def test_a_removed_file_that_somebody_has_open(mount, origin, renames):
+    origin.put("/t", b"first")
+    m = mount(http(origin, "t", "refresh_interval = 1h on_delete = remove"), expect=["event=failed"])
+    with open(m.at("t"), "rb") as held, inotifywait(m.at("t")) as watcher:
+        origin.remove("/t")
+        m.refresh("t", ok=False)
+        assert watcher.wait(1) == ["ATTRIB" if renames else "DELETE_SELF"]
+        assert os.fstat(held.fileno()).st_nlink == 0 and held.read() == b"first"

@@ -28,13 +28,13 @@ static struct snapshot *make_snapshot(uint64_t id)
 	return snapshot;
 }
 
-/* How often moved() was called, and its last id. */
+/* How often moved() was called, and its last ids. */
 struct moved_calls {
 	int times;
-	uint64_t id;
+	uint64_t from, id;
 };
 
-static void moved(void *arg, struct term *term, uint64_t id)
+static void moved(void *arg, struct term *term, uint64_t from, uint64_t id)
 {
 	struct moved_calls *calls = arg;
 	struct snapshot *current = term_current(term);
@@ -42,6 +42,7 @@ static void moved(void *arg, struct term *term, uint64_t id)
 	ok((current ? current->id : 0) == id, "the name has moved when the callback runs");
 	snapshot_unref(current);
 	calls->times++;
+	calls->from = from;
 	calls->id = id;
 }
 
@@ -63,7 +64,7 @@ static void test_pending_moves(struct pending_moves *pending, struct term *term)
 	ok(!pending_moves_remove(pending, term, moved, &calls), "removing the name is refused");
 	is_int(calls.times, 0, "the callback was not called");
 	ok(pending_moves_rename(pending, "18", term, moved, &calls), "the name moves");
-	ok(calls.times == 1 && calls.id == 18, "the callback gets the id");
+	ok(calls.times == 1 && calls.from == 17 && calls.id == 18, "the callback gets the ids");
 	ok(!pending_moves_find(pending, "18", &of), "the snapshot is no longer staged");
 	ok(pending_moves_rename(pending, "18", term, moved, &calls) && calls.times == 1,
 	   "moving it again succeeds without a callback");

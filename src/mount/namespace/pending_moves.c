@@ -185,7 +185,7 @@ static bool is_so_already(struct term *term, const char *name)
 }
 
 static bool perform(struct pending_moves *pending, const char *name, struct term *term,
-		    void (*moved)(void *arg, struct term *term, uint64_t id), void *arg)
+		    pending_moves_moved *moved, void *arg)
 {
 	struct pending_move *move = claim(pending, term, name);
 
@@ -193,19 +193,19 @@ static bool perform(struct pending_moves *pending, const char *name, struct term
 		return is_so_already(term, name);
 	struct snapshot *next = move->next;
 	struct snapshot *old = term_swap(term, next ? snapshot_ref(next) : NULL);
-	moved(arg, term, next ? next->id : 0);
+	moved(arg, term, old ? old->id : 0, next ? next->id : 0);
 	finish(pending, move, old);
 	return true;
 }
 
 bool pending_moves_rename(struct pending_moves *pending, const char *name, struct term *term,
-			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg)
+			  pending_moves_moved *moved, void *arg)
 {
 	return perform(pending, name, term, moved, arg);
 }
 
 bool pending_moves_remove(struct pending_moves *pending, struct term *term,
-			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg)
+			  pending_moves_moved *moved, void *arg)
 {
 	return perform(pending, NULL, term, moved, arg);
 }

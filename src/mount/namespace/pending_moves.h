@@ -47,12 +47,15 @@ bool pending_moves_end(struct pending_moves *pending, struct pending_move *move,
 struct snapshot *pending_moves_find(struct pending_moves *pending, const char *name,
 				    struct term **ret_term);
 
+/* The name of the term has moved from one id to another; 0: none. */
+typedef void pending_moves_moved(void *arg, struct term *term, uint64_t from, uint64_t to);
+
 /* For RENAME of .rpt/stage/NAME to the term's name, and UNLINK of the term's name. Returns true if
  * such a move was pending and is done now; moved() is called before the kernel gets its answer.
  * Also returns true if the name is already as requested, which a predecessor may have done. */
 bool pending_moves_rename(struct pending_moves *pending, const char *name, struct term *term,
-			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg);
+			  pending_moves_moved *moved, void *arg);
 bool pending_moves_remove(struct pending_moves *pending, struct term *term,
-			  void (*moved)(void *arg, struct term *term, uint64_t id), void *arg);
+			  pending_moves_moved *moved, void *arg);
 
 #endif

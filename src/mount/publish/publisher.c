@@ -205,6 +205,28 @@ static void keep_from_listings(struct publisher *publisher, struct tree_dir *dir
 		session_wait_for_dir(publisher->setup.session, dir->id);
 }
 
+static void forget_staged(struct publisher *publisher, const char *staged)
+{
+	session_notify_inval_entry(publisher->setup.session, publisher->setup.pending_dir_id,
+				   strrchr(staged, '/') + 1);
+}
+
+/*
+ * A notification causes no event for a file that a program still has open. So the visitor stats the
+ * old snapshot by its id: the kernel learns that it has no link, and when it drops this name again,
+ * watchers get IN_DELETE_SELF.
+ */
+static void tell_holders(struct publisher *publisher, const struct snapshot *old)
+{
+	char path[PENDING_NAME_SIZE + sizeof(PENDING_PATH)];
+
+	if (!publisher->setup.visitor || !session_kernel_holds(publisher->setup.session, old->id))
+		return;
+	snprintf(path, sizeof(path), PENDING_PATH "%" PRIu64, old->id);
+	visitor_look(publisher->setup.visitor, path);
+	forget_staged(publisher, path);
+}
+
 /* Returns the snapshot that the name pointed to (a reference for the caller), or NULL. */
 static struct snapshot *move_by_notification(struct publisher *publisher, struct term *term,
 					     struct snapshot *next)
@@ -217,11 +239,15 @@ static struct snapshot *move_by_notification(struct publisher *publisher, struct
 	if (next)
 		inflight_note_showing(publisher->setup.inflight, next->id);
 	struct snapshot *old = term_swap(term, next ? snapshot_ref(next) : NULL);
+	if (old)
+		nodes_supersede(publisher->setup.nodes, old->id);
 	tree_touch(dir);
 	announce(publisher, dir, name, old ? old->id : 0);
 	if (next)
 		inflight_note_announced(publisher->setup.inflight, next->id);
 	atomic_store(&dir->moving, NULL);
+	if (old)
+		tell_holders(publisher, old);
 	return old;
 }
 
@@ -230,8 +256,7 @@ static struct snapshot *move_by_notification(struct publisher *publisher, struct
 static void unstage(struct publisher *publisher, const struct term *term, const char *staged)
 {
 	visitor_look(publisher->setup.visitor, term->config->name);
-	session_notify_inval_entry(publisher->setup.session, publisher->setup.pending_dir_id,
-				   strrchr(staged, '/') + 1);
+	forget_staged(publisher, staged);
 }
 
 /* A notification unmounts what somebody has mounted over the name. A removal does that too, but a
@@ -304,10 +329,8 @@ int publisher_publish(struct publisher *publisher, struct term *term, struct sna
 		raise_generation(publisher, term, next->id);
 	else if (old)
 		raise_without_snapshot(publisher, term);
-	if (old) {
-		nodes_supersede(publisher->setup.nodes, old->id);
+	if (old)
 		release_old(publisher, old);
-	}
 	return 0;
 }
 

@@ -23,7 +23,8 @@
  *	5 NOTIFY_DELETE of the old dentry. It takes the directory's lock: when it returns, no answer
  *	  from before step 4 is in flight. If the kernel did not know the name, a cached listing
  *	  may still lack it: NOTIFY_INVAL_INODE of the directory. It is noted that the snapshot is
- *	  announced. The visitor stats the name; the staged one is forgotten
+ *	  announced. If a program holds the old snapshot, the visitor stats it by its id, so that
+ *	  watchers are told. The visitor stats the name; the staged one is forgotten
  *
  * Then:
  *

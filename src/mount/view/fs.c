@@ -1,6 +1,7 @@
 #include "mount/view/fs.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 
@@ -52,15 +53,40 @@ static bool fixed_stat(struct fs *fs, const char *name, struct stat *ret)
 	return true;
 }
 
+/* A superseded snapshot by its id, or NULL. The caller's reference. */
+static struct snapshot *find_superseded(struct fs *fs, const char *name, struct term **ret_term)
+{
+	uint64_t id = strtoull(name, NULL, 10);
+	bool superseded = false;
+	char own[PENDING_NAME_SIZE];
+	struct snapshot *snapshot = nodes_find(fs->nodes, id, ret_term, &superseded);
+
+	snprintf(own, sizeof(own), "%" PRIu64, id);
+	if (snapshot && superseded && strcmp(own, name) == 0)
+		return snapshot;
+	snapshot_unref(snapshot);
+	return NULL;
+}
+
+/* A snapshot that is about to be published, and, without staying in the kernel's cache of names, one
+ * that is superseded: see tell_holders() in publisher.c. */
 static void lookup_pending(struct fs *fs, fuse_req_t req, const char *name)
 {
 	struct term *term;
 	struct snapshot *snapshot = pending_moves_find(fs->pending_moves, name, &term);
+	bool is_superseded = !snapshot;
 
-	if (snapshot)
-		reply_entry(req, fs_snapshot_stat(snapshot, term, false));
-	else
+	if (is_superseded)
+		snapshot = find_superseded(fs, name, &term);
+	if (!snapshot) {
 		fuse_reply_err(req, ENOENT);
+		return;
+	}
+	struct stat stat = fs_snapshot_stat(snapshot, term, is_superseded);
+	struct fuse_entry_param entry = fs_entry(&stat);
+	if (is_superseded)
+		entry.entry_timeout = 0;
+	fuse_reply_entry(req, &entry);
 	snapshot_unref(snapshot);
 }
 

@@ -8,15 +8,18 @@
 
 #include <errno.h>
 
-/* The name has moved, and the kernel gets its answer next. */
-static void note_moved(void *arg, struct term *term, uint64_t id)
+/* The name points elsewhere now, and the kernel gets its answer next. From then on the old snapshot
+ * must have no link, or its watchers are not told of its end. */
+static void note_moved(void *arg, struct term *term, uint64_t from, uint64_t to)
 {
 	struct fs *fs = arg;
 	const char *name;
 
 	tree_touch(tree_place(fs->tree, term, &name));
-	if (id)
-		inflight_note_announced(fs->inflight, id);
+	if (from)
+		nodes_supersede(fs->nodes, from);
+	if (to)
+		inflight_note_announced(fs->inflight, to);
 }
 
 static struct term *term_at(struct fs *fs, uint64_t parent, const char *name)
