@@ -134,8 +134,9 @@ static int run_visitor(const struct arguments *arguments)
 
 	prctl(PR_SET_NAME, "rptfs-visitor");
 	fcntl(arguments->descriptors[0], F_SETFD, FD_CLOEXEC);
+	/* In the keeper's session: until the start is over, it may have to pass an automounter. */
 	if (!arguments->foreground)
-		daemonize_detach();
+		daemonize_silence();
 	if (sandbox_enter_visitor(&err) < 0) {
 		log_event(LOG_LEVEL_ERROR, "visitor_failed", LOG_STR("error", err.msg));
 		return EXIT_USAGE;

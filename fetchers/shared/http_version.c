@@ -19,7 +19,7 @@ const char *http_version_token(const struct http_response *response)
 
 bool http_version_is_date(const char *token)
 {
-	return http_date_ms(token) >= 0;
+	return http_date_ms(token) != HTTP_TIME_UNKNOWN;
 }
 
 bool http_version_is_unproven(const struct http_response *response, const char *token)

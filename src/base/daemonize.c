@@ -34,14 +34,13 @@ int daemonize(int *ret_ready_fd, int *ret_code, struct err *err)
 		*ret_code = wait_for_child(reader);
 		return 1;
 	}
-	setsid();
 	if (chdir("/") < 0)
 		return err_errno(err, "chdir /");
 	*ret_ready_fd = steal_fd(&writer);
 	return 0;
 }
 
-void daemonize_detach(void)
+void daemonize_silence(void)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -50,4 +49,10 @@ void daemonize_detach(void)
 		return;
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
+}
+
+void daemonize_detach(void)
+{
+	daemonize_silence();
+	setsid(); /* fails if that was done before */
 }

@@ -16,7 +16,12 @@
  */
 int daemonize(int *ret_ready_fd, int *ret_code, struct err *err);
 
-/* Leaves the terminal: redirects the standard streams to /dev/null, and the log to syslog. */
+/* Redirects the standard streams to /dev/null, and the log to syslog. */
+void daemonize_silence(void);
+
+/* The same, and leaves the session of the command. Not before the command has mounted: a directory
+ * that is mounted on demand lets the process group of the automounter pass, and makes all others
+ * wait until the command has ended. */
 void daemonize_detach(void);
 
 #endif
