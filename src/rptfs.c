@@ -14,6 +14,7 @@
 #include "base/daemonize.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "config/check_files.h"
 #include "config/config.h"
 #include "config/image.h"
 #include "config/load.h"
@@ -250,12 +251,23 @@ static int load_stored(const struct systemd_stored *stored, struct config **ret)
 	return 0;
 }
 
+/* Warnings do not change the exit code: a file may be made before the start. */
+static int report_check(const struct config *config)
+{
+	config_check_files(config, stderr);
+	printf("the configuration is valid: %zu %s\n", config->n_terms,
+	       config->n_terms == 1 ? "term" : "terms");
+	return 0;
+}
+
 /* With the rights of the user who started rptfs. */
 static int run_command(const struct arguments *arguments)
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
 	struct systemd_stored stored;
 
+	if (arguments->credentials_directory)
+		setenv("CREDENTIALS_DIRECTORY", arguments->credentials_directory, 1);
 	systemd_take_stored(&stored);
 	if (load(arguments, &config) < 0 && load_stored(&stored, &config) < 0)
 		return EXIT_USAGE;
@@ -264,11 +276,8 @@ static int run_command(const struct arguments *arguments)
 		config_show(config, stdout);
 		return 0;
 	}
-	if (arguments->check_config) {
-		printf("the configuration is valid: %zu %s\n", config->n_terms,
-		       config->n_terms == 1 ? "term" : "terms");
-		return 0;
-	}
+	if (arguments->check_config)
+		return report_check(config);
 	if (!config->mountpoint) {
 		fputs("rptfs: no mountpoint: name one on the command line or in the "
 		      "configuration\n",

@@ -74,7 +74,9 @@ def test_there_are_many_bad_configurations():
 def test_each_good_configuration_is_accepted(build, directory, configs, path):
     path = os.path.join(configs, path)
     checked = run(build, directory, "-c", path, "--check-config")
-    assert (checked.returncode, checked.stderr) == (0, b"")
+    assert checked.returncode == 0
+    for line in checked.stderr.decode().splitlines():  # the files that it names are not there
+        assert re.match(r"rptfs: warning: (mountpoint|term \".*\"): .*(No such file|Not a dir)", line)
 
     shown = run(build, directory, "-c", path, "--show-config")
     assert shown.returncode == 0
@@ -102,6 +104,62 @@ def test_a_missing_configuration_file_is_an_error(build, directory):
     done = run(build, directory, "-c", "/nonexistent/x.conf", "--check-config")
     assert done.returncode == 1
     assert done.stderr == b"rptfs: /nonexistent/x.conf: No such file or directory\n"
+
+
+# Files that a configuration names
+
+
+def test_files_that_cannot_be_read_are_warnings(build, directory):
+    path = write(
+        f"{directory}/x.conf",
+        f"""mountpoint = "{directory}/nowhere"
+term "a" {{ http {{ url = "https://h/" ca_file = "/no/ca" bearer_token_file = "/no/token" }} }}
+term "b" {{ file {{ path = "{directory}/x.conf" }} }}
+""",
+    )
+    done = run(build, directory, "-c", path, "--check-config")
+    assert done.returncode == 0 and b"valid: 2 terms" in done.stdout
+    assert set(done.stderr.decode().splitlines()) == {
+        f"rptfs: warning: mountpoint: {directory}/nowhere: No such file or directory",
+        'rptfs: warning: term "a": http: ca_file: /no/ca: No such file or directory',
+        'rptfs: warning: term "a": http: bearer_token_file: /no/token: No such file or directory',
+    }
+
+
+def test_credentials_can_be_checked_before_systemd_loads_them(build, directory):
+    path = write(
+        f"{directory}/x.conf", 'term "a" { file { path = "${CREDENTIALS_DIRECTORY}/key" } }\n'
+    )
+    done = run(build, directory, "-c", path, "--check-config")
+    assert done.returncode == 1 and b"--credentials-directory DIR" in done.stderr
+    more = ("-c", path, "--check-config", "--credentials-directory", directory)
+    done = run(build, directory, *more)
+    assert done.returncode == 0 and f"{directory}/key: No such file".encode() in done.stderr
+    write(f"{directory}/key", "secret")
+    done = run(build, directory, *more)
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = run(build, directory, "-c", path, "--credentials-directory", directory, "/mnt/x")
+    assert done.returncode == 1 and b"is for --check-config" in done.stderr
+
+
+@pytest.mark.parametrize("fetcher", ['http { url = "http://h/"', 's3 { bucket = "bucket" key = "k" region = "x"'])
+@pytest.mark.parametrize(
+    "proxy, good",
+    [("foo://bar", False), ("http://", False), ("ftp://u:hunter2@h", False), ("", True),
+     ("proxy:3128", True), ("HTTP://proxy:3128", True), ("socks5h://u:p@proxy", True)],
+)  # fmt: skip
+def test_a_proxy_must_have_a_known_scheme(build, directory, fetcher, proxy, good):
+    path = write(f"{directory}/x.conf", f'term "a" {{ {fetcher} proxy = "{proxy}" }} }}\n')
+    done = run(build, directory, "-c", path, "--check-config")
+    assert (done.returncode == 0) == good and b"hunter2" not in done.stderr
+    assert good or b": proxy: " in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://h/x", "https://u:hunter2@h/x?a=b", "s3://b/k?region=x"])
+def test_a_url_without_a_name_is_refused_as_such(build, directory, url):
+    done = run(build, directory, f"{directory}/mnt", url)
+    assert done.returncode == 1 and b"a URL needs a name: NAME=URL" in done.stderr
+    assert b"hunter2" not in done.stderr
 
 
 # Who may own a configuration

@@ -141,6 +141,29 @@ def test_rpt_prints_its_usage(build):
         assert done.returncode == 1 and done.stderr
 
 
+@pytest.mark.parametrize(
+    "word, says",
+    [
+        ("staus", 'unknown command "staus"; did you mean "status"?'),
+        ("refesh", 'did you mean "refresh"?'),
+        ("reload", '"rpt upgrade" reads the configuration again'),
+        ("stop", '"umount DIR" ends a mount'),
+        ("dance", 'unknown command "dance"\nTry "rpt --help"'),
+    ],
+)
+def test_an_unknown_command_gets_advice(build, word, says):
+    done = subprocess.run([build.rpt, word], capture_output=True, text=True)
+    assert done.returncode == 1 and says in done.stderr
+
+
+def test_rpt_lists_the_mounts_that_exist(mount, directory):
+    m = mount('term "a" { static { data = "x" } }\n')
+    for place in (directory, f"{directory}/nowhere"):
+        done = subprocess.run([m.build.rpt, "-m", place, "status"], capture_output=True, text=True)
+        assert done.returncode == 2 and "; rptfs is mounted at " in done.stderr
+        assert "use -m DIR" in done.stderr
+
+
 def test_the_mount_can_come_from_the_environment(mount):
     m = mount('term "t" { static { data = "x" } }')
     done = subprocess.run(

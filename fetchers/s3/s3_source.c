@@ -162,7 +162,7 @@ static const struct option_spec rows[] = {
 	  .type = OPTION_STRING,
 	  OPTION_FIELD(s3_options, proxy),
 	  .role = OPTION_MANNER,
-	  .check = check_line,
+	  .check = check_proxy,
 	  .secret = true,
 	  .help = "URL of a proxy; left out: from http_proxy and similar variables; \"\": none" },
 	{ .name = "connect_timeout",

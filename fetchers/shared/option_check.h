@@ -16,4 +16,8 @@ int check_line(const char *text, struct err *err);
 /* The same, and not empty. */
 int check_text(const char *text, struct err *err);
 
+/* A URL of a proxy that curl can use, or "". The message does not show it: it may hold a password.
+ */
+int check_proxy(const char *proxy, struct err *err);
+
 #endif

@@ -206,9 +206,14 @@ static void scan_variable(struct grammar *g, const char *end)
 	else if (has_default)
 		put(g, name + len + 2, total - len - 2);
 	else
-		problem_add(g->problems, (struct place){ g->file, g->line }, NULL,
-			    "the environment variable %.64s is not set; ${%.64s:-} would be empty",
-			    copy, copy);
+		problem_add(
+			g->problems, (struct place){ g->file, g->line }, NULL,
+			"the environment variable %.64s is not set; ${%.64s:-} would be empty%s",
+			copy, copy,
+			strcmp(copy, "CREDENTIALS_DIRECTORY") == 0
+				? "; systemd sets it with LoadCredential=, and --check-config "
+				  "takes --credentials-directory DIR"
+				: "");
 	g->pos += 2 + total + 1;
 }
 

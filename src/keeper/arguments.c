@@ -26,7 +26,9 @@ static const char usage_text[] =
 	"  -f, --foreground    stay in the foreground, log to standard error\n"
 	"  -d, --debug         foreground, and log each FUSE request\n"
 	"  -o OPT,...          options of the configuration file, for all terms; see below\n"
-	"      --check-config  check the configuration, mount nothing\n"
+	"      --check-config  check the configuration and the files that it names, mount nothing\n"
+	"      --credentials-directory DIR\n"
+	"                      with --check-config: the directory for ${CREDENTIALS_DIRECTORY}\n"
 	"      --show-config   print the effective configuration, secrets masked\n"
 	"  -h, --help          print this text\n"
 	"  -V, --version       print the version\n"
@@ -142,6 +144,15 @@ static bool is_term(const char *text)
 	return text[0] != '/' && text[0] != '.' && strchr(text, '=');
 }
 
+/* A URL without NAME=, though its query may hold "=". */
+static bool is_nameless_url(const char *text)
+{
+	const char *scheme_end = strstr(text, "://");
+
+	return scheme_end && text[0] != '/' && text[0] != '.' &&
+	       strcspn(text, "=") > (size_t)(scheme_end - text);
+}
+
 static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 {
 	const char *paths[2];
@@ -151,6 +162,10 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 	if (!arguments->terms)
 		return out_of_memory();
 	for (int i = 0; i < argc; i++) {
+		if (is_nameless_url(argv[i])) /* it may contain a password, so it is not shown */
+			return complain("a URL needs a name: NAME=URL, such as "
+					"flags.json=https://example.com/flags.json",
+					"");
 		if (is_term(argv[i]))
 			arguments->terms[n_terms++] = argv[i];
 		else if (n_paths == ARRAY_SIZE(paths))
@@ -166,7 +181,7 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
-enum { OPT_CHECK = 256, OPT_SHOW, OPT_LIST, OPT_ROLE };
+enum { OPT_CHECK = 256, OPT_SHOW, OPT_LIST, OPT_CREDENTIALS, OPT_ROLE };
 
 /* The command line of each role: its argv[0], and the option that takes its descriptors. */
 static const struct {
@@ -187,6 +202,7 @@ static const struct option long_options[] = {
 	{ "check-config", no_argument, NULL, OPT_CHECK },
 	{ "show-config", no_argument, NULL, OPT_SHOW },
 	{ "list-options", no_argument, NULL, OPT_LIST },
+	{ "credentials-directory", required_argument, NULL, OPT_CREDENTIALS },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ "keeper", required_argument, NULL, OPT_ROLE + ROLE_KEEPER },
@@ -229,6 +245,9 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_CHECK:
 		arguments->check_config = true;
 		return 0;
+	case OPT_CREDENTIALS:
+		arguments->credentials_directory = optarg;
+		return 0;
 	case OPT_LIST:
 		arguments->list_options = true;
 		return 0;
@@ -264,6 +283,8 @@ int arguments_parse(struct arguments *ret, int argc, char **argv)
 		if (take_option(ret, option) < 0)
 			return -1;
 	}
+	if (ret->credentials_directory && !ret->check_config)
+		return complain("--credentials-directory is for --check-config", "");
 	return sort_positionals(ret, argc - optind, argv + optind);
 }
 

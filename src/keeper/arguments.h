@@ -30,6 +30,7 @@ struct arguments {
 	bool foreground;
 	bool debug;
 	bool check_config;
+	const char *credentials_directory; /* borrowed; NULL: that of the environment */
 	bool show_config;
 	bool list_options; /* for shell completion and tests */
 	bool help;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/build.h"
+#include "base/nearest_name.h"
 #include "base/util.h"
 #include "rpt/ask.h"
 
@@ -59,6 +60,38 @@ static void print_help(void)
 	       "  -V, --version    show the version\n"
 	       "\nExit code: 0 done; 1 wrong usage, refused, or an update failed; 2 no answer from "
 	       "the mount.\n");
+}
+
+/* Words that people try, and what does the work. */
+static const struct {
+	const char *name, *instead;
+} other_words[] = {
+	{ "reload", "\"rpt upgrade\" reads the configuration again" },
+	{ "restart", "\"rpt upgrade\" replaces the processes while the mount stays" },
+	{ "stop", "\"umount DIR\" ends a mount" },
+	{ "umount", "\"umount DIR\" ends a mount" },
+	{ "mount", "\"rptfs\" mounts" },
+};
+
+static enum ask_exit refuse_command(const char *name)
+{
+	struct nearest nearest = NEAREST_INIT(name);
+
+	for (size_t i = 0; i < ARRAY_SIZE(other_words); i++) {
+		if (strcmp(other_words[i].name, name) == 0) {
+			fprintf(stderr, "rpt: there is no command \"%s\": %s\n", name,
+				other_words[i].instead);
+			return ASK_NO;
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		nearest_consider(&nearest, commands[i].name);
+	if (nearest.found)
+		fprintf(stderr, "rpt: unknown command \"%s\"; did you mean \"%s\"?\n", name,
+			nearest.found);
+	else
+		fprintf(stderr, "rpt: unknown command \"%s\"\n" TRY_HELP, name);
+	return ASK_NO;
 }
 
 static enum ask_exit usage(const char *problem, const char *what)
@@ -136,7 +169,7 @@ int main(int argc, char **argv)
 
 	const struct command *command = find_command(argv[optind]);
 	if (!command)
-		return usage("unknown command: ", argv[optind]);
+		return refuse_command(argv[optind]);
 	if (ask.wait && !command->takes_wait)
 		return usage("--wait is not an option of ", command->name);
 	if (ask.force && !command->takes_wait)

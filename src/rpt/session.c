@@ -1,6 +1,7 @@
 #include "rpt/session.h"
 
 #include <errno.h>
+#include <mntent.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -13,13 +14,38 @@ struct session {
 	FILE *in; /* owned; requests are sent over its descriptor, too */
 };
 
+/* "; rptfs is mounted at /a, /b: use -m DIR", or "" if it is mounted nowhere. */
+static const char *other_mounts(char ret[256])
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
+	size_t used = 0;
+
+	*ret = '\0';
+	while (mounts && used < 200 && (entry = getmntent(mounts))) {
+		if (strcmp(entry->mnt_type, "fuse.rptfs") != 0)
+			continue;
+		snprintf(ret + used, 256 - used, "%s%.200s", used ? ", " : "; rptfs is mounted at ",
+			 entry->mnt_dir);
+		used = strlen(ret);
+	}
+	if (used)
+		snprintf(ret + used, 256 - used, ": use -m DIR");
+	if (mounts)
+		endmntent(mounts);
+	return ret;
+}
+
 static int explain_xattr(const char *mount, struct err *err)
 {
+	char others[256];
+
 	switch (errno) {
 	case ENODATA:
 	case ENOTSUP:
 	case ENOSYS:
-		return err_set(err, ERR_NOT_FOUND, "%s is not an rptfs mount", mount);
+		return err_set(err, ERR_NOT_FOUND, "%s is not an rptfs mount%s", mount,
+			       other_mounts(others));
 	case ENOTCONN:
 	case ECONNABORTED:
 		return err_set(err, ERR_UNREACHABLE,
@@ -34,7 +60,8 @@ static int explain_xattr(const char *mount, struct err *err)
 			       mount);
 	case ENOENT:
 	case ENOTDIR:
-		return err_set(err, ERR_NOT_FOUND, "%s: no such directory", mount);
+		return err_set(err, ERR_NOT_FOUND, "%s: no such directory%s", mount,
+			       other_mounts(others));
 	default:
 		return err_errno(err, "%s", mount);
 	}
