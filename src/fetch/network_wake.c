@@ -45,17 +45,20 @@ int network_wake_timeout_ms(const struct network_wake *wake)
 	return left_ms < 0 ? 0 : (int)left_ms + 1;
 }
 
-void network_wake_read(struct network_wake *wake)
+bool network_wake_read(struct network_wake *wake)
 {
 	int64_t now_ms = clock_boot_ms();
 
-	if (!network_has_come(wake->network) || wake->act_at_ms != INT64_MAX)
-		return;
+	if (!network_has_come(wake->network))
+		return false;
+	if (wake->act_at_ms != INT64_MAX)
+		return true;
 	if (now_ms - wake->acted_at_ms >= GAP_MAX_MS)
 		wake->gap_ms = GAP_MIN_MS;
 	wake->act_at_ms = wake->acted_at_ms + wake->gap_ms;
 	if (wake->act_at_ms < now_ms + SETTLE_MS)
 		wake->act_at_ms = now_ms + SETTLE_MS;
+	return true;
 }
 
 void network_wake_act(struct network_wake *wake)

@@ -5,6 +5,7 @@
 #ifndef FETCH_NETWORK_WAKE_H
 #define FETCH_NETWORK_WAKE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fetch/network.h"
@@ -25,8 +26,9 @@ void network_wake_release(struct network_wake *wake);
 int network_wake_fd(const struct network_wake *wake);
 int network_wake_timeout_ms(const struct network_wake *wake);
 
-/* Reads the news. Call this when poll() has found the descriptor readable. */
-void network_wake_read(struct network_wake *wake);
+/* Reads the news, and returns whether there was any. Call this when poll() has found the descriptor
+ * readable. */
+bool network_wake_read(struct network_wake *wake);
 
 /* Plans the updates, if it is time. */
 void network_wake_act(struct network_wake *wake);

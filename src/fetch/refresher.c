@@ -13,6 +13,7 @@
 #include "fetch/thread_pool.h"
 #include "fetch/update_plan.h"
 #include "fetch/watch.h"
+#include "http/http.h"
 
 #define MACHINE_ID_SIZE 64
 
@@ -117,8 +118,8 @@ static void *scheduler_main(void *arg)
 	while (!cancel_requested(cancel)) {
 		if (poll(fds, ARRAY_SIZE(fds), timeout_ms(refresher)) < 0)
 			continue;
-		if (fds[NETWORK].revents)
-			network_wake_read(wake);
+		if (fds[NETWORK].revents && network_wake_read(wake))
+			http_close_idle(refresher->env.http);
 		network_wake_act(wake);
 		if (read(fds[TIMER].fd, &expirations, sizeof(expirations)) > 0)
 			submit_due(refresher);

@@ -1,7 +1,8 @@
 /*
  * http_perform(), the caller's side of the engine. A call is one transfer, and one more for each
- * redirect that is followed, if a body is too large for HTTP/2, and if a kept connection turns out
- * to be broken. Secrets are sent only as long as scheme, host and port stay the same.
+ * redirect that is followed, if a body is too large for HTTP/2, if a kept connection turns out to be
+ * broken, and if there are only addresses that did not answer before. Secrets are sent only as long
+ * as scheme, host and port stay the same.
  */
 #include "http/http.h"
 
@@ -342,10 +343,14 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 
 /* ---- one call ---- */
 
-/* A request with a body may have had an effect. */
+/* A request with a body may have had an effect, if it was sent. */
 static bool must_repeat(const struct call *call, const struct transfer *transfer)
 {
-	return is_late_rest(transfer) && !call->hop.is_fresh && !call->request->body;
+	bool has_avoided_all = transfer->has_avoided && !transfer->is_requested &&
+			       transfer->end == END_CURL;
+
+	return !call->hop.is_fresh &&
+	       (has_avoided_all || (is_late_rest(transfer) && !call->request->body));
 }
 
 static int repeat(struct call *call, struct err *err)

@@ -12,8 +12,9 @@
  *	http_engine.c    the thread and its event loop
  *	http_transfer.c  one transfer, between its caller and the thread
  *	http_response.c  status, headers and framing
+ *	http_address.c   avoids addresses that do not answer
  *	http_host.c      which transfers may start: a limited number per host, the others queue
- *	http_idle.c      closes kept connections on which data arrives
+ *	http_idle.c      closes kept connections on which data arrives, and all on request
  *	http_ca.c        keeps files of certificate authorities for a second
  *	http_url.c       checks, masks and parses URLs
  *	http_field.c     parses values of header fields
@@ -126,6 +127,10 @@ bool http_is_coded(const struct http_response *response);
 
 int http_perform(struct http *http, const struct http_request *request,
 		 const struct http_callbacks *callbacks, struct err *err);
+
+/* Closes the connections that are kept for later requests: after a change of the network they may
+ * be dead. Takes NULL. From any thread. */
+void http_close_idle(struct http *http);
 
 /* For metrics: requests made so far, each redirect one more. */
 uint64_t http_requests_total(const struct http *http);

@@ -1,6 +1,7 @@
 /*
  * An epoll loop around curl_multi_socket_action(), so that the cost of a wake-up depends on how
- * many sockets are ready, not on how many are open.
+ * many sockets are ready, not on how many are open. While a transfer takes long to connect, libcurl
+ * is also called now and then.
  *
  * Callers put jobs into a queue, and write to an eventfd if the thread may be asleep. The thread
  * blocks only in epoll_wait(). It detects stalls by deadlines, which it checks when the earliest
@@ -8,15 +9,18 @@
  */
 #include "http/http_engine.h"
 
+#include <arpa/inet.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "http/http_address.h"
 #include "http/http_host.h"
 #include "http/http_idle.h"
 #include "http/http_setopt.h"
@@ -25,6 +29,7 @@
 #define EVENTS_MAX     64
 #define STALL_BYTES    1024
 #define CURL_READ_SIZE (256 * 1024)
+#define CONNECTING_MS  100
 
 /* A request from a caller to the thread. */
 #define ASK_START  1u
@@ -39,6 +44,9 @@ struct job {
 	/* For the engine's thread only. */
 	struct http_ticket ticket;
 	bool is_unstartable; /* curl has rejected it */
+	bool is_connecting;  /* counted in http.n_connecting */
+	/* Of its connection; libcurl tells the socket only when a transfer has ended. */
+	int local_port, peer_port;
 	int64_t deadline_ms; /* of waiting, then of the stall window */
 	uint64_t window_bytes;
 	struct job *prev, *next; /* of those that have started; of those that are kept */
@@ -56,6 +64,7 @@ struct http {
 	pthread_t thread;
 	bool has_thread;
 	atomic_uint_fast64_t requests;
+	atomic_bool has_news; /* idle connections may lead nowhere */
 	struct http_cas cas;
 
 	/* For the engine's thread only. */
@@ -65,7 +74,10 @@ struct http {
 	int64_t check_at_ms; /* no deadline is earlier; -1: there is none */
 	bool has_openings;   /* some host's limit has risen */
 	bool has_started;    /* curl is about to look for a connection */
+	size_t n_connecting; /* jobs */
+	int64_t look_at_ms;  /* when to look after those */
 	struct http_idle idle;
+	struct http_addresses addresses;
 	bool *watched; /* owned; by number: is the socket in the epoll set? */
 	size_t n_watched;
 	bool is_canceled;
@@ -102,6 +114,14 @@ static void wake(struct http *http)
 	if (eventfd_write(http->wake_fd, 1) < 0) {
 		/* EAGAIN: the counter is full, so the thread wakes anyway. */
 	}
+}
+
+void http_close_idle(struct http *http)
+{
+	if (!http)
+		return;
+	atomic_store(&http->has_news, true);
+	wake(http);
 }
 
 /* Without effect once the job has ended. */
@@ -162,6 +182,17 @@ static uint64_t least_bytes(const struct transfer *transfer)
 	return min_rate * seconds + min_rate * ms / MS_PER_S;
 }
 
+static void set_connecting(struct http *http, struct job *job, bool is_connecting)
+{
+	if (job->is_connecting == is_connecting)
+		return;
+	job->is_connecting = is_connecting;
+	if (is_connecting && !http->n_connecting++)
+		http->look_at_ms = clock_boot_ms() + CONNECTING_MS;
+	else if (!is_connecting)
+		http->n_connecting--;
+}
+
 static void start_waiting(struct http *http, struct http_host *host)
 {
 	struct http_ticket *ticket;
@@ -175,6 +206,8 @@ static void start_waiting(struct http *http, struct http_host *host)
 			 job->transfer.connect_timeout_ms + job->transfer.stall_timeout_ms);
 		if (curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
+			job->local_port = job->peer_port = -1;
+			set_connecting(http, job, true);
 			continue;
 		}
 		job->is_unstartable = true;
@@ -182,10 +215,25 @@ static void start_waiting(struct http *http, struct http_host *host)
 	}
 }
 
+/* Has the transfer failed before its first byte, on a connection of its own? */
+static bool was_ignored(const struct job *job, enum transfer_end end)
+{
+	const struct transfer *transfer = &job->transfer;
+	bool has_failed = end == END_STALLED || (end == END_CURL && transfer->code != CURLE_OK &&
+						 transfer->code != CURLE_OUT_OF_MEMORY);
+	long n_connects = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &n_connects);
+	return has_failed && !transfer->received_bytes && n_connects > 0;
+}
+
 static void finish(struct http *http, struct job *job, enum transfer_end end)
 {
 	struct http_host *host;
 
+	set_connecting(http, job, false);
+	if (job->ticket.is_running && was_ignored(job, end))
+		http_address_failed(&http->addresses, job->transfer.easy);
 	if (job->ticket.is_running) {
 		transfer_discard(&job->transfer);
 		curl_multi_remove_handle(http->multi, job->transfer.easy);
@@ -269,10 +317,10 @@ static void note_idle(struct http *http, CURL *easy)
 	long version = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
-	if ((version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1) &&
-	    curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK &&
+	if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK &&
 	    fd != CURL_SOCKET_BAD)
-		http_idle_add(&http->idle, fd);
+		http_idle_add(&http->idle, fd,
+			      version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1);
 }
 
 static void finish_completed(struct http *http)
@@ -314,6 +362,83 @@ static void finish_all(struct http *http, enum transfer_end end)
 	finish(http, job, end);
 }
 
+/* ---- the thread: connections that lead nowhere ---- */
+
+static bool is_watched(const struct http *http, int fd)
+{
+	return (size_t)fd < http->n_watched && http->watched[fd];
+}
+
+static bool is_used(void *arg, int fd)
+{
+	return is_watched(arg, fd);
+}
+
+static void close_idle(struct http *http)
+{
+	http_idle_shut_all(&http->idle, is_used, http);
+}
+
+static void heed_news(struct http *http)
+{
+	if (atomic_exchange(&http->has_news, false))
+		close_idle(http);
+}
+
+static int port_of(int (*get)(int fd, struct sockaddr *address, socklen_t *len), int fd)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} address = { .any = { .sa_family = AF_UNSPEC } };
+	socklen_t len = sizeof(address);
+
+	if (get(fd, &address.any, &len) < 0)
+		return -1;
+	if (address.any.sa_family == AF_INET)
+		return ntohs(address.v4.sin_port);
+	return address.any.sa_family == AF_INET6 ? ntohs(address.v6.sin6_port) : -1;
+}
+
+/* The socket of a transfer that has been requested over TCP, or -1. */
+static int socket_of(const struct http *http, const struct job *job)
+{
+	for (size_t fd = 0; job->local_port > 0 && fd < http->n_watched; fd++) {
+		if (http->watched[fd] && port_of(getsockname, (int)fd) == job->local_port &&
+		    port_of(getpeername, (int)fd) == job->peer_port)
+			return (int)fd;
+	}
+	return -1;
+}
+
+static bool shares_connection(const struct job *a, const struct job *b)
+{
+	return a->local_port == b->local_port && a->peer_port == b->peer_port;
+}
+
+static bool has_heard(const struct job *job)
+{
+	return job->transfer.received_bytes != job->window_bytes;
+}
+
+/* The transfer has stalled without a byte. If nothing else has arrived on its connection, the
+ * connection is dead: its other transfers fail now, and the next ones connect anew. What is kept may
+ * be as dead. */
+static void give_up_connection(struct http *http, const struct job *stalled)
+{
+	const struct job *job;
+
+	DL_FOREACH(http->jobs, job) {
+		if (has_heard(job) && shares_connection(job, stalled))
+			return;
+	}
+	int fd = socket_of(http, stalled);
+	if (fd >= 0)
+		http_idle_shut(fd);
+	close_idle(http);
+}
+
 /* ---- the thread: deadlines ---- */
 
 static void judge_deadline(struct http *http, struct job *job)
@@ -331,6 +456,8 @@ static void judge_deadline(struct http *http, struct job *job)
 		/* When it is out of memory, curl can forget a transfer that is connecting. */
 		finish(http, job, END_NO_MEMORY);
 	} else if (!job->transfer.is_paused && bytes < STALL_BYTES) {
+		if (!bytes)
+			give_up_connection(http, job);
 		finish(http, job, END_STALLED);
 	} else if (!job->transfer.is_paused && bytes < least_bytes(&job->transfer)) {
 		finish(http, job, END_SLOW);
@@ -361,6 +488,8 @@ static int sleep_ms(const struct http *http, int64_t now_ms)
 
 	if (at_ms < 0 || (http->check_at_ms >= 0 && http->check_at_ms < at_ms))
 		at_ms = http->check_at_ms;
+	if (http->n_connecting && (at_ms < 0 || http->look_at_ms < at_ms))
+		at_ms = http->look_at_ms;
 	if (at_ms < 0)
 		return -1;
 	if (at_ms <= now_ms)
@@ -369,11 +498,6 @@ static int sleep_ms(const struct http *http, int64_t now_ms)
 }
 
 /* ---- the thread: the loop ---- */
-
-static bool is_watched(const struct http *http, int fd)
-{
-	return (size_t)fd < http->n_watched && http->watched[fd];
-}
 
 /* Makes room for the socket's number. */
 static bool reserve_watched(struct http *http, int fd)
@@ -476,10 +600,27 @@ static void serve_timer(struct http *http)
 	if (http->timer_at_ms < 0 || clock_boot_ms() < http->timer_at_ms)
 		return;
 	http->timer_at_ms = -1;
+	heed_news(http);
 	if (http->has_started)
 		http_idle_purge(&http->idle);
 	http->has_started = false;
 	curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &n_running);
+}
+
+/* libcurl 7.88 does not announce the sockets of the second and further addresses of a name. */
+static void look_after_connecting(struct http *http)
+{
+	int n_running;
+
+	if (!http->n_connecting || clock_boot_ms() < http->look_at_ms)
+		return;
+	http->look_at_ms = clock_boot_ms() + CONNECTING_MS;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	/* Deprecated because it is slow for many transfers, and the only function that both looks
+	 * at sockets that were not announced and announces them. */
+	curl_multi_socket_all(http->multi, &n_running);
+#pragma GCC diagnostic pop
 }
 
 static void stay_awake(struct http *http)
@@ -502,7 +643,9 @@ static void *engine_main(void *arg)
 		for (int i = 0; i < n; i++)
 			serve_event(http, &events[i]);
 		serve_timer(http);
+		look_after_connecting(http);
 		finish_completed(http);
+		heed_news(http);
 		check_deadlines(http, clock_boot_ms());
 		if (http->has_openings)
 			serve_openings(http);
@@ -525,9 +668,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 	bool had_begun = job->transfer.response.fields;
 	size_t taken = transfer_put_header(&job->transfer, line, size * n);
 
-	/* The time before the response does not count against its rate. */
-	if (!had_begun && job->transfer.response.fields)
+	if (!had_begun && job->transfer.response.fields) {
+		/* The time before the response does not count against its rate. */
 		open_window(job->http, job);
+		http_address_answered(&job->http->addresses, job->transfer.easy);
+	}
 	if (job->transfer.response.is_http2)
 		job->http->has_openings |= http_hosts_multiplexed(&job->ticket);
 	return taken;
@@ -537,11 +682,28 @@ static int on_request(void *arg, char *ip, char *local_ip, int port, int local_p
 {
 	struct job *job = arg;
 
-	(void)ip, (void)local_ip, (void)port, (void)local_port;
+	(void)ip, (void)local_ip;
+	job->local_port = local_port;
+	job->peer_port = port;
 	job->transfer.is_requested = true;
+	set_connecting(job->http, job, false);
 	open_window(job->http, job);
 	job->http->has_openings |= http_hosts_connected(&job->ticket);
 	return CURL_PREREQFUNC_OK;
+}
+
+/* As libcurl does it; without a socket it tries the next address. */
+static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct job *job = arg;
+
+	(void)purpose;
+	if (!job->transfer.takes_any_address &&
+	    http_address_is_bad(&job->http->addresses, &address->addr)) {
+		job->transfer.has_avoided = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 static int on_close_socket(void *arg, curl_socket_t fd)
@@ -567,6 +729,8 @@ static int set_callbacks(struct job *job, struct err *err)
 	    http_setopt(easy, CURLOPT_HEADERDATA, job, err) < 0 ||
 	    http_setopt(easy, CURLOPT_PREREQFUNCTION, on_request, err) < 0 ||
 	    http_setopt(easy, CURLOPT_PREREQDATA, job, err) < 0 ||
+	    http_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket, err) < 0 ||
+	    http_setopt(easy, CURLOPT_OPENSOCKETDATA, job, err) < 0 ||
 	    http_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket, err) < 0 ||
 	    http_setopt(easy, CURLOPT_CLOSESOCKETDATA, job->http, err) < 0 ||
 	    http_setopt(easy, CURLOPT_NOSIGNAL, 1L, err) < 0 ||

@@ -13,7 +13,7 @@ void http_idle_remove(struct http_idle *idle, int fd)
 	}
 }
 
-static void shut(int fd)
+void http_idle_shut(int fd)
 {
 	char unasked[4096];
 	ssize_t got;
@@ -25,13 +25,15 @@ static void shut(int fd)
 	} while (got > 0 || (got < 0 && errno == EINTR));
 }
 
-void http_idle_add(struct http_idle *idle, int fd)
+void http_idle_add(struct http_idle *idle, int fd, bool is_http1)
 {
+	short events = is_http1 ? POLLIN : 0;
+
 	http_idle_remove(idle, fd);
-	if (idle->n == HTTP_IDLE_MAX)
-		shut(fd);
-	else
-		idle->connections[idle->n++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	if (idle->n < HTTP_IDLE_MAX)
+		idle->connections[idle->n++] = (struct pollfd){ .fd = fd, .events = events };
+	else if (is_http1)
+		http_idle_shut(fd);
 }
 
 void http_idle_purge(struct http_idle *idle)
@@ -41,7 +43,17 @@ void http_idle_purge(struct http_idle *idle)
 	for (size_t i = idle->n; i-- > 0;) {
 		if (!idle->connections[i].revents)
 			continue;
-		shut(idle->connections[i].fd);
+		http_idle_shut(idle->connections[i].fd);
+		idle->connections[i] = idle->connections[--idle->n];
+	}
+}
+
+void http_idle_shut_all(struct http_idle *idle, bool (*is_used)(void *arg, int fd), void *arg)
+{
+	for (size_t i = idle->n; i-- > 0;) {
+		if (is_used(arg, idle->connections[i].fd))
+			continue;
+		http_idle_shut(idle->connections[i].fd);
 		idle->connections[i] = idle->connections[--idle->n];
 	}
 }

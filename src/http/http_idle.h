@@ -1,14 +1,15 @@
 /*
- * http_idle: closes kept connections on which data arrives.
+ * http_idle: closes kept connections on which data arrives, or that may lead nowhere any more.
  *
  * A server that sends more than it announced leaves bytes on the connection, which would be taken
- * for the response to the next request; libcurl 7.88 does not check. Used for HTTP/1 only: with
- * HTTP/2 each frame names its stream. Used by the engine's thread alone. Internal to http*.c.
+ * for the response to the next request; libcurl 7.88 does not check. That is so with HTTP/1 only:
+ * with HTTP/2 each frame names its stream. Used by the engine's thread alone. Internal to http*.c.
  */
 #ifndef HTTP_HTTP_IDLE_H
 #define HTTP_HTTP_IDLE_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* As many as libcurl keeps. */
@@ -19,12 +20,16 @@ struct http_idle {
 	size_t n;
 };
 
-void http_idle_add(struct http_idle *idle, int fd);
+void http_idle_add(struct http_idle *idle, int fd, bool is_http1);
 
 /* The connection is used again, or closed. */
 void http_idle_remove(struct http_idle *idle, int fd);
 
 /* Shuts down the connections on which data has arrived: libcurl then finds them dead. */
 void http_idle_purge(struct http_idle *idle);
+
+/* Shuts down one connection, or all for which is_used() is false. */
+void http_idle_shut(int fd);
+void http_idle_shut_all(struct http_idle *idle, bool (*is_used)(void *arg, int fd), void *arg);
 
 #endif

@@ -16,6 +16,9 @@
 
 #define CA_CACHE_S 60L
 
+/* An older connection is not used again: the name may have moved. */
+#define KEPT_MAX_S 120L
+
 /* Limits of a file of certificates or keys; all public CAs together take a quarter of a MiB. */
 #define PEM_MAX		(4 * 1024 * 1024)
 #define PEM_OF_FIFO_MAX (64 * 1024)
@@ -212,6 +215,7 @@ static int set_connection(CURL *easy, const struct http_request *request,
 	/* libcurl 7.88 would use a kept connection with HTTP/2 for a request with HTTP/1.1 too. */
 	if (http_setopt(easy, CURLOPT_HTTP_VERSION, version, err) < 0 ||
 	    http_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_fresh, err) < 0 ||
+	    http_setopt(easy, CURLOPT_MAXLIFETIME_CONN, KEPT_MAX_S, err) < 0 ||
 	    http_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1, err) < 0 ||
 	    http_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms, err) <
 		    0 ||
@@ -273,6 +277,7 @@ int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *h
 	transfer->connect_timeout_ms = request->connect_timeout_ms;
 	transfer->stall_timeout_ms = request->stall_timeout_ms;
 	transfer->budget = request->budget;
+	transfer->takes_any_address = hop->is_fresh;
 	transfer->wait_timeout_ms = WAIT_ROUNDS *
 				    (transfer->connect_timeout_ms + transfer->stall_timeout_ms);
 	if (set_host(transfer, request, hop, err) < 0 || set_target(easy, request, hop, err) < 0 ||

@@ -14,7 +14,7 @@ struct http_hop {
 	char *url;	 /* owned; the request's, or the target of a redirect */
 	bool is_trusted; /* secrets may be sent there */
 	bool is_http1;	 /* not HTTP/2 */
-	bool is_fresh;	 /* on a new connection */
+	bool is_fresh;	 /* on a new connection, to any address */
 };
 
 /* helper (base/files.h) opens the files of certificates. Borrows the request's body until the

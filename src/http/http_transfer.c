@@ -33,7 +33,7 @@ void transfer_clear(struct transfer *transfer)
 	http_response_release(&transfer->response);
 	buffer_release(&transfer->filling);
 	buffer_release(&transfer->drained);
-	transfer->is_requested = transfer->is_discarding = false;
+	transfer->is_requested = transfer->is_discarding = transfer->has_avoided = false;
 	transfer->has_headers = transfer->headers_taken = transfer->is_paused = false;
 	transfer->received_bytes = transfer->stalled_bytes = 0;
 	transfer->headers_bytes = 0;

@@ -58,12 +58,14 @@ struct transfer {
 	char *origin;		    /* owned; "https://host:443" */
 	char *host_key;		    /* owned; the host whose connections are counted */
 	bool is_tls;
+	bool takes_any_address; /* even one that did not answer before */
 	int64_t connect_timeout_ms;
 	int64_t stall_timeout_ms;
 	int64_t wait_timeout_ms;    /* for a connection to become free */
 	struct http_budget *budget; /* borrowed; NULL: none */
 
 	/* The engine's thread writes these until the end. */
+	bool has_avoided;   /* an address that did not answer before */
 	bool is_requested;  /* there is a connection, and the request is on its way */
 	bool is_resuming;   /* curl hands over what it held during a pause */
 	bool is_discarding; /* … and that is thrown away */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "fetch/network.h"
 #include "fetch/refresher.h"
+#include "http/http.h"
 
 static void ip(const char *arguments)
 {
@@ -102,6 +103,15 @@ static enum update_outcome ask(struct refresher *refresher, size_t i)
 	return outcome;
 }
 
+static atomic_uint idle_closed;
+
+/* Instead of the HTTP engine's. */
+void http_close_idle(struct http *http)
+{
+	(void)http;
+	atomic_fetch_add(&idle_closed, 1);
+}
+
 /* 0: unreachable; 1: denied; 2: busy, with Retry-After. All are planned minutes away. */
 static void test_asked_soon(void)
 {
@@ -158,6 +168,7 @@ static void test_asked_soon(void)
 	ip("address add 10.77.0.1/24 dev v0");
 	ok(wait_for(fakes[0].calls > calls[0]),
 	   "an unreachable source is asked soon after an address appears");
+	ok(atomic_load(&idle_closed) > 0, "kept connections are closed");
 	ok(wait_for(next_in_ms(&terms[0]) <= 5000), "the back-off of that source begins again");
 	is_int(fakes[1].calls, calls[1], "a source that denied access is not asked");
 	is_int(fakes[2].calls, calls[2], "a source that sent Retry-After is not asked");

@@ -1,0 +1,79 @@
+#include "http/http_address.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define AVOIDED_MS INT64_C(300000)
+
+/* Returns NULL for an address that is not known, and forgets those whose time is over. */
+static struct http_address *find(struct http_addresses *addresses, const char *ip, long port)
+{
+	int64_t now_ms = clock_boot_ms();
+
+	for (size_t i = addresses->n; i-- > 0;) {
+		struct http_address *bad = &addresses->bad[i];
+
+		if (now_ms >= bad->until_ms)
+			*bad = addresses->bad[--addresses->n];
+		else if (bad->port == port && strcmp(bad->ip, ip) == 0)
+			return bad;
+	}
+	return NULL;
+}
+
+/* Returns false if the transfer has had no connection over IP. */
+static bool peer_of(CURL *easy, const char **ret_ip, long *ret_port)
+{
+	*ret_ip = NULL;
+	*ret_port = 0;
+	curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, ret_ip);
+	curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, ret_port);
+	return *ret_ip && **ret_ip && *ret_port > 0;
+}
+
+void http_address_failed(struct http_addresses *addresses, CURL *easy)
+{
+	const char *ip;
+	long port;
+
+	if (!peer_of(easy, &ip, &port))
+		return;
+	struct http_address *bad = find(addresses, ip, port);
+	if (!bad && addresses->n == HTTP_ADDRESSES_MAX)
+		bad = &addresses->bad[(size_t)clock_boot_ms() % HTTP_ADDRESSES_MAX];
+	else if (!bad)
+		bad = &addresses->bad[addresses->n++];
+	snprintf(bad->ip, sizeof(bad->ip), "%s", ip);
+	bad->port = port;
+	bad->until_ms = clock_boot_ms() + AVOIDED_MS;
+}
+
+void http_address_answered(struct http_addresses *addresses, CURL *easy)
+{
+	const char *ip;
+	long port;
+
+	if (!addresses->n || !peer_of(easy, &ip, &port))
+		return;
+	struct http_address *bad = find(addresses, ip, port);
+	if (bad)
+		*bad = addresses->bad[--addresses->n];
+}
+
+bool http_address_is_bad(struct http_addresses *addresses, const struct sockaddr *address)
+{
+	const struct sockaddr_in *v4 = (const void *)address;
+	const struct sockaddr_in6 *v6 = (const void *)address;
+	char ip[INET6_ADDRSTRLEN];
+
+	if (address->sa_family == AF_INET)
+		return inet_ntop(AF_INET, &v4->sin_addr, ip, sizeof(ip)) &&
+		       find(addresses, ip, ntohs(v4->sin_port));
+	if (address->sa_family == AF_INET6)
+		return inet_ntop(AF_INET6, &v6->sin6_addr, ip, sizeof(ip)) &&
+		       find(addresses, ip, ntohs(v6->sin6_port));
+	return false;
+}

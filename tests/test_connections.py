@@ -1,0 +1,108 @@
+"""Connections that die without a word: a relay that freezes, or an address that has changed."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+from origin import Port, delay
+
+TERMS = 4
+
+
+class Relay:
+    """Forwards bytes to a port of this machine. After freeze() the connections that exist stay open
+    and carry nothing more; new ones work."""
+
+    def __init__(self, to_port):
+        self.to_port = to_port
+        self.frozen = threading.Event()
+        self.ends = []
+        self.held_port = Port()
+        self.port = self.held_port.number
+        self.socket = self.held_port.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def freeze(self):
+        self.frozen.set()
+        self.frozen = threading.Event()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.socket.accept()
+                server = socket.create_connection(("127.0.0.1", self.to_port))
+                self.ends += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    arguments = (source, sink, self.frozen)
+                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
+
+    @staticmethod
+    def _pump(source, sink, frozen):
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and not frozen.is_set():
+                sink.sendall(data)
+        if not frozen.is_set():
+            with contextlib.suppress(OSError):
+                sink.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        for end in self.ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def release(self):
+        self.held_port.close()
+
+
+@pytest.fixture
+def relays(servers):
+    def make(to_port):
+        servers.append(Relay(to_port))
+        return servers[-1]
+
+    return make
+
+
+def config(url, options):
+    return "".join(
+        f'term "{i}" {{ http {{ url = "{url}/{i}" stall_timeout = 3s {options} }} }}\n'
+        for i in range(TERMS)
+    )
+
+
+def test_a_dead_http2_connection_is_given_up_after_one_stall(mount, nginx, relays, certificates):
+    relay = relays(nginx.port)
+    for i in range(TERMS):
+        nginx.put(f"/{i}", b"one")
+    m = mount(
+        config(f"https://127.0.0.1:{relay.port}", f'ca_file = "{certificates}/ca.pem"'),
+        expect=["term=. .*"],
+    )
+    for i in range(TERMS):
+        nginx.put(f"/{i}", b"two, longer")
+    relay.freeze()
+    m.refresh("0", ok=False)
+    m.refresh()
+    assert [m.read(str(i)) for i in range(TERMS)] == [b"two, longer"] * TERMS
+
+
+def test_a_stall_closes_the_other_kept_connections(mount, origin, relays):
+    relay = relays(origin.port)
+    for i in range(TERMS):
+        origin.put(f"/{i}", b"one")
+        origin.always(f"/{i}", delay(0.5))  # so that each has a connection of its own
+    m = mount(config(f"http://127.0.0.1:{relay.port}", ""), expect=["term=. .*"])
+    assert len({request.peer for request in origin.requests}) > 1
+    for i in range(TERMS):
+        origin.put(f"/{i}", b"two")
+        origin.always(f"/{i}")
+    relay.freeze()
+    m.refresh("0", ok=False)
+    m.refresh("0")
+    m.refresh()
+    assert [m.read(str(i)) for i in range(TERMS)] == [b"two"] * TERMS
