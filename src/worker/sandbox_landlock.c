@@ -76,6 +76,9 @@ struct path_beneath_attr {
 	int32_t parent_fd;
 } __attribute__((packed));
 
+/* As many links as the kernel follows. */
+#define LINKS_MAX 40
+
 /* Earlier versions refuse every link from one directory into another. */
 #define VERSION_MIN 2
 
@@ -188,22 +191,56 @@ static int add_variable(int ruleset, const struct ruleset_attr *attr, const char
 	return 0;
 }
 
-/* The directory that /etc/resolv.conf links to (/run/systemd/resolve). If it does not exist yet,
- * its nearest ancestor. */
-static int add_resolver(int ruleset, const struct ruleset_attr *attr, struct err *err)
+/* The directory of a file. If it does not exist yet, its nearest ancestor. */
+static int add_directory_of(int ruleset, const struct ruleset_attr *attr, const char *file,
+			    struct err *err)
 {
-	char target[PATH_MAX], path[PATH_MAX + sizeof("/etc/")];
-	ssize_t len = readlink("/etc/resolv.conf", target, sizeof(target) - 1);
+	_cleanup_free_ char *path = strdup(file);
 	char *slash;
 
-	if (len < 0)
-		return 0;
-	target[len] = '\0';
-	snprintf(path, sizeof(path), "%s%s", *target == '/' ? "" : "/etc/", target);
-	while ((slash = strrchr(path, '/')) > path) {
+	while (path && (slash = strrchr(path, '/')) > path) {
 		*slash = '\0';
 		if (access(path, F_OK) == 0)
 			return add_path(ruleset, attr, path, FS_READ, err);
+	}
+	return 0;
+}
+
+/* The directories of the files that /etc/resolv.conf is a link to, one after the other. */
+static int add_resolver_links(int ruleset, const struct ruleset_attr *attr, struct err *err)
+{
+	char path[2 * PATH_MAX] = "/etc/resolv.conf", target[PATH_MAX];
+
+	for (unsigned i = 0; i < LINKS_MAX; i++) {
+		ssize_t len = readlink(path, target, sizeof(target) - 1);
+		if (len <= 0)
+			return 0;
+		target[len] = '\0';
+		char *name = *target == '/' ? path : strrchr(path, '/') + 1;
+		snprintf(name, sizeof(path) - (size_t)(name - path), "%s", target);
+		if (add_directory_of(ruleset, attr, path, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* While rptfs runs, a resolver may be started or exchanged, and /etc/resolv.conf become a link into
+ * a directory below /run that does not exist yet. A worker whose user has files there gets less: it
+ * finds the directories of the usual resolvers, even if they are made anew. */
+static int add_resolver(int ruleset, const struct ruleset_attr *attr, struct err *err)
+{
+	static const char *const usual[] = { "/run/systemd", "/run/NetworkManager",
+					     "/run/resolvconf", "/run/connman" };
+	char own[64];
+
+	if (add_resolver_links(ruleset, attr, err) < 0)
+		return -1;
+	snprintf(own, sizeof(own), "/run/user/%u", (unsigned)geteuid());
+	if (access(own, F_OK) < 0)
+		return add_path(ruleset, attr, "/run", FS_READ_FILE, err);
+	for (size_t i = 0; i < ARRAY_SIZE(usual); i++) {
+		if (add_path(ruleset, attr, usual[i], FS_READ, err) < 0)
+			return -1;
 	}
 	return 0;
 }

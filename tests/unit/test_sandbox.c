@@ -526,6 +526,97 @@ static void test_as(uid_t user)
 	}
 }
 
+/* ---- /etc/resolv.conf, as resolvers come and go ---- */
+
+#define RESOLV "/etc/resolv.conf"
+
+static bool finds_resolver(void)
+{
+	return can_open(RESOLV, O_RDONLY);
+}
+
+static bool finds_resolver_alone(void)
+{
+	return finds_resolver() && !can_open("/run/user/65534/secret", O_RDONLY);
+}
+
+static const struct {
+	const char *name, *before, *after;
+	bool (*check)(void);
+} resolvers[] = {
+	{ "a link into a directory that is made later", "echo > " RESOLV,
+	  "mkdir /run/later; echo > /run/later/r; ln -sf /run/later/r " RESOLV, finds_resolver },
+	{ "a directory that is made anew",
+	  "mkdir -p /run/systemd/resolve; echo > /run/systemd/resolve/r; "
+	  "ln -s ../run/systemd/resolve/r " RESOLV,
+	  "rm -r /run/systemd; mkdir -p /run/systemd/resolve; echo > /run/systemd/resolve/r",
+	  finds_resolver },
+	{ "a link to a link", "mkdir /mnt/a; ln -s /run/one " RESOLV "; ln -s ../mnt/a/r /run/one",
+	  "echo > /mnt/a/r", finds_resolver },
+	{ "a loop", "ln -s resolv.conf " RESOLV, "rm " RESOLV "; echo > " RESOLV, finds_resolver },
+	{ "a user's own files in /run, with a directory that is made anew",
+	  "mkdir -p /run/user/65534 /run/systemd/resolve; echo > /run/user/65534/secret; "
+	  "ln -s /run/systemd/resolve/r " RESOLV,
+	  "rm -r /run/systemd/resolve; mkdir /run/systemd/resolve; echo > /run/systemd/resolve/r",
+	  finds_resolver_alone },
+};
+
+static void hide(const char *path)
+{
+	must(mount("none", path, "tmpfs", 0, "mode=755") == 0, path);
+}
+
+/* A child that enters the sandbox, waits for a byte on `go`, and checks. */
+static pid_t start_resolver_check(size_t i, int ready, int go)
+{
+	struct sandbox_setup setup = { .store_fd = store_fd };
+	struct err err = ERR_INIT;
+	char byte = 0;
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	become(NOBODY);
+	if (sandbox_enter(&setup, &err) < 0 || write(ready, &byte, 1) != 1 ||
+	    read(go, &byte, 1) != 1)
+		_exit(2);
+	_exit(resolvers[i].check() ? 0 : 1);
+}
+
+/* In a mount namespace of its own. Returns the check's wait status. */
+static int run_resolver(size_t i)
+{
+	int ready[2], go[2], status = -1;
+	char byte = 0;
+
+	must(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0,
+	     "a mount namespace");
+	hide("/etc");
+	hide("/run");
+	hide("/mnt");
+	must(pipe2(ready, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0, "pipes");
+	must(system(resolvers[i].before) == 0, resolvers[i].before);
+	pid_t pid = start_resolver_check(i, ready[1], go[0]);
+	close(ready[1]);
+	must(read(ready[0], &byte, 1) == 1 && system(resolvers[i].after) == 0 &&
+		     write(go[1], &byte, 1) == 1 && waitpid(pid, &status, 0) == pid,
+	     resolvers[i].after);
+	return status;
+}
+
+static void test_resolvers(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(resolvers); i++) {
+		int status = -1;
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(run_resolver(i) == 0 ? 0 : 1);
+		must(waitpid(pid, &status, 0) == pid, "waitpid");
+		is_int(status, 0, "/etc/resolv.conf is found: %s", resolvers[i].name);
+	}
+}
+
 /* ---- kernels without a layer ---- */
 
 static bool nothing_to_check(void)
@@ -577,6 +668,8 @@ int main(void)
 	is_resolved_outside = resolves_localhost();
 	test_as(0);
 	test_as(NOBODY);
+	if (landlock >= 2)
+		test_resolvers();
 	test_without(444, "landlock", is_confined);
 	if (!is_sanitized)
 		test_without(SCMP_SYS(seccomp), "seccomp",
