@@ -14,6 +14,7 @@
  *	http_response.c  status, headers and framing
  *	http_address.c   avoids addresses that do not answer
  *	http_host.c      which transfers may start: a limited number per host, the others queue
+ *	http_sockets.c   the sockets that the event loop waits for
  *	http_idle.c      closes kept connections on which data arrives, and all on request
  *	http_ca.c        keeps files of certificate authorities for a second
  *	http_url.c       checks, masks and parses URLs

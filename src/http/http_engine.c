@@ -9,7 +9,6 @@
  */
 #include "http/http_engine.h"
 
-#include <arpa/inet.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -24,6 +23,7 @@
 #include "http/http_host.h"
 #include "http/http_idle.h"
 #include "http/http_setopt.h"
+#include "http/http_sockets.h"
 
 #define JOBS_KEPT_MAX  64
 #define EVENTS_MAX     64
@@ -78,8 +78,7 @@ struct http {
 	int64_t look_at_ms;  /* when to look after those */
 	struct http_idle idle;
 	struct http_addresses addresses;
-	bool *watched; /* owned; by number: is the socket in the epoll set? */
-	size_t n_watched;
+	struct http_sockets sockets;
 	bool is_canceled;
 
 	pthread_mutex_t lock;
@@ -364,52 +363,20 @@ static void finish_all(struct http *http, enum transfer_end end)
 
 /* ---- the thread: connections that lead nowhere ---- */
 
-static bool is_watched(const struct http *http, int fd)
-{
-	return (size_t)fd < http->n_watched && http->watched[fd];
-}
-
 static bool is_used(void *arg, int fd)
 {
-	return is_watched(arg, fd);
+	return http_sockets_is_watched(arg, fd);
 }
 
 static void close_idle(struct http *http)
 {
-	http_idle_shut_all(&http->idle, is_used, http);
+	http_idle_shut_all(&http->idle, is_used, &http->sockets);
 }
 
 static void heed_news(struct http *http)
 {
 	if (atomic_exchange(&http->has_news, false))
 		close_idle(http);
-}
-
-static int port_of(int (*get)(int fd, struct sockaddr *address, socklen_t *len), int fd)
-{
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} address = { .any = { .sa_family = AF_UNSPEC } };
-	socklen_t len = sizeof(address);
-
-	if (get(fd, &address.any, &len) < 0)
-		return -1;
-	if (address.any.sa_family == AF_INET)
-		return ntohs(address.v4.sin_port);
-	return address.any.sa_family == AF_INET6 ? ntohs(address.v6.sin6_port) : -1;
-}
-
-/* The socket of a transfer that has been requested over TCP, or -1. */
-static int socket_of(const struct http *http, const struct job *job)
-{
-	for (size_t fd = 0; job->local_port > 0 && fd < http->n_watched; fd++) {
-		if (http->watched[fd] && port_of(getsockname, (int)fd) == job->local_port &&
-		    port_of(getpeername, (int)fd) == job->peer_port)
-			return (int)fd;
-	}
-	return -1;
 }
 
 static bool shares_connection(const struct job *a, const struct job *b)
@@ -433,7 +400,7 @@ static void give_up_connection(struct http *http, const struct job *stalled)
 		if (has_heard(job) && shares_connection(job, stalled))
 			return;
 	}
-	int fd = socket_of(http, stalled);
+	int fd = http_sockets_find(&http->sockets, stalled->local_port, stalled->peer_port);
 	if (fd >= 0)
 		http_idle_shut(fd);
 	close_idle(http);
@@ -499,56 +466,23 @@ static int sleep_ms(const struct http *http, int64_t now_ms)
 
 /* ---- the thread: the loop ---- */
 
-/* Makes room for the socket's number. */
-static bool reserve_watched(struct http *http, int fd)
-{
-	size_t n = http->n_watched ? http->n_watched : 64;
-
-	while (n <= (size_t)fd)
-		n *= 2;
-	if (n == http->n_watched)
-		return true;
-	bool *larger = reallocarray(http->watched, n, sizeof(*larger));
-	if (!larger)
-		return false;
-	memset(larger + http->n_watched, 0, (n - http->n_watched) * sizeof(*larger));
-	http->watched = larger;
-	http->n_watched = n;
-	return true;
-}
-
-/* libcurl may remove a socket after it has closed it, when the number belongs to another thread's
- * file already. So the number is touched only while the socket is known to be open. */
-static void unwatch(struct http *http, int fd)
-{
-	if (!is_watched(http, fd))
-		return;
-	epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	http->watched[fd] = false;
-}
-
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	struct http *http = arg;
-	struct epoll_event event = { .data.fd = fd };
+	uint32_t events = 0;
 
 	(void)easy;
 	(void)known;
 	if (what == CURL_POLL_REMOVE) {
-		unwatch(http, fd);
+		http_sockets_unwatch(&http->sockets, fd);
 		return 0;
 	}
 	http_idle_remove(&http->idle, fd);
 	if (what & CURL_POLL_IN)
-		event.events |= EPOLLIN;
+		events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
-		event.events |= EPOLLOUT;
-	if (!reserve_watched(http, fd) ||
-	    epoll_ctl(http->epoll_fd, http->watched[fd] ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
-		      &event) < 0)
-		return -1;
-	http->watched[fd] = true;
-	return 0;
+		events |= EPOLLOUT;
+	return http_sockets_watch(&http->sockets, fd, events);
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -711,7 +645,7 @@ static int on_close_socket(void *arg, curl_socket_t fd)
 	struct http *http = arg;
 
 	http_idle_remove(&http->idle, fd);
-	unwatch(http, fd);
+	http_sockets_unwatch(&http->sockets, fd);
 	return close(fd);
 }
 
@@ -851,7 +785,7 @@ static int set_up(struct http *http, struct err *err)
 {
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(http->multi = curl_multi_init()))
 		return err_set(err, ERR_INTERNAL, "HTTP engine: libcurl could not be started");
-	http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	http->epoll_fd = http->sockets.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (http->epoll_fd < 0 || http->wake_fd < 0)
 		return err_errno(err, "HTTP engine");
@@ -906,7 +840,7 @@ void http_free(struct http *http)
 	while ((job = take_kept(http)))
 		job_free(job);
 	curl_multi_cleanup(http->multi);
-	free(http->watched);
+	http_sockets_release(&http->sockets);
 	http_hosts_release(&http->hosts);
 	close_cleanup(&http->epoll_fd);
 	close_cleanup(&http->wake_fd);
