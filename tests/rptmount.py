@@ -145,6 +145,15 @@ def read(path):
         return file.read()
 
 
+def as_user(uid, *command, gid=None, groups=()):
+    """Runs a command as another user, a member of these groups only; returns the finished process."""
+    others = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+    return subprocess.run(
+        ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", others, *command],
+        capture_output=True, text=True, timeout=HANGS_S,
+    )  # fmt: skip
+
+
 def replace(path, content):
     """Replaces a file atomically: writes another file and renames it."""
     with open(path + ".new", "wb") as file:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from origin import stall, status
-from rptmount import HANGS_S, wait_for
+from rptmount import HANGS_S, as_user, wait_for
 
 NOBODY = 65534
 
@@ -19,17 +19,13 @@ def http(origin, name="t", term="refresh_interval = 1h"):
     return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
 
 
-def ask(m, request, user=None):
+def ask(m, request, user):
     """One request over the socket; returns the lines of the answer."""
     code = (
         "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
         "s.sendall(sys.argv[2].encode()+b'\\n'); sys.stdout.write(s.makefile().read())"
     )
-    prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
-    done = subprocess.run(
-        [*prefix, "/usr/bin/python3", "-c", code, m.control, request],
-        capture_output=True, text=True, timeout=HANGS_S,
-    )  # fmt: skip
+    done = as_user(user, "/usr/bin/python3", "-c", code, m.control, request)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

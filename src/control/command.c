@@ -45,7 +45,8 @@ static int select_terms(const struct exchange *exchange, const json_t *names, st
 			indexes[i] = i;
 		else if (!name)
 			return err_set(err, ERR_BAD_DATA, "\"terms\" must be an array of strings");
-		else if (term_index_find(exchange->index, name, &indexes[i], err) < 0)
+		else if (term_index_find(exchange->index, &exchange->access, name, &indexes[i],
+					 err) < 0)
 			return -1;
 	}
 	*ret = (struct selection){ .indexes = steal_ptr(&indexes), .n = n };
@@ -64,7 +65,11 @@ static int run_status(const struct exchange *exchange, json_t *request, struct e
 		return err_set(err, ERR_BAD_DATA, "status: %s", problem.text);
 	if (select_terms(exchange, names, &selected, err) < 0)
 		return -1;
-	const struct status_selection selection = { .indexes = selected.indexes, .n = selected.n };
+	const struct status_selection selection = {
+		.access = &exchange->access,
+		.indexes = selected.indexes,
+		.n = selected.n,
+	};
 	return status_write(exchange->conn->out, exchange->view, &selection, ",", err);
 }
 
@@ -186,7 +191,7 @@ int command_run(const struct exchange *exchange, const char *line, size_t len, s
 	const struct command *command = command_find(name);
 	if (!command)
 		return err_set(err, ERR_NOT_FOUND, "there is no command \"%s\"", name);
-	if (command->needs_owner && !command_is_owner(exchange->peer, exchange->owner))
+	if (command->needs_owner && !term_rights_is_owner(exchange->view->rights, exchange->peer))
 		return err_set(err, ERR_DENIED,
 			       "%s: only root and the owner of the mount (uid %u) may do this, "
 			       "not uid %u",

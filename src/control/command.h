@@ -21,13 +21,8 @@ struct exchange {
 	struct conn *conn;
 	uid_t peer;
 	uid_t owner;
+	struct term_access access; /* of the peer */
 };
-
-/* Only root and the owner of the mount may change something. */
-static inline bool command_is_owner(uid_t peer, uid_t owner)
-{
-	return peer == 0 || peer == owner;
-}
 
 /* Answers the request in `line`. On failure the caller sends *err to the peer. */
 int command_run(const struct exchange *exchange, const char *line, size_t len, struct err *err);

@@ -6,7 +6,8 @@
  *	{"command": "status", "terms": ["flags.json", "geo"]}
  *	{"command": "refresh", "terms": ["flags.json"], "wait": true, "force": true}
  *
- * "terms" holds names or aliases; without it the command applies to all terms. The answer is one
+ * "terms" holds names or aliases; without it the command applies to all terms. A term that the peer
+ * may not read does not exist for it. The answer is one
  * or more lines, each a JSON object, and then the connection is closed:
  *
  *	status	 one line, the same document as .rpt/status.json (which has one line per term)
@@ -22,10 +23,12 @@
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/budget.h"
 #include "base/build.h"
 #include "base/cancel.h"
 #include "base/err.h"
@@ -34,6 +37,7 @@
 #include "mount/view/fs.h"
 #include "store/store.h"
 #include "term/term.h"
+#include "term/term_rights.h"
 
 /* The parts of the mount that are reported. All borrowed; refresher and fs are set before the
  * server starts. */
@@ -46,6 +50,7 @@ struct control_view {
 	struct fs *fs;
 	struct http *http;
 	int64_t started_at_ms; /* wall clock */
+	const struct term_rights *rights;
 
 	pid_t keeper;
 	const char *_Atomic keeper_version; /* changes with an upgrade */
@@ -57,18 +62,27 @@ struct control_view {
 	void *upgrade_arg;
 };
 
-/* The contents of .rpt/status.json and .rpt/metrics. arg is the struct control_view. The caller
- * frees *ret. */
-int status_render(void *arg, char **ret, size_t *ret_len, struct err *err);
-int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err);
+/* The contents of .rpt/status.json and .rpt/metrics, with the terms that `access` includes. The
+ * caller frees *ret. */
+int status_render(const struct control_view *view, const struct term_access *access, char **ret,
+		  size_t *ret_len, struct err *err);
+int metrics_render(const struct control_view *view, const struct term_access *access, char **ret,
+		   size_t *ret_len, struct err *err);
 
 struct control;
 
-/* Serves a listening socket (keeper/control_socket.h; borrowed) in threads of its own until
- * cancellation. Any peer may read the status; only root and `owner` may use commands that change
- * something. view and cancel are borrowed. */
-int control_new(struct control **ret, const struct control_view *view, int listener, uid_t owner,
-		struct cancel *cancel, struct err *err);
+struct control_setup {
+	const struct control_view *view; /* borrowed */
+	int listener;			 /* borrowed; keeper/control_socket.h */
+	uid_t owner;			 /* of the mount */
+	bool allow_other;		 /* others than root and the owner may connect */
+	struct budget *budget;		 /* borrowed; of those others */
+	struct cancel *cancel;		 /* borrowed */
+};
+
+/* Serves the listening socket in threads of its own until cancellation. A peer is told about the
+ * terms that it may read; only root and the owner may use commands that change something. */
+int control_new(struct control **ret, const struct control_setup *setup, struct err *err);
 /* Call after requesting cancellation. Waits for the threads to end. */
 void control_free(struct control *control);
 

@@ -222,12 +222,12 @@ static void write_mount(FILE *out, const struct control_view *view)
 	fs_request_counts(view->fs, write_operation, out);
 }
 
-int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err)
+int metrics_render(const struct control_view *view, const struct term_access *access, char **ret,
+		   size_t *ret_len, struct err *err)
 {
-	const struct control_view *view = arg;
 	_cleanup_free_ struct sample *of = calloc(view->n_terms + 1, sizeof(*of));
 	_cleanup_free_ char *text = NULL;
-	size_t len = 0;
+	size_t len = 0, n = 0;
 
 	if (!of)
 		return err_errno(err, "metrics");
@@ -237,11 +237,11 @@ int metrics_render(void *arg, char **ret, size_t *ret_len, struct err *err)
 
 	family(out, "rptfs_term_info", "gauge",
 	       "The served version, state and source of each term; always 1.");
-	for (size_t i = 0; i < view->n_terms; i++)
-		write_info(out, &view->terms[i], &of[i]);
-	const struct samples samples = {
-		.out = out, .now_ms = clock_wall_ms(), .of = of, .n = view->n_terms
-	};
+	for (size_t i = 0; i < view->n_terms; i++) {
+		if (term_rights_include(view->rights, access, &view->terms[i]))
+			write_info(out, &view->terms[i], &of[n++]);
+	}
+	const struct samples samples = { .out = out, .now_ms = clock_wall_ms(), .of = of, .n = n };
 	for (enum age age = 0; age < N_AGES; age++)
 		write_age(&samples, age);
 	write_counts(&samples);

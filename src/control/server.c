@@ -4,7 +4,8 @@
  * The listening socket outlives the worker: connections that are not accepted yet wait for the next
  * one. At most CONNECTIONS_MAX connections are open. Guests (peers other than root and the owner)
  * get fewer of them and shorter requests, so that they can neither lock the owner out nor exhaust
- * memory.
+ * memory, and each is charged to its user's share of the budget, so that no guest locks the others
+ * out.
  *
  * Threads: the acceptor, and one detached thread per connection, which owns its struct task. All
  * end soon after cancellation; control_free() waits for the last one.
@@ -26,17 +27,16 @@
 #define CONNECTIONS_MAX_GUEST 48
 #define REQUEST_MAX	      (1024 * 1024)
 #define REQUEST_MAX_GUEST     (64 * 1024)
+/* Of memory for one connection: the parsed request, the buffer of the answer, and the stack. */
+#define GUEST_BYTES (1024 * 1024)
 /* Jansson parses up to 2048 levels, with about 200 bytes of stack per level. */
 #define STACK_BYTES (1024 * 1024)
 /* Pause after accept(2) failed for lack of descriptors or memory. */
 #define ACCEPT_PAUSE_MS 100
 
 struct control {
-	const struct control_view *view; /* borrowed */
-	struct cancel *cancel;		 /* borrowed */
-	struct term_index *index;	 /* owned */
-	uid_t owner;
-	int listener; /* borrowed */
+	struct control_setup setup;
+	struct term_index *index; /* owned */
 	pthread_t acceptor;
 	bool accepting; /* the acceptor was started */
 	bool was_short; /* the failure of accept(2) was logged; used by the acceptor only */
@@ -51,6 +51,8 @@ struct task {
 	struct control *control;
 	int fd; /* owned */
 	uid_t peer;
+	bool is_guest;
+	struct term_access access; /* of the peer */
 };
 
 static void task_free(struct task *task)
@@ -62,63 +64,74 @@ DEFINE_CLEANUP(struct task, task_free)
 
 DEFINE_CLEANUP(struct control, control_free)
 
-static bool connection_enter(struct control *control, bool is_owner)
+static bool connection_enter(const struct task *task)
 {
+	struct control *control = task->control;
+	unsigned limit = task->is_guest ? CONNECTIONS_MAX_GUEST : CONNECTIONS_MAX;
+
+	if (task->is_guest && !budget_take(control->setup.budget, task->peer, GUEST_BYTES))
+		return false;
 	pthread_mutex_lock(&control->lock);
-	bool entered = control->connections < (is_owner ? CONNECTIONS_MAX : CONNECTIONS_MAX_GUEST);
+	bool entered = control->connections < limit;
 	if (entered)
 		control->connections++;
 	pthread_mutex_unlock(&control->lock);
+	if (!entered && task->is_guest)
+		budget_give(control->setup.budget, task->peer, GUEST_BYTES);
 	return entered;
 }
 
-static void connection_leave(struct control *control)
+static void connection_leave(struct control *control, bool is_guest, uid_t peer)
 {
+	if (is_guest)
+		budget_give(control->setup.budget, peer, GUEST_BYTES);
 	pthread_mutex_lock(&control->lock);
 	control->connections--;
 	pthread_cond_signal(&control->ended);
 	pthread_mutex_unlock(&control->lock);
 }
 
-static void answer(struct exchange *exchange)
+static void answer(struct exchange *exchange, size_t max_bytes)
 {
-	bool is_owner = command_is_owner(exchange->peer, exchange->owner);
 	_cleanup_free_ char *line = NULL;
 	struct err err = ERR_INIT;
 	size_t len;
 
-	if (conn_read_line(exchange->conn, is_owner ? REQUEST_MAX : REQUEST_MAX_GUEST, &line, &len,
-			   &err) < 0 ||
+	if (conn_read_line(exchange->conn, max_bytes, &line, &len, &err) < 0 ||
 	    command_run(exchange, line, len, &err) < 0)
 		command_write_error(exchange->conn->out, &err);
 }
 
 static void serve(struct task *task)
 {
-	struct control *control = task->control;
+	const struct control_setup *setup = &task->control->setup;
 	_cleanup_(conn_free_cleanup) struct conn *conn = NULL;
 	struct err err = ERR_INIT;
 
-	if (conn_new(&conn, steal_fd(&task->fd), control->cancel, &err) < 0) {
+	if (conn_new(&conn, steal_fd(&task->fd), setup->cancel, &err) < 0) {
 		log_event(LOG_LEVEL_WARNING, "control_failed", LOG_STR("error", err.msg));
 		return;
 	}
-	answer(&(struct exchange){ .view = control->view,
-				   .index = control->index,
+	answer(&(struct exchange){ .view = setup->view,
+				   .index = task->control->index,
 				   .conn = conn,
 				   .peer = task->peer,
-				   .owner = control->owner });
+				   .owner = setup->owner,
+				   .access = task->access },
+	       task->is_guest ? REQUEST_MAX_GUEST : REQUEST_MAX);
 }
 
 static void *connection_main(void *arg)
 {
 	struct task *task = arg;
 	struct control *control = task->control;
+	bool is_guest = task->is_guest;
+	uid_t peer = task->peer;
 
 	serve(task);
 	task_free(task);
 	/* `control` may be freed from here on. */
-	connection_leave(control);
+	connection_leave(control, is_guest, peer);
 	return NULL;
 }
 
@@ -137,37 +150,78 @@ static int start_thread(struct task *task)
 	return error;
 }
 
-static void refuse_busy(int fd)
+static void refuse(int fd, enum err_kind kind, const char *message)
 {
-	static const char busy[] =
-		"{\"error\":{\"kind\":\"busy\",\"message\":\"too many connections\"}}\n";
+	char line[256];
+	int len = snprintf(line, sizeof(line), "{\"error\":{\"kind\":\"%s\",\"message\":\"%s\"}}\n",
+			   err_kind_name(kind), message);
 
-	if (send(fd, busy, sizeof(busy) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+	if (send(fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		/* The peer has hung up. */
 	}
 }
 
-static void take_connection(struct control *control, int fd)
+/* Reads the supplementary groups of the peer; none if they cannot be read. The caller frees them. */
+static gid_t *peer_groups(int fd, size_t *ret_n)
 {
-	_cleanup_(task_free_cleanup) struct task *task = malloc(sizeof(*task));
+	_cleanup_free_ gid_t *groups = NULL;
+	socklen_t size = 0;
+
+	*ret_n = 0;
+	/* The first call says how large they are. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) == 0 || errno != ERANGE)
+		return NULL;
+	groups = malloc(size);
+	if (!groups || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+		return NULL;
+	*ret_n = size / sizeof(*groups);
+	return steal_ptr(&groups);
+}
+
+/* Finds out who the peer is, and what it may know. */
+static int identify(struct task *task)
+{
+	const struct term_rights *rights = task->control->setup.view->rights;
+	_cleanup_free_ gid_t *groups = NULL;
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
+	size_t n_groups;
+
+	if (getsockopt(task->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return -1;
+	groups = peer_groups(task->fd, &n_groups);
+	const struct term_reader reader = {
+		.uid = peer.uid, .gid = peer.gid, .groups = groups, .n_groups = n_groups
+	};
+	task->peer = peer.uid;
+	task->is_guest = !term_rights_is_owner(rights, peer.uid);
+	task->access = term_rights_of(rights, &reader);
+	return 0;
+}
+
+static void take_connection(struct control *control, int fd)
+{
+	_cleanup_(task_free_cleanup) struct task *task = calloc(1, sizeof(*task));
 
 	if (!task) {
 		close(fd);
 		return;
 	}
-	*task = (struct task){ .control = control, .fd = fd };
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+	task->control = control;
+	task->fd = fd;
+	if (identify(task) < 0)
 		return;
-	task->peer = peer.uid;
-	if (!connection_enter(control, command_is_owner(peer.uid, control->owner))) {
-		refuse_busy(fd);
+	if (task->is_guest && !control->setup.allow_other) {
+		refuse(fd, ERR_DENIED, "this mount is not for other users (allow_other)");
+		return;
+	}
+	if (!connection_enter(task)) {
+		refuse(fd, ERR_BUSY, "too many connections");
 		return;
 	}
 	if (start_thread(task) != 0) {
-		connection_leave(control);
-		refuse_busy(fd);
+		connection_leave(control, task->is_guest, task->peer);
+		refuse(fd, ERR_BUSY, "too many connections");
 		return;
 	}
 	steal_ptr(&task);
@@ -176,7 +230,7 @@ static void take_connection(struct control *control, int fd)
 /* Logs the first failure of accept(2) in a row, and pauses. */
 static void accept_failed(struct control *control, int number)
 {
-	struct pollfd fd = { .fd = control->cancel->fd, .events = POLLIN };
+	struct pollfd fd = { .fd = control->setup.cancel->fd, .events = POLLIN };
 
 	if (number == EINTR || number == ECONNABORTED || number == EAGAIN)
 		return;
@@ -190,15 +244,15 @@ static void *acceptor_main(void *arg)
 {
 	struct control *control = arg;
 
-	while (!cancel_requested(control->cancel)) {
+	while (!cancel_requested(control->setup.cancel)) {
 		struct pollfd fds[] = {
-			{ .fd = control->listener, .events = POLLIN },
-			{ .fd = control->cancel->fd, .events = POLLIN },
+			{ .fd = control->setup.listener, .events = POLLIN },
+			{ .fd = control->setup.cancel->fd, .events = POLLIN },
 		};
 
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 || !fds[0].revents)
 			continue;
-		int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
+		int fd = accept4(control->setup.listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0) {
 			accept_failed(control, errno);
 			continue;
@@ -209,20 +263,17 @@ static void *acceptor_main(void *arg)
 	return NULL;
 }
 
-int control_new(struct control **ret, const struct control_view *view, int listener, uid_t owner,
-		struct cancel *cancel, struct err *err)
+int control_new(struct control **ret, const struct control_setup *setup, struct err *err)
 {
 	_cleanup_(control_free_cleanup) struct control *control = calloc(1, sizeof(*control));
 
 	if (!control)
 		return err_errno(err, "control server");
-	control->view = view;
-	control->cancel = cancel;
-	control->owner = owner;
-	control->listener = listener;
+	control->setup = *setup;
 	pthread_mutex_init(&control->lock, NULL);
 	pthread_cond_init(&control->ended, NULL);
-	if (term_index_new(&control->index, view->terms, view->n_terms, err) < 0)
+	if (term_index_new(&control->index, setup->view->terms, setup->view->n_terms,
+			   setup->view->rights, err) < 0)
 		return -1;
 
 	int error = pthread_create(&control->acceptor, NULL, acceptor_main, control);

@@ -95,26 +95,30 @@ static int write_head(FILE *out, const struct control_view *view, struct err *er
 int status_write(FILE *out, const struct control_view *view,
 		 const struct status_selection *selection, const char *separator, struct err *err)
 {
+	size_t n_written = 0;
+
 	putc('{', out);
 	if (write_head(out, view, err) < 0)
 		return -1;
 	fputs(",\"terms\":[", out);
 	for (size_t i = 0; i < selection->n && !ferror(out); i++) {
-		size_t index = selection->indexes ? selection->indexes[i] : i;
+		struct term *term = &view->terms[selection->indexes ? selection->indexes[i] : i];
 
-		if (i > 0)
+		if (!term_rights_include(view->rights, selection->access, term))
+			continue;
+		if (n_written++ > 0)
 			fputs(separator, out);
-		if (write_term(out, &view->terms[index], err) < 0)
+		if (write_term(out, term, err) < 0)
 			return -1;
 	}
 	fputs("]}\n", out);
 	return 0;
 }
 
-int status_render(void *arg, char **ret, size_t *ret_len, struct err *err)
+int status_render(const struct control_view *view, const struct term_access *access, char **ret,
+		  size_t *ret_len, struct err *err)
 {
-	const struct control_view *view = arg;
-	const struct status_selection all = { .n = view->n_terms };
+	const struct status_selection all = { .access = access, .n = view->n_terms };
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);

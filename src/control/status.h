@@ -12,9 +12,10 @@
 
 #include "control/control.h"
 
-/* Terms to write, by their index. */
+/* Terms to write, by their index, as far as `access` includes them. */
 struct status_selection {
-	const size_t *indexes; /* borrowed; NULL: all */
+	const struct term_access *access; /* borrowed */
+	const size_t *indexes;		  /* borrowed; NULL: all */
 	size_t n;
 };
 

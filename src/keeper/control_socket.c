@@ -77,7 +77,7 @@ int control_socket_path(const char *mountpoint, char **ret, struct err *err)
 
 /* ------------------------------------------------------------------ listening */
 
-int control_socket_listen(const char *path, struct err *err)
+int control_socket_listen(const char *path, bool allow_other, struct err *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int len = snprintf(address.sun_path, sizeof(address.sun_path), "%s" NEW_SUFFIX, path);
@@ -92,7 +92,7 @@ int control_socket_listen(const char *path, struct err *err)
 		return err_errno(err, "unlink %s", address.sun_path);
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return err_errno(err, "bind %s", address.sun_path);
-	if (chmod(address.sun_path, 0666) < 0 || listen(fd, BACKLOG) < 0 ||
+	if (chmod(address.sun_path, allow_other ? 0666 : 0600) < 0 || listen(fd, BACKLOG) < 0 ||
 	    rename(address.sun_path, path) < 0) {
 		err_errno(err, "control socket %s", path);
 		unlink(address.sun_path);

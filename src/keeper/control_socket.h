@@ -10,6 +10,7 @@
 #ifndef KEEPER_CONTROL_SOCKET_H
 #define KEEPER_CONTROL_SOCKET_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -23,11 +24,11 @@
 int control_socket_path(const char *mountpoint, char **ret, struct err *err);
 
 /*
- * Listens on the path, whose directory must exist; every user may connect. Returns a non-blocking
- * descriptor, the caller's. Replaces the socket that a dead process left. The name appears once the
- * socket accepts connections, not before.
+ * Listens on the path, whose directory must exist. Every user may connect if allow_other is set,
+ * else only root and this user. Returns a non-blocking descriptor, the caller's. Replaces the socket
+ * that a dead process left. The name appears once the socket accepts connections, not before.
  */
-int control_socket_listen(const char *path, struct err *err);
+int control_socket_listen(const char *path, bool allow_other, struct err *err);
 
 /* Makes this process the owner of the listening socket, as others see it. */
 void control_socket_claim(int fd);

@@ -177,7 +177,7 @@ static int make_control(struct keeper_state *state, struct err *err)
 	    copy_path(state->control_path, sizeof(state->control_path), path, "control socket",
 		      err) < 0)
 		return -1;
-	state->control = control_socket_listen(path, err);
+	state->control = control_socket_listen(path, state->allow_other, err);
 	return state->control < 0 ? -1 : 0;
 }
 

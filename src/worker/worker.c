@@ -103,6 +103,8 @@ static int make_fs(struct worker *worker, struct err *err)
 		.control_path = worker->hello.hello.control_path,
 		.rendered_files = worker->rendered_files,
 		.n_rendered_files = ARRAY_SIZE(worker->rendered_files),
+		.rights = worker->rights,
+		.budget = worker->budget,
 		.lost = fetch_again,
 		.lost_arg = worker,
 	};
@@ -134,7 +136,8 @@ static int make_refresher(struct worker *worker, struct err *err)
 /* Starts everything that is needed to serve the snapshots in the store. */
 static int prepare_to_serve(struct worker *worker, struct err *err)
 {
-	if (worker_open_store(worker, err) < 0 || worker_load_terms(worker, err) < 0)
+	if (worker_open_store(worker, err) < 0 || worker_load_terms(worker, err) < 0 ||
+	    worker_make_rights(worker, err) < 0)
 		return -1;
 	return make_fs(worker, err);
 }
@@ -243,6 +246,20 @@ static void tidy_up(struct worker *worker)
 			  LOG_STR("store", worker->config->store), LOG_STR("error", err.msg));
 }
 
+static int start_control(struct worker *worker, struct err *err)
+{
+	const struct control_setup setup = {
+		.view = &worker->view,
+		.listener = worker->hello.fds[CHANNEL_FD_CONTROL],
+		.owner = worker->hello.hello.owner,
+		.allow_other = worker->config->allow_other,
+		.budget = worker->budget,
+		.cancel = &worker->cancel,
+	};
+
+	return control_new(&worker->control, &setup, err);
+}
+
 static int start(struct worker *worker, struct err *err)
 {
 	const struct channel_hello *hello = &worker->hello.hello;
@@ -255,9 +272,7 @@ static int start(struct worker *worker, struct err *err)
 		return -1;
 	worker_set_built(worker);
 	fs_wait_taken_over(worker->fs, TAKE_OVER_MAX_MS);
-	if (control_new(&worker->control, &worker->view, worker->hello.fds[CHANNEL_FD_CONTROL],
-			hello->owner, &worker->cancel, err) < 0 ||
-	    refresher_start(worker->refresher, err) < 0)
+	if (start_control(worker, err) < 0 || refresher_start(worker->refresher, err) < 0)
 		return -1;
 	if (worker->hello.fds[CHANNEL_FD_DEVICE] >= 0)
 		tidy_up(worker);
@@ -301,6 +316,8 @@ static void tear_down(struct worker *worker)
 		refresher_stop(worker->refresher);
 	control_free(worker->control);
 	fs_free(worker->fs);
+	term_rights_free(worker->rights);
+	budget_free(worker->budget);
 	refresher_free(worker->refresher);
 	http_free(worker->http);
 	for (size_t i = 0; i < worker->n_terms; i++)

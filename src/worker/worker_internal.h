@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "base/budget.h"
 #include "base/cancel.h"
 #include "base/helper.h"
 #include "control/control.h"
@@ -23,6 +24,7 @@
 #include "mount/visitor/visitor.h"
 #include "store/store.h"
 #include "term/term.h"
+#include "term/term_rights.h"
 #include "worker/worker.h"
 
 /* In the order in which the parts are built. */
@@ -46,6 +48,8 @@ struct worker {
 	uint32_t last_slot; /* the largest in the store */
 	char **tokens;	    /* in the store, of each term; for refresher_new() */
 	uint64_t *fingerprints;
+	struct term_rights *rights;
+	struct budget *budget;
 	struct rendered_file rendered_files[2]; /* .rpt/ */
 	struct fs *fs;
 	struct http *http;
@@ -70,6 +74,8 @@ void worker_drop_tokens(struct worker *worker);
 
 /* ---- worker_view.c: the contents of .rpt/, and the answers to rpt ---- */
 
+/* Who may know which terms, and how much others may make the worker keep. */
+int worker_make_rights(struct worker *worker, struct err *err);
 void worker_fill_rendered_files(struct worker *worker);
 void worker_fill_view(struct worker *worker);
 /* From now on `view` and `refresher` may be used by any thread. */

@@ -35,22 +35,39 @@ int worker_wait_built(struct worker *worker, struct err *err)
 	return worker->view.refresher ? 0 : err_set(err, ERR_CANCELED, "rptfs is being stopped");
 }
 
-static int render_metrics(void *arg, char **ret, size_t *ret_len, struct err *err)
+static int render_metrics(void *arg, const struct term_access *access, char **ret, size_t *ret_len,
+			  struct err *err)
 {
 	struct worker *worker = arg;
 
 	if (worker_wait_built(worker, err) < 0)
 		return -1;
-	return metrics_render(&worker->view, ret, ret_len, err);
+	return metrics_render(&worker->view, access, ret, ret_len, err);
 }
 
-static int render_status(void *arg, char **ret, size_t *ret_len, struct err *err)
+static int render_status(void *arg, const struct term_access *access, char **ret, size_t *ret_len,
+			 struct err *err)
 {
 	struct worker *worker = arg;
 
 	if (worker_wait_built(worker, err) < 0)
 		return -1;
-	return status_render(&worker->view, ret, ret_len, err);
+	return status_render(&worker->view, access, ret, ret_len, err);
+}
+
+/* What users other than root and the owner may make the worker keep: renderings of .rpt/, whose size
+ * depends on the number of terms, and connections of rpt. A user gets half of it. */
+#define BUDGET_BYTES	  (UINT64_C(32) << 20)
+#define BUDGET_TERM_BYTES UINT64_C(4096)
+
+int worker_make_rights(struct worker *worker, struct err *err)
+{
+	uint64_t budget_bytes = BUDGET_BYTES + worker->n_terms * BUDGET_TERM_BYTES;
+
+	if (budget_new(&worker->budget, budget_bytes, budget_bytes / 2, err) < 0)
+		return -1;
+	return term_rights_new(&worker->rights, worker->terms, worker->n_terms,
+			       worker->hello.hello.owner, err);
 }
 
 void worker_fill_rendered_files(struct worker *worker)
@@ -81,6 +98,7 @@ void worker_fill_view(struct worker *worker)
 		.fs = worker->fs,
 		.http = worker->http,
 		.started_at_ms = clock_wall_ms(),
+		.rights = worker->rights,
 		.keeper = worker->hello.hello.keeper,
 		.keeper_version = worker->hello.hello.keeper_version,
 		.restarts = worker->hello.hello.restarts,

@@ -13,6 +13,8 @@
 #include "control/control.h"
 
 #define N_TERMS 3000
+#define SECRET	3 /* the term that only root may read */
+#define OWNER	12345
 
 static atomic_bool hangs;	   /* updates do not end */
 static atomic_int waiters;	   /* threads in refresher_wait() */
@@ -105,6 +107,8 @@ uint64_t http_requests_total(const struct http *http)
 static struct term_config configs[N_TERMS];
 static char names[N_TERMS][32];
 
+static struct term_rights *rights;
+
 static struct control_view view = {
 	.mountpoint = "/mnt/\"test\"",
 	.terms = terms,
@@ -135,7 +139,8 @@ static void make_terms(void)
 	for (size_t i = 0; i < N_TERMS; i++) {
 		snprintf(names[i], sizeof(names[i]), "t/%04zu.json", i);
 		configs[i] = (struct term_config){ .name = names[i],
-						   .alias = i == 1 ? (char *)"flags" : NULL };
+						   .alias = i == 1 ? (char *)"flags" : NULL,
+						   .mode = i == SECRET ? 0400 : 0444 };
 		struct snapshot *snapshot = i == 1 ? NULL : make_snapshot(100 + i, "v\xff");
 		if (term_init(&terms[i], &configs[i], snapshot, "W/\"7\"", &err) < 0)
 			abort();
@@ -146,12 +151,22 @@ static void make_terms(void)
 	term_failed(&terms[2], &err, TERM_NO_TIME);
 	next_check_ms = clock_boot_ms() + 60000;
 	term_set_next_check(&terms[2], next_check_ms);
+	if (term_rights_new(&rights, terms, N_TERMS, OWNER, &err) < 0)
+		abort();
+	view.rights = rights;
 }
 
 static void free_terms(void)
 {
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_release(&terms[i]);
+	term_rights_free(rights);
+}
+
+/* What a user without further groups may see. */
+static struct term_access access_of(uid_t uid)
+{
+	return term_rights_of(rights, &(struct term_reader){ .uid = uid, .gid = uid });
 }
 
 #endif

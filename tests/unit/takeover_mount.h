@@ -55,9 +55,11 @@ static struct control {
 
 /* ------------------------------------------------------------------ a worker */
 
-static int render(void *arg, char **ret, size_t *ret_len, struct err *err)
+static int render(void *arg, const struct term_access *access, char **ret, size_t *ret_len,
+		  struct err *err)
 {
 	(void)arg;
+	(void)access;
 	(void)err;
 	if (atomic_load(&world->hang)) {
 		atomic_fetch_add(&world->hanging, 1);
@@ -83,6 +85,7 @@ struct life {
 	struct notifier *notifier;
 	struct fs *fs;
 	struct inflight *inflight;
+	struct term_rights *rights;
 };
 
 static void begin_life(struct life *life)
@@ -110,6 +113,9 @@ static void begin_life(struct life *life)
 		life->n_terms++;
 	}
 	setup.n_terms = life->n_terms;
+	if (term_rights_new(&life->rights, life->terms, life->n_terms, 0, &err) < 0)
+		_exit(1);
+	setup.rights = life->rights;
 	if (cancel_init(&life->cancel, &err) < 0 ||
 	    inflight_map(&life->inflight, memfd, &err) < 0 || fs_new(&life->fs, &setup, &err) < 0 ||
 	    fs_start(life->fs, device, life->inflight, false, &err) < 0) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "base/budget.h"
 #include "base/cancel.h"
 #include "base/clock.h"
 #include "base/digest.h"
@@ -129,6 +130,23 @@ static void test_cancel(void)
 	cancel_release(&cancel);
 }
 
+static void test_budget(void)
+{
+	struct budget *budget = NULL;
+	struct err err = ERR_INIT;
+
+	ok(budget_new(&budget, 250, 100, &err) == 0, "budget_new");
+	ok(budget_take(budget, 1, 60) && budget_take(budget, 1, 40), "a user has a share");
+	ok(!budget_take(budget, 1, 1), "but no more");
+	ok(budget_take(budget, 2, 100), "another user has one of its own");
+	ok(!budget_take(budget, 3, 51) && budget_take(budget, 3, 50), "the total is limited");
+	budget_give(budget, 1, 100);
+	ok(budget_take(budget, 3, 50), "what is given back can be taken by others");
+	ok(!budget_take(budget, 4, UINT64_MAX), "nothing overflows");
+	budget_free(budget);
+	budget_free(NULL);
+}
+
 int main(void)
 {
 	test_err();
@@ -137,5 +155,6 @@ int main(void)
 	test_percent_decode();
 	test_digest();
 	test_cancel();
+	test_budget();
 	return tap_done();
 }

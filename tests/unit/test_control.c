@@ -2,9 +2,12 @@
  * The control server, status and metrics, with the terms and fakes of control_fixture.h.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <jansson.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,8 +18,9 @@
 #include "control_fixture.h"
 #include "tap.h"
 
-#define OWNER	  12345
 #define NOBODY	  65534
+#define SOMEBODY  1234
+#define SHARE	  10 /* connections of one user */
 #define PATIENCE  10000
 #define DEEP	  10000
 #define MEGABYTE  (1024 * 1024)
@@ -26,6 +30,7 @@
 
 static char dir[64];
 static char path[96];
+static struct budget *budget; /* of guests */
 
 static int dial(void)
 {
@@ -118,7 +123,9 @@ static void test_status(void)
 	json_error_t problem;
 	size_t len = 0;
 
-	is_int(status_render((void *)&view, &text, &len, &err), 0, "status is rendered");
+	struct term_access all = access_of(0);
+
+	is_int(status_render(&view, &all, &text, &len, &err), 0, "status is rendered");
 	json_t *root = json_loadb(text, len, 0, &problem);
 	ok(root, "as JSON: %s", problem.text);
 	json_t *list = json_object_get(root, "terms");
@@ -157,7 +164,9 @@ static void test_metrics(void)
 	struct err err = ERR_INIT;
 	size_t len = 0;
 
-	is_int(metrics_render((void *)&view, &text, &len, &err), 0, "metrics are rendered");
+	struct term_access all = access_of(OWNER);
+
+	is_int(metrics_render(&view, &all, &text, &len, &err), 0, "metrics are rendered");
 	ok(holds(text, "rptfs_term_info{term=\"t/0000.json\",version=\"v?\",state=\"fresh\","
 		       "source=\"https://example.com/a\\\"b\\\\c\"} 1\n"),
 	   "labels are escaped");
@@ -173,6 +182,24 @@ static void test_metrics(void)
 	   "the store");
 	ok(holds(text, "_threads 7\n") && holds(text, "_http_requests_total 33\n"), "counters");
 	ok(holds(text, "\nrptfs_start_time_seconds 1369353600.250\n"), "the start");
+}
+
+/* What only root may read is unknown to others. */
+static void test_private(void)
+{
+	struct term_access access = access_of(NOBODY);
+	_cleanup_free_ char *status = NULL, *metrics = NULL;
+	struct err err = ERR_INIT;
+	size_t len;
+
+	is_int(status_render(&view, &access, &status, &len, &err), 0, "status for others");
+	json_t *root = json_loads(status, 0, NULL);
+	is_int(json_array_size(json_object_get(root, "terms")), N_TERMS - 1,
+	       "has the terms that they may read");
+	json_decref(root);
+	ok(!strstr(status, names[SECRET]), "and no other");
+	is_int(metrics_render(&view, &access, &metrics, &len, &err), 0, "metrics for others");
+	ok(holds(metrics, names[0]) && !strstr(metrics, names[SECRET]), "the same");
 }
 
 static void test_requests(void)
@@ -358,7 +385,8 @@ static int as_nobody(int (*see)(void))
 	pid_t pid = fork();
 
 	if (pid == 0)
-		_exit(setuid(NOBODY) < 0 ? 99 : see());
+		_exit(setgroups(0, NULL) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0 ? 99
+											 : see());
 	waitpid(pid, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -368,6 +396,17 @@ static int see_status(void)
 	char *text = ask("{\"command\":\"status\",\"terms\":[\"flags\"]}\n");
 
 	return strstr(text, "\"alias\":\"flags\"") == NULL;
+}
+
+static int see_no_secret(void)
+{
+	char *all = ask("{\"command\":\"status\"}\n");
+	char *secret = ask("{\"command\":\"status\",\"terms\":[\"t/0003.json\"]}\n");
+	char *nothing = ask("{\"command\":\"status\",\"terms\":[\"t/O003.json\"]}\n");
+
+	return strstr(all, "t/0003.json") ||
+	       !holds(secret, "there is no term \\\"t/0003.json\\\" that you may read") ||
+	       !holds(nothing, "that you may read") || strstr(nothing, "t/0003.json");
 }
 
 static int see_refresh(void)
@@ -385,11 +424,50 @@ static int see_limit(void)
 	return !holds(exchange(large, sizeof(large)), "longer than 65536 bytes");
 }
 
+static atomic_int *greedy_refused; /* in shared memory */
+
 static int see_crowd(void)
 {
 	int fds[70];
 
-	return crowd(fds, 70, 22);
+	return crowd(fds, 70, 70 - SHARE);
+}
+
+/* Another user holds as many connections as it gets, until the parent closes the pipe. */
+static pid_t start_greedy(int pipe[2])
+{
+	pid_t pid = fork();
+	int fds[70];
+	char c;
+
+	if (pid != 0)
+		return pid;
+	close(pipe[1]);
+	if (setuid(SOMEBODY) < 0)
+		_exit(99);
+	int refused = crowd(fds, 70, 70 - SHARE);
+	atomic_store(greedy_refused, refused);
+	while (read(pipe[0], &c, 1) < 0 && errno == EINTR)
+		;
+	_exit(0);
+}
+
+/* One user cannot take the connections of all others. */
+static void test_shares(void)
+{
+	int pipe_fds[2], status;
+
+	greedy_refused = mmap(NULL, sizeof(*greedy_refused), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (greedy_refused == MAP_FAILED || pipe2(pipe_fds, O_CLOEXEC) < 0)
+		abort();
+	pid_t greedy = start_greedy(pipe_fds);
+	ok(comes(greedy_refused, 70 - SHARE), "a user gets its share of the connections");
+	is_int(as_nobody(see_status), 0, "and another user is still answered");
+	close(pipe_fds[1]);
+	waitpid(greedy, &status, 0);
+	close(pipe_fds[0]);
+	munmap(greedy_refused, sizeof(*greedy_refused));
 }
 
 static void test_peers(void)
@@ -403,8 +481,60 @@ static void test_peers(void)
 	is_int(as_nobody(see_refresh), 0, "they may not refresh");
 	is_int(atomic_load(&requests), 0, "no update was requested");
 	is_int(as_nobody(see_limit), 0, "their requests are limited");
-	is_int(as_nobody(see_crowd), 22, "so are their connections");
+	is_int(as_nobody(see_no_secret), 0, "they see no term that they may not read");
+	is_int(as_nobody(see_crowd), 70 - SHARE, "so are their connections");
 	ok(recovers(), "afterwards connections are accepted again");
+	test_shares();
+	ok(recovers(), "afterwards connections are accepted again");
+}
+
+static int start_server(struct control **ret, int listener, bool allow_other)
+{
+	struct err err = ERR_INIT;
+	const struct control_setup setup = {
+		.view = &view,
+		.listener = listener,
+		.owner = OWNER,
+		.allow_other = allow_other,
+		.budget = budget,
+		.cancel = &fake_cancel,
+	};
+
+	return control_new(ret, &setup, &err);
+}
+
+static void stop_server(struct control *control)
+{
+	struct err err = ERR_INIT;
+
+	cancel_request(&fake_cancel);
+	control_free(control);
+	cancel_release(&fake_cancel);
+	if (cancel_init(&fake_cancel, &err) < 0)
+		abort();
+}
+
+static int see_closed(void)
+{
+	return !holds(ask("{\"command\":\"status\"}\n"), "allow_other");
+}
+
+/* Without allow_other. */
+static void test_closed(void)
+{
+	struct err err = ERR_INIT;
+	struct control *control = NULL;
+	struct stat st;
+	_cleanup_close_ int listener = control_socket_listen(path, false, &err);
+
+	ok(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600,
+	   "without allow_other only the owner can connect");
+	is_int(start_server(&control, listener, false), 0, "the server starts");
+	if (geteuid() == 0 && chmod(path, 0666) == 0)
+		is_int(as_nobody(see_closed), 0, "it refuses others that an older socket lets in");
+	_cleanup_free_ char *own = ask("{\"command\":\"status\",\"terms\":[]}\n");
+	ok(holds(own, "\"terms\":[]"), "and answers the owner");
+	stop_server(control);
 }
 
 static void test_socket(struct control **ret, int *ret_listener)
@@ -414,18 +544,17 @@ static void test_socket(struct control **ret, int *ret_listener)
 	char other[128];
 
 	umask(077);
-	*ret_listener = control_socket_listen(path, &err);
+	*ret_listener = control_socket_listen(path, true, &err);
 	ok(*ret_listener >= 0, "the socket listens");
 	ok(stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 0777) == 0666,
 	   "all users can connect");
 	snprintf(other, sizeof(other), "%s.new", path);
 	ok(stat(other, &st) < 0 && errno == ENOENT, "no temporary name is left");
-	is_int(control_new(ret, &view, *ret_listener, OWNER, &fake_cancel, &err), 0,
-	       "the server starts");
+	is_int(start_server(ret, *ret_listener, true), 0, "the server starts");
 
 	char too_long[256] = "/tmp/";
 	memset(too_long + 5, 'x', sizeof(too_long) - 6);
-	is_int(control_socket_listen(too_long, &err), -1, "a path that is too long");
+	is_int(control_socket_listen(too_long, true, &err), -1, "a path that is too long");
 	ok(err.kind == ERR_CONFIG, "is a CONFIG error: %.40s…", err.msg);
 }
 
@@ -457,8 +586,7 @@ static void test_successor(struct control *first, int listener)
 	cancel_release(&fake_cancel);
 	if (cancel_init(&fake_cancel, &err) < 0)
 		abort();
-	is_int(control_new(&second, &view, listener, OWNER, &fake_cancel, &err), 0,
-	       "the next server starts");
+	is_int(start_server(&second, listener, true), 0, "the next server starts");
 	_cleanup_free_ char *answer = read_all(early);
 	ok(holds(answer, "\"alias\":\"flags\""), "it answers the client that connected before");
 	cancel_request(&fake_cancel);
@@ -526,8 +654,12 @@ int main(void)
 		return 1;
 	snprintf(path, sizeof(path), "%s/c.sock", dir);
 	make_terms();
+	if (budget_new(&budget, SHARE * 4 * MEGABYTE, SHARE * MEGABYTE, &err) < 0)
+		return 1;
 	test_status();
 	test_metrics();
+	test_private();
+	test_closed();
 	test_socket(&control, &listener);
 	test_requests();
 	test_garbage();
@@ -540,6 +672,7 @@ int main(void)
 	test_successor(control, listener);
 
 	free_terms();
+	budget_free(budget);
 	cancel_release(&fake_cancel);
 	close(listener);
 	unlink(path);

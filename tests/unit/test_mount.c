@@ -1,6 +1,7 @@
 /* tree, nodes, rendered: the mount's tables, without a kernel. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "mount/namespace/nodes.h"
@@ -187,46 +188,112 @@ static void test_many_nodes(struct term *term)
 		snapshot_unref(snapshots[i]);
 }
 
-static int render_count(void *arg, char **ret, size_t *ret_len, struct err *err)
+static int render_count(void *arg, const struct term_access *access, char **ret, size_t *ret_len,
+			struct err *err)
 {
 	int *count = arg;
 
+	(void)access;
 	if (*count < 0)
 		return err_set(err, ERR_INTERNAL, "this rendering fails");
 	*ret_len = (size_t)asprintf(ret, "rendering %d", ++*count);
 	return 0;
 }
 
-static void test_rendered(void)
+#define OWNER  12345
+#define ALICE  1000
+#define BOB    1001
+#define MEMBER 50 /* a group */
+
+/* Three terms: for all, for a group, for the owner. */
+static struct term_config readable_configs[] = {
+	{ .name = (char *)"all", .mode = 0444, .user = OWNER },
+	{ .name = (char *)"group", .mode = 0440, .user = OWNER, .group = MEMBER },
+	{ .name = (char *)"owner", .mode = 0400, .user = OWNER },
+};
+static struct term readable_terms[] = {
+	{ .config = &readable_configs[0] },
+	{ .config = &readable_configs[1] },
+	{ .config = &readable_configs[2] },
+};
+
+/* The table of renderings, with what it needs. */
+struct renderings {
+	struct term_rights *rights;
+	struct budget *budget;
+	struct rendered *table;
+	int count, failing; /* renderings of status.json; -1 */
+	struct rendered_file files[2];
+};
+
+static void setup_renderings(struct renderings *ret, uint64_t share_bytes)
 {
 	struct err err = ERR_INIT;
-	int count = 0, failing = -1;
-	struct rendered_file files[] = {
-		{ "status.json", render_count, &count },
-		{ "broken", render_count, &failing },
+
+	*ret = (struct renderings){ .failing = -1 };
+	ret->files[0] = (struct rendered_file){ "status.json", render_count, &ret->count };
+	ret->files[1] = (struct rendered_file){ "broken", render_count, &ret->failing };
+	if (term_rights_new(&ret->rights, readable_terms, 3, OWNER, &err) < 0 ||
+	    budget_new(&ret->budget, 2 * share_bytes, share_bytes, &err) < 0)
+		abort();
+	struct rendered_setup setup = {
+		.files = ret->files,
+		.n_files = 2,
+		.rights = ret->rights,
+		.budget = ret->budget,
+		.life = 3,
 	};
-	struct rendered *rendered = NULL;
+	ok(rendered_new(&ret->table, &setup, &err) == 0, "rendered_new");
+}
+
+static void release_renderings(struct renderings *renderings)
+{
+	rendered_free(renderings->table);
+	budget_free(renderings->budget);
+	term_rights_free(renderings->rights);
+}
+
+/* NULL: there is no rendering for this user. */
+static const struct rendering *look_up(struct renderings *renderings, uid_t uid, gid_t gid)
+{
+	const struct term_reader caller = { .uid = uid, .gid = gid };
+	const struct rendering *found = NULL;
+	struct err err = ERR_INIT;
+
+	rendered_lookup(renderings->table, "status.json", &caller, &found, &err);
+	return found;
+}
+
+static void test_rendered(void)
+{
+	const struct term_reader owner = { .uid = OWNER };
+	struct err err = ERR_INIT;
+	struct renderings renderings;
 	const struct rendering *first, *second, *third;
 	const char *name;
 	uint32_t ino;
 
-	ok(rendered_new(&rendered, files, 2, 3, &err) == 0, "rendered_new");
+	setup_renderings(&renderings, 1 << 20);
+	struct rendered *rendered = renderings.table;
 	ok(rendered_list(rendered, 1, &name, &ino) && strcmp(name, "broken") == 0,
 	   "files are listed");
 	ok(!rendered_list(rendered, 2, &name, &ino), "the list ends");
-	ok(rendered_lookup(rendered, "nothing", &first, &err) < 0 && err.kind == ERR_NOT_FOUND,
+	ok(rendered_lookup(rendered, "nothing", &owner, &first, &err) < 0 &&
+		   err.kind == ERR_NOT_FOUND,
 	   "an unknown file is not found");
-	ok(rendered_lookup(rendered, "broken", &first, &err) < 0 && err.kind == ERR_INTERNAL,
+	ok(rendered_lookup(rendered, "broken", &owner, &first, &err) < 0 &&
+		   err.kind == ERR_INTERNAL,
 	   "a failed rendering is an error");
-	ok(rendered_lookup(rendered, "status.json", &first, &err) == 0, "a file is rendered");
+	ok(rendered_lookup(rendered, "status.json", &owner, &first, &err) == 0,
+	   "a file is rendered");
 	is_int(first->ino, UINT32_C(1) << 31 | 3 << 20 | 0x100, "its inode number has 32 bits");
 	ok((first->id & RENDERED_ID_BIT) && (first->id >> 32 & INT32_MAX) == 3,
 	   "its id contains the number of the life");
-	rendered_lookup(rendered, "status.json", &second, &err);
-	ok(second == first && count == 1, "a recent rendering is reused");
+	second = look_up(&renderings, OWNER, 0);
+	ok(second == first && renderings.count == 1, "a recent rendering is reused");
 	usleep((RENDERED_REUSE_MS + 20) * 1000);
-	rendered_lookup(rendered, "status.json", &third, &err);
-	ok(third->id != first->id && count == 2, "a later look-up makes a new one");
+	third = look_up(&renderings, OWNER, 0);
+	ok(third->id != first->id && renderings.count == 2, "a later look-up makes a new one");
 	uint64_t id = first->id;
 	ok(rendered_get(rendered, id) == first, "the old one still exists");
 	rendered_forget(rendered, id, 2);
@@ -235,8 +302,52 @@ static void test_rendered(void)
 	ok(!rendered_get(rendered, id), "then it is freed");
 	rendered_forget(rendered, id, 1);
 	rendered_forget(rendered, third->id, UINT64_MAX);
-	rendered_free(rendered);
+	release_renderings(&renderings);
 	rendered_free(NULL);
+}
+
+/* Users get nodes of their own, and texts according to their rights. */
+static void test_rendered_for_users(void)
+{
+	struct renderings renderings;
+
+	setup_renderings(&renderings, 1 << 20);
+	const struct rendering *owner = look_up(&renderings, OWNER, 0);
+	const struct rendering *root = look_up(&renderings, 0, 0);
+	const struct rendering *alice = look_up(&renderings, ALICE, ALICE);
+	const struct rendering *bob = look_up(&renderings, BOB, BOB);
+	const struct rendering *member = look_up(&renderings, ALICE, MEMBER);
+	ok(root->text == owner->text && root->id != owner->id,
+	   "users with the same rights share a text, but no node");
+	ok(alice->text != owner->text && alice->text == bob->text && alice->id != bob->id,
+	   "users with other rights have another one");
+	ok(member->text != alice->text && member->text != owner->text,
+	   "the same user as a member of a group, too");
+	is_int(renderings.count, 3, "each set of rights is rendered once");
+	ok(look_up(&renderings, BOB, BOB) == bob && look_up(&renderings, ALICE, ALICE) == alice,
+	   "each user finds its own again");
+	release_renderings(&renderings);
+}
+
+/* A user who holds renderings open uses up its own share only. */
+static void test_rendered_budget(void)
+{
+	struct renderings renderings;
+	const struct rendering *held[8] = { NULL };
+	size_t n = 0;
+
+	setup_renderings(&renderings, 4 * 600);
+	for (; n < 8 && (held[n] = look_up(&renderings, ALICE, ALICE)); n++)
+		usleep((RENDERED_REUSE_MS + 20) * 1000);
+	is_int(n, 4, "a user can hold renderings up to its share");
+	ok(look_up(&renderings, BOB, BOB), "others have theirs");
+	ok(look_up(&renderings, OWNER, 0) && look_up(&renderings, 0, 0),
+	   "root and the owner have no limit");
+	rendered_forget(renderings.table, held[0]->id, 1);
+	ok(look_up(&renderings, ALICE, ALICE), "what is forgotten is given back");
+	for (size_t i = 1; i < n; i++)
+		rendered_forget(renderings.table, held[i]->id, 1);
+	release_renderings(&renderings);
 }
 
 int main(void)
@@ -250,6 +361,8 @@ int main(void)
 	test_many_nodes(&terms[0]);
 	test_nodes(&terms[0]);
 	test_rendered();
+	test_rendered_for_users();
+	test_rendered_budget();
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_release(&terms[i]);
 	return tap_done();

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "tap.h"
 #include "term/term.h"
+#include "term/term_rights.h"
 
 static const struct term_config config = { .name = "geo/cities.csv" };
 
@@ -166,12 +167,90 @@ static void test_late(void)
 	}
 }
 
+#define OWNER 12345
+#define USER  1000
+#define GROUP 50
+#define OTHER 1001
+
+/* Who may read a term with this mode, and with USER and GROUP. */
+static void test_rights_of_modes(void)
+{
+	static const gid_t groups[] = { 7, GROUP };
+	static const struct {
+		mode_t mode;
+		uid_t uid;
+		gid_t gid;
+		bool in_groups;
+		bool may;
+		const char *what;
+	} rows[] = {
+		{ 0444, OTHER, OTHER, false, true, "0444, anybody" },
+		{ 0440, OTHER, OTHER, false, false, "0440, another user" },
+		{ 0440, OTHER, GROUP, false, true, "0440, by its group" },
+		{ 0440, OTHER, OTHER, true, true, "0440, by a supplementary group" },
+		{ 0400, OTHER, GROUP, true, false, "0400, a member of the group" },
+		{ 0400, USER, OTHER, false, true, "0400, the user" },
+		{ 0044, USER, GROUP, true, false, "0044, the user: the first class counts" },
+		{ 0404, OTHER, GROUP, false, false, "0404, a member of the group" },
+		{ 0400, 0, 0, false, true, "0400, root" },
+		{ 0000, OWNER, OTHER, false, true, "0000, the owner of the mount" },
+		{ 0440, (uid_t)-1, (gid_t)-1, false, false, "0440, an unknown user" },
+	};
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct term_config private = {
+			.name = "t", .mode = rows[i].mode, .user = USER, .group = GROUP
+		};
+		struct term term = { .config = &private };
+		struct term_rights *rights = NULL;
+		const struct term_reader reader = { .uid = rows[i].uid,
+						    .gid = rows[i].gid,
+						    .groups = groups,
+						    .n_groups = rows[i].in_groups ? 2 : 0 };
+
+		if (term_rights_new(&rights, &term, 1, OWNER, &err) < 0)
+			abort();
+		struct term_access access = term_rights_of(rights, &reader);
+		is_int(term_rights_include(rights, &access, &term), rows[i].may, "%s",
+		       rows[i].what);
+		is_int(term_rights_are_full(rights, &access), rows[i].may, "and full or not");
+		term_rights_free(rights);
+	}
+}
+
+/* Terms of more kinds than are told apart are for root and the owner. */
+static void test_many_kinds(void)
+{
+	enum { N = TERM_KINDS_MAX + 2 };
+	static struct term_config configs[N];
+	static struct term terms[N];
+	struct term_rights *rights = NULL;
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < N; i++) {
+		configs[i] = (struct term_config){ .name = "t", .mode = 0444, .user = (uid_t)i };
+		terms[i].config = &configs[i];
+	}
+	if (term_rights_new(&rights, terms, N, OWNER, &err) < 0)
+		abort();
+	struct term_access all = term_rights_of(rights, &(struct term_reader){ .uid = OWNER });
+	struct term_access some = term_rights_of(rights, &(struct term_reader){ .uid = OTHER });
+	ok(term_rights_include(rights, &some, &terms[TERM_KINDS_MAX - 1]), "the last kind");
+	ok(!term_rights_include(rights, &some, &terms[N - 1]), "a further kind, for others");
+	ok(term_rights_include(rights, &all, &terms[N - 1]), "and for the owner");
+	ok(!term_access_equals(&all, &some), "the two are not the same");
+	term_rights_free(rights);
+}
+
 int main(void)
 {
 	test_snapshot();
 	test_absent();
 	test_life();
 	test_late();
+	test_rights_of_modes();
+	test_many_kinds();
 	ok(sizeof(struct term) <= 112, "a term is small: %zu bytes", sizeof(struct term));
 	return tap_done();
 }

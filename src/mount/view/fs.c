@@ -13,16 +13,30 @@
 
 #define STATFS_BLOCK 4096
 
+static void reply_not_rendered(fuse_req_t req, const char *name, const struct err *err)
+{
+	if (err->kind == ERR_NOT_FOUND) {
+		fuse_reply_err(req, ENOENT);
+	} else if (err->kind == ERR_BUSY) {
+		fuse_reply_err(req, EDQUOT);
+	} else {
+		log_event(LOG_LEVEL_ERROR, "render_failed", LOG_STR("file", name),
+			  LOG_STR("error", err->msg));
+		fuse_reply_err(req, EIO);
+	}
+}
+
+/* A request has the caller's user and group, but not the supplementary groups: these give no rights
+ * to what .rpt/ shows. */
 static void lookup_rendered(struct fs *fs, fuse_req_t req, const char *name)
 {
+	const struct fuse_ctx *context = fuse_req_ctx(req);
+	const struct term_reader caller = { .uid = context->uid, .gid = context->gid };
 	struct err err = ERR_INIT;
 	const struct rendering *rendering;
 
-	if (rendered_lookup(fs->rendered, name, &rendering, &err) < 0) {
-		if (err.kind != ERR_NOT_FOUND)
-			log_event(LOG_LEVEL_ERROR, "render_failed", LOG_STR("file", name),
-				  LOG_STR("error", err.msg));
-		fuse_reply_err(req, err.kind == ERR_NOT_FOUND ? ENOENT : EIO);
+	if (rendered_lookup(fs->rendered, name, &caller, &rendering, &err) < 0) {
+		reply_not_rendered(req, name, &err);
 		return;
 	}
 	struct stat stat = fs_rendering_stat(fs, rendering);
@@ -338,6 +352,13 @@ DEFINE_CLEANUP(struct fs, fs_free)
 int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 {
 	_cleanup_(fs_free_cleanup) struct fs *fs = calloc(1, sizeof(*fs));
+	const struct rendered_setup rendered_setup = {
+		.files = setup->rendered_files,
+		.n_files = setup->n_rendered_files,
+		.rights = setup->rights,
+		.budget = setup->budget,
+		.life = store_life(setup->store),
+	};
 
 	if (!fs)
 		return err_set(err, ERR_INTERNAL, "file system: out of memory");
@@ -347,8 +368,7 @@ int fs_new(struct fs **ret, const struct fs_setup *setup, struct err *err)
 	if (tree_new(&fs->tree, setup->terms, setup->n_terms, setup->store, err) < 0 ||
 	    spare_fd_new(&fs->spare_fd, err) < 0 || nodes_new(&fs->nodes, err) < 0 ||
 	    enter_current(fs, err) < 0 || fs_enter_held(fs, err) < 0 ||
-	    rendered_new(&fs->rendered, setup->rendered_files, setup->n_rendered_files,
-			 store_life(setup->store), err) < 0 ||
+	    rendered_new(&fs->rendered, &rendered_setup, err) < 0 ||
 	    generations_new(&fs->generations, err) < 0 ||
 	    pending_moves_new(&fs->pending_moves, err) < 0 ||
 	    store_directory_id(setup->store, RPT_DIR_NAME "/" PENDING_DIR_NAME, &fs->pending_dir_id,

@@ -2,60 +2,227 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <uthash.h>
+#include <utlist.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 /* Of the numbers that programs see; that of an id of the store is smaller. */
 #define INO_BIT	       (UINT32_C(1) << 31)
 #define INO_LIFE_SHIFT 20
 
+/* Different sets of terms whose texts can be used again. */
+#define RECENT_MAX 4
+
+/* What a rendering costs besides its text. */
+#define HELD_BYTES 512
+
+/* The bytes of a file, immutable but for their users. */
+struct text {
+	size_t file; /* its index */
+	struct term_access access;
+	char *bytes; /* owned */
+	size_t len;
+	int64_t rendered_at_ms;	     /* wall clock */
+	int64_t rendered_at_boot_ms; /* clock_boot_ms() */
+	unsigned references;	     /* guarded by rendered.lock */
+	struct held *holders;	     /* guarded by rendered.lock; a reference of each */
+};
+
+/* A rendering of one user. */
 struct held {
 	struct rendering rendering;
-	uint64_t lookups; /* guarded by rendered.lock; freed at 0 */
-	UT_hash_handle hh;
+	struct text *text; /* owns a reference */
+	uid_t user;
+	uint64_t charged_bytes; /* of the user's budget; 0: the owner's */
+	uint64_t lookups;	/* guarded by rendered.lock; freed at 0 */
+	struct held *prev, *next;
+	UT_hash_handle hh; /* by rendering.id */
+};
+
+struct file_state {
+	size_t last_len;		 /* guarded by rendered.lock; of the last text */
+	struct text *recent[RECENT_MAX]; /* guarded by rendered.lock; own references */
 };
 
 struct rendered {
-	const struct rendered_file *files;
-	size_t n_files;
-	uint32_t life;
+	struct rendered_setup setup;
 	pthread_mutex_t lock;
-	uint32_t serial;    /* guarded by lock */
-	struct held *by_id; /* guarded by lock */
-	struct recent {
-		struct held *held; /* owns one look-up; NULL: none yet */
-		int64_t rendered_at_boot_ms;
-	} * recent; /* guarded by lock; one for each file */
+	uint32_t serial;	  /* guarded by lock */
+	struct held *by_id;	  /* guarded by lock */
+	struct file_state *files; /* one for each file */
 };
 
-int rendered_new(struct rendered **ret, const struct rendered_file *files, size_t n_files,
-		 uint32_t life, struct err *err)
+int rendered_new(struct rendered **ret, const struct rendered_setup *setup, struct err *err)
 {
 	struct rendered *rendered = calloc(1, sizeof(*rendered));
 
-	if (!rendered || !(rendered->recent = calloc(n_files + 1, sizeof(*rendered->recent)))) {
+	if (!rendered ||
+	    !(rendered->files = calloc(setup->n_files + 1, sizeof(*rendered->files)))) {
 		free(rendered);
 		return err_set(err, ERR_INTERNAL, ".rpt: out of memory");
 	}
-	rendered->files = files;
-	rendered->n_files = n_files;
-	rendered->life = life;
+	rendered->setup = *setup;
 	pthread_mutex_init(&rendered->lock, NULL);
 	*ret = rendered;
 	return 0;
 }
 
-static void held_free(struct held *held)
+bool rendered_list(const struct rendered *rendered, size_t index, const char **ret_name,
+		   uint32_t *ret_ino)
 {
-	if (!held)
-		return;
-	free(held->rendering.text);
-	free(held);
+	if (index >= rendered->setup.n_files)
+		return false;
+	*ret_name = rendered->setup.files[index].name;
+	*ret_ino = INO_BIT | (uint32_t)(index + 1);
+	return true;
 }
 
-DEFINE_CLEANUP(struct held, held_free)
+/* ------------------------------------------------------------------ texts */
+
+static void text_free(struct text *text)
+{
+	if (!text)
+		return;
+	free(text->bytes);
+	free(text);
+}
+
+DEFINE_CLEANUP(struct text, text_free)
+
+static bool is_reusable(const struct text *text)
+{
+	return clock_boot_ms() - text->rendered_at_boot_ms < RENDERED_REUSE_MS;
+}
+
+/* With the lock held. Returns the text to be freed if this was the last reference. */
+static struct text *text_put(struct text *text)
+{
+	return --text->references ? NULL : text;
+}
+
+/* With the lock held: a text that is young enough, with a reference for the caller, or NULL. */
+static struct text *find_recent(struct rendered *rendered, size_t file,
+				const struct term_access *access)
+{
+	for (size_t i = 0; i < RECENT_MAX; i++) {
+		struct text *text = rendered->files[file].recent[i];
+
+		if (text && is_reusable(text) && term_access_equals(&text->access, access)) {
+			text->references++;
+			return text;
+		}
+	}
+	return NULL;
+}
+
+/* With the lock held: adds a text, which gets a reference, and drops those that are too old to be
+ * used again, or else the oldest. ret_unused: texts to be freed, or NULL. */
+static void set_recent(struct rendered *rendered, struct text *text,
+		       struct text *ret_unused[RECENT_MAX])
+{
+	struct text **recent = rendered->files[text->file].recent;
+	struct text **place = &recent[0];
+
+	for (size_t i = 0; i < RECENT_MAX; i++) {
+		ret_unused[i] = NULL;
+		if (recent[i] && !is_reusable(recent[i])) {
+			ret_unused[i] = text_put(recent[i]);
+			recent[i] = NULL;
+		}
+		if (*place &&
+		    (!recent[i] || recent[i]->rendered_at_boot_ms < (*place)->rendered_at_boot_ms))
+			place = &recent[i];
+	}
+	if (*place)
+		ret_unused[place - recent] = text_put(*place);
+	text->references++;
+	*place = text;
+}
+
+/* With the lock held: returns the text to be freed if nobody holds it and it is too old to be used
+ * again. Some have dozens of megabytes. */
+static struct text *drop_unused(struct rendered *rendered, struct text *text)
+{
+	struct text **recent = rendered->files[text->file].recent;
+
+	for (size_t i = 0; i < RECENT_MAX; i++) {
+		if (recent[i] == text && text->references == 1 && !is_reusable(text)) {
+			recent[i] = NULL;
+			return text_put(text);
+		}
+	}
+	return NULL;
+}
+
+static int render(const struct rendered *rendered, size_t file, const struct term_access *access,
+		  struct text **ret, struct err *err)
+{
+	const struct rendered_file *source = &rendered->setup.files[file];
+	_cleanup_(text_free_cleanup) struct text *text = calloc(1, sizeof(*text));
+
+	if (!text)
+		return err_set(err, ERR_INTERNAL, "%s: out of memory", source->name);
+	text->file = file;
+	text->access = *access;
+	text->references = 1;
+	text->rendered_at_ms = clock_wall_ms();
+	if (source->render(source->arg, access, &text->bytes, &text->len, err) < 0)
+		return -1;
+	text->rendered_at_boot_ms = clock_boot_ms();
+	*ret = steal_ptr(&text);
+	return 0;
+}
+
+/* ------------------------------------------------------------------ renderings */
+
+static void give(struct rendered *rendered, uid_t user, uint64_t bytes)
+{
+	if (bytes)
+		budget_give(rendered->setup.budget, user, bytes);
+}
+
+/* Makes *charged the number of bytes that the user has taken. */
+static int charge(struct rendered *rendered, uid_t user, uint64_t bytes, uint64_t *charged,
+		  struct err *err)
+{
+	if (bytes < *charged)
+		give(rendered, user, *charged - bytes);
+	else if (!budget_take(rendered->setup.budget, user, bytes - *charged))
+		return err_set(err, ERR_BUSY, ".rpt: uid %u holds too many files open", user);
+	*charged = bytes;
+	return 0;
+}
+
+/* With the lock held: gives the rendering an id of its own. False: out of memory. */
+static bool enter(struct rendered *rendered, struct held *held)
+{
+	uint32_t n = UINT32_C(0x100) + rendered->serial++;
+	uint32_t life = rendered->setup.life;
+	const struct text *text = held->text;
+
+	held->rendering = (struct rendering){
+		.id = RENDERED_ID_BIT | (uint64_t)(life & INT32_MAX) << 32 | n,
+		.ino = INO_BIT | (life << INO_LIFE_SHIFT & ~INO_BIT) |
+		       (n & ((UINT32_C(1) << INO_LIFE_SHIFT) - 1)),
+		.text = text->bytes,
+		.len = text->len,
+		.rendered_at_ms = text->rendered_at_ms,
+	};
+	HASH_ADD(hh, rendered->by_id, rendering.id, sizeof(held->rendering.id), held);
+	if (!hash_has(held, hh))
+		return false;
+	DL_APPEND(held->text->holders, held);
+	return true;
+}
+
+/* With the lock held: takes the rendering out of the table. */
+static void leave(struct rendered *rendered, struct held *held)
+{
+	HASH_DEL(rendered->by_id, held);
+	DL_DELETE(held->text->holders, held);
+}
 
 void rendered_free(struct rendered *rendered)
 {
@@ -64,140 +231,42 @@ void rendered_free(struct rendered *rendered)
 	if (!rendered)
 		return;
 	HASH_ITER(hh, rendered->by_id, held, next) {
-		HASH_DEL(rendered->by_id, held);
-		held_free(held);
+		leave(rendered, held);
+		give(rendered, held->user, held->charged_bytes);
+		text_free(text_put(held->text));
+		free(held);
+	}
+	for (size_t i = 0; i < rendered->setup.n_files * RECENT_MAX; i++) {
+		struct text *text = rendered->files[i / RECENT_MAX].recent[i % RECENT_MAX];
+		if (text)
+			text_free(text_put(text));
 	}
 	pthread_mutex_destroy(&rendered->lock);
-	free(rendered->recent);
+	free(rendered->files);
 	free(rendered);
-}
-
-bool rendered_list(const struct rendered *rendered, size_t index, const char **ret_name,
-		   uint32_t *ret_ino)
-{
-	if (index >= rendered->n_files)
-		return false;
-	*ret_name = rendered->files[index].name;
-	*ret_ino = INO_BIT | (uint32_t)(index + 1);
-	return true;
-}
-
-/* With the lock held: takes look-ups back. If none is left the rendering leaves the table, and is
- * returned to be freed. */
-static struct held *put(struct rendered *rendered, struct held *held, uint64_t count)
-{
-	held->lookups -= count < held->lookups ? count : held->lookups;
-	if (held->lookups)
-		return NULL;
-	HASH_DEL(rendered->by_id, held);
-	return held;
-}
-
-static bool is_reusable(const struct recent *recent)
-{
-	return recent->held && clock_boot_ms() - recent->rendered_at_boot_ms < RENDERED_REUSE_MS;
-}
-
-/* With the lock held: if only `recent` holds the rendering and it is too old to be used again,
- * returns it to be freed. Some have dozens of megabytes. */
-static struct held *drop_unused(struct rendered *rendered, struct held *held)
-{
-	for (size_t i = 0; i < rendered->n_files; i++) {
-		struct recent *recent = &rendered->recent[i];
-		if (recent->held != held || held->lookups > 1 || is_reusable(recent))
-			continue;
-		recent->held = NULL;
-		return put(rendered, held, 1);
-	}
-	return NULL;
 }
 
 void rendered_forget(struct rendered *rendered, uint64_t id, uint64_t count)
 {
-	_cleanup_(held_free_cleanup) struct held *unused = NULL;
+	_cleanup_(text_free_cleanup) struct text *unused = NULL;
+	_cleanup_free_ struct held *gone = NULL;
 	struct held *held = NULL;
 
 	pthread_mutex_lock(&rendered->lock);
 	HASH_FIND(hh, rendered->by_id, &id, sizeof(id), held);
-	if (held)
-		unused = put(rendered, held, count);
-	if (held && !unused)
-		unused = drop_unused(rendered, held);
-	pthread_mutex_unlock(&rendered->lock);
-}
-
-static struct held *get_recent(struct rendered *rendered, size_t index)
-{
-	struct recent *recent = &rendered->recent[index];
-	struct held *held = NULL;
-
-	pthread_mutex_lock(&rendered->lock);
-	if (is_reusable(recent)) {
-		held = recent->held;
-		held->lookups++;
-	}
-	pthread_mutex_unlock(&rendered->lock);
-	return held;
-}
-
-/* With the lock held: gives the rendering an id of its own. */
-static void enter(struct rendered *rendered, struct held *held)
-{
-	uint32_t n = UINT32_C(0x100) + rendered->serial++;
-
-	held->rendering.id = RENDERED_ID_BIT | (uint64_t)(rendered->life & INT32_MAX) << 32 | n;
-	held->rendering.ino = INO_BIT | (rendered->life << INO_LIFE_SHIFT & ~INO_BIT) |
-			      (n & ((UINT32_C(1) << INO_LIFE_SHIFT) - 1));
-	HASH_ADD(hh, rendered->by_id, rendering.id, sizeof(held->rendering.id), held);
-}
-
-/* The rendering becomes the recent one (one look-up), and the caller's (another). */
-static void set_recent(struct rendered *rendered, size_t index, struct held *held)
-{
-	struct recent *recent = &rendered->recent[index];
-	struct held *old;
-
-	pthread_mutex_lock(&rendered->lock);
-	held->lookups = 2;
-	enter(rendered, held);
-	old = recent->held;
-	recent->held = held;
-	recent->rendered_at_boot_ms = clock_boot_ms();
-	pthread_mutex_unlock(&rendered->lock);
-	if (old)
-		rendered_forget(rendered, old->rendering.id, 1);
-}
-
-static int render(const struct rendered_file *file, struct held **ret, struct err *err)
-{
-	_cleanup_(held_free_cleanup) struct held *held = calloc(1, sizeof(*held));
-
-	if (!held)
-		return err_set(err, ERR_INTERNAL, "%s: out of memory", file->name);
-	held->rendering.rendered_at_ms = clock_wall_ms();
-	if (file->render(file->arg, &held->rendering.text, &held->rendering.len, err) < 0)
-		return -1;
-	*ret = steal_ptr(&held);
-	return 0;
-}
-
-int rendered_lookup(struct rendered *rendered, const char *name, const struct rendering **ret,
-		    struct err *err)
-{
-	for (size_t i = 0; i < rendered->n_files; i++) {
-		struct held *held;
-		if (strcmp(rendered->files[i].name, name) != 0)
-			continue;
-		held = get_recent(rendered, i);
-		if (!held) {
-			if (render(&rendered->files[i], &held, err) < 0)
-				return -1;
-			set_recent(rendered, i, held);
+	if (held) {
+		held->lookups -= count < held->lookups ? count : held->lookups;
+		if (!held->lookups) {
+			leave(rendered, held);
+			unused = text_put(held->text);
+			if (!unused)
+				unused = drop_unused(rendered, held->text);
+			gone = held;
 		}
-		*ret = &held->rendering;
-		return 0;
 	}
-	return err_set(err, ERR_NOT_FOUND, "no file .rpt/%s", name);
+	pthread_mutex_unlock(&rendered->lock);
+	if (gone)
+		give(rendered, gone->user, gone->charged_bytes);
 }
 
 const struct rendering *rendered_get(struct rendered *rendered, uint64_t id)
@@ -210,4 +279,124 @@ const struct rendering *rendered_get(struct rendered *rendered, uint64_t id)
 		held->lookups++;
 	pthread_mutex_unlock(&rendered->lock);
 	return held ? &held->rendering : NULL;
+}
+
+/* ------------------------------------------------------------------ look-ups */
+
+/* One look-up under construction. */
+struct lookup {
+	struct rendered *rendered; /* borrowed */
+	uid_t user;
+	uint64_t charged_bytes; /* to be given back */
+	struct text *text;	/* a reference to be put; NULL: none */
+	bool is_new;		/* text is not among the recent ones */
+};
+
+static void lookup_release(struct lookup *lookup)
+{
+	struct rendered *rendered = lookup->rendered;
+	struct text *unused = NULL;
+
+	if (lookup->text) {
+		pthread_mutex_lock(&rendered->lock);
+		unused = text_put(lookup->text);
+		pthread_mutex_unlock(&rendered->lock);
+	}
+	text_free(unused);
+	give(rendered, lookup->user, lookup->charged_bytes);
+}
+
+/* A rendering that this user has already, or the text for a new one, or neither. */
+static struct held *find_young(struct lookup *lookup, size_t file, const struct term_access *access)
+{
+	struct rendered *rendered = lookup->rendered;
+	struct held *held = NULL;
+
+	pthread_mutex_lock(&rendered->lock);
+	struct text *text = find_recent(rendered, file, access);
+	if (text)
+		DL_SEARCH_SCALAR(text->holders, held, user, lookup->user);
+	if (held) {
+		held->lookups++;
+		text->references--; /* others are left */
+	} else {
+		lookup->text = text;
+	}
+	pthread_mutex_unlock(&rendered->lock);
+	return held;
+}
+
+/* Charges the user, and renders unless there is a text. The size of the last text is charged first,
+ * so that many look-ups at a time do not exceed the budget. */
+static int get_text(struct lookup *lookup, size_t file, const struct term_access *access,
+		    struct err *err)
+{
+	struct rendered *rendered = lookup->rendered;
+	bool is_charged = !term_rights_is_owner(rendered->setup.rights, lookup->user);
+
+	pthread_mutex_lock(&rendered->lock);
+	size_t expected = lookup->text ? lookup->text->len : rendered->files[file].last_len;
+	pthread_mutex_unlock(&rendered->lock);
+	if (is_charged &&
+	    charge(rendered, lookup->user, expected + HELD_BYTES, &lookup->charged_bytes, err) < 0)
+		return -1;
+	if (lookup->text)
+		return 0;
+	if (render(rendered, file, access, &lookup->text, err) < 0)
+		return -1;
+	lookup->is_new = true;
+	pthread_mutex_lock(&rendered->lock);
+	rendered->files[file].last_len = lookup->text->len;
+	pthread_mutex_unlock(&rendered->lock);
+	return is_charged ? charge(rendered, lookup->user, lookup->text->len + HELD_BYTES,
+				   &lookup->charged_bytes, err)
+			  : 0;
+}
+
+static int make_rendering(struct lookup *lookup, struct held **ret, struct err *err)
+{
+	struct rendered *rendered = lookup->rendered;
+	struct text *unused[RECENT_MAX] = { NULL };
+	_cleanup_free_ struct held *held = calloc(1, sizeof(*held));
+
+	if (!held)
+		return err_set(err, ERR_INTERNAL, ".rpt: out of memory");
+	held->user = lookup->user;
+	held->lookups = 1;
+	held->text = lookup->text;
+	held->charged_bytes = lookup->charged_bytes;
+	pthread_mutex_lock(&rendered->lock);
+	bool is_entered = enter(rendered, held);
+	if (is_entered && lookup->is_new)
+		set_recent(rendered, held->text, unused);
+	pthread_mutex_unlock(&rendered->lock);
+	for (size_t i = 0; i < RECENT_MAX; i++)
+		text_free(unused[i]);
+	if (!is_entered)
+		return err_set(err, ERR_INTERNAL, ".rpt: out of memory");
+	lookup->text = NULL;
+	lookup->charged_bytes = 0;
+	*ret = steal_ptr(&held);
+	return 0;
+}
+
+int rendered_lookup(struct rendered *rendered, const char *name, const struct term_reader *caller,
+		    const struct rendering **ret, struct err *err)
+{
+	_cleanup_(lookup_release) struct lookup lookup = { .rendered = rendered,
+							   .user = caller->uid };
+	struct term_access access = term_rights_of(rendered->setup.rights, caller);
+	size_t file = 0;
+
+	while (file < rendered->setup.n_files &&
+	       strcmp(rendered->setup.files[file].name, name) != 0)
+		file++;
+	if (file == rendered->setup.n_files)
+		return err_set(err, ERR_NOT_FOUND, "no file .rpt/%s", name);
+	struct held *held = find_young(&lookup, file, &access);
+	if (!held &&
+	    (get_text(&lookup, file, &access, err) < 0 || make_rendering(&lookup, &held, err) < 0))
+		return -1;
+	*ret = &held->rendering;
+	return 0;
 }
