@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from rptmount import HANGS_S, wait_for
+from rptmount import HANGS_S, comm, wait_for
 
 NOBODY = 65534
 ONE = 'term "t" { static { data = "#!/bin/sh\\n" version = "1" } mode = 0555 }\n'
@@ -153,6 +153,51 @@ def test_an_aborted_connection_is_a_failure(mount, connections):
     m.process = None
     m.start()
     assert m.read("t")
+
+
+def start_again(m):
+    """What rptfs says that is started at the same place."""
+    done = subprocess.run(
+        [m.build.rptfs, "-c", m.conf], capture_output=True, text=True, env=m.env, timeout=HANGS_S
+    )
+    return done.stderr if done.returncode == 32 else f"exit code {done.returncode}"
+
+
+def test_a_namespace_that_still_has_the_mount_is_named(mount):
+    m = mount(ONE)
+    held = subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sleep", "infinity"],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: comm(held.pid) == "sleep", "the other namespace")
+        subprocess.run(["umount", m.path], check=True)
+        said = start_again(m)
+        assert f"at {m.path} in the namespace of process {held.pid} (sleep)" in said
+        assert f"process {m.keeper} (rptfs-keeper)" in said
+        inside = ["nsenter", "-t", str(held.pid), "-m", "cat", m.at("t")]
+        assert subprocess.run(inside, check=True, capture_output=True).stdout
+    finally:
+        held.kill()
+        held.wait()
+    assert m.process.wait(HANGS_S) == 0
+    m.process = None
+    m.start()
+    assert m.read("t")
+
+
+def test_a_bind_mount_that_is_left_is_named(mount, directory):
+    place = os.path.join(directory, "place")
+    os.mkdir(place)
+    m = mount(ONE)
+    subprocess.run(["mount", "--bind", m.path, place], check=True)
+    try:
+        subprocess.run(["umount", m.path], check=True)
+        assert f"still attached at {place}:" in start_again(m)
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert m.process.wait(HANGS_S) == 0
+    m.process = None
 
 
 @pytest.mark.parametrize("command", [["umount"], ["umount", "-f"], ["umount", "-l"]])

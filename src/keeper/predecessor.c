@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "keeper/control_socket.h"
+#include "keeper/mount_holders.h"
 #include "keeper/mountpoint.h"
 
 #define WAIT_MS	  2000
@@ -42,11 +43,17 @@ static int fail_mounted(const char *mountpoint, struct err *err)
 
 static int fail_locked(const char *mountpoint, struct err *err)
 {
-	char process[NAME_SIZE], remedy[NAME_SIZE] = "end it";
+	char process[NAME_SIZE], remedy[NAME_SIZE] = "end it", holder[MOUNT_HOLDER_SIZE];
 	pid_t pid = find_process(mountpoint, process);
 
 	if (pid)
 		snprintf(remedy, sizeof(remedy), "end it with: kill %d", (int)pid);
+	if (mount_holders_find(pid, mountpoint, holder))
+		return err_set(
+			err, ERR_BUSY,
+			"%s is in use by another rptfs, %s, whose mount is still attached %s: "
+			"unmount it there, end what runs there, or %s",
+			mountpoint, process, holder, remedy);
 	return err_set(err, ERR_BUSY,
 		       "%s is in use by another rptfs, %s, which is just starting or serves files "
 		       "that are still open there: close them, or %s",
