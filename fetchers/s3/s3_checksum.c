@@ -27,6 +27,8 @@ static const struct s3_algorithm algorithms[] = {
 	{ "crc32", "x-amz-checksum-crc32", 4 },
 };
 
+static const struct s3_algorithm md5 = { "md5", NULL, 16, .md = EVP_md5 };
+
 /* One running checksum. */
 struct state {
 	EVP_MD_CTX *md; /* owned; NULL: a CRC */
@@ -42,6 +44,7 @@ struct s3_checksum {
 	/* For CRCs that are computed here, eight bytes at a time: table[n][b] is the effect of
 	 * byte b followed by n more bytes. */
 	uint64_t table[8][256];
+	uint8_t found[S3_CHECKSUM_BYTES_MAX];
 };
 
 /* ---- claims ---- */
@@ -93,6 +96,24 @@ bool s3_claim_parse(size_t index, const char *value, struct s3_claim *ret)
 		return false;
 	*ret = claim;
 	return true;
+}
+
+bool s3_claim_of_etag(const char *etag, struct s3_claim *ret)
+{
+	struct s3_claim claim = { .algorithm = &md5 };
+
+	if (etag[0] != '"' || strspn(etag + 1, "0123456789abcdefABCDEF") != 2 * md5.bytes ||
+	    strcmp(etag + 1 + 2 * md5.bytes, "\"") != 0)
+		return false;
+	for (size_t i = 0; i < md5.bytes; i++)
+		sscanf(etag + 1 + 2 * i, "%2hhx", &claim.bytes[i]);
+	*ret = claim;
+	return true;
+}
+
+bool s3_claim_is_of_etag(const struct s3_claim *claim)
+{
+	return claim->algorithm == &md5;
 }
 
 /* ---- CRCs ---- */
@@ -249,6 +270,11 @@ int s3_checksum_add(struct s3_checksum *checksum, const void *data, size_t len, 
 	return 0;
 }
 
+const uint8_t *s3_checksum_found(const struct s3_checksum *checksum)
+{
+	return checksum->found;
+}
+
 static uint64_t count_parts(const struct s3_checksum *checksum)
 {
 	uint64_t part = checksum->part_bytes;
@@ -260,13 +286,12 @@ int s3_checksum_check(struct s3_checksum *checksum, bool *ret_is_right, struct e
 {
 	const struct s3_claim *claim = &checksum->claim;
 	struct state *state = claim->n_parts ? &checksum->outer : &checksum->inner;
-	uint8_t bytes[S3_CHECKSUM_BYTES_MAX];
 
 	if (claim->n_parts && end_part(checksum, err) < 0)
 		return -1;
-	if (state_end(checksum, state, bytes, err) < 0)
+	if (state_end(checksum, state, checksum->found, err) < 0)
 		return -1;
-	*ret_is_right = memcmp(bytes, claim->bytes, claim->algorithm->bytes) == 0 &&
+	*ret_is_right = memcmp(checksum->found, claim->bytes, claim->algorithm->bytes) == 0 &&
 			(!claim->n_parts || count_parts(checksum) == claim->n_parts);
 	return 0;
 }

@@ -37,6 +37,10 @@ const char *s3_checksum_header(size_t index);
 /* Parses the value of the header at index. Returns false and leaves *ret alone if it is invalid. */
 bool s3_claim_parse(size_t index, const char *value, struct s3_claim *ret);
 
+/* The MD5 that an ETag of 32 hexadecimal digits usually is. False: another ETag. */
+bool s3_claim_of_etag(const char *etag, struct s3_claim *ret);
+bool s3_claim_is_of_etag(const struct s3_claim *claim);
+
 /* "sha256" */
 const char *s3_claim_name(const struct s3_claim *claim);
 
@@ -55,8 +59,10 @@ int s3_checksum_add(struct s3_checksum *checksum, const void *data, size_t len, 
 
 /* Compares with the claim, after all bytes were added. Call it once. */
 int s3_checksum_check(struct s3_checksum *checksum, bool *ret_is_right, struct err *err);
+/* What was computed, after s3_checksum_check(). */
+const uint8_t *s3_checksum_found(const struct s3_checksum *checksum);
 
-/* Saves claim and state as text. Returns false for a SHA. */
+/* Saves claim and state as text. Returns false for a SHA or MD5. */
 #define S3_CHECKSUM_TEXT_SIZE 200
 bool s3_checksum_save(const struct s3_checksum *checksum, char ret[S3_CHECKSUM_TEXT_SIZE]);
 

@@ -1,7 +1,7 @@
 /*
  * s3_dated: objects of a service that sends no ETag. Their version is the time of modification, and
- * HEAD shows whether that, or the length, has changed: a GET would transfer the object if the service
- * ignores conditions.
+ * HEAD shows whether that, or the length, has changed: a GET would transfer the object if the
+ * service ignores conditions.
  */
 #ifndef FETCHERS_S3_S3_DATED_H
 #define FETCHERS_S3_S3_DATED_H
@@ -10,7 +10,8 @@
 #include "http/http.h"
 #include "fetchers/s3/s3_request.h"
 
-/* Sets the notes of a version: what s3_dated_ask() has to know. length: of the object; -1: unknown. */
+/* Sets the notes of a version: what s3_dated_ask() has to know. length: of the object; -1: unknown.
+ */
 void s3_dated_note(struct version *version, const struct http_response *response, int64_t length);
 
 enum s3_dated_result {

@@ -356,6 +356,16 @@ static enum step take_range(struct download *download, enum s3_range_result resu
 	return STEP_FAILED;
 }
 
+/* The next attempt must not continue these bytes. */
+static enum step drop_wrong(struct download *download)
+{
+	struct err ignored = ERR_INIT;
+
+	sink_restart(download->sink, &ignored);
+	download->etag[0] = '\0';
+	return STEP_FAILED;
+}
+
 static enum step take_verified(struct download *download, enum s3_verify_result result)
 {
 	switch (result) {
@@ -363,7 +373,7 @@ static enum step take_verified(struct download *download, enum s3_verify_result 
 		return STEP_DONE;
 	case S3_VERIFY_WRONG:
 		if (download->was_wrong)
-			break;
+			return drop_wrong(download);
 		download->was_wrong = download->is_one_transfer = true;
 		return STEP_AGAIN;
 	case S3_VERIFY_CHANGED:

@@ -317,6 +317,9 @@ void s3_source_warn(struct s3_source *source, enum s3_warning warning)
 		[S3_WARNS_NO_VERSION] = { "no_version",
 					  "the service sends neither ETag nor Last-Modified: each "
 					  "check downloads the object" },
+		[S3_WARNS_ETAGS] = { "etags_are_not_md5",
+				     "the ETags of the service are not MD5s of the content, and it "
+				     "sends no checksum: downloads are not verified" },
 		[S3_WARNS_CODED] = { "coded_object",
 				     "the object has a Content-Encoding and is served as stored "
 				     "(content_coding = decode decodes it, as-sent is silent)" },

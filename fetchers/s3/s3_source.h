@@ -1,8 +1,9 @@
 /*
  * s3_source: the checked options of the s3 fetcher, and what was learned about the service.
  *
- * Immutable, except for the fields that lock guards: the region that the service named, and the
- * difference of the clocks. Several threads may use a source at once (the ranges of one object).
+ * Immutable, except for the fields that lock guards: the region that the service named, the
+ * difference of the clocks, what its ETags are. Several threads may use a source at once (the
+ * ranges of one object).
  */
 #ifndef FETCHERS_S3_S3_SOURCE_H
 #define FETCHERS_S3_S3_SOURCE_H
@@ -26,6 +27,9 @@ enum s3_checksum_mode {
 	S3_CHECKSUM_REQUIRE, /* an object without one is refused */
 	S3_CHECKSUM_OFF,     /* not requested */
 };
+
+/* Are the ETags of the service MD5s of the content? */
+enum s3_etags { S3_ETAGS_UNKNOWN, S3_ETAGS_MD5, S3_ETAGS_OTHER };
 
 enum s3_content_coding {
 	S3_CODING_AUTO, /* as sent, which is logged once if the object is coded */
@@ -56,6 +60,7 @@ enum s3_warning {
 	S3_WARNS_UNCONDITIONAL,
 	S3_WARNS_NO_VERSION,
 	S3_WARNS_CODED,
+	S3_WARNS_ETAGS,
 	S3_N_WARNINGS,
 };
 
@@ -69,6 +74,7 @@ struct s3_source {
 	pthread_mutex_t lock;		/* a leaf */
 	char region[AWS_REGION_SIZE];	/* guarded by lock; configured or learned */
 	int64_t clock_ahead_ms;		/* guarded by lock; the service's clock minus ours */
+	enum s3_etags etags;		/* guarded by lock; used by s3_verify.c */
 	bool has_warned[S3_N_WARNINGS]; /* guarded by lock; see s3_source_warn() */
 };
 

@@ -114,6 +114,65 @@ static bool find_claim(const struct http_response *response, struct s3_claim *re
 	return false;
 }
 
+/* The ETag of an object that is encrypted with KMS or a customer's key is not its MD5. */
+static bool find_etag_claim(const struct s3_verify *verify, const struct http_response *response,
+			    const char *etag, struct s3_claim *ret)
+{
+	static const char customer[] = "x-amz-server-side-encryption-customer-algorithm";
+	const char *encryption = http_header(response, "x-amz-server-side-encryption");
+	struct s3_source *source = verify->source;
+
+	if ((encryption && strncmp(encryption, "aws:kms", 7) == 0) ||
+	    http_header(response, customer) || source->options->sse_c_key_file)
+		return false;
+	pthread_mutex_lock(&source->lock);
+	bool can_be_md5 = source->etags != S3_ETAGS_OTHER;
+	pthread_mutex_unlock(&source->lock);
+	return can_be_md5 && s3_claim_of_etag(etag, ret);
+}
+
+/* OpenSSL may not have MD5 (FIPS). */
+static void start_md5(struct s3_verify *verify, const struct s3_claim *claim)
+{
+	struct err ignored = ERR_INIT;
+
+	s3_checksum_new(&verify->checksum, claim, 0, &ignored);
+}
+
+/* Returns what is known of the ETags of the service now. */
+static enum s3_etags learn_etags(const struct s3_verify *verify, enum s3_etags found)
+{
+	struct s3_source *source = verify->source;
+
+	pthread_mutex_lock(&source->lock);
+	if (source->etags == S3_ETAGS_UNKNOWN)
+		source->etags = found;
+	enum s3_etags known = source->etags;
+	pthread_mutex_unlock(&source->lock);
+	return known;
+}
+
+/* The content does not match its ETag. */
+static enum s3_verify_result judge_md5(struct s3_verify *verify, struct err *err)
+{
+	const uint8_t *found = s3_checksum_found(verify->checksum);
+	bool is_again = verify->has_other_md5 &&
+			memcmp(verify->other_md5, found, sizeof(verify->other_md5)) == 0;
+	char shown[S3_SHOWN_SIZE];
+
+	if (is_again && learn_etags(verify, S3_ETAGS_OTHER) == S3_ETAGS_OTHER) {
+		s3_source_warn(verify->source, S3_WARNS_ETAGS);
+		return S3_VERIFY_OK;
+	}
+	memcpy(verify->other_md5, found, sizeof(verify->other_md5));
+	verify->has_other_md5 = true;
+	err_set(err, ERR_BUSY,
+		"GET %s: the content does not match the MD5 in its ETag; it may have been "
+		"overwritten meanwhile",
+		s3_source_shown(verify->source, shown));
+	return S3_VERIFY_WRONG;
+}
+
 int s3_verify_start(struct s3_verify *verify, const struct http_response *response,
 		    const char *etag, bool may_ask, struct err *err)
 {
@@ -122,9 +181,12 @@ int s3_verify_start(struct s3_verify *verify, const struct http_response *respon
 	s3_verify_reset(verify);
 	if (verify->source->options->checksum == S3_CHECKSUM_OFF)
 		return 0;
-	if (!find_claim(response, &claim))
+	if (!find_claim(response, &claim)) {
+		if (find_etag_claim(verify, response, etag, &claim))
+			start_md5(verify, &claim);
 		return leave_unchecked(verify, "the service sends no checksum (checksum = require)",
 				       err);
+	}
 	if (claim.n_parts > 1 && strcmp(verify->etag, etag) != 0) {
 		snprintf(verify->etag, sizeof(verify->etag), "%s", etag);
 		verify->n_parts = claim.n_parts;
@@ -156,9 +218,13 @@ enum s3_verify_result s3_verify_end(struct s3_verify *verify, struct err *err)
 		return S3_VERIFY_OK;
 	if (s3_checksum_check(verify->checksum, &is_right, err) < 0)
 		return S3_VERIFY_FAILED;
+	const struct s3_claim *claim = s3_checksum_claim(verify->checksum);
+	if (is_right && s3_claim_is_of_etag(claim))
+		learn_etags(verify, S3_ETAGS_MD5);
 	if (is_right)
 		return S3_VERIFY_OK;
-	const struct s3_claim *claim = s3_checksum_claim(verify->checksum);
+	if (s3_claim_is_of_etag(claim))
+		return judge_md5(verify, err);
 	if (claim->n_parts > 2)
 		result = ask_others(verify, &is_even, err);
 	if (result != S3_VERIFY_OK)

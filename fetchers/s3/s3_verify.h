@@ -6,6 +6,11 @@
  * equal length. So the size of the first part is requested before the download, and those of the
  * others only if the checksum turns out wrong, because a wrong guess must not refuse a good object.
  * An object that cannot be checked is accepted unless checksum = require.
+ *
+ * Without a checksum, an ETag that can be an MD5 must be that of the content: a service that writes
+ * in place may send one version's ETag with the bytes of two. If it does not match, the object is
+ * requested once more. If the bytes are the same again, and no ETag of the service ever matched,
+ * its ETags are something else.
  */
 #ifndef FETCHERS_S3_S3_VERIFY_H
 #define FETCHERS_S3_S3_VERIFY_H
@@ -24,6 +29,10 @@ struct s3_verify {
 	char etag[VERSION_SIZE]; /* empty: none */
 	uint32_t n_parts;
 	uint64_t part_bytes; /* of the first part; 0: unknown, or not plausible */
+
+	/* The MD5 of a try that did not match its ETag. */
+	uint8_t other_md5[S3_CHECKSUM_BYTES_MAX];
+	bool has_other_md5;
 
 	struct s3_checksum *checksum; /* owned; NULL: the object cannot be checked */
 	bool is_asking;		      /* s3_verify_ask() must be called first */

@@ -1,4 +1,5 @@
 /* s3_verify, through s3_object: whole and composite checksums, right and wrong, interrupted. */
+#include <openssl/evp.h>
 #include <zlib.h>
 
 #include "base/digest.h"
@@ -193,12 +194,78 @@ static void test_composite(void)
 	large.part_bytes = NULL;
 }
 
+static const char *md5_of(const struct object *object, char ret[40])
+{
+	uint8_t sum[EVP_MAX_MD_SIZE];
+
+	EVP_Digest(object->bytes, object->size, sum, NULL, EVP_md5(), NULL);
+	for (size_t i = 0; i < 16; i++)
+		sprintf(ret + 1 + 2 * i, "%02x", sum[i]);
+	ret[0] = ret[33] = '"';
+	ret[34] = '\0';
+	return ret;
+}
+
+static void test_md5(void)
+{
+	struct object object = small;
+	char etag[40];
+
+	object.etag = md5_of(&object, etag);
+	reset(&object);
+	fake.faults[0] = (struct fault){ .kind = FAULT_FLIP, .times = 1 };
+	fetch(NULL);
+	ok(holds(&object) && fake.n_seen == 2, "a body that is not of its ETag is fetched again");
+	fake.faults[0].times = 2;
+	sink.size = 0;
+	fetch(NULL);
+	ok(has_failed(ERR_BUSY) && strstr(err.msg, "MD5"), "twice: the service is busy");
+	is_int((int64_t)sink.size, 0, "nothing is kept for the next attempt");
+	fetch(NULL);
+	ok(holds(&object) && fake.n_seen == 1 && !source.has_warned[S3_WARNS_ETAGS],
+	   "the next attempt takes what agrees");
+
+	reset(&object);
+	object.etag = "\"00000000000000000000000000000000\"";
+	fetch(NULL);
+	ok(holds(&object) && fake.n_seen == 2 && source.has_warned[S3_WARNS_ETAGS],
+	   "the same bytes twice: the ETags of the service are no MD5s");
+	sink.size = 0;
+	fetch(NULL);
+	ok(holds(&object) && fake.n_seen == 1, "which is learned");
+
+	static const char *const rows[][3] = {
+		{ "\"00000000000000000000000000000000-2\"", "x", "an upload in parts" },
+		{ "\"0000\"", "x", "another ETag" },
+		{ "\"00000000000000000000000000000000\"", "x-amz-server-side-encryption",
+		  "an object encrypted with KMS" },
+		{ "\"00000000000000000000000000000000\"",
+		  "x-amz-server-side-encryption-customer-algorithm",
+		  "one encrypted with a customer's key" },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		object.etag = rows[i][0];
+		object.header = rows[i][1];
+		object.value = "aws:kms";
+		reset(&object);
+		fetch(NULL);
+		ok(holds(&object) && fake.n_seen == 1, "not compared: %s", rows[i][2]);
+	}
+	object.header = NULL;
+	reset(&object);
+	options.checksum = S3_CHECKSUM_OFF;
+	object.etag = "\"00000000000000000000000000000000\"";
+	fetch(NULL);
+	ok(holds(&object) && fake.n_seen == 1, "not compared: checks are off");
+}
+
 int main(void)
 {
 	fixture_begin();
 	test_checksum();
 	test_resume_checked();
 	test_composite();
+	test_md5();
 	fixture_end();
 	return tap_done();
 }
