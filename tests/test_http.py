@@ -3,6 +3,7 @@
 import gzip
 import os
 import random
+import ssl
 import time
 
 import pytest
@@ -493,6 +494,30 @@ def test_tls_is_checked(mount, tls_origin, certificates):
     assert m.ls() == [] and m.kind("t") == "unreachable"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tls_before_1_2_is_refused(mount, origins, certificates, directory):
+    """Even if the machine's configuration allows it."""
+    context = server_context(certificates)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    old = origins(tls=context)
+    old.put("/t", NEW)
+    lax = os.path.join(directory, "openssl.cnf")
+    with open(lax, "w", encoding="ascii") as file:
+        file.write(
+            "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n"
+            "[c]\nMinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n"
+        )
+    os.chmod(directory, 0o755)
+    os.chmod(lax, 0o644)
+    config = http(old.url("/t"), f'ca_file = "{certificates}/ca.pem"')
+    m = mount(config, start=False, expect=["term=t .*"])
+    m.env["OPENSSL_CONF"] = lax
+    m.start()
+    assert m.ls() == [] and m.kind("t") == "unreachable" and old.count("/t") == 0
+
+
 def test_client_certificates_are_sent(mount, origins, certificates):
     picky = origins(tls=server_context(certificates, client_ca=True))
     picky.put("/t", NEW)
@@ -730,6 +755,21 @@ def test_left_over_codings_of_an_intact_body(mount, origin, coding):
     origin.put("/t", OLD)
     origin.always("/t", with_coding(coding))
     assert mount(http(origin.url("/t"))).read("t") == OLD
+
+
+def test_an_empty_transfer_encoding(mount, origin):
+    """The connection stays open: the body ends where Content-Length says."""
+    origin.put("/t", OLD)
+    origin.always("/t", status(200, {"Transfer-Encoding": ""}, OLD))
+    assert mount(http(origin.url("/t"))).read("t") == OLD
+
+
+def test_a_second_transfer_encoding_is_named(mount, origin):
+    data = b"HTTP/1.1 200 OK\r\n" + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n"
+    origin.always("/t", raw(data))
+    m = mount(http(origin.url("/t")), expect=["term=t .*"])
+    assert m.kind("t") == "bad_data"
+    assert "2 headers Transfer-Encoding" in m.status("t")["last_error"]["message"]
 
 
 def test_a_list_of_codings(mount, origin):

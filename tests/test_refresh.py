@@ -61,7 +61,7 @@ def test_the_default_interval_is_a_minute(mount, origin):
     assert 53 <= m.next_in("t") <= 60
 
 
-@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize("code", [302, 400, 403, 404, 429, 503])
 def test_retry_after_is_obeyed(mount, origin, code):
     origin.put("/t", b"one")
     m = mount(http(origin.url("/t"), "refresh_interval = 100ms"), expect=FAILS)

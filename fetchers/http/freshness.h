@@ -2,8 +2,8 @@
  * freshness: how long a response is fresh to a private cache, by its Cache-Control, Expires, Vary,
  * Age and Date (RFC 9111, 4.2). Accepts any text from a server.
  *
- * The first three are stored with the version: a 304 that does not carry one of them leaves it as it
- * was (RFC 9111, 3.2).
+ * The first three are stored with the version: a 304 that does not carry one of them leaves it as
+ * it was (RFC 9111, 3.2).
  */
 #ifndef FETCHERS_HTTP_FRESHNESS_H
 #define FETCHERS_HTTP_FRESHNESS_H

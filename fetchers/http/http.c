@@ -3,8 +3,8 @@
  *
  * The version token is the ETag exactly as sent, else the Last-Modified text exactly as sent; its
  * form shows which of the two it is. A Last-Modified that the next version may have as well proves
- * nothing, so the next request is made without condition. A 304 whose Content-Length is not the known
- * one is not believed.
+ * nothing, so the next request is made without condition. A 304 whose Content-Length is not the
+ * known one is not believed.
  *
  * Content is a complete 200, or a 206 that continues an interrupted download of the same version at
  * the right byte. If the 206 does not fit, the bytes are dropped and the whole is requested once
@@ -143,10 +143,9 @@ static int fail_status(struct download *download, const struct http_response *re
 	enum err_kind kind = kind_of_status(status);
 	char what[96];
 
-	if (kind == ERR_BUSY)
-		download->ret->retry_after_ms = http_retry_after_ms(
-			http_header(response, "Retry-After"),
-			http_date_ms(http_header(response, "Date")), clock_wall_ms());
+	download->ret->retry_after_ms = http_retry_after_ms(
+		http_header(response, "Retry-After"), http_date_ms(http_header(response, "Date")),
+		clock_wall_ms());
 	if (status == 304)
 		snprintf(what, sizeof(what), "304 to an unconditional request");
 	else if (status >= 300 && status < 400 && http_header(response, "Location"))

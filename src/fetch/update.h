@@ -50,8 +50,8 @@ struct update {
 	bool is_removed; /* on_delete = remove took the name away */
 };
 
-/* Blocks. is_forced: asks the sources without condition. place: at the origin of the first source; it
- * is given back once that has answered. */
+/* Blocks. is_forced: asks the sources without condition. place: at the origin of the first source;
+ * it is given back once that has answered. */
 void update_run(struct update *ret, struct term_memory *memory, struct term *term, bool is_forced,
 		const struct fetch_env *env, struct origin_place *place);
 

@@ -222,7 +222,7 @@ static int check_length(const struct http_response *response, struct err *err)
 	const char *value;
 	char expected[24];
 
-	if (http_header(response, "Transfer-Encoding"))
+	if (response->n_transfer_codings)
 		return 0;
 	snprintf(expected, sizeof(expected), "%lld", (long long)response->length);
 	for (size_t i = 0; (value = http_header_at(response, "Content-Length", i)); i++) {
@@ -238,7 +238,11 @@ static int check_length(const struct http_response *response, struct err *err)
 
 static int take_headers(struct call *call, const struct http_response *response, struct err *err)
 {
-	if (http_header(response, "Transfer-Encoding") && !response->is_framed)
+	if (response->n_transfer_codings > 1)
+		return err_set(err, ERR_BAD_DATA,
+			       "%zu headers Transfer-Encoding: the body may be coded twice",
+			       response->n_transfer_codings);
+	if (response->n_transfer_codings && !response->is_framed)
 		return err_set(err, ERR_BAD_DATA, "unknown transfer coding \"%.64s\"",
 			       http_header(response, "Transfer-Encoding"));
 	if (response->status == 200 && check_length(response, err) < 0)
@@ -289,6 +293,12 @@ static int judge_content(const struct call *call, const struct http_response *re
 	return call->decoder && !is_empty ? decoder_finish(call->decoder, err) : 0;
 }
 
+static bool is_counted_out(const struct call *call, const struct http_response *response)
+{
+	return response->is_counted && response->length >= 0 &&
+	       call->body_bytes >= (uint64_t)response->length;
+}
+
 static int receive(struct call *call, struct transfer *transfer, struct err *err)
 {
 	const void *data;
@@ -305,6 +315,8 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 		case TRANSFER_BODY:
 			if (take_body(call, data, len, err) < 0)
 				return -1;
+			if (is_counted_out(call, &transfer->response))
+				return judge_content(call, &transfer->response, err);
 			break;
 		case TRANSFER_END:
 			if (judge_end(call, transfer, err) < 0)

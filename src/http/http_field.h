@@ -1,6 +1,6 @@
 /*
- * http_field: values of HTTP header fields: dates, Retry-After, Content-Range. Accepts any text from
- * a server. Pure, except that a year of two digits is read by the clock.
+ * http_field: values of HTTP header fields: dates, Retry-After, Content-Range. Accepts any text
+ * from a server. Pure, except that a year of two digits is read by the clock.
  */
 #ifndef HTTP_HTTP_FIELD_H
 #define HTTP_HTTP_FIELD_H

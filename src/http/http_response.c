@@ -1,5 +1,7 @@
 #include "http/http_response.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -44,20 +46,43 @@ static bool copy_headers(CURL *easy, struct http_response *response)
 	return true;
 }
 
+/* -1: there is no valid one. */
+static int64_t read_length(const struct http_response *response)
+{
+	const char *text = http_header(response, "Content-Length");
+	char *end;
+
+	if (!text || text[0] < '0' || text[0] > '9')
+		return -1;
+	errno = 0;
+	long long length = strtoll(text, &end, 10);
+	return errno || *end ? -1 : length;
+}
+
 /* "chunked" is the only supported transfer coding: the request allows no other. */
 static void judge_framing(CURL *easy, struct http_response *response)
 {
-	size_t n_codings = http_header_count(response, "Transfer-Encoding");
+	size_t n_codings = 0;
+	const char *value, *coding = "";
 	curl_off_t length = -1;
 
+	for (size_t i = 0; (value = http_header_at(response, "Transfer-Encoding", i)); i++) {
+		n_codings += *value != '\0';
+		coding = *value ? value : coding;
+	}
+	response->n_transfer_codings = n_codings;
+	/* curl ignores Content-Length beside an empty Transfer-Encoding. */
+	response->is_counted = !n_codings && !response->is_http2 &&
+			       http_header(response, "Transfer-Encoding");
+
 	curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	if (response->is_counted)
+		length = read_length(response);
 	response->length = n_codings ? -1 : length;
 	if (response->is_http2)
 		response->is_framed = true;
 	else if (n_codings)
-		response->is_framed = n_codings == 1 &&
-				      strcasecmp(http_header(response, "Transfer-Encoding"),
-						 "chunked") == 0;
+		response->is_framed = n_codings == 1 && strcasecmp(coding, "chunked") == 0;
 	else
 		response->is_framed = length >= 0;
 }

@@ -24,7 +24,9 @@ struct http_response {
 	int status;
 	bool is_http2;
 	bool is_framed;
-	int64_t length;			 /* -1: not announced */
+	size_t n_transfer_codings; /* lines of Transfer-Encoding that are not empty */
+	int64_t length;		   /* -1: not announced */
+	bool is_counted; /* it ends at `length`, but curl reads until the connection ends */
 	struct http_header_line *fields; /* owned, with the text that they point to behind them */
 	size_t n_fields;
 };

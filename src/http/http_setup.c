@@ -175,6 +175,9 @@ static int set_tls(CURL *easy, struct http_cas *cas, struct helper *helper,
 	const char *key = request->client_key_file;
 	bool has_ca = request->ca_file || (built->cainfo && access(built->cainfo, R_OK) == 0);
 
+	if (http_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2, err) < 0 ||
+	    http_setopt(easy, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2, err) < 0)
+		return -1;
 	if (request->ca_file && set_ca(easy, cas, helper, request->ca_file, err) < 0)
 		return -1;
 	/* Without a directory of CAs, curl parses the CA file once for many connections, and trusts
