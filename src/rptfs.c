@@ -106,26 +106,50 @@ static int run_worker(const struct arguments *arguments)
 	return worker_run(&setup);
 }
 
-/* With the rights of the user who started rptfs. */
-static int run_helper(const struct arguments *arguments)
+/* Takes the setup's socket; the rights are those that the process has by now. */
+static int serve_helper(const struct arguments *arguments, struct helper_setup *setup,
+			void (*confine)(void))
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
 	_cleanup_close_ int effective = arguments->descriptors[1];
-	struct helper_setup setup = {
-		.socket = arguments->descriptors[0],
-		.types = fetcher_types,
-	};
 	struct err err = ERR_INIT;
 
-	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
+	setup->socket = arguments->descriptors[0];
+	setup->types = fetcher_types;
+	fcntl(setup->socket, F_SETFD, FD_CLOEXEC);
 	/* A reader of the command's output must not wait for the end of this process. */
 	if (!arguments->foreground)
 		daemonize_detach();
 	if (load_effective(effective, NULL, &config, &err) < 0)
 		return fail_usage(&err);
 	close(steal_fd(&effective));
-	setup.config = config;
-	return helper_serve(&setup);
+	setup->config = config;
+	if (helper_begin(setup, &err) < 0) {
+		log_event(LOG_LEVEL_ERROR, "helper_failed", LOG_STR("error", err.msg));
+		return EXIT_USAGE;
+	}
+	if (confine)
+		confine();
+	return helper_serve(setup);
+}
+
+/* The opener. With the rights of the user who started rptfs, most of which it drops first. */
+static int run_helper(const struct arguments *arguments)
+{
+	struct helper_setup setup = { .role = HELPER_OPENER };
+	struct err err = ERR_INIT;
+
+	if (sandbox_enter_opener(&err) < 0)
+		return fail_usage(&err);
+	return serve_helper(arguments, &setup, sandbox_confine_opener);
+}
+
+/* With the rights of the user who started rptfs. */
+static int run_executor(const struct arguments *arguments)
+{
+	struct helper_setup setup = { .role = HELPER_EXECUTOR };
+
+	return serve_helper(arguments, &setup, NULL);
 }
 
 /* With the rights of the user who started rptfs, which it drops first. */
@@ -179,6 +203,7 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 	char descriptors[KEEPER_DESCRIPTORS_SIZE] = "";
 	_cleanup_free_ char **worker = arguments_for(arguments, ROLE_WORKER, descriptors);
 	_cleanup_free_ char **helper = arguments_for(arguments, ROLE_HELPER, descriptors);
+	_cleanup_free_ char **executor = arguments_for(arguments, ROLE_EXECUTOR, descriptors);
 	const struct arguments where = {
 		.mountpoint = state->mountpoint,
 		.foreground = arguments->foreground,
@@ -188,10 +213,10 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 	_cleanup_free_ char **visitor = arguments_for(&where, ROLE_VISITOR, descriptors);
 	_cleanup_free_ char **render = arguments_for(arguments, ROLE_RENDER, descriptors);
 	_cleanup_free_ char **keeper = arguments_for(arguments, ROLE_KEEPER, descriptors);
-	const struct keeper_commands commands = { worker, helper, visitor,
+	const struct keeper_commands commands = { worker, helper, executor,   visitor,
 						  render, keeper, descriptors };
 
-	if (!worker || !helper || !visitor || !render || !keeper) {
+	if (!worker || !helper || !executor || !visitor || !render || !keeper) {
 		config_free(config);
 		fputs("rptfs: out of memory\n", stderr);
 		return EXIT_USAGE;
@@ -301,6 +326,8 @@ static int run(const struct arguments *arguments)
 		return run_worker(arguments);
 	case ROLE_HELPER:
 		return run_helper(arguments);
+	case ROLE_EXECUTOR:
+		return run_executor(arguments);
 	case ROLE_VISITOR:
 		return run_visitor(arguments);
 	}

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from rptmount import wait_for
+from rptmount import read, wait_for
 from s3config import ACCESS_KEY, NOTHING, SECRET_KEY
 from s3config import source as s3_source
 from s3config import term as s3_term
@@ -248,6 +248,46 @@ def test_root_runs_no_program_behind_a_strangers_link(s3_mount, program):
     os.lchown(program.path("bin/get"), 0, 0)
     wait_until_it_runs(m)
     assert m.read("t") == BODY
+
+
+# The processes
+
+
+CAP_DAC_READ_SEARCH = 1 << 2
+
+
+def status_of(pid):
+    """/proc/PID/status as a dict."""
+    return dict(re.findall(r"^(\w+):\t(.*)$", read(f"/proc/{pid}/status").decode(), re.M))
+
+
+def test_the_opener_has_one_capability_and_few_calls(build, mount, directory):
+    """It opens what only root may read, and what only another user may read."""
+    closed = os.path.join(directory, "closed")
+    os.mkdir(closed, 0o700)
+    put(os.path.join(closed, "source"), SECRET)
+    give(closed, os.path.join(closed, "source"))
+    m = mount(term(os.path.join(closed, "source")), expect=["event=no_user"])
+    assert m.read("t") == SECRET
+    status = status_of(m.child("helper"))
+    assert status["NoNewPrivs"] == "1" and (build.sanitized or status["Seccomp"] == "2")
+    assert int(status["CapPrm"], 16) == int(status["CapEff"], 16) == CAP_DAC_READ_SEARCH
+    assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+    assert int(status["CapBnd"], 16) == 0
+    assert "event=sandbox_incomplete" not in m.log()
+
+
+def test_the_executor_exists_only_where_a_program_runs(mount, s3_mount, program, directory):
+    put(os.path.join(directory, "source"), SECRET)
+    m = mount(term(os.path.join(directory, "source")), expect=["event=no_user"])
+    assert m.read("t") == SECRET
+    assert m.child("helper") and not m.child("executor")
+    m = s3_mount(program.config(), env=NOTHING, expect=["event=no_user"])
+    assert m.read("t") == BODY
+    executor = m.child("executor")
+    assert m.child("helper") and executor
+    m.kill_worker()
+    wait_for(lambda: not os.path.exists(f"/proc/{executor}"), "the executor to end with its worker")
 
 
 # The mount of a user

@@ -303,14 +303,14 @@ def image_of(build, directory, conf):
 class Worker:
     """Takes the place of the helper's worker and sends the requests of a test."""
 
-    def __init__(self, build, directory, config):
+    def __init__(self, build, directory, config, role="helper"):
         conf = os.path.join(directory, "hostile.conf")
         with open(conf, "w", encoding="utf-8") as out:
             out.write(f'mountpoint = "{directory}/mnt"\nstore = "{directory}/store"\n{config}')
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         effective = image_of(build, directory, conf)
         self.process = subprocess.Popen(
-            [build.rptfs, "--helper", f"{theirs.fileno()},{effective}"],
+            [build.rptfs, f"--{role}", f"{theirs.fileno()},{effective}"],
             pass_fds=(theirs.fileno(), effective),
             env=build.environment(directory),
             stdin=subprocess.DEVNULL,
@@ -354,3 +354,9 @@ def test_the_helper_opens_only_what_the_configuration_names(build, directory, cl
     finally:
         code = worker.close()
     assert code == 0
+
+
+def test_there_is_no_executor_without_a_program(build, directory, origin):
+    """Not even for a worker that asks for one."""
+    worker = Worker(build, directory, http(origin.url("/t")), role="executor")
+    assert worker.close() == 1

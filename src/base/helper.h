@@ -1,9 +1,9 @@
 /*
- * helper: requests that the worker sends to a process with more rights: to open a file, to run a
- * program.
+ * helper: requests that the worker sends to processes with more rights: to the opener to open a
+ * file, to the executor to run a program.
  *
- * The helper has the rights of the user who started rptfs. It does not trust the worker, which may
- * be compromised. It opens only files that the configuration or the environment names. A request to
+ * Both have rights of the user who started rptfs. They do not trust the worker, which may be
+ * compromised. They open only files that the configuration or the environment names. A request to
  * run a program names an entry of such a file, never a command line.
  *
  * Calls block until the answer arrives, and may come from any thread. Besides the errors below,

@@ -1,7 +1,7 @@
 /*
  * configured_files: the files that options of sources name.
  *
- * Runs in the helper, with the rights of the user who started rptfs. Immutable, so any thread.
+ * Runs in the opener. Immutable, so any thread.
  */
 #ifndef HELPER_CONFIGURED_FILES_H
 #define HELPER_CONFIGURED_FILES_H

@@ -1,9 +1,9 @@
 /*
  * One thread receives requests, and each request has a thread of its own, so that a slow program or
- * a dead file server delays no other request. Threads are detached. At the end the helper waits for
- * the threads of programs, which kill them, but not for those of files.
+ * a dead file server delays no other request. Threads are detached. At the end the executor waits
+ * for them, because they kill their programs; the opener does not.
  *
- * Runs in the helper, with the rights of the user who started rptfs.
+ * Runs in the opener and in the executor.
  */
 #include "helper/helper.h"
 
@@ -11,242 +11,119 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/files.h"
-#include "base/helper.h"
 #include "base/log.h"
 #include "base/pass_fds.h"
-#include "base/safe_path.h"
 #include "base/util.h"
-#include "helper/configured_files.h"
-#include "helper/helper_protocol.h"
+#include "helper/executor.h"
 #include "helper/helper_reply.h"
-#include "helper/run_program.h"
+#include "helper/helper_request.h"
+#include "helper/opener.h"
 
 #define STACK_BYTES ((size_t)256 * 1024)
 
-/* Programs are killed as soon as the worker's sockets are closed. */
-#define END_MS 150
+static const struct role {
+	const char *process;
+	int (*serve)(const struct helper_request *request, struct err *err);
+	unsigned max; /* requests at a time */
+	int end_ms;   /* how long the process waits for their threads at the end */
+	const char *busy;
+} roles[] = {
+	[HELPER_OPENER] = { "rptfs-helper", opener_serve, HELPER_FILES_MAX, 0,
+			    "files are being opened" },
+	/* Programs are killed as soon as the worker's sockets are closed. */
+	[HELPER_EXECUTOR] = { "rptfs-executor", executor_serve, HELPER_PROGRAMS_MAX, 150,
+			      "programs are running" },
+};
 
 struct server {
-	struct helper_setup setup;
-	struct configured_files *files; /* never freed: detached threads use it */
+	const struct role *role;
+	int socket; /* owned */
 	pthread_attr_t attributes;
 
 	pthread_mutex_t lock; /* a leaf */
 	pthread_cond_t ended;
-	unsigned n_programs; /* guarded by lock */
-	unsigned n_files;    /* guarded by lock */
+	unsigned n_requests; /* guarded by lock */
 };
 
-struct request {
+struct job {
 	struct server *server;
-	char text[HELPER_REQUEST_MAX + 1]; /* NUL-terminated */
-	size_t len;
-	int fds[HELPER_FDS_MAX]; /* owned: for the answer, inotify; -1: none */
+	struct helper_request request;
 };
 
-static void request_free(struct request *request)
+static void job_free(struct job *job)
 {
 	for (size_t i = 0; i < HELPER_FDS_MAX; i++)
-		close_cleanup(&request->fds[i]);
-	free(request);
+		close_cleanup(&job->request.fds[i]);
+	free(job);
 }
 
-DEFINE_CLEANUP(struct request, request_free)
+DEFINE_CLEANUP(struct job, job_free)
 
-/* ---- one request ---- */
+/* ---- the thread of a request ---- */
 
-static const struct helper_program *find_program(const struct server *server, const char *name)
+static bool enter(struct server *server, struct err *err)
 {
-	for (const struct source_type *const *type = server->setup.types; *type; type++) {
-		const struct helper_program *program = (*type)->helper ? (*type)->helper->programs
-								       : NULL;
-		for (; program && program->name; program++) {
-			if (strcmp(program->name, name) == 0)
-				return program;
-		}
-	}
-	return NULL;
-}
-
-/* The text behind the first NUL at or after `text`; NULL: the request ends there. */
-static const char *next_text(const struct request *request, const char *text)
-{
-	const char *end = request->text + request->len;
-	const char *nul = memchr(text, '\0', (size_t)(end - text));
-
-	return nul && nul + 1 < end ? nul + 1 : NULL;
-}
-
-/* "cNAME\0FILE\0ENTRY\0" */
-static int serve_program(const struct request *request, struct err *err)
-{
-	_cleanup_free_ char *command = NULL;
-	const char *name = request->text + 1;
-	const char *file = next_text(request, name);
-	const char *entry = file ? next_text(request, file) : NULL;
-	const struct helper_program *program = find_program(request->server, name);
-
-	if (!entry || !program)
-		return err_set(err, ERR_DENIED, "no such program");
-	if (program->find(*file ? file : NULL, entry, &command, err) < 0)
-		return -1;
-	run_program(command, request->fds[0]);
-	return 0;
-}
-
-static bool names_file(const struct server *server, const char *path)
-{
-	for (const struct source_type *const *type = server->setup.types; *type; type++) {
-		const struct helper_uses *helper = (*type)->helper;
-		if (helper && helper->names_file && helper->names_file(path))
-			return true;
-	}
-	return configured_files_have(server->files, path);
-}
-
-static int check_path(const struct request *request, const char *path, struct err *err)
-{
-	if (names_file(request->server, path))
-		return 0;
-	return err_set(err, ERR_DENIED, "the configuration does not name it");
-}
-
-static int open_file(const struct request *request, struct err *err)
-{
-	const char *path = request->text + 1;
-
-	if (check_path(request, path, err) < 0)
-		return -1;
-	_cleanup_close_ int fd = safe_path_open(path, SAFE_PATH_OWN, err);
-	if (fd < 0)
-		return -1;
-	helper_reply_done(request->fds[0], "", 0, fd);
-	return 0;
-}
-
-static int look(const struct request *request, struct err *err)
-{
-	const char *path = request->text + 1;
-	struct stat st;
-
-	if (check_path(request, path, err) < 0)
-		return -1;
-	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN,
-						   request->text[0] == HELPER_STAT, &st, err);
-	if (found < 0)
-		return -1;
-	helper_reply_done(request->fds[0], &st, sizeof(st), -1);
-	return 0;
-}
-
-static int watch(const struct request *request, struct err *err)
-{
-	const char *directory = request->text + 1;
-
-	if (!configured_files_in(request->server->files, directory))
-		return err_set(err, ERR_DENIED, "the configuration names no file in it");
-	int wd = safe_path_watch(request->fds[1], directory, FILES_WATCH_EVENTS, err);
-	if (wd < 0)
-		return -1;
-	helper_reply_done(request->fds[0], &wd, sizeof(wd), -1);
-	return 0;
-}
-
-static int serve_request(const struct request *request, struct err *err)
-{
-	switch (request->text[0]) {
-	case HELPER_PROGRAM:
-		return serve_program(request, err);
-	case HELPER_OPEN:
-		return open_file(request, err);
-	case HELPER_STAT:
-	case HELPER_LSTAT:
-		return look(request, err);
-	case HELPER_WATCH:
-		return watch(request, err);
-	default:
-		return err_set(err, ERR_DENIED, "no such request");
-	}
-}
-
-/* ---- its thread ---- */
-
-static unsigned *count_of(struct server *server, const struct request *request)
-{
-	return request->text[0] == HELPER_PROGRAM ? &server->n_programs : &server->n_files;
-}
-
-static bool enter(struct server *server, const struct request *request, struct err *err)
-{
-	bool is_program = request->text[0] == HELPER_PROGRAM;
-	unsigned max = is_program ? HELPER_PROGRAMS_MAX : HELPER_FILES_MAX;
-	unsigned *count = count_of(server, request);
+	const struct role *role = server->role;
 
 	pthread_mutex_lock(&server->lock);
-	bool is_free = *count < max;
-	*count += is_free;
+	bool is_free = server->n_requests < role->max;
+	server->n_requests += is_free;
 	pthread_mutex_unlock(&server->lock);
 	if (!is_free)
-		err_set(err, ERR_BUSY,
-			is_program ? "%u programs are already running"
-				   : "%u files are already being opened",
-			max);
+		err_set(err, ERR_BUSY, "%u %s already", role->max, role->busy);
 	return is_free;
 }
 
-static void leave(struct server *server, unsigned *count)
+static void leave(struct server *server)
 {
 	pthread_mutex_lock(&server->lock);
-	(*count)--;
+	server->n_requests--;
 	pthread_cond_signal(&server->ended);
 	pthread_mutex_unlock(&server->lock);
 }
 
 static void *thread_main(void *arg)
 {
-	struct request *request = arg;
-	struct server *server = request->server;
-	unsigned *count = count_of(server, request);
+	struct job *job = arg;
+	struct server *server = job->server;
 	struct err err = ERR_INIT;
 
-	if (serve_request(request, &err) < 0)
-		helper_reply_error(request->fds[0], &err);
-	request_free(request);
-	leave(server, count);
+	if (server->role->serve(&job->request, &err) < 0)
+		helper_reply_error(job->request.fds[0], &err);
+	job_free(job);
+	leave(server);
 	return NULL;
 }
 
-/* Takes the request. */
-static void handle(struct server *server, struct request *taken)
+/* Takes the job. */
+static void handle(struct server *server, struct job *taken)
 {
-	_cleanup_(request_free_cleanup) struct request *request = taken;
+	_cleanup_(job_free_cleanup) struct job *job = taken;
 	struct err err = ERR_INIT;
 	pthread_t thread;
 
-	if (!enter(server, request, &err)) {
-		helper_reply_error(request->fds[0], &err);
+	if (!enter(server, &err)) {
+		helper_reply_error(job->request.fds[0], &err);
 		return;
 	}
-	int failure = pthread_create(&thread, &server->attributes, thread_main, request);
+	int failure = pthread_create(&thread, &server->attributes, thread_main, job);
 	if (failure == 0) {
-		steal_ptr(&request);
+		steal_ptr(&job);
 		return;
 	}
-	leave(server, count_of(server, request));
+	leave(server);
 	err_set(&err, ERR_INTERNAL, "the helper has no thread: %s", strerror(failure));
-	helper_reply_error(request->fds[0], &err);
+	helper_reply_error(job->request.fds[0], &err);
 }
 
 /* ---- receiving ---- */
 
 /* Returns 0 when the worker is gone. */
-static ssize_t receive(const struct server *server, struct request *request)
+static ssize_t receive(const struct server *server, struct helper_request *request)
 {
-	ssize_t len = pass_fds_receive(server->setup.socket, request->text, HELPER_REQUEST_MAX,
+	ssize_t len = pass_fds_receive(server->socket, request->text, HELPER_REQUEST_MAX,
 				       request->fds, HELPER_FDS_MAX, 0);
 
 	request->len = len > 0 ? (size_t)len : 0;
@@ -256,25 +133,24 @@ static ssize_t receive(const struct server *server, struct request *request)
 static void serve(struct server *server)
 {
 	for (;;) {
-		_cleanup_(request_free_cleanup) struct request *request = calloc(1,
-										 sizeof(*request));
-		if (!request)
+		_cleanup_(job_free_cleanup) struct job *job = calloc(1, sizeof(*job));
+		if (!job)
 			return;
-		request->server = server;
-		if (receive(server, request) <= 0)
+		job->server = server;
+		if (receive(server, &job->request) <= 0)
 			return;
-		if (request->fds[0] >= 0)
-			handle(server, steal_ptr(&request));
+		if (job->request.fds[0] >= 0)
+			handle(server, steal_ptr(&job));
 	}
 }
 
-static void wait_for_programs(struct server *server)
+static void wait_for_threads(struct server *server)
 {
-	struct timespec deadline = clock_after(END_MS);
+	struct timespec deadline = clock_after(server->role->end_ms);
 	int result = 0;
 
 	pthread_mutex_lock(&server->lock);
-	while (server->n_programs && result == 0)
+	while (server->n_requests && result == 0)
 		result = pthread_cond_clockwait(&server->ended, &server->lock, CLOCK_MONOTONIC,
 						&deadline);
 	pthread_mutex_unlock(&server->lock);
@@ -284,14 +160,14 @@ static void wait_for_programs(struct server *server)
 
 /* Programs must not talk to the service manager in the name of rptfs. They get no descriptors,
  * because all are close-on-exec. */
-static void prepare_process(void)
+static void prepare_process(const char *name)
 {
 	static const char *const ours[] = {
 		"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
 		"LISTEN_PID",	 "LISTEN_FDS",	 "LISTEN_FDNAMES",
 	};
 
-	prctl(PR_SET_NAME, "rptfs-helper");
+	prctl(PR_SET_NAME, name);
 	/* The terminal sends SIGINT and SIGHUP to the whole foreground group. This process ends
 	 * after the worker. */
 	signal(SIGINT, SIG_IGN);
@@ -301,6 +177,20 @@ static void prepare_process(void)
 		unsetenv(ours[i]);
 }
 
+int helper_begin(const struct helper_setup *setup, struct err *err)
+{
+	prepare_process(roles[setup->role].process);
+	switch (setup->role) {
+	case HELPER_OPENER:
+		return opener_begin(setup->config, setup->types, err);
+	case HELPER_EXECUTOR:
+		return executor_begin(setup->types, err);
+	case HELPER_ROLES:
+		break;
+	}
+	return -1;
+}
+
 int helper_serve(const struct helper_setup *setup)
 {
 	/* Static, because threads that hang in a file system outlive this function. */
@@ -308,19 +198,14 @@ int helper_serve(const struct helper_setup *setup)
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.ended = PTHREAD_COND_INITIALIZER,
 	};
-	struct err err = ERR_INIT;
 
-	prepare_process();
-	server.setup = *setup;
-	if (configured_files_new(&server.files, setup->config, &err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "helper_failed", LOG_STR("error", err.msg));
-		return 1;
-	}
+	server.role = &roles[setup->role];
+	server.socket = setup->socket;
 	pthread_attr_init(&server.attributes);
 	pthread_attr_setdetachstate(&server.attributes, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&server.attributes, STACK_BYTES);
 	serve(&server);
-	wait_for_programs(&server);
-	close(setup->socket);
+	wait_for_threads(&server);
+	close(server.socket);
 	return 0;
 }

@@ -1,13 +1,11 @@
 /*
- * helper_protocol: the messages between worker and helper.
+ * helper_protocol: the messages between the worker and its helpers, the opener and the executor.
  *
- * When the worker first needs a helper, it makes a pair of sockets, keeps one, and sends the other
- * to the keeper (CHANNEL_HELPER), which starts a helper with it. Each request of the worker is one
- * packet with a socket for the answer:
+ * When the worker first needs one of them, it makes a pair of sockets, keeps one end, and has the
+ * keeper start the process with the other (CHANNEL_HELPER, CHANNEL_EXECUTOR). Over it the worker
+ * sends requests, each one packet with a socket for the answer:
  *
- *	worker                            helper
- *	'c' "NAME\0FILE\0ENTRY\0" ────►          run a program (base/helper.h); FILE may be empty
- *	                         ◄────  'o' bytes     its standard output, as it comes
+ *	worker                            opener
  *	'r' "PATH\0"             ────►           open a configured file for reading
  *	's' 'l' "PATH\0"         ────►           stat(2), lstat(2) a configured file
  *	'w' "DIRECTORY\0"        ────►           watch the directory of a configured file with the
@@ -15,16 +13,22 @@
  *	                         ◄────  'd' result    success, with a descriptor (r), a struct stat
  *	                                              (s, l) or an int (w)
  *	                         ◄────  'e' kind text failure
+ *	worker                            executor
+ *	'c' "NAME\0FILE\0ENTRY\0" ────►         run a program (base/helper.h); FILE may be empty
+ *	                         ◄────  'o' bytes     its standard output, as it comes
+ *	                         ◄────  'd'           success
+ *	                         ◄────  'e' kind text failure
  *
- * When the worker closes the socket of a request for a program, the helper kills the program. When
- * it closes the first socket, which happens at the latest when it dies, the helper ends. After the
- * death of a helper the next request starts another one.
+ * When the worker closes the socket of a request for a program, the executor kills the program.
+ * When it closes the first socket, which happens at the latest when it dies, the process ends. After
+ * the death of a process the next request starts another one.
  *
- * Runs in the worker, unprivileged, and in the helper, with the rights of the user who started
- * rptfs.
+ * Runs in the worker, unprivileged, in the opener and in the executor.
  */
 #ifndef HELPER_HELPER_PROTOCOL_H
 #define HELPER_HELPER_PROTOCOL_H
+
+enum helper_role { HELPER_OPENER, HELPER_EXECUTOR, HELPER_ROLES };
 
 #define HELPER_REQUEST_MAX 8192 /* bytes */
 #define HELPER_FDS_MAX	   2	/* of a request: for the answer, inotify */

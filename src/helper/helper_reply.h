@@ -1,8 +1,7 @@
 /*
  * helper_reply: sending answers to the worker (helper_protocol.h).
  *
- * Runs in the helper, with the rights of the user who started rptfs. From any thread; blocks while
- * the socket is full.
+ * Runs in the opener and in the executor. From any thread; blocks while the socket is full.
  */
 #ifndef HELPER_HELPER_REPLY_H
 #define HELPER_HELPER_REPLY_H

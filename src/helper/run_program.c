@@ -155,8 +155,9 @@ struct program {
 	size_t output_bytes;
 };
 
-/* Executes the file that was checked. The kernel gives a script its path, so that a descriptor that
- * is closed does not do: a script is executed by its path, which nobody but root can lead elsewhere. */
+/* Executes the file that was checked. An interpreter opens its script by name, so the descriptor of
+ * a script is of no use here: it is executed by its path, which nobody but root can lead elsewhere.
+ */
 __attribute__((noreturn)) static void exec_program(const struct program *program, char **words,
 						   int output)
 {

@@ -1,7 +1,7 @@
 /*
  * run_program: runs a program for one request.
  *
- * Runs in the helper, with the rights of the user who started rptfs; so does the program.
+ * Runs in the executor, with the rights of the user who started rptfs; so does the program.
  */
 #ifndef HELPER_RUN_PROGRAM_H
 #define HELPER_RUN_PROGRAM_H

@@ -192,6 +192,7 @@ static const struct {
 	[ROLE_RENDER] = { "rptfs", "--render", true },
 	[ROLE_WORKER] = { "rptfs-worker", "--worker", false },
 	[ROLE_HELPER] = { "rptfs-helper", "--helper", false },
+	[ROLE_EXECUTOR] = { "rptfs-executor", "--executor", false },
 	[ROLE_VISITOR] = { "rptfs-visitor", "--visitor", false },
 };
 
@@ -209,6 +210,7 @@ static const struct option long_options[] = {
 	{ "render", required_argument, NULL, OPT_ROLE + ROLE_RENDER },
 	{ "worker", required_argument, NULL, OPT_ROLE + ROLE_WORKER },
 	{ "helper", required_argument, NULL, OPT_ROLE + ROLE_HELPER },
+	{ "executor", required_argument, NULL, OPT_ROLE + ROLE_EXECUTOR },
 	{ "visitor", required_argument, NULL, OPT_ROLE + ROLE_VISITOR },
 	{ NULL, 0, NULL, 0 },
 };
@@ -258,6 +260,7 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_ROLE + ROLE_RENDER:
 	case OPT_ROLE + ROLE_WORKER:
 	case OPT_ROLE + ROLE_HELPER:
+	case OPT_ROLE + ROLE_EXECUTOR:
 	case OPT_ROLE + ROLE_VISITOR:
 		return take_role(arguments, (enum arguments_role)(option - OPT_ROLE));
 	default: /* getopt has printed the reason */

@@ -13,12 +13,13 @@
 
 /* The role of this process. The comments name the descriptors that it inherits. */
 enum arguments_role {
-	ROLE_COMMAND, /* the program that users start */
-	ROLE_KEEPER,  /* after an upgrade: the state of the previous keeper */
-	ROLE_RENDER,  /* in an upgrade: a memfd for the new configuration; the old one */
-	ROLE_WORKER,  /* the channel to the keeper */
-	ROLE_HELPER,  /* the socket of requests; the configuration */
-	ROLE_VISITOR, /* the socket of requests; a handle of the mount, or -1 */
+	ROLE_COMMAND,  /* the program that users start */
+	ROLE_KEEPER,   /* after an upgrade: the state of the previous keeper */
+	ROLE_RENDER,   /* in an upgrade: a memfd for the new configuration; the old one */
+	ROLE_WORKER,   /* the channel to the keeper */
+	ROLE_HELPER,   /* the socket of requests; the configuration */
+	ROLE_EXECUTOR, /* likewise */
+	ROLE_VISITOR,  /* the socket of requests; a handle of the mount, or -1 */
 };
 
 struct arguments {

@@ -14,6 +14,7 @@
  * standby worker sends STANDBY, and after GO continues like a successor. At any time:
  *
  *	HELPER                  ──────►              start a helper on the socket in this message
+ *	EXECUTOR                ──────►              start an executor, likewise
  *	VISITOR                 ──────►              start a visitor, likewise
  *	UPGRADE                 ──────►              with the connection of the request
  *	                        ◄──────  REFUSED     no upgrade, with the reason and the connection
@@ -58,6 +59,7 @@ enum channel_type {
 	CHANNEL_STANDBY = 'w',
 	CHANNEL_GO = 'g',
 	CHANNEL_HELPER = 'x',
+	CHANNEL_EXECUTOR = 'k',
 	CHANNEL_VISITOR = 'y',
 	CHANNEL_UPGRADE = 'u',
 	CHANNEL_REFUSED = 'n',

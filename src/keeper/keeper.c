@@ -118,6 +118,9 @@ static bool read_channel(struct keeper *keeper)
 	case CHANNEL_HELPER:
 		keeper_start_helper(keeper, worker, message.fds[0]);
 		break;
+	case CHANNEL_EXECUTOR:
+		keeper_start_executor(keeper, worker, message.fds[0]);
+		break;
 	case CHANNEL_VISITOR:
 		keeper_start_visitor(keeper, worker, message.fds[0]);
 		break;
@@ -285,6 +288,10 @@ static void reap(struct keeper *keeper)
 			keeper->worker.helper = 0;
 		if (pid == keeper->helper)
 			keeper->helper = 0;
+		if (pid == keeper->worker.executor)
+			keeper->worker.executor = 0;
+		if (pid == keeper->executor)
+			keeper->executor = 0;
 		if (pid == keeper->worker.visitor)
 			keeper->worker.visitor = 0;
 	}
@@ -485,8 +492,11 @@ static void end_others(struct keeper *keeper)
 
 	while (has_children() && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
+	/* They may wait for a dead file server. */
 	if (keeper->helper)
-		kill(keeper->helper, SIGKILL); /* it may wait for a dead file server */
+		kill(keeper->helper, SIGKILL);
+	if (keeper->executor)
+		kill(keeper->executor, SIGKILL);
 }
 
 /* The mount disappears before the worker does, so that no program finds a dead mount. */
@@ -539,7 +549,7 @@ static void release(struct keeper *keeper)
 /* ------------------------------------------------------------------ the start */
 
 /* Keeps the capabilities to mount, to start processes as another user and to end them, and to find
- * a mount point in a directory that only its owner may enter. The bounding set stays: helpers run
+ * a mount point in a directory that only its owner may enter. The bounding set stays: executors run
  * with all the rights of the user who started rptfs, and get them back when they are executed. */
 static int limit_capabilities(struct err *err)
 {

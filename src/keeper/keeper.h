@@ -74,7 +74,7 @@ struct keeper_state {
  * of all of them; the keeper prints the numbers of inherited descriptors there. */
 struct keeper_commands {
 	char *const *worker;
-	char *const *helper;
+	char *const *helper, *const *executor;
 	char *const *visitor;
 	char *const *render;
 	char *const *keeper;

@@ -20,7 +20,7 @@ struct keeper_worker {
 	int64_t alive_ms;	   /* last sign of life; clock_awake_ms() */
 	int64_t serving_ms;	   /* when it began to answer requests; NEVER: not yet */
 	pid_t helper;		   /* the last one that it requested; 0: none */
-	pid_t visitor;		   /* likewise */
+	pid_t executor, visitor;   /* likewise */
 	int exe, config;	   /* borrowed: the program and configuration that it runs */
 	bool is_unmounted;	   /* it has reported the end of the connection */
 	bool is_unfit;		   /* it cannot take over the mount */
@@ -65,6 +65,7 @@ struct keeper {
 	int ready_fd; /* owned; -1 once the outcome was reported */
 	struct keeper_worker worker;
 	pid_t helper;	       /* the latest of any worker; 0: none, or it has ended */
+	pid_t executor;	       /* likewise */
 	int64_t checked_ms;    /* when the worker was checked last; clock_awake_ms() */
 	int64_t start_ms;      /* when to start the next worker; NEVER: there is one */
 	unsigned early_deaths; /* in a row */
@@ -92,13 +93,14 @@ void keeper_close_handle(struct keeper *keeper);
  * mounts that programs see stay as they are. */
 void keeper_restore_renames(struct keeper *keeper);
 
-/* ---- keeper_worker.c: one worker process, its helper and its visitor ---- */
+/* ---- keeper_worker.c: one worker process, its helpers and its visitor ---- */
 
 /* Starts a worker of that program with that configuration, and sends it HELLO. */
 int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int exe, int config,
 			bool is_standby, struct err *err);
 /* Start a process that serves the socket (borrowed; -1: the message had none). */
 void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket);
+void keeper_start_executor(struct keeper *keeper, struct keeper_worker *worker, int socket);
 void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket);
 /* Releases the resources of a worker that was reaped. */
 void keeper_forget_worker(struct keeper_worker *worker);

@@ -180,6 +180,9 @@ bool keeper_upgrade_read_standby(struct keeper *keeper)
 	case CHANNEL_HELPER:
 		keeper_start_helper(keeper, standby, message.fds[0]);
 		break;
+	case CHANNEL_EXECUTOR:
+		keeper_start_executor(keeper, standby, message.fds[0]);
+		break;
 	case CHANNEL_VISITOR:
 		keeper_start_visitor(keeper, standby, message.fds[0]);
 		break;

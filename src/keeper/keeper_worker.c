@@ -101,32 +101,50 @@ static bool has_ended(pid_t pid)
 		       info.si_pid == pid);
 }
 
-/* A worker has one helper at a time. If none is started, the worker reads the end of its socket. */
-void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket)
+/* Returns the pid of a process that serves the socket, or 0. */
+static pid_t start_helper(const struct keeper *keeper, const struct keeper_worker *worker,
+			  char *const *argv, int socket)
 {
 	struct err err = ERR_INIT;
 	struct child_start start = {
 		.program = worker->exe,
-		.argv = keeper->commands->helper,
+		.argv = argv,
 		.inherited = { socket, worker->config },
 		.errors = -1,
 	};
 
-	if (has_ended(worker->helper)) {
-		if (keeper->helper == worker->helper)
-			keeper->helper = 0;
-		worker->helper = 0;
-	}
-	if (worker->helper || socket < 0)
-		return;
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d,%d", socket,
 		 worker->config);
 	pid_t pid = child_start(&start, &err);
-	if (pid < 0) {
+	if (pid < 0)
 		keeper_log_error("helper_failed", err.msg);
-		return;
+	return pid < 0 ? 0 : pid;
+}
+
+/* A worker has one of each at a time. If none is started, the worker reads the end of its socket.
+ * of_worker, latest: the pids that are kept. */
+static void start_one(const struct keeper *keeper, const struct keeper_worker *worker,
+		      char *const *argv, int socket, pid_t *of_worker, pid_t *latest)
+{
+	if (has_ended(*of_worker)) {
+		if (*latest == *of_worker)
+			*latest = 0;
+		*of_worker = 0;
 	}
-	worker->helper = keeper->helper = pid;
+	if (*of_worker == 0 && socket >= 0)
+		*of_worker = *latest = start_helper(keeper, worker, argv, socket);
+}
+
+void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket)
+{
+	start_one(keeper, worker, keeper->commands->helper, socket, &worker->helper,
+		  &keeper->helper);
+}
+
+void keeper_start_executor(struct keeper *keeper, struct keeper_worker *worker, int socket)
+{
+	start_one(keeper, worker, keeper->commands->executor, socket, &worker->executor,
+		  &keeper->executor);
 }
 
 /* Kills a visitor that does not answer. It may still finish its last request. */

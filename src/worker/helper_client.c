@@ -16,13 +16,13 @@
 
 struct helper_client {
 	struct helper helper;
-	int (*start)(void *arg, int socket);
+	int (*start)(void *arg, enum helper_role role, int socket);
 	void *arg;	       /* of start; borrowed */
 	struct cancel *cancel; /* borrowed; NULL: none */
 
 	/* A leaf. Sending a request under it does not block. */
 	pthread_mutex_t lock;
-	int socket; /* owned; guarded by lock; -1: no helper was started, or it has died */
+	int sockets[HELPER_ROLES]; /* owned; guarded by lock; -1: none was started, or it died */
 };
 
 struct request {
@@ -45,7 +45,7 @@ struct answer {
 /* ---- sending a request ---- */
 
 /* If the start fails later, the other end of the socket is closed. */
-static int start_helper(struct helper_client *client, struct err *err)
+static int start_helper(struct helper_client *client, enum helper_role role, struct err *err)
 {
 	int pair[2];
 
@@ -53,9 +53,9 @@ static int start_helper(struct helper_client *client, struct err *err)
 		return -1;
 	_cleanup_close_ int ours = pair[0];
 	_cleanup_close_ int theirs = pair[1];
-	if (client->start(client->arg, theirs) < 0)
+	if (client->start(client->arg, role, theirs) < 0)
 		return err_set(err, ERR_UNREACHABLE, "the keeper is gone");
-	client->socket = steal_fd(&ours);
+	client->sockets[role] = steal_fd(&ours);
 	return 0;
 }
 
@@ -79,18 +79,21 @@ static bool is_gone(int failure)
 static int send_request(struct helper_client *client, const struct request *request, int reply,
 			struct err *err)
 {
+	enum helper_role role = request->text[0] == HELPER_PROGRAM ? HELPER_EXECUTOR
+								   : HELPER_OPENER;
+	int *socket = &client->sockets[role];
 	int failure = ENOTCONN;
 
 	pthread_mutex_lock(&client->lock);
-	if (client->socket >= 0)
-		failure = send_packet(client->socket, request, reply);
+	if (*socket >= 0)
+		failure = send_packet(*socket, request, reply);
 	int rc = 0;
 	if (is_gone(failure)) {
-		close_cleanup(&client->socket);
-		client->socket = -1;
-		rc = start_helper(client, err);
+		close_cleanup(socket);
+		*socket = -1;
+		rc = start_helper(client, role, err);
 		if (rc == 0)
-			failure = send_packet(client->socket, request, reply);
+			failure = send_packet(*socket, request, reply);
 	}
 	pthread_mutex_unlock(&client->lock);
 	if (rc < 0)
@@ -275,7 +278,8 @@ static int watch(struct helper *base, int inotify, const char *directory, struct
 
 /* ---- life ---- */
 
-int helper_client_new(struct helper **ret, int (*start)(void *arg, int socket), void *arg,
+int helper_client_new(struct helper **ret,
+		      int (*start)(void *arg, enum helper_role role, int socket), void *arg,
 		      struct cancel *cancel, struct err *err)
 {
 	struct helper_client *client = calloc(1, sizeof(*client));
@@ -289,7 +293,8 @@ int helper_client_new(struct helper **ret, int (*start)(void *arg, int socket), 
 	client->start = start;
 	client->arg = arg;
 	client->cancel = cancel;
-	client->socket = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(client->sockets); i++)
+		client->sockets[i] = -1;
 	pthread_mutex_init(&client->lock, NULL);
 	*ret = &client->helper;
 	return 0;
@@ -300,7 +305,8 @@ void helper_client_free(struct helper *base)
 	if (!base)
 		return;
 	struct helper_client *client = container_of(base, struct helper_client, helper);
-	close_cleanup(&client->socket);
+	for (size_t i = 0; i < ARRAY_SIZE(client->sockets); i++)
+		close_cleanup(&client->sockets[i]);
 	pthread_mutex_destroy(&client->lock);
 	free(client);
 }

@@ -9,13 +9,15 @@
 #include "base/cancel.h"
 #include "base/err.h"
 #include "base/helper.h"
+#include "helper/helper_protocol.h"
 
 /*
  * Starts nothing yet. start(arg, socket) starts a helper that serves the socket (borrowed), or
  * returns -1; it is called again after the death of a helper. It must not block. cancel is borrowed
  * and ends every wait; NULL: none.
  */
-int helper_client_new(struct helper **ret, int (*start)(void *arg, int socket), void *arg,
+int helper_client_new(struct helper **ret,
+		      int (*start)(void *arg, enum helper_role role, int socket), void *arg,
 		      struct cancel *cancel, struct err *err);
 /* No request may be in progress. The helper ends. NULL is allowed. */
 void helper_client_free(struct helper *helper);

@@ -1,6 +1,7 @@
 #include "worker/sandbox.h"
 
 #include <cap-ng.h>
+#include <stdbool.h>
 #include <sys/prctl.h>
 
 #include "base/log.h"
@@ -33,6 +34,30 @@ static int drop_rights(struct err *err)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(err, "sandbox: no_new_privs");
 	return drop_capabilities(err);
+}
+
+/* The bounding set shrinks as well, where CAP_SETPCAP allows it. */
+int sandbox_enter_opener(struct err *err)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_errno(err, "no_new_privs");
+	if (capng_get_caps_process() < 0)
+		return err_errno(err, "reading the capabilities");
+	bool may_read = capng_have_capability(CAPNG_PERMITTED, CAP_DAC_READ_SEARCH);
+	capng_clear(CAPNG_SELECT_ALL);
+	if (may_read)
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_READ_SEARCH);
+	int result = capng_apply(CAPNG_SELECT_ALL);
+	if (result < 0 && result != BOUNDS_STAY)
+		return err_errno(err, "dropping capabilities");
+	return 0;
+}
+
+void sandbox_confine_opener(void)
+{
+	struct err missing = ERR_INIT;
+
+	report("seccomp", sandbox_restrict_opener(&missing), &missing);
 }
 
 int sandbox_enter_visitor(struct err *err)

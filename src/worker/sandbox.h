@@ -33,6 +33,12 @@ struct sandbox_setup {
  * process has one thread. -1 only if rights could not be dropped. */
 int sandbox_enter(const struct sandbox_setup *setup, struct err *err);
 
+/* For an opener: keeps CAP_DAC_READ_SEARCH, and loses all other capabilities. */
+int sandbox_enter_opener(struct err *err);
+/* Then, once it has loaded its configuration: only the system calls that find, open and watch files
+ * without changing any. */
+void sandbox_confine_opener(void);
+
 /* For a visitor, which only walks the mount, and removes and renames there. */
 int sandbox_enter_visitor(struct err *err);
 
@@ -43,5 +49,6 @@ int sandbox_enter_visitor(struct err *err);
 int sandbox_restrict_files(int store_fd, struct err *err);
 int sandbox_restrict_calls(struct err *err);
 int sandbox_restrict_visitor(struct err *err);
+int sandbox_restrict_opener(struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * seccomp: the system calls that the worker and the visitor may make.
+ * seccomp: the system calls that the worker, the visitor and the opener may make.
  *
  *	allowed          some of them with certain arguments only
  *	refused          EPERM, which libraries treat as missing rights
@@ -13,8 +13,8 @@
  * The filter does not restrict which descriptors are written to. Landlock and permissions protect
  * the memory of other processes in /proc.
  *
- * Runs in the worker, unprivileged, and in the visitor, with the rights of the user who started
- * rptfs.
+ * Runs in the worker, unprivileged, and in the visitor and the opener, with the rights of the user
+ * who started rptfs.
  */
 #include "worker/sandbox.h"
 
@@ -223,8 +223,16 @@ static const char visitors[] =
 	"brk close close_range exit exit_group fstatat64 futex futex_time64 getdents64 newfstatat "
 	"read recv recvfrom recvmsg renameat renameat2 restart_syscall rt_sigprocmask "
 	"rt_sigreturn send sendmsg sendto sigreturn statx unlinkat write writev ";
+static const char openers[] =
+	/* files */
+	"close fstat fstat64 fstatat64 fstatfs fstatfs64 geteuid geteuid32 inotify_add_watch "
+	"newfstatat read readlinkat recvmsg sendmsg statx write writev "
+	/* threads and their memory */
+	"brk exit exit_group futex futex_time64 getrandom gettid madvise mlock mlock2 mmap mmap2 "
+	"mprotect mremap munlock munmap restart_syscall rseq rt_sigprocmask rt_sigreturn "
+	"sched_getaffinity sched_yield set_robust_list sigreturn ";
 #else
-static const char visitors[] = "";
+static const char visitors[] = "", openers[] = "";
 #endif
 
 /* It opens only directories, to walk through them or to list them. */
@@ -242,6 +250,21 @@ static int build_for_visitor(scmp_filter_ctx filter)
 	if (rc == 0)
 		rc = add_list(filter, SCMP_ACT_ALLOW, visitors);
 	return rc == 0 ? add_rules(filter, rules, ARRAY_SIZE(rules)) : rc;
+}
+
+/* It opens nothing for writing. */
+static int build_for_opener(scmp_filter_ctx filter)
+{
+	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW, "openat", 1, { IS_MASKED(2, O_ACCMODE | O_CREAT | O_TRUNC, 0) } },
+	};
+	int rc = set_attributes(filter);
+
+	if (rc == 0)
+		rc = add_list(filter, SCMP_ACT_ALLOW, openers);
+	if (rc == 0)
+		rc = add_rules(filter, rules, ARRAY_SIZE(rules));
+	return rc == 0 ? add_processes(filter) : rc;
 }
 
 static int build(scmp_filter_ctx filter)
@@ -293,4 +316,9 @@ int sandbox_restrict_visitor(struct err *err)
 {
 	/* Sanitizers make other calls. */
 	return *visitors && restrict_calls(build_for_visitor, err) < 0 ? 1 : 0;
+}
+
+int sandbox_restrict_opener(struct err *err)
+{
+	return *openers && restrict_calls(build_for_opener, err) < 0 ? 1 : 0;
 }

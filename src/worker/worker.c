@@ -69,12 +69,13 @@ static int load_config(struct worker *worker, struct err *err)
 				   &worker->config, err);
 }
 
-/* The callback `start` of helper_client_new(). */
-static int start_helper(void *arg, int socket)
+/* As start of helper_client_new(). */
+static int start_helper(void *arg, enum helper_role role, int socket)
 {
 	const struct worker *worker = arg;
 
-	return channel_send(worker->setup->channel, CHANNEL_HELPER, socket);
+	return channel_send(worker->setup->channel,
+			    role == HELPER_EXECUTOR ? CHANNEL_EXECUTOR : CHANNEL_HELPER, socket);
 }
 
 /* The callback `start` of visitor_new(). */

@@ -121,6 +121,7 @@ static bool read_channel(struct worker *worker)
 	case CHANNEL_STANDBY:
 	case CHANNEL_GO:
 	case CHANNEL_HELPER:
+	case CHANNEL_EXECUTOR:
 	case CHANNEL_VISITOR:
 	case CHANNEL_UPGRADE:
 	case CHANNEL_UNMOUNTED:

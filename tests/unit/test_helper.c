@@ -26,7 +26,7 @@
 static struct cancel cancel;
 static const char *command;
 static int channel[2];
-static pid_t helper_pid;
+static pid_t pids[HELPER_ROLES]; /* 0: none */
 
 /* As is_configured of struct helper_program. */
 static bool is_configured(void)
@@ -139,10 +139,11 @@ static void drop_config(void)
 }
 
 /* What the worker does: asks for a helper. */
-static int ask_keeper(void *arg, int socket)
+static int ask_keeper(void *arg, enum helper_role role, int socket)
 {
 	(void)arg;
-	return channel_send(channel[1], CHANNEL_HELPER, socket);
+	return channel_send(channel[1], role == HELPER_EXECUTOR ? CHANNEL_EXECUTOR : CHANNEL_HELPER,
+			    socket);
 }
 
 /* What the keeper does: starts it. */
@@ -151,29 +152,36 @@ static void start_helper(void)
 	_cleanup_(channel_message_release) struct channel_message message;
 
 	channel_receive(channel[0], CHANNEL_WAITS, &message);
-	if (message.type != CHANNEL_HELPER || message.fds[0] < 0)
+	bool is_executor = message.type == CHANNEL_EXECUTOR;
+	if ((!is_executor && message.type != CHANNEL_HELPER) || message.fds[0] < 0)
 		abort();
-	helper_pid = fork();
-	if (helper_pid == 0) {
+	pid_t pid = fork();
+	pids[is_executor ? HELPER_EXECUTOR : HELPER_OPENER] = pid;
+	if (pid == 0) {
 		dup2(message.fds[0], HELPER_SOCKET);
-		execl("/proc/self/exe", "unit-helper", dir, command, NULL);
+		execl("/proc/self/exe", "unit-helper", dir, command,
+		      is_executor ? "executor" : "opener", NULL);
 		_exit(1);
 	}
 }
 
-/* Arguments: the directory of the configured file, and the command. */
+/* Arguments: the directory of the configured file, the command, and the role. */
 static int be_helper(char **argv)
 {
 	struct helper_setup setup = {
+		.role = strcmp(argv[3], "executor") == 0 ? HELPER_EXECUTOR : HELPER_OPENER,
 		.socket = HELPER_SOCKET,
 		.config = &config,
 		.types = types,
 	};
+	struct err err = ERR_INIT;
 
 	fcntl(setup.socket, F_SETFD, FD_CLOEXEC);
 	snprintf(dir, sizeof(dir), "%s", argv[1]);
 	command = argv[2];
 	set_options();
+	if (helper_begin(&setup, &err) < 0)
+		return 1;
 	return helper_serve(&setup);
 }
 
@@ -288,8 +296,11 @@ static void restart(struct helper **helper, const char *new_command)
 	pthread_t keeper;
 
 	helper_client_free(*helper);
-	if (helper_pid)
-		waitpid(helper_pid, NULL, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		if (pids[i])
+			waitpid(pids[i], NULL, 0);
+		pids[i] = 0;
+	}
 	command = new_command;
 	if (helper_client_new(helper, ask_keeper, NULL, &cancel, &err) < 0)
 		abort();
@@ -328,14 +339,14 @@ static void test_death(struct helper **helper)
 	pthread_t keeper;
 
 	restart(helper, "echo");
-	kill(helper_pid, SIGKILL);
-	waitpid(helper_pid, NULL, 0);
+	kill(pids[HELPER_EXECUTOR], SIGKILL);
+	waitpid(pids[HELPER_EXECUTOR], NULL, 0);
 	pthread_create(&keeper, NULL, keep, NULL);
 	is_int(ask(*helper, NULL, "p"), 0, "a new helper is started: %s", failure.msg);
 	pthread_join(keeper, NULL);
-	kill(helper_pid, SIGKILL);
-	waitpid(helper_pid, NULL, 0);
-	helper_pid = 0;
+	kill(pids[HELPER_EXECUTOR], SIGKILL);
+	waitpid(pids[HELPER_EXECUTOR], NULL, 0);
+	pids[HELPER_EXECUTOR] = 0;
 
 	struct asker asker = { .helper = *helper, .err = ERR_INIT };
 	pthread_create(&asker.thread, NULL, ask_aside, &asker);
@@ -371,7 +382,11 @@ static bool is_refused(struct helper *helper, const char *path)
 static void test_open(struct helper *helper)
 {
 	struct err err = ERR_INIT;
+	pthread_t keeper;
+
+	pthread_create(&keeper, NULL, keep, NULL);
 	_cleanup_close_ int fd = helper->open_file(helper, at("named"), &err);
+	pthread_join(keeper, NULL);
 	_cleanup_close_ int extra = helper->open_file(helper, at("extra"), &err);
 
 	ok(holds(fd, "content"), "a configured file is opened: %s", err.msg);
@@ -476,7 +491,21 @@ static size_t count_fds(pid_t pid)
 	return now;
 }
 
-static void test_hostile(void)
+/* A request that would be good for a process with the other role. */
+static void refuses_what_the_other_does(int helper, enum helper_role role)
+{
+	static const char program[] = "ctest\0\0p";
+	char path[130];
+
+	snprintf(path, sizeof(path), "r%s", at("named"));
+	char answer = role == HELPER_OPENER
+			      ? send_anything(helper, program, sizeof(program), NULL, 0)
+			      : send_anything(helper, path, strlen(path) + 1, NULL, 0);
+	is_int(answer, HELPER_ERROR, "%s",
+	       role == HELPER_OPENER ? "the opener runs no program" : "the executor opens no file");
+}
+
+static void test_hostile(enum helper_role role)
 {
 	static char longest[HELPER_REQUEST_MAX];
 	struct {
@@ -506,7 +535,7 @@ static void test_hostile(void)
 	if (pass_fds_pair(pair, &failure) < 0)
 		abort();
 	pthread_create(&keeper, NULL, keep, NULL);
-	channel_send(channel[1], CHANNEL_HELPER, pair[1]);
+	ask_keeper(NULL, role, pair[1]);
 	close(pair[1]);
 	pthread_join(keeper, NULL);
 	memset(longest, 'r', sizeof(longest));
@@ -515,18 +544,19 @@ static void test_hostile(void)
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
 		is_int(send_anything(pair[0], requests[i].bytes, requests[i].len, NULL, 0),
 		       HELPER_ERROR, "invalid request %zu is refused", i);
-	size_t before = count_fds(helper_pid);
+	refuses_what_the_other_does(pair[0], role);
+	size_t before = count_fds(pids[role]);
 	for (size_t n = 1; n <= ARRAY_SIZE(fds); n++)
 		send_anything(pair[0], "r/etc/shadow", 13, fds, n);
 	send(pair[0], "r/etc/shadow", 13, MSG_NOSIGNAL);
 	is_int(send_anything(pair[0], "r/etc/shadow", 13, NULL, 0), HELPER_ERROR,
 	       "after requests with too many descriptors and without any");
-	is_int(count_fds(helper_pid), before, "no descriptor stays open");
+	is_int(count_fds(pids[role]), before, "no descriptor stays open");
 	close(pair[0]);
 	int status = -1;
-	waitpid(helper_pid, &status, 0);
+	waitpid(pids[role], &status, 0);
 	is_int(status, 0, "it exits with 0");
-	helper_pid = 0;
+	pids[role] = 0;
 }
 
 /* Cancelling ends the wait, and the helper kills the program. */
@@ -551,7 +581,7 @@ static void test_cancel(struct helper **helper)
 	ok(is_gone((pid_t)atoi(text)), "the program is killed");
 	helper_client_free(*helper);
 	*helper = NULL;
-	waitpid(helper_pid, NULL, 0);
+	waitpid(pids[HELPER_EXECUTOR], NULL, 0);
 	ok(clock_boot_ms() - began_ms < 10000, "the helper ends after the client");
 	unlink(pid_file);
 }
@@ -561,7 +591,7 @@ int main(int argc, char **argv)
 	struct helper *helper = NULL;
 	struct err err = ERR_INIT;
 
-	if (argc == 3)
+	if (argc == 4)
 		return be_helper(argv);
 
 	test_split();
@@ -576,7 +606,8 @@ int main(int argc, char **argv)
 	test_watch(helper);
 	test_failures(&helper);
 	test_death(&helper);
-	test_hostile();
+	test_hostile(HELPER_OPENER);
+	test_hostile(HELPER_EXECUTOR);
 	test_cancel(&helper);
 	drop_config();
 	cancel_release(&cancel);

@@ -1,0 +1,92 @@
+#include "helper/opener.h"
+
+#include "base/files.h"
+#include "base/helper.h"
+#include "base/safe_path.h"
+#include "base/util.h"
+#include "helper/configured_files.h"
+#include "helper/helper_reply.h"
+#include "helper/helper_request.h"
+
+static struct configured_files *files; /* never freed: detached threads use it */
+static const struct source_type *const *all_types;
+
+int opener_begin(const struct config *config, const struct source_type *const *types,
+		 struct err *err)
+{
+	all_types = types;
+	return configured_files_new(&files, config, err);
+}
+
+static bool names_file(const char *path)
+{
+	for (const struct source_type *const *type = all_types; *type; type++) {
+		const struct helper_uses *helper = (*type)->helper;
+		if (helper && helper->names_file && helper->names_file(path))
+			return true;
+	}
+	return configured_files_have(files, path);
+}
+
+static int check_path(const char *path, struct err *err)
+{
+	if (names_file(path))
+		return 0;
+	return err_set(err, ERR_DENIED, "the configuration does not name it");
+}
+
+static int open_file(const struct helper_request *request, struct err *err)
+{
+	const char *path = request->text + 1;
+
+	if (check_path(path, err) < 0)
+		return -1;
+	_cleanup_close_ int fd = safe_path_open(path, SAFE_PATH_OWN, err);
+	if (fd < 0)
+		return -1;
+	helper_reply_done(request->fds[0], "", 0, fd);
+	return 0;
+}
+
+static int look(const struct helper_request *request, struct err *err)
+{
+	const char *path = request->text + 1;
+	struct stat st;
+
+	if (check_path(path, err) < 0)
+		return -1;
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN,
+						   request->text[0] == HELPER_STAT, &st, err);
+	if (found < 0)
+		return -1;
+	helper_reply_done(request->fds[0], &st, sizeof(st), -1);
+	return 0;
+}
+
+static int watch(const struct helper_request *request, struct err *err)
+{
+	const char *directory = request->text + 1;
+
+	if (!configured_files_in(files, directory))
+		return err_set(err, ERR_DENIED, "the configuration names no file in it");
+	int wd = safe_path_watch(request->fds[1], directory, FILES_WATCH_EVENTS, err);
+	if (wd < 0)
+		return -1;
+	helper_reply_done(request->fds[0], &wd, sizeof(wd), -1);
+	return 0;
+}
+
+int opener_serve(const struct helper_request *request, struct err *err)
+{
+	switch (request->text[0]) {
+	case HELPER_OPEN:
+		return open_file(request, err);
+	case HELPER_STAT:
+	case HELPER_LSTAT:
+		return look(request, err);
+	case HELPER_WATCH:
+		return watch(request, err);
+	default:
+		return err_set(err, ERR_DENIED, "no such request");
+	}
+}
