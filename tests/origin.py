@@ -243,16 +243,17 @@ def trickle(piece, pause):
 class Endless:
     """A body that never ends: the same piece again and again. .sent counts its bytes."""
 
-    def __init__(self, piece, pause=0, coding=None):
+    def __init__(self, piece, pause=0, coding=None, extension=b""):
         self.piece, self.pause, self.coding, self.sent = piece, pause, coding, 0
+        self.extension = extension  # of each chunk
 
     def __call__(self, x):
         x.keep = False
         coding = {"Content-Encoding": self.coding}
         x.head(200, {**x.page_headers(), **coding, "Transfer-Encoding": "chunked"})
         while x.wait(self.pause):
-            x.send(b"%x\r\n%s\r\n" % (len(self.piece), self.piece))
-            self.sent += len(self.piece)
+            x.send(b"%x%s\r\n%s\r\n" % (len(self.piece), self.extension, self.piece))
+            self.sent += len(self.piece) + len(self.extension)
 
 
 def cut(after):

@@ -33,6 +33,13 @@ ENDLESS = {
         "bad_data",
         "max_received of 65536 bytes",
     ),
+    "extensions of chunks": (
+        Endless(b"x", extension=b";" + b"y" * 65_536),
+        "",
+        "max_received = 1MiB",
+        "bad_data",
+        "max_received of 1048576 bytes",
+    ),
     "interim responses": (interim(*(102, 103) * 5000), "", "", "bad_data", "headers of more"),
 }
 

@@ -45,7 +45,7 @@ void http_free(struct http *http);
 
 /*
  * What several requests together may cost, even at the same time. Bytes are counted as they arrive:
- * headers and trailers, and bodies before decoding.
+ * headers and trailers, bodies before decoding and, with HTTP/1 over TCP, what frames them.
  */
 struct http_budget {
 	int64_t timeout_ms;  /* from the start to deadline_ms, for messages */

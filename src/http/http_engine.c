@@ -47,6 +47,8 @@ struct job {
 	bool is_connecting;  /* counted in http.n_connecting */
 	/* Of its connection; libcurl tells the socket only when a transfer has ended. */
 	int local_port, peer_port;
+	int socket;	 /* the last one that was announced for it; it may be another's by now */
+	int64_t besides; /* charged for what was received besides headers and body */
 	int64_t deadline_ms; /* of waiting, then of the stall window */
 	uint64_t window_bytes;
 	struct job *prev, *next; /* of those that have started; of those that are kept */
@@ -206,6 +208,7 @@ static void start_waiting(struct http *http, struct http_host *host)
 		if (curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
 			job->local_port = job->peer_port = -1;
+			job->besides = 0;
 			set_connecting(http, job, true);
 			continue;
 		}
@@ -239,6 +242,7 @@ static void finish(struct http *http, struct job *job, enum transfer_end end)
 	}
 	if (job->ticket.host)
 		DL_DELETE(http->jobs, job);
+	http_sockets_disown(&http->sockets, job->socket, job);
 	host = http_hosts_leave(&http->hosts, &job->ticket);
 
 	pthread_mutex_lock(&http->lock);
@@ -469,9 +473,9 @@ static int sleep_ms(const struct http *http, int64_t now_ms)
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	struct http *http = arg;
+	struct job *job = NULL;
 	uint32_t events = 0;
 
-	(void)easy;
 	(void)known;
 	if (what == CURL_POLL_REMOVE) {
 		http_sockets_unwatch(&http->sockets, fd);
@@ -482,7 +486,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *kn
 		events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		events |= EPOLLOUT;
-	return http_sockets_watch(&http->sockets, fd, events);
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&job);
+	if (job)
+		job->socket = fd;
+	return http_sockets_watch(&http->sockets, fd, events, job);
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -500,6 +507,24 @@ static void cancel_all(struct http *http)
 	epoll_ctl(http->epoll_fd, EPOLL_CTL_DEL, http->cancel->fd, NULL);
 	http->is_canceled = true;
 	finish_all(http, END_CANCELED);
+}
+
+/* With HTTP/1 a connection belongs to one transfer, and what it receives besides headers and body is
+ * charged too, such as extensions of chunks. */
+static void charge_besides(struct http *http, int fd)
+{
+	struct job *job = http_sockets_owner(&http->sockets, fd);
+
+	if (!job || !job->transfer.response.fields || job->transfer.response.is_http2)
+		return;
+	int64_t besides = http_sockets_received(&http->sockets, fd) -
+			  (int64_t)job->transfer.received_bytes;
+	if (besides < 0)
+		besides = 0;
+	int64_t change = besides - job->besides;
+	job->besides = besides;
+	if (!transfer_charge(&job->transfer, change))
+		finish(http, job, END_TOO_MUCH);
 }
 
 static void serve_event(struct http *http, const struct epoll_event *event)
@@ -525,6 +550,7 @@ static void serve_event(struct http *http, const struct epoll_event *event)
 	if (event->events & (EPOLLERR | EPOLLHUP))
 		what |= CURL_CSELECT_ERR;
 	curl_multi_socket_action(http->multi, fd, what, &n_running);
+	charge_besides(http, fd);
 }
 
 static void serve_timer(struct http *http)

@@ -1,6 +1,7 @@
 #include "http/http_sockets.h"
 
 #include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -8,41 +9,59 @@
 
 void http_sockets_release(struct http_sockets *sockets)
 {
-	free(sockets->watched);
+	free(sockets->by_number);
 }
 
 bool http_sockets_is_watched(const struct http_sockets *sockets, int fd)
 {
-	return (size_t)fd < sockets->n_watched && sockets->watched[fd];
+	return (size_t)fd < sockets->n && sockets->by_number[fd].is_watched;
 }
 
 /* Makes room for the socket's number. */
 static bool reserve(struct http_sockets *sockets, int fd)
 {
-	size_t n = sockets->n_watched ? sockets->n_watched : 64;
+	size_t n = sockets->n ? sockets->n : 64;
 
 	while (n <= (size_t)fd)
 		n *= 2;
-	if (n == sockets->n_watched)
+	if (n == sockets->n)
 		return true;
-	bool *larger = reallocarray(sockets->watched, n, sizeof(*larger));
+	struct http_socket *larger = reallocarray(sockets->by_number, n, sizeof(*larger));
 	if (!larger)
 		return false;
-	memset(larger + sockets->n_watched, 0, (n - sockets->n_watched) * sizeof(*larger));
-	sockets->watched = larger;
-	sockets->n_watched = n;
+	memset(larger + sockets->n, 0, (n - sockets->n) * sizeof(*larger));
+	sockets->by_number = larger;
+	sockets->n = n;
 	return true;
 }
 
-int http_sockets_watch(struct http_sockets *sockets, int fd, uint32_t events)
+/* Returns false if it is not TCP. */
+static bool received(int fd, uint64_t *ret)
+{
+	struct tcp_info info = { .tcpi_bytes_received = 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(*ret))
+		return false;
+	*ret = info.tcpi_bytes_received;
+	return true;
+}
+
+int http_sockets_watch(struct http_sockets *sockets, int fd, uint32_t events, void *owner)
 {
 	struct epoll_event event = { .events = events, .data.fd = fd };
 
-	if (!reserve(sockets, fd) ||
-	    epoll_ctl(sockets->epoll_fd, sockets->watched[fd] ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
+	if (!reserve(sockets, fd))
+		return -1;
+	struct http_socket *socket = &sockets->by_number[fd];
+	if (epoll_ctl(sockets->epoll_fd, socket->is_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
 		      &event) < 0)
 		return -1;
-	sockets->watched[fd] = true;
+	if (socket->owner != owner && !received(fd, &socket->owned_from))
+		socket->owned_from = 0;
+	socket->owner = owner;
+	socket->is_watched = true;
 	return 0;
 }
 
@@ -53,7 +72,27 @@ void http_sockets_unwatch(struct http_sockets *sockets, int fd)
 	if (!http_sockets_is_watched(sockets, fd))
 		return;
 	epoll_ctl(sockets->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-	sockets->watched[fd] = false;
+	sockets->by_number[fd] = (struct http_socket){ .is_watched = false };
+}
+
+void *http_sockets_owner(const struct http_sockets *sockets, int fd)
+{
+	return (size_t)fd < sockets->n ? sockets->by_number[fd].owner : NULL;
+}
+
+void http_sockets_disown(struct http_sockets *sockets, int fd, const void *owner)
+{
+	if (http_sockets_owner(sockets, fd) == owner)
+		sockets->by_number[fd].owner = NULL;
+}
+
+int64_t http_sockets_received(const struct http_sockets *sockets, int fd)
+{
+	uint64_t bytes;
+
+	if (!http_sockets_is_watched(sockets, fd) || !received(fd, &bytes))
+		return -1;
+	return (int64_t)(bytes - sockets->by_number[fd].owned_from);
 }
 
 static int port_of(int (*get)(int fd, struct sockaddr *address, socklen_t *len), int fd)
@@ -74,8 +113,9 @@ static int port_of(int (*get)(int fd, struct sockaddr *address, socklen_t *len),
 
 int http_sockets_find(const struct http_sockets *sockets, int local_port, int peer_port)
 {
-	for (size_t fd = 0; local_port > 0 && fd < sockets->n_watched; fd++) {
-		if (sockets->watched[fd] && port_of(getsockname, (int)fd) == local_port &&
+	for (size_t fd = 0; local_port > 0 && fd < sockets->n; fd++) {
+		if (sockets->by_number[fd].is_watched &&
+		    port_of(getsockname, (int)fd) == local_port &&
 		    port_of(getpeername, (int)fd) == peer_port)
 			return (int)fd;
 	}

@@ -111,16 +111,21 @@ static bool take_response(struct transfer *transfer)
 	return true;
 }
 
-/* Counts bytes that have arrived. False if they are too many. */
-static bool count(struct transfer *transfer, size_t len)
+bool transfer_charge(struct transfer *transfer, int64_t bytes)
 {
 	struct http_budget *budget = transfer->budget;
+	uint64_t added = (uint64_t)bytes;
 
-	transfer->received_bytes += len;
-	if (!budget || atomic_fetch_add(&budget->bytes, len) + len <= budget->max_bytes)
+	if (!budget || atomic_fetch_add(&budget->bytes, added) + added <= budget->max_bytes)
 		return true;
 	transfer->failed = END_TOO_MUCH;
 	return false;
+}
+
+static bool count(struct transfer *transfer, size_t len)
+{
+	transfer->received_bytes += len;
+	return transfer_charge(transfer, (int64_t)len);
 }
 
 size_t transfer_put_header(struct transfer *transfer, const char *line, size_t len)

@@ -108,6 +108,10 @@ void transfer_join(struct transfer *transfer);
 
 /* ---- the engine's thread ---- */
 
+/* Bytes that have arrived besides those of the functions below: negative ones were counted before.
+ * False if the budget is spent. */
+bool transfer_charge(struct transfer *transfer, int64_t bytes);
+
 /* One header line, the empty one at the end and trailers included. Returns what a
  * CURLOPT_HEADERFUNCTION returns. */
 size_t transfer_put_header(struct transfer *transfer, const char *line, size_t len);

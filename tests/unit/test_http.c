@@ -178,11 +178,7 @@ static void answer(int fd, const char *request)
 			 LARGE);
 		send_all(fd, head, strlen(head));
 		send_all(fd, large, LARGE);
-	} else if (strncmp(request, "GET /stall", 10) == 0) {
-		struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
-		poll(&pfd, 1, 10000);
 	} else if (strncmp(request, "GET /slow ", 10) == 0) {
-		usleep(20000);
 		send_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 40);
 	} else if (strncmp(request, "GET /headers ", 13) == 0) {
 		const char *text = "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\nContent-Length: 2\r\n"
@@ -198,6 +194,19 @@ static void answer(int fd, const char *request)
 	}
 }
 
+/* What takes time. Returns false if there is no answer. */
+static bool work(int fd, const char *request)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
+
+	if (strncmp(request, "GET /slow ", 10) == 0)
+		usleep(20000);
+	if (strncmp(request, "GET /stall", 10) != 0)
+		return true;
+	poll(&pfd, 1, 10000);
+	return false;
+}
+
 static void *connection_main(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
@@ -210,8 +219,11 @@ static void *connection_main(void *arg)
 		while (now > max && !atomic_compare_exchange_weak(&serving_max, &max, now))
 			continue;
 		request[n] = '\0';
-		answer(fd, request);
+		bool has_answer = work(fd, request);
+		/* First: the client may send its next request as soon as it has the answer. */
 		atomic_fetch_sub(&serving, 1);
+		if (has_answer)
+			answer(fd, request);
 	}
 	close(fd);
 	return NULL;
