@@ -455,6 +455,17 @@ def stall(after):
     return behave
 
 
+def drip(after, piece, pause):
+    """The beginning of the body, and then a piece now and then."""
+
+    def behave(x):
+        cut(after)(x)
+        while x.wait(pause):
+            x.send(bytes(piece))
+
+    return behave
+
+
 def before(action, then=serve):
     """Calls action() first, for example to put a new version or to withdraw a key."""
 

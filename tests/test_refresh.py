@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from origin import hold, http_date, stall, status
+from origin import BlackHole, hold, http_date, stall, status
 from rptmount import HANGS_S, wait_for
 from test_http import assert_backs_off
 
@@ -173,16 +173,19 @@ def test_starting_does_not_wait_for_lazy_terms(mount, origin):
         wait_for(lambda: subprocess.run(["umount", m.path]).returncode == 0, "umount")
 
 
-def test_a_black_hole_does_not_delay_other_terms(mount, origin, black_hole):
-    """300 terms of a dead host beside 10 good ones, which do not wait until the others give up."""
+@pytest.mark.parametrize("n_holes", [1, 6, 40])
+def test_black_holes_do_not_delay_other_terms(mount, origin, servers, n_holes):
+    """400 terms of dead hosts beside 10 good ones, which do not wait until the others give up."""
+    holes = [BlackHole() for _ in range(n_holes)]
+    servers += holes
     config = "".join(
         http(
-            black_hole.url(f"/{i}"),
+            holes[i % n_holes].url(f"/{i}"),
             "refresh_interval = 1s",
             "connect_timeout = 1h stall_timeout = 1h",
             f"dead/{i:03}",
         )
-        for i in range(300)
+        for i in range(400)
     )
     for i in range(10):
         origin.put(f"/{i}", b"0")

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 
 import pytest
-from awslike import CHECKSUMS, AwsLike, before, cut, error_page, refuse, slow_down, stall
+from awslike import CHECKSUMS, AwsLike, before, cut, drip, error_page, refuse, slow_down, stall
 from origin import redirect
 from rptmount import wait_for
 from s3config import SECRET_KEY, environment, profile, source, term
@@ -61,6 +61,7 @@ FAILURES = {
     "a very long error": (error_page(500, b"<Error>" + b" " * 2_000_000), "busy", BACK_OFF, "500"),
     "cut in the body": (cut(1000), "unreachable", BACK_OFF, ""),
     "stalls in the body": (stall(1000), "unreachable", BACK_OFF, ""),
+    "slower than min_rate": (drip(1000, 600, 0.5), "unreachable", BACK_OFF, "too slow"),
     "204": (error_page(204, b""), "bad_data", FULL, "204"),
 }
 
@@ -69,7 +70,7 @@ FAILURES = {
 def test_a_failure_keeps_the_last_good_version(s3_mount, aws, bucket, row):
     behaviour, kind, next_attempt, word = FAILURES[row]
     bucket.put("t", OLD)
-    stall_timeout = "3s" if row.startswith("stalls") else None
+    stall_timeout = "3s" if row.startswith(("stalls", "slower")) else None
     m = s3_mount(
         term(where(aws, stall_timeout=stall_timeout), options=f"refresh_interval = {INTERVAL_S}s"),
         expect=FAILS,
