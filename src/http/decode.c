@@ -189,8 +189,11 @@ void codings_add(struct codings *codings, const char *line)
 		line += strspn(line, " \t,");
 		if (!*line)
 			return;
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line, " \t,"), line);
-		line += strcspn(line, " \t,");
+		size_t len = strcspn(line, " \t,");
+		size_t kept = len < sizeof(name) ? len : sizeof(name) - 1;
+		memcpy(name, line, kept);
+		name[kept] = '\0';
+		line += len;
 		if (leaves_bytes(name))
 			continue;
 		strcpy(codings->name, name);
