@@ -345,6 +345,22 @@ def test_loadcredential_makes_a_secret_readable(managers, source):
     wait_for(lambda: systemd.status("key")["state"] == "fresh", "an attempt")
 
 
+def test_an_aborted_connection_restarts_the_service(systemd, directory):
+    """Restart=on-failure: it is no orderly end."""
+    number = systemd.mounts()[systemd.mountpoint].split(":")[1]
+    connections = os.path.join(directory, "connections")
+    os.mkdir(connections)
+    subprocess.run(["mount", "-t", "fusectl", "fusectl", connections], check=True)
+    try:
+        with open(f"{connections}/{number}/abort", "w", encoding="ascii") as file:
+            file.write("1")
+    finally:
+        subprocess.run(["umount", connections], check=True)
+    wait_for(lambda: systemd.property("NRestarts") == "1", "the restart")
+    wait_for(lambda: systemd.property("ActiveState") == "active", "the new mount")
+    assert systemd.read("word") == b"one" and systemd.events("aborted")
+
+
 def test_a_stop_during_a_restart_unmounts(systemd):
     """The mount that waits for the next keeper is unmounted when there will be none."""
     keeper = systemd.keeper()

@@ -76,20 +76,23 @@ static void test_times_of_kept_versions(void)
 	const char *dir = fixture_new();
 	struct store *store = open_or_bail(dir);
 
-	is_time(shown_time(store, 0, 3, -62135596800, 0), -62135596800, 0, "the year 1");
-	is_time(shown_time(store, 1, 3, 2000, 0), 2000, 0, "the source's time");
-	is_time(shown_time(store, 2, 3, 1000, 0), 1000, 0, "an older one");
-	is_time(shown_time(store, 3, 3, 2000, 0), 2001, 0, "the first one again");
-	is_time(shown_time(store, 4, 3, 2001, 0), 2002, 0, "the next free second");
-	is_time(shown_time(store, 5, 3, 3000, 7), 3000, 7, "nanoseconds");
-	is_time(shown_time(store, 6, 3, 3000, 8), 3000, 8, "others in the same second");
-	is_time(shown_time(store, 7, 3, 3000, 8), 3001, 8, "the same ones again");
+	is_time(shown_time(store, 0, 3, -62135596800, 0), -62135596800, 0, "the year 1 is kept");
+	is_time(shown_time(store, 1, 3, 2000, 0), 2000, 0, "a new time is taken as it is");
+	is_time(shown_time(store, 2, 3, 1000, 0), 1000, 0, "an older time is taken too");
+	is_time(shown_time(store, 3, 3, 2000, 0), 2001, 0,
+		"a time that was there becomes the next second");
+	is_time(shown_time(store, 4, 3, 2001, 0), 2002, 0, "a second that is taken is skipped");
+	is_time(shown_time(store, 5, 3, 3000, 7), 3000, 7, "nanoseconds are kept");
+	is_time(shown_time(store, 6, 3, 3000, 8), 3000, 8, "others in the same second are free");
+	is_time(shown_time(store, 7, 3, 3000, 8), 3001, 8, "the same ones become the next second");
 	store_close(store);
 	store = open_or_bail(dir);
-	is_time(shown_time(store, 8, 3, 3000, 8), 3002, 8, "once more, after a restart");
-	is_time(shown_time(store, 10, 3, 253402300799, 0), 253402300799, 0, "the year 9999");
-	is_time(shown_time(store, 11, 3, INT64_MAX, 0), INT64_MAX, 0, "the last second");
-	ok(shown_time(store, 12, 3, INT64_MAX, 0).tv_nsec > 0, "no second after it");
+	is_time(shown_time(store, 8, 3, 3000, 8), 3002, 8, "a restart does not change that");
+	is_time(shown_time(store, 10, 3, 253402300799, 0), 253402300799, 0,
+		"the year 9999 is kept");
+	is_time(shown_time(store, 11, 3, INT64_MAX, 0), INT64_MAX, 0, "the last second is kept");
+	ok(shown_time(store, 12, 3, INT64_MAX, 0).tv_nsec > 0,
+	   "its nanoseconds change where no second is left");
 	store_close(store);
 	fixture_end();
 }
@@ -98,17 +101,18 @@ static void test_times_of_deleted_versions(void)
 {
 	struct store *store = open_or_bail(fixture_new());
 
-	is_time(shown_time(store, 1, 0, 2000, 0), 2000, 0, "one");
-	is_time(shown_time(store, 2, 0, 2000, 0), 2001, 0, "the same time");
-	is_time(shown_time(store, 3, 0, 2000, 0), 2002, 0, "and again: the first is deleted");
-	is_time(shown_time(store, 4, 0, 3000, 0), 3000, 0, "a later one");
+	is_time(shown_time(store, 1, 0, 2000, 0), 2000, 0, "the first time is taken as it is");
+	is_time(shown_time(store, 2, 0, 2000, 0), 2001, 0, "the same time becomes the next second");
+	is_time(shown_time(store, 3, 0, 2000, 0), 2002, 0,
+		"also once the first snapshot is deleted");
+	is_time(shown_time(store, 4, 0, 3000, 0), 3000, 0, "a later time is free");
 	is_int(count_snapshots(store), 1, "one version is kept");
 	struct timespec back = shown_time(store, 5, 0, 2000, 0);
-	is_int(back.tv_sec, 2000, "back to the first, which is deleted");
-	ok(back.tv_nsec > 0, "with other nanoseconds");
+	is_int(back.tv_sec, 2000, "a deleted snapshot does not take a second");
+	ok(back.tv_nsec > 0, "but its nanoseconds are not used again");
 	ok(shown_time(store, 6, 0, 3500, 0).tv_nsec == 0 &&
 		   shown_time(store, 7, 0, 2000, 0).tv_nsec > back.tv_nsec,
-	   "each time others");
+	   "nor those of the next one");
 	store_close(store);
 	fixture_end();
 }
@@ -134,7 +138,7 @@ static void test_times_of_publishing(void)
 		store = open_or_bail(dir);
 	}
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = load(store, "x");
-	is_str(current->version, "v5", "five versions");
+	is_str(current->version, "v5", "five versions are committed");
 	ok(clock_to_ms(current->mtime) == clock_to_ms(last), "each is later than the one before");
 	store_close(store);
 	fixture_end();

@@ -272,7 +272,7 @@ static int hold_back(struct publisher *publisher, const struct term *term, bool 
 	if (!is_removal)
 		return err_set(err, ERR_BUSY, "something is mounted over %s", name);
 	log_event(LOG_LEVEL_WARNING, "unmounted", LOG_STR("term", name),
-		  LOG_STR("reason", "it was mounted over a name that went away"));
+		  LOG_STR("reason", "it was mounted over a file that lost its name"));
 	return 0;
 }
 
