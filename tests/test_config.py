@@ -267,6 +267,22 @@ def test_an_ordinary_user_may_own_a_configuration(build, directory):
     assert check(build, directory, conf, STRANGER)[0] == 1
 
 
+def test_a_path_that_others_lead_elsewhere_is_a_warning(build, directory):
+    """It would not be served either."""
+    theirs = os.path.join(directory, "theirs")
+    os.mkdir(theirs)
+    os.symlink("/etc/passwd", os.path.join(theirs, "source"))
+    chowned(theirs)
+    chowned(os.path.join(theirs, "source"))
+    conf = write(
+        os.path.join(directory, "x.conf"),
+        f'term "t" {{ file {{ path = "{theirs}/source" }} }}\n',
+    )
+    code, said = check(build, directory, conf)
+    assert code == 0 and said.count("\n") == 1
+    assert f"{theirs} belongs to uid {STRANGER} and leads to /, which belongs to root" in said
+
+
 def test_a_path_behind_the_stores_link_is_refused(build, directory):
     os.mkdir(os.path.join(directory, "real"))
     os.symlink("real", os.path.join(directory, "store"))

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file_error.h"
+#include "base/safe_path.h"
 #include "base/util.h"
 #include "config/option.h"
 
@@ -18,6 +20,17 @@ static void check_mountpoint(const char *path, FILE *out)
 		fprintf(out, "rptfs: warning: mountpoint: %s: %s\n", path, strerror(ENOTDIR));
 }
 
+/* As whoever reads it later walks it, but without opening it: somebody may wait for a reader. */
+static int check_path(const char *path, struct err *err)
+{
+	struct stat st;
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN, true, &st, err);
+
+	if (found < 0)
+		return -1;
+	return faccessat(found, "", R_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 ? file_error(err) : 0;
+}
+
 /* Returns the path that it has warned about, else `reported`: terms often share one file. */
 static const char *check_source(const struct term_config *term, const struct source *source,
 				const char *reported, FILE *out)
@@ -26,12 +39,13 @@ static const char *check_source(const struct term_config *term, const struct sou
 
 	for (; spec->name; spec++) {
 		const char *path = spec->names_file ? option_string(spec, source->options) : NULL;
+		struct err err = ERR_INIT;
 
 		if (!path || *path != '/' || (reported && strcmp(path, reported) == 0) ||
-		    access(path, R_OK) == 0)
+		    check_path(path, &err) == 0)
 			continue;
 		fprintf(out, "rptfs: warning: term \"%s\": %s: %s: %s: %s\n", term->name,
-			source->type->name, spec->name, path, strerror(errno));
+			source->type->name, spec->name, path, err.msg);
 		reported = path;
 	}
 	return reported;
