@@ -4,6 +4,8 @@ import gzip
 import os
 import random
 import ssl
+import subprocess
+import sys
 import time
 
 import pytest
@@ -441,6 +443,74 @@ def test_credentials_are_not_sent_to_another_host(mount, origin, origins, direct
     assert "authorization" not in other.asked("/t")[0].headers
     assert "x-api-key" not in other.asked("/t")[0].headers
     assert "s3cret" not in m.log() and "s3cret" not in m.rpt("status", "--json")
+
+
+def test_a_redirect_to_itself_with_a_cookie_says_so(mount, origin):
+    cookie = {"Set-Cookie": "seen=1"}
+    origin.always("/t", status(302, {"Location": "/t", **cookie}))
+    origin.always("/a", status(302, {"Location": "/b", **cookie}))
+    origin.always("/b", redirect("/a"))
+    config = http(origin.url("/t")) + http(origin.url("/a")).replace('"t"', '"a"', 1)
+    m = mount(config, expect=["term=(t|a) .*"])
+    for term in ("t", "a"):
+        assert m.kind(term) == "bad_data"
+        assert "cookie" in m.status(term)["last_error"]["message"]
+    assert origin.count("/t") == 1
+
+
+# In a network of its own: a host with a public address redirects to this machine.
+PUBLIC_HOST = """
+import subprocess, sys
+from origin import Origin, redirect
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["ip", "address", "add", "203.0.113.1/32", "dev", "lo"], check=True)
+inside, public = Origin(), Origin(address="203.0.113.1")
+for origin in (inside, public):
+    origin.put("/t", b"content")
+    origin.always("/in", redirect(inside.url("/t")))
+    origin.always("/out", redirect(public.url("/t", host="203.0.113.1")))
+    origin.always("/name", redirect(inside.url("/t", host="localhost")))
+for first, path, *options in (
+    ("203.0.113.1", "/in"),
+    ("203.0.113.1", "/name"),
+    ("203.0.113.1", "/in", "redirects=any"),
+    ("203.0.113.1", "/out"),
+    ("127.0.0.1", "/in"),
+):
+    host = public if first != "127.0.0.1" else inside
+    url = host.url(path, host=first)
+    done = subprocess.run([sys.argv[1], "http", f"url={url}", *options], capture_output=True, text=True)
+    print(done.stdout.splitlines()[0], len(inside.asked("/t")))
+"""
+
+
+def test_a_public_host_does_not_lead_inside(build, directory):
+    probe = os.path.join(build.dir, "tests", "fetch_probe")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", PUBLIC_HOST, probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=os.path.dirname(__file__),
+        env={**build.environment(directory), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.stdout.splitlines() == [
+        "result=failed 0",
+        "result=failed 0",
+        "result=updated 1",
+        "result=updated 1",
+        "result=updated 2",
+    ]
+
+
+def test_a_redirect_behind_a_proxy_is_judged_by_its_text(mount, origins):
+    proxy = origins()
+    proxy.always("http://public.example/t", redirect("http://169.254.169.254/secret"))
+    m = mount(
+        http("http://public.example/t", f'proxy = "{proxy.url("")}"'), expect=["term=t .*"]
+    )
+    assert m.kind("t") == "bad_data" and len(proxy.requests) == 1
+    assert "redirects = any" in m.status("t")["last_error"]["message"]
 
 
 def test_https_never_leads_to_http(mount, origin, tls_origin, certificates):

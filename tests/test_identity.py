@@ -87,6 +87,7 @@ def http_cases(world):
         "connect_timeout": ("10s", "11s", base),
         "stall_timeout": ("30s", "31s", base),
         "max_redirects": (None, "7", base),
+        "redirects": ("public", "any", base),
         "content_coding": ("decode", "as-sent", base),
         "accept_unframed": ("false", "true", base),
     }

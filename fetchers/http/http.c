@@ -328,6 +328,7 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 		.stall_timeout_ms = source->options->stall_timeout_ms,
 		.budget = ctx->budget,
 		.max_redirects = source->options->max_redirects,
+		.redirects_anywhere = source->options->redirects == HTTP_REDIRECTS_ANY,
 		.accept_encoding = accepts_coding,
 	};
 	const struct http_callbacks callbacks = {

@@ -122,6 +122,7 @@ static int check_socket(const char *path, struct err *err)
 	return check_path(path, err);
 }
 
+static const char *const redirects[] = { "public", "any", NULL };
 static const char *const content_codings[] = { "decode", "as-sent", NULL };
 
 static const struct option_spec rows[] = {
@@ -246,6 +247,13 @@ static const struct option_spec rows[] = {
 	  .max = 50,
 	  .default_text = "5",
 	  .help = "how many redirects to follow; 0: none" },
+	{ .name = "redirects",
+	  .type = OPTION_WORD,
+	  OPTION_FIELD(http_options, redirects),
+	  .role = OPTION_MANNER,
+	  .words = redirects,
+	  .default_text = "public",
+	  .help = "from a public host: only to public addresses, or to any" },
 	{ .name = "content_coding",
 	  .type = OPTION_WORD,
 	  OPTION_FIELD(http_options, content_coding),

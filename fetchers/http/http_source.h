@@ -12,6 +12,7 @@
 
 struct helper;
 
+enum http_redirects { HTTP_REDIRECTS_PUBLIC, HTTP_REDIRECTS_ANY };
 enum http_content_coding { HTTP_CODING_DECODE, HTTP_CODING_AS_SENT };
 
 /* NULL: not set. */
@@ -28,6 +29,7 @@ struct http_options {
 	uint32_t max_redirects;
 	bool http_cache, accept_unframed;
 	enum http_content_coding content_coding;
+	enum http_redirects redirects;
 };
 
 struct http_source {

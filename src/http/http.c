@@ -6,6 +6,7 @@
  */
 #include "http/http.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -13,6 +14,7 @@
 #include "base/util.h"
 #include "http/decode.h"
 #include "http/http_engine.h"
+#include "http/http_public.h"
 #include "http/http_setup.h"
 #include "http/http_url.h"
 
@@ -24,6 +26,8 @@ struct call {
 	const struct http_callbacks *callbacks;
 	struct http_hop hop;
 	unsigned redirects_left;
+	bool is_public;	 /* the first host, so that redirects must not leave the public addresses */
+	bool has_cookie; /* a redirect has set one */
 
 	/* For the current transfer. */
 	enum { STEP_LAST, STEP_REDIRECT, STEP_HTTP1, STEP_FRESH } step;
@@ -120,6 +124,13 @@ static int fail_interim(const struct transfer *transfer, struct err *err)
 	return err_set(err, ERR_UNREACHABLE, "%ld without a final response", status);
 }
 
+static int fail_private(struct err *err)
+{
+	return err_set(err, ERR_BAD_DATA,
+		       "redirect of a public host to an address that is not public: not followed "
+		       "(redirects = any)");
+}
+
 /* How the transfer ended: 0 when it is complete. */
 static int judge_end(const struct call *call, const struct transfer *transfer, struct err *err)
 {
@@ -145,6 +156,8 @@ static int judge_end(const struct call *call, const struct transfer *transfer, s
 		return err_set(err, ERR_UNREACHABLE,
 			       "not complete within the attempt_timeout of %s",
 			       clock_human(budget->timeout_ms, human));
+	case END_PRIVATE:
+		return fail_private(err);
 	case END_TOO_MUCH:
 		return err_set(err, ERR_BAD_DATA,
 			       "received more than the max_received of %llu bytes",
@@ -328,6 +341,49 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 
 /* ---- redirects ---- */
 
+/* The peer of a request through a proxy is the proxy. */
+static bool has_proxy(const struct http_request *request)
+{
+	static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY",
+					     "all_proxy", "ALL_PROXY" };
+
+	for (size_t i = 0; !request->proxy && i < ARRAY_SIZE(names); i++) {
+		const char *value = getenv(names[i]);
+		if (value && *value)
+			return true;
+	}
+	return request->proxy && *request->proxy;
+}
+
+/* The first redirect decides: may the others lead anywhere? */
+static void judge_first_host(struct call *call, const struct transfer *transfer)
+{
+	const struct http_request *request = call->request;
+	bool is_private = has_proxy(request) ? http_is_private_origin(transfer->origin)
+					     : transfer->has_private_peer;
+
+	call->is_public = !request->redirects_anywhere && !request->unix_socket && !is_private;
+}
+
+/* A redirect that sets a cookie and leads back expects it to be sent. */
+static int check_cookie(struct call *call, const struct transfer *transfer, const char *next,
+			struct err *err)
+{
+	_cleanup_free_ char *first = NULL;
+	_cleanup_free_ char *here = NULL;
+
+	call->has_cookie |= http_header(&transfer->response, "Set-Cookie") != NULL;
+	if (!call->has_cookie)
+		return 0;
+	if (http_url_clean(call->request->url, &first, err) < 0 ||
+	    http_url_clean(call->hop.url, &here, err) < 0)
+		return -1;
+	if (strcmp(next, first) != 0 && strcmp(next, here) != 0)
+		return 0;
+	return err_set(err, ERR_BAD_DATA,
+		       "redirect to itself that sets a cookie; rptfs sends no cookies");
+}
+
 static int follow(struct call *call, const struct transfer *transfer, struct err *err)
 {
 	_cleanup_free_ char *next = NULL;
@@ -344,6 +400,13 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 	}
 	if (strncmp(call->hop.url, "https:", 6) == 0 && strncmp(next, "https:", 6) != 0)
 		return err_set(err, ERR_BAD_DATA, "redirect from https to http: not followed");
+	if (check_cookie(call, transfer, next, err) < 0)
+		return -1;
+	if (call->redirects_left == call->request->max_redirects)
+		judge_first_host(call, transfer);
+	if (call->is_public && http_is_private_origin(origin))
+		return fail_private(err);
+	call->hop.is_public = call->is_public && !has_proxy(call->request);
 	if (strcmp(transfer->origin, origin) != 0)
 		call->hop.is_trusted = false;
 	free(call->hop.url);

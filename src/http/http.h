@@ -17,6 +17,7 @@
  *	http_sockets.c   the sockets that the event loop waits for
  *	http_idle.c      closes kept connections on which data arrives, and all on request
  *	http_ca.c        keeps files of certificate authorities for a second
+ *	http_public.c    tells public addresses from others
  *	http_url.c       checks, masks and parses URLs
  *	http_field.c     parses values of header fields
  *	decode.c         gzip, br and zstd
@@ -82,6 +83,9 @@ struct http_request {
 	/* How many redirects of a GET or HEAD are followed, never from https to http. The next 3xx
 	 * is the response. */
 	unsigned max_redirects;
+	/* Follow redirects from a public host to loopback, link-local and private addresses too.
+	 * Behind a proxy, only addresses in the URL's text can be told. */
+	bool redirects_anywhere;
 	bool accept_encoding; /* ask for gzip, br, zstd and decode it */
 	bool path_as_is;      /* do not normalise "/../" (signed requests) */
 };

@@ -22,6 +22,7 @@
 #include "http/http_address.h"
 #include "http/http_host.h"
 #include "http/http_idle.h"
+#include "http/http_public.h"
 #include "http/http_setopt.h"
 #include "http/http_sockets.h"
 
@@ -642,13 +643,18 @@ static int on_request(void *arg, char *ip, char *local_ip, int port, int local_p
 {
 	struct job *job = arg;
 
-	(void)ip, (void)local_ip;
+	(void)local_ip;
+	job->transfer.has_private_peer = !http_is_public_address(ip);
 	job->local_port = local_port;
 	job->peer_port = port;
 	job->transfer.is_requested = true;
 	set_connecting(job->http, job, false);
 	open_window(job->http, job);
 	job->http->has_openings |= http_hosts_connected(&job->ticket);
+	if (job->transfer.is_public_only && job->transfer.has_private_peer) {
+		job->transfer.failed = END_PRIVATE;
+		return CURL_PREREQFUNC_ABORT;
+	}
 	return CURL_PREREQFUNC_OK;
 }
 

@@ -279,6 +279,7 @@ int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *h
 
 	transfer->connect_timeout_ms = request->connect_timeout_ms;
 	transfer->stall_timeout_ms = request->stall_timeout_ms;
+	transfer->is_public_only = hop->is_public;
 	transfer->budget = request->budget;
 	transfer->takes_any_address = hop->is_fresh;
 	transfer->wait_timeout_ms = WAIT_ROUNDS *

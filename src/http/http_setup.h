@@ -13,6 +13,7 @@
 struct http_hop {
 	char *url;	 /* owned; the request's, or the target of a redirect */
 	bool is_trusted; /* secrets may be sent there */
+	bool is_public;	 /* it must not lead to another address */
 	bool is_http1;	 /* not HTTP/2 */
 	bool is_fresh;	 /* on a new connection, to any address */
 };

@@ -33,6 +33,7 @@ void transfer_clear(struct transfer *transfer)
 	http_response_release(&transfer->response);
 	buffer_release(&transfer->filling);
 	buffer_release(&transfer->drained);
+	transfer->has_private_peer = transfer->is_public_only = false;
 	transfer->is_requested = transfer->is_discarding = transfer->has_avoided = false;
 	transfer->has_headers = transfer->headers_taken = transfer->is_paused = false;
 	transfer->received_bytes = transfer->stalled_bytes = 0;

@@ -46,6 +46,7 @@ enum transfer_end {
 	END_CANCELED,
 	END_STOPPED, /* by the caller */
 	END_HEADERS, /* more than HTTP_HEADERS_MAX */
+	END_PRIVATE, /* is_public_only, and the peer's address is not */
 	END_INTERIM, /* bytes that no final response (from 200) announces, as after a 101 */
 	END_NO_MEMORY,
 };
@@ -58,6 +59,7 @@ struct transfer {
 	char *origin;		    /* owned; "https://host:443" */
 	char *host_key;		    /* owned; the host whose connections are counted */
 	bool is_tls;
+	bool is_public_only;	/* refuse a peer whose address is not public */
 	bool takes_any_address; /* even one that did not answer before */
 	int64_t connect_timeout_ms;
 	int64_t stall_timeout_ms;
@@ -65,7 +67,8 @@ struct transfer {
 	struct http_budget *budget; /* borrowed; NULL: none */
 
 	/* The engine's thread writes these until the end. */
-	bool has_avoided;   /* an address that did not answer before */
+	bool has_avoided; /* an address that did not answer before */
+	bool has_private_peer;
 	bool is_requested;  /* there is a connection, and the request is on its way */
 	bool is_resuming;   /* curl hands over what it held during a pause */
 	bool is_discarding; /* … and that is thrown away */

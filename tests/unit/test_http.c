@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "fetch/fetcher.h"
 #include "base/util.h"
+#include "http/http_public.h"
 #include "http/http.h"
 #include "http/http_ca.h"
 #include "http/http_host.h"
@@ -465,6 +466,53 @@ static void test_authorities(void)
 	curl_easy_cleanup(easy);
 }
 
+static void test_public_addresses(void)
+{
+	static const char *const public[] = {
+		"8.8.8.8",  "172.32.0.1",  "100.128.0.1",  "169.253.0.1",    "192.169.0.1",
+		"11.0.0.1", "2001:db8::1", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::808:808",
+	};
+	static const char *const others[] = {
+		"127.0.0.1",
+		"127.255.0.9",
+		"10.1.2.3",
+		"172.16.0.1",
+		"172.31.255.255",
+		"192.168.0.1",
+		"0.0.0.0",
+		"169.254.169.254",
+		"100.64.0.1",
+		"::1",
+		"::",
+		"fe80::1",
+		"fe80::1%eth0",
+		"fd00::1",
+		"::ffff:127.0.0.1",
+		"64:ff9b::7f00:1",
+		"::7f00:1",
+		"",
+		"localhost",
+	};
+	static const struct {
+		const char *origin;
+		bool is_private;
+	} origins[] = {
+		{ "http://127.0.0.1:80", true },      { "http://[::1]:80", true },
+		{ "http://[fe80::1]:80", true },      { "http://localhost:80", true },
+		{ "http://a.localhost:80", true },    { "http://8.8.8.8:80", false },
+		{ "http://[2001:db8::1]:80", false }, { "https://example.com:443", false },
+		{ "http://notlocalhost:80", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(public); i++)
+		ok(http_is_public_address(public[i]), "public: %s", public[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		ok(!http_is_public_address(others[i]), "not public: %s", others[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(origins); i++)
+		ok(http_is_private_origin(origins[i].origin) == origins[i].is_private,
+		   "judged by its text: %s", origins[i].origin);
+}
+
 int main(void)
 {
 	struct err err = ERR_INIT;
@@ -490,5 +538,6 @@ int main(void)
 	shutdown(listener, SHUT_RDWR);
 	pthread_join(server, NULL);
 	close(listener);
+	test_public_addresses();
 	return tap_done();
 }
