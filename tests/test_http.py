@@ -445,6 +445,17 @@ def test_credentials_are_not_sent_to_another_host(mount, origin, origins, direct
     assert "s3cret" not in m.log() and "s3cret" not in m.rpt("status", "--json")
 
 
+def test_international_host_names(mount, origins):
+    """In the configuration and in Location: DNS and servers know them in ASCII."""
+    proxy = origins()
+    to = "http://stra\xc3\x9fe.example/b"  # UTF-8, as Latin-1
+    proxy.always("http://xn--bcher-kva.example/t", redirect(to))
+    proxy.always("http://xn--strae-oqa.example/b", status(200, body=NEW))
+    m = mount(http("http://bücher.example/t", f'proxy = "{proxy.url("")}"'))
+    assert m.read("t") == NEW
+    assert proxy.requests[0].headers["host"] == "xn--bcher-kva.example"
+
+
 def test_a_redirect_to_itself_with_a_cookie_says_so(mount, origin):
     cookie = {"Set-Cookie": "seen=1"}
     origin.always("/t", status(302, {"Location": "/t", **cookie}))

@@ -463,13 +463,13 @@ int http_perform(struct http *http, const struct http_request *request,
 	struct call call = {
 		.request = request,
 		.callbacks = callbacks,
-		.hop = { .url = strdup(request->url), .is_trusted = true },
+		.hop = { .is_trusted = true },
 		.redirects_left = request->max_redirects,
 	};
 	int rc;
 
-	if (!call.hop.url)
-		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
+	if (http_url_ascii(request->url, &call.hop.url, err) < 0)
+		return -1;
 	do
 		rc = perform_step(http, &call, err);
 	while (rc == 0 && call.step != STEP_LAST);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <curl/curl.h>
+#include <idn2.h>
 
 #include "base/util.h"
 
@@ -42,14 +43,14 @@ static int out_of_memory(struct err *err)
 	return err_set(err, ERR_INTERNAL, "URL: out of memory");
 }
 
-static int parse(CURLU **ret, const char *url, struct err *err)
+static int parse(CURLU **ret, const char *url, unsigned flags, struct err *err)
 {
 	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = curl_url();
 	char shown[256];
 
 	if (!parts)
 		return out_of_memory(err);
-	CURLUcode code = curl_url_set(parts, CURLUPART_URL, url, 0);
+	CURLUcode code = curl_url_set(parts, CURLUPART_URL, url, flags);
 	if (code == CURLUE_OUT_OF_MEMORY)
 		return out_of_memory(err);
 	if (code != CURLUE_OK)
@@ -57,6 +58,37 @@ static int parse(CURLU **ret, const char *url, struct err *err)
 			       http_url_mask(url, shown, sizeof(shown)), curl_url_strerror(code));
 	*ret = steal_ptr(&parts);
 	return 0;
+}
+
+/* Does the host have to be converted? A "%" may stand for such a character. */
+static bool is_ascii(const char *host, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)host[i] >= 0x80 || host[i] == '%')
+			return false;
+	}
+	return true;
+}
+
+/* Writes an internationalised host as servers and DNS know it (IDNA 2008). curl would need a locale
+ * for that. */
+static int make_ascii(CURLU *parts, struct err *err)
+{
+	_cleanup_(part_cleanup) char *host = NULL;
+	char *ascii = NULL;
+
+	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+	    is_ascii(host, strlen(host)) || host[0] == '[')
+		return 0;
+	int code = idn2_to_ascii_8z(host, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+	if (code == IDN2_MALLOC)
+		return out_of_memory(err);
+	if (code != IDN2_OK)
+		return err_set(err, ERR_CONFIG, "\"%s\" is not a host name: %s", host,
+			       idn2_strerror(code));
+	CURLUcode set = curl_url_set(parts, CURLUPART_HOST, ascii, 0);
+	idn2_free(ascii);
+	return set == CURLUE_OK ? 0 : out_of_memory(err);
 }
 
 /* Gets a part that the URL must have. `missing` is the message if it does not. */
@@ -107,7 +139,7 @@ int http_url_clean(const char *url, char **ret, struct err *err)
 	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
 	_cleanup_(part_cleanup) char *clean = NULL;
 
-	if (parse(&parts, url, err) < 0)
+	if (parse(&parts, url, 0, err) < 0 || make_ascii(parts, err) < 0)
 		return -1;
 	/* Removing a part cannot fail. */
 	curl_url_set(parts, CURLUPART_USER, NULL, 0);
@@ -131,7 +163,7 @@ static int find_origin(const char *url, char **ret, struct err *err)
 	_cleanup_(part_cleanup) char *port = NULL;
 	char *origin;
 
-	if (parse(&parts, url, err) < 0 ||
+	if (parse(&parts, url, 0, err) < 0 || make_ascii(parts, err) < 0 ||
 	    get_part(parts, CURLUPART_SCHEME, 0, no_scheme, &scheme, err) < 0)
 		return -1;
 	if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
@@ -156,6 +188,19 @@ static size_t authority_length(const char *url)
 
 	host = host ? host + 3 : url;
 	return (size_t)(host - url) + strcspn(host, "/?#");
+}
+
+int http_url_ascii(const char *url, char **ret, struct err *err)
+{
+	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
+	_cleanup_(part_cleanup) char *ascii = NULL;
+
+	if (!is_ascii(url, authority_length(url)) &&
+	    (parse(&parts, url, CURLU_PATH_AS_IS, err) < 0 || make_ascii(parts, err) < 0 ||
+	     get_part(parts, CURLUPART_URL, 0, "not a URL", &ascii, err) < 0))
+		return -1;
+	*ret = strdup(ascii ? ascii : url);
+	return *ret ? 0 : out_of_memory(err);
 }
 
 /* Remembers the last answer: a configuration of many terms has many URLs of few servers, and curl

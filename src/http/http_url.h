@@ -10,4 +10,8 @@
  * URL. */
 int http_url_clean(const char *url, char **ret, struct err *err);
 
+/* The URL with its host in ASCII, otherwise unchanged; *ret is the caller's. ERR_CONFIG if an
+ * internationalised host is not valid. */
+int http_url_ascii(const char *url, char **ret, struct err *err);
+
 #endif

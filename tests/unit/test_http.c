@@ -53,6 +53,8 @@ static void test_urls(void)
 		"//example.com/",
 		"http://a/\x7f/",
 		"http://[::1/",
+		"http://\xff.example/",
+		"http://a\xe2\x80\xae.example/",
 	};
 	static const struct {
 		const char *url, *masked;
@@ -65,6 +67,16 @@ static void test_urls(void)
 		{ "u:secret@a", "a" },
 		{ "http://a/b", "http://a/b" },
 		{ "", "" },
+	};
+	static const char *const international[][2] = {
+		{ "http://b\xc3\xbc"
+		  "cher.example/",
+		  "http://xn--bcher-kva.example:80" },
+		{ "http://B\xc3\x9c"
+		  "CHER.example:81/",
+		  "http://xn--bcher-kva.example:81" },
+		{ "http://b%C3%BCcher.example/", "http://xn--bcher-kva.example:80" },
+		{ "https://fa\xc3\x9f.example/", "https://xn--fa-hia.example:443" },
 	};
 	struct err err = ERR_INIT;
 	char shown[64];
@@ -80,6 +92,11 @@ static void test_urls(void)
 	for (size_t i = 0; i < sizeof(masked) / sizeof(*masked); i++)
 		is_str(http_url_mask(masked[i].url, shown, sizeof(shown)), masked[i].masked,
 		       "masked URL %zu", i);
+	for (size_t i = 0; i < sizeof(international) / sizeof(*international); i++) {
+		ok(http_url_origin(international[i][0], &origin, &err) == 0, "host %zu", i);
+		is_str(origin, international[i][1], "host %zu in ASCII", i);
+		free(origin);
+	}
 	ok(http_url_origin("HTTPS://Example.COM/x?y", &origin, &err) == 0, "a URL has an origin");
 	is_str(origin, "https://example.com:443", "the origin has a port and no capitals");
 	free(origin);
