@@ -48,6 +48,71 @@ def test_status_escapes_control_characters(mount):
     assert "v" in out and "\x1b" not in out
 
 
+# A C1 control sequence, and characters that change the direction of text.
+ODD = "v\u009b31m\u202e\u2066\u200f"
+
+
+def test_no_output_has_characters_that_a_terminal_obeys(mount):
+    m = mount(f'term "t" {{ static {{ data = "x" version = "{ODD}" }} }}\n')
+    table, document = m.rpt("status"), m.rpt("status", "--json")
+    for text in (table, document, m.log()):
+        assert not any(character in text for character in ODD[1] + ODD[5:]), text
+    assert {term["version"] for term in json.loads(document)["terms"]} == {ODD}
+    assert "v??31m?????????" in table
+
+
+def test_messages_have_no_characters_that_a_terminal_obeys(build, directory):
+    conf = os.path.join(directory, "odd.conf")
+    with open(conf, "w", encoding="utf-8") as file:
+        file.write(f'mountpoint = "/nowhere"\nterm "t" {{ "{ODD}" = 1 }}\n{ODD} = 1\n')
+    done = subprocess.run(
+        [build.rptfs, "--check-config", "-c", conf], capture_output=True, text=True, timeout=HANGS_S
+    )
+    assert done.returncode == 1 and "??31m??" in done.stderr
+    assert not any(character in done.stderr for character in ODD[1] + ODD[5:])
+
+
+STRANGER = """
+import os, socket, sys
+path, begin, piece = sys.argv[1], sys.argv[2], sys.argv[3] * 20000
+os.umask(0)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+print("listens", flush=True)
+client = listener.accept()[0]
+try:
+    client.sendall(begin.encode())
+    while True:
+        client.sendall(piece.encode())
+except OSError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("piece", ["x", "[],", "{},", "1,"])
+def test_the_answer_of_a_strangers_mount_is_limited(build, directory, piece):
+    """Any directory with the right xattr looks like a mount."""
+    os.chmod(directory, 0o777)
+    path = os.path.join(directory, "socket")
+    os.setxattr(directory, "user.rpt.control", path.encode())
+    ids = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    stranger = subprocess.Popen(
+        [*ids, "/usr/bin/python3", "-c", STRANGER, path, '{"terms":[', piece], stdout=subprocess.PIPE
+    )
+    assert stranger.stdout.readline()
+    rpt = subprocess.Popen(
+        [build.rpt, "-m", directory, "status"], stderr=subprocess.PIPE, text=True
+    )
+    complaint = rpt.stderr.read()
+    _, code, usage = os.wait4(rpt.pid, 0)
+    rpt.returncode = os.waitstatus_to_exitcode(code)
+    stranger.wait(HANGS_S)
+    assert rpt.returncode == 2 and "too long for a mount of another user" in complaint
+    if not build.sanitized:
+        assert usage.ru_maxrss < 128 * 1024, "KiB"
+
+
 def test_status_on_a_terminal_has_errors_below_their_rows(mount, origin):
     origin.always("/bad", status(500))
     m = mount(http(origin, "bad"), expect=["term=bad"])

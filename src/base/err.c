@@ -7,17 +7,6 @@
 
 #include "base/utf8.h"
 
-static void make_printable(char *text)
-{
-	for (size_t len; *text; text += len) {
-		len = utf8_printable(text);
-		if (!len) {
-			*text = '?';
-			len = 1;
-		}
-	}
-}
-
 void err_set_(struct err *err, enum err_kind kind, const char *fmt, ...)
 {
 	va_list args;
@@ -26,7 +15,7 @@ void err_set_(struct err *err, enum err_kind kind, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, args);
 	va_end(args);
-	make_printable(err->msg);
+	utf8_make_printable(err->msg);
 }
 
 void err_errno_(struct err *err, const char *fmt, ...)
@@ -42,7 +31,7 @@ void err_errno_(struct err *err, const char *fmt, ...)
 	size_t used = strlen(err->msg);
 	snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
 		 strerror_r(number, reason, sizeof(reason)));
-	make_printable(err->msg);
+	utf8_make_printable(err->msg);
 	errno = number;
 }
 
@@ -57,7 +46,7 @@ void err_prefix_(struct err *err, const char *fmt, ...)
 	va_end(args);
 	size_t used = strlen(err->msg);
 	snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", old);
-	make_printable(err->msg);
+	utf8_make_printable(err->msg);
 }
 
 const char *err_kind_name(enum err_kind kind)

@@ -60,6 +60,17 @@ size_t utf8_printable(const char *text)
 	return is_control || is_bidi ? 0 : len;
 }
 
+void utf8_make_printable(char *text)
+{
+	for (size_t len; *text; text += len) {
+		len = utf8_printable(text);
+		if (!len) {
+			*text = '?';
+			len = 1;
+		}
+	}
+}
+
 size_t utf8_cut(const char *text, size_t len)
 {
 	while (len && is_continuation(text[len]))

@@ -14,6 +14,9 @@ size_t utf8_length(const char *text);
  * those that change the direction of text. */
 size_t utf8_printable(const char *text);
 
+/* Replaces each byte of all other characters by '?'. */
+void utf8_make_printable(char *text);
+
 /* The largest length up to len at which the text can be cut without splitting a character. */
 size_t utf8_cut(const char *text, size_t len);
 

@@ -3,15 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
-
-static void make_printable(char *text)
-{
-	for (; *text; text++) {
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-	}
-}
 
 void problems_release(struct problems *problems)
 {
@@ -35,7 +28,7 @@ unsigned problems_add_file(struct problems *problems, const char *name)
 		problem_out_of_memory(problems);
 		return 0;
 	}
-	make_printable(copy);
+	utf8_make_printable(copy);
 	files[problems->n_files] = copy;
 	problems->files = files;
 	return ++problems->n_files;
@@ -81,7 +74,7 @@ void problem_add(struct problems *problems, struct place place, const char *term
 		problem_out_of_memory(problems);
 		return;
 	}
-	make_printable(text);
+	utf8_make_printable(text);
 	problems->items = items;
 	items[problems->n_items] = (struct problem){
 		.place = place,

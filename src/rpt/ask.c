@@ -59,6 +59,31 @@ static enum ask_exit start(const struct ask *ask, const char *command, bool wait
 	return ASK_OK;
 }
 
+/* Prints one character of a JSON string as an escape. */
+static void put_escaped(const char *text, size_t len)
+{
+	_cleanup_(json_decref_cleanup) json_t *string = json_stringn(text, len);
+	_cleanup_free_ char *quoted = string ? json_dumps(string,
+							  JSON_ENCODE_ANY | JSON_ENSURE_ASCII)
+					     : NULL;
+
+	if (quoted)
+		fwrite(quoted + 1, 1, strlen(quoted) - 2, stdout);
+}
+
+/* Prints a line of JSON that was parsed. What a terminal might interpret is in its strings, and not
+ * ASCII. */
+static void put_json(const char *line)
+{
+	for (size_t len; *line; line += len) {
+		len = utf8_length(line);
+		if (len > 1 && !utf8_printable(line))
+			put_escaped(line, len);
+		else
+			fwrite(line, 1, len, stdout);
+	}
+}
+
 /* Reads the next line of the answer; there must be one. Prints an error. */
 static enum ask_exit next(const struct ask *ask, struct session *session, json_t **ret)
 {
@@ -67,7 +92,7 @@ static enum ask_exit next(const struct ask *ask, struct session *session, json_t
 	enum session_result result = session_next(session, &line, ret, &err);
 
 	if (ask->json && line)
-		fputs(line, stdout);
+		put_json(line);
 	switch (result) {
 	case SESSION_LINE:
 		return ASK_OK;
@@ -140,12 +165,20 @@ static bool time_member(const json_t *term, const char *key, int64_t *ret_ms)
 /* The cells of the table of status, for the member `key` of a term. malloc'ed; NULL if out of
  * memory. */
 
+/* Takes NULL. */
+static char *printable(char *text)
+{
+	if (text)
+		utf8_make_printable(text);
+	return text;
+}
+
 static char *text_cell(const json_t *term, const char *key, int64_t now_ms)
 {
 	const char *text = json_string_value(json_object_get(term, key));
 
 	(void)now_ms;
-	return strdup(text ? text : "-");
+	return printable(strdup(text ? text : "-"));
 }
 
 static char *size_cell(const json_t *term, const char *key, int64_t now_ms)
@@ -207,7 +240,7 @@ static char *error_cell(const json_t *term, const char *key, int64_t now_ms)
 	if (asprintf(&cell, "%s: %s (%lld failure%s)", kind, message, (long long)failures,
 		     failures == 1 ? "" : "s") < 0)
 		return NULL;
-	return cell;
+	return printable(cell);
 }
 
 static const struct status_column {
@@ -331,7 +364,9 @@ static void print_outcome(const json_t *object)
 	const char *version = text_of(object, "version");
 	const char *message = text_of(json_object_get(object, "last_error"), "message");
 
-	printf("%s: %s", name ? name : "?", outcome ? outcome : "?");
+	put_text(name ? name : "?");
+	fputs(": ", stdout);
+	put_text(outcome ? outcome : "?");
 	if (message) {
 		fputs(": ", stdout);
 		put_text(message);

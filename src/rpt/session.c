@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <mntent.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -10,8 +11,21 @@
 
 #define CONTROL_XATTR "user.rpt.control"
 
+/* An answer takes some times its length in memory, depending on what it consists of: an empty array
+ * takes a hundred times its length, so brackets count more than commas. */
+#define ANSWER_MAX	  (UINT64_C(1) << 30)
+#define ANSWER_MAX_OTHERS (UINT64_C(16) << 20)
+#define VALUES_MAX_OTHERS 1500000
+#define BRACKET_VALUES	  16
+#define RECEIVE_BYTES	  (UINT64_C(64) << 10)
+
 struct session {
-	FILE *in; /* owned; requests are sent over its descriptor, too */
+	int fd;		  /* owned */
+	bool is_trusted;  /* the mount is root's, or of this user */
+	size_t received;  /* bytes of the whole answer */
+	size_t values;	  /* in it, roughly */
+	char *buffer;	  /* owned; received and not returned yet */
+	size_t len, size; /* of the buffer */
 };
 
 /* "; rptfs is mounted at /a, /b: use -m DIR", or "" if it is mounted nowhere. */
@@ -90,6 +104,8 @@ int session_new(struct session **ret, const char *mount, struct err *err)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_free_ struct session *session = calloc(1, sizeof(*session));
 	_cleanup_close_ int fd = -1;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
 
 	if (!session)
 		return err_errno(err, "session");
@@ -101,10 +117,10 @@ int session_new(struct session **ret, const char *mount, struct err *err)
 		return err_errno(err, "socket");
 	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return explain_connect(mount, address.sun_path, err);
-	session->in = fdopen(fd, "r");
-	if (!session->in)
-		return err_errno(err, "session");
-	steal_fd(&fd);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return err_errno(err, "%s", address.sun_path);
+	session->is_trusted = peer.uid == 0 || peer.uid == geteuid();
+	session->fd = steal_fd(&fd);
 	*ret = steal_ptr(&session);
 	return 0;
 }
@@ -113,7 +129,8 @@ void session_free(struct session *session)
 {
 	if (!session)
 		return;
-	fclose(session->in);
+	close(session->fd);
+	free(session->buffer);
 	free(session);
 }
 
@@ -157,7 +174,7 @@ int session_send(struct session *session, const json_t *request, bool waits, str
 {
 	struct timeval limit = { .tv_sec = SESSION_ANSWER_S };
 	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
-	int fd = fileno(session->in);
+	int fd = session->fd;
 
 	if (!text)
 		return err_set(err, ERR_INTERNAL, "request: out of memory");
@@ -180,10 +197,95 @@ int session_send(struct session *session, const json_t *request, bool waits, str
 	return 0;
 }
 
-static enum session_result fail(struct err *err, enum err_kind kind, const char *what)
+static size_t count_values(const char *text, size_t len)
 {
-	err_set(err, kind, "%s", what);
-	return SESSION_FAILED;
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '{' || text[i] == '[')
+			n += BRACKET_VALUES;
+		else if (text[i] == ',')
+			n++;
+	}
+	return n;
+}
+
+static int check_size(struct session *session, size_t n, struct err *err)
+{
+	uint64_t max_bytes = session->is_trusted ? ANSWER_MAX : ANSWER_MAX_OTHERS;
+
+	session->values += count_values(session->buffer + session->len, n);
+	session->received += n;
+	if (session->received > max_bytes ||
+	    (!session->is_trusted && session->values > VALUES_MAX_OTHERS))
+		return err_set(err, ERR_BAD_DATA, "the answer is too long%s",
+			       session->is_trusted ? "" : " for a mount of another user");
+	return 0;
+}
+
+/* Receives some bytes into the buffer. Returns their number, 0 at the end, or -1. */
+static ssize_t receive(struct session *session, struct err *err)
+{
+	ssize_t n;
+
+	if (session->size - session->len < RECEIVE_BYTES) {
+		size_t size = 2 * session->size + RECEIVE_BYTES;
+		char *larger = realloc(session->buffer, size);
+
+		if (!larger)
+			return err_set(err, ERR_INTERNAL, "answer: out of memory");
+		session->buffer = larger;
+		session->size = size;
+	}
+	do {
+		n = recv(session->fd, session->buffer + session->len, RECEIVE_BYTES, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return err_set(err, ERR_UNREACHABLE, "rptfs does not answer");
+	if (n < 0 && errno == ECONNRESET)
+		n = 0;
+	if (n < 0)
+		return err_errno(err, "read the answer");
+	if (check_size(session, (size_t)n, err) < 0)
+		return -1;
+	session->len += (size_t)n;
+	return n;
+}
+
+/* Takes the first `len` bytes out of the buffer. The caller frees them. NULL: out of memory. */
+static char *take(struct session *session, size_t len)
+{
+	char *line = malloc(len + 1);
+
+	if (!line)
+		return NULL;
+	memcpy(line, session->buffer, len);
+	line[len] = '\0';
+	session->len -= len;
+	memmove(session->buffer, session->buffer + len, session->len);
+	return line;
+}
+
+/* Reads a line with its newline, or what is left at the end; *ret_len is 0 if there is nothing. */
+static int read_line(struct session *session, char **ret, size_t *ret_len, struct err *err)
+{
+	size_t searched = 0;
+	ssize_t n = 1;
+	char *end;
+
+	while (!(end = searched < session->len
+			       ? memchr(session->buffer + searched, '\n', session->len - searched)
+			       : NULL)) {
+		searched = session->len;
+		n = receive(session, err);
+		if (n < 0)
+			return -1;
+		if (n == 0)
+			break;
+	}
+	*ret_len = end ? (size_t)(end - session->buffer) + 1 : session->len;
+	*ret = *ret_len ? take(session, *ret_len) : NULL;
+	return *ret_len && !*ret ? err_set(err, ERR_INTERNAL, "answer: out of memory") : 0;
 }
 
 enum session_result session_next(struct session *session, char **ret_line, json_t **ret_object,
@@ -192,17 +294,17 @@ enum session_result session_next(struct session *session, char **ret_line, json_
 	_cleanup_free_ char *line = NULL;
 	_cleanup_(json_decref_cleanup) json_t *object = NULL;
 	const char *message;
-	size_t size = 0;
+	size_t len;
 
-	errno = 0;
-	ssize_t len = getline(&line, &size, session->in);
-	if (len < 0 && errno == EAGAIN)
-		return fail(err, ERR_UNREACHABLE, "rptfs does not answer");
-	if (len < 0)
+	if (read_line(session, &line, &len, err) < 0)
+		return SESSION_FAILED;
+	if (len == 0)
 		return SESSION_END;
-	object = json_loadb(line, (size_t)len, 0, NULL);
-	if (!object)
-		return fail(err, ERR_BAD_DATA, "the answer is incomplete or not JSON");
+	object = json_loadb(line, len, 0, NULL);
+	if (!object) {
+		err_set(err, ERR_BAD_DATA, "the answer is incomplete or not JSON");
+		return SESSION_FAILED;
+	}
 	*ret_line = steal_ptr(&line);
 	if (json_unpack(object, "{s:{s:s}}", "error", "message", &message) == 0) {
 		err_set(err, ERR_INTERNAL, "%s", message);

@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/hex.h"
+#include "base/utf8.h"
 #include "base/util.h"
 #include "tap.h"
 
@@ -130,6 +131,31 @@ static void test_cancel(void)
 	cancel_release(&cancel);
 }
 
+/* What a terminal might obey or hide, and what not. */
+static void test_utf8(void)
+{
+	static const struct {
+		const char *text, *printable;
+	} rows[] = {
+		{ "plain \xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80",
+		  "plain \xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80" },
+		{ "a\x1b[31m\n\x7f", "a?[31m??" },
+		{ "C1: \xc2\x9b"
+		  "31m",
+		  "C1: ??31m" },
+		{ "bidi: \xe2\x80\xae \xe2\x81\xa6 \xd8\x9c", "bidi: ??? ??? ??" },
+		{ "not UTF-8: \x9b \xff \xe2\x82", "not UTF-8: ? ? ??" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s", rows[i].text);
+		utf8_make_printable(text);
+		is_str(text, rows[i].printable, "what is printed instead, row %zu", i);
+	}
+}
+
 static void test_budget(void)
 {
 	struct budget *budget = NULL;
@@ -156,5 +182,6 @@ int main(void)
 	test_digest();
 	test_cancel();
 	test_budget();
+	test_utf8();
 	return tap_done();
 }
