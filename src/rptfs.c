@@ -221,6 +221,7 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 		fputs("rptfs: out of memory\n", stderr);
 		return EXIT_USAGE;
 	}
+	arguments_pass_terms(arguments);
 	return keeper_run(state, &commands, ready_fd, free_config, config);
 }
 

@@ -94,6 +94,23 @@ def test_show_config_masks_secrets(build, directory, configs):
     assert b'password = "***"' in shown
 
 
+def test_show_config_masks_the_query_of_a_url(build, directory):
+    path = os.path.join(directory, "query.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('mountpoint = "/m" term "t" { http { url = "https://h.example/x?token=hunter2" } }\n')
+    shown = run(build, directory, "-c", path, "--show-config").stdout.decode()
+    assert "hunter2" not in shown
+    assert 'url = "https://h.example/x?…"' in shown
+    shown = run(build, directory, "/m", "t=https://h.example/x?token=hunter2", "--show-config")
+    assert shown.returncode == 0 and b"hunter2" not in shown.stdout
+
+
+def test_messages_do_not_show_a_password_with_a_slash(build, directory):
+    for url in ("http://u:hunter/2@h", "http://u:hunter?2@h", "http://u:hunter#2@h/x"):
+        done = run(build, directory, "/m", f"t={url}", "--check-config")
+        assert done.returncode == 1 and b"hunter" not in done.stderr, done.stderr
+
+
 def test_include_reads_all_files_that_match(build, directory, configs):
     path = os.path.join(configs, "good", "include.conf")
     shown = run(build, directory, "-c", path, "--show-config").stdout.decode()

@@ -6,7 +6,7 @@ import re
 import stat
 import threading
 
-from rptmount import as_user, wait_for
+from rptmount import as_user, comm, read, session_processes, wait_for
 
 ALICE = 1234
 BOB = 65534
@@ -126,3 +126,31 @@ def test_a_user_who_holds_renderings_open_uses_up_its_own_share(mount):
     wait_for(
         lambda: as_user(ALICE, "cat", m.at(".rpt/status.json")).returncode == 0, "the share given back"
     )
+
+
+def seen_in_proc(m, what):
+    """Where the command lines and environments of the mount's processes show this."""
+    return [
+        f"{comm(pid)} {name}"
+        for pid in session_processes(m.keeper)
+        for name in ("cmdline", "environ")
+        if what in read(f"/proc/{pid}/{name}")
+    ]
+
+
+def test_tokens_of_the_command_line_are_not_in_proc(mount, origin):
+    for name in ("a", "b"):
+        origin.put(f"/{name}?token=hunter2", name.encode())
+    terms = [f"{name}={origin.url('/' + name)}?token=hunter2" for name in ("a", "b")]
+    m = mount("", options=terms)
+    m.wait_content("a", b"a")
+    assert seen_in_proc(m, b"hunter2") == []
+    assert b"a=***" in read(f"/proc/{m.keeper}/cmdline"), "the names stay"
+    before = m.worker
+    m.rpt("upgrade")
+    m.wait_worker(before)
+    m.refresh()
+    assert m.read("b") == b"b"
+    wait_for(lambda: seen_in_proc(m, b"hunter2") == [], "the new keeper")
+    m.rpt("upgrade")
+    assert {term["name"] for term in m.status()["terms"]} == {"a", "b"}

@@ -131,6 +131,7 @@ static const struct option_spec rows[] = {
 	  OPTION_FIELD(http_options, url),
 	  .role = OPTION_IDENTITY,
 	  .required = true,
+	  .mask = http_url_mask,
 	  .help = "http:// or https://, without user and password" },
 	{ .name = "http_cache",
 	  .type = OPTION_BOOL,

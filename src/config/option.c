@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "base/util.h"
 
 #define MODE_MASK 0555
@@ -351,17 +352,18 @@ const char *option_number_text(const struct option_spec *spec, int64_t number,
 void option_show_quoted(const char *text, FILE *out)
 {
 	fputc('"', out);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	for (size_t len; *text; text += len) {
+		len = utf8_printable(text);
 		/* "${" would begin a variable. */
-		if (c == '"' || c == '\\' || c == '$')
-			fprintf(out, "\\%c", c);
-		else if (c == '\n')
+		if (strchr("\"\\$", *text))
+			fprintf(out, "\\%c", *text);
+		else if (*text == '\n')
 			fputs("\\n", out);
-		else if (c < 0x20 || c == 0x7f)
-			fprintf(out, "\\x%02x", c);
+		else if (len)
+			fwrite(text, 1, len, out);
 		else
-			fputc(c, out);
+			fprintf(out, "\\x%02x", (unsigned char)*text);
+		len += !len;
 	}
 	fputc('"', out);
 }
@@ -417,6 +419,19 @@ static void show_list(const struct option_spec *spec, const char *const *list, F
 	fputs(" }", out);
 }
 
+static void show_string(const struct option_spec *spec, const char *text, FILE *out)
+{
+	size_t size = strlen(text) + sizeof("?…");
+	_cleanup_free_ char *masked = spec->mask ? malloc(size) : NULL;
+
+	if (!spec->mask)
+		option_show_quoted(text, out);
+	else if (masked)
+		option_show_quoted(spec->mask(text, masked, size), out);
+	else
+		fputs("\"***\"", out);
+}
+
 void option_show(const struct option_spec *spec, const void *values, FILE *out)
 {
 	char text[OPTION_TEXT_SIZE];
@@ -426,7 +441,7 @@ void option_show(const struct option_spec *spec, const void *values, FILE *out)
 	else if (spec->secret)
 		fputs("\"***\"", out);
 	else if (spec->type == OPTION_STRING)
-		option_show_quoted(option_string(spec, values), out);
+		show_string(spec, option_string(spec, values), out);
 	else
 		fputs(option_number_text(spec, option_number(spec, values), text), out);
 }

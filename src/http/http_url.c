@@ -38,6 +38,14 @@ const char *http_url_mask(const char *url, char *ret, size_t size)
 	return ret;
 }
 
+/* Of a text that curl does not accept, any "@" may be the end of a password. */
+static const char *mask_malformed(const char *text, char *ret, size_t size)
+{
+	const char *at = strrchr(text, '@');
+
+	return http_url_mask(at ? at + 1 : text, ret, size);
+}
+
 static int out_of_memory(struct err *err)
 {
 	return err_set(err, ERR_INTERNAL, "URL: out of memory");
@@ -55,7 +63,7 @@ static int parse(CURLU **ret, const char *url, unsigned flags, struct err *err)
 		return out_of_memory(err);
 	if (code != CURLUE_OK)
 		return err_set(err, ERR_CONFIG, "\"%s\" is not a URL: %s",
-			       http_url_mask(url, shown, sizeof(shown)), curl_url_strerror(code));
+			       mask_malformed(url, shown, sizeof(shown)), curl_url_strerror(code));
 	*ret = steal_ptr(&parts);
 	return 0;
 }

@@ -8,10 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/secret.h"
 #include "base/util.h"
 #include "config/show.h"
 
 #define CONFIG_DIR "/etc/rptfs"
+
+/* The terms for other processes, one a line: see arguments_pass_terms(). */
+#define PASSED "RPTFS_TERMS"
 
 static const char usage_text[] =
 	"usage: rptfs [-c FILE] [-f] [-d] [-o OPT,...] [MOUNTPOINT] [NAME=URL ...]\n"
@@ -153,26 +157,89 @@ static bool is_nameless_url(const char *text)
 	       strcspn(text, "=") > (size_t)(scheme_end - text);
 }
 
+/* Others see the arguments of a process in /proc, so only the name is left there. */
+static void hide_url(char *term)
+{
+	char *url = strchr(term, '=') + 1;
+
+	memset(url, '*', strlen(url));
+}
+
+/* Makes terms of the lines of the text. */
+static int split_terms(struct arguments *arguments, const char *lines)
+{
+	size_t n = 0;
+
+	for (const char *at = lines; *at; at++)
+		n += *at == '\n';
+	arguments->terms = calloc(n + 1, sizeof(*arguments->terms));
+	arguments->term_texts = secret_new(strlen(lines) + 1);
+	if (!arguments->terms || !arguments->term_texts)
+		return out_of_memory();
+	char *rest = strcpy(arguments->term_texts, lines);
+	for (size_t i = 0; i < n; i++) {
+		arguments->terms[i] = rest;
+		rest = strchr(rest, '\n');
+		*rest++ = '\0';
+	}
+	return 0;
+}
+
+/* Takes the terms from the command line, or from the environment, where another process has put
+ * them, and wipes them there. */
+static int keep_terms(struct arguments *arguments, char **given, size_t n_given)
+{
+	char *passed = getenv(PASSED);
+	size_t size = sizeof(PASSED "=") + (passed ? strlen(passed) : 0);
+
+	if (!passed && n_given == 0) {
+		arguments->terms = calloc(1, sizeof(*arguments->terms));
+		return arguments->terms ? 0 : out_of_memory();
+	}
+	for (size_t i = 0; i < n_given; i++)
+		size += strlen(given[i]) + 1;
+	arguments->passed_terms = secret_new(size);
+	if (!arguments->passed_terms)
+		return out_of_memory();
+	char *end = stpcpy(arguments->passed_terms, PASSED "=");
+	const char *lines = end;
+	if (passed && arguments->role != ROLE_COMMAND)
+		end = stpcpy(end, passed);
+	for (size_t i = 0; i < n_given; i++) {
+		end = stpcpy(stpcpy(end, given[i]), "\n");
+		hide_url(given[i]);
+	}
+	if (passed)
+		secret_wipe(passed, strlen(passed));
+	unsetenv(PASSED);
+	return split_terms(arguments, lines);
+}
+
+void arguments_pass_terms(const struct arguments *arguments)
+{
+	if (arguments->terms[0])
+		putenv(arguments->passed_terms);
+}
+
 static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 {
 	const char *paths[2];
 	size_t n_paths = 0, n_terms = 0;
 
-	arguments->terms = calloc((size_t)argc + 1, sizeof(*arguments->terms));
-	if (!arguments->terms)
-		return out_of_memory();
 	for (int i = 0; i < argc; i++) {
 		if (is_nameless_url(argv[i])) /* it may contain a password, so it is not shown */
 			return complain("a URL needs a name: NAME=URL, such as "
 					"flags.json=https://example.com/flags.json",
 					"");
 		if (is_term(argv[i]))
-			arguments->terms[n_terms++] = argv[i];
+			argv[n_terms++] = argv[i];
 		else if (n_paths == ARRAY_SIZE(paths))
 			return complain("too many arguments: ", argv[i]);
 		else
 			paths[n_paths++] = argv[i];
 	}
+	if (keep_terms(arguments, argv, n_terms) < 0)
+		return -1;
 	if (n_paths == 2 && set_source(arguments, paths[0]) < 0)
 		return -1;
 	if (n_paths > 0 &&
@@ -298,6 +365,9 @@ void arguments_release(struct arguments *arguments)
 	free(arguments->options);
 	free(arguments->option_texts);
 	free(arguments->terms);
+	secret_free(arguments->term_texts);
+	unsetenv(PASSED); /* its text ends here */
+	secret_free(arguments->passed_terms);
 	free(arguments->file);
 	free(arguments->mountpoint);
 }
@@ -316,16 +386,13 @@ static size_t add_config(const struct arguments *arguments, char **argv)
 	}
 	if (arguments->mountpoint)
 		argv[n++] = arguments->mountpoint;
-	for (size_t i = 0; arguments->terms[i]; i++)
-		argv[n++] = (char *)arguments->terms[i];
 	return n;
 }
 
 char **arguments_for(const struct arguments *arguments, enum arguments_role role, char *descriptors)
 {
 	size_t n = 0;
-	char **argv = calloc(10 + 2 * count(arguments->option_texts) + count(arguments->terms),
-			     sizeof(*argv));
+	char **argv = calloc(10 + 2 * count(arguments->option_texts), sizeof(*argv));
 
 	if (!argv)
 		return NULL;

@@ -26,6 +26,8 @@ struct arguments {
 	char *file;		   /* owned; absolute; NULL: none */
 	char *mountpoint;	   /* owned; absolute; NULL: the file's */
 	const char **terms;	   /* NAME=URL, NULL-terminated; the array is owned */
+	char *term_texts;	   /* owned, locked memory; the elements of terms */
+	char *passed_terms;	   /* owned, locked memory; for arguments_pass_terms() */
 	char **options;		   /* of -o, one by one, NULL-terminated; owned */
 	const char **option_texts; /* of -o, as given, NULL-terminated; the array is owned */
 	bool foreground;
@@ -45,11 +47,16 @@ int arguments_parse(struct arguments *ret, int argc, char **argv);
 void arguments_release(struct arguments *arguments);
 void arguments_usage(void);
 
+/* Lets the processes that this one starts take the terms from their environment, which only the same
+ * user can read; anybody can read a command line. */
+void arguments_pass_terms(const struct arguments *arguments);
+
 /*
  * Returns the command line of a process in that role, derived from the arguments of the command.
  * descriptors (at least KEEPER_DESCRIPTORS_SIZE bytes) becomes the value of the role's option. A
- * role that loads the configuration gets all arguments that affect it, with absolute paths. The
- * result is NULL-terminated and malloc'ed; its elements are borrowed. NULL if out of memory.
+ * role that loads the configuration gets all arguments that affect it, with absolute paths, but not
+ * the terms. The result is NULL-terminated and malloc'ed; its elements are borrowed. NULL if out of
+ * memory.
  */
 char **arguments_for(const struct arguments *arguments, enum arguments_role role,
 		     char *descriptors);
