@@ -30,6 +30,7 @@
 #include "worker/worker.h"
 
 #define EXIT_USAGE 1
+#define WIPED	   0xff /* any byte */
 
 DEFINE_CLEANUP(struct config, config_free)
 
@@ -295,6 +296,8 @@ static int run_command(const struct arguments *arguments)
 	if (arguments->credentials_directory)
 		setenv("CREDENTIALS_DIRECTORY", arguments->credentials_directory, 1);
 	systemd_take_stored(&stored);
+	/* Freed memory is overwritten: copies of passwords must not stay in the keeper. */
+	mallopt(M_PERTURB, WIPED);
 	if (load(arguments, &config) < 0 && load_stored(&stored, &config) < 0)
 		return EXIT_USAGE;
 	close_cleanup(&stored.config);

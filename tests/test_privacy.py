@@ -6,6 +6,7 @@ import re
 import stat
 import threading
 
+import pytest
 from rptmount import as_user, comm, read, session_processes, wait_for
 
 ALICE = 1234
@@ -154,3 +155,35 @@ def test_tokens_of_the_command_line_are_not_in_proc(mount, origin):
     wait_for(lambda: seen_in_proc(m, b"hunter2") == [], "the new keeper")
     m.rpt("upgrade")
     assert {term["name"] for term in m.status()["terms"]} == {"a", "b"}
+
+
+def writable_memory(pid):
+    """The private writable memory of a process."""
+    found = b""
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+        for line in maps:
+            first, last, mode = re.match(r"([0-9a-f]+)-([0-9a-f]+) (....)", line).groups()
+            if mode == "rw-p":
+                mem.seek(int(first, 16))
+                found += mem.read(int(last, 16) - int(first, 16))
+    return found
+
+
+def test_the_keeper_has_no_copy_of_a_password(mount, origin, build):
+    if build.sanitized:
+        pytest.skip("sanitizers keep freed memory")
+    origin.put("/t", b"x")
+    m = mount(
+        f'term "t" {{ http {{ url = "{origin.url("/t")}" user = "u" password = "hunter2-{{}}" }} }}\n'
+    )
+    m.wait_content("t", b"x")
+    assert b"hunter2-{}" not in writable_memory(m.keeper)
+
+
+def test_the_worker_cannot_be_dumped(mount):
+    m = mount(PUBLIC)
+    status = read(f"/proc/{m.worker}/status").decode()
+    assert "Uid:\t0\t" not in status
+    assert os.stat(f"/proc/{m.worker}/environ").st_uid == 0, "only root may read its memory"
+    m.wait_worker(m.kill_worker())
+    assert os.stat(f"/proc/{m.worker}/environ").st_uid == 0

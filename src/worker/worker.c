@@ -38,11 +38,13 @@ static int refuse_root(struct err *err)
 		       : err_set(err, ERR_CONFIG, "the worker would run as root: restart rptfs");
 }
 
-/* See worker/sandbox.h. */
+/* See worker/sandbox.h. The worker holds passwords and keys: it leaves no core dump, and other
+ * processes of its user cannot read its memory. */
 static int confine(struct worker *worker, struct err *err)
 {
 	struct sandbox_setup setup = { .store_fd = worker->hello.fds[CHANNEL_FD_STORE] };
 
+	prctl(PR_SET_DUMPABLE, 0);
 	return worker->hello.hello.is_confined ? sandbox_enter(&setup, err) : 0;
 }
 
