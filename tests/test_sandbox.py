@@ -283,6 +283,22 @@ def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
     wait_for(lambda: content() == NEW, "the content")
 
 
+def test_a_stranger_in_tmp_does_not_keep_a_user_from_mounting(mount):
+    taken = f"/tmp/rptfs-{NOBODY}"
+    os.makedirs(taken, mode=0o700, exist_ok=True)
+    try:
+        m = mount('term "t" { static { data = "hello" } }\n', user=NOBODY)
+        as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        asked = [*as_user, "getfattr", "--only-values", "-n", "user.rpt.control", m.path]
+        control = subprocess.run(asked, capture_output=True, check=True, text=True).stdout
+        found = os.stat(os.path.dirname(control))
+        assert (found.st_uid, found.st_mode & 0o777) == (NOBODY, 0o755) and os.path.exists(control)
+        m.stop()
+        assert not os.path.exists(os.path.dirname(control))
+    finally:
+        os.rmdir(taken)
+
+
 # Requests that the helper refuses
 
 

@@ -1,6 +1,7 @@
 #include "keeper/control_socket.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,53 +16,89 @@
 /* The socket is bound to this name first. */
 #define NEW_SUFFIX ".new"
 
+#define TEMPORARY "/tmp/rptfs-"
+
 /* ------------------------------------------------------------------ its path */
 
-static int choose_directory(char **ret, struct err *err)
-{
-	const char *user_dir = getenv("XDG_RUNTIME_DIR");
-	int result;
-
-	if (geteuid() == 0)
-		result = asprintf(ret, "/run/rptfs");
-	else if (user_dir && *user_dir == '/')
-		result = asprintf(ret, "%s/rptfs", user_dir);
-	else
-		result = asprintf(ret, "/tmp/rptfs-%u", (unsigned)geteuid());
-	return result < 0 ? err_set(err, ERR_INTERNAL, "control socket: out of memory") : 0;
-}
-
 /* Other users may reach the socket, but must not be able to replace it. */
-static int make_directory(const char *dir, struct err *err)
+static bool is_ours(const char *dir)
 {
 	struct stat st;
 
+	return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+	       !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+static int make_directory(const char *dir, struct err *err)
+{
 	if (mkdir(dir, 0755) == 0) {
 		if (chmod(dir, 0755) < 0) /* regardless of the umask */
 			return err_errno(err, "control socket: chmod %s", dir);
 	} else if (errno != EEXIST) {
 		return err_errno(err, "control socket: mkdir %s", dir);
 	}
-	if (lstat(dir, &st) < 0)
+	return is_ours(dir) ? 0
+			    : err_set(err, ERR_CONFIG,
+				      "control socket: %s must be a directory that only this user "
+				      "can write to",
+				      dir);
+}
+
+/* A directory for this socket alone: in /tmp others could make any name that is known before. */
+static int make_temporary(char **ret, struct err *err)
+{
+	_cleanup_free_ char *dir = strdup(TEMPORARY "XXXXXX");
+
+	if (!dir)
+		return err_set(err, ERR_INTERNAL, "control socket: out of memory");
+	if (!mkdtemp(dir) || chmod(dir, 0755) < 0)
 		return err_errno(err, "control socket: %s", dir);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
-		return err_set(
-			err, ERR_CONFIG,
-			"control socket: %s must be a directory that only this user can write to",
-			dir);
+	*ret = steal_ptr(&dir);
 	return 0;
 }
 
-int control_socket_path(const char *mountpoint, char **ret, struct err *err)
+/* The directory that the login manager makes for a user. Services have no XDG_RUNTIME_DIR. */
+static int find_parent(char **ret)
 {
+	const char *named = getenv("XDG_RUNTIME_DIR");
+	bool is_named = named && *named == '/';
 	_cleanup_free_ char *dir = NULL;
+	int len = is_named ? asprintf(&dir, "%s", named)
+			   : asprintf(&dir, "/run/user/%u", (unsigned)geteuid());
+
+	if (len < 0) {
+		dir = NULL;
+		return -1;
+	}
+	if (!is_named && !is_ours(dir))
+		return -1;
+	*ret = steal_ptr(&dir);
+	return 0;
+}
+
+/* *ret is NULL if this user has no directory for sockets. */
+static int find_directory(char **ret, struct err *err)
+{
+	_cleanup_free_ char *parent = NULL;
+
+	*ret = NULL;
+	if (geteuid() != 0 && find_parent(&parent) < 0)
+		return 0;
+	if (asprintf(ret, "%s/rptfs", parent ? parent : "/run") < 0) {
+		*ret = NULL;
+		return err_set(err, ERR_INTERNAL, "control socket: out of memory");
+	}
+	return 0;
+}
+
+/* The path of the socket in that directory. */
+static int path_in(const char *dir, const char *mountpoint, char **ret, struct err *err)
+{
 	_cleanup_free_ char *escaped = path_escape(mountpoint);
 	_cleanup_free_ char *path = NULL;
 	uint8_t digest[DIGEST_SIZE];
 	char hex[DIGEST_HEX_SIZE];
 
-	if (choose_directory(&dir, err) < 0 || make_directory(dir, err) < 0)
-		return -1;
 	if (!escaped || asprintf(&path, "%s/%s.sock", dir, escaped) < 0)
 		return err_set(err, ERR_INTERNAL, "control socket: out of memory");
 	if (strlen(path) + strlen(NEW_SUFFIX) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
@@ -73,6 +110,16 @@ int control_socket_path(const char *mountpoint, char **ret, struct err *err)
 	}
 	*ret = steal_ptr(&path);
 	return 0;
+}
+
+int control_socket_path(const char *mountpoint, char **ret, struct err *err)
+{
+	_cleanup_free_ char *dir = NULL;
+
+	if (find_directory(&dir, err) < 0 ||
+	    (dir ? make_directory(dir, err) : make_temporary(&dir, err)) < 0)
+		return -1;
+	return path_in(dir, mountpoint, ret, err);
 }
 
 /* ------------------------------------------------------------------ listening */
@@ -127,16 +174,26 @@ static pid_t listener_at(const char *path)
 
 pid_t control_socket_owner(const char *mountpoint)
 {
+	_cleanup_free_ char *dir = NULL;
 	_cleanup_free_ char *path = NULL;
 	struct err err = ERR_INIT;
 
-	return control_socket_path(mountpoint, &path, &err) < 0 ? 0 : listener_at(path);
+	if (find_directory(&dir, &err) < 0 || !dir || path_in(dir, mountpoint, &path, &err) < 0)
+		return 0;
+	return listener_at(path);
 }
 
 void control_socket_remove(const char *path)
 {
+	_cleanup_free_ char *dir = strdup(path);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
 	pid_t owner = listener_at(path);
 
-	if (!owner || owner == getpid())
-		unlink(path);
+	if (owner && owner != getpid())
+		return;
+	unlink(path);
+	if (!slash || strncmp(path, TEMPORARY, strlen(TEMPORARY)) != 0)
+		return;
+	*slash = '\0';
+	rmdir(dir);
 }

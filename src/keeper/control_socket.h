@@ -17,9 +17,10 @@
 
 /*
  * The path of the socket: /run/rptfs/ESCAPED-MOUNTPOINT.sock for root, otherwise the same name
- * below $XDG_RUNTIME_DIR/rptfs, or below /tmp/rptfs-UID if that variable is not set. Creates the
- * directory, which must belong to this user. A name that is too long for a socket address is
- * replaced by a digest. *ret is the caller's.
+ * below $XDG_RUNTIME_DIR/rptfs. If that variable is not set, below /run/user/UID/rptfs, and if this
+ * user has no such directory, in a new directory below /tmp, whose name nobody can know before.
+ * Creates the directory, which must belong to this user. A name that is too long for a socket
+ * address is replaced by a digest. *ret is the caller's.
  */
 int control_socket_path(const char *mountpoint, char **ret, struct err *err);
 
@@ -36,7 +37,8 @@ void control_socket_claim(int fd);
 /* Returns the process that listens on the socket of that mount; 0: none that is visible here. */
 pid_t control_socket_owner(const char *mountpoint);
 
-/* Removes the socket at the path, unless another process has replaced it by its own. */
+/* Removes the socket at the path, unless another process has replaced it by its own,
+ * and a directory that was made for it below /tmp. */
 void control_socket_remove(const char *path);
 
 #endif

@@ -502,7 +502,11 @@ static void end_others(struct keeper *keeper)
 /* The mount disappears before the worker does, so that no program finds a dead mount. */
 static void unmount(struct keeper *keeper)
 {
-	mountpoint_unmount(keeper->state->mountpoint, keeper->state->number);
+	const struct keeper_state *state = keeper->state;
+
+	/* Another user may have moved the mount point. The handle keeps the device. */
+	if (!mountpoint_unmount(state->mountpoint, state->number) && state->handle >= 0)
+		mountpoint_unmount_number(state->number);
 	keeper->is_detached = true;
 	keeper_close_handle(keeper);
 	report_detached(keeper);
@@ -538,7 +542,7 @@ static void release(struct keeper *keeper)
 	struct keeper_state *state = keeper->state;
 	int *const fds[] = {
 		&keeper->signals, &keeper->mounts, &state->config,    &state->store,
-		&state->control,  &state->lock,	   &state->user_lock, &state->inflight,
+		&state->control,  &state->place,   &state->user_lock, &state->inflight,
 		&state->device,	  &state->handle,  &state->exe,
 	};
 

@@ -50,7 +50,7 @@ struct keeper_state {
 	int config;    /* the effective configuration, a sealed memfd */
 	int store;     /* the store's directory */
 	int control;   /* the listening socket */
-	int lock;      /* of the mount point; -1: none */
+	int place;     /* the directory beneath the mount, which is locked; -1: unknown */
 	int user_lock; /* of a worker's user without a name; -1: none */
 	int inflight;  /* mount/connection/inflight.h */
 	int device;    /* the FUSE connection; -1: not mounted */

@@ -23,16 +23,31 @@ static void store_mount(const struct keeper_state *state)
 	systemd_store_mount(&stored);
 }
 
-static void open_handle(struct keeper_state *state)
+static void report_handle(const struct keeper_state *state, const char *error)
 {
-	struct err err = ERR_INIT;
-
-	close_cleanup(&state->handle);
-	state->handle = mountpoint_open_handle(state->mountpoint, state->number, state->renames,
-					       &err);
 	if (state->handle < 0 && state->renames)
-		log_event(LOG_LEVEL_WARNING, "no_handle", LOG_STR("error", err.msg),
+		log_event(LOG_LEVEL_WARNING, "no_handle", LOG_STR("error", error),
 			  LOG_STR("consequence", "names move by notifications"));
+}
+
+static struct mountpoint_setup setup_of(const struct keeper_state *state)
+{
+	return (struct mountpoint_setup){
+		.mountpoint = state->mountpoint,
+		.place = state->place,
+		.allow_other = state->allow_other,
+		.noexec = state->noexec,
+		.is_writable = state->renames,
+	};
+}
+
+static void take(struct keeper_state *state, const struct mountpoint_made *made)
+{
+	state->device = made->device;
+	state->handle = made->handle;
+	state->number = made->number;
+	report_handle(state, "the kernel makes none");
+	store_mount(state);
 }
 
 void keeper_close_handle(struct keeper *keeper)
@@ -43,31 +58,29 @@ void keeper_close_handle(struct keeper *keeper)
 
 void keeper_adopt_mount(struct keeper_state *state)
 {
-	if (state->handle < 0)
-		open_handle(state);
-	store_mount(state);
-}
+	struct err err = ERR_INIT;
 
-static struct mountpoint_flags flags_of(const struct keeper_state *state)
-{
-	return (struct mountpoint_flags){
-		.allow_other = state->allow_other,
-		.noexec = state->noexec,
-		.is_writable = state->renames,
-	};
+	if (state->handle < 0) {
+		state->handle = mountpoint_open_handle(state->mountpoint, state->number,
+						       state->renames, &err);
+		report_handle(state, err.msg);
+	}
+	store_mount(state);
 }
 
 int keeper_mount(struct keeper *keeper, struct err *err)
 {
 	struct keeper_state *state = keeper->state;
+	const struct mountpoint_setup setup = setup_of(state);
+	struct mountpoint_made made;
 
-	if (state->device < 0)
-		state->device = mountpoint_mount(state->mountpoint, flags_of(state), err);
-	if (state->device < 0)
+	if (state->device >= 0) {
+		keeper_adopt_mount(state);
+		return 0;
+	}
+	if (mountpoint_mount(&setup, &made, err) < 0)
 		return -1;
-	state->number = mountpoint_number(state->mountpoint);
-	open_handle(state);
-	store_mount(state);
+	take(state, &made);
 	return 0;
 }
 
@@ -88,24 +101,19 @@ void keeper_restore_renames(struct keeper *keeper)
 int keeper_mount_anew(struct keeper *keeper, struct err *err)
 {
 	struct keeper_state *state = keeper->state;
+	const struct mountpoint_setup setup = setup_of(state);
+	struct mountpoint_made made;
 	_cleanup_close_ int inflight = inflight_make(err);
 
-	if (inflight < 0)
-		return -1;
-	_cleanup_close_ int device = mountpoint_replace(state->mountpoint, state->number,
-							flags_of(state), err);
-	if (device < 0)
+	if (inflight < 0 || mountpoint_replace(&setup, state->number, &made, err) < 0)
 		return -1;
 	/* Closing the last copies of the old connection fails the requests that still wait. */
 	systemd_drop_mount();
 	keeper_close_handle(keeper);
 	close(state->device);
 	close(state->inflight);
-	state->device = steal_fd(&device);
 	state->inflight = steal_fd(&inflight);
-	state->number = mountpoint_number(state->mountpoint);
-	open_handle(state);
-	store_mount(state);
+	take(state, &made);
 	log_event(LOG_LEVEL_WARNING, "mounted_anew", LOG_STR("mountpoint", state->mountpoint),
 		  LOG_STR("lost", "files that programs had open, except for cached pages"));
 	return 0;

@@ -191,14 +191,19 @@ static int find_program(struct keeper_state *state, struct err *err)
 	return 0;
 }
 
+/* Is there a mount of this connection? */
+static bool is_connected(int device)
+{
+	struct pollfd pfd = { .fd = device };
+
+	return device >= 0 && poll(&pfd, 1, 0) >= 0 && !(pfd.revents & (POLLERR | POLLNVAL));
+}
+
 /* Returns whether the stored connection is still that of the mount at this path. */
 static bool is_mounted(const struct systemd_stored *stored, const char *mountpoint)
 {
-	struct pollfd pfd = { .fd = stored->device };
-
-	return stored->device >= 0 && stored->inflight >= 0 && stored->number &&
-	       mountpoint_number(mountpoint) == stored->number && poll(&pfd, 1, 0) >= 0 &&
-	       !(pfd.revents & (POLLERR | POLLNVAL));
+	return stored->inflight >= 0 && is_connected(stored->device) && stored->number &&
+	       mountpoint_number(mountpoint) == stored->number;
 }
 
 /* Takes the descriptors that the service manager stored for the previous keeper. */
@@ -212,7 +217,8 @@ static void take_stored(struct keeper_state *state, struct systemd_stored *store
 		return;
 	}
 	/* The configuration now has another mount point. */
-	mountpoint_unmount_number(stored->number);
+	if (is_connected(stored->device))
+		mountpoint_unmount_number(stored->number);
 	systemd_drop_mount();
 	close_cleanup(&stored->device);
 	close_cleanup(&stored->inflight);
@@ -248,10 +254,10 @@ static int make_inflight(struct keeper_state *state, struct err *err)
 
 void launch_undo(struct keeper_state *state)
 {
-	const int fds[] = { state->config,    state->store,    state->control, state->lock,
+	const int fds[] = { state->config,    state->store,    state->control, state->place,
 			    state->user_lock, state->inflight, state->device,  state->exe };
 
-	if (state->control >= 0)
+	if (*state->control_path)
 		control_socket_remove(state->control_path);
 	if (*state->memory_dir && state->device < 0)
 		store_memory_remove(state->memory_dir);
@@ -275,7 +281,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 		.config = -1,
 		.store = -1,
 		.control = -1,
-		.lock = -1,
+		.place = -1,
 		.user_lock = -1,
 		.inflight = -1,
 		.device = -1,
@@ -291,7 +297,7 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 	take_stored(ret, stored);
 	set_home();
 	raise_descriptor_limit();
-	if (ret->device < 0 && predecessor_wait(ret->mountpoint, &ret->lock, err) < 0)
+	if (ret->device < 0 && predecessor_wait(ret->mountpoint, &ret->place, err) < 0)
 		code = KEEPER_MOUNT_FAILED;
 	else if (choose_user(ret, config, err) == 0 && find_program(ret, err) == 0 &&
 		 make_store(ret, config, err) == 0 && make_inflight(ret, err) == 0 &&

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <limits.h>
 #include <mntent.h>
 #include <signal.h>
 #include <spawn.h>
@@ -19,6 +20,10 @@
 #include "base/util.h"
 
 #define USER_OPTIONS "ro,nosuid,nodev,default_permissions,fsname=rptfs,subtype=rptfs"
+
+/* Root's programs read what comes from anywhere: they follow no link and open no device in it. */
+#define PUBLIC_ATTRIBUTES \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSYMFOLLOW)
 
 /* The kernel starts with 128 KiB, and INIT can only lower that. */
 #define READ_AHEAD_KIB "1024"
@@ -58,13 +63,42 @@ static int stat_cached(const char *path, struct statx *ret)
 	return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, ret);
 }
 
+static dev_t number_of(const struct statx *stx)
+{
+	return makedev(stx->stx_dev_major, stx->stx_dev_minor);
+}
+
 dev_t mountpoint_number(const char *mountpoint)
 {
 	struct statx stx;
 
-	if (stat_cached(mountpoint, &stx) < 0)
-		return 0;
-	return makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	return stat_cached(mountpoint, &stx) < 0 ? 0 : number_of(&stx);
+}
+
+/* Returns 0 if it cannot be found out. */
+static dev_t number_of_fd(int fd)
+{
+	struct statx stx;
+
+	return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0
+		       ? 0
+		       : number_of(&stx);
+}
+
+/* The root of the mount that is at the path now, if it has this device number; else -1. */
+static int open_mounted(const char *mountpoint, dev_t number)
+{
+	_cleanup_close_ int fd = open(mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return number_of_fd(fd) == number ? steal_fd(&fd) : -1;
+}
+
+#define FD_PATH_SIZE 32
+
+static const char *fd_path(int fd, char ret[FD_PATH_SIZE])
+{
+	snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+	return ret;
 }
 
 /* Distinguishes mounts at the same path. */
@@ -78,17 +112,33 @@ static uint64_t mount_id(const char *mountpoint)
 		       : stx.stx_mnt_id;
 }
 
-static void detach(const char *mountpoint)
+/* By descriptor: something else may be at the path by now. */
+static bool detach_as_root(const char *mountpoint, dev_t number, int flags)
+{
+	_cleanup_close_ int fd = open_mounted(mountpoint, number);
+	char path[FD_PATH_SIZE];
+
+	return fd >= 0 && umount2(fd_path(fd, path), flags) == 0;
+}
+
+static bool detach_as_user(const char *mountpoint)
 {
 	char *argv[] = { (char *)"fusermount3", (char *)"-u",	    (char *)"-z", (char *)"-q",
 			 (char *)"--",		(char *)mountpoint, NULL };
+	int status = -1;
 	pid_t pid;
-	int status;
 
-	if (geteuid() == 0)
-		umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
-	else if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
 		waitpid(pid, &status, 0);
+	return status == 0;
+}
+
+bool mountpoint_unmount(const char *mountpoint, dev_t number)
+{
+	if (!number || mountpoint_number(mountpoint) != number)
+		return false;
+	return geteuid() == 0 ? detach_as_root(mountpoint, number, MNT_DETACH)
+			      : detach_as_user(mountpoint);
 }
 
 /* Fails the requests that wait for an answer, even if a process that cannot be killed still holds
@@ -100,14 +150,8 @@ static void abort_connection(const char *mountpoint, dev_t number)
 	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor(number));
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
 	bool is_done = fd >= 0 && write(fd, "1", 1) == 1;
-	if (!is_done && geteuid() == 0 && mountpoint_number(mountpoint) == number)
-		umount2(mountpoint, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
-}
-
-void mountpoint_unmount(const char *mountpoint, dev_t number)
-{
-	if (number && mountpoint_number(mountpoint) == number)
-		detach(mountpoint);
+	if (!is_done && geteuid() == 0)
+		detach_as_root(mountpoint, number, MNT_FORCE | MNT_DETACH);
 }
 
 void mountpoint_unmount_number(dev_t number)
@@ -164,7 +208,7 @@ static int remove_dead_mounts(const char *mountpoint, struct err *err)
 				       "%s is a mount whose daemon is gone, and it cannot be "
 				       "removed; try: umount -l %s",
 				       mountpoint, mountpoint);
-		detach(mountpoint);
+		mountpoint_unmount(mountpoint, mountpoint_number(mountpoint));
 		log_event(LOG_LEVEL_WARNING, "dead_mount_replaced",
 			  LOG_STR("mountpoint", mountpoint));
 	}
@@ -188,7 +232,23 @@ static int check_directory(const char *mountpoint, struct err *err)
 		       : err_set(err, ERR_INTERNAL, "mountpoint %s: not a directory", mountpoint);
 }
 
-enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err)
+/* The directory at the path, which has no links: another one would have another path. */
+static int open_place(const char *mountpoint, struct err *err)
+{
+	_cleanup_close_ int place = open(mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char fd[FD_PATH_SIZE], path[PATH_MAX];
+	ssize_t len = place < 0 ? -1 : readlink(fd_path(place, fd), path, sizeof(path) - 1);
+
+	if (len < 0)
+		return err_errno(err, "mountpoint %s", mountpoint);
+	path[len] = '\0';
+	if (strcmp(path, mountpoint) != 0)
+		return err_set(err, ERR_INTERNAL, "mountpoint %.150s leads to %.150s now",
+			       mountpoint, path);
+	return steal_fd(&place);
+}
+
+enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_place, struct err *err)
 {
 	struct stat st;
 
@@ -201,13 +261,16 @@ enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_lock, st
 		return MOUNTPOINT_UNUSABLE;
 	if (is_rptfs_mounted(mountpoint))
 		return MOUNTPOINT_MOUNTED;
+	_cleanup_close_ int place = open_place(mountpoint, err);
+	if (place < 0)
+		return MOUNTPOINT_UNUSABLE;
 	/* A lock on the directory beneath excludes another rptfs that starts now. */
-	_cleanup_close_ int lock = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int lock = openat(place, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return MOUNTPOINT_LOCKED;
 	if (is_rptfs_mounted(mountpoint))
 		return MOUNTPOINT_MOUNTED;
-	*ret_lock = steal_fd(&lock);
+	*ret_place = lock >= 0 ? steal_fd(&lock) : steal_fd(&place);
 	return MOUNTPOINT_FREE;
 }
 
@@ -232,7 +295,7 @@ static int refused(int context, const char *mountpoint, struct err *err)
 			 message);
 }
 
-static int configure(int context, int device, struct mountpoint_flags flags)
+static int configure(int context, int device, const struct mountpoint_setup *setup)
 {
 	char device_text[16], uid[16], gid[16];
 
@@ -249,30 +312,71 @@ static int configure(int context, int device, struct mountpoint_flags flags)
 		if (fsconfig(context, FSCONFIG_SET_STRING, strings[i].key, strings[i].value, 0) < 0)
 			return -1;
 	}
-	if ((!flags.is_writable && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
+	if ((!setup->is_writable && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
 	    fsconfig(context, FSCONFIG_SET_FLAG, "default_permissions", NULL, 0) < 0 ||
-	    (flags.allow_other && fsconfig(context, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0))
+	    (setup->allow_other &&
+	     fsconfig(context, FSCONFIG_SET_FLAG, "allow_other", NULL, 0) < 0))
 		return -1;
 	return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
 }
 
-/* move_flags: MOVE_MOUNT_BENEATH or 0. */
-static int mount_as_root(const char *mountpoint, struct mountpoint_flags flags, unsigned move_flags,
-			 struct err *err)
+/* Another mount of the same superblock. mount: the first one. */
+static int open_handle(int mount, bool is_writable)
 {
-	const unsigned attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-				    (flags.noexec ? MOUNT_ATTR_NOEXEC : 0);
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSYMFOLLOW | (is_writable ? 0 : MOUNT_ATTR_RDONLY),
+		.attr_clr = is_writable ? MOUNT_ATTR_RDONLY : 0,
+	};
+	_cleanup_close_ int handle = open_tree(mount, "",
+					       AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (handle < 0 || mount_setattr(handle, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return -1;
+	return steal_fd(&handle);
+}
+
+/* On the directory `place`; move_flags: MOVE_MOUNT_BENEATH, with the root of a mount, or 0. */
+static int mount_as_root(const struct mountpoint_setup *setup, int place, unsigned move_flags,
+			 struct mountpoint_made *ret, struct err *err)
+{
+	const unsigned attributes = PUBLIC_ATTRIBUTES | (setup->noexec ? MOUNT_ATTR_NOEXEC : 0);
 	_cleanup_close_ int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (device < 0)
 		return err_errno(err, "/dev/fuse");
 	_cleanup_close_ int context = fsopen("fuse", FSOPEN_CLOEXEC);
-	if (context < 0 || configure(context, device, flags) < 0)
-		return refused(context, mountpoint, err);
+	if (context < 0 || configure(context, device, setup) < 0)
+		return refused(context, setup->mountpoint, err);
 	_cleanup_close_ int mount = fsmount(context, FSMOUNT_CLOEXEC, attributes);
 	if (mount < 0 ||
-	    move_mount(mount, "", AT_FDCWD, mountpoint, MOVE_MOUNT_F_EMPTY_PATH | move_flags) < 0)
-		return refused(context, mountpoint, err);
-	return steal_fd(&device);
+	    move_mount(mount, "", place, "",
+		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH | move_flags) < 0)
+		return refused(context, setup->mountpoint, err);
+	*ret = (struct mountpoint_made){
+		.device = steal_fd(&device),
+		.handle = open_handle(mount, setup->is_writable),
+		.number = number_of_fd(mount),
+	};
+	return 0;
+}
+
+static int mount_on_place(const struct mountpoint_setup *setup, struct mountpoint_made *ret,
+			  struct err *err)
+{
+	_cleanup_close_ int now = -1;
+
+	if (setup->place < 0 && (now = open_place(setup->mountpoint, err)) < 0)
+		return -1;
+	return mount_as_root(setup, setup->place < 0 ? now : setup->place, 0, ret, err);
+}
+
+/* The path stays mounted all the time. Returns -1 if that is not possible. */
+static int mount_beneath(const struct mountpoint_setup *setup, dev_t number,
+			 struct mountpoint_made *ret)
+{
+	_cleanup_close_ int old = open_mounted(setup->mountpoint, number);
+	struct err err = ERR_INIT;
+
+	return old < 0 ? -1 : mount_as_root(setup, old, MOVE_MOUNT_BENEATH, ret, &err);
 }
 
 /* ------------------------------------------------------------------ mounting as a user */
@@ -288,20 +392,26 @@ __attribute__((format(printf, 2, 0))) static void remember(enum fuse_log_level l
 	libfuse_message[strcspn(libfuse_message, "\n")] = '\0';
 }
 
-static int mount_as_user(const char *mountpoint, struct mountpoint_flags flags, struct err *err)
+static int mount_as_user(const struct mountpoint_setup *setup, struct mountpoint_made *ret,
+			 struct err *err)
 {
 	char options[sizeof(USER_OPTIONS ",allow_other,noexec")];
 
 	snprintf(options, sizeof(options), USER_OPTIONS "%s%s",
-		 flags.allow_other ? ",allow_other" : "", flags.noexec ? ",noexec" : "");
+		 setup->allow_other ? ",allow_other" : "", setup->noexec ? ",noexec" : "");
 	fuse_set_log_func(remember);
-	_cleanup_close_ int fd = fuse_open_channel(mountpoint, options);
+	_cleanup_close_ int fd = fuse_open_channel(setup->mountpoint, options);
 	fuse_set_log_func(NULL);
 	if (fd < 0)
-		return err_set(err, ERR_INTERNAL, "%s could not be mounted%s%s", mountpoint,
+		return err_set(err, ERR_INTERNAL, "%s could not be mounted%s%s", setup->mountpoint,
 			       *libfuse_message ? ": " : "", libfuse_message);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	return steal_fd(&fd);
+	*ret = (struct mountpoint_made){
+		.device = steal_fd(&fd),
+		.handle = -1,
+		.number = mountpoint_number(setup->mountpoint),
+	};
+	return 0;
 }
 
 /* ------------------------------------------------------------------ both */
@@ -318,52 +428,44 @@ static void set_read_ahead(dev_t number)
 	}
 }
 
-int mountpoint_mount(const char *mountpoint, struct mountpoint_flags flags, struct err *err)
+int mountpoint_mount(const struct mountpoint_setup *setup, struct mountpoint_made *ret,
+		     struct err *err)
 {
-	int device = geteuid() == 0 ? mount_as_root(mountpoint, flags, 0, err)
-				    : mount_as_user(mountpoint, flags, err);
+	int result = geteuid() == 0 ? mount_on_place(setup, ret, err)
+				    : mount_as_user(setup, ret, err);
 
-	if (device >= 0)
-		set_read_ahead(mountpoint_number(mountpoint));
-	return device;
+	if (result == 0)
+		set_read_ahead(ret->number);
+	return result;
 }
 
-int mountpoint_replace(const char *mountpoint, dev_t number, struct mountpoint_flags flags,
-		       struct err *err)
+int mountpoint_replace(const struct mountpoint_setup *setup, dev_t number,
+		       struct mountpoint_made *ret, struct err *err)
 {
-	_cleanup_close_ int device = -1;
+	int result = geteuid() == 0 ? mount_beneath(setup, number, ret) : -1;
 
-	if (geteuid() == 0)
-		device = mount_as_root(mountpoint, flags, MOVE_MOUNT_BENEATH, err);
-	abort_connection(mountpoint, number);
-	mountpoint_unmount(mountpoint, number);
-	if (device < 0)
-		return mountpoint_mount(mountpoint, flags, err);
-	set_read_ahead(mountpoint_number(mountpoint));
-	return steal_fd(&device);
+	abort_connection(setup->mountpoint, number);
+	mountpoint_unmount(setup->mountpoint, number);
+	if (result < 0)
+		return mountpoint_mount(setup, ret, err);
+	set_read_ahead(ret->number);
+	return 0;
 }
 
-/* ------------------------------------------------------------------ handles */
+/* ------------------------------------------------------------------ finding the mount */
 
 int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err)
 {
-	struct mount_attr attr = {
-		.attr_set = MOUNT_ATTR_NOSYMFOLLOW | (is_writable ? 0 : MOUNT_ATTR_RDONLY),
-		.attr_clr = is_writable ? MOUNT_ATTR_RDONLY : 0,
-	};
-
 	if (geteuid() != 0)
 		return err_set(err, ERR_INTERNAL, "%s: only root can open a handle of a mount",
 			       mountpoint);
-	_cleanup_close_ int handle = open_tree(AT_FDCWD, mountpoint,
-					       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (handle < 0 || mount_setattr(handle, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return err_errno(err, "%s: opening a handle of the mount", mountpoint);
-	struct statx stx;
-	if (statx(handle, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) < 0 ||
-	    makedev(stx.stx_dev_major, stx.stx_dev_minor) != number)
+	_cleanup_close_ int mount = open_mounted(mountpoint, number);
+	if (mount < 0)
 		return err_set(err, ERR_INTERNAL, "%s: another file system is mounted there",
 			       mountpoint);
+	_cleanup_close_ int handle = open_handle(mount, is_writable);
+	if (handle < 0)
+		return err_errno(err, "%s: opening a handle of the mount", mountpoint);
 	return steal_fd(&handle);
 }
 

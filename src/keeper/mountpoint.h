@@ -19,9 +19,10 @@
 #include "base/err.h"
 
 /*
- * Checks that something can be mounted at this absolute path, after removing rptfs mounts whose
- * daemon is dead. If it is free, no other rptfs can be mounted there until *ret_lock (the caller's)
- * is closed; -1 where the directory cannot be locked. Sets *err only if it is unusable.
+ * Checks that something can be mounted at this absolute path without links, after removing rptfs
+ * mounts whose daemon is dead. If it is free, *ret_place, the caller's, is the directory that was
+ * checked, and no other rptfs can be mounted there until it is closed, unless the directory cannot
+ * be locked. Sets *err only if it is unusable.
  */
 enum mountpoint_use {
 	MOUNTPOINT_FREE,
@@ -29,24 +30,34 @@ enum mountpoint_use {
 	MOUNTPOINT_LOCKED,  /* by an rptfs that starts or ends */
 	MOUNTPOINT_UNUSABLE,
 };
-enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_lock, struct err *err);
+enum mountpoint_use mountpoint_prepare(const char *mountpoint, int *ret_place, struct err *err);
 
-/* With is_writable the superblock is writable, for handles, but the mount is not. Users cannot have
- * that. */
-struct mountpoint_flags {
-	bool allow_other, noexec, is_writable;
+struct mountpoint_setup {
+	const char *mountpoint; /* borrowed */
+	int place;		/* borrowed; of mountpoint_prepare(); -1: what is at the path now */
+	bool allow_other;
+	bool noexec;
+	bool is_writable; /* the superblock, for handles; the mount never is. Users cannot have it. */
 };
 
-/* Mounts, and returns the descriptor of the FUSE connection, the caller's. */
-int mountpoint_mount(const char *mountpoint, struct mountpoint_flags flags, struct err *err);
+struct mountpoint_made {
+	int device; /* of the FUSE connection; the caller's */
+	int handle; /* of the mount; the caller's; -1: none */
+	dev_t number;
+};
+
+/* Mounts. Root mounts on the directory `place`, whatever is at the path meanwhile; users mount at
+ * the path, with fusermount3. */
+int mountpoint_mount(const struct mountpoint_setup *setup, struct mountpoint_made *ret,
+		     struct err *err);
 
 /* Replaces the mount with this device number, whose connection has ended. As root on Linux 6.5 or
  * later the new one is mounted beneath the old one first, so the path is always mounted. */
-int mountpoint_replace(const char *mountpoint, dev_t number, struct mountpoint_flags flags,
-		       struct err *err);
+int mountpoint_replace(const struct mountpoint_setup *setup, dev_t number,
+		       struct mountpoint_made *ret, struct err *err);
 
-/* A handle of the mount, if it has this device number. It follows no symbolic link, and keeps the
- * connection alive. The caller's. Only root can have one. */
+/* A handle of the mount at the path, if it has this device number. A handle follows no symbolic
+ * link, and keeps the connection alive. The caller's. Only root can have one. */
 int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err);
 
 /* Returns whether that device is mounted anywhere in this namespace. mounts: /proc/self/mountinfo;
@@ -60,10 +71,12 @@ int mountpoint_make_writable(int handle, struct err *err);
 /* Returns the device number of the file system mounted there, or 0 if there is none. */
 dev_t mountpoint_number(const char *mountpoint);
 
-/* Detaches the mount at once, even while files are open, if it has that device number. */
-void mountpoint_unmount(const char *mountpoint, dev_t number);
+/* Detaches the mount at the path at once, even while files are open, if it has that device number.
+ * Returns whether it was there. */
+bool mountpoint_unmount(const char *mountpoint, dev_t number);
 
-/* The same at every path where that device is mounted. */
+/* The same at every path where that device is mounted. The caller must know that the device still
+ * exists: the kernel gives its number to other file systems afterwards. */
 void mountpoint_unmount_number(dev_t number);
 
 #endif

@@ -311,6 +311,18 @@ static void too_late(int signal)
 	_exit(1);
 }
 
+/* Returns the descriptor of the connection, which nothing else holds, or -1. */
+static int mount_at(const char *dir, struct err *err)
+{
+	const struct mountpoint_setup setup = { .mountpoint = dir, .place = -1 };
+	struct mountpoint_made made;
+
+	if (mountpoint_mount(&setup, &made, err) < 0)
+		return -1;
+	close_cleanup(&made.handle);
+	return made.device;
+}
+
 /* Makes the mount and starts its first worker. Prints the reason if it fails. */
 static bool set_up(void)
 {
@@ -330,7 +342,7 @@ static bool set_up(void)
 		       -1, 0);
 	memfd = inflight_make(&err);
 	if (memfd < 0 || inflight_map(&inflight, memfd, &err) < 0 || !mkdtemp(mountpoint) ||
-	    (device = mountpoint_mount(mountpoint, (struct mountpoint_flags){ 0 }, &err)) < 0) {
+	    (device = mount_at(mountpoint, &err)) < 0) {
 		printf("Bail out! %s\n", err.msg);
 		return false;
 	}

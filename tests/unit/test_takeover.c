@@ -161,8 +161,7 @@ static void test_died_while_negotiating(bool reply_saved)
 	struct stat stat;
 	size_t len;
 
-	int own_device = mkdtemp(dir) ? mountpoint_mount(dir, (struct mountpoint_flags){ 0 }, &err)
-				      : -1;
+	int own_device = mkdtemp(dir) ? mount_at(dir, &err) : -1;
 	int own_memfd = inflight_make(&err);
 	if (own_device < 0 || inflight_map(&first, own_memfd, &err) < 0) {
 		ok(false, "a second mount: %s", err.msg);
