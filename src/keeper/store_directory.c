@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/directory.h"
@@ -192,6 +193,24 @@ static int change_owner(int fd, const char *dir, const struct stat *st, uid_t us
 	return 0;
 }
 
+/* Returns the directory through a mount of its own, which is attached nowhere: nothing in it can be
+ * executed or leads elsewhere. Without the right to mount: the directory itself. Takes fd. */
+static int isolate(int fd)
+{
+	_cleanup_close_ int directory = fd;
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
+			    MOUNT_ATTR_NOSYMFOLLOW,
+	};
+	_cleanup_close_ int mount = open_tree(
+		directory, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (mount < 0 ||
+	    mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return steal_fd(&directory);
+	return steal_fd(&mount);
+}
+
 int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *err)
 {
 	_cleanup_close_ int fd = open_or_make(dir, err);
@@ -205,5 +224,5 @@ int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *e
 	if (check_content(fd, dir, is_made_over, err) < 0 ||
 	    (is_made_over && change_owner(fd, dir, &st, user, group, err) < 0))
 		return -1;
-	return steal_fd(&fd);
+	return isolate(steal_fd(&fd));
 }

@@ -7,6 +7,11 @@
 #include "base/log.h"
 #include "base/util.h"
 
+#ifndef PR_SET_MDWE
+#	define PR_SET_MDWE		 65 /* since Linux 6.3 */
+#	define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
 /* The result of capng_apply() if it cannot change the bounding set, for lack of CAP_SETPCAP. */
 #define BOUNDS_STAY (-4)
 
@@ -33,6 +38,8 @@ static int drop_rights(struct err *err)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(err, "sandbox: no_new_privs");
+	/* No memory is both writable and executable. Before Linux 6.3 seccomp sees to it. */
+	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	return drop_capabilities(err);
 }
 

@@ -21,43 +21,47 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <seccomp.h>
 
 #include "base/util.h"
 
+#ifndef PR_GET_MDWE
+#	define PR_GET_MDWE 66 /* since Linux 6.3 */
+#endif
+
 #define ERRNO(number) SCMP_ACT_ERRNO((uint32_t)(number)&0xffff)
 
 /* Names that are unknown to libseccomp or to the architecture are left out. */
 static const char allowed[] =
 	/* files */
-	"access chdir close close_range copy_file_range creat dup dup2 dup3 faccessat "
-	"faccessat2 fadvise64 fadvise64_64 arm_fadvise64_64 fallocate fchdir fchmod fchown "
-	"fchown32 fcntl fcntl64 fdatasync flock fstat fstat64 fstatat64 fstatfs fstatfs64 fsync "
-	"ftruncate ftruncate64 getcwd getdents getdents64 link linkat _llseek lseek lstat "
-	"lstat64 mkdir mkdirat newfstatat open openat openat2 pipe pipe2 pread64 preadv preadv2 "
-	"pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv rename renameat "
-	"renameat2 rmdir splice stat stat64 statfs statfs64 statx sync_file_range "
-	"sync_file_range2 tee umask unlink unlinkat utimensat vmsplice write writev "
+	"access chdir close close_range copy_file_range dup dup2 dup3 faccessat faccessat2 "
+	"fadvise64 fadvise64_64 arm_fadvise64_64 fallocate fchdir fdatasync flock fstat fstat64 "
+	"fstatat64 fstatfs fstatfs64 fsync ftruncate ftruncate64 getcwd getdents getdents64 link "
+	"linkat _llseek lseek lstat lstat64 newfstatat pipe pipe2 pread64 preadv preadv2 pwrite64 "
+	"pwritev pwritev2 read readahead readlink readlinkat readv rename renameat renameat2 "
+	"rmdir splice stat stat64 statfs statfs64 statx sync_file_range sync_file_range2 tee "
+	"unlink unlinkat utimensat vmsplice write writev "
 	/* memory */
-	"brk madvise membarrier mincore mlock mlock2 mmap mmap2 mprotect mremap msync munlock "
-	"munmap "
+	"brk madvise membarrier mincore mlock mlock2 mremap msync munlock munmap "
 	/* threads and identity */
 	"arch_prctl capget exit exit_group futex futex_time64 futex_waitv get_robust_list "
 	"getcpu getegid getegid32 geteuid geteuid32 getgid getgid32 getgroups getgroups32 "
-	"getpgid getpgrp getpid getppid getpriority getresgid getresgid32 getresuid getresuid32 "
-	"getrlimit getrusage getsid gettid getuid getuid32 prctl rseq sched_get_priority_max "
-	"sched_get_priority_min sched_getaffinity sched_getattr sched_getparam "
-	"sched_getscheduler sched_setaffinity sched_setattr sched_setparam sched_setscheduler "
-	"sched_yield set_robust_list set_thread_area set_tid_address set_tls setpriority "
-	"sysinfo ugetrlimit uname "
+	"getpgid getpgrp getpid getppid getresgid getresgid32 getresuid getresuid32 getrlimit "
+	"getrusage getsid gettid getuid getuid32 prctl rseq sched_get_priority_max "
+	"sched_get_priority_min sched_yield set_robust_list set_thread_area set_tid_address "
+	"set_tls sysinfo ugetrlimit uname "
 	/* signals and time */
 	"clock_getres clock_getres_time64 clock_gettime clock_gettime64 clock_nanosleep "
 	"clock_nanosleep_time64 getitimer gettimeofday nanosleep pause restart_syscall "
@@ -72,7 +76,7 @@ static const char allowed[] =
 	"ppoll ppoll_time64 pselect6 pselect6_time64 select "
 	/* network; the only listening socket is inherited */
 	"accept accept4 bind connect getpeername getsockname getsockopt recv recvfrom recvmmsg "
-	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socketpair "
+	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt "
 	/* randomness */
 	"getrandom "
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -114,7 +118,7 @@ struct rule {
 	uint32_t action;
 	const char *name;
 	unsigned n;
-	struct scmp_arg_cmp arguments[2];
+	struct scmp_arg_cmp arguments[3];
 };
 
 static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t n)
@@ -134,17 +138,122 @@ static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t n)
 #define IS_MASKED(argument, mask, value) \
 	SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value))
 
-static int add_sockets(scmp_filter_ctx filter)
+/* A new file or directory has no set-user-ID, set-group-ID or sticky bit, and none for others: umask
+ * is 0077 and cannot be changed. openat2(2), whose mode is in memory, is left out. */
+static int add_modes(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {
-		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_UNIX) } },
-		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_INET) } },
-		{ SCMP_ACT_ALLOW, "socket", 1, { IS(0, AF_INET6) } },
-		/* libc lists the addresses of this host; fetch/network.c follows their changes */
-		{ SCMP_ACT_ALLOW, "socket", 2, { IS(0, AF_NETLINK), IS(2, NETLINK_ROUTE) } },
+		{ SCMP_ACT_ALLOW, "open", 1, { IS_MASKED(2, ~UINT64_C(0777), 0) } },
+		{ SCMP_ACT_ALLOW, "openat", 1, { IS_MASKED(3, ~UINT64_C(0777), 0) } },
+		{ SCMP_ACT_ALLOW, "creat", 1, { IS_MASKED(1, ~UINT64_C(0777), 0) } },
+		{ SCMP_ACT_ALLOW, "mkdir", 1, { IS_MASKED(1, ~UINT64_C(0777), 0) } },
+		{ SCMP_ACT_ALLOW, "mkdirat", 1, { IS_MASKED(2, ~UINT64_C(0777), 0) } },
+		{ SCMP_ACT_ALLOW, "fchmod", 1, { IS_MASKED(1, ~UINT64_C(0700), 0) } },
 	};
 
 	return add_rules(filter, rules, ARRAY_SIZE(rules));
+}
+
+/* Without the commands that let the kernel send a signal to the owner of a descriptor, or that make
+ * other processes wait. */
+static int add_fcntl(scmp_filter_ctx filter)
+{
+	static const int commands[] = {
+		F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,  F_SETFD,	 F_GETFL,     F_SETFL,
+		F_GETLK, F_SETLK,	  F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,
+	};
+	int rc = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands) && rc == 0; i++) {
+		const struct rule rules[] = {
+			{ SCMP_ACT_ALLOW, "fcntl", 1, { IS(1, commands[i]) } },
+			{ SCMP_ACT_ALLOW, "fcntl64", 1, { IS(1, commands[i]) } },
+		};
+		rc = add_rules(filter, rules, ARRAY_SIZE(rules));
+	}
+	return rc;
+}
+
+/* Only for the calling thread: another worker may run as the same user. */
+static int add_scheduling(scmp_filter_ctx filter)
+{
+	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW, "sched_getaffinity", 1, { IS(0, 0) } },
+		{ SCMP_ACT_ALLOW, "sched_setscheduler", 2, { IS(0, 0), IS(1, SCHED_IDLE) } },
+	};
+
+	return add_rules(filter, rules, ARRAY_SIZE(rules));
+}
+
+/* What is written is not executed: by the kernel's own rule, or before Linux 6.3 by ours. */
+static int add_memory(scmp_filter_ctx filter)
+{
+	const struct rule all[] = {
+		{ SCMP_ACT_ALLOW, "mmap", 0, {} },
+		{ SCMP_ACT_ALLOW, "mmap2", 0, {} },
+		{ SCMP_ACT_ALLOW, "mprotect", 0, {} },
+	};
+	const struct rule not_both[] = {
+		{ SCMP_ACT_ALLOW, "mmap", 1, { IS_MASKED(2, PROT_EXEC, 0) } },
+		{ SCMP_ACT_ALLOW, "mmap", 1, { IS_MASKED(2, PROT_EXEC | PROT_WRITE, PROT_EXEC) } },
+		{ SCMP_ACT_ALLOW, "mmap2", 1, { IS_MASKED(2, PROT_EXEC, 0) } },
+		{ SCMP_ACT_ALLOW, "mmap2", 1, { IS_MASKED(2, PROT_EXEC | PROT_WRITE, PROT_EXEC) } },
+		{ SCMP_ACT_ALLOW, "mprotect", 1, { IS_MASKED(2, PROT_EXEC, 0) } },
+	};
+
+	return prctl(PR_GET_MDWE, 0, 0, 0, 0) > 0
+		       ? add_rules(filter, all, ARRAY_SIZE(all))
+		       : add_rules(filter, not_both, ARRAY_SIZE(not_both));
+}
+
+#define KIND(type)	 IS_MASKED(1, ~(uint64_t)(SOCK_CLOEXEC | SOCK_NONBLOCK), type)
+#define PROTOCOL(number) IS(2, number)
+
+/* shutdown(2) is left out: it would work on the listening socket, which outlives the worker. */
+static int add_sockets(scmp_filter_ctx filter)
+{
+	static const int internet[] = { AF_INET, AF_INET6 };
+	static const struct {
+		int type, protocol;
+	} kinds[] = {
+		{ SOCK_STREAM, 0 },
+		{ SOCK_STREAM, IPPROTO_TCP },
+		{ SOCK_DGRAM, 0 },
+		{ SOCK_DGRAM, IPPROTO_UDP },
+	};
+	const struct rule rules[] = {
+		/* name services; a socket of the configuration */
+		{ SCMP_ACT_ALLOW, "socket", 3, { IS(0, AF_UNIX), KIND(SOCK_STREAM), PROTOCOL(0) } },
+		/* the log */
+		{ SCMP_ACT_ALLOW, "socket", 3, { IS(0, AF_UNIX), KIND(SOCK_DGRAM), PROTOCOL(0) } },
+		/* libc lists the addresses of this host; fetch/network.c follows their changes */
+		{ SCMP_ACT_ALLOW,
+		  "socket",
+		  3,
+		  { IS(0, AF_NETLINK), KIND(SOCK_RAW), PROTOCOL(NETLINK_ROUTE) } },
+		/* libcurl wakes its threads; the helper and the visitor */
+		{ SCMP_ACT_ALLOW,
+		  "socketpair",
+		  3,
+		  { IS(0, AF_UNIX), KIND(SOCK_STREAM), PROTOCOL(0) } },
+		{ SCMP_ACT_ALLOW,
+		  "socketpair",
+		  3,
+		  { IS(0, AF_UNIX), KIND(SOCK_SEQPACKET), PROTOCOL(0) } },
+	};
+	int rc = add_rules(filter, rules, ARRAY_SIZE(rules));
+
+	for (size_t i = 0; i < ARRAY_SIZE(internet) * ARRAY_SIZE(kinds) && rc == 0; i++) {
+		size_t kind = i / ARRAY_SIZE(internet);
+		const struct rule rule = { SCMP_ACT_ALLOW,
+					   "socket",
+					   3,
+					   { IS(0, internet[i % ARRAY_SIZE(internet)]),
+					     KIND(kinds[kind].type),
+					     PROTOCOL(kinds[kind].protocol) } };
+		rc = add_rules(filter, &rule, 1);
+	}
+	return rc;
 }
 
 /* Allows only those that libc, libcurl and OpenSSL use on sockets and terminals. TIOCSTI, for
@@ -278,6 +387,14 @@ static int build(scmp_filter_ctx filter)
 	if (rc == 0)
 		rc = add_list(filter, SCMP_ACT_KILL_PROCESS, hostile);
 	if (rc == 0)
+		rc = add_modes(filter);
+	if (rc == 0)
+		rc = add_fcntl(filter);
+	if (rc == 0)
+		rc = add_scheduling(filter);
+	if (rc == 0)
+		rc = add_memory(filter);
+	if (rc == 0)
 		rc = add_sockets(filter);
 	if (rc == 0)
 		rc = add_ioctls(filter);
@@ -309,6 +426,7 @@ static int restrict_calls(int (*build_it)(scmp_filter_ctx filter), struct err *e
 
 int sandbox_restrict_calls(struct err *err)
 {
+	umask(0077);
 	return restrict_calls(build, err) < 0 ? 1 : 0;
 }
 

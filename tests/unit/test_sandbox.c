@@ -15,9 +15,11 @@
 #include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -46,7 +48,7 @@ static int store_fd, outside_fd, listener;
 static struct sockaddr_in listening;
 static struct sockaddr_un listening_unix = { .sun_family = AF_UNIX };
 static int landlock; /* the version of the kernel; 0: none */
-static bool has_setpcap;
+static bool has_setpcap, can_mount;
 
 /* ---- set-up ---- */
 
@@ -99,6 +101,7 @@ static void set_up(void)
 	landlock = version > 0 ? (int)version : 0;
 	must(capng_get_caps_process() == 0, "capabilities");
 	has_setpcap = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
+	can_mount = capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN);
 }
 
 static void clean_up(void)
@@ -254,7 +257,7 @@ static bool threads_work(void)
 	return pthread_create(&thread, NULL, wait_for_ever, NULL) == 0 &&
 	       pthread_kill(thread, 0) == 0 && pthread_cancel(thread) == 0 &&
 	       pthread_join(thread, NULL) == 0 &&
-	       pthread_setschedparam(pthread_self(), SCHED_IDLE, &parameters) == 0;
+	       sched_setscheduler(0, SCHED_IDLE, &parameters) == 0;
 }
 
 /* Without CAP_SETPCAP the bounding set stays. */
@@ -356,13 +359,131 @@ static bool no_identity(void)
 
 static bool no_sockets_of_other_kinds(void)
 {
+	static const struct {
+		int family, type, protocol;
+	} kinds[] = {
+		{ AF_INET, SOCK_RAW, IPPROTO_ICMP },
+		{ AF_INET, SOCK_DGRAM, IPPROTO_ICMP },
+		{ AF_INET, SOCK_STREAM, IPPROTO_MPTCP },
+		{ AF_INET6, SOCK_STREAM, IPPROTO_SCTP },
+		{ AF_INET6, SOCK_SEQPACKET, 0 },
+		{ AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE },
+		{ AF_INET, SOCK_DCCP, IPPROTO_DCCP },
+		{ AF_PACKET, SOCK_RAW, 0 },
+		{ AF_VSOCK, SOCK_STREAM, 0 },
+		{ AF_ALG, SOCK_SEQPACKET, 0 },
+		{ AF_UNIX, SOCK_SEQPACKET, 0 },
+		{ AF_NETLINK, SOCK_RAW, NETLINK_AUDIT },
+		{ AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT },
+	};
 	_cleanup_close_ int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int pair[2];
 
-	return refused(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), EPERM) &&
-	       refused(socket(AF_PACKET, SOCK_RAW, 0), ENOSYS) &&
-	       refused(socket(AF_VSOCK, SOCK_STREAM, 0), ENOSYS) &&
-	       refused(socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT), ENOSYS) &&
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!refused(socket(kinds[i].family, kinds[i].type, kinds[i].protocol), ENOSYS))
+			return false;
+	}
+	return refused(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), ENOSYS) &&
+	       refused(socketpair(AF_TIPC, SOCK_SEQPACKET, 0, pair), ENOSYS) &&
 	       refused(listen(tcp, 1), EPERM);
+}
+
+/* The listening socket outlives the worker. */
+static bool no_shutdown(void)
+{
+	return refused(shutdown(listener, SHUT_RDWR), ENOSYS) &&
+	       refused(listen(listener, 0), EPERM);
+}
+
+static bool no_rights_for_others(void)
+{
+	_cleanup_close_ int fd = openat(store_fd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	struct stat st;
+	bool is_private = fstat(fd, &st) == 0 && (st.st_mode & 07777) == 0600;
+	bool stays = refused(fchmod(fd, 06755), ENOSYS) && refused(fchmod(fd, 0604), ENOSYS) &&
+		     refused(fchmod(fd, 0640), ENOSYS) && refused(fchmod(fd, 04700), ENOSYS) &&
+		     refused(fchmod(openat(store_fd, ".", O_RDONLY | O_CLOEXEC), 0755), ENOSYS) &&
+		     refused(syscall(SYS_umask, 0), ENOSYS) &&
+		     refused(syscall(SYS_fchmodat, store_fd, "f", 0644), ENOSYS) &&
+		     refused(syscall(SYS_fchown, fd, -1, -1), ENOSYS) &&
+		     refused(syscall(SYS_openat, store_fd, "g", O_WRONLY | O_CREAT, 04711),
+			     ENOSYS) &&
+		     refused(mkdirat(store_fd, "d", 02755), ENOSYS) &&
+		     refused(mkdirat(store_fd, "d", 01777), ENOSYS) &&
+		     refused(syscall(SYS_openat2, store_fd, "g", NULL, 0), ENOSYS) &&
+		     fchmod(fd, 0400) == 0;
+
+	unlinkat(store_fd, "f", 0);
+	return is_private && stays;
+}
+
+/* Another worker may run as the same user. */
+static bool no_scheduling_of_others(void)
+{
+	struct sched_param parameters = { 0 };
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	return refused(sched_setscheduler(parent, SCHED_IDLE, &parameters), ENOSYS) &&
+	       refused(sched_setparam(parent, &parameters), ENOSYS) &&
+	       refused(sched_setaffinity(parent, sizeof(cpus), &cpus), ENOSYS) &&
+	       refused(syscall(SYS_sched_setattr, parent, NULL, 0), ENOSYS) &&
+	       refused(setpriority(PRIO_PROCESS, (id_t)parent, 19), ENOSYS) &&
+	       refused(setpriority(PRIO_USER, 0, 19), ENOSYS) &&
+	       refused(syscall(SYS_ioprio_set, 1, parent, 0), ENOSYS);
+}
+
+/* The kernel would send them as the owner of the descriptor. */
+static bool no_signals_by_descriptor(void)
+{
+	return refused(fcntl(outside_fd, F_SETOWN, parent), ENOSYS) &&
+	       refused(fcntl(outside_fd, F_SETSIG, SIGKILL), ENOSYS) &&
+	       refused(fcntl(store_fd, F_NOTIFY, DN_CREATE), ENOSYS) &&
+	       refused(fcntl(outside_fd, F_SETLEASE, F_RDLCK), ENOSYS);
+}
+
+static bool has_failed(void *address)
+{
+	if (address == MAP_FAILED)
+		return true;
+	printf("# a mapping at %p\n", address);
+	fflush(stdout);
+	return false;
+}
+
+static bool no_writable_code(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return page != MAP_FAILED && mprotect(page, 4096, PROT_READ | PROT_EXEC) < 0 &&
+	       mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) < 0 &&
+	       has_failed(mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+static bool libraries_can_be_loaded(void)
+{
+	static const char *const paths[] = { "/bin/true", "/usr/bin/true" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		_cleanup_close_ int fd = open(paths[i], O_RDONLY | O_CLOEXEC);
+		if (fd >= 0)
+			return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) !=
+			       MAP_FAILED;
+	}
+	return false;
+}
+
+/* What was downloaded is not executed either. */
+static bool no_code_from_the_store(void)
+{
+	_cleanup_close_ int fd = openat(store_fd, "code", O_RDWR | O_CREAT | O_CLOEXEC, 0700);
+	bool is_long = ftruncate(fd, 4096) == 0;
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+
+	unlinkat(store_fd, "code", 0);
+	return is_long && has_failed(page);
 }
 
 static bool no_processes(void)
@@ -454,7 +575,12 @@ static bool loads_a_module(void)
 
 /* ---- the tables ---- */
 
-enum layer { ANY, LANDLOCK, PLAIN }; /* PLAIN: not with sanitizers, which need these calls */
+enum layer {
+	ANY,
+	LANDLOCK,
+	PLAIN, /* not with sanitizers, which need these calls */
+	MOUNT, /* if the store could get a mount of its own */
+};
 
 static const struct {
 	const char *name;
@@ -479,8 +605,16 @@ static const struct {
 	{ "no TCP port can be bound", no_listening, LANDLOCK, 4 },
 	{ "other processes get no signals", no_signals, LANDLOCK, 6 },
 	{ "no change of user, no capability", no_identity, ANY, 0 },
-	{ "no raw, packet, vsock or audit sockets, no listening", no_sockets_of_other_kinds, ANY,
-	  0 },
+	{ "libraries can be loaded", libraries_can_be_loaded, ANY, 0 },
+	{ "no sockets of other families, types or protocols, no listening",
+	  no_sockets_of_other_kinds, ANY, 0 },
+	{ "the listening socket cannot be shut down", no_shutdown, ANY, 0 },
+	{ "nothing in the store has rights for others, or a set-user-ID bit", no_rights_for_others,
+	  ANY, 0 },
+	{ "other processes are not scheduled", no_scheduling_of_others, ANY, 0 },
+	{ "descriptors send no signals to other processes", no_signals_by_descriptor, ANY, 0 },
+	{ "no memory is writable and executable", no_writable_code, ANY, 0 },
+	{ "what is in the store cannot be executed", no_code_from_the_store, MOUNT, 0 },
 	{ "no new processes or namespaces", no_processes, PLAIN, 0 },
 	{ "no clone3", no_clone3, ANY, 0 },
 	{ "no terminal input, io_uring, userfaultfd, perf, keys, memfd or file handles",
@@ -513,7 +647,8 @@ static void test_as(uid_t user)
 	store_fd = store_directory_make(at("store"), user, user, &err);
 	must(store_fd >= 0, err.msg);
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
-		if ((checks[i].layer == PLAIN && is_sanitized) || checks[i].version > landlock)
+		if ((checks[i].layer == PLAIN && is_sanitized) ||
+		    (checks[i].layer == MOUNT && !can_mount) || checks[i].version > landlock)
 			continue;
 		is_int(run(user, checks[i].check), 0, "%s: %s", who, checks[i].name);
 	}
@@ -638,6 +773,41 @@ static void remove_call(int call)
 	seccomp_release(filter);
 }
 
+/* As on a kernel before 6.3. */
+static void remove_mdwe(void)
+{
+	static const int options[] = { 65, 66 }; /* PR_SET_MDWE, PR_GET_MDWE */
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	must(filter != NULL, "a filter");
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1,
+				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)options[i])) == 0,
+		     "a rule");
+	must(seccomp_load(filter) == 0, "loading a filter");
+	seccomp_release(filter);
+}
+
+static bool is_code_fixed(void)
+{
+	return prctl(66, 0, 0, 0, 0) < 0 && no_writable_code() && libraries_can_be_loaded() &&
+	       threads_work();
+}
+
+static void test_without_mdwe(void)
+{
+	int status = -1;
+
+	pid_t pid = fork();
+	if (pid == 0) {
+		remove_mdwe();
+		_exit(run(NOBODY, is_code_fixed) == 0 ? 0 : 1);
+	}
+	must(waitpid(pid, &status, 0) == pid, "waitpid");
+	is_int(status, 0, "before Linux 6.3 no memory is writable and executable either");
+}
+
 /* Checks the log, and that the other layers still work. */
 static void test_without(int call, const char *missing, bool (*check)(void))
 {
@@ -670,6 +840,7 @@ int main(void)
 	test_as(NOBODY);
 	if (landlock >= 2)
 		test_resolvers();
+	test_without_mdwe();
 	test_without(444, "landlock", is_confined);
 	if (!is_sanitized)
 		test_without(SCMP_SYS(seccomp), "seccomp",

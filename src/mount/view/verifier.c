@@ -93,7 +93,7 @@ static void *background_main(void *arg)
 							     sizeof(*candidates));
 
 	pthread_setname_np(pthread_self(), "verify-idle");
-	pthread_setschedparam(pthread_self(), SCHED_IDLE, &idle);
+	sched_setscheduler(0, SCHED_IDLE, &idle); /* of this thread */
 	if (!candidates)
 		return NULL; /* each snapshot is then verified when it is read */
 	size_t n = find_candidates(verifier, candidates);
