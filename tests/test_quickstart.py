@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 
 from builds import TOP
@@ -53,3 +54,15 @@ def test_packages_that_cannot_be_installed_are_named(directory):
     assert done.returncode == 0 and not done.stdout, "an installed package needs no network"
     ids = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     assert "no-such-package-anywhere" in refused(*ids, "bash", script, "one", "two")
+
+
+def test_no_script_uses_a_known_name_in_tmp():
+    """Another user could have put a link there."""
+    scripts = [os.path.join(TOP, "tests", "run"), os.path.join(TOP, "tests", "bench", "run")]
+    packaging = os.path.join(TOP, "packaging")
+    scripts += [found.path for found in os.scandir(packaging) if found.is_file()]
+    found = {}
+    for script in scripts:
+        with open(script, encoding="utf-8") as file:
+            found[script] = re.findall(r"[^ \"'=]*/tmp/[^ \"']*", file.read())
+    assert len(found) > 5 and not any(found.values()), found

@@ -1,12 +1,14 @@
 /*
  * sandbox: limits what a compromised worker or visitor can do.
  *
- * It is entered before the process reads any data from outside. Each of its three layers works
- * without the others:
+ * It is entered before the process reads any data from outside. Each of its layers works without
+ * the others:
  *
  *	capabilities  none in any set, and executing a program gains none (no_new_privs)
  *	seccomp       the system calls of a network program that starts no programs and does not
- *	              change its user; sandbox_seccomp.c lists the errors of others
+ *	              change its user; sandbox_seccomp.c lists the errors of others. New files give
+ *	              no rights to others
+ *	memory        none is both writable and executable
  *	Landlock      all rights below the store's directory; reading where name resolution,
  *	              certificates and libraries are; no other file, no TCP port to listen on, no
  *	              signal and no abstract socket to processes outside
@@ -15,7 +17,8 @@
  * that are open already keep their rights. Connecting to named Unix sockets is limited by their
  * permissions only, because name services and the log need it.
  *
- * A layer that the kernel lacks is left out, and logged.
+ * Root's worker also has the store through a mount of its own, from which nothing can be executed
+ * (keeper/store_directory.h). A layer that the kernel lacks is left out, and logged.
  *
  * Runs in the worker, unprivileged, and in the visitor, with the rights of the user who started
  * rptfs until it has entered.
