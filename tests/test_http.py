@@ -1,11 +1,14 @@
 """The http fetcher: its requests, the answers that it accepts, and what follows from failures."""
 
+import contextlib
 import gzip
 import os
 import random
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -900,3 +903,49 @@ def test_the_query_of_a_url_is_not_shown(mount, origin):
     m.refresh("t", ok=False)
     shown = m.log() + m.rpt("status", "--json") + str(m.metrics()) + m.xattr("t", "source")
     assert "s3cret" not in shown
+
+
+# Messages
+
+
+def message(m):
+    return m.status("t")["last_error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "option, says",
+    [
+        ('unix_socket = "/nowhere.sock"', "(by way of unix_socket /nowhere.sock)"),
+        ('proxy = "http://u:hunter2@127.0.0.1:{port}"', "(by way of the proxy http://127.0.0.1:"),
+    ],
+)
+def test_a_dead_way_to_the_server_is_named(mount, refused, option, says):
+    m = mount(http("http://localhost/t", option.replace("{port}", str(refused.number))), start=False)
+    m.expect("level=warning .*term=t ")
+    m.start()
+    assert says in message(m) and "hunter2" not in m.log()
+
+
+def test_the_wrong_scheme_is_recognised(mount, refused):
+    def answer_in_http():
+        with contextlib.suppress(OSError):
+            while True:
+                with listening.accept()[0] as connection:
+                    connection.recv(1)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    with refused.listen(5) as listening:
+        threading.Thread(target=answer_in_http, daemon=True).start()
+        m = mount(http(refused.url("/t").replace("http://", "https://")), start=False)
+        m.expect("level=warning .*term=t ")
+        m.start()
+        assert "does the server speak http instead of https on this port?" in message(m)
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_refused_user_is_named(mount, origin):
+    origin.always("/t", status(401))
+    m = mount(http(origin.url("/t"), 'user = "anna" password = "hunter2"'), start=False)
+    m.expect("level=warning .*term=t ")
+    m.start()
+    assert '401 for the user "anna"' in message(m) and "hunter2" not in m.log()

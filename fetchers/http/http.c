@@ -141,6 +141,7 @@ static int fail_status(struct download *download, const struct http_response *re
 {
 	int status = http_status(response);
 	enum err_kind kind = kind_of_status(status);
+	const char *user = download->source->options->user;
 	char what[96];
 
 	download->ret->retry_after_ms = http_retry_after_ms(
@@ -153,6 +154,8 @@ static int fail_status(struct download *download, const struct http_response *re
 			 download->source->options->max_redirects);
 	else if (status < 300)
 		snprintf(what, sizeof(what), "%d is not content", status);
+	else if (status == 401 && user)
+		snprintf(what, sizeof(what), "401 for the user \"%.64s\"", user);
 	else
 		snprintf(what, sizeof(what), "%d", status);
 	return fail(download, kind, what, err);

@@ -89,12 +89,43 @@ static bool is_late_rest(const struct transfer *transfer)
 	return n_connects == 0;
 }
 
+/* Did a failure of this kind concern the connection itself? */
+static bool is_of_connecting(CURLcode code)
+{
+	return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_PROXY ||
+	       code == CURLE_OPERATION_TIMEDOUT || code == CURLE_PROXY;
+}
+
+/* What curl's text leaves out, to be appended to it; "" if nothing. Returns ret. */
+static const char *advice_on(const struct call *call, CURLcode code, const char *text,
+			     char ret[256])
+{
+	const struct http_request *request = call->request;
+	bool is_http = strncmp(call->hop.url, "http://", 7) == 0;
+	char shown[160];
+
+	*ret = '\0';
+	if (strstr(text, "wrong version number"))
+		snprintf(ret, 256, " (does the server speak http instead of https on this port?)");
+	else if (is_http && strstr(call->hop.url, "443") &&
+		 (code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING ||
+		  code == CURLE_UNSUPPORTED_PROTOCOL))
+		snprintf(ret, 256, " (does the server speak https instead of http on this port?)");
+	else if (is_of_connecting(code) && request->unix_socket)
+		snprintf(ret, 256, " (by way of unix_socket %.200s)", request->unix_socket);
+	else if (is_of_connecting(code) && request->proxy && *request->proxy)
+		snprintf(ret, 256, " (by way of the proxy %s)",
+			 http_url_mask(request->proxy, shown, sizeof(shown)));
+	return ret;
+}
+
 static int fail_curl(const struct call *call, const struct transfer *transfer, struct err *err)
 {
 	const char *text = transfer->error[0] ? transfer->error
 					      : curl_easy_strerror(transfer->code);
 	enum err_kind kind = kind_of(transfer->code);
 	long connect_status = 0;
+	char advice[256];
 
 	/* curl reports "out of memory" for a header line that is too long for it. */
 	if (transfer->code == CURLE_OUT_OF_MEMORY && transfer->is_requested &&
@@ -112,7 +143,7 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	if (transfer->code == CURLE_SSL_CERTPROBLEM && call->request->client_cert_file)
 		return err_set(err, kind, "%s (client certificate %s)", text,
 			       call->request->client_cert_file);
-	return err_set(err, kind, "%s", text);
+	return err_set(err, kind, "%s%s", text, advice_on(call, transfer->code, text, advice));
 }
 
 /* A connection to a broken proxy or server may still answer the next request properly. */
