@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -372,3 +373,17 @@ def test_many_mounts_in_a_row_leave_nothing_behind(mount):
     for _ in range(5 if m.build.sanitized else 20):
         m.restart()
         assert m.read("t") == b"content"
+
+
+def test_lines_in_the_journal_have_their_priority(mount):
+    """Standard error is the stream that JOURNAL_STREAM names."""
+    m = mount(ONE + 'term "gone" { file { path = "/nowhere" } }\n', start=False)
+    with open(m.log_path, "wb") as log:
+        found = os.fstat(log.fileno())
+    m.env["JOURNAL_STREAM"] = f"{found.st_dev}:{found.st_ino}"
+    m.expect("term=gone")
+    m.start()
+    lines = [line for line in m.log().splitlines() if "level=" in line]
+    assert all(re.match(r"<[3467]>time=", line) for line in lines), lines
+    assert any(re.match("<6>.* event=mounted ", line) for line in lines)
+    assert any(re.match("<4>.* term=gone ", line) for line in lines)

@@ -3,7 +3,9 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -136,6 +138,17 @@ static const char *level_name(enum log_level level)
 	return "error";
 }
 
+/* Is standard error the stream of systemd's journal? See JOURNAL_STREAM in systemd.exec(5). */
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 void log_fields(enum log_level level, const char *event, const struct log_field *fields)
 {
 	struct line line = { .used = 0 };
@@ -144,6 +157,12 @@ void log_fields(enum log_level level, const char *event, const struct log_field 
 	if (!log_enabled(level))
 		return;
 	if (!atomic_load(&to_syslog)) {
+		/* The journal takes the priority from there: sd-daemon(3). */
+		if (is_journal()) {
+			put_char(&line, '<');
+			put_char(&line, (char)('0' + syslog_priority(level)));
+			put_char(&line, '>');
+		}
 		put_text(&line, "time=");
 		put_text(&line, clock_rfc3339(clock_wall_ms(), now));
 		put_char(&line, ' ');

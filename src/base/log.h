@@ -3,8 +3,8 @@
  *
  *	time=2026-01-31T12:00:00.250Z level=info event=updated term=flags.json version=7 bytes=4096
  *
- * Lines go to standard error, or to syslog once the daemon has left its terminal. Each line is
- * written with one call; any thread may log.
+ * Lines go to standard error, or to syslog once the daemon has left its terminal. In systemd's
+ * journal they have their priority. Each line is written with one call; any thread may log.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
