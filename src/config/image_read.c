@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "config/config_name.h"
 #include "config/image.h"
@@ -332,6 +333,18 @@ bool config_image_is(int fd)
 	       memcmp(magic, IMAGE_MAGIC, sizeof(magic)) == 0;
 }
 
+/* An image up to this size is kept in memory. A larger one could use up RLIMIT_MEMLOCK, which keys
+ * need. */
+#define LOCK_MAX_BYTES (1024 * 1024)
+
+/* The image contains passwords: they must be neither in a core dump nor swapped out. */
+static void protect(void *image, size_t size)
+{
+	madvise(image, size, MADV_DONTDUMP);
+	if (size <= LOCK_MAX_BYTES && mlock(image, size) < 0)
+		log_event(LOG_LEVEL_DEBUG, "memory_not_locked", LOG_STR("error", strerror(errno)));
+}
+
 static int map(struct config *config, int fd, struct err *err)
 {
 	struct stat st;
@@ -343,6 +356,7 @@ static int map(struct config *config, int fd, struct err *err)
 	void *image = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (image == MAP_FAILED)
 		return err_errno(err, "configuration in memory");
+	protect(image, (size_t)st.st_size);
 	config->image = image;
 	config->image_size = (size_t)st.st_size;
 	return 0;
