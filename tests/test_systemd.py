@@ -310,6 +310,13 @@ def test_a_reload_applies_a_good_configuration(systemd, source):
     goes_on(systemd, systemd.restart)  # the keeper that another one executed knows the kept mount
 
 
+def test_a_service_without_a_configuration_fails_at_once(systemd):
+    done = systemd.systemctl("start", "rptfs@nosuch")
+    assert done.returncode != 0 and "ssert" in done.stderr
+    assert systemd.property("SubState", "rptfs@nosuch") in ("dead", "failed")
+    assert systemd.property("NRestarts", "rptfs@nosuch") == "0"
+
+
 @pytest.mark.parametrize("way", ["stop", "umount"])
 def test_it_ends_after_reloads_deaths_and_restarts(systemd, way):
     """The service, every process, and the mount."""
