@@ -1,9 +1,7 @@
 #include "http/http_idle.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <sys/socket.h>
-
-#include "base/util.h"
 
 void http_idle_remove(struct http_idle *idle, int fd)
 {
@@ -15,22 +13,16 @@ void http_idle_remove(struct http_idle *idle, int fd)
 	}
 }
 
-/*
- * Not with shutdown(2), which the sandbox forbids: there is a listening socket that outlives this
- * process. A TCP connection is disconnected, which also discards the data that has arrived. A UNIX
- * socket cannot be: one whose other end is closed takes its place.
- */
 void http_idle_shut(int fd)
 {
-	const struct sockaddr none = { .sa_family = AF_UNSPEC };
-	int pair[2];
+	char unasked[4096];
+	ssize_t got;
 
-	if (connect(fd, &none, sizeof(none)) == 0 ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		return;
-	_cleanup_close_ int closed = pair[0];
-	close(pair[1]);
-	dup3(closed, fd, O_CLOEXEC);
+	/* Data that has arrived could still be read after the shutdown. */
+	shutdown(fd, SHUT_RDWR);
+	do {
+		got = recv(fd, unasked, sizeof(unasked), MSG_DONTWAIT);
+	} while (got > 0 || (got < 0 && errno == EINTR));
 }
 
 void http_idle_add(struct http_idle *idle, int fd, bool is_http1)

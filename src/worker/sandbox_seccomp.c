@@ -76,7 +76,7 @@ static const char allowed[] =
 	"ppoll ppoll_time64 pselect6 pselect6_time64 select "
 	/* network; the only listening socket is inherited */
 	"accept accept4 bind connect getpeername getsockname getsockopt recv recvfrom recvmmsg "
-	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt "
+	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt shutdown "
 	/* randomness */
 	"getrandom "
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -209,7 +209,6 @@ static int add_memory(scmp_filter_ctx filter)
 #define KIND(type)	 IS_MASKED(1, ~(uint64_t)(SOCK_CLOEXEC | SOCK_NONBLOCK), type)
 #define PROTOCOL(number) IS(2, number)
 
-/* shutdown(2) is left out: it would work on the listening socket, which outlives the worker. */
 static int add_sockets(scmp_filter_ctx filter)
 {
 	static const int internet[] = { AF_INET, AF_INET6 };

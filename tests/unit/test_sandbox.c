@@ -388,13 +388,6 @@ static bool no_sockets_of_other_kinds(void)
 	       refused(listen(tcp, 1), EPERM);
 }
 
-/* The listening socket outlives the worker. */
-static bool no_shutdown(void)
-{
-	return refused(shutdown(listener, SHUT_RDWR), ENOSYS) &&
-	       refused(listen(listener, 0), EPERM);
-}
-
 static bool no_rights_for_others(void)
 {
 	_cleanup_close_ int fd = openat(store_fd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -608,7 +601,6 @@ static const struct {
 	{ "libraries can be loaded", libraries_can_be_loaded, ANY, 0 },
 	{ "no sockets of other families, types or protocols, no listening",
 	  no_sockets_of_other_kinds, ANY, 0 },
-	{ "the listening socket cannot be shut down", no_shutdown, ANY, 0 },
 	{ "nothing in the store has rights for others, or a set-user-ID bit", no_rights_for_others,
 	  ANY, 0 },
 	{ "other processes are not scheduled", no_scheduling_of_others, ANY, 0 },
