@@ -38,6 +38,17 @@ def test_no_file_is_too_long():
     assert not long
 
 
+def test_lines_fit_in_100_columns():
+    """clang-format does not reflow comments. Drawings and tables may be wider."""
+    wide = [
+        f"{path}:{number}"
+        for path in sources(".c", ".h")
+        for number, line in enumerate(open(path, encoding="utf-8"), 1)
+        if len(line.rstrip("\n").expandtabs(8)) > 100 and not re.search(r"\S(\t|   )", line)
+    ]
+    assert not wide
+
+
 def test_white_space_follows_editorconfig():
     wrong = []
     for path in sources(".c", ".h", ".py", ".md", ".build", ".conf", ".sh"):

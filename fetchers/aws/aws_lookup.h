@@ -31,9 +31,9 @@ int aws_lookup_keys(const struct aws_lookup *lookup, struct fetch_ctx *ctx, stru
 int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, char *ret,
 		      size_t size);
 
-/* The command line of the credential_process that a search could run, and its profile: that of the
- * setup, or one that is the source of its role. NULL: there is none. Both live as long as lookup and
- * profiles. */
+/* The command line of the credential_process that a search could run, and its profile: that of
+ * the setup, or one that is the source of its role. NULL: there is none. Both live as long as
+ * lookup and profiles. */
 const char *aws_lookup_program(const struct aws_lookup *lookup, const struct aws_profiles *profiles,
 			       const char **ret_profile);
 

@@ -33,8 +33,8 @@ struct aws_profiles;
  * message names as "FILE:LINE: …". */
 int aws_profiles_load(struct aws_profiles **ret, struct helper *helper,
 		      const struct aws_paths *paths, struct err *err);
-/* For what root does because a profile says so: in a process of root, the files must belong to root,
- * and nobody else may be able to change them (SAFE_PATH_OURS). ERR_DENIED otherwise. */
+/* For what root does because a profile says so: in a process of root, the files must belong to
+ * root, and nobody else may be able to change them (SAFE_PATH_OURS). ERR_DENIED otherwise. */
 int aws_profiles_load_trusted(struct aws_profiles **ret, const struct aws_paths *paths,
 			      struct err *err);
 void aws_profiles_free(struct aws_profiles *profiles);

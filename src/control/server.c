@@ -161,7 +161,8 @@ static void refuse(int fd, enum err_kind kind, const char *message)
 	}
 }
 
-/* Reads the supplementary groups of the peer; none if they cannot be read. The caller frees them. */
+/* Reads the supplementary groups of the peer; none if they cannot be read. The caller frees
+ * them. */
 static gid_t *peer_groups(int fd, size_t *ret_n)
 {
 	_cleanup_free_ gid_t *groups = NULL;

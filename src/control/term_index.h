@@ -1,7 +1,8 @@
 /*
  * term_index: finds a term by its name or its alias.
  *
- * Terms that the asker may not read are not found. Immutable once built. If one term's alias is another term's name, the name wins.
+ * Terms that the asker may not read are not found. Immutable once built. If one term's alias is
+ * another term's name, the name wins.
  */
 #ifndef CONTROL_TERM_INDEX_H
 #define CONTROL_TERM_INDEX_H

@@ -72,7 +72,8 @@ enum fetch_result {
 
 /*
  * Takes the bytes. Writing may block on the disk. A failure (ERR_BAD_DATA above the term's
- * max_size, ERR_INTERNAL for the disk, ERR_UNREACHABLE after the attempt_timeout) must end the download and be returned as it is.
+ * max_size, ERR_INTERNAL for the disk, ERR_UNREACHABLE after the attempt_timeout) must end the
+ * download and be returned as it is.
  */
 struct sink;
 
@@ -113,8 +114,8 @@ struct fetcher_ops {
 	/* Required. */
 	int (*download)(void *state, struct fetch_ctx *ctx, struct sink *sink, struct fetched *ret,
 			struct err *err);
-	/* have->token is never empty. ret is filled for FETCH_UNCHANGED as well (a 304 has headers):
-	 * its notes replace those of the version, unless its token is empty. */
+	/* have->token is never empty. ret is filled for FETCH_UNCHANGED as well (a 304 has
+	 * headers): its notes replace those of the version, unless its token is empty. */
 	enum fetch_result (*download_if_changed)(void *state, struct fetch_ctx *ctx,
 						 const struct version *have, struct sink *sink,
 						 struct fetched *ret, struct err *err);

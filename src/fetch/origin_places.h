@@ -12,9 +12,9 @@
  *	   └─ none has ended for ORIGIN_SLOW_MS ─┴────────────────────────────────► SLOW
  *
  * The places of an origin move with it, so the pools of those that are not slow are never full for
- * long. Within a pool an origin may have half of what is left to share: 64 places if it is alone, less
- * beside others. First places are set aside for hundreds of further origins. Origins that wait take
- * turns.
+ * long. Within a pool an origin may have half of what is left to share: 64 places if it is alone,
+ * less beside others. First places are set aside for hundreds of further origins. Origins that wait
+ * take turns.
  *
  * The table of origins does not change once it is filled. From any thread.
  */

@@ -43,8 +43,8 @@ static int publish(const struct update *update, const struct fetch_env *env,
 	return env->publish(env->publish_arg, update->term, snapshot, err);
 }
 
-/* Takes the reference to a snapshot that was just committed. If it cannot be published now, the next
- * update tries again. */
+/* Takes the reference to a snapshot that was just committed. If it cannot be published now, the
+ * next update tries again. */
 static int publish_committed(const struct update *update, const struct fetch_env *env,
 			     struct snapshot *snapshot, struct err *err)
 {
@@ -59,8 +59,8 @@ static int publish_committed(const struct update *update, const struct fetch_env
 	return 0;
 }
 
-/* Takes the place of the current snapshot, a reference. Returns 1 if there was something to publish,
- * 0 if not, -1 if it cannot be published yet. */
+/* Takes the place of the current snapshot, a reference. Returns 1 if there was something to
+ * publish, 0 if not, -1 if it cannot be published yet. */
 static int publish_held_back(struct update *update, const struct fetch_env *env,
 			     struct snapshot **current, struct err *err)
 {

@@ -20,9 +20,9 @@
 #include "base/cancel.h"
 #include "base/err.h"
 
-/* A file that was moved or linked to its name is complete, and reported at once. One that is written
- * in place is reported this long after the first event of a burst. It is longer than the tick of
- * file times (at most 10 ms), so that the mtime can be trusted then. */
+/* A file that was moved or linked to its name is complete, and reported at once. One that is
+ * written in place is reported this long after the first event of a burst. It is longer than the
+ * tick of file times (at most 10 ms), so that the mtime can be trusted then. */
 #define WATCH_SETTLE_MS 12
 
 struct helper;

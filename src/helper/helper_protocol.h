@@ -20,8 +20,8 @@
  *	                         ◄────  'e' kind text failure
  *
  * When the worker closes the socket of a request for a program, the executor kills the program.
- * When it closes the first socket, which happens at the latest when it dies, the process ends. After
- * the death of a process the next request starts another one.
+ * When it closes the first socket, which happens at the latest when it dies, the process ends.
+ * After the death of a process the next request starts another one.
  *
  * Runs in the worker, unprivileged, in the opener and in the executor.
  */

@@ -1,8 +1,8 @@
 /*
  * http_perform(), the caller's side of the engine. A call is one transfer, and one more for each
- * redirect that is followed, if a body is too large for HTTP/2, if a kept connection turns out to be
- * broken, and if there are only addresses that did not answer before. Secrets are sent only as long
- * as scheme, host and port stay the same.
+ * redirect that is followed, if a body is too large for HTTP/2, if a kept connection turns out to
+ * be broken, and if there are only addresses that did not answer before. Secrets are sent only as
+ * long as scheme, host and port stay the same.
  */
 #include "http/http.h"
 

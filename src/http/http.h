@@ -121,12 +121,12 @@ bool http_is_coded(const struct http_response *response);
 
 /*
  * Performs one request. Returns 0 when the whole response has been handed over, whatever its
- * status, or -1: ERR_UNREACHABLE (name, connection, TLS, timeout, stall, too slow, cut body, interim
- * response without a final one), ERR_CONFIG (certificate files, bad URL), ERR_BAD_DATA (content
- * coding is broken or unknown, not HTTP, headers of more than HTTP_HEADERS_MAX bytes, more bytes
- * than the budget has, a redirect that must not be followed), ERR_INTERNAL (out of memory: the
- * request is not sent without a part of it), ERR_CANCELED, or the error of a callback. Messages name
- * method and URL without credentials and query.
+ * status, or -1: ERR_UNREACHABLE (name, connection, TLS, timeout, stall, too slow, cut body,
+ * interim response without a final one), ERR_CONFIG (certificate files, bad URL), ERR_BAD_DATA
+ * (content coding is broken or unknown, not HTTP, headers of more than HTTP_HEADERS_MAX bytes, more
+ * bytes than the budget has, a redirect that must not be followed), ERR_INTERNAL (out of memory:
+ * the request is not sent without a part of it), ERR_CANCELED, or the error of a callback. Messages
+ * name method and URL without credentials and query.
  */
 #define HTTP_HEADERS_MAX (64 * 1024)
 

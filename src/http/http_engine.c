@@ -395,8 +395,8 @@ static bool has_heard(const struct job *job)
 }
 
 /* The transfer has stalled without a byte. If nothing else has arrived on its connection, the
- * connection is dead: its other transfers fail now, and the next ones connect anew. What is kept may
- * be as dead. */
+ * connection is dead: its other transfers fail now, and the next ones connect anew. What is kept
+ * may be as dead. */
 static void give_up_connection(struct http *http, const struct job *stalled)
 {
 	const struct job *job;
@@ -510,8 +510,8 @@ static void cancel_all(struct http *http)
 	finish_all(http, END_CANCELED);
 }
 
-/* With HTTP/1 a connection belongs to one transfer, and what it receives besides headers and body is
- * charged too, such as extensions of chunks. */
+/* With HTTP/1 a connection belongs to one transfer, and what it receives besides headers and
+ * body is charged too, such as extensions of chunks. */
 static void charge_besides(struct http *http, int fd)
 {
 	struct job *job = http_sockets_owner(&http->sockets, fd);

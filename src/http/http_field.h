@@ -17,8 +17,8 @@
 
 /* Parses an HTTP-date in any of the three formats of RFC 9110, 5.6.7, with some tolerance for
  * spaces, one-digit numbers and "UTC", of the years 1 to 9999. Returns milliseconds of the wall
- * clock, negative before 1970, or HTTP_TIME_UNKNOWN (which is no whole second) for any other text and
- * for NULL. */
+ * clock, negative before 1970, or HTTP_TIME_UNKNOWN (which is no whole second) for any other
+ * text and for NULL. */
 int64_t http_date_ms(const char *text);
 
 /* The same; CLOCK_NO_TIME: unknown. */

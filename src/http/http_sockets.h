@@ -1,6 +1,6 @@
 /*
- * http_sockets: the sockets of libcurl that are in the epoll set. Used by the engine's thread alone.
- * Internal to http*.c.
+ * http_sockets: the sockets of libcurl that are in the epoll set. Used by the engine's thread
+ * alone. Internal to http*.c.
  */
 #ifndef HTTP_HTTP_SOCKETS_H
 #define HTTP_HTTP_SOCKETS_H

@@ -47,8 +47,8 @@ int arguments_parse(struct arguments *ret, int argc, char **argv);
 void arguments_release(struct arguments *arguments);
 void arguments_usage(void);
 
-/* Lets the processes that this one starts take the terms from their environment, which only the same
- * user can read; anybody can read a command line. */
+/* Lets the processes that this one starts take the terms from their environment, which only the
+ * same user can read; anybody can read a command line. */
 void arguments_pass_terms(const struct arguments *arguments);
 
 /*

@@ -26,8 +26,9 @@ int control_socket_path(const char *mountpoint, char **ret, struct err *err);
 
 /*
  * Listens on the path, whose directory must exist. Every user may connect if allow_other is set,
- * else only root and this user. Returns a non-blocking descriptor, the caller's. Replaces the socket
- * that a dead process left. The name appears once the socket accepts connections, not before.
+ * else only root and this user. Returns a non-blocking descriptor, the caller's. Replaces the
+ * socket that a dead process left. The name appears once the socket accepts connections, not
+ * before.
  */
 int control_socket_listen(const char *path, bool allow_other, struct err *err);
 

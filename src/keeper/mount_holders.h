@@ -1,9 +1,9 @@
 /*
- * mount_holders: finds where a mount is still attached that is not at its own path any more: another
- * namespace of mounts that was copied while it was there, or a bind mount.
+ * mount_holders: finds where a mount is still attached that is not at its own path any more:
+ * another namespace of mounts that was copied while it was there, or a bind mount.
  *
- * Runs in the command, with the rights of the user who started rptfs: others' namespaces are visible
- * to root only.
+ * Runs in the command, with the rights of the user who started rptfs: others' namespaces are
+ * visible to root only.
  */
 #ifndef KEEPER_MOUNT_HOLDERS_H
 #define KEEPER_MOUNT_HOLDERS_H

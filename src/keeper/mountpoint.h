@@ -37,7 +37,7 @@ struct mountpoint_setup {
 	int place;		/* borrowed; of mountpoint_prepare(); -1: what is at the path now */
 	bool allow_other;
 	bool noexec;
-	bool is_writable; /* the superblock, for handles; the mount never is. Users cannot have it. */
+	bool is_writable; /* the superblock, for handles; the mount never is; not for users */
 };
 
 struct mountpoint_made {

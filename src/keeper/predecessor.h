@@ -1,8 +1,8 @@
 /*
  * predecessor: waiting for the rptfs that had the mount point before.
  *
- * `umount` returns before the processes of the mount have ended, and a keeper that was killed leaves
- * a worker and a dead mount behind for a moment. A start waits for their end.
+ * `umount` returns before the processes of the mount have ended, and a keeper that was killed
+ * leaves a worker and a dead mount behind for a moment. A start waits for their end.
  *
  * Runs in the command before it becomes the keeper, with the rights of the user who started rptfs.
  */
@@ -11,8 +11,8 @@
 
 #include "base/err.h"
 
-/* As mountpoint_prepare(), but if another rptfs has the mount point, waits 2 s for its end. Then the
- * error names its process, and says what to do. */
+/* As mountpoint_prepare(), but if another rptfs has the mount point, waits 2 s for its end. Then
+ * the error names its process, and says what to do. */
 int predecessor_wait(const char *mountpoint, int *ret_lock, struct err *err);
 
 #endif

@@ -13,11 +13,11 @@
 
 /*
  * Returns a descriptor of directory `dir`, the caller's, perhaps O_PATH. If this process may mount,
- * nothing can be executed through the descriptor, and it follows no links. Makes the missing parts of its path; the
- * directory itself gets mode 0700 and belongs to the user. If a store belongs to another user, its
- * owner is changed with all its content. ERR_CONFIG if the directory is neither empty nor a store,
- * or if the owner of a store in use would have to be changed. Nothing outside the directory is
- * changed, whatever links are in it.
+ * nothing can be executed through the descriptor, and it follows no links. Makes the missing parts
+ * of its path; the directory itself gets mode 0700 and belongs to the user. If a store belongs to
+ * another user, its owner is changed with all its content. ERR_CONFIG if the directory is neither
+ * empty nor a store, or if the owner of a store in use would have to be changed. Nothing outside
+ * the directory is changed, whatever links are in it.
  */
 int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *err);
 

@@ -2,8 +2,8 @@
  * session: one request to a running mount and the lines of its answer.
  *
  * The xattr user.rpt.control of the mount's root holds the path of the socket. control/control.h
- * describes the protocol. Anybody may make a mount, so the answer of a mount that belongs neither to
- * root nor to this user is limited in length.
+ * describes the protocol. Anybody may make a mount, so the answer of a mount that belongs neither
+ * to root nor to this user is limited in length.
  */
 #ifndef RPT_SESSION_H
 #define RPT_SESSION_H

@@ -109,9 +109,9 @@ int catalog_count(struct catalog *catalog, uint64_t *ret_snapshots, uint64_t *re
 /*
  * Makes the snapshot the current one of the term, and the previous one superseded. Sets
  * published_at_ms, later than that of any other snapshot of the term. Deletes the snapshots that
- * `history` does not keep. token may be NULL. is_new, so not shown before: fetched_at_ms becomes the
- * time of confirmation, and the mtime is changed if another version of the term has it or had it.
- * Without an mtime, published_at_ms is the mtime.
+ * `history` does not keep. token may be NULL. is_new, so not shown before: fetched_at_ms becomes
+ * the time of confirmation, and the mtime is changed if another version of the term has it or had
+ * it. Without an mtime, published_at_ms is the mtime.
  */
 int catalog_insert(struct catalog *catalog, const char *term, struct snapshot *snapshot,
 		   const char *token, uint64_t fingerprint, unsigned history, bool is_new,

@@ -138,8 +138,8 @@ static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t n)
 #define IS_MASKED(argument, mask, value) \
 	SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value))
 
-/* A new file or directory has no set-user-ID, set-group-ID or sticky bit, and none for others: umask
- * is 0077 and cannot be changed. openat2(2), whose mode is in memory, is left out. */
+/* A new file or directory has no set-user-ID, set-group-ID or sticky bit, and none for others:
+ * umask is 0077 and cannot be changed. openat2(2), whose mode is in memory, is left out. */
 static int add_modes(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {

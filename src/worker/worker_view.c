@@ -55,8 +55,8 @@ static int render_status(void *arg, const struct term_access *access, char **ret
 	return status_render(&worker->view, access, ret, ret_len, err);
 }
 
-/* What users other than root and the owner may make the worker keep: renderings of .rpt/, whose size
- * depends on the number of terms, and connections of rpt. A user gets half of it. */
+/* What users other than root and the owner may make the worker keep: renderings of .rpt/, whose
+ * size depends on the number of terms, and connections of rpt. A user gets half of it. */
 #define BUDGET_BYTES	  (UINT64_C(32) << 20)
 #define BUDGET_TERM_BYTES UINT64_C(4096)
 

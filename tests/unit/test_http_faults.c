@@ -329,7 +329,8 @@ int main(void)
 	faults_apply(&faults);
 	if (cancel_init(&cancel, &err) < 0)
 		abort();
-	/* OpenSSL 3.5 deadlocks if memory runs out while it initializes itself, which it does once. */
+	/* OpenSSL 3.5 deadlocks if memory runs out while it initializes itself, which it does
+	 * once. */
 	ok(http_new(&http, NULL, &cancel, &err) == 0, "the engine starts");
 	http_free(http);
 	test_start(&cancel);

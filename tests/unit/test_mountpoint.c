@@ -1,6 +1,7 @@
 /*
- * mountpoint: root's mount is on the directory that was checked, whatever its neighbours' owner puts
- * at the path. Nobody answers the connection, so nothing here may ask it. Needs root and /dev/fuse.
+ * mountpoint: root's mount is on the directory that was checked, whatever its neighbours' owner
+ * puts at the path. Nobody answers the connection, so nothing here may ask it. Needs root and
+ * /dev/fuse.
  */
 #include <fcntl.h>
 #include <mntent.h>

@@ -1,4 +1,5 @@
-/* safe_path: who may lead where, and components that are exchanged. As root, in a mount namespace. */
+/* safe_path: who may lead where, and components that are exchanged. As root, in a mount
+ * namespace. */
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -34,7 +35,8 @@ static const char *at(const char *name)
 
 /* ---- what there is ---- */
 
-/* A file's content is its owner's. content: of a file, or the target of a link; NULL: a directory. */
+/* A file's content is its owner's. content: of a file, or the target of a link; NULL: a
+ * directory. */
 static const struct thing {
 	uid_t owner;
 	mode_t mode;

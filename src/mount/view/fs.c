@@ -82,8 +82,8 @@ static struct snapshot *find_superseded(struct fs *fs, const char *name, struct 
 	return NULL;
 }
 
-/* A snapshot that is about to be published, and, without staying in the kernel's cache of names, one
- * that is superseded: see tell_holders() in publisher.c. */
+/* A snapshot that is about to be published, and, without staying in the kernel's cache of names,
+ * one that is superseded: see tell_holders() in publisher.c. */
 static void lookup_pending(struct fs *fs, fuse_req_t req, const char *name)
 {
 	struct term *term;
