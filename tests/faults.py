@@ -16,7 +16,9 @@ ALWAYS = 0xFFFFFFFF
 HALF = 0x10000  # added to an errno: half of a write is done before; alone: half, and success
 
 # struct faults: words, thread, below, kinds
-WORDS = ("mode", "calls", "failing", "first", "count", "error", "odds", "seed", "seen", "failed", "pid")
+WORDS = (
+    "mode", "calls", "failing", "first", "count", "error", "odds", "seed", "seen", "failed", "pid", "device",
+)  # fmt: skip
 THREAD_AT = 4 * len(WORDS)
 BELOW_AT = THREAD_AT + 16
 KINDS_AT = BELOW_AT + 256
@@ -88,6 +90,8 @@ class Faults:
         self._write("calls", sum(1 << CALLS.index(call) for call in calls))
         struct.pack_into("16s", self.memory, THREAD_AT, thread.encode())
         struct.pack_into("256s", self.memory, BELOW_AT, below.encode())
+        # The worker of root's mount has the store in a mount that is attached nowhere.
+        self._write("device", os.stat(below).st_dev & 0xFFFFFFFF if below else 0)
 
     def _set(self, mode):
         self._write("mode", OFF)

@@ -189,8 +189,10 @@ def test_the_worker_cannot_be_dumped(mount):
     assert os.stat(f"/proc/{m.worker}/environ").st_uid == 0
 
 
-def test_the_configuration_is_locked_and_not_dumped(mount):
+def test_the_configuration_is_locked_and_not_dumped(mount, build):
     m = mount(PUBLIC)
     maps = read(f"/proc/{m.worker}/smaps").decode()
     flags = re.search(r"memfd:rptfs-configuration[^\n]*\n(?:[A-Z].*\n)*?VmFlags: (.*)", maps)[1].split()
-    assert {"lo", "dd"} <= set(flags)
+    assert "dd" in flags
+    # Sanitizers replace mlock(2) by nothing.
+    assert build.sanitized or "lo" in flags

@@ -47,6 +47,18 @@ static bool lies_below(const struct faults *faults, const char *path)
 	return strncmp(path, faults->below, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
+/* In a mount that is attached nowhere, paths begin at its root, and lead elsewhere or nowhere. */
+static bool is_detached(const struct faults *faults, int fd, const char *path)
+{
+	struct stat found, there;
+
+	if (!faults->device || syscall(SYS_newfstatat, fd, "", &found, AT_EMPTY_PATH) < 0 ||
+	    (uint32_t)found.st_dev != faults->device)
+		return false;
+	return syscall(SYS_newfstatat, AT_FDCWD, path, &there, 0) < 0 ||
+	       there.st_ino != found.st_ino || there.st_dev != found.st_dev;
+}
+
 static bool descriptor_lies_below(const struct faults *faults, int fd)
 {
 	char link[32], path[PATH_MAX];
@@ -56,7 +68,7 @@ static bool descriptor_lies_below(const struct faults *faults, int fd)
 	if (n < 0)
 		return false;
 	path[n] = '\0';
-	return lies_below(faults, path);
+	return lies_below(faults, path) || is_detached(faults, fd, path);
 }
 
 /* path: NULL if the call has none. */

@@ -68,6 +68,7 @@ struct faults {
 	_Atomic uint32_t seen;	 /* matches */
 	_Atomic uint32_t failed; /* matches that failed */
 	_Atomic uint32_t pid;	 /* of the affected process */
+	uint32_t device; /* what has no path and is on this st_dev counts as below; 0: nothing */
 	char thread[16];
 	char below[256];	     /* without symbolic links; empty: anywhere */
 	uint8_t kinds[FAULTS_KINDS]; /* enum fault_call of the first matches */
