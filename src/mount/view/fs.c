@@ -33,18 +33,18 @@ static void lookup_rendered(struct fs *fs, fuse_req_t req, const char *name)
 	const struct fuse_ctx *context = fuse_req_ctx(req);
 	const struct term_reader caller = { .uid = context->uid, .gid = context->gid };
 	struct err err = ERR_INIT;
-	const struct rendering *rendering;
+	struct rendering rendering;
 
 	if (rendered_lookup(fs->rendered, name, &caller, &rendering, &err) < 0) {
 		reply_not_rendered(req, name, &err);
 		return;
 	}
-	struct stat stat = fs_rendering_stat(fs, rendering);
+	struct stat stat = fs_rendering_stat(fs, &rendering);
 	struct fuse_entry_param entry = fs_entry(&stat);
-	entry.ino = rendering->id;
+	entry.ino = rendering.id;
 	entry.entry_timeout = 0; /* the next look-up gets a rendering of its own */
 	if (fuse_reply_entry(req, &entry) < 0)
-		rendered_forget(fs->rendered, rendering->id, 1);
+		rendered_forget(fs->rendered, rendering.id, 1);
 }
 
 static void reply_entry(fuse_req_t req, struct stat stat)

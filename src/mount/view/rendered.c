@@ -306,8 +306,10 @@ static void lookup_release(struct lookup *lookup)
 	give(rendered, lookup->user, lookup->charged_bytes);
 }
 
-/* A rendering that this user has already, or the text for a new one, or neither. */
-static struct held *find_young(struct lookup *lookup, size_t file, const struct term_access *access)
+/* Finds a rendering that this user has already, or the text for a new one, or neither. Returns
+ * whether there is a rendering. */
+static bool find_young(struct lookup *lookup, size_t file, const struct term_access *access,
+		       struct rendering *ret)
 {
 	struct rendered *rendered = lookup->rendered;
 	struct held *held = NULL;
@@ -318,12 +320,13 @@ static struct held *find_young(struct lookup *lookup, size_t file, const struct 
 		DL_SEARCH_SCALAR(text->holders, held, user, lookup->user);
 	if (held) {
 		held->lookups++;
+		*ret = held->rendering;
 		text->references--; /* others are left */
 	} else {
 		lookup->text = text;
 	}
 	pthread_mutex_unlock(&rendered->lock);
-	return held;
+	return held != NULL;
 }
 
 /* Charges the user, and renders unless there is a text. The size of the last text is charged first,
@@ -353,7 +356,7 @@ static int get_text(struct lookup *lookup, size_t file, const struct term_access
 			  : 0;
 }
 
-static int make_rendering(struct lookup *lookup, struct held **ret, struct err *err)
+static int make_rendering(struct lookup *lookup, struct rendering *ret, struct err *err)
 {
 	struct rendered *rendered = lookup->rendered;
 	struct text *unused[RECENT_MAX] = { NULL };
@@ -367,6 +370,8 @@ static int make_rendering(struct lookup *lookup, struct held **ret, struct err *
 	held->charged_bytes = lookup->charged_bytes;
 	pthread_mutex_lock(&rendered->lock);
 	bool is_entered = enter(rendered, held);
+	if (is_entered)
+		*ret = held->rendering;
 	if (is_entered && lookup->is_new)
 		set_recent(rendered, held->text, unused);
 	pthread_mutex_unlock(&rendered->lock);
@@ -376,12 +381,12 @@ static int make_rendering(struct lookup *lookup, struct held **ret, struct err *
 		return err_set(err, ERR_INTERNAL, ".rpt: out of memory");
 	lookup->text = NULL;
 	lookup->charged_bytes = 0;
-	*ret = steal_ptr(&held);
+	steal_ptr(&held);
 	return 0;
 }
 
 int rendered_lookup(struct rendered *rendered, const char *name, const struct term_reader *caller,
-		    const struct rendering **ret, struct err *err)
+		    struct rendering *ret, struct err *err)
 {
 	_cleanup_(lookup_release) struct lookup lookup = { .rendered = rendered,
 							   .user = caller->uid };
@@ -393,10 +398,9 @@ int rendered_lookup(struct rendered *rendered, const char *name, const struct te
 		file++;
 	if (file == rendered->setup.n_files)
 		return err_set(err, ERR_NOT_FOUND, "no file .rpt/%s", name);
-	struct held *held = find_young(&lookup, file, &access);
-	if (!held &&
-	    (get_text(&lookup, file, &access, err) < 0 || make_rendering(&lookup, &held, err) < 0))
+	if (find_young(&lookup, file, &access, ret))
+		return 0;
+	if (get_text(&lookup, file, &access, err) < 0 || make_rendering(&lookup, ret, err) < 0)
 		return -1;
-	*ret = &held->rendering;
 	return 0;
 }

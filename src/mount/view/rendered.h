@@ -61,10 +61,10 @@ void rendered_free(struct rendered *rendered);
 bool rendered_list(const struct rendered *rendered, size_t index, const char **ret_name,
 		   uint32_t *ret_ino);
 
-/* A rendering for one look-up of this caller, to be balanced by rendered_forget().
+/* A copy of the rendering for one look-up of this caller, to be balanced by rendered_forget().
  * ERR_NOT_FOUND: no such file. ERR_BUSY: the caller's share of the budget is used up. */
 int rendered_lookup(struct rendered *rendered, const char *name, const struct term_reader *caller,
-		    const struct rendering **ret, struct err *err);
+		    struct rendering *ret, struct err *err);
 
 /* The kernel has forgotten `count` look-ups. Frees the rendering after the last one; a young text
  * stays until the next one is rendered. */
