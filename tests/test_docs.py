@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from builds import TOP
 
-PAGES = ("README.md", "src/README.md", "fetchers/README.md")
+PAGES = ("README.md", "src/README.md", "fetchers/README.md", "packaging/doc/SECURITY.md")
 # Files that need not exist: a fetcher that is an example.
 EXAMPLES = {"kv.c", "kv.h"}
 MANUALS = sorted(os.listdir(f"{TOP}/packaging/man"))
