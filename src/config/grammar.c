@@ -118,14 +118,12 @@ __attribute__((format(printf, 3, 4))) static void complain(struct grammar *g, un
 {
 	const struct statement *outer = g->depth > 0 ? g->open[0].block : NULL;
 	const struct statement *inner = g->depth > 1 ? g->open[1].block : NULL;
-	char text[1024];
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	problem_add_about(g->problems, (struct place){ g->file, line }, outer ? outer->title : NULL,
+			  inner ? inner->name : NULL, fmt, args);
 	va_end(args);
-	problem_add(g->problems, (struct place){ g->file, line }, outer ? outer->title : NULL,
-		    "%s%s%s", inner ? inner->name : "", inner ? ": " : "", text);
 }
 
 /* After this there are no more tokens. */

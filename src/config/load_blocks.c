@@ -16,15 +16,12 @@ __attribute__((format(printf, 4, 5))) static void complain(struct loader *loader
 							   struct block *block, struct place place,
 							   const char *fmt, ...)
 {
-	char text[1024];
 	va_list args;
 
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
 	block->has_problem = true;
-	problem_add(&loader->problems, place, block->term, "%s%s%s", block->kind ? block->kind : "",
-		    block->kind ? ": " : "", text);
+	va_start(args, fmt);
+	problem_add_about(&loader->problems, place, block->term, block->kind, fmt, args);
+	va_end(args);
 }
 
 /* ------------------------------------------------------------------ unknown names */

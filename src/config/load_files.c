@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <glob.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -150,14 +151,13 @@ __attribute__((format(printf, 4, 5))) static void refuse_file(struct loader *loa
 							      struct place parent, const char *path,
 							      const char *fmt, ...)
 {
-	char text[1024];
+	char subject[PATH_MAX + sizeof("include ")];
 	va_list args;
 
+	snprintf(subject, sizeof(subject), "%s%s", parent.file ? "include " : "", path);
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	problem_add_about(&loader->problems, parent, NULL, subject, fmt, args);
 	va_end(args);
-	problem_add(&loader->problems, parent, NULL, "%s%s: %s", parent.file ? "include " : "",
-		    path, text);
 }
 
 /* Is it a descriptor that the command inherited? Then there is no path to check. */

@@ -49,29 +49,14 @@ void problem_out_of_memory(struct problems *problems)
 	problems->out_of_memory = true;
 }
 
-void problem_add(struct problems *problems, struct place place, const char *term, const char *fmt,
-		 ...)
+static void add(struct problems *problems, struct place place, char *text)
 {
-	_cleanup_free_ char *text = NULL;
-	va_list args;
+	struct problem *items = reallocarray(problems->items, problems->n_items + 1,
+					     sizeof(*items));
 
-	va_start(args, fmt);
-	int len = vasprintf(&text, fmt, args);
-	va_end(args);
-	if (len < 0)
-		text = NULL;
-	if (text && term) {
-		char *prefixed = NULL;
-		if (asprintf(&prefixed, "term \"%s\": %s", term, text) < 0)
-			prefixed = NULL;
-		free(text);
-		text = prefixed;
-	}
-	struct problem *items = text ? reallocarray(problems->items, problems->n_items + 1,
-						    sizeof(*items))
-				     : NULL;
 	if (!items) {
 		problem_out_of_memory(problems);
+		free(text);
 		return;
 	}
 	utf8_make_printable(text);
@@ -79,9 +64,37 @@ void problem_add(struct problems *problems, struct place place, const char *term
 	items[problems->n_items] = (struct problem){
 		.place = place,
 		.order = problems->n_items,
-		.text = steal_ptr(&text),
+		.text = text,
 	};
 	problems->n_items++;
+}
+
+void problem_add_about(struct problems *problems, struct place place, const char *term,
+		       const char *subject, const char *fmt, va_list args)
+{
+	_cleanup_free_ char *problem = NULL;
+	char *text = NULL;
+
+	if (vasprintf(&problem, fmt, args) < 0) {
+		problem = NULL;
+		problem_out_of_memory(problems);
+		return;
+	}
+	if (asprintf(&text, "%s%s%s%s%s%s", term ? "term \"" : "", term ? term : "",
+		     term ? "\": " : "", subject ? subject : "", subject ? ": " : "", problem) < 0)
+		problem_out_of_memory(problems);
+	else
+		add(problems, place, text);
+}
+
+void problem_add(struct problems *problems, struct place place, const char *term, const char *fmt,
+		 ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	problem_add_about(problems, place, term, NULL, fmt, args);
+	va_end(args);
 }
 
 bool problems_any(const struct problems *problems)

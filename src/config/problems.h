@@ -7,6 +7,7 @@
 #ifndef CONFIG_PROBLEMS_H
 #define CONFIG_PROBLEMS_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -44,6 +45,10 @@ const char *problems_place(const struct problems *problems, struct place place,
 /* One problem; of a term if `term` is not NULL. Control characters are replaced by '?'. */
 void problem_add(struct problems *problems, struct place place, const char *term, const char *fmt,
 		 ...) __attribute__((format(printf, 4, 5)));
+/* The same, with what the problem is about before the text: "SUBJECT: …"; NULL: nothing. */
+void problem_add_about(struct problems *problems, struct place place, const char *term,
+		       const char *subject, const char *fmt, va_list args)
+	__attribute__((format(printf, 5, 0)));
 void problem_out_of_memory(struct problems *problems);
 
 bool problems_any(const struct problems *problems);
