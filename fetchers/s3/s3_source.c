@@ -5,9 +5,9 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "base/util.h"
-#include "fetchers/shared/media_type.h"
-#include "fetchers/shared/option_check.h"
 #include "http/http.h"
+#include "fetchers/shared/http_rows.h"
+#include "fetchers/shared/option_check.h"
 #include "fetchers/s3/s3_bucket.h"
 
 #define PART_SIZE_MIN	   (UINT64_C(64) << 10)
@@ -84,12 +84,7 @@ static const struct option_spec rows[] = {
 	  .role = OPTION_MANNER,
 	  .check = check_header_name,
 	  .help = "a response header whose value is shown as the version" },
-	{ .name = "content_type",
-	  .type = OPTION_STRINGS,
-	  OPTION_FIELD(s3_options, content_types),
-	  .role = OPTION_JUDGE,
-	  .check = media_type_check,
-	  .help = "accepted media types, such as \"text/*\"; left out: any" },
+	HTTP_ROW_CONTENT_TYPE(s3_options),
 	{ .name = "profile",
 	  .type = OPTION_STRING,
 	  OPTION_FIELD(s3_options, profile),
@@ -151,34 +146,10 @@ static const struct option_spec rows[] = {
 	  .min = 1,
 	  .max = PARALLEL_PARTS_MAX,
 	  .help = "how many ranges at once; left out: 4, but only if one transfer is slow" },
-	{ .name = "ca_file",
-	  .type = OPTION_STRING,
-	  OPTION_FIELD(s3_options, ca_file),
-	  .role = OPTION_MANNER,
-	  .check = check_path,
-	  .names_file = true,
-	  .help = "a PEM file of CAs to trust instead of those of the system" },
-	{ .name = "proxy",
-	  .type = OPTION_STRING,
-	  OPTION_FIELD(s3_options, proxy),
-	  .role = OPTION_MANNER,
-	  .check = check_proxy,
-	  .secret = true,
-	  .help = "URL of a proxy; left out: from http_proxy and similar variables; \"\": none" },
-	{ .name = "connect_timeout",
-	  .type = OPTION_DURATION,
-	  OPTION_FIELD(s3_options, connect_timeout_ms),
-	  .role = OPTION_MANNER,
-	  .min = 1,
-	  .default_text = "10s",
-	  .help = "time limit for name resolution, connection and TLS" },
-	{ .name = "stall_timeout",
-	  .type = OPTION_DURATION,
-	  OPTION_FIELD(s3_options, stall_timeout_ms),
-	  .role = OPTION_MANNER,
-	  .min = 1,
-	  .default_text = "30s",
-	  .help = "a transfer of less than 1 KiB in this time fails" },
+	HTTP_ROW_CA_FILE(s3_options),
+	HTTP_ROW_PROXY(s3_options),
+	HTTP_ROW_CONNECT_TIMEOUT(s3_options),
+	HTTP_ROW_STALL_TIMEOUT(s3_options),
 	{ .name = NULL },
 };
 

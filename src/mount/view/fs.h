@@ -42,7 +42,7 @@ struct fs_setup {
 	const char *control_path;		    /* user.rpt.control of the root; borrowed */
 	const struct rendered_file *rendered_files; /* borrowed, n_rendered_files of them */
 	size_t n_rendered_files;
-	const struct term_rights *rights; /* borrowed; who sees what in them */
+	const struct term_rights *rights; /* borrowed; which user sees which terms */
 	struct budget *budget;		  /* borrowed; of users other than root and the owner */
 	uid_t owner;			  /* of directories and of the files in .rpt */
 	gid_t owner_group;
