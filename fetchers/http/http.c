@@ -74,6 +74,16 @@ static const char *header(const void *arg, const char *name, size_t index)
 	return http_header_at(arg, name, index);
 }
 
+static void take_freshness(struct download *download, const struct http_response *response)
+{
+	struct freshness *freshness = &download->notes.freshness;
+
+	freshness_update(freshness, header, response);
+	download->fresh_ms = freshness_ms(freshness, header, response, download->asked_ms,
+					  clock_wall_ms());
+	download->fresh_since_ms = clock_boot_ms();
+}
+
 /* length: of the whole content on the wire; -1: not announced. */
 static void take_notes(struct download *download, const struct http_response *response,
 		       int64_t length)
@@ -81,7 +91,6 @@ static void take_notes(struct download *download, const struct http_response *re
 	struct http_notes *notes = &download->notes;
 	const char *token = download->ret->version.token;
 	const char *date = http_header(response, "Last-Modified");
-	int64_t now_ms = clock_wall_ms();
 
 	if (!download->is_unchanged) {
 		*notes = (struct http_notes)HTTP_NOTES_INIT;
@@ -95,11 +104,9 @@ static void take_notes(struct download *download, const struct http_response *re
 	if (date && http_version_is_date(date) && !http_version_is_date(token) &&
 	    strlen(date) < sizeof(notes->last_modified))
 		strcpy(notes->last_modified, date);
-	freshness_update(&notes->freshness, header, response);
+	if (download->source->options->http_cache)
+		take_freshness(download, response);
 	http_notes_write(notes, download->ret->version.notes);
-	download->fresh_ms = freshness_ms(&notes->freshness, header, response, download->asked_ms,
-					  now_ms);
-	download->fresh_since_ms = clock_boot_ms();
 }
 
 static void describe_response(struct download *download, const struct http_response *response,
@@ -391,7 +398,7 @@ static int64_t fresh_for_ms(const struct download *download)
 {
 	const struct http_options *options = download->source->options;
 
-	if (!options->http_cache || download->fresh_ms < 0)
+	if (download->fresh_ms < 0)
 		return FETCHED_UNKNOWN;
 	int64_t left_ms = download->fresh_ms - (clock_boot_ms() - download->fresh_since_ms);
 	return left_ms > options->min_refresh_ms ? left_ms : options->min_refresh_ms;

@@ -223,6 +223,16 @@ static void test_delay(void)
 
 static void test_notes(void)
 {
+	static const char *const dates[] = {
+		"",
+		NOW,
+		"sun, 6 Nov 1994 08:49:37 GMT",
+		"Sunday, 06-Nov-94 08:49:37 GMT",
+		"Sun Nov  6 08:49:37 1994",
+		"Mon, 01 Jan 0001 00:00:00 GMT",
+		"Thu, 01 Jan 1970 00:00:00 GMT",
+		"Fri, 31 Dec 9999 23:59:59 GMT",
+	};
 	static const char *const bad[] = { "", "max_age=5", "max_age=x expires=1", "\xff\n", "7" };
 	struct http_notes notes = HTTP_NOTES_INIT, read;
 	char text[VERSION_NOTES_SIZE];
@@ -236,6 +246,13 @@ static void test_notes(void)
 	http_notes_read(&read, text);
 	ok(read.length == 1234 && read.is_unproven && strcmp(read.last_modified, NOW) == 0,
 	   "all of it is read: %s", text);
+	ok(strlen(text) < 32, "it is short");
+	for (size_t i = 0; i < sizeof(dates) / sizeof(*dates); i++) {
+		snprintf(notes.last_modified, sizeof(notes.last_modified), "%s", dates[i]);
+		http_notes_write(&notes, text);
+		http_notes_read(&read, text);
+		is_str(read.last_modified, dates[i], "a date stays as it was sent");
+	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		http_notes_read(&read, bad[i]);
 		ok(read.length == -1 && !read.is_unproven && !*read.last_modified &&
