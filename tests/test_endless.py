@@ -94,3 +94,18 @@ def test_a_slow_line_is_no_failure_with_another_min_rate(mount, origin):
         expect=FAILS,
     )
     m.wait_content("t", bytes(12_000))
+
+
+def test_a_body_just_below_the_limit_is_not_too_much(mount, origin):
+    """Bytes that wait in the kernel are not counted twice."""
+    body = bytes(4 << 20)
+    origin.put("/t", body)
+    m = mount(
+        f'term "t" {{ refresh_interval = 1h max_received = {len(body) + 4096}'
+        f' http {{ url = "{origin.url("/t")}" }} }}\n'
+    )
+    for version in range(20):
+        body = version.to_bytes(1, "little") + body[1:]
+        origin.put("/t", body)
+        m.refresh("t")
+        assert m.read("t") == body

@@ -527,10 +527,12 @@ def test_a_redirect_behind_a_proxy_is_judged_by_its_text(mount, origins):
     assert "redirects = any" in m.status("t")["last_error"]["message"]
 
 
-def test_https_never_leads_to_http(mount, origin, tls_origin, certificates):
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_https_never_leads_to_http(mount, origin, tls_origin, certificates, scheme):
     origin.put("/t", NEW)
     tls_origin.always("/t", redirect(origin.url("/t")))
-    m = mount(http(tls_origin.url("/t"), f'ca_file = "{certificates}/ca.pem"'), expect=["term=t .*"])
+    url = tls_origin.url("/t").replace("https", scheme)
+    m = mount(http(url, f'ca_file = "{certificates}/ca.pem"'), expect=["term=t .*"])
     assert m.ls() == [] and m.kind("t") == "bad_data"
     assert origin.count("/t") == 0
 

@@ -97,11 +97,12 @@ static bool is_of_connecting(CURLcode code)
 }
 
 /* What curl's text leaves out, to be appended to it; "" if nothing. Returns ret. */
-static const char *advice_on(const struct call *call, CURLcode code, const char *text,
-			     char ret[256])
+static const char *advice_on(const struct call *call, const struct transfer *transfer,
+			     const char *text, char ret[256])
 {
 	const struct http_request *request = call->request;
-	bool is_http = strncmp(call->hop.url, "http://", 7) == 0;
+	bool is_http = strncmp(transfer->origin, "http:", 5) == 0;
+	CURLcode code = transfer->code;
 	char shown[160];
 
 	*ret = '\0';
@@ -143,7 +144,7 @@ static int fail_curl(const struct call *call, const struct transfer *transfer, s
 	if (transfer->code == CURLE_SSL_CERTPROBLEM && call->request->client_cert_file)
 		return err_set(err, kind, "%s (client certificate %s)", text,
 			       call->request->client_cert_file);
-	return err_set(err, kind, "%s%s", text, advice_on(call, transfer->code, text, advice));
+	return err_set(err, kind, "%s%s", text, advice_on(call, transfer, text, advice));
 }
 
 /* A connection to a broken proxy or server may still answer the next request properly. */
@@ -372,26 +373,38 @@ static int receive(struct call *call, struct transfer *transfer, struct err *err
 
 /* ---- redirects ---- */
 
-/* The peer of a request through a proxy is the proxy. */
-static bool has_proxy(const struct http_request *request)
+/* The peer of a request through a proxy is the proxy. The variables are those that curl reads for
+ * the scheme; no_proxy is not considered. */
+static bool has_proxy(const struct http_request *request, const char *origin)
 {
-	static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY",
-					     "all_proxy", "ALL_PROXY" };
+	static const char *const of_http[] = { "http_proxy", "all_proxy", "ALL_PROXY", NULL };
+	static const char *const of_https[] = { "https_proxy", "HTTPS_PROXY", "all_proxy",
+						"ALL_PROXY", NULL };
+	const char *const *names = strncmp(origin, "https:", 6) == 0 ? of_https : of_http;
 
-	for (size_t i = 0; !request->proxy && i < ARRAY_SIZE(names); i++) {
-		const char *value = getenv(names[i]);
+	for (; !request->proxy && *names; names++) {
+		const char *value = getenv(*names);
 		if (value && *value)
 			return true;
 	}
 	return request->proxy && *request->proxy;
 }
 
+static bool has_private_peer(const struct transfer *transfer)
+{
+	char *ip = NULL;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_PRIMARY_IP, &ip);
+	return !ip || !http_is_public_address(ip);
+}
+
 /* The first redirect decides: may the others lead anywhere? */
 static void judge_first_host(struct call *call, const struct transfer *transfer)
 {
 	const struct http_request *request = call->request;
-	bool is_private = has_proxy(request) ? http_is_private_origin(transfer->origin)
-					     : transfer->has_private_peer;
+	bool is_private = has_proxy(request, transfer->origin)
+				  ? http_is_private_origin(transfer->origin)
+				  : has_private_peer(transfer);
 
 	call->is_public = !request->redirects_anywhere && !request->unix_socket && !is_private;
 }
@@ -429,7 +442,7 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 			err->kind = ERR_BAD_DATA;
 		return err_prefix(err, "redirect");
 	}
-	if (strncmp(call->hop.url, "https:", 6) == 0 && strncmp(next, "https:", 6) != 0)
+	if (strncmp(transfer->origin, "https:", 6) == 0 && strncmp(origin, "https:", 6) != 0)
 		return err_set(err, ERR_BAD_DATA, "redirect from https to http: not followed");
 	if (check_cookie(call, transfer, next, err) < 0)
 		return -1;
@@ -437,7 +450,7 @@ static int follow(struct call *call, const struct transfer *transfer, struct err
 		judge_first_host(call, transfer);
 	if (call->is_public && http_is_private_origin(origin))
 		return fail_private(err);
-	call->hop.is_public = call->is_public && !has_proxy(call->request);
+	call->hop.is_public = call->is_public && !has_proxy(call->request, origin);
 	if (strcmp(transfer->origin, origin) != 0)
 		call->hop.is_trusted = false;
 	free(call->hop.url);

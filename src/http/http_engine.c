@@ -48,8 +48,7 @@ struct job {
 	bool is_connecting;  /* counted in http.n_connecting */
 	/* Of its connection; libcurl tells the socket only when a transfer has ended. */
 	int local_port, peer_port;
-	int socket;	 /* the last one that was announced for it; it may be another's by now */
-	int64_t besides; /* charged for what was received besides headers and body */
+	int socket; /* the last one that was announced for it; it may be another's by now */
 	int64_t deadline_ms; /* of waiting, then of the stall window */
 	uint64_t window_bytes;
 	struct job *prev, *next; /* of those that have started; of those that are kept */
@@ -209,7 +208,6 @@ static void start_waiting(struct http *http, struct http_host *host)
 		if (curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
 			job->local_port = job->peer_port = -1;
-			job->besides = 0;
 			set_connecting(http, job, true);
 			continue;
 		}
@@ -522,8 +520,8 @@ static void charge_besides(struct http *http, int fd)
 			  (int64_t)job->transfer.received_bytes;
 	if (besides < 0)
 		besides = 0;
-	int64_t change = besides - job->besides;
-	job->besides = besides;
+	int64_t change = besides - job->transfer.besides;
+	job->transfer.besides = besides;
 	if (!transfer_charge(&job->transfer, change))
 		finish(http, job, END_TOO_MUCH);
 }
@@ -644,14 +642,13 @@ static int on_request(void *arg, char *ip, char *local_ip, int port, int local_p
 	struct job *job = arg;
 
 	(void)local_ip;
-	job->transfer.has_private_peer = !http_is_public_address(ip);
 	job->local_port = local_port;
 	job->peer_port = port;
 	job->transfer.is_requested = true;
 	set_connecting(job->http, job, false);
 	open_window(job->http, job);
 	job->http->has_openings |= http_hosts_connected(&job->ticket);
-	if (job->transfer.is_public_only && job->transfer.has_private_peer) {
+	if (job->transfer.is_public_only && !http_is_public_address(ip)) {
 		job->transfer.failed = END_PRIVATE;
 		return CURL_PREREQFUNC_ABORT;
 	}

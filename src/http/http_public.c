@@ -1,7 +1,6 @@
 #include "http/http_public.h"
 
 #include <arpa/inet.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,9 +11,8 @@ struct block {
 	unsigned prefix;
 };
 
-/* IPv4 blocks as the IPv6 addresses that contain them. */
+/* IPv4 blocks as the IPv6 addresses that contain them; :: and ::1 become 0.0.0.0 and 0.0.0.1. */
 static const struct block not_public[] = {
-	{ "::", 127 }, /* unspecified and loopback */
 	{ "fe80::", 10 },
 	{ "fc00::", 7 },
 	{ "::ffff:0.0.0.0", 96 + 8 },
@@ -62,10 +60,6 @@ bool http_is_public_address(const char *ip)
 
 	if (!parse(ip, &address))
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(not_public); i++) {
-		if (is_in(&address, &not_public[i]))
-			return false;
-	}
 	for (size_t i = 0; i < ARRAY_SIZE(stands_for_v4); i++) {
 		if (is_in(&address, &stands_for_v4[i])) {
 			memset(address.s6_addr, 0, 10);

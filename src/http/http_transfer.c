@@ -33,7 +33,8 @@ void transfer_clear(struct transfer *transfer)
 	http_response_release(&transfer->response);
 	buffer_release(&transfer->filling);
 	buffer_release(&transfer->drained);
-	transfer->has_private_peer = transfer->is_public_only = false;
+	transfer->is_public_only = false;
+	transfer->besides = 0;
 	transfer->is_requested = transfer->is_discarding = transfer->has_avoided = false;
 	transfer->has_headers = transfer->headers_taken = transfer->is_paused = false;
 	transfer->received_bytes = transfer->stalled_bytes = 0;
@@ -125,8 +126,13 @@ bool transfer_charge(struct transfer *transfer, int64_t bytes)
 
 static bool count(struct transfer *transfer, size_t len)
 {
+	int64_t bytes = (int64_t)len;
+	/* These were charged while they were unread. */
+	int64_t charged = transfer->besides < bytes ? transfer->besides : bytes;
+
 	transfer->received_bytes += len;
-	return transfer_charge(transfer, (int64_t)len);
+	transfer->besides -= charged;
+	return transfer_charge(transfer, bytes - charged);
 }
 
 size_t transfer_put_header(struct transfer *transfer, const char *line, size_t len)

@@ -67,12 +67,12 @@ struct transfer {
 	struct http_budget *budget; /* borrowed; NULL: none */
 
 	/* The engine's thread writes these until the end. */
-	bool has_avoided; /* an address that did not answer before */
-	bool has_private_peer;
+	bool has_avoided;   /* an address that did not answer before */
 	bool is_requested;  /* there is a connection, and the request is on its way */
 	bool is_resuming;   /* curl hands over what it held during a pause */
 	bool is_discarding; /* … and that is thrown away */
 	uint64_t received_bytes;
+	int64_t besides; /* charged, and not received as headers or body, or not yet */
 	size_t headers_bytes;
 	struct http_response response; /* constant once has_headers is set */
 	char error[CURL_ERROR_SIZE];
