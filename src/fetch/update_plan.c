@@ -78,14 +78,16 @@ void update_plan_first(struct update_plan *plan, size_t index, int64_t delay_ms,
 	struct planned *planned = &plan->planned[index];
 	int64_t at_ms = delay_ms < 0 ? TERM_NO_TIME : clock_boot_ms() + delay_ms;
 
-	term_set_next_check(&plan->terms[index], at_ms);
 	pthread_mutex_lock(&plan->lock);
+	bool is_requested = planned->due.place != DUE_NOWHERE;
 	planned->is_awaited = is_awaited;
 	plan->n_awaited += is_awaited;
-	if (delay_ms >= 0)
+	if (delay_ms >= 0 && !is_requested)
 		due_heap_put(&plan->due, &planned->due, at_ms);
 	arm(plan);
 	pthread_mutex_unlock(&plan->lock);
+	if (!is_requested)
+		term_set_next_check(&plan->terms[index], at_ms);
 }
 
 bool update_plan_take_due(struct update_plan *plan, size_t *ret_index)

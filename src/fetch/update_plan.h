@@ -54,7 +54,7 @@ int update_plan_init(struct update_plan *plan, struct term *terms, size_t n_term
 /* After update_plan_init(), even if that failed. */
 void update_plan_release(struct update_plan *plan);
 
-/* Plans the first update, delay_ms from now or RETRY_NEVER. */
+/* Plans the first update, delay_ms from now or RETRY_NEVER, unless one was requested already. */
 void update_plan_first(struct update_plan *plan, size_t index, int64_t delay_ms, bool is_awaited);
 
 /* Takes a term that is due and makes it WAITING. False: none is due; the timer is set. */

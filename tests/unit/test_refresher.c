@@ -28,6 +28,7 @@ int sqlite3_step(sqlite3_stmt *stmt)
 struct bench {
 	size_t n;
 	unsigned n_steps; /* of statements, by refresher_new() */
+	bool is_early;	  /* an update of the first term is requested before refresher_start() */
 	struct temp_store temp;
 	struct cancel cancel;
 	struct fake *fakes;
@@ -96,6 +97,8 @@ static void start(struct bench *bench)
 	unsigned before = atomic_load(&n_steps);
 	int result = refresher_new(&bench->refresher, &setup, err);
 	bench->n_steps = atomic_load(&n_steps) - before;
+	if (result == 0 && bench->is_early)
+		refresher_request(bench->refresher, 0);
 	if (result < 0 || refresher_start(bench->refresher, err) < 0) {
 		printf("Bail out! %s\n", err->msg);
 		abort();
@@ -494,6 +497,24 @@ static void test_refused_tokens_are_read_with_one_query(void)
 	tear_down(&bench);
 }
 
+/* The control socket answers before the start is over. */
+static void test_a_request_before_the_start_is_not_put_off(void)
+{
+	struct bench bench;
+
+	set_up(&bench, 1);
+	bench.configs[0].lazy_init = true;
+	bench.configs[0].refresh_interval_ms = DAYS_MS;
+	start(&bench);
+	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "a lazy term is updated");
+	stop(&bench);
+	bench.is_early = true;
+	start(&bench);
+	ok(wait_for(status_of(&bench, 0).state == TERM_FRESH), "and after a restart at once");
+	stop(&bench);
+	tear_down(&bench);
+}
+
 int main(void)
 {
 	alarm(300); /* no test hangs for ever */
@@ -507,5 +528,6 @@ int main(void)
 	test_threads_end();
 	test_watch();
 	test_refused_tokens_are_read_with_one_query();
+	test_a_request_before_the_start_is_not_put_off();
 	return tap_done();
 }
