@@ -144,8 +144,10 @@ static int note_current(struct attempt *a, const char *version)
 	bool is_kept = a->source > 0 && a->memory->sources[0].meaning == MEMORY_CURRENT;
 	struct err err = ERR_INIT;
 
+	if (is_known)
+		return 0;
 	record(a, MEMORY_CURRENT, version, NULL);
-	if (!*version || is_known || is_kept)
+	if (!*version || is_kept)
 		return 0;
 	return store_set_token(a->env->store, config_of(a)->name, version,
 			       source_of(a)->fingerprint, &err);

@@ -130,16 +130,11 @@ struct fetcher_ops {
 	const char *(*origin)(void *state);
 };
 
-/* The ops that a type, or the type of a source, is part of. */
-static inline const struct fetcher_ops *fetcher_of_type(const struct source_type *type)
-{
-	return (const struct fetcher_ops *)(const void *)((const char *)type -
-							  offsetof(struct fetcher_ops, type));
-}
-
+/* The ops that the source's type is part of. */
 static inline const struct fetcher_ops *fetcher_of(const struct source *source)
 {
-	return fetcher_of_type(source->type);
+	return (const struct fetcher_ops *)(const void *)((const char *)source->type -
+							  offsetof(struct fetcher_ops, type));
 }
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * origin_places: how many updates may wait for one origin at a time, and for all of them.
  *
- * An update that finds no free place either goes without, or queues until it inherits one. A place
- * is a handle, which its holder must release.
+ * An update that finds no free place skips that source, or queues until it inherits one. A place is
+ * a handle, which its holder must release.
  *
  * No number of slow origins takes the places of the others, because each place belongs to one of
  * three pools, by what the origin has shown:

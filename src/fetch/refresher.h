@@ -18,7 +18,8 @@
 #include "store/store.h"
 #include "term/term.h"
 
-/* One for each place at an origin, and some for fallbacks that need none. */
+/* One for each place at an origin, and some for updates that hold none: they ask a fallback without
+ * an origin, or store what they got. */
 #define REFRESHER_THREADS_MAX (ORIGIN_PLACES_MAX + 64)
 
 struct refresher;

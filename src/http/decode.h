@@ -23,7 +23,7 @@ struct codings {
 };
 
 /* Adds the elements of one Content-Encoding line. Left out are identity, an empty element, and what
- * services send for bodies that are not coded: none, aws-chunked, utf-8, binary. */
+ * services send for bodies that are not coded: none, aws-chunked, utf8, utf-8, binary. */
 void codings_add(struct codings *codings, const char *line);
 
 /* The one coding must be gzip, x-gzip, br or zstd, in any case: ERR_BAD_DATA for others, and for
