@@ -6,7 +6,7 @@
 #include "base/nearest_name.h"
 
 struct term_index {
-	const struct term *terms;
+	struct term *terms;
 	size_t n_terms;
 	const struct term_rights *rights;
 	size_t n_aliases;
@@ -20,7 +20,7 @@ static int compare_aliases(const void *a, const void *b)
 	return strcmp((*left)->config->alias, (*right)->config->alias);
 }
 
-int term_index_new(struct term_index **ret, const struct term *terms, size_t n_terms,
+int term_index_new(struct term_index **ret, struct term *terms, size_t n_terms,
 		   const struct term_rights *rights, struct err *err)
 {
 	size_t n_aliases = 0;
@@ -44,11 +44,6 @@ int term_index_new(struct term_index **ret, const struct term *terms, size_t n_t
 void term_index_free(struct term_index *index)
 {
 	free(index);
-}
-
-static int compare_to_name(const void *text, const void *term)
-{
-	return strcmp(text, ((const struct term *)term)->config->name);
 }
 
 static int compare_to_alias(const void *text, const void *place)
@@ -75,12 +70,9 @@ static const char *nearest_to(const struct term_index *index, const struct term_
 
 static const struct term *find(const struct term_index *index, const char *text)
 {
-	const struct term *term = NULL;
+	const struct term *term = term_find(index->terms, index->n_terms, text);
 	const struct term *const *place = NULL;
 
-	if (index->n_terms > 0)
-		term = bsearch(text, index->terms, index->n_terms, sizeof(*index->terms),
-			       compare_to_name);
 	if (!term && index->n_aliases > 0)
 		place = bsearch(text, index->by_alias, index->n_aliases, sizeof(struct term *),
 				compare_to_alias);

@@ -17,7 +17,7 @@
 struct term_index;
 
 /* terms must be sorted by name. Both are borrowed. */
-int term_index_new(struct term_index **ret, const struct term *terms, size_t n_terms,
+int term_index_new(struct term_index **ret, struct term *terms, size_t n_terms,
 		   const struct term_rights *rights, struct err *err);
 void term_index_free(struct term_index *index);
 DEFINE_CLEANUP(struct term_index, term_index_free)

@@ -342,22 +342,11 @@ static int add_terms(struct refresher *refresher, const struct refresher_setup *
 static int add_refused(void *arg, const struct store_refusal *refusal, struct err *err)
 {
 	struct refresher *refresher = arg;
-	size_t first = 0, end = refresher->n_terms;
+	struct term *term = term_find(refresher->terms, refresher->n_terms, refusal->term);
 
 	(void)err;
-	while (first < end) {
-		size_t middle = first + (end - first) / 2;
-		int order = strcmp(refresher->terms[middle].config->name, refusal->term);
-
-		if (order == 0) {
-			term_memory_refuse(refresher->runners[middle].memory, refusal);
-			break;
-		}
-		if (order < 0)
-			first = middle + 1;
-		else
-			end = middle;
-	}
+	if (term)
+		term_memory_refuse(refresher->runners[term - refresher->terms].memory, refusal);
 	return 0;
 }
 

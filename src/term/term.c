@@ -80,6 +80,16 @@ static char *set_version(struct term *term, const char *version)
 	return old;
 }
 
+static int compare_to_name(const void *name, const void *term)
+{
+	return strcmp(name, ((const struct term *)term)->config->name);
+}
+
+struct term *term_find(struct term *terms, size_t n_terms, const char *name)
+{
+	return n_terms ? bsearch(name, terms, n_terms, sizeof(*terms), compare_to_name) : NULL;
+}
+
 int term_init(struct term *term, const struct term_config *config, struct snapshot *current,
 	      const char *source_version, struct err *err)
 {

@@ -21,6 +21,7 @@
 #define TERM_TERM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -69,6 +70,9 @@ struct term {
 	int64_t checked_at_ms, next_check_at_ms, confirmed_at_ms;
 	uint64_t updated_total, unchanged_total, failed_total;
 };
+
+/* The term of that name in an array that is sorted by name; NULL: there is none. */
+struct term *term_find(struct term *terms, size_t n_terms, const char *name);
 
 /* Takes the reference `current` (may be NULL), which counts as confirmed when it was fetched. */
 int term_init(struct term *term, const struct term_config *config, struct snapshot *current,

@@ -65,13 +65,6 @@ static int find_former_term(struct fs *fs, const char *name, struct term **ret, 
 	return 0;
 }
 
-static int compare_name(const void *key, const void *element)
-{
-	const struct term *term = element;
-
-	return strcmp(key, term->config->name);
-}
-
 static int enter(struct fs *fs, struct snapshot *snapshot, struct term *term, struct err *err)
 {
 	if (nodes_add(fs->nodes, snapshot, term, err) < 0)
@@ -85,9 +78,7 @@ static int enter_held(void *arg, const char *name, struct snapshot *snapshot, st
 {
 	_cleanup_(snapshot_unref_cleanup) struct snapshot *reference = snapshot;
 	struct fs *fs = arg;
-	struct term *term = fs->setup.n_terms ? bsearch(name, fs->setup.terms, fs->setup.n_terms,
-							sizeof(*fs->setup.terms), compare_name)
-					      : NULL;
+	struct term *term = term_find(fs->setup.terms, fs->setup.n_terms, name);
 
 	if (!term && find_former_term(fs, name, &term, err) < 0)
 		return -1;
