@@ -18,14 +18,17 @@ int opener_begin(const struct config *config, const struct source_type *const *t
 	return configured_files_new(&files, config, err);
 }
 
+/* Types may parse files to answer, so they are asked last. */
 static bool names_file(const char *path)
 {
+	if (configured_files_have(files, path))
+		return true;
 	for (const struct source_type *const *type = all_types; *type; type++) {
 		const struct helper_uses *helper = (*type)->helper;
 		if (helper && helper->names_file && helper->names_file(path))
 			return true;
 	}
-	return configured_files_have(files, path);
+	return false;
 }
 
 static int check_path(const char *path, struct err *err)
