@@ -214,8 +214,14 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 	_cleanup_free_ char **visitor = arguments_for(&where, ROLE_VISITOR, descriptors);
 	_cleanup_free_ char **render = arguments_for(arguments, ROLE_RENDER, descriptors);
 	_cleanup_free_ char **keeper = arguments_for(arguments, ROLE_KEEPER, descriptors);
-	const struct keeper_commands commands = { worker, helper, executor,   visitor,
-						  render, keeper, descriptors };
+	const struct keeper_commands commands = {
+		.worker = worker,
+		.helpers = { [HELPER_OPENER] = helper, [HELPER_EXECUTOR] = executor },
+		.visitor = visitor,
+		.render = render,
+		.keeper = keeper,
+		.descriptors = descriptors,
+	};
 
 	if (!worker || !helper || !executor || !visitor || !render || !keeper) {
 		config_free(config);

@@ -20,6 +20,9 @@
 #include "base/cancel.h"
 #include "base/err.h"
 
+/* The processes. */
+enum helper_role { HELPER_OPENER, HELPER_EXECUTOR, HELPER_ROLES };
+
 #define HELPER_OUTPUT_MAX (64 * 1024)
 #define HELPER_TIMEOUT_MS (60 * 1000)
 

@@ -28,7 +28,7 @@
 #ifndef HELPER_HELPER_PROTOCOL_H
 #define HELPER_HELPER_PROTOCOL_H
 
-enum helper_role { HELPER_OPENER, HELPER_EXECUTOR, HELPER_ROLES };
+#include "base/helper.h"
 
 #define HELPER_REQUEST_MAX 8192 /* bytes */
 #define HELPER_FDS_MAX	   2	/* of a request: for the answer, inotify */

@@ -116,10 +116,10 @@ static bool read_channel(struct keeper *keeper)
 		note_alive(keeper);
 		break;
 	case CHANNEL_HELPER:
-		keeper_start_helper(keeper, worker, message.fds[0]);
+		keeper_start_helper(keeper, worker, HELPER_OPENER, message.fds[0]);
 		break;
 	case CHANNEL_EXECUTOR:
-		keeper_start_executor(keeper, worker, message.fds[0]);
+		keeper_start_helper(keeper, worker, HELPER_EXECUTOR, message.fds[0]);
 		break;
 	case CHANNEL_VISITOR:
 		keeper_start_visitor(keeper, worker, message.fds[0]);
@@ -272,6 +272,12 @@ static int block_signals(struct keeper *keeper, struct err *err)
 	return 0;
 }
 
+static void forget(pid_t *kept, pid_t ended)
+{
+	if (*kept == ended)
+		*kept = 0;
+}
+
 static void reap(struct keeper *keeper)
 {
 	int status;
@@ -284,16 +290,11 @@ static void reap(struct keeper *keeper)
 			keeper_upgrade_standby_died(keeper, status);
 		else if (pid == keeper->upgrade.renderer)
 			keeper_upgrade_rendered(keeper, status);
-		if (pid == keeper->worker.helper)
-			keeper->worker.helper = 0;
-		if (pid == keeper->helper)
-			keeper->helper = 0;
-		if (pid == keeper->worker.executor)
-			keeper->worker.executor = 0;
-		if (pid == keeper->executor)
-			keeper->executor = 0;
-		if (pid == keeper->worker.visitor)
-			keeper->worker.visitor = 0;
+		for (size_t role = 0; role < HELPER_ROLES; role++) {
+			forget(&keeper->worker.helpers[role], pid);
+			forget(&keeper->helpers[role], pid);
+		}
+		forget(&keeper->worker.visitor, pid);
 	}
 }
 
@@ -493,10 +494,10 @@ static void end_others(struct keeper *keeper)
 	while (has_children() && (left = deadline - clock_awake_ms()) > 0)
 		wait_once(keeper, (int)left);
 	/* They may wait for a dead file server. */
-	if (keeper->helper)
-		kill(keeper->helper, SIGKILL);
-	if (keeper->executor)
-		kill(keeper->executor, SIGKILL);
+	for (size_t role = 0; role < HELPER_ROLES; role++) {
+		if (keeper->helpers[role])
+			kill(keeper->helpers[role], SIGKILL);
+	}
 }
 
 /* The mount disappears before the worker does, so that no program finds a dead mount. */
@@ -601,10 +602,10 @@ static void adopt_worker(struct keeper *keeper)
 		.serving_ms = now_ms,
 		.exe = keeper->state->exe,
 		.config = keeper->state->config,
-		.helper = keeper->state->helper,
 		.visitor = keeper->state->visitor,
 	};
-	keeper->helper = keeper->state->helper;
+	memcpy(keeper->worker.helpers, keeper->state->helpers, sizeof(keeper->state->helpers));
+	memcpy(keeper->helpers, keeper->state->helpers, sizeof(keeper->state->helpers));
 	keeper->start_ms = NEVER;
 	systemd_ready(); /* records that the start is over */
 	report_detached(keeper);

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 
 #include "base/build.h"
+#include "base/helper.h"
 #include "keeper/child.h"
 
 #define KEEPER_OK	    0
@@ -25,7 +26,7 @@
 #define KEEPER_MOUNT_FAILED 32
 
 /* Raise it with every change of struct keeper_state. */
-#define KEEPER_STATE_VERSION 4
+#define KEEPER_STATE_VERSION 5
 
 /*
  * The whole state of a keeper, as plain data. It owns the descriptors. In an upgrade the keeper
@@ -58,11 +59,11 @@ struct keeper_state {
 	int exe;       /* O_PATH: this program */
 	dev_t number;  /* device number of the mount; 0: not mounted */
 
-	pid_t worker;	   /* 0: none */
-	int channel;	   /* to the worker; -1: the worker has closed its end */
-	pid_t helper;	   /* of this worker; 0: none */
-	pid_t visitor;	   /* of this worker; 0: none */
-	unsigned restarts; /* workers that died on this mount */
+	pid_t worker;		     /* 0: none */
+	int channel;		     /* to the worker; -1: the worker has closed its end */
+	pid_t helpers[HELPER_ROLES]; /* of this worker; 0: none */
+	pid_t visitor;		     /* of this worker; 0: none */
+	unsigned restarts;	     /* workers that died on this mount */
 
 	/* An upgrade whose last step is to start this keeper. */
 	bool is_upgrade;
@@ -74,7 +75,7 @@ struct keeper_state {
  * of all of them; the keeper prints the numbers of inherited descriptors there. */
 struct keeper_commands {
 	char *const *worker;
-	char *const *helper, *const *executor;
+	char *const *helpers[HELPER_ROLES];
 	char *const *visitor;
 	char *const *render;
 	char *const *keeper;

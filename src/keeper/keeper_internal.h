@@ -15,17 +15,17 @@
 
 /* The state of a worker. */
 struct keeper_worker {
-	pid_t pid;		   /* 0: none */
-	int channel;		   /* owned; -1: the worker has closed its end */
-	int64_t alive_ms;	   /* last sign of life; clock_awake_ms() */
-	int64_t serving_ms;	   /* when it began to answer requests; NEVER: not yet */
-	pid_t helper;		   /* the last one that it requested; 0: none */
-	pid_t executor, visitor;   /* likewise */
-	int exe, config;	   /* borrowed: the program and configuration that it runs */
-	bool is_unmounted;	   /* it has reported the end of the connection */
-	bool is_unfit;		   /* it cannot take over the mount */
-	bool is_leaving;	   /* the keeper has sent HANDOVER */
-	char reason[ERR_MSG_SIZE]; /* the reason that it gave for its end; else "" */
+	pid_t pid;		     /* 0: none */
+	int channel;		     /* owned; -1: the worker has closed its end */
+	int64_t alive_ms;	     /* last sign of life; clock_awake_ms() */
+	int64_t serving_ms;	     /* when it began to answer requests; NEVER: not yet */
+	pid_t helpers[HELPER_ROLES]; /* the last ones that it requested; 0: none */
+	pid_t visitor;		     /* likewise */
+	int exe, config;	     /* borrowed: the program and configuration that it runs */
+	bool is_unmounted;	     /* it has reported the end of the connection */
+	bool is_unfit;		     /* it cannot take over the mount */
+	bool is_leaving;	     /* the keeper has sent HANDOVER */
+	char reason[ERR_MSG_SIZE];   /* the reason that it gave for its end; else "" */
 };
 
 #define KEEPER_NO_WORKER                           \
@@ -64,15 +64,14 @@ struct keeper {
 	int mounts;   /* owned: /proc/self/mountinfo */
 	int ready_fd; /* owned; -1 once the outcome was reported */
 	struct keeper_worker worker;
-	pid_t helper;	       /* the latest of any worker; 0: none, or it has ended */
-	pid_t executor;	       /* likewise */
-	int64_t checked_ms;    /* when the worker was checked last; clock_awake_ms() */
-	int64_t start_ms;      /* when to start the next worker; NEVER: there is one */
-	unsigned early_deaths; /* in a row */
-	unsigned crashes;      /* those of them that were faults of the program */
-	bool set_aside;	       /* the next worker sets the store aside and begins a new one */
-	bool was_ready;	       /* the start is over; from now on the mount is kept alive */
-	bool is_detached;      /* the mount is no longer attached anywhere */
+	pid_t helpers[HELPER_ROLES]; /* the latest of any worker; 0: none, or it has ended */
+	int64_t checked_ms;	     /* when the worker was checked last; clock_awake_ms() */
+	int64_t start_ms;	     /* when to start the next worker; NEVER: there is one */
+	unsigned early_deaths;	     /* in a row */
+	unsigned crashes;	     /* those of them that were faults of the program */
+	bool set_aside;		     /* the next worker sets the store aside and begins a new one */
+	bool was_ready;		     /* the start is over; from now on the mount is kept alive */
+	bool is_detached;	     /* the mount is no longer attached anywhere */
 	bool stopping;
 	bool leaving; /* stopping, but the service manager keeps the mount */
 	bool is_over;
@@ -99,8 +98,8 @@ void keeper_restore_renames(struct keeper *keeper);
 int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int exe, int config,
 			bool is_standby, struct err *err);
 /* Start a process that serves the socket (borrowed; -1: the message had none). */
-void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket);
-void keeper_start_executor(struct keeper *keeper, struct keeper_worker *worker, int socket);
+void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, enum helper_role role,
+			 int socket);
 void keeper_start_visitor(struct keeper *keeper, struct keeper_worker *worker, int socket);
 /* Releases the resources of a worker that was reaped. */
 void keeper_forget_worker(struct keeper_worker *worker);

@@ -178,10 +178,10 @@ bool keeper_upgrade_read_standby(struct keeper *keeper)
 		standby->alive_ms = clock_awake_ms();
 		break;
 	case CHANNEL_HELPER:
-		keeper_start_helper(keeper, standby, message.fds[0]);
+		keeper_start_helper(keeper, standby, HELPER_OPENER, message.fds[0]);
 		break;
 	case CHANNEL_EXECUTOR:
-		keeper_start_executor(keeper, standby, message.fds[0]);
+		keeper_start_helper(keeper, standby, HELPER_EXECUTOR, message.fds[0]);
 		break;
 	case CHANNEL_VISITOR:
 		keeper_start_visitor(keeper, standby, message.fds[0]);
@@ -323,7 +323,7 @@ void keeper_upgrade_finish(struct keeper *keeper)
 	state->asker = steal_fd(&upgrade->asker);
 	state->worker = keeper->worker.pid;
 	state->channel = keeper->worker.channel;
-	state->helper = keeper->worker.helper;
+	memcpy(state->helpers, keeper->worker.helpers, sizeof(state->helpers));
 	state->visitor = keeper->worker.visitor;
 	build_version(state->previous);
 	bool is_of_our_kind = upgrade->is_of_our_kind;

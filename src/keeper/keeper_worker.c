@@ -103,12 +103,12 @@ static bool has_ended(pid_t pid)
 
 /* Returns the pid of a process that serves the socket, or 0. */
 static pid_t start_helper(const struct keeper *keeper, const struct keeper_worker *worker,
-			  char *const *argv, int socket)
+			  enum helper_role role, int socket)
 {
 	struct err err = ERR_INIT;
 	struct child_start start = {
 		.program = worker->exe,
-		.argv = argv,
+		.argv = keeper->commands->helpers[role],
 		.inherited = { socket, worker->config },
 		.errors = -1,
 	};
@@ -121,30 +121,20 @@ static pid_t start_helper(const struct keeper *keeper, const struct keeper_worke
 	return pid < 0 ? 0 : pid;
 }
 
-/* A worker has one of each at a time. If none is started, the worker reads the end of its socket.
- * of_worker, latest: the pids that are kept. */
-static void start_one(const struct keeper *keeper, const struct keeper_worker *worker,
-		      char *const *argv, int socket, pid_t *of_worker, pid_t *latest)
+/* A worker has one of each role at a time. If none is started, the worker reads the end of its
+ * socket. */
+void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, enum helper_role role,
+			 int socket)
 {
+	pid_t *of_worker = &worker->helpers[role], *latest = &keeper->helpers[role];
+
 	if (has_ended(*of_worker)) {
 		if (*latest == *of_worker)
 			*latest = 0;
 		*of_worker = 0;
 	}
 	if (*of_worker == 0 && socket >= 0)
-		*of_worker = *latest = start_helper(keeper, worker, argv, socket);
-}
-
-void keeper_start_helper(struct keeper *keeper, struct keeper_worker *worker, int socket)
-{
-	start_one(keeper, worker, keeper->commands->helper, socket, &worker->helper,
-		  &keeper->helper);
-}
-
-void keeper_start_executor(struct keeper *keeper, struct keeper_worker *worker, int socket)
-{
-	start_one(keeper, worker, keeper->commands->executor, socket, &worker->executor,
-		  &keeper->executor);
+		*of_worker = *latest = start_helper(keeper, worker, role, socket);
 }
 
 /* Kills a visitor that does not answer. It may still finish its last request. */
