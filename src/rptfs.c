@@ -107,50 +107,61 @@ static int run_worker(const struct arguments *arguments)
 	return worker_run(&setup);
 }
 
-/* Takes the setup's socket; the rights are those that the process has by now. */
-static int serve_helper(const struct arguments *arguments, struct helper_setup *setup,
+/* In the log, because standard error may be closed. */
+static int fail_role(const char *event, const struct err *err)
+{
+	log_event(LOG_LEVEL_ERROR, event, LOG_STR("error", err->msg));
+	return EXIT_USAGE;
+}
+
+/* A reader of the command's output must not wait for the end of this process. */
+static void detach_helper(const struct arguments *arguments)
+{
+	fcntl(arguments->descriptors[0], F_SETFD, FD_CLOEXEC);
+	if (!arguments->foreground)
+		daemonize_detach();
+}
+
+/* The rights are those that the process has by now. */
+static int serve_helper(const struct arguments *arguments, enum helper_role role,
 			void (*confine)(void))
 {
 	_cleanup_(config_free_cleanup) struct config *config = NULL;
 	_cleanup_close_ int effective = arguments->descriptors[1];
+	struct helper_setup setup = {
+		.role = role,
+		.socket = arguments->descriptors[0],
+		.types = fetcher_types,
+	};
 	struct err err = ERR_INIT;
 
-	setup->socket = arguments->descriptors[0];
-	setup->types = fetcher_types;
-	fcntl(setup->socket, F_SETFD, FD_CLOEXEC);
-	/* A reader of the command's output must not wait for the end of this process. */
-	if (!arguments->foreground)
-		daemonize_detach();
 	if (load_effective(effective, NULL, &config, &err) < 0)
-		return fail_usage(&err);
+		return fail_role("helper_failed", &err);
 	close(steal_fd(&effective));
-	setup->config = config;
-	if (helper_begin(setup, &err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "helper_failed", LOG_STR("error", err.msg));
-		return EXIT_USAGE;
-	}
+	setup.config = config;
+	if (helper_begin(&setup, &err) < 0)
+		return fail_role("helper_failed", &err);
 	if (confine)
 		confine();
-	return helper_serve(setup);
+	return helper_serve(&setup);
 }
 
 /* The opener. With the rights of the user who started rptfs, most of which it drops first. */
 static int run_helper(const struct arguments *arguments)
 {
-	struct helper_setup setup = { .role = HELPER_OPENER };
 	struct err err = ERR_INIT;
 
+	detach_helper(arguments);
 	if (sandbox_enter_opener(&err) < 0)
-		return fail_usage(&err);
-	return serve_helper(arguments, &setup, sandbox_confine_opener);
+		return fail_role("helper_failed", &err);
+	return serve_helper(arguments, HELPER_OPENER, sandbox_confine_opener);
 }
 
 /* With the rights of the user who started rptfs. */
 static int run_executor(const struct arguments *arguments)
 {
-	struct helper_setup setup = { .role = HELPER_EXECUTOR };
-
-	return serve_helper(arguments, &setup, NULL);
+	detach_helper(arguments);
+	return serve_helper(arguments, HELPER_EXECUTOR, NULL);
 }
 
 /* With the rights of the user who started rptfs, which it drops first. */
@@ -163,10 +174,8 @@ static int run_visitor(const struct arguments *arguments)
 	/* In the keeper's session: until the start is over, it may have to pass an automounter. */
 	if (!arguments->foreground)
 		daemonize_silence();
-	if (sandbox_enter_visitor(&err) < 0) {
-		log_event(LOG_LEVEL_ERROR, "visitor_failed", LOG_STR("error", err.msg));
-		return EXIT_USAGE;
-	}
+	if (sandbox_enter_visitor(&err) < 0)
+		return fail_role("visitor_failed", &err);
 	return visitor_serve(arguments->descriptors[0], arguments->descriptors[1],
 			     arguments->mountpoint);
 }
