@@ -1,15 +1,16 @@
 /*
- * sandbox: limits what a compromised worker or visitor can do.
+ * sandbox: limits what a compromised worker, visitor or opener can do.
  *
- * It is entered before the process reads any data from outside. Each of its layers works without
- * the others:
+ * A worker or visitor enters it before it reads any data from outside. Each of its layers works
+ * without the others:
  *
- *	capabilities  none in any set, and executing a program gains none (no_new_privs)
- *	seccomp       the system calls of a network program that starts no programs and does not
- *	              change its user; sandbox_seccomp.c lists the errors of others. New files give
- *	              no rights to others
- *	memory        none is both writable and executable
- *	Landlock      all rights below the store's directory; reading where name resolution,
+ *	capabilities  none in any set but CAP_DAC_READ_SEARCH of an opener, and executing a
+ *	              program gains none (no_new_privs)
+ *	seccomp       for a worker, the system calls of a network program that starts no programs
+ *	              and does not change its user; fewer for the others. sandbox_seccomp.c lists
+ *	              the errors of the rest. New files give no rights to others
+ *	memory        none is both writable and executable; of an opener since Linux 6.3
+ *	Landlock      of a worker: all rights below the store's directory; reading where name resolution,
  *	              certificates and libraries are; no other file, no TCP port to listen on, no
  *	              signal and no abstract socket to processes outside
  *
@@ -20,23 +21,20 @@
  * Root's worker also has the store through a mount of its own, from which nothing can be executed
  * (keeper/store_directory.h). A layer that the kernel lacks is left out, and logged.
  *
- * Runs in the worker, unprivileged, and in the visitor, with the rights of the user who started
- * rptfs until it has entered.
+ * Runs in the worker, unprivileged, and in the visitor and the opener, with the rights of the user
+ * who started rptfs until they have entered.
  */
 #ifndef WORKER_SANDBOX_H
 #define WORKER_SANDBOX_H
 
 #include "base/err.h"
 
-struct sandbox_setup {
-	int store_fd; /* borrowed: the store's directory */
-};
-
 /* Confines the calling thread and all threads that it starts, permanently. Call it while the
- * process has one thread. -1 only if rights could not be dropped. */
-int sandbox_enter(const struct sandbox_setup *setup, struct err *err);
+ * process has one thread. store_fd: the store's directory (borrowed). -1 only if rights could not
+ * be dropped. */
+int sandbox_enter(int store_fd, struct err *err);
 
-/* For an opener: keeps CAP_DAC_READ_SEARCH, and loses all other capabilities. */
+/* For an opener: keeps CAP_DAC_READ_SEARCH, and drops all other capabilities. */
 int sandbox_enter_opener(struct err *err);
 /* Then, once it has loaded its configuration: only the system calls that find, open and watch files
  * without changing any. */

@@ -42,10 +42,10 @@ static int refuse_root(struct err *err)
  * processes of its user cannot read its memory. */
 static int confine(struct worker *worker, struct err *err)
 {
-	struct sandbox_setup setup = { .store_fd = worker->hello.fds[CHANNEL_FD_STORE] };
-
 	prctl(PR_SET_DUMPABLE, 0);
-	return worker->hello.hello.is_confined ? sandbox_enter(&setup, err) : 0;
+	return worker->hello.hello.is_confined
+		       ? sandbox_enter(worker->hello.fds[CHANNEL_FD_STORE], err)
+		       : 0;
 }
 
 /* Receives HELLO, with the inherited descriptors. */

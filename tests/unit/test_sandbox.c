@@ -130,7 +130,6 @@ static pid_t parent;
 /* Returns the wait status of the child: 0 if check() was true. */
 static int run(uid_t user, bool (*check)(void))
 {
-	struct sandbox_setup setup = { .store_fd = store_fd };
 	struct err err = ERR_INIT;
 	int status = -1;
 
@@ -138,7 +137,7 @@ static int run(uid_t user, bool (*check)(void))
 	pid_t pid = fork();
 	if (pid == 0) {
 		become(user);
-		if (sandbox_enter(&setup, &err) < 0) {
+		if (sandbox_enter(store_fd, &err) < 0) {
 			printf("# %s\n", err.msg);
 			_exit(2);
 		}
@@ -696,7 +695,6 @@ static void hide(const char *path)
 /* A child that enters the sandbox, waits for a byte on `go`, and checks. */
 static pid_t start_resolver_check(size_t i, int ready, int go)
 {
-	struct sandbox_setup setup = { .store_fd = store_fd };
 	struct err err = ERR_INIT;
 	char byte = 0;
 	pid_t pid = fork();
@@ -704,7 +702,7 @@ static pid_t start_resolver_check(size_t i, int ready, int go)
 	if (pid != 0)
 		return pid;
 	become(NOBODY);
-	if (sandbox_enter(&setup, &err) < 0 || write(ready, &byte, 1) != 1 ||
+	if (sandbox_enter(store_fd, &err) < 0 || write(ready, &byte, 1) != 1 ||
 	    read(go, &byte, 1) != 1)
 		_exit(2);
 	_exit(resolvers[i].check() ? 0 : 1);
@@ -787,6 +785,23 @@ static bool is_code_fixed(void)
 	       threads_work();
 }
 
+/* A kernel before 6.3 lacks PR_GET_MDWE, and leaves the opener without this layer. */
+static void test_opener(void)
+{
+	struct err err = ERR_INIT;
+	int status = -1;
+
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool is_old = prctl(66, 0, 0, 0, 0) < 0;
+		if (sandbox_enter_opener(&err) < 0)
+			_exit(2);
+		_exit(is_old || no_writable_code() ? 0 : 1);
+	}
+	must(waitpid(pid, &status, 0) == pid, "waitpid");
+	is_int(status, 0, "no memory of an opener is writable and executable");
+}
+
 static void test_without_mdwe(void)
 {
 	int status = -1;
@@ -832,6 +847,7 @@ int main(void)
 	test_as(NOBODY);
 	if (landlock >= 2)
 		test_resolvers();
+	test_opener();
 	test_without_mdwe();
 	test_without(444, "landlock", is_confined);
 	if (!is_sanitized)
