@@ -218,7 +218,6 @@ static int keep(const struct arguments *arguments, struct keeper_state *state, i
 		.mountpoint = state->mountpoint,
 		.foreground = arguments->foreground,
 		.option_texts = arguments->option_texts,
-		.terms = arguments->terms,
 	};
 	_cleanup_free_ char **visitor = arguments_for(&where, ROLE_VISITOR, descriptors);
 	_cleanup_free_ char **render = arguments_for(arguments, ROLE_RENDER, descriptors);

@@ -1,8 +1,6 @@
 #include "base/files.h"
 
-#include "base/file_error.h"
 #include "base/helper.h"
-#include "base/read_full.h"
 #include "base/safe_path.h"
 #include "base/util.h"
 
@@ -12,20 +10,6 @@ int files_open(struct helper *helper, const char *path, struct err *err)
 			: safe_path_open(path, SAFE_PATH_OWN, err);
 
 	return fd < 0 ? err_prefix(err, "opening %s", path) : fd;
-}
-
-ssize_t files_read(struct helper *helper, const char *path, void *ret, size_t size, struct err *err)
-{
-	_cleanup_close_ int fd = files_open(helper, path, err);
-
-	if (fd < 0)
-		return -1;
-	ssize_t len = read_full(fd, ret, size);
-	if (len < 0) {
-		file_error(err);
-		return err_prefix(err, "reading %s", path);
-	}
-	return len;
 }
 
 static int look(struct helper *helper, const char *path, bool follow, struct stat *ret,

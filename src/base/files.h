@@ -27,10 +27,6 @@ struct helper; /* borrowed; NULL: this process makes the calls itself */
 /* Returns the caller's descriptor. */
 int files_open(struct helper *helper, const char *path, struct err *err);
 
-/* Reads at most the first `size` bytes. Returns how many, or -1. */
-ssize_t files_read(struct helper *helper, const char *path, void *ret, size_t size,
-		   struct err *err);
-
 /* stat(2) and lstat(2). */
 int files_stat(struct helper *helper, const char *path, struct stat *ret, struct err *err);
 int files_lstat(struct helper *helper, const char *path, struct stat *ret, struct err *err);

@@ -22,11 +22,6 @@ void log_set_level(enum log_level level)
 	atomic_store(&minimum, level);
 }
 
-bool log_enabled(enum log_level level)
-{
-	return level >= atomic_load(&minimum);
-}
-
 void log_to_syslog(const char *name)
 {
 	openlog(name, LOG_PID, LOG_DAEMON);
@@ -154,7 +149,7 @@ void log_fields(enum log_level level, const char *event, const struct log_field 
 	struct line line = { .used = 0 };
 	char now[CLOCK_RFC3339_SIZE];
 
-	if (!log_enabled(level))
+	if (level < atomic_load(&minimum))
 		return;
 	if (!atomic_load(&to_syslog)) {
 		/* The journal takes the priority from there: sd-daemon(3). */

@@ -35,7 +35,6 @@ struct log_field {
 
 /* Lines below this level are dropped. The default is LOG_LEVEL_INFO. */
 void log_set_level(enum log_level level);
-bool log_enabled(enum log_level level);
 
 /* Sends lines to syslog(3) from now on, under this name (borrowed for ever). */
 void log_to_syslog(const char *name);

@@ -460,9 +460,10 @@ static void take_texts(struct grammar *g, struct statement *statement)
 	statement->n_texts = g->n_texts;
 }
 
-static void parse_list(struct grammar *g, struct token token)
+/* Behind the "{". */
+static void parse_list(struct grammar *g)
 {
-	for (token = next_token(g); token.type != '}'; token = next_token(g)) {
+	for (struct token token = next_token(g); token.type != '}'; token = next_token(g)) {
 		if (token.type != TOKEN_WORD) {
 			syntax_error(g, &token, "an element of a list");
 			return;
@@ -488,7 +489,7 @@ static void parse_value(struct grammar *g, struct statement *option)
 	if (token.type == TOKEN_WORD)
 		add_text(g, token.text);
 	else if (token.type == '{')
-		parse_list(g, token);
+		parse_list(g);
 	else
 		syntax_error(g, &token, "a value");
 	if (g->is_broken)

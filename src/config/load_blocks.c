@@ -295,8 +295,7 @@ int load_add_source(struct loader *loader, struct draft *draft, const struct sou
 	struct term_config *term = &draft->term;
 	struct source source = { .type = type, .options = options->values };
 
-	if (options_check(options, err) < 0 ||
-	    fingerprint_source(&source, load_source_defaults(loader, type), loader->digest, err) <
+	if (fingerprint_source(&source, load_source_defaults(loader, type), loader->digest, err) <
 		    0 ||
 	    legacy_fingerprint(options, type->name, loader->digest, &source.legacy_fingerprint,
 			       err) < 0)

@@ -170,7 +170,7 @@ static int load_url(struct loader *loader, struct draft *draft, const struct sou
 		return err_set(err, ERR_INTERNAL, "out of memory");
 	options_init(&options, type->options, values, load_source_defaults(loader, type),
 		     loader->pool);
-	if (type->from_url(&options, url, err) < 0)
+	if (type->from_url(&options, url, err) < 0 || options_check(&options, err) < 0)
 		return -1;
 	return load_add_source(loader, draft, type, &options, err);
 }
@@ -187,11 +187,13 @@ static void load_command_term(struct loader *loader, const char *argument)
 		return;
 	}
 	_cleanup_free_ char *name = strndup(argument, (size_t)(url++ - argument));
-	struct draft *draft = name ? load_new_draft(loader, name, command_line) : NULL;
-	if (!draft) {
+	if (!name) {
 		problem_out_of_memory(&loader->problems);
 		return;
 	}
+	struct draft *draft = load_new_draft(loader, name, command_line);
+	if (!draft)
+		return;
 	if (name_check(name, &err) < 0)
 		problem_add(&loader->problems, command_line, name, "%s", err.msg);
 	const struct source_type *type = type_of_url(loader, url);

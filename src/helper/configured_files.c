@@ -15,6 +15,20 @@ struct configured_files {
 	struct list directories;
 };
 
+static void list_release(struct list *list)
+{
+	while (list->n)
+		free(list->texts[--list->n]);
+	free(list->texts);
+}
+
+static void configured_files_free(struct configured_files *files)
+{
+	list_release(&files->paths);
+	list_release(&files->directories);
+	free(files);
+}
+
 DEFINE_CLEANUP(struct configured_files, configured_files_free)
 
 static int compare(const void *a, const void *b)
@@ -91,22 +105,6 @@ int configured_files_new(struct configured_files **ret, const struct config *con
 	sort(&files->directories);
 	*ret = steal_ptr(&files);
 	return 0;
-}
-
-static void list_release(struct list *list)
-{
-	while (list->n)
-		free(list->texts[--list->n]);
-	free(list->texts);
-}
-
-void configured_files_free(struct configured_files *files)
-{
-	if (!files)
-		return;
-	list_release(&files->paths);
-	list_release(&files->directories);
-	free(files);
 }
 
 bool configured_files_have(const struct configured_files *files, const char *path)

@@ -13,9 +13,9 @@
 
 struct configured_files;
 
+/* The caller keeps *ret for the life of the process. */
 int configured_files_new(struct configured_files **ret, const struct config *config,
 			 struct err *err);
-void configured_files_free(struct configured_files *files);
 
 bool configured_files_have(const struct configured_files *files, const char *path);
 /* Returns whether one of them is in this directory. directory: the path before its last slash, ""

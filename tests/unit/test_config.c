@@ -15,6 +15,7 @@
 #include "tap.h"
 #include "config/config_name.h"
 #include "config/image.h"
+#include "config/image_format.h"
 #include "config/load.h"
 #include "config/show.h"
 
