@@ -20,7 +20,8 @@
 
 #include <stdint.h>
 
-/* The last byte is the version of the layout. Integers are in the byte order of the machine. */
+/* The magic never changes; the version is that of the layout. Integers are in the byte order of the
+ * machine. */
 #define IMAGE_MAGIC   "rptfs\x7f\x02"
 #define IMAGE_VERSION 1
 

@@ -309,10 +309,7 @@ static int get_config(struct reader *r, struct config *config, struct err *err)
 	if (get_tables(r, err) < 0 || get_lists(r, err) < 0 ||
 	    get_values(r, &r->tables[IMAGE_ROOT], config, err) < 0 || get_count(r, &n, err) < 0)
 		return -1;
-	if (n == 0)
-		return 0;
-	config->terms = pool_alloc(r->pool, n * sizeof(*config->terms));
-	if (!config->terms)
+	if (n && !(config->terms = pool_alloc(r->pool, n * sizeof(*config->terms))))
 		return out_of_memory(err);
 	for (size_t i = 0; i < n; i++) {
 		if (get_term(r, &config->terms[i], before, err) < 0)

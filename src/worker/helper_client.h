@@ -12,9 +12,9 @@
 #include "helper/helper_protocol.h"
 
 /*
- * Starts nothing yet. start(arg, socket) starts a helper that serves the socket (borrowed), or
- * returns -1; it is called again after the death of a helper. It must not block. cancel is borrowed
- * and ends every wait; NULL: none.
+ * Starts nothing yet. start(arg, role, socket) starts a helper of that role that serves the socket
+ * (borrowed), or returns -1; it is called again after the death of a helper. It must not block.
+ * cancel is borrowed and ends every wait; NULL: none.
  */
 int helper_client_new(struct helper **ret,
 		      int (*start)(void *arg, enum helper_role role, int socket), void *arg,

@@ -662,6 +662,26 @@ static void test_corrupt_image(void)
 	is_int(states, 0, "and leave nothing");
 }
 
+static void test_long_image(void)
+{
+	_cleanup_free_ char *said = NULL;
+	struct config *config = load_text("mountpoint = /m\n", &said), *again = NULL;
+	_cleanup_close_ int fd = write_image(config);
+	struct image_header header;
+	struct err err = ERR_INIT;
+
+	config_free(config);
+	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		abort();
+	header.records_len++;
+	if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header) ||
+	    pwrite(fd, "", 1, lseek(fd, 0, SEEK_END)) != 1)
+		abort();
+	ok(config_image_read(&again, fd, types, &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "an image without terms ends after its records: %s", err.msg);
+	config_free(again);
+}
+
 static void test_names(void)
 {
 	struct err err = ERR_INIT;
@@ -833,6 +853,7 @@ int main(int argc, char **argv)
 	test_show();
 	test_image();
 	test_corrupt_image();
+	test_long_image();
 	test_names();
 	test_paths();
 	test_noise();
