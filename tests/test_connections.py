@@ -1,62 +1,36 @@
 """Connections that die without a word: a relay that freezes, or an address that has changed."""
 
-import contextlib
-import socket
 import threading
 
 import pytest
-from origin import Port, delay
+from gate import Gate
+from origin import delay
 
 TERMS = 4
 
 
-class Relay:
-    """Forwards bytes to a port of this machine. After freeze() the connections that exist stay open
-    and carry nothing more; new ones work."""
+class Relay(Gate):
+    """Forwards any bytes. After freeze() the connections that exist stay open and carry nothing
+    more; new ones work."""
 
     def __init__(self, to_port):
-        self.to_port = to_port
         self.frozen = threading.Event()
-        self.ends = []
-        self.held_port = Port()
-        self.port = self.held_port.number
-        self.socket = self.held_port.listen(64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(to_port)
 
     def freeze(self):
         self.frozen.set()
         self.frozen = threading.Event()
 
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.socket.accept()
-                server = socket.create_connection(("127.0.0.1", self.to_port))
-                self.ends += [client, server]
-                for source, sink in ((client, server), (server, client)):
-                    arguments = (source, sink, self.frozen)
-                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
-
-    @staticmethod
-    def _pump(source, sink, frozen):
-        with contextlib.suppress(OSError):
-            while (data := source.recv(65536)) and not frozen.is_set():
+    def _pump(self, source, sink):
+        frozen = self.frozen
+        while data := source.recv(65536):
+            if not frozen.is_set():
                 sink.sendall(data)
-        if not frozen.is_set():
-            with contextlib.suppress(OSError):
-                sink.shutdown(socket.SHUT_WR)
+        # The other end must not notice that this one has closed a frozen connection.
+        while frozen.is_set() and sink.recv(65536):
+            pass
 
-    def close(self):
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-        for end in self.ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def release(self):
-        self.held_port.close()
+    _requests = _answers = _pump
 
 
 @pytest.fixture
