@@ -106,15 +106,8 @@ static void describe_version(const struct download *download, const struct http_
 
 static void describe_response(struct download *download, const struct http_response *response)
 {
-	struct fetched *ret = download->ret;
-	const char *type = http_header(response, "Content-Type");
-	/* A 304 confirms the token that was sent, and need not repeat it. */
-	const char *token = download->is_unchanged ? download->have->token
-						   : http_version_token(response);
-
-	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
-	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
-	ret->last_modified = http_date(http_header(response, "Last-Modified"));
+	http_version_describe(response, download->is_unchanged ? download->have : NULL,
+			      download->ret);
 	describe_version(download, response);
 }
 

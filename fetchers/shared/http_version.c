@@ -1,5 +1,7 @@
 #include "fetchers/shared/http_version.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "fetch/fetcher.h"
 #include "http/http_field.h"
@@ -15,6 +17,17 @@ const char *http_version_token(const struct http_response *response)
 	if (version_is_usable(etag))
 		return etag;
 	return version_is_usable(date) && http_version_is_date(date) ? date : "";
+}
+
+void http_version_describe(const struct http_response *response, const struct version *confirmed,
+			   struct fetched *ret)
+{
+	const char *token = confirmed ? confirmed->token : http_version_token(response);
+	const char *type = http_header(response, "Content-Type");
+
+	snprintf(ret->version.token, sizeof(ret->version.token), "%s", token);
+	snprintf(ret->content_type, sizeof(ret->content_type), "%s", type ? type : "");
+	ret->last_modified = http_date(http_header(response, "Last-Modified"));
 }
 
 bool http_version_is_date(const char *token)

@@ -9,8 +9,16 @@
 
 #include "http/http.h"
 
+struct fetched;
+struct version;
+
 /* "" if the response has neither. Lives as long as the response. */
 const char *http_version_token(const struct http_response *response);
+
+/* Sets token, content type and last_modified of ret. confirmed: the version whose token a 304
+ * confirms, whatever it contains itself; NULL: the response is not a 304. */
+void http_version_describe(const struct http_response *response, const struct version *confirmed,
+			   struct fetched *ret);
 
 bool http_version_is_date(const char *token);
 
