@@ -24,6 +24,8 @@ from datetime import datetime
 # would otherwise wait for ever, and allows for a very busy machine.
 HANGS_S = 100
 
+NOBODY = 65534  # a user that every Linux has: fusermount3 wants one with a name
+
 
 def wait_for(condition, what, seconds=HANGS_S, pause=0.01):
     """Waits until condition() is true; returns its value."""
@@ -145,13 +147,17 @@ def read(path):
         return file.read()
 
 
-def as_user(uid, *command, gid=None, groups=()):
-    """Runs a command as another user, a member of these groups only; returns the finished process."""
+def user_line(uid, gid=None, groups=()):
+    """The start of a command line that runs the rest as another user, a member of these groups only."""
     others = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid if gid is None else gid}", others]
+
+
+def as_user(uid, *command, **ids):
+    """Runs a command with that user_line(); returns the finished process."""
     return subprocess.run(
-        ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", others, *command],
-        capture_output=True, text=True, timeout=HANGS_S,
-    )  # fmt: skip
+        [*user_line(uid, **ids), *command], capture_output=True, text=True, timeout=HANGS_S
+    )
 
 
 def replace(path, content):
@@ -224,10 +230,7 @@ class Mount:
     def command(self, *arguments):
         """The command line; run as the mount's user if it has one."""
         line = [*self.prefix, self.binary, *arguments]
-        if self.user:
-            ids = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
-            line = ["setpriv", *ids, *line]
-        return line
+        return [*user_line(self.user), *line] if self.user else line
 
     # Starting and stopping
 
@@ -539,10 +542,7 @@ class Mount:
         """The names that ls shows, sorted: none that begin with a dot."""
         if not self.user:
             return sorted(entry for entry in os.listdir(self.at(name)) if entry[0] != ".")
-        done = subprocess.run(
-            ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", "ls",
-             self.at(name)], capture_output=True, text=True,
-        )  # fmt: skip
+        done = as_user(self.user, "ls", self.at(name))
         return sorted(done.stdout.split()) if done.returncode == 0 else None
 
     def xattr(self, name, attribute):

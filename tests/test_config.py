@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 from builds import TOP
-from rptmount import HANGS_S
+from rptmount import HANGS_S, user_line
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "config")
 STRANGER = 1234
@@ -192,9 +192,8 @@ def write(path, text=TERM, mode=0o644):
 
 def check(build, directory, path, user=None, **how):
     """(exit code, standard error) of --check-config, as that user."""
-    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
     done = subprocess.run(
-        [*(["setpriv", *ids] if user else []), build.rptfs, "-c", path, "--check-config"],
+        [*(user_line(user) if user else []), build.rptfs, "-c", path, "--check-config"],
         env={**os.environ, **build.environment(directory)},
         capture_output=True,
         text=True,

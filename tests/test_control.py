@@ -10,9 +10,7 @@ import time
 
 import pytest
 from origin import stall, status
-from rptmount import HANGS_S, as_user, wait_for
-
-NOBODY = 65534
+from rptmount import HANGS_S, NOBODY, as_user, user_line, wait_for
 
 
 def http(origin, name="t", term="refresh_interval = 1h"):
@@ -96,10 +94,8 @@ def test_the_answer_of_a_strangers_mount_is_limited(build, directory, piece):
     os.chmod(directory, 0o777)
     path = os.path.join(directory, "socket")
     os.setxattr(directory, "user.rpt.control", path.encode())
-    ids = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    stranger = subprocess.Popen(
-        [*ids, "/usr/bin/python3", "-c", STRANGER, path, '{"terms":[', piece], stdout=subprocess.PIPE
-    )
+    command = ["/usr/bin/python3", "-c", STRANGER, path, '{"terms":[', piece]
+    stranger = subprocess.Popen([*user_line(NOBODY), *command], stdout=subprocess.PIPE)
     assert stranger.stdout.readline()
     limit = [] if build.sanitized else ["prlimit", f"--as={192 << 20}"]
     rpt = subprocess.run(

@@ -15,6 +15,7 @@ import pytest
 from origin import status
 from rptmount import (
     HANGS_S,
+    NOBODY,
     comm,
     drop_pages,
     locked_in_memory,
@@ -327,7 +328,7 @@ def test_state_in_memory_outlives_the_worker(mount, origin):
 
 
 def test_the_mount_of_a_user_survives_a_death(mount, build):
-    m = mount(static("a", "b"), user=65534)
+    m = mount(static("a", "b"), user=NOBODY)
     wait_for(lambda: m.ls() == ["a", "b"], "the first versions")
     dead = m.kill_worker()
     wait_for(lambda: m.child("worker") not in (None, dead), "the next worker")

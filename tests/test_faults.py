@@ -17,7 +17,7 @@ import subprocess
 import pytest
 from faults import ALWAYS, CALLS, ERRORS, HALF, Faults, cause
 from origin import status
-from rptmount import HANGS_S, drop_pages, wait_for
+from rptmount import HANGS_S, drop_pages, user_line, wait_for
 from test_store import forget_that_it_was_verified_this_boot
 
 FILES = CALLS[: CALLS.index("memory")]
@@ -459,8 +459,8 @@ def limited(pid, resource, value):
 
     def change(*limit):
         st = os.stat(f"/proc/{pid}")
-        ids = [f"--reuid={st.st_uid}", f"--regid={st.st_gid}", "--clear-groups"]
-        line = ["setpriv", *ids, "prlimit", f"--pid={pid}", f"--{resource}", *limit]
+        ids = user_line(st.st_uid, st.st_gid)
+        line = [*ids, "prlimit", f"--pid={pid}", f"--{resource}", *limit]
         return subprocess.run(line, check=True, capture_output=True, text=True).stdout
 
     soft = change("--raw", "--noheadings", "--output=SOFT").strip()

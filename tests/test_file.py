@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from rptmount import replace, wait_for
+from rptmount import NOBODY, replace, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 INTERVAL_S = 600
@@ -195,5 +195,5 @@ def test_many_changes_end_with_the_last_one(mount, source):
 def test_a_file_that_the_user_may_not_read_is_denied(mount, source):
     """Root may read everything; another user may not."""
     os.chmod(source, 0)
-    m = mount(config(source), user=65534, expect=["term=t .*"])
+    m = mount(config(source), user=NOBODY, expect=["term=t .*"])
     wait_for(lambda: "denied" in str(m.events(term="t")), "the attempt's line")

@@ -11,9 +11,8 @@ import time
 
 import pytest
 from origin import stall
-from rptmount import HANGS_S, comm, mounts, read, session_processes, wait_for
+from rptmount import HANGS_S, NOBODY, as_user, comm, mounts, read, session_processes, wait_for
 
-NOBODY = 65534
 ONE = 'term "t" { static { data = "content" version = "1" } }\n'
 
 
@@ -300,36 +299,29 @@ def users_mount(mount):
     return make
 
 
-def as_nobody(*command):
-    return subprocess.run(
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command],
-        capture_output=True, text=True, timeout=HANGS_S,
-    )  # fmt: skip
-
-
 def test_an_ordinary_user_mounts_through_fusermount(users_mount):
     m = users_mount()
-    wait_for(lambda: as_nobody("cat", m.at("t")).stdout == "content", "the term")
-    assert as_nobody("ls", m.path).stdout.split() == ["t"]
+    wait_for(lambda: as_user(NOBODY, "cat", m.at("t")).stdout == "content", "the term")
+    assert as_user(NOBODY, "ls", m.path).stdout.split() == ["t"]
     with pytest.raises(OSError) as caught:
         os.listdir(m.path)
     assert caught.value.errno == errno.EACCES, "root is not let in without allow_other"
-    out = as_nobody("getfattr", "--only-values", "-n", "user.rpt.version", m.at("t")).stdout
+    out = as_user(NOBODY, "getfattr", "--only-values", "-n", "user.rpt.version", m.at("t")).stdout
     assert out == "1"
 
 
 def test_updates_of_a_users_mount_are_seen(users_mount, origin):
     origin.put("/t", b"one")
     m = users_mount(f'term "t" {{ refresh_interval = 100ms http {{ url = "{origin.url("/t")}" }} }}')
-    wait_for(lambda: as_nobody("cat", m.at("t")).stdout == "one", "the first version")
+    wait_for(lambda: as_user(NOBODY, "cat", m.at("t")).stdout == "one", "the first version")
     origin.put("/t", b"two")
-    wait_for(lambda: as_nobody("cat", m.at("t")).stdout == "two", "the update")
+    wait_for(lambda: as_user(NOBODY, "cat", m.at("t")).stdout == "two", "the update")
 
 
 def test_a_user_can_unmount(users_mount):
     m = users_mount()
     # Busy while the visitor looks at the new version.
-    wait_for(lambda: as_nobody("fusermount3", "-u", m.path).returncode == 0, "the unmount")
+    wait_for(lambda: as_user(NOBODY, "fusermount3", "-u", m.path).returncode == 0, "the unmount")
     wait_for(lambda: m.process.poll() is not None, "the end")
     assert m.process.returncode == 0
 

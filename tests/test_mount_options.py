@@ -6,9 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from rptmount import HANGS_S, comm, wait_for
+from rptmount import HANGS_S, NOBODY, comm, wait_for
 
-NOBODY = 65534
 ONE = 'term "t" { static { data = "#!/bin/sh\\n" version = "1" } mode = 0555 }\n'
 
 

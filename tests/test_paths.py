@@ -4,17 +4,15 @@ leads. That must not make root read, or run, anything else than what belongs to 
 import json
 import os
 import re
-import subprocess
 
 import pytest
-from rptmount import read, wait_for
+from rptmount import NOBODY, as_user, read, wait_for
 from s3config import ACCESS_KEY, NOTHING, SECRET_KEY
 from s3config import source as s3_source
 from s3config import term as s3_term
 
 THEIRS, NEXT, SECRET = b"what the stranger wrote\n", b"what the stranger wrote next\n", b"for root alone\n"
 STRANGER = 1234
-NOBODY = 65534  # fusermount3 wants a user with a name
 NEVER = 'refresh_interval = "never"'
 EXPECTED = ["event=no_user", "term=t "]
 
@@ -301,9 +299,4 @@ def test_users_lead_their_own_mount_anywhere(mount, directory):
     m.configure(term(os.path.join(m.dir, "link")))
     link(os.path.join(m.dir, "link"), public)
     m.start()
-    as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-
-    def content():
-        return subprocess.run([*as_user, "cat", m.path + "/t"], capture_output=True).stdout
-
-    wait_for(lambda: content() == NEXT, "the content")
+    wait_for(lambda: as_user(NOBODY, "cat", m.at("t")).stdout.encode() == NEXT, "the content")

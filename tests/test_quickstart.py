@@ -8,7 +8,7 @@ import re
 import subprocess
 
 from builds import TOP
-from rptmount import HANGS_S
+from rptmount import HANGS_S, NOBODY, user_line
 
 SCRIPT = os.path.join(TOP, "packaging", "quickstart")
 
@@ -24,9 +24,8 @@ def test_root_is_required(directory):
     copy = os.path.join(directory, "quickstart")
     with open(SCRIPT, "rb") as source, open(copy, "wb") as target:
         target.write(source.read())
-    ids = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    assert "root" in refused(*ids, "bash", copy)
-    assert "root" in refused(*ids, "bash", copy, "stop")
+    assert "root" in refused(*user_line(NOBODY), "bash", copy)
+    assert "root" in refused(*user_line(NOBODY), "bash", copy, "stop")
 
 
 def test_the_fuse_device_is_required():
@@ -52,8 +51,7 @@ def test_packages_that_cannot_be_installed_are_named(directory):
     script = os.path.join(packaging, "install-packages")
     done = subprocess.run(["bash", script, "one"], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0 and not done.stdout, "an installed package needs no network"
-    ids = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    assert "no-such-package-anywhere" in refused(*ids, "bash", script, "one", "two")
+    assert "no-such-package-anywhere" in refused(*user_line(NOBODY), "bash", script, "one", "two")
 
 
 def test_no_script_uses_a_known_name_in_tmp():

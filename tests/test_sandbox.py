@@ -12,10 +12,9 @@ import time
 
 import pytest
 from origin import server_context
-from rptmount import HANGS_S, files_below, open_paths, read, wait_for
+from rptmount import HANGS_S, NOBODY, as_user, files_below, open_paths, read, user_line, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
-NOBODY = 65534
 RPTFS = "rptfs"
 
 
@@ -275,12 +274,7 @@ def test_the_mount_of_a_user_reads_what_the_user_may(mount, directory):
     m = mount(file(path), user=NOBODY)
     status = process_status(m.worker)
     assert status["Seccomp"] == "2" and status["Uid"].split()[0] == str(NOBODY)
-    as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-
-    def content():
-        return subprocess.run([*as_user, "cat", m.path + "/t"], capture_output=True).stdout
-
-    wait_for(lambda: content() == NEW, "the content")
+    wait_for(lambda: as_user(NOBODY, "cat", m.at("t")).stdout.encode() == NEW, "the content")
 
 
 def test_a_stranger_in_tmp_does_not_keep_a_user_from_mounting(mount):
@@ -288,9 +282,9 @@ def test_a_stranger_in_tmp_does_not_keep_a_user_from_mounting(mount):
     os.makedirs(taken, mode=0o700, exist_ok=True)
     try:
         m = mount('term "t" { static { data = "hello" } }\n', user=NOBODY)
-        as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        asked = [*as_user, "getfattr", "--only-values", "-n", "user.rpt.control", m.path]
-        control = subprocess.run(asked, capture_output=True, check=True, text=True).stdout
+        asked = ["getfattr", "--only-values", "-n", "user.rpt.control", m.path]
+        line = [*user_line(NOBODY), *asked]
+        control = subprocess.run(line, capture_output=True, check=True, text=True).stdout
         found = os.stat(os.path.dirname(control))
         assert (found.st_uid, found.st_mode & 0o777) == (NOBODY, 0o755) and os.path.exists(control)
         m.stop()

@@ -10,9 +10,18 @@ import threading
 import time
 
 import pytest
-from rptmount import HANGS_S, drop_pages, parse_time, read, replace, wait_for, xattr
+from rptmount import (
+    HANGS_S,
+    NOBODY,
+    as_user,
+    drop_pages,
+    parse_time,
+    read,
+    replace,
+    wait_for,
+    xattr,
+)
 
-NOBODY = 65534
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -22,13 +31,6 @@ def static(name, data, more="", term=""):
 
 def http(origin, name="t", term="refresh_interval = 1h"):
     return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
-def as_nobody(*command):
-    return subprocess.run(
-        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command],
-        capture_output=True, text=True, timeout=HANGS_S,
-    )  # fmt: skip
 
 
 # No requests
@@ -389,7 +391,7 @@ def test_mode_user_and_group_are_enforced(mount):
         + static("groups", "x", term=f'mode = "0040" group = "{NOBODY}"')
     )
     for name, allowed in (("public", 1), ("secret", 0), ("nobodys", 1), ("groups", 1)):
-        done = as_nobody("cat", m.at(name))
+        done = as_user(NOBODY, "cat", m.at(name))
         assert (done.stdout == "x") == bool(allowed), name
         assert allowed or "Permission denied" in done.stderr
     assert stat.S_IMODE(os.stat(m.at("secret")).st_mode) == 0o400

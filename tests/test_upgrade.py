@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 from builds import other_build, put_program, version_of
-from rptmount import HANGS_S, drop_pages, open_paths, read, wait_for, xattr
+from rptmount import HANGS_S, NOBODY, as_user, drop_pages, open_paths, read, wait_for, xattr
 from worker_look import children
 
 
@@ -311,10 +311,7 @@ def test_upgraded_while_only_open_files_hold_the_mount(installed):
 
 def test_only_the_owner_may_upgrade(installed):
     m = installed(static("a"))
-    done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", m.build.rpt, "-m", m.path, "upgrade"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = as_user(NOBODY, m.build.rpt, "-m", m.path, "upgrade")
     assert done.returncode == 1 and "only root and the owner of the mount" in done.stderr
     assert m.status()["restarts"] == 0
 
