@@ -22,6 +22,7 @@
 #include "base/util.h"
 #include "fetchers/registry.h"
 #include "fetchers/shared/file_time.h"
+#include "fetchers/shared/option_check.h"
 
 #define BUFFER_BYTES 131072
 
@@ -31,8 +32,8 @@ struct file_options {
 
 static int check_file_path(const char *path, struct err *err)
 {
-	if (path[0] != '/')
-		return err_set(err, ERR_CONFIG, "\"%s\" is not absolute", path);
+	if (check_path(path, err) < 0)
+		return -1;
 	if (path[strlen(path) - 1] == '/')
 		return err_set(err, ERR_CONFIG, "\"%s\" is a directory", path);
 	return 0;
