@@ -374,17 +374,18 @@ static struct aws_chain *next_chain(struct aws_chain *chain)
 	return next;
 }
 
-static bool names_file(const struct aws_chain *chain, const char *path)
+/* Whether matches() is true for any chain. Those after the first match are not asked. */
+static bool any_chain(bool (*matches)(const struct aws_chain *chain, void *arg), void *arg)
 {
-	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
-	struct err ignored = ERR_INIT;
+	struct aws_chain *chain = next_chain(NULL);
+	bool is_found = false;
 
-	if (chain->is_anonymous)
-		return false;
-	return is_same_text(chain->paths.credentials, path) ||
-	       is_same_text(chain->paths.config, path) ||
-	       (aws_profiles_load_trusted(&profiles, &chain->paths, &ignored) == 0 &&
-		aws_profiles_name(profiles, "web_identity_token_file", path));
+	while (chain && !is_found) {
+		is_found = matches(chain, arg);
+		chain = next_chain(chain);
+	}
+	aws_chain_put(chain);
+	return is_found;
 }
 
 static bool environment_names_file(const char *path)
@@ -402,26 +403,36 @@ static bool environment_names_file(const char *path)
 	return false;
 }
 
-bool aws_names_file(const char *path)
+/* arg: const char **, the path */
+static bool names_file(const struct aws_chain *chain, void *arg)
 {
-	struct aws_chain *chain = next_chain(NULL);
-	bool is_named = chain && environment_names_file(path);
+	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	const char *path = *(const char **)arg;
+	struct err ignored = ERR_INIT;
 
-	while (chain && !is_named) {
-		is_named = names_file(chain, path);
-		chain = next_chain(chain);
-	}
-	aws_chain_put(chain);
-	return is_named;
+	if (environment_names_file(path))
+		return true;
+	if (chain->is_anonymous)
+		return false;
+	return is_same_text(chain->paths.credentials, path) ||
+	       is_same_text(chain->paths.config, path) ||
+	       (aws_profiles_load_trusted(&profiles, &chain->paths, &ignored) == 0 &&
+		aws_profiles_name(profiles, "web_identity_token_file", path));
 }
 
-static bool has_program(const struct aws_chain *chain)
+bool aws_names_file(const char *path)
+{
+	return any_chain(names_file, &path);
+}
+
+static bool has_program(const struct aws_chain *chain, void *arg)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
 	struct aws_lookup lookup = lookup_of(chain);
 	struct err ignored = ERR_INIT;
 	const char *profile;
 
+	(void)arg;
 	return !chain->is_anonymous &&
 	       aws_profiles_load(&profiles, NULL, &chain->paths, &ignored) == 0 &&
 	       aws_lookup_program(&lookup, profiles, &profile);
@@ -429,52 +440,54 @@ static bool has_program(const struct aws_chain *chain)
 
 bool aws_has_credential_process(void)
 {
-	struct aws_chain *chain = next_chain(NULL);
-	bool is_found = false;
-
-	while (chain && !is_found) {
-		is_found = has_program(chain);
-		chain = next_chain(chain);
-	}
-	aws_chain_put(chain);
-	return is_found;
+	return any_chain(has_program, NULL);
 }
 
-/* *ret stays NULL if the chain does not run a program of that profile. */
-static int find_program(const struct aws_chain *chain, const char *profile, char **ret,
-			struct err *err)
+struct program_search {
+	const char *credentials_file, *profile;
+	char *command; /* owned; NULL: not found */
+	struct err err;
+};
+
+/* Also ends the search with an error. */
+static bool find_program(const struct aws_chain *chain, void *arg)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
+	struct program_search *search = arg;
 	struct aws_lookup lookup = lookup_of(chain);
 	const char *used;
 
-	if (aws_profiles_load_trusted(&profiles, &chain->paths, err) < 0)
-		return -1;
+	if (chain->is_anonymous || !is_same_text(chain->credentials_file, search->credentials_file))
+		return false;
+	if (aws_profiles_load_trusted(&profiles, &chain->paths, &search->err) < 0)
+		return true;
 	const char *command = aws_lookup_program(&lookup, profiles, &used);
-	if (!command || strcmp(used, profile) != 0)
-		return 0;
-	*ret = strdup(command);
-	return *ret ? 0 : err_set(err, ERR_INTERNAL, "credential_process: out of memory");
+	if (!command || strcmp(used, search->profile) != 0)
+		return false;
+	search->command = strdup(command);
+	if (!search->command)
+		err_set(&search->err, ERR_INTERNAL, "credential_process: out of memory");
+	return true;
 }
 
 int aws_credential_process(const char *credentials_file, const char *profile, char **ret,
 			   struct err *err)
 {
-	struct aws_chain *chain = next_chain(NULL);
-	char *command = NULL;
-	int rc = 0;
+	struct program_search search = {
+		.credentials_file = credentials_file,
+		.profile = profile,
+		.err = ERR_INIT,
+	};
 
-	while (chain && !command && rc == 0) {
-		if (!chain->is_anonymous && is_same_text(chain->credentials_file, credentials_file))
-			rc = find_program(chain, profile, &command, err);
-		chain = next_chain(chain);
-	}
-	aws_chain_put(chain);
-	if (rc == 0 && !command)
+	if (!any_chain(find_program, &search))
 		return err_set(err, ERR_DENIED,
 			       "no source of the configuration uses a credential_process of "
 			       "profile \"%.128s\"",
 			       profile);
-	*ret = command;
-	return rc;
+	if (!search.command) {
+		*err = search.err;
+		return -1;
+	}
+	*ret = search.command;
+	return 0;
 }
