@@ -109,10 +109,10 @@ static int find_static(struct search *search, const char *profile, struct aws_ke
 	return aws_keys_new(ret, &texts, where, err);
 }
 
-static bool has_static(const struct search *search, const char *profile)
+static bool has_static(const struct aws_profiles *profiles, const char *profile)
 {
-	return setting(search, profile, "aws_access_key_id") ||
-	       setting(search, profile, "aws_secret_access_key");
+	return aws_profiles_get(profiles, profile, "aws_access_key_id") ||
+	       aws_profiles_get(profiles, profile, "aws_secret_access_key");
 }
 
 static int run_process(struct search *search, const char *profile, struct aws_keys **ret,
@@ -171,7 +171,7 @@ static enum aws_found find_source_profile(struct search *search, const char *pro
 					  struct err *err)
 {
 	if (strcmp(source, profile) == 0) {
-		if (has_static(search, source))
+		if (has_static(search->profiles, source))
 			return found_if(find_static(search, source, ret, err));
 		fail_profile(profile, "it is its own source_profile but has no keys", err);
 		return AWS_FAILED;
@@ -234,7 +234,7 @@ static enum aws_found find_in_profile(struct search *search, const char *profile
 
 	if (role_arn)
 		return found_if(find_role(search, profile, role_arn, ret, err));
-	if (has_static(search, profile))
+	if (has_static(search->profiles, profile))
 		return found_if(find_static(search, profile, ret, err));
 	if (setting(search, profile, "credential_process"))
 		return found_if(run_process(search, profile, ret, err));
@@ -362,19 +362,18 @@ int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, ch
 const char *aws_lookup_program(const struct aws_lookup *lookup, const struct aws_profiles *profiles,
 			       const char **ret_profile)
 {
-	const struct search search = { .profiles = profiles };
 	const char *profile = profile_name(lookup);
 
 	for (size_t i = 0; i <= ROLES_MAX && profile; i++) {
-		if (!setting(&search, profile, "role_arn")) {
+		if (!aws_profiles_get(profiles, profile, "role_arn")) {
 			*ret_profile = profile;
-			return has_static(&search, profile)
+			return has_static(profiles, profile)
 				       ? NULL
-				       : setting(&search, profile, "credential_process");
+				       : aws_profiles_get(profiles, profile, "credential_process");
 		}
-		profile = setting(&search, profile, "web_identity_token_file")
+		profile = aws_profiles_get(profiles, profile, "web_identity_token_file")
 				  ? NULL
-				  : setting(&search, profile, "source_profile");
+				  : aws_profiles_get(profiles, profile, "source_profile");
 	}
 	return NULL;
 }
