@@ -169,7 +169,6 @@ static void forget_refusal(struct refusal *refusal)
 static size_t list_headers(const struct s3_source *source, const struct s3_sse_key *sse,
 			   struct uri_pair ret[N_HEADERS_MAX])
 {
-	static const char customer[] = "x-amz-server-side-encryption-customer-algorithm";
 	size_t n = 0;
 
 	if (source->options->checksum != S3_CHECKSUM_OFF)
@@ -178,7 +177,7 @@ static size_t list_headers(const struct s3_source *source, const struct s3_sse_k
 		ret[n++] = (struct uri_pair){ "x-amz-request-payer", "requester" };
 	if (!source->options->sse_c_key_file)
 		return n;
-	ret[n++] = (struct uri_pair){ customer, "AES256" };
+	ret[n++] = (struct uri_pair){ S3_SSE_C_ALGORITHM, "AES256" };
 	ret[n++] = (struct uri_pair){ "x-amz-server-side-encryption-customer-key", sse->key };
 	ret[n++] = (struct uri_pair){ "x-amz-server-side-encryption-customer-key-MD5", sse->md5 };
 	return n;

@@ -21,6 +21,9 @@
 #include "fetchers/aws/uri_encode.h"
 #include "fetchers/s3/s3_source.h"
 
+/* The header of a request or a response for an object that is encrypted with a customer's key. */
+#define S3_SSE_C_ALGORITHM "x-amz-server-side-encryption-customer-algorithm"
+
 /* The rest of an error response. */
 struct s3_failure {
 	int status;			/* 0: there was no answer */

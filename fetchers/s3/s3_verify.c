@@ -118,12 +118,11 @@ static bool find_claim(const struct http_response *response, struct s3_claim *re
 static bool find_etag_claim(const struct s3_verify *verify, const struct http_response *response,
 			    const char *etag, struct s3_claim *ret)
 {
-	static const char customer[] = "x-amz-server-side-encryption-customer-algorithm";
 	const char *encryption = http_header(response, "x-amz-server-side-encryption");
 	struct s3_source *source = verify->source;
 
 	if ((encryption && strncmp(encryption, "aws:kms", 7) == 0) ||
-	    http_header(response, customer) || source->options->sse_c_key_file)
+	    http_header(response, S3_SSE_C_ALGORITHM) || source->options->sse_c_key_file)
 		return false;
 	pthread_mutex_lock(&source->lock);
 	bool can_be_md5 = source->etags != S3_ETAGS_OTHER;
