@@ -108,8 +108,7 @@ struct http_callbacks {
 int http_status(const struct http_response *response);
 /* The first header of that name, compared without case, or NULL. Lives as long as the response. */
 const char *http_header(const struct http_response *response, const char *name);
-/* All headers of that name: how many there are, and the one at index, or NULL. */
-size_t http_header_count(const struct http_response *response, const char *name);
+/* The header of that name at index, or NULL: a response may have several. */
 const char *http_header_at(const struct http_response *response, const char *name, size_t index);
 /* Whether the response says where its body ends (Content-Length, chunked, HTTP/2). */
 bool http_is_framed(const struct http_response *response);

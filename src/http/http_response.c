@@ -154,12 +154,3 @@ const char *http_header(const struct http_response *response, const char *name)
 {
 	return http_header_at(response, name, 0);
 }
-
-size_t http_header_count(const struct http_response *response, const char *name)
-{
-	size_t n = 0;
-
-	while (http_header_at(response, name, n))
-		n++;
-	return n;
-}
