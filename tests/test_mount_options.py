@@ -89,7 +89,7 @@ def covered(mount, origin, directory):
     with open(cover, "wb") as file:
         file.write(b"the cover")
     origin.put("/t", b"version 0")
-    m = mount(http(origin, "refresh_interval = 1h on_delete = remove"))
+    m = mount("prewarm_total = 3MiB\n" + http(origin, "refresh_interval = 1h on_delete = remove"))
     subprocess.run(["mount", "--bind", cover, m.at("t")], check=True)
     yield m
     while subprocess.run(["umount", "-q", m.at("t")]).returncode == 0:
@@ -111,6 +111,24 @@ def test_an_update_below_a_mount_is_held_back(covered, origin):
     assert m.read("t") == b"version 1" and m.status("t")["state"] == "fresh"
     assert origin.count("/t", 200) == 2, "the new version was fetched once"
     assert len(m.snapshot_files()) == 2
+
+
+def test_a_version_held_back_often_is_prewarmed_in_the_end(covered, origin):
+    """Each attempt prewarms it again, and gives its share of prewarm_total back."""
+    m = covered
+    body = os.urandom(1 << 20)
+    origin.put("/t", body)
+    m.expect("something is mounted over t")
+    for _ in range(4):
+        m.refresh("t", ok=False)
+    subprocess.run(["umount", m.at("t")], check=True)
+    m.metrics()  # the first open() of the mount: the kernel learns that OPEN needs no request
+    m.refresh("t")
+    with m.counting() as requests:
+        fd = os.open(m.at("t"), os.O_RDONLY)
+        read = os.pread(fd, len(body), 0)
+        os.close(fd)
+    assert read == body and requests == {}
 
 
 def test_a_mount_over_a_name_that_goes_away(covered, origin):

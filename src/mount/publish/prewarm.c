@@ -111,9 +111,10 @@ void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot,
 	atomic_fetch_add(&prewarm->stored_bytes, done);
 }
 
-void prewarm_released(struct prewarm *prewarm, const struct snapshot *snapshot)
+void prewarm_released(struct prewarm *prewarm, struct snapshot *snapshot)
 {
 	prewarm->held_bytes -= least(snapshot->prewarmed_bytes, prewarm->held_bytes);
+	snapshot->prewarmed_bytes = 0;
 }
 
 uint64_t prewarm_count(const struct prewarm *prewarm)

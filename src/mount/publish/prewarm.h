@@ -37,7 +37,7 @@ DEFINE_CLEANUP(struct prewarm, prewarm_free)
 void prewarm_store(struct prewarm *prewarm, struct snapshot *snapshot,
 		   const struct snapshot *replaced, uint64_t limit_bytes);
 /* The kernel has forgotten the snapshot and dropped its pages. */
-void prewarm_released(struct prewarm *prewarm, const struct snapshot *snapshot);
+void prewarm_released(struct prewarm *prewarm, struct snapshot *snapshot);
 
 /* The number of bytes stored so far. From any thread. */
 uint64_t prewarm_count(const struct prewarm *prewarm);

@@ -103,7 +103,7 @@ void publisher_release_if_unheld(struct publisher *publisher, uint64_t id)
 }
 
 /* A hidden snapshot may have left the nodes while it was still current in the store. */
-static void release_old(struct publisher *publisher, const struct snapshot *old)
+static void release_old(struct publisher *publisher, struct snapshot *old)
 {
 	if (session_kernel_holds(publisher->setup.session, old->id))
 		return;
@@ -304,6 +304,8 @@ static int move_name(struct publisher *publisher, struct term *term, struct snap
 	}
 	if (has_visitor && next)
 		unstage(publisher, term, staged);
+	if (held_back < 0 && next)
+		prewarm_released(publisher->prewarm, next); /* dropped with the staged name */
 	return held_back;
 }
 
