@@ -127,6 +127,26 @@ static void test_one_snapshot(struct verifier *verifier)
 	snapshot_unref(snapshot);
 }
 
+/* The first thread is still idle when the second read is parked. */
+static void test_two_at_once(const struct verifier_setup *setup)
+{
+	struct verifier *verifier = NULL;
+	struct parked huge[2];
+	struct err err = ERR_INIT;
+
+	atomic_store(&is_open, false);
+	atomic_store(&n_verifying_huge, 0);
+	ok(verifier_new(&verifier, setup, &err) == 0, "another verifier");
+	park(verifier, &huge[0], make_snapshot(400, HUGE_BYTES));
+	park(verifier, &huge[1], make_snapshot(402, HUGE_BYTES));
+	for (int ms = 0; atomic_load(&n_verifying_huge) < 2 && ms < PATIENCE_MS; ms++)
+		usleep(1000);
+	is_int(atomic_load(&n_verifying_huge), 2, "two reads parked at once are verified at once");
+	atomic_store(&is_open, true);
+	ok(gets(&huge[0], VERIFIER_GOOD) && gets(&huge[1], VERIFIER_GOOD), "both are answered");
+	verifier_free(verifier);
+}
+
 static void test_stop(struct verifier *verifier, struct cancel *cancel)
 {
 	struct parked huge[N_HUGE], late;
@@ -157,6 +177,7 @@ int main(void)
 	ok(verifier_new(&verifier, &setup, &err) == 0, "verifier_new");
 	test_small_before_huge(verifier);
 	test_one_snapshot(verifier);
+	test_two_at_once(&setup);
 	test_stop(verifier, &cancel);
 	verifier_free(verifier);
 	cancel_release(&cancel);

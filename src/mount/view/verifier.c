@@ -150,6 +150,37 @@ static struct verifier_read *find_read(const struct verifier *verifier)
 	return best;
 }
 
+/* With the lock held. */
+static bool has_idle_reader(const struct verifier *verifier)
+{
+	for (size_t i = 0; i < verifier->n_readers; i++) {
+		if (!verifier->readers[i].snapshot)
+			return true;
+	}
+	return false;
+}
+
+static void *reader_main(void *arg);
+
+/* With the lock held: starts one more thread. Returns 0 or an errno. */
+static int start_reader(struct verifier *verifier)
+{
+	struct reader *reader = &verifier->readers[verifier->n_readers];
+
+	*reader = (struct reader){ .verifier = verifier };
+	int failure = pthread_create(&reader->thread, NULL, reader_main, reader);
+	verifier->n_readers += !failure;
+	return failure;
+}
+
+/* With the lock held. An idle reader may have been woken for another read: the reader that takes
+ * that one calls this again. If no thread can be started, the ones that run do all the work. */
+static void ensure_reader(struct verifier *verifier)
+{
+	if (find_read(verifier) && !has_idle_reader(verifier) && verifier->n_readers < READERS_MAX)
+		start_reader(verifier);
+}
+
 /* Waits for a read and removes it from the queue. NULL when the verifier ends. */
 static struct verifier_read *next_read(struct reader *reader)
 {
@@ -164,6 +195,7 @@ static struct verifier_read *next_read(struct reader *reader)
 	if (read) {
 		DL_DELETE(verifier->reads, read);
 		reader->snapshot = read->snapshot;
+		ensure_reader(verifier);
 	}
 	pthread_mutex_unlock(&verifier->lock);
 	return read;
@@ -211,36 +243,13 @@ static void *reader_main(void *arg)
 	return NULL;
 }
 
-/* With the lock held. */
-static bool has_idle_reader(const struct verifier *verifier)
-{
-	for (size_t i = 0; i < verifier->n_readers; i++) {
-		if (!verifier->readers[i].snapshot)
-			return true;
-	}
-	return false;
-}
-
-/* With the lock held: starts one more thread. Returns 0 or an errno. */
-static int start_reader(struct verifier *verifier)
-{
-	struct reader *reader = &verifier->readers[verifier->n_readers];
-
-	*reader = (struct reader){ .verifier = verifier };
-	int failure = pthread_create(&reader->thread, NULL, reader_main, reader);
-	verifier->n_readers += !failure;
-	return failure;
-}
-
 void verifier_park(struct verifier *verifier, struct verifier_read *read)
 {
 	pthread_mutex_lock(&verifier->lock);
 	bool taken = !verifier->ending;
 	if (taken) {
 		DL_APPEND(verifier->reads, read);
-		/* If no thread can be started, the ones that run do all the work. */
-		if (!has_idle_reader(verifier) && verifier->n_readers < READERS_MAX)
-			start_reader(verifier);
+		ensure_reader(verifier);
 		pthread_cond_signal(&verifier->wanted);
 	}
 	pthread_mutex_unlock(&verifier->lock);
