@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,15 +134,18 @@ static const char *level_name(enum log_level level)
 	return "error";
 }
 
+static pthread_once_t journal_once = PTHREAD_ONCE_INIT;
+static bool is_journal; /* set once */
+
 /* Is standard error the stream of systemd's journal? See JOURNAL_STREAM in systemd.exec(5). */
-static bool is_journal(void)
+static void find_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long device, inode;
 	struct stat st;
 
-	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-	       fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+	is_journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+		     fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 void log_fields(enum log_level level, const char *event, const struct log_field *fields)
@@ -152,8 +156,9 @@ void log_fields(enum log_level level, const char *event, const struct log_field 
 	if (level < atomic_load(&minimum))
 		return;
 	if (!atomic_load(&to_syslog)) {
+		pthread_once(&journal_once, find_journal);
 		/* The journal takes the priority from there: sd-daemon(3). */
-		if (is_journal()) {
+		if (is_journal) {
 			put_char(&line, '<');
 			put_char(&line, (char)('0' + syslog_priority(level)));
 			put_char(&line, '>');
