@@ -28,6 +28,34 @@
  * still hold the lock. */
 #define PREDECESSOR_MAX_MS 2000
 
+/* ------------------------------------------------------------------ looking up */
+
+/* Is there no such user or group? Otherwise it could not be found out: see getpwuid(3). */
+static bool is_absent(int number)
+{
+	return number == 0 || number == ENOENT || number == ESRCH || number == EBADF ||
+	       number == EPERM;
+}
+
+static bool is_known(uid_t id)
+{
+	errno = 0;
+	if (getpwuid(id) || !is_absent(errno))
+		return true;
+	errno = 0;
+	return getgrgid((gid_t)id) || !is_absent(errno);
+}
+
+/* *ret is libc's; NULL: there is no such user. */
+static int find_user(const char *name, const struct passwd **ret, struct err *err)
+{
+	errno = 0;
+	*ret = getpwnam(name);
+	if (!*ret && !is_absent(errno))
+		return err_errno(err, "looking up user \"%s\"", name);
+	return 0;
+}
+
 /* ------------------------------------------------------------------ a user with a name */
 
 static int take_named(struct child_identity *identity, const struct passwd *user, struct err *err)
@@ -46,31 +74,19 @@ static int take_named(struct child_identity *identity, const struct passwd *user
 
 static int check_own(const char *name, struct err *err)
 {
-	const struct passwd *user = name ? getpwnam(name) : NULL;
+	const struct passwd *user = NULL;
 
-	if (!name || (user && user->pw_uid == geteuid()))
+	if (!name)
+		return 0;
+	if (find_user(name, &user, err) < 0)
+		return -1;
+	if (user && user->pw_uid == geteuid())
 		return 0;
 	return err_set(err, ERR_CONFIG,
 		       "user = \"%s\": only root can have its worker run as another user", name);
 }
 
 /* ------------------------------------------------------------------ a user without a name */
-
-/* An error means that the id may be known. */
-static bool is_free(int number)
-{
-	return number == 0 || number == ENOENT || number == ESRCH || number == EBADF ||
-	       number == EPERM; /* see getpwuid(3) */
-}
-
-static bool is_known(uid_t id)
-{
-	errno = 0;
-	if (getpwuid(id) || !is_free(errno))
-		return true;
-	errno = 0;
-	return getgrgid((gid_t)id) || !is_free(errno);
-}
 
 static int make_lock_dir(struct err *err)
 {
@@ -162,10 +178,13 @@ static int take_unnamed(struct child_identity *identity, int *ret_lock,
 int worker_user_choose(struct child_identity *ret, int *ret_lock,
 		       const struct worker_user_request *request, struct err *err)
 {
+	const struct passwd *user = NULL;
+
 	*ret_lock = -1;
 	if (geteuid() != 0)
 		return check_own(request->name, err);
-	const struct passwd *user = getpwnam(request->name ? request->name : DEFAULT_USER);
+	if (find_user(request->name ? request->name : DEFAULT_USER, &user, err) < 0)
+		return -1;
 	if (user)
 		return take_named(ret, user, err);
 	if (request->name)

@@ -20,10 +20,14 @@
 
 static bool has_rptfs;
 static uid_t known_user, known_group, broken; /* 0: none */
+static int name_error;			      /* of each look-up by name; 0: none */
 static struct passwd rptfs, root = { .pw_name = (char *)"root" };
 
 struct passwd *getpwnam(const char *name)
 {
+	errno = name_error;
+	if (name_error)
+		return NULL;
 	if (strcmp(name, "root") == 0)
 		return &root;
 	return strcmp(name, "rptfs") == 0 && has_rptfs ? &rptfs : NULL;
@@ -99,6 +103,23 @@ static void test_named(void)
 	has_rptfs = false;
 }
 
+/* The store must not be given to another user because the directory of users does not answer. */
+static void test_unknown(void)
+{
+	name_error = ETIMEDOUT;
+	struct choice choice = choose(NULL, "/a", WORKER_USER_NONE);
+	ok(choice.result < 0 && choice.lock < 0 &&
+		   strstr(choice.err.msg, "looking up user \"rptfs\""),
+	   "no other user if the look-up fails: %s", choice.err.msg);
+	choice = choose("nosuch", "/a", WORKER_USER_NONE);
+	ok(choice.result < 0 && strstr(choice.err.msg, "looking up user \"nosuch\""),
+	   "nor if the user is configured: %s", choice.err.msg);
+	name_error = ENOENT;
+	uid_t id = choose_and_release("/a", WORKER_USER_NONE);
+	ok(id >= FIRST && id <= LAST, "ENOENT means that there is none");
+	name_error = 0;
+}
+
 static void test_unnamed(void)
 {
 	struct choice first = choose(NULL, "/a", WORKER_USER_NONE);
@@ -153,6 +174,7 @@ int main(void)
 		return 0;
 	}
 	test_named();
+	test_unknown();
 	test_unnamed();
 	test_locked_by_another_program();
 	return tap_done();
