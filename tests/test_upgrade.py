@@ -136,6 +136,13 @@ def test_a_change_that_needs_a_new_mount_is_refused(installed):
     refused(m, "store: ", f'{m.dir}/other" while it is mounted')
 
 
+@pytest.mark.parametrize("option", ["sandbox = no", "noexec = yes", "publish_mode = notify"])
+def test_an_option_that_needs_a_restart_is_refused(installed, option):
+    m = installed(static("a"))
+    m.configure(static("a") + option + "\n")
+    refused(m, option.split()[0] + ": ", "while it is mounted")
+
+
 def compiled(directory, body):
     """A program of a few lines of C."""
     source, program = os.path.join(directory, "program.c"), os.path.join(directory, "program")

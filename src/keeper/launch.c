@@ -61,6 +61,7 @@ int launch_compare(const struct config *old, const struct config *new, struct er
 	} flags[] = {
 		{ "allow_other", old->allow_other, new->allow_other },
 		{ "noexec", old->noexec, new->noexec },
+		{ "sandbox", old->sandbox, new->sandbox },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
 		if (flags[i].old != flags[i].new)
