@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 from builds import other_build, put_program, version_of
 from rptmount import HANGS_S, NOBODY, as_user, drop_pages, open_paths, read, wait_for, xattr
-from worker_look import children
+from worker_look import children, state
 
 
 def static(*names):
@@ -145,10 +145,17 @@ def test_an_option_that_needs_a_restart_is_refused(installed, option):
 
 def compiled(directory, body):
     """A program of a few lines of C."""
+    return compiled_source(
+        directory,
+        "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
+        f"int main(int argc, char **argv) {{ {body} }}\n",
+    )
+
+
+def compiled_source(directory, text):
     source, program = os.path.join(directory, "program.c"), os.path.join(directory, "program")
     with open(source, "w", encoding="utf-8") as file:
-        file.write(f"#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n"
-                   f"int main(int argc, char **argv) {{ {body} }}\n")  # fmt: skip
+        file.write(text)
     subprocess.run(["gcc", "-o", program, source], check=True)
     with open(program, "rb") as file:
         return file.read()
@@ -219,6 +226,57 @@ def test_the_old_worker_returns_if_the_standby_dies(installed):
     drop_pages(fd)
     assert os.read(fd, 100) == b"this is a" and m.read("cold") == b"this is cold"
     os.close(fd)
+
+
+# A worker that takes over as rptfs-dying, and on SIGUSR1 says that it serves, and ends.
+DYING_WORKER = """
+    #include <signal.h>
+    #include <stdint.h>
+    #include <stdlib.h>
+    #include <string.h>
+    #include <sys/prctl.h>
+    #include <sys/socket.h>
+    #include <unistd.h>
+    static volatile sig_atomic_t is_told;
+    static int channel;
+    static void tell(int number) { (void)number; is_told = 1; }
+    static void say(uint32_t type) { send(channel, &type, sizeof(type), MSG_NOSIGNAL); }
+    int main(int argc, char **argv) {
+        uint32_t message[1024] = { 0 };
+        if (argc < 3 || strcmp(argv[1], "--worker") != 0) { execv("REAL", argv); return 8; }
+        signal(SIGUSR1, tell);
+        channel = atoi(argv[2]);
+        say('w');
+        for (; message[0] != 'g'; usleep(50000)) {
+            say('a');
+            recv(channel, message, sizeof(message), MSG_DONTWAIT);
+        }
+        prctl(PR_SET_NAME, "rptfs-dying");
+        for (; !is_told; usleep(50000))
+            say('a');
+        say('a');
+        say('s');
+        return 7;
+    }
+"""
+
+
+def test_the_last_words_of_a_dead_worker_complete_no_upgrade(installed):
+    """They are read after it was reaped: nobody will ever say that this process has ended."""
+    m = installed(static("a", "cold"))
+    real, old = os.path.join(m.dir, "real"), m.worker
+    shutil.copy(m.binary, real)
+    put_program(m.binary, compiled_source(m.dir, DYING_WORKER.replace("REAL", real)))
+    m.expect("event=upgrade_failed")
+    os.kill(m.keeper, signal.SIGUSR2)
+    (dying,) = wait_for(lambda: children(m.keeper, "dying"), "the new worker to take over")
+    os.kill(m.keeper, signal.SIGSTOP)
+    wait_for(lambda: state(f"/proc/{m.keeper}") == "T", "the keeper to stop")
+    os.kill(dying, signal.SIGUSR1)
+    wait_for(lambda: state(f"/proc/{dying}") == "Z", "the death of the new worker")
+    os.kill(m.keeper, signal.SIGCONT)
+    m.wait_worker(after=old)
+    assert m.events("upgrade_failed", reason="exit code 7") and m.read("cold") == b"this is cold"
 
 
 def upgrade_again(m):

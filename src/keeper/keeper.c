@@ -157,12 +157,12 @@ static bool read_channel(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the death of the worker */
 
-static void log_death(struct keeper *keeper, int wait_status, int64_t delay_ms)
+static void log_death(struct keeper *keeper, pid_t pid, int wait_status, int64_t delay_ms)
 {
 	char end[CHILD_END_SIZE];
 	const char *reason = keeper->worker.reason;
 
-	log_event(LOG_LEVEL_ERROR, "worker_died", LOG_INT("pid", keeper->worker.pid),
+	log_event(LOG_LEVEL_ERROR, "worker_died", LOG_INT("pid", pid),
 		  LOG_STR("by", child_end(wait_status, end)),
 		  LOG_STR("reason", *reason ? reason : NULL), LOG_INT("next_in_ms", delay_ms),
 		  LOG_INT("restarts", keeper->state->restarts));
@@ -200,12 +200,12 @@ static bool was_aborted(const struct keeper *keeper)
 	return false;
 }
 
-static void end_with_worker(struct keeper *keeper, int wait_status)
+static void end_with_worker(struct keeper *keeper, pid_t pid, int wait_status)
 {
 	keeper->is_over = true;
 	keeper->code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : KEEPER_FAILED;
 	if (WIFSIGNALED(wait_status))
-		log_death(keeper, wait_status, 0);
+		log_death(keeper, pid, wait_status, 0);
 	if (keeper->code == KEEPER_OK && was_aborted(keeper)) {
 		log_event(LOG_LEVEL_ERROR, "aborted",
 			  LOG_STR("mountpoint", keeper->state->mountpoint),
@@ -214,7 +214,7 @@ static void end_with_worker(struct keeper *keeper, int wait_status)
 	}
 }
 
-static void schedule_next(struct keeper *keeper, int wait_status)
+static void schedule_next(struct keeper *keeper, pid_t pid, int wait_status)
 {
 	struct err err = ERR_INIT;
 
@@ -222,7 +222,7 @@ static void schedule_next(struct keeper *keeper, int wait_status)
 	if (keeper_upgrade_goes_back(keeper, wait_status))
 		return;
 	int64_t delay_ms = keeper_restart_delay(keeper, wait_status);
-	log_death(keeper, wait_status, delay_ms);
+	log_death(keeper, pid, wait_status, delay_ms);
 	keeper->start_ms = clock_awake_ms() + delay_ms;
 	if (!keeper->worker.is_unfit && !keeper->set_aside)
 		return;
@@ -236,7 +236,9 @@ static void schedule_next(struct keeper *keeper, int wait_status)
 static void worker_died(struct keeper *keeper, int wait_status)
 {
 	struct keeper_worker *worker = &keeper->worker;
+	pid_t pid = worker->pid;
 
+	worker->pid = 0; /* it is reaped: another process may get the number */
 	/* Read its last messages. End of file may not come, because a child of the worker may hold
 	 * the channel. */
 	while (worker->channel >= 0 && read_channel(keeper))
@@ -246,9 +248,9 @@ static void worker_died(struct keeper *keeper, int wait_status)
 	if (!keeper->stopping && has_left_in_vain(worker, wait_status))
 		keeper->start_ms = clock_awake_ms();
 	else if (!keeper->stopping && is_the_end(keeper, wait_status))
-		end_with_worker(keeper, wait_status);
+		end_with_worker(keeper, pid, wait_status);
 	else if (!keeper->stopping)
-		schedule_next(keeper, wait_status);
+		schedule_next(keeper, pid, wait_status);
 	keeper_forget_worker(worker);
 }
 

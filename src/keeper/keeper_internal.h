@@ -15,7 +15,7 @@
 
 /* The state of a worker. */
 struct keeper_worker {
-	pid_t pid;		     /* 0: none */
+	pid_t pid;		     /* 0: none, or it is reaped */
 	int channel;		     /* owned; -1: the worker has closed its end */
 	int64_t alive_ms;	     /* last sign of life; clock_awake_ms() */
 	int64_t serving_ms;	     /* when it began to answer requests; NEVER: not yet */
@@ -119,8 +119,8 @@ bool keeper_upgrade_read_standby(struct keeper *keeper);
 void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status);
 /* The old worker has ended. Returns true if that was part of an upgrade. */
 bool keeper_upgrade_handed_over(struct keeper *keeper);
-/* The new worker died or is unfit. If it did not serve yet, the keeper goes back to the old
- * program, and the death is not counted otherwise. Returns false if there is no upgrade. */
+/* The new worker died or is unfit. If the keeper has not executed the new program yet, it goes back
+ * to the old one, and the death is not counted otherwise. Returns false if there is no upgrade. */
 bool keeper_upgrade_goes_back(struct keeper *keeper, int wait_status);
 /* The new worker serves: the keeper executes the new program as well. */
 void keeper_upgrade_finish(struct keeper *keeper);

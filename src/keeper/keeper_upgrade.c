@@ -171,7 +171,7 @@ bool keeper_upgrade_read_standby(struct keeper *keeper)
 	switch (message.type) {
 	case CHANNEL_STANDBY:
 		keeper->upgrade.is_of_our_kind = strcmp(message.text, keeper_kind(kind)) == 0;
-		if (keeper->upgrade.step == UPGRADE_STANDBY)
+		if (keeper->upgrade.step == UPGRADE_STANDBY && standby->pid)
 			hand_over(keeper);
 		break;
 	case CHANNEL_ALIVE:
@@ -217,9 +217,9 @@ void keeper_upgrade_standby_died(struct keeper *keeper, int wait_status)
 	struct keeper_upgrade *upgrade = &keeper->upgrade;
 	char reason[ERR_MSG_SIZE], how[CHILD_END_SIZE];
 
+	upgrade->standby.pid = 0;
 	while (upgrade->standby.channel >= 0 && keeper_upgrade_read_standby(keeper))
 		;
-	upgrade->standby.pid = 0;
 	memcpy(reason, upgrade->standby.reason, sizeof(reason));
 	if (!*reason)
 		snprintf(reason, sizeof(reason), "the new worker ended with %s",
@@ -317,7 +317,8 @@ void keeper_upgrade_finish(struct keeper *keeper)
 	struct keeper_state *state = keeper->state;
 	struct err err = ERR_INIT;
 
-	if (upgrade->step != UPGRADE_TAKEOVER)
+	/* If the worker has died since it sent that, the upgrade fails. */
+	if (upgrade->step != UPGRADE_TAKEOVER || !keeper->worker.pid)
 		return;
 	state->is_upgrade = true;
 	state->asker = steal_fd(&upgrade->asker);
