@@ -49,6 +49,11 @@ class Request:
     answer: int = 0  # status that was sent
 
 
+def http(url, options="", term="", name="t"):
+    """The configuration of a term with this source. options: those of http; term: those of the term."""
+    return f'term "{name}" {{ {term} http {{ url = "{url}" {options} }} }}\n'
+
+
 def digest_etag(body):
     return '"%s"' % hashlib.sha256(body).hexdigest()[:16]
 
@@ -411,6 +416,10 @@ class Origin:
 
     def url(self, path="/", host="127.0.0.1"):
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
+
+    def term(self, name="t", term="refresh_interval = 1h"):
+        """The configuration of a term whose path is its name. term: options of the term."""
+        return http(self.url("/" + name), term=term, name=name)
 
     def put(self, path, body, etag=True, last_modified=None, **more):
         """Sets the content of a path. etag: True makes one from the body, None leaves it out.

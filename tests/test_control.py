@@ -13,10 +13,6 @@ from origin import stall, status
 from rptmount import HANGS_S, NOBODY, as_user, user_line, wait_for
 
 
-def http(origin, name="t", term="refresh_interval = 1h"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 def ask(m, request, user):
     """One request over the socket; returns the lines of the answer."""
     code = (
@@ -31,7 +27,7 @@ def ask(m, request, user):
 def test_status_is_a_readable_table(mount, origin):
     origin.put("/good", b"12345", etag='"v7"')
     origin.always("/bad", status(500))
-    m = mount(http(origin, "good") + http(origin, "bad"), expect=["term=bad"])
+    m = mount(origin.term("good") + origin.term("bad"), expect=["term=bad"])
     out = m.rpt("status")
     good = next(line for line in out.splitlines() if line.startswith("good"))
     bad = next(line for line in out.splitlines() if line.startswith("bad"))
@@ -107,7 +103,7 @@ def test_the_answer_of_a_strangers_mount_is_limited(build, directory, piece):
 
 def test_status_on_a_terminal_has_errors_below_their_rows(mount, origin):
     origin.always("/bad", status(500))
-    m = mount(http(origin, "bad"), expect=["term=bad"])
+    m = mount(origin.term("bad"), expect=["term=bad"])
     reader, terminal = os.openpty()
     with open(reader, "rb", closefd=True):
         done = subprocess.run(
@@ -132,7 +128,7 @@ def test_status_of_unknown_terms_names_them(mount):
 
 def test_status_json_equals_the_file(mount, origin):
     origin.put("/t", b"12345", etag='"v7"', last_modified=1_700_000_000)
-    m = mount(http(origin))
+    m = mount(origin.term())
     (term,) = json.loads(m.rpt("status", "--json"))["terms"]
     assert term == json.loads(m.read(".rpt/status.json"))["terms"][0]
     assert term["name"] == "t" and term["version"] == "v7" and term["size"] == 5
@@ -144,7 +140,7 @@ def test_status_json_equals_the_file(mount, origin):
 def test_refresh_wait_prints_the_outcome(mount, origin):
     origin.put("/a", b"one")
     origin.put("/b", b"one")
-    m = mount(http(origin, "a") + http(origin, "b"), expect=["term=b"])
+    m = mount(origin.term("a") + origin.term("b"), expect=["term=b"])
     assert "unchanged" in m.refresh("a").stdout
     origin.put("/a", b"two")
     assert "updated" in m.refresh("a").stdout
@@ -154,13 +150,13 @@ def test_refresh_wait_prints_the_outcome(mount, origin):
 
 
 def test_refresh_wait_prints_the_error_of_a_term_without_a_version(mount, origin):
-    m = mount(http(origin, "nothing"), expect=["term=nothing"])
+    m = mount(origin.term("nothing"), expect=["term=nothing"])
     assert "nothing: failed: GET " in m.refresh(ok=False).stdout
 
 
 def test_refresh_without_wait_returns_before_the_attempt_ends(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin).replace("url", "stall_timeout = 1h url"))
+    m = mount(origin.term().replace("url", "stall_timeout = 1h url"))
     before = m.status("t")["checked_at"]
     origin.always("/t", stall())
     assert m.run_rpt("refresh", "t").returncode == 0
@@ -228,7 +224,7 @@ def test_the_mount_can_come_from_the_environment(mount):
 
 def test_only_the_owner_may_refresh(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     answer = ask(m, '{"command": "status"}', user=NOBODY)
     assert answer[0]["terms"][0]["name"] == "t"
     answer = ask(m, '{"command": "refresh"}', user=NOBODY)
@@ -276,7 +272,7 @@ def test_metrics_count_what_happens(mount, origin):
     origin.put("/t", b"12345", etag='"v7"')
     origin.always("/bad", status(500))
     began = time.monotonic()
-    m = mount(http(origin) + http(origin, "bad"), expect=["term=bad"])
+    m = mount(origin.term() + origin.term("bad"), expect=["term=bad"])
     m.refresh("t")
     metrics = m.metrics()
     took_s = time.monotonic() - began
@@ -356,7 +352,7 @@ def test_the_whole_mount_can_be_copied(mount, directory, tool):
 
 def test_a_descriptor_shows_one_complete_rendering(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     with open(m.at(".rpt/status.json"), "rb") as held:
         size = os.fstat(held.fileno()).st_size
         origin.put("/t", b"two", etag='"a much longer version than before"')

@@ -11,10 +11,6 @@ from rptmount import HANGS_S, wait_for
 from watchers import inotifywait, node
 
 
-def http(origin, name, term="refresh_interval = 1h"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 @pytest.fixture
 def renames(build):
     """Do names move by a rename? If not, only watchers of the file itself see an event."""
@@ -29,7 +25,7 @@ def update(m, origin, name, body):
 
 def test_the_publish_mode_is_shown(mount, origin, renames):
     origin.put("/t", b"x")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     mode = "rename" if renames else "notify"
     assert os.getxattr(m.path, "user.rpt.publish_mode").decode() == mode
     assert m.events("mounted", publish_mode=mode)
@@ -40,7 +36,7 @@ def test_the_publish_mode_is_shown(mount, origin, renames):
 def test_watchers_of_a_directory_see_each_update(mount, origin, renames):
     origin.put("/d/t", b"first")
     origin.put("/d/u", b"not changed")
-    m = mount(http(origin, "d/t") + http(origin, "d/u"))
+    m = mount(origin.term("d/t") + origin.term("d/u"))
     with inotifywait(m.at("d")) as watcher, inotifywait(m.path) as other:
         for i in range(50):
             update(m, origin, "d/t", b"version %d" % i)
@@ -60,7 +56,7 @@ def test_watchers_of_a_directory_see_each_update(mount, origin, renames):
 
 def test_watchers_of_a_file_see_each_update(mount, origin, renames):
     origin.put("/t", b"first")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     for i in range(10):
         with inotifywait(m.at("t")) as watcher:
             m.refresh("t")  # unchanged
@@ -73,7 +69,7 @@ def test_watchers_of_a_file_see_each_update(mount, origin, renames):
 def test_watchers_see_names_that_come_and_go(mount, origin, renames):
     term = "on_delete = remove refresh_interval = 1h"
     origin.put("/d/a", b"there from the beginning")
-    m = mount(http(origin, "d/a", term) + http(origin, "d/b", term), expect=["event=failed"])
+    m = mount(origin.term("d/a", term) + origin.term("d/b", term), expect=["event=failed"])
     with inotifywait(m.at("d")) as watcher:
         update(m, origin, "d/b", b"new")
         origin.remove("/d/a")
@@ -93,7 +89,7 @@ def test_node_programs_notice_updates(mount, origin, renames, kind):
     if not renames:
         pytest.skip("a notification causes no event in the directory")
     origin.put("/d/t", b"first")
-    m = mount(http(origin, "d/t"))
+    m = mount(origin.term("d/t"))
     with node(kind, m.at("d")) as watcher:
         versions = itertools.count()
 
@@ -115,7 +111,7 @@ def test_node_programs_notice_updates(mount, origin, renames, kind):
 def test_a_node_program_can_watch_one_file(mount, origin, build):
     """In both modes: chokidar watches the file, and looks again when the file is deleted."""
     origin.put("/t", b"first")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     with node("chokidar", m.at("t")) as watcher:
         watcher.wait_watch(m.at("t"))
         update(m, origin, "t", b"another")
@@ -146,7 +142,7 @@ def test_no_death_hides_an_update_from_watchers(mount, origin, renames):
     if not renames:
         pytest.skip("a notification causes no event in the directory")
     origin.put("/d/t", b"version 0")
-    m = mount(http(origin, "d/t"), expect=["event=worker_died", "event=visitor_lost"])
+    m = mount(origin.term("d/t"), expect=["event=worker_died", "event=visitor_lost"])
     with inotifywait(m.at("d"), events="moved_to") as watcher:
         follower = Follower(m, watcher, "d/t")
         follower.start()
@@ -173,7 +169,7 @@ def test_watchers_of_a_file_that_somebody_has_open(mount, origin, renames, look)
     """As on a local disk the file loses its name, and goes when it is closed. Where names move by
     notifications, its watchers are told so at once."""
     origin.put("/t", b"first")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     for i in range(5):
         with open(m.at("t"), "rb") as held, inotifywait(m.at("t")) as watcher:
             before = held.read()
@@ -190,7 +186,7 @@ def test_watchers_of_a_file_that_somebody_has_open(mount, origin, renames, look)
 
 def test_a_removed_file_that_somebody_has_open(mount, origin, renames):
     origin.put("/t", b"first")
-    m = mount(http(origin, "t", "refresh_interval = 1h on_delete = remove"), expect=["event=failed"])
+    m = mount(origin.term("t", "refresh_interval = 1h on_delete = remove"), expect=["event=failed"])
     with open(m.at("t"), "rb") as held, inotifywait(m.at("t")) as watcher:
         origin.remove("/t")
         m.refresh("t", ok=False)

@@ -30,10 +30,6 @@ def body(version):
     return b"version %08d " % version * (300 + version % 500)
 
 
-def http(origin, name, options=""):
-    return f'term "{name}" {{ refresh_interval = 1h {options} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 def cold(path):
     """The file's bytes from rptfs itself, not from the page cache."""
     fd = os.open(path, os.O_RDONLY)
@@ -81,7 +77,7 @@ class Campaign:
         origin.put("/calm", body(0))
         self.change()
         self.faults = Faults(build, directory)
-        self.m = mount(http(origin, "t") + http(origin, "calm") + more, start=False)
+        self.m = mount(origin.term() + origin.term("calm") + more, start=False)
         self.faults.prepare(self.m.env)
         self.m.start()
         self.m.expect("level=(warning|error)")
@@ -277,7 +273,8 @@ def test_a_cold_read_is_complete_or_fails(mount, build, directory, origin):
 
 def test_names_can_go_and_come_under_faults(mount, build, directory, origin):
     """Removal, and the first version of a term, while calls fail."""
-    c = Campaign(mount, build, directory, origin, http(origin, "f", "on_delete = remove"))
+    config = origin.term("f", "refresh_interval = 1h on_delete = remove")
+    c = Campaign(mount, build, directory, origin, config)
     origin.put("/f", b"first")
     assert attempt(c.m, "f") == "updated"
     c.faults.aim(*FILES, thread="update", below=c.m.store)
@@ -319,7 +316,8 @@ def test_names_can_go_and_come_under_faults(mount, build, directory, origin):
 
 def test_a_body_is_refused_under_faults(mount, build, directory, origin):
     """It is refused even if the refusal cannot be noted, and it changes nothing else."""
-    c = Campaign(mount, build, directory, origin, http(origin, "r", "max_size = 1KiB"))
+    config = origin.term("r", "refresh_interval = 1h max_size = 1KiB")
+    c = Campaign(mount, build, directory, origin, config)
     origin.put("/r", b"good")
     assert attempt(c.m, "r") == "updated"
     c.faults.aim(*FILES, thread="update", below=c.m.store)
@@ -372,7 +370,7 @@ def test_a_start_under_faults_succeeds_or_names_the_reason(mount, build, directo
     """The start fails with a reason or succeeds; the next start serves everything."""
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
-    m = mount(http(origin, "t") + http(origin, "calm"))
+    m = mount(origin.term() + origin.term("calm"))
     m.expect("level=(warning|error)")
     m.stop()
     origin.always("*", status(503))
@@ -435,7 +433,7 @@ def test_a_full_disk_fails_updates_but_not_readers(mount, build, origin, small_d
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
     m = mount(
-        http(origin, "t") + http(origin, "calm"), store=os.path.join(small_disk, "store"),
+        origin.term() + origin.term("calm"), store=os.path.join(small_disk, "store"),
         expect=["No space left"],
     )  # fmt: skip
     worker = m.worker
@@ -492,7 +490,7 @@ def test_a_read_only_disk_fails_updates_but_not_readers(mount, build, origin, fa
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
     m = mount(
-        http(origin, "t") + http(origin, "calm"), store=os.path.join(place, "store"),
+        origin.term() + origin.term("calm"), store=os.path.join(place, "store"),
         expect=["Read-only file system"],
     )  # fmt: skip
     worker = m.worker
@@ -515,7 +513,7 @@ def test_reads_continue_when_no_descriptor_is_left(mount, build, origin):
     """Idle connections take all descriptors that a limit leaves."""
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
-    m = mount(http(origin, "t") + http(origin, "calm"), expect=["level=(warning|error)"])
+    m = mount(origin.term() + origin.term("calm"), expect=["level=(warning|error)"])
     worker = m.worker
     limit = max(descriptors(worker)) + 1
     with limited(worker, "nofile", limit), contextlib.ExitStack() as crowd:
@@ -562,7 +560,7 @@ def test_the_mount_survives_a_lack_of_memory(mount, build, origin):
         pytest.skip("a sanitizer needs terabytes of addresses")
     origin.put("/t", body(1))
     origin.put("/calm", body(0))
-    m = mount(http(origin, "t") + http(origin, "calm"), expect=["level=(warning|error)"])
+    m = mount(origin.term() + origin.term("calm"), expect=["level=(warning|error)"])
     worker = m.worker
     for version in range(2, 5):
         origin.put("/t", os.urandom(8) * (4 << 20))

@@ -11,10 +11,6 @@ from generations import OVER, SIZE, Generations
 from rptmount import HANGS_S, drop_pages, wait_for, xattr
 
 
-def http(origin, name, term="refresh_interval = 1h"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 def slot_of(m, name):
     return int(m.xattr(name, "slot"))
 
@@ -29,7 +25,7 @@ def terms(origin):
 
 @pytest.fixture
 def config(origin, terms):
-    return "".join(http(origin, name) for name in terms)
+    return "".join(origin.term(name) for name in terms)
 
 
 def test_each_term_has_a_word(mount, config, terms):
@@ -67,7 +63,7 @@ def test_slots_stay_over_restarts_and_other_configurations(mount, origin, config
     slots = {name: slot_of(m, name) for name in terms}
     m.stop()
     origin.put("/0", b"sorts before all others")
-    m.configure(http(origin, "0") + http(origin, "b") + http(origin, "dir/c"))
+    m.configure(origin.term("0") + origin.term("b") + origin.term("dir/c"))
     m.start()
     assert {name: slot_of(m, name) for name in ("b", "dir/c")} == {
         name: slots[name] for name in ("b", "dir/c")

@@ -19,6 +19,7 @@ from origin import (
     delay,
     digest_etag,
     encode,
+    http,
     http_date,
     interim,
     longer,
@@ -35,10 +36,6 @@ from rptmount import HANGS_S, seconds_between, wait_for
 
 OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
 INTERVAL_S = 600
-
-
-def http(url, options="", term=""):
-    return f'term "t" {{ {term} http {{ url = "{url}" {options} }} }}\n'
 
 
 def assert_backs_off(mounted, term="t"):

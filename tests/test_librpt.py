@@ -16,10 +16,7 @@ from origin import status
 from rptmount import HANGS_S, drop_pages, session_processes, wait_for
 
 UNCHANGED, CHANGED, DETACHED = 0, 1, 2
-
-
-def http(origin, name, term="refresh_interval = never"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
+NEVER = "refresh_interval = never"
 
 
 class Probe:
@@ -84,7 +81,7 @@ def probe(build, directory):
 
 def test_the_next_get_returns_the_update(mount, origin, probe):
     origin.put("/d/t", b"one", etag='"v1"')
-    m = mount(http(origin, "d/t"))
+    m = mount(origin.term("d/t", NEVER))
     p = probe(m.at("d/t"))
     assert p.get() == ("one", 1, False) and p.version == "v1"
     for i in range(2, 20):
@@ -100,7 +97,7 @@ def test_the_next_get_returns_the_update(mount, origin, probe):
 
 def test_the_held_value_stays_until_the_next_get(mount, origin, probe):
     origin.put("/t", b"held " * 5000)
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     origin.put("/t", b"next")
     m.refresh("t")
@@ -113,7 +110,7 @@ def test_the_held_value_stays_until_the_next_get(mount, origin, probe):
 def test_gets_without_an_update_cause_no_request(mount, origin, probe):
     origin.put("/t", b"one")
     origin.put("/u", b"another")
-    m = mount(http(origin, "t") + http(origin, "u"))
+    m = mount(origin.term("t", NEVER) + origin.term("u", NEVER))
     p = probe(m.at("t"))
     with m.counting() as requests:
         until = time.time() + 2.2  # the name is checked when a second begins
@@ -134,7 +131,7 @@ def test_gets_without_an_update_cause_no_request(mount, origin, probe):
 
 def test_an_update_costs_few_requests(mount, origin, probe):
     origin.put("/t", b"one")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     origin.put("/t", b"two")
     m.refresh("t")
@@ -146,7 +143,7 @@ def test_an_update_costs_few_requests(mount, origin, probe):
 
 def test_get_reports_a_term_that_goes_away(mount, origin, probe):
     origin.put("/t", b"one")
-    m = mount(http(origin, "t", "on_delete = remove refresh_interval = never"))
+    m = mount(origin.term("t", "on_delete = remove refresh_interval = never"))
     p = probe(m.at("t"))
     origin.remove("/t")
     m.refresh("t", ok=False)
@@ -165,7 +162,7 @@ def test_get_reports_a_term_that_goes_away(mount, origin, probe):
 def test_get_reports_a_term_that_is_hidden(mount, origin, probe):
     origin.put("/t", b"good")
     hide = "refresh_interval = 200ms max_stale = 2s on_expire = hide"
-    m = mount(http(origin, "t", hide), expect=["term=t"])
+    m = mount(origin.term("t", hide), expect=["term=t"])
     p = probe(m.at("t"))
     origin.always("/t", status(503))
     wait_for(lambda: p.get() == errno.ENOENT, "the term to be hidden")
@@ -179,7 +176,7 @@ def test_a_large_value_outlives_its_mount(mount, origin, probe):
     """More than librpt copies."""
     body = "x" * (3 << 20)
     origin.put("/t", body.encode())
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     m.stop()
     assert p.get() == (body, 1, True) and p.held() == (body, 1, True)
@@ -189,7 +186,7 @@ def test_a_large_value_outlives_its_mount(mount, origin, probe):
 
 def test_deaths_of_the_worker_are_not_noticed(mount, origin, probe):
     origin.put("/t", b"body 0")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     for i in range(1, 6):
         dead = m.kill_worker()
@@ -202,7 +199,7 @@ def test_deaths_of_the_worker_are_not_noticed(mount, origin, probe):
 
 def test_get_follows_a_new_mount_after_an_orderly_end(mount, origin, probe):
     origin.put("/t", b"one " * 3000)
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     m.stop()
     assert p.get() == ("one " * 3000, 1, True)
@@ -219,7 +216,7 @@ def test_get_follows_a_new_mount_after_an_orderly_end(mount, origin, probe):
 
 def test_get_follows_a_restart_between_two_calls(mount, origin, probe):
     origin.put("/t", b"one")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     for i in range(3):
         m.stop()
@@ -232,7 +229,7 @@ def test_get_follows_a_restart_between_two_calls(mount, origin, probe):
 def test_get_follows_a_new_mount_after_everything_is_killed(mount, origin, probe):
     """The dead mount stays, then it is removed, then another one is mounted."""
     origin.put("/t", b"one")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     m.expect("event=keeper_died")
     os.kill(m.keeper, signal.SIGKILL)
@@ -251,7 +248,7 @@ def test_get_follows_a_new_mount_after_everything_is_killed(mount, origin, probe
 def test_get_follows_a_mount_that_is_replaced_at_once(mount, origin, probe):
     """The old mount does not show its end, but a check of the name finds it after a second."""
     origin.put("/t", b"one")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     p = probe(m.at("t"))
     m.kill()
     origin.put("/t", b"two")
@@ -269,7 +266,7 @@ def test_values_are_never_torn_and_never_go_backwards(mount, origin, probe):
         return b"%08d" % i * (1 + i % 3 * 1000)
 
     origin.put("/t", body(1))
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     m.expect("event=worker_died", "event=update_failed", "event=http")
     probes = [probe(m.at("t")) for _ in range(2)]
     answers = []
@@ -377,7 +374,7 @@ def mappings(path):
 
 def test_python_can_hold_a_term(mount, origin, rpt):
     origin.put("/t", b'{"a": 1}', etag='"v1"')
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     with rpt.Term(m.at("t")) as term:
         value = term.get()
         assert term.get() is value
@@ -398,7 +395,7 @@ def test_python_can_hold_a_term(mount, origin, rpt):
 
 def test_python_unmaps_unused_values(mount, origin, rpt):
     origin.put("/t", b"body")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     term = rpt.Term(m.at("t"))
     first = term.get().data[1:3]
     for i in range(10):
@@ -415,7 +412,7 @@ def test_python_unmaps_unused_values(mount, origin, rpt):
 
 def test_a_value_in_python_outlives_its_mount(mount, origin, rpt):
     origin.put("/t", b"body")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term("t", NEVER))
     with rpt.Term(m.at("t")) as term:
         before = term.get()
         m.stop()

@@ -11,10 +11,6 @@ from rptmount import HANGS_S, NOBODY, comm, wait_for
 ONE = 'term "t" { static { data = "#!/bin/sh\\n" version = "1" } mode = 0555 }\n'
 
 
-def http(origin, term="refresh_interval = 1h"):
-    return f'term "t" {{ {term} http {{ url = "{origin.url("/t")}" }} }}\n'
-
-
 def mount_line(path):
     """The options of the mount, and those of its superblock."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
@@ -71,7 +67,7 @@ def test_renames_come_back_after_a_remount(mount, origin, build):
     if build.publish_mode != "auto":
         return
     origin.put("/t", b"version 0")
-    m = mount(http(origin), expect=["event=publish_mode"])
+    m = mount(origin.term(), expect=["event=publish_mode"])
     for i in range(1, 4):
         subprocess.run(["mount", "-i", "-o", "remount,ro", m.path], check=True)
         wait_for(lambda: "rw" in mount_line(m.path)[1], "a writable superblock")
@@ -89,7 +85,9 @@ def covered(mount, origin, directory):
     with open(cover, "wb") as file:
         file.write(b"the cover")
     origin.put("/t", b"version 0")
-    m = mount("prewarm_total = 3MiB\n" + http(origin, "refresh_interval = 1h on_delete = remove"))
+    m = mount(
+        "prewarm_total = 3MiB\n" + origin.term(term="refresh_interval = 1h on_delete = remove")
+    )
     subprocess.run(["mount", "--bind", cover, m.at("t")], check=True)
     yield m
     while subprocess.run(["umount", "-q", m.at("t")]).returncode == 0:

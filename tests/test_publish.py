@@ -21,10 +21,6 @@ from rptmount import (
 )
 
 
-def http(origin, name, term="refresh_interval = 1h"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 def first_reader(path, size):
     """Acts like a program that has never seen the file."""
     fd = os.open(path, os.O_RDONLY)
@@ -45,7 +41,7 @@ def first_reader(path, size):
 @pytest.mark.parametrize("size", [0, 1, 4096, 5000, 3_000_001])
 def test_the_first_reader_sends_no_request(mount, origin, size):
     origin.put("/d/t", b"before")
-    m = mount(http(origin, "d/t"))
+    m = mount(origin.term("d/t"))
     m.read("d/t")
     for i in range(3):
         body = os.urandom(size) if size else (b"", b"x", b"")[i]
@@ -57,7 +53,7 @@ def test_the_first_reader_sends_no_request(mount, origin, size):
 
 
 def test_the_first_reader_of_a_new_name_sends_no_request(mount, origin):
-    m = mount(http(origin, "d/t"), expect=["event=failed"])
+    m = mount(origin.term("d/t"), expect=["event=failed"])
     assert m.ls("d") == []
     m.metrics()  # the first open() of the mount: the kernel learns that OPEN needs no request
     origin.put("/d/t", b"there now")
@@ -78,8 +74,8 @@ def assert_one_read(m, action):
 def test_prewarm_limit_bounds_each_version(mount, origin):
     """Only the beginning of a larger file is ready; 0 turns prewarming off."""
     m = mount(
-        http(origin, "off", "prewarm_limit = 0 refresh_interval = 1h")
-        + http(origin, "head", "prewarm_limit = 1MiB refresh_interval = 1h"),
+        origin.term("off", "prewarm_limit = 0 refresh_interval = 1h")
+        + origin.term("head", "prewarm_limit = 1MiB refresh_interval = 1h"),
         expect=["event=failed"],
     )
     body = os.urandom(6 << 20)
@@ -102,7 +98,7 @@ def test_prewarm_limit_bounds_each_version(mount, origin):
 
 def test_prewarm_total_bounds_the_mount(mount, origin):
     """The share of a superseded version is returned once the kernel has forgotten it."""
-    config = "".join(http(origin, f"t{i}") for i in range(4))
+    config = "".join(origin.term(f"t{i}") for i in range(4))
     m = mount("prewarm_total = 3MiB\n" + config, expect=["event=failed"])
     for i in range(4):
         origin.put(f"/t{i}", os.urandom(1 << 20))
@@ -130,7 +126,7 @@ def cached_pages(path):
 
 def test_the_bytes_are_in_memory_once(mount, origin):
     origin.put("/t", os.urandom(8 << 20))
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     (file,) = m.snapshot_files()
     assert cached_pages(file) <= 1 << 20, "the store's file is out of memory"
     cached, refaults = cached_pages(m.at("t")), refaulted_pages()
@@ -141,7 +137,7 @@ def test_the_bytes_are_in_memory_once(mount, origin):
 def test_only_open_old_versions_stay(mount, origin):
     """The kernel forgets all others."""
     origin.put("/t", b"version 0")
-    m = mount(http(origin, "t", "history = 0 refresh_interval = 1h"))
+    m = mount(origin.term("t", "history = 0 refresh_interval = 1h"))
     fd = os.open(m.at("t"), os.O_RDONLY)
     for i in range(1, 20):
         origin.put("/t", b"version %d" % i)
@@ -194,7 +190,7 @@ def test_the_name_always_exists(mount, origin, build):
     changer.start()
     wait_for(lambda: len(origin.pages) == len(names), "the first versions")
     m = mount(
-        "".join(http(origin, name, "history = 0 refresh_interval = 10ms") for name in names),
+        "".join(origin.term(name, "history = 0 refresh_interval = 10ms") for name in names),
         store="memory", expect=["event=failed"],
     )  # fmt: skip
     openers = [Opener(m.at(name)) for name in ("d/t0", "d/t9")]
@@ -220,7 +216,7 @@ def test_the_name_always_exists(mount, origin, build):
 def test_nobody_can_write(mount, origin):
     """Not even root: the mount is read-only, and names move only for the publisher."""
     origin.put("/t", b"x")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     for attempt in (
         lambda: os.rename(m.at("t"), m.at("u")),
         lambda: os.unlink(m.at("t")),
@@ -245,7 +241,7 @@ def test_the_writable_handle_is_useless_to_others(mount, origin, build):
         pytest.skip("nothing is writable")
     origin.put("/a", b"a")
     origin.put("/b", b"b")
-    m = mount(http(origin, "a") + http(origin, "b"))
+    m = mount(origin.term("a") + origin.term("b"))
     root = m.path_of_handle()
     for attempt in (
         lambda: os.rename(f"{root}/a", f"{root}/b"),
@@ -264,7 +260,7 @@ def test_the_writable_handle_is_useless_to_others(mount, origin, build):
 def test_umount_ends_the_mount(mount, origin, build):
     """The keeper's handle does not prevent this."""
     origin.put("/t", b"x")
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     m.read("t")
     assert m.child("visitor") or build.sanitized
     # Busy while the visitor looks at the new version.
@@ -276,7 +272,7 @@ def test_umount_ends_the_mount(mount, origin, build):
 
 def test_open_files_are_served_after_a_lazy_umount(mount, origin):
     origin.put("/t", b"x" * 10_000)
-    m = mount(http(origin, "t"))
+    m = mount(origin.term())
     fd = os.open(m.at("t"), os.O_RDONLY)
     os.system(f"umount -l {m.path}")
     drop_pages(fd)
@@ -301,7 +297,7 @@ def kill(pid, number):
 
 def test_no_update_is_lost_if_the_visitor_hangs_or_dies(mount, origin):
     origin.put("/t", b"version 0")
-    m = mount(http(origin, "t"), expect=["event=visitor_lost"])
+    m = mount(origin.term(), expect=["event=visitor_lost"])
     for i in range(1, 4):
         kill(wait_for(lambda: m.child("visitor"), "the visitor"), signal.SIGKILL)
         origin.put("/t", b"version %d" % i)

@@ -6,20 +6,16 @@ import threading
 import time
 
 import pytest
-from origin import BlackHole, hold, http_date, stall, status
+from origin import BlackHole, hold, http, http_date, stall, status
 from rptmount import HANGS_S, wait_for
 from test_http import assert_backs_off
 
 FAILS = ["term=t"]
 
 
-def http(url, term="", options="", name="t"):
-    return f'term "{name}" {{ {term} http {{ url = "{url}" {options} }} }}\n'
-
-
 def test_an_update_is_seen_after_the_interval(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), "refresh_interval = 100ms"))
+    m = mount(http(origin.url("/t"), term="refresh_interval = 100ms"))
     for content in (b"two", b"three", b"four"):
         origin.put("/t", content)
         m.wait_content("t", content)
@@ -30,7 +26,7 @@ def test_there_is_one_timer_per_term(mount, origin):
     """Requests to refresh, failures and updates do not add up to more frequent checks: each begins
     an interval, less a tenth, after the end of the one before."""
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), "refresh_interval = 500ms"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 500ms"), expect=FAILS)
     for i in range(6):
         m.refresh("t")
         origin.then("/t", status(500))
@@ -45,7 +41,7 @@ def test_there_is_one_timer_per_term(mount, origin):
 
 def test_interval_never_means_only_on_request(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), 'refresh_interval = "never"'))
+    m = mount(http(origin.url("/t"), term='refresh_interval = "never"'))
     assert m.read("t") == b"one" and m.next_in("t") is None
     assert m.xattr("t", "next_check_at") is None
     origin.put("/t", b"two")
@@ -64,7 +60,7 @@ def test_the_default_interval_is_a_minute(mount, origin):
 @pytest.mark.parametrize("code", [302, 400, 403, 404, 429, 503])
 def test_retry_after_is_obeyed(mount, origin, code):
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), "refresh_interval = 100ms"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 100ms"), expect=FAILS)
     origin.always("/t", status(code, {"Retry-After": "2"}))
     wait_for(lambda: m.status("t")["failures"] >= 1, "the failure")
     assert 1.5 <= m.next_in("t") <= 2.3
@@ -75,7 +71,7 @@ def test_retry_after_is_obeyed(mount, origin, code):
 
 def test_retry_after_may_be_a_date(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), "refresh_interval = 1h"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1h"), expect=FAILS)
     at = time.time() + 600
     origin.always("/t", status(503, {"Retry-After": http_date(at)}))
     m.refresh("t", ok=False)
@@ -85,7 +81,7 @@ def test_retry_after_may_be_a_date(mount, origin):
 
 def test_an_invalid_retry_after_is_ignored(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), "refresh_interval = 1h"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1h"), expect=FAILS)
     origin.always("/t", status(503, {"Retry-After": "when it suits"}))
     m.refresh("t", ok=False)
     assert_backs_off(m)
@@ -93,7 +89,7 @@ def test_an_invalid_retry_after_is_ignored(mount, origin):
 
 def test_back_off_grows_and_ends_with_the_first_success(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin.url("/t"), "refresh_interval = 1h"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1h"), expect=FAILS)
     origin.always("/t", status(500))
     m.refresh("t", ok=False)
     wait_for(lambda: m.status("t")["failures"] >= 4, "four failures in a row")
@@ -104,14 +100,14 @@ def test_back_off_grows_and_ends_with_the_first_success(mount, origin):
 
 
 def test_back_off_is_at_most_the_interval(mount, origin):
-    mount(http(origin.url("/t"), "refresh_interval = 200ms"), expect=FAILS)
+    mount(http(origin.url("/t"), term="refresh_interval = 200ms"), expect=FAILS)
     origin.always("/t", status(500))
     origin.forget()
     wait_for(lambda: origin.count("/t") >= 10, "ten attempts")
 
 
 def test_a_request_does_not_wait_for_the_back_off(mount, origin):
-    m = mount(http(origin.url("/t"), "refresh_interval = 1h"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1h"), expect=FAILS)
     origin.put("/t", b"here it is")
     m.refresh("t")
     assert m.read("t") == b"here it is"
@@ -141,8 +137,8 @@ def test_first_attempts_depend_on_the_snapshot(mount, origin):
     """Without a snapshot: at once, lazy or not; with one: an eager term within the interval."""
     for name in "ab":
         origin.put(f"/{name}", b"content of " + name.encode())
-    config = http(origin.url("/a"), "refresh_interval = 1s", name="a")
-    config += http(origin.url("/b"), "refresh_interval = never lazy_init = true", name="b")
+    config = http(origin.url("/a"), term="refresh_interval = 1s", name="a")
+    config += http(origin.url("/b"), term="refresh_interval = never lazy_init = true", name="b")
     m = mount(config)
     wait_for(lambda: m.ls() == ["a", "b"], "both terms")
     origin.forget()
@@ -159,7 +155,7 @@ def test_starting_does_not_wait_for_lazy_terms(mount, origin):
     origin.put("/quick", b"soon")
     m = mount(
         "start_timeout = 1h\n"
-        + http(origin.url("/slow"), "lazy_init = true", "stall_timeout = 1h", name="slow")
+        + http(origin.url("/slow"), "stall_timeout = 1h", term="lazy_init = true", name="slow")
         + http(origin.url("/quick"), name="quick"),
         start=False,
     )
@@ -181,15 +177,15 @@ def test_black_holes_do_not_delay_other_terms(mount, origin, servers, n_holes):
     config = "".join(
         http(
             holes[i % n_holes].url(f"/{i}"),
-            "refresh_interval = 1s",
             "connect_timeout = 1h stall_timeout = 1h",
+            "refresh_interval = 1s",
             f"dead/{i:03}",
         )
         for i in range(400)
     )
     for i in range(10):
         origin.put(f"/{i}", b"0")
-        config += http(origin.url(f"/{i}"), "refresh_interval = 200ms", name=f"good/{i}")
+        config += http(origin.url(f"/{i}"), term="refresh_interval = 200ms", name=f"good/{i}")
     m = mount(config, wait=False, expect=["term=dead/"])
     for i in range(10):
         m.wait_content(f"good/{i}", b"0")
@@ -205,7 +201,7 @@ def test_black_holes_do_not_delay_other_terms(mount, origin, servers, n_holes):
 def test_stalled_attempts_end(mount, origin):
     origin.put("/t", b"one")
     m = mount(
-        http(origin.url("/t"), "refresh_interval = 100ms", "stall_timeout = 500ms"), expect=FAILS
+        http(origin.url("/t"), "stall_timeout = 500ms", term="refresh_interval = 100ms"), expect=FAILS
     )
     origin.then("/t", stall(), stall(1))
     wait_for(lambda: m.status("t")["failed_total"] >= 2, "both to be given up")

@@ -11,9 +11,10 @@ import subprocess
 import time
 
 import pytest
-from origin import server_context
+from origin import http, server_context
 from rptmount import HANGS_S, NOBODY, as_user, files_below, open_paths, read, user_line, wait_for
 
+INTERVAL = "refresh_interval = 600s"
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 RPTFS = "rptfs"
 
@@ -39,10 +40,6 @@ def write(path, content):
     os.rename(path + ".new", path)
 
 
-def http(url, options=""):
-    return f'term "t" {{ refresh_interval = 600s http {{ url = "{url}" {options} }} }}\n'
-
-
 def file(path):
     return f'term "t" {{ refresh_interval = 600s file {{ path = "{path}" }} }}\n'
 
@@ -64,7 +61,7 @@ def is_expected(user):
 
 def test_the_worker_has_no_rights(mount, origin):
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")))
+    m = mount(http(origin.url("/t"), term=INTERVAL))
     assert m.read("t") == NEW
     status = process_status(m.worker)
     user = status["Uid"].split()[0]
@@ -78,7 +75,7 @@ def test_the_worker_has_no_rights(mount, origin):
 def test_the_visitor_has_no_rights(mount, origin, build):
     """It has those of the directories' owner, and its descriptors."""
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")))
+    m = mount(http(origin.url("/t"), term=INTERVAL))
     assert m.read("t") == NEW
     visitor = wait_for(lambda: m.child("visitor"), "the visitor")
     status = process_status(visitor)
@@ -98,7 +95,7 @@ KEEPER_CAPABILITIES = 1 << 5 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 21
 def test_the_keeper_has_few_capabilities(mount, origin):
     """It keeps the bounding set, so that the helper can have all the rights of root."""
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")))
+    m = mount(http(origin.url("/t"), term=INTERVAL))
     assert m.read("t") == NEW
     ours, status = process_status(os.getpid()), process_status(m.keeper)
     kept = KEEPER_CAPABILITIES & int(ours["CapPrm"], 16)
@@ -109,7 +106,7 @@ def test_the_keeper_has_few_capabilities(mount, origin):
 
 def test_user_and_sandbox_are_options(mount, origin):
     origin.put("/t", NEW)
-    m = mount('user = "nobody" sandbox = false\n' + http(origin.url("/t")))
+    m = mount('user = "nobody" sandbox = false\n' + http(origin.url("/t"), term=INTERVAL))
     status = process_status(m.worker)
     assert m.read("t") == NEW
     assert status["Uid"].split() == [str(NOBODY)] * 4
@@ -118,7 +115,7 @@ def test_user_and_sandbox_are_options(mount, origin):
 
 def test_the_next_worker_has_no_rights(mount, origin):
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t")))
+    m = mount(http(origin.url("/t"), term=INTERVAL))
     m.wait_worker(m.kill_worker())
     status = process_status(m.worker)
     assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
@@ -228,7 +225,7 @@ def test_a_token_that_only_root_may_read_is_sent(mount, origin, closed):
     token = os.path.join(closed, "token")
     write(token, b"first\n")
     origin.put("/t", NEW)
-    m = mount(http(origin.url("/t"), f'bearer_token_file = "{token}"'), expect=["term=t "])
+    m = mount(http(origin.url("/t"), f'bearer_token_file = "{token}"', INTERVAL), expect=["term=t "])
     write(token, b"second\n")
     m.refresh("t")
     sent = [request.headers["authorization"] for request in origin.asked("/t")]
@@ -245,7 +242,7 @@ def test_certificates_that_only_root_may_read_are_used(mount, origins, certifica
     origin.put("/t", NEW)
     trusted = f'ca_file = "{closed}/ca.pem"'
     mine = f'client_cert = "{closed}/client.pem" client_key = "{closed}/client.key"'
-    m = mount(http(origin.url("/t"), f"{trusted} {mine}"), expect=["term=t "])
+    m = mount(http(origin.url("/t"), f"{trusted} {mine}", INTERVAL), expect=["term=t "])
     assert m.read("t") == NEW
     os.unlink(os.path.join(closed, "ca.pem"))
     # Its content is remembered for a second.
@@ -258,7 +255,7 @@ def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed
     """The worker connects with its own rights only."""
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
-    m = mount(http("http://localhost/t", f'unix_socket = "{path}"'), expect=["term=t "])
+    m = mount(http("http://localhost/t", f'unix_socket = "{path}"', INTERVAL), expect=["term=t "])
     assert m.kind("t") == "denied" and path in m.status("t")["last_error"]["message"]
     os.chmod(closed, 0o755)
     os.chmod(path, 0o666)
@@ -368,5 +365,5 @@ def test_the_helper_opens_only_what_the_configuration_names(build, directory, cl
 
 def test_there_is_no_executor_without_a_program(build, directory, origin):
     """Not even for a worker that asks for one."""
-    worker = Worker(build, directory, http(origin.url("/t")), role="executor")
+    worker = Worker(build, directory, http(origin.url("/t"), term=INTERVAL), role="executor")
     assert worker.close() == 1

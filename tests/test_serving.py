@@ -29,10 +29,6 @@ def static(name, data, more="", term=""):
     return f'term "{name}" {{ {term} static {{ data = "{data}" {more} }} }}\n'
 
 
-def http(origin, name="t", term="refresh_interval = 1h"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 # No requests
 
 
@@ -128,7 +124,7 @@ def test_the_connection_is_tuned(mount):
 def test_a_descriptor_keeps_its_version(mount, origin):
     old, new = os.urandom(3_000_000), os.urandom(2_000_000)
     origin.put("/t", old, etag='"old"', last_modified=1_600_000_000)
-    m = mount(http(origin))
+    m = mount(origin.term())
     fd = os.open(m.at("t"), os.O_RDONLY)
     shared = mmap.mmap(fd, len(old), mmap.MAP_SHARED, mmap.PROT_READ)
     private = mmap.mmap(fd, len(old), mmap.MAP_PRIVATE, mmap.PROT_READ)
@@ -149,7 +145,7 @@ def test_a_descriptor_keeps_its_version(mount, origin):
 
 def test_every_version_has_its_own_inode(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     first = os.stat(m.at("t")).st_ino
     origin.put("/t", b"two")
     m.refresh("t")
@@ -158,7 +154,7 @@ def test_every_version_has_its_own_inode(mount, origin):
 
 def test_a_name_never_goes_away_during_a_swap(mount, origin):
     origin.put("/t", b"0" * 5000)
-    m = mount(http(origin, term="refresh_interval = 10ms"))
+    m = mount(origin.term(term="refresh_interval = 10ms"))
     over = threading.Event()
     failures, opened, last = [], 0, 0
 
@@ -242,7 +238,7 @@ def test_a_large_directory_is_listed_once_each(mount):
 
 
 def test_a_new_term_appears_in_a_directory_that_was_listed(mount, origin):
-    m = mount(static("d/first", "x") + http(origin, "d/second"), expect=["term=d/second"])
+    m = mount(static("d/first", "x") + origin.term("d/second"), expect=["term=d/second"])
     for _ in range(3):
         assert m.ls("d") == ["first"]
     mtime = os.stat(m.at("d")).st_mtime_ns
@@ -254,7 +250,7 @@ def test_a_new_term_appears_in_a_directory_that_was_listed(mount, origin):
 
 
 def test_a_name_that_was_looked_up_in_vain_appears(mount, origin):
-    m = mount(http(origin), expect=["term=t"])
+    m = mount(origin.term(), expect=["term=t"])
     for _ in range(3):
         assert not os.path.exists(m.at("t"))
     origin.put("/t", b"here")
@@ -299,7 +295,7 @@ def test_a_listing_in_progress_survives_a_new_term(mount, origin, new):
     """Names that were there all the time are listed once each; after a rewind the new one is too."""
     names = [f"{i:03}-some-length-to-fill-the-buffer" for i in range(100)]
     m = mount(
-        "".join(static("d/" + name, "x") for name in names) + http(origin, "d/" + new),
+        "".join(static("d/" + name, "x") for name in names) + origin.term("d/" + new),
         expect=["term=d/"],
     )
     listing = Listing(m.at("d"))
@@ -321,7 +317,7 @@ def test_listing_is_stable_while_terms_change(mount, origin):
     names = [f"t{i:03}" for i in range(60)]
     for name in names:
         origin.put(f"/d/{name}", b"0")
-    config = "".join(http(origin, f"d/{name}", "refresh_interval = 50ms") for name in names)
+    config = "".join(origin.term(f"d/{name}", "refresh_interval = 50ms") for name in names)
     m = mount(config)
     for version in range(1, 51):
         for name in names:
@@ -334,7 +330,7 @@ def test_watchers_of_a_file_notice_its_replacement(mount, origin):
     """They see the same as for a local file: the old one is deleted."""
     IN_DELETE_SELF, IN_NONBLOCK = 0x400, 0o4000
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     watch = libc.inotify_init1(IN_NONBLOCK)
     assert libc.inotify_add_watch(watch, m.at("t").encode(), IN_DELETE_SELF) > 0
     origin.put("/t", b"two")
@@ -356,7 +352,7 @@ def test_watchers_of_a_file_notice_its_replacement(mount, origin):
 def test_attributes_are_those_of_the_version(mount, origin):
     origin.put("/t", b"12345", last_modified=1_700_000_000)
     before = time.time()
-    m = mount(http(origin))
+    m = mount(origin.term())
     st = os.stat(m.at("t"))
     assert stat.S_ISREG(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o444
     assert (st.st_uid, st.st_gid, st.st_size, st.st_nlink) == (0, 0, 5, 1)
@@ -466,7 +462,7 @@ def test_xattrs_describe_version_and_term(mount, origin):
     body = b"12345"
     origin.put("/t", body, etag='W/"v7"')
     before = time.time()
-    m = mount(http(origin))
+    m = mount(origin.term())
     assert m.xattr("t", "version") == "v7"
     sha256 = subprocess.run(["sha256sum"], input=body, capture_output=True).stdout.split()[0]
     assert m.xattr("t", "sha256") == sha256.decode()
@@ -528,7 +524,7 @@ def test_copying_tools_work(mount, directory):
 def test_superseded_snapshots_are_removed(mount, origin):
     """After many versions, the disk holds only the history."""
     origin.put("/t", b"0" * 50_000)
-    m = mount(http(origin, term="refresh_interval = 1h history = 1"))
+    m = mount(origin.term(term="refresh_interval = 1h history = 1"))
     for i in range(60):
         origin.put("/t", b"%d" % (i % 10) * 50_000 + b"%d" % i)
         m.refresh("t")

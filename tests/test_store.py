@@ -15,10 +15,6 @@ from test_http import assert_backs_off
 SIZES = [0, 1, 4096, 4097, 300_000]
 
 
-def http(origin, name="t", term="refresh_interval = 1h"):
-    return f'term "{name}" {{ {term} http {{ url = "{origin.url("/" + name)}" }} }}\n'
-
-
 def content(i, size):
     return bytes([i % 251]) * size
 
@@ -27,7 +23,7 @@ def test_a_restart_with_every_source_down_serves_the_last_good_versions(mount, o
     origin = origins()
     for i, size in enumerate(SIZES):
         origin.put(f"/dir{i}/t", content(i, size))
-    m = mount("".join(http(origin, f"dir{i}/t") for i in range(len(SIZES))))
+    m = mount("".join(origin.term(f"dir{i}/t") for i in range(len(SIZES))))
     attributes = ("version", "sha256", "source", "fetched_at")
     before = [
         (os.stat(m.at(f"dir{i}/t")).st_ino, os.stat(m.at(f"dir{i}")).st_ino)
@@ -51,7 +47,7 @@ def test_a_restart_with_every_source_down_serves_the_last_good_versions(mount, o
 
 def test_a_restart_asks_with_the_stored_token(mount, origin):
     origin.put("/t", b"one", etag='"one"')
-    m = mount(http(origin))
+    m = mount(origin.term())
     origin.forget()
     m.restart()
     m.refresh("t")
@@ -61,7 +57,7 @@ def test_a_restart_asks_with_the_stored_token(mount, origin):
 
 def test_kill_dash_nine_loses_nothing(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     for i in range(5):
         body = b"version %d" % i
         origin.put("/t", body)
@@ -77,7 +73,7 @@ def test_a_kill_during_updates_leaves_complete_versions(mount, origin):
     names = [f"t{i}" for i in range(10)]
     for name in names:
         origin.put("/" + name, b"0" * 10_000)
-    m = mount("".join(http(origin, name, "refresh_interval = 10ms") for name in names))
+    m = mount("".join(origin.term(name, "refresh_interval = 10ms") for name in names))
     for round_ in range(1, 6):
         for version in range(20):
             body = b"%d" % (round_ * 100 + version)
@@ -111,7 +107,7 @@ def lengthen(path):
 def test_a_damaged_snapshot_is_logged_and_fetched_again(mount, origin, how):
     origin.put("/t", b"precious " * 1000)
     origin.put("/u", b"untouched")
-    m = mount(http(origin) + http(origin, "u"))
+    m = mount(origin.term() + origin.term("u"))
     m.stop()
     forget_that_it_was_verified_this_boot(m.store)
     victim = max(m.snapshot_files(), key=os.path.getsize)
@@ -147,7 +143,7 @@ def _boot_columns(catalog):
 def test_a_damaged_snapshot_with_the_source_down_is_not_served(mount, origins):
     origin = origins()
     origin.put("/t", b"precious " * 1000)
-    m = mount(http(origin))
+    m = mount(origin.term())
     m.stop()
     forget_that_it_was_verified_this_boot(m.store)
     (victim,) = m.snapshot_files()
@@ -166,7 +162,7 @@ def test_a_damaged_snapshot_with_the_source_down_is_not_served(mount, origins):
 @pytest.mark.parametrize("how", ["garbage", "truncated", "empty"])
 def test_a_corrupt_catalog_is_set_aside_and_rebuilt(mount, origin, how):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     m.stop()
     catalog = os.path.join(m.store, "catalog.db")
     if how == "garbage":
@@ -187,7 +183,7 @@ def test_a_corrupt_catalog_is_set_aside_and_rebuilt(mount, origin, how):
 
 def test_a_missing_catalog_is_a_new_store(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     m.stop()
     for name in os.listdir(m.store):
         if name.startswith("catalog.db"):
@@ -200,7 +196,7 @@ def test_a_missing_catalog_is_a_new_store(mount, origin):
 def test_ids_are_never_used_twice(mount, origin):
     seen = set()
     origin.put("/t", b"0")
-    m = mount(http(origin))
+    m = mount(origin.term())
     for i in range(1, 7):
         inode = os.stat(m.at("t")).st_ino
         assert inode not in seen and all(inode > other for other in seen)
@@ -222,7 +218,7 @@ def small_disk(directory):
 
 def test_a_full_disk_fails_only_the_update(mount, origin, small_disk):
     origin.put("/t", b"one")
-    m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["term=t"])
+    m = mount(origin.term(), store=os.path.join(small_disk, "store"), expect=["term=t"])
     origin.put("/t", os.urandom(8 << 20))
     m.refresh("t", ok=False)
     assert m.kind("t") == "internal" and "o space" in m.status("t")["last_error"]["message"]
@@ -242,7 +238,7 @@ def test_a_full_disk_fails_only_the_update(mount, origin, small_disk):
 
 def test_a_full_disk_under_the_catalog_fails_only_the_update(mount, origin, small_disk):
     origin.put("/t", b"one")
-    m = mount(http(origin), store=os.path.join(small_disk, "store"), expect=["."])
+    m = mount(origin.term(), store=os.path.join(small_disk, "store"), expect=["."])
     filler = os.open(os.path.join(small_disk, "filler"), os.O_WRONLY | os.O_CREAT)
     with pytest.raises(OSError):
         while True:
@@ -258,8 +254,8 @@ def test_a_full_disk_under_the_catalog_fails_only_the_update(mount, origin, smal
 
 def test_a_store_is_used_by_one_daemon_only(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
-    second = mount(http(origin), store=m.store, start=False)
+    m = mount(origin.term())
+    second = mount(origin.term(), store=m.store, start=False)
     with pytest.raises(AssertionError, match="exited with"):
         second.start()
     assert second.process.returncode in (1, 32)
@@ -273,7 +269,7 @@ def test_a_store_is_used_by_one_daemon_only(mount, origin):
 
 def test_history_is_bounded(mount, origin):
     origin.put("/t", b"0")
-    m = mount(http(origin, term="history = 2 refresh_interval = 1h"))
+    m = mount(origin.term(term="history = 2 refresh_interval = 1h"))
     for i in range(1, 12):
         origin.put("/t", b"%d" % i)
         m.refresh("t")
@@ -284,7 +280,7 @@ def test_history_is_bounded(mount, origin):
 def test_an_open_file_keeps_its_snapshot_beyond_history(mount, origin):
     body = os.urandom(3 << 20)
     origin.put("/t", body)
-    m = mount(http(origin, term="history = 0 refresh_interval = 1h"))
+    m = mount(origin.term(term="history = 0 refresh_interval = 1h"))
     with open(m.at("t"), "rb") as held:
         inode = os.fstat(held.fileno()).st_ino
         for i in range(6):
@@ -297,7 +293,7 @@ def test_an_open_file_keeps_its_snapshot_beyond_history(mount, origin):
 
 def test_a_store_in_memory_leaves_no_files(mount, origin, directory):
     origin.put("/t", os.urandom(500_000))
-    m = mount(http(origin), store="memory")
+    m = mount(origin.term(), store="memory")
     first = m.read("t")
     origin.put("/t", b"two")
     m.refresh("t")
@@ -310,7 +306,7 @@ def test_a_store_in_memory_leaves_no_files(mount, origin, directory):
 
 def test_a_store_is_private(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     assert os.stat(m.store).st_mode & 0o777 == 0o700
 
 
@@ -319,9 +315,9 @@ def test_a_term_with_a_new_source_is_fetched_at_once(mount, origin, origins):
     other = origins()
     origin.put("/t", b"of the first")
     other.put("/t", b"of the second")
-    m = mount(http(origin))
+    m = mount(origin.term())
     m.stop()
-    m.configure(http(other))
+    m.configure(other.term())
     m.start()
     m.wait_content("t", b"of the second")
     assert "if-none-match" not in other.asked("/t")[0].headers
@@ -330,18 +326,18 @@ def test_a_term_with_a_new_source_is_fetched_at_once(mount, origin, origins):
 def test_a_store_can_be_copied_while_the_mount_is_down(mount, origins, directory):
     origin = origins()
     origin.put("/t", b"one")
-    m = mount(http(origin))
+    m = mount(origin.term())
     m.stop(signal.SIGTERM)
     origin.close()
     copy = os.path.join(directory, "copy")
     shutil.copytree(m.store, copy)
-    n = mount(http(origin), store=copy, expect=["term=t"])
+    n = mount(origin.term(), store=copy, expect=["term=t"])
     assert n.read("t") == b"one"
 
 
 def test_terms_recover_when_their_sources_come_back(mount, origin):
     origin.put("/t", b"one")
-    m = mount(http(origin, term="refresh_interval = 100ms"), expect=["term=t"])
+    m = mount(origin.term(term="refresh_interval = 100ms"), expect=["term=t"])
     origin.close()
     wait_for(lambda: m.status("t")["failures"] >= 2, "failures")
     origin.put("/t", b"two")

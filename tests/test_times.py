@@ -10,10 +10,6 @@ NS = 10**9
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
-def http(origin, term=""):
-    return f'term "t" {{ refresh_interval = 1h {term} http {{ url = "{origin.url("/t")}" }} }}\n'
-
-
 def publish(m, origin, body, last_modified):
     origin.put("/t", body, last_modified=last_modified)
     m.refresh("t")
@@ -25,7 +21,7 @@ def publish(m, origin, body, last_modified):
 def test_every_year_that_http_can_write(mount, origin, year):
     at = datetime.datetime(year, 12, 31, 23, 59, 58)
     origin.put("/t", b"dated", last_modified=at.strftime(f"%a, %d %b {year:04} %H:%M:%S GMT"))
-    m = mount(http(origin))
+    m = mount(origin.term())
     seconds = (at - EPOCH) // datetime.timedelta(seconds=1)
     assert os.stat(m.at("t")).st_mtime_ns == seconds * NS
     assert m.status("t")["mtime"] == f"{year:04}-12-31T23:59:58.000Z"
@@ -47,7 +43,7 @@ def test_a_files_time_to_the_nanosecond(mount, directory, ns):
 def test_a_constant_last_modified(mount, origin):
     """Programs that compare whole seconds see each version too."""
     origin.put("/t", b"version 0", last_modified=1)
-    m = mount(http(origin, "history = 1"))
+    m = mount(origin.term(term="refresh_interval = 1h history = 1"))
     seen = [int(os.stat(m.at("t")).st_mtime)]
     for i in range(1, 8):
         seen.append(int(publish(m, origin, b"version %d" % i, 1).st_mtime))
@@ -58,7 +54,7 @@ def test_a_constant_last_modified(mount, origin):
 
 def test_back_to_an_older_time(mount, origin):
     origin.put("/t", b"of 2020", last_modified=1_600_000_000)
-    m = mount(http(origin, "history = 0"))
+    m = mount(origin.term(term="refresh_interval = 1h history = 0"))
     assert publish(m, origin, b"of 2001", 1_000_000_000).st_mtime_ns == 1_000_000_000 * NS
     back = publish(m, origin, b"of 2020, but other bytes", 1_600_000_000).st_mtime_ns
     assert back // NS == 1_600_000_000 and back % NS != 0, "nearly what the first version had"
@@ -66,7 +62,7 @@ def test_back_to_an_older_time(mount, origin):
 
 def test_published_never_goes_back(mount, origin):
     origin.put("/t", b"version 0", last_modified=5_000_000_000)
-    m = mount(http(origin, "mtime = published"))
+    m = mount(origin.term(term="refresh_interval = 1h mtime = published"))
     seen = [os.stat(m.at("t"))]
     for i in range(1, 8):
         seen.append(publish(m, origin, b"version %d" % i, 5_000_000_000 - i))
@@ -79,8 +75,8 @@ def test_published_never_goes_back(mount, origin):
 def test_mtime_of_a_change_of_the_option(mount, origin):
     """It is of the version: the next one has the other kind."""
     origin.put("/t", b"version 0", last_modified=1_600_000_000)
-    m = mount(http(origin))
-    m.configure(http(origin, "mtime = published"))
+    m = mount(origin.term())
+    m.configure(origin.term(term="refresh_interval = 1h mtime = published"))
     m.rpt("upgrade")
     assert os.stat(m.at("t")).st_mtime == 1_600_000_000
     after = publish(m, origin, b"version 1", 1_600_000_001)
@@ -89,6 +85,6 @@ def test_mtime_of_a_change_of_the_option(mount, origin):
 
 def test_without_a_time_of_the_source(mount, origin):
     origin.put("/t", b"version 0")
-    m = mount(http(origin))
+    m = mount(origin.term())
     st = os.stat(m.at("t"))
     assert st.st_mtime_ns == st.st_ctime_ns

@@ -9,20 +9,17 @@ import subprocess
 import time
 
 import pytest
-from origin import Origin, status
-from rptmount import parse_time, read, wait_for, xattr
+from origin import Origin, http, status
+from rptmount import parse_time, wait_for, xattr
 from test_http import assert_backs_off, assert_waits_full_interval
 
 FAILS = ["term=t"]
 INTERVAL_S = 600
+INTERVAL = f"refresh_interval = {INTERVAL_S}s"
 OLD_DATE, NEW_DATE = 1_700_000_000, 1_700_000_100
 HTML = b"<html><title>Welcome to our guest network</title></html>\n"
 DAY_S = 86400
 YEARS_S = 10 * 365 * DAY_S
-
-
-def http(url, term=f"refresh_interval = {INTERVAL_S}s", options=""):
-    return f'term "t" {{ {term} http {{ url = "{url}" {options} }} }}\n'
 
 
 def assert_is(m, content, state, kind):
@@ -40,14 +37,14 @@ def assert_is(m, content, state, kind):
 
 
 def test_a_source_down_at_the_first_start_is_unreachable(mount, refused):
-    m = mount(http(refused.url("/t")), expect=FAILS)
+    m = mount(http(refused.url("/t"), term=INTERVAL), expect=FAILS)
     assert_is(m, None, "absent", "unreachable")
     assert_backs_off(m)
 
 
 def test_a_source_that_goes_down_leaves_the_last_version(mount, origin):
     origin.put("/t", b"good")
-    m = mount(http(origin.url("/t")), expect=FAILS)
+    m = mount(http(origin.url("/t"), term=INTERVAL), expect=FAILS)
     origin.close()
     m.refresh("t", ok=False)
     assert_is(m, b"good", "stale", "unreachable")
@@ -62,7 +59,7 @@ def test_a_source_that_goes_down_leaves_the_last_version(mount, origin):
 def test_a_source_down_for_long_leaves_the_last_version(mount, origin):
     """However often an update failed, the name stays, and the first success ends the outage."""
     origin.put("/t", b"good")
-    m = mount(http(origin.url("/t"), "refresh_interval = 20ms"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term="refresh_interval = 20ms"), expect=FAILS)
     origin.always("/t", status(503))
     wait_for(lambda: m.status("t")["failures"] >= 100, "a hundred failures in a row")
     assert_is(m, b"good", "stale", "busy")
@@ -76,10 +73,10 @@ def test_a_source_down_for_long_leaves_the_last_version(mount, origin):
 def test_an_unresolvable_name_is_unreachable(mount, origin):
     origin.put("/t", b"good")
     options = "connect_timeout = 2s"
-    config = http(origin.url("/t"), options=options)
+    config = http(origin.url("/t"), options, INTERVAL)
     m = mount(config, expect=FAILS)
     m.stop()
-    m.configure(http("http://rptfs-test.invalid/t", options=options))
+    m.configure(http("http://rptfs-test.invalid/t", options, INTERVAL))
     m.start(wait=False)
     wait_for(lambda: m.status("t")["failures"], "the first attempt")
     assert_is(m, b"good", "stale", "unreachable")
@@ -90,10 +87,10 @@ def test_an_unresolvable_name_is_unreachable(mount, origin):
 def test_an_untrusted_certificate_is_unreachable(mount, origins, tls_origin, certificates):
     tls_origin.put("/t", b"good")
     trusted = f'ca_file = "{certificates}/ca.pem"'
-    m = mount(http(tls_origin.url("/t"), options=trusted), expect=FAILS)
+    m = mount(http(tls_origin.url("/t"), trusted, INTERVAL), expect=FAILS)
     assert m.read("t") == b"good"
     m.stop()
-    m.configure(http(tls_origin.url("/t")))
+    m.configure(http(tls_origin.url("/t"), term=INTERVAL))
     m.start(wait=False)
     wait_for(lambda: m.status("t")["failures"], "the first attempt")
     assert_is(m, b"good", "stale", "unreachable")
@@ -109,7 +106,7 @@ PORTAL = 'content_type = { "application/json", "text/csv" }'
 
 def test_a_captive_portal_is_refused_by_its_type(mount, origin):
     origin.put("/t", b"{}", headers={"Content-Type": "Application/JSON; charset=utf-8"})
-    m = mount(http(origin.url("/t"), options=PORTAL), expect=FAILS)
+    m = mount(http(origin.url("/t"), PORTAL, INTERVAL), expect=FAILS)
     assert m.read("t") == b"{}"
     origin.put("/t", HTML, headers={"Content-Type": "text/html"})
     m.refresh("t", ok=False)
@@ -127,7 +124,7 @@ def test_a_captive_portal_is_refused_by_its_type(mount, origin):
 
 def test_a_portal_without_a_token_is_refused(mount, origin):
     origin.put("/t", b"{}", headers={"Content-Type": "application/json"})
-    m = mount(http(origin.url("/t"), options='content_type = "application/*"'), expect=FAILS)
+    m = mount(http(origin.url("/t"), 'content_type = "application/*"', INTERVAL), expect=FAILS)
     origin.always("/t", status(200, {"Content-Type": "text/html"}, HTML))
     for _ in range(2):
         m.refresh("t", ok=False)
@@ -142,7 +139,7 @@ def test_a_portal_without_a_token_is_refused(mount, origin):
 
 def test_content_without_a_type_is_refused(mount, origin):
     origin.put("/t", b"{}")
-    m = mount(http(origin.url("/t"), options=PORTAL), expect=FAILS)
+    m = mount(http(origin.url("/t"), PORTAL, INTERVAL), expect=FAILS)
     assert_is(m, None, "absent", "bad_data")
     assert "has no content type" in m.status("t")["last_error"]["message"]
 
@@ -162,7 +159,7 @@ def test_a_portal_does_not_fail_over_and_is_refused_after_a_restart(mount, origi
 @pytest.mark.parametrize("framed", [True, False])
 def test_a_body_that_is_too_small_is_refused(mount, origin, framed):
     origin.put("/t", b"x" * 100, coding=None if framed else "gzip")
-    m = mount(http(origin.url("/t"), f"refresh_interval = {INTERVAL_S}s min_size = 100"), expect=FAILS)
+    m = mount(http(origin.url("/t"), term=f"{INTERVAL} min_size = 100"), expect=FAILS)
     origin.put("/t", b"x" * 99, coding=None if framed else "gzip")
     m.refresh("t", ok=False)
     assert_is(m, b"x" * 100, "stale", "bad_data")
@@ -185,7 +182,7 @@ def test_a_flipping_balancer_does_not_go_backwards(mount, origin, backwards):
     """The newer version stays; the old one, in between, is a failure."""
     answer_as(origin, "new")
     m = mount(
-        http(origin.url("/t"), f"refresh_interval = {INTERVAL_S}s backwards = {backwards}"), expect=FAILS
+        http(origin.url("/t"), term=f"{INTERVAL} backwards = {backwards}"), expect=FAILS
     )
     for _ in range(3):
         answer_as(origin, "old")
@@ -207,7 +204,7 @@ def test_a_flipping_balancer_does_not_go_backwards(mount, origin, backwards):
 def test_a_flipping_balancer_is_followed(mount, origin):
     """The first source decides: whole versions, one after the other."""
     answer_as(origin, "new")
-    m = mount(http(origin.url("/t")))
+    m = mount(http(origin.url("/t"), term=INTERVAL))
     for server in ("old", "new", "old"):
         answer_as(origin, server)
         m.refresh("t")
@@ -221,11 +218,8 @@ STALE_S = 2.0
 
 
 def max_stale(origin, on_expire, interval="200ms"):
-    return http(
-        origin.url("/t"),
-        f"refresh_interval = {interval} max_stale = 2s on_expire = {on_expire} history = 0",
-        "connect_timeout = 1s",
-    )
+    more = f"max_stale = 2s on_expire = {on_expire} history = 0"
+    return http(origin.url("/t"), "connect_timeout = 1s", f"refresh_interval = {interval} {more}")
 
 
 def assert_nothing_is_left(m):
@@ -382,7 +376,7 @@ def test_a_clock_that_jumps_changes_nothing(clock, origin):
     """In both directions nothing expires, nothing is late or early, and new versions arrive."""
     origin.put("/t", b"0")
     m = clock(
-        http(origin.url("/t"), "refresh_interval = 300ms max_stale = 1h on_expire = hide")
+        http(origin.url("/t"), term="refresh_interval = 300ms max_stale = 1h on_expire = hide")
     )
     shown = [os.stat(m.at("t")).st_ctime_ns]
     for i, ahead_s in enumerate((YEARS_S, -YEARS_S, 0), 1):
@@ -402,7 +396,7 @@ def test_a_clock_that_jumps_changes_nothing(clock, origin):
 def test_a_wrong_clock_makes_certificates_invalid(clock, tls_origin, certificates):
     tls_origin.put("/t", b"good")
     m = clock(
-        http(tls_origin.url("/t"), options=f'ca_file = "{certificates}/ca.pem"'), expect=FAILS
+        http(tls_origin.url("/t"), f'ca_file = "{certificates}/ca.pem"', INTERVAL), expect=FAILS
     )
     clock.set(YEARS_S)
     tls_origin.drop_connections()
@@ -490,7 +484,7 @@ def test_terms_are_updated_when_the_network_returns(mount, servers, link):
     origin.put("/t", b"good")
     url = f"http://{link.our_address}:{origin.port}/t"
     m = mount(
-        http(url, "refresh_interval = 1h", "connect_timeout = 1s"), prefix=link.inside, expect=FAILS
+        http(url, "connect_timeout = 1s", "refresh_interval = 1h"), prefix=link.inside, expect=FAILS
     )
     assert m.read("t") == b"good"
     link.down()
