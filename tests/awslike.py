@@ -164,10 +164,10 @@ class ServiceExchange(Exchange):
 class Service(Origin):
     """The common part of AWS's services: bodies, keys, errors. Subclasses implement serve()."""
 
-    def __init__(self, tls=None):
+    def __init__(self):
         self.keys = {ACCESS_KEY: Key(SECRET_KEY)}
         self.clock_ahead_s = 0
-        super().__init__(tls)
+        super().__init__()
 
     def now(self):
         return time.time() + self.clock_ahead_s
@@ -235,10 +235,10 @@ class Service(Origin):
 class AwsLike(Service):
     """host_context: the ssl.SSLContext for hosts behind CONNECT."""
 
-    def __init__(self, tls=None, host_context=None):
+    def __init__(self, host_context=None):
         self.buckets = {}
         self.host_context = host_context
-        super().__init__(tls)
+        super().__init__()
 
     def bucket(self, name, region=REGION, **how):
         self.buckets[name] = Bucket(name, region, **how)
@@ -466,11 +466,11 @@ def drip(after, piece, pause):
     return behave
 
 
-def before(action, then=serve):
+def before(action):
     """Calls action() first, for example to put a new version or to withdraw a key."""
 
     def behave(x):
         action()
-        then(x)
+        serve(x)
 
     return behave

@@ -50,11 +50,11 @@ def other_build(path):
     put_program(path, program.replace(build_id, changed))
 
 
-def put_program(path, content, mode=0o755):
+def put_program(path, content):
     """Writes another file and renames it, as a package manager does."""
     with open(path + ".new", "wb") as file:
         file.write(content)
-    os.chmod(path + ".new", mode)
+    os.chmod(path + ".new", 0o755)
     os.rename(path + ".new", path)
 
 

@@ -54,15 +54,14 @@ def cause(error):
 
 
 class Faults:
-    """The faults of one process, which maps their file before its main() begins."""
+    """The faults of the worker, which maps their file before its main() begins."""
 
-    def __init__(self, build, directory, process="rptfs-worker"):
+    def __init__(self, build, directory):
         self.path = os.path.join(directory, "faults")
         # A copy, because the worker is another user and may not reach the checkout.
         self.preload = os.path.join(directory, "libfaults-preload.so")
         shutil.copy(os.path.join(build.dir, "tests", "faults", "libfaults-preload.so"), directory)
         os.chmod(self.preload, 0o755)
-        self.process = process
         with open(self.path, "wb") as file:
             file.truncate(KINDS_AT + KINDS)
         os.chmod(self.path, 0o666)  # the worker may be another user
@@ -70,10 +69,10 @@ class Faults:
             self.memory = mmap.mmap(file.fileno(), 0)
 
     def prepare(self, environment):
-        """Changes an environment so that faults apply to the process and its children."""
+        """Changes an environment so that faults apply to the worker and its children."""
         environment["LD_PRELOAD"] = self.preload
         environment["FAULTS_FILE"] = self.path
-        environment["FAULTS_PROCESS"] = self.process
+        environment["FAULTS_PROCESS"] = "rptfs-worker"
         environment["ASAN_OPTIONS"] += ":verify_asan_link_order=0"
 
     def __getattr__(self, word):

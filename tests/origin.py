@@ -185,28 +185,28 @@ def raw(data):
     return behave
 
 
-def interim(*codes, then=serve):
+def interim(*codes):
     """Sends interim responses with headers of their own before the final one."""
 
     def behave(x):
         for code in codes:
             x.head(code, {"ETag": '"interim"', "Content-Length": 3, "Link": "</x>; rel=preload"})
-        then(x)
+        serve(x)
 
     return behave
 
 
-def delay(seconds, then=serve):
+def delay(seconds):
     def behave(x):
         if x.wait(seconds):
-            then(x)
+            serve(x)
         else:
             x.keep = False
 
     return behave
 
 
-def hold(event, then=serve):
+def hold(event):
     """Answers once the event is set, or not at all if the client or the test ends first."""
 
     def behave(x):
@@ -214,7 +214,7 @@ def hold(event, then=serve):
             if not x.wait(0.02) and not event.is_set():
                 x.keep = False
                 return
-        then(x)
+        serve(x)
 
     return behave
 
@@ -320,13 +320,13 @@ def chunked(end=True, coding=None):
     return behave
 
 
-def unframed(upto=None):
+def unframed():
     """HTTP/1.0: the body ends with the connection."""
 
     def behave(x):
         x.keep = False
         x.head(200, x.page_headers(), version="HTTP/1.0")
-        x.send(x.page.body[:upto])
+        x.send(x.page.body)
 
     return behave
 
@@ -338,19 +338,6 @@ def coded(change, coding="gzip"):
         body = change(encode(x.page.body, coding))
         x.head(200, {**x.page_headers(), "Content-Encoding": coding, "Content-Length": len(body)})
         x.send(body)
-
-    return behave
-
-
-def every(n, behaviour, otherwise=serve):
-    """Treats every nth request differently."""
-    lock, seen = threading.Lock(), [0]
-
-    def behave(x):
-        with lock:
-            seen[0] += 1
-            chosen = behaviour if seen[0] % n == 0 else otherwise
-        chosen(x)
 
     return behave
 

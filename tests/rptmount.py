@@ -441,10 +441,10 @@ class Mount:
 
     # rpt and the control socket
 
-    def rpt(self, *arguments, check=True, timeout=HANGS_S):
+    def rpt(self, *arguments, timeout=HANGS_S):
         """Runs rpt for this mount; returns its standard output."""
         done = self.run_rpt(*arguments, timeout=timeout)
-        if check and done.returncode:
+        if done.returncode:
             raise AssertionError(
                 f"rpt {shlex.join(arguments)}: exit {done.returncode}: {done.stdout}{done.stderr}"
             )

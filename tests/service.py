@@ -406,11 +406,11 @@ class Systemd(Service):
         except AssertionError as error:
             raise NoSystemd(str(error)) from None
 
-    def inside(self, *command, timeout=HANGS_S):
+    def inside(self, *command):
         pid = self.root.split("/")[2]
         return subprocess.run(
             ["nsenter", "-t", pid, "-m", "-p", "-C", *command],
-            capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=HANGS_S, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def run(self, *command):

@@ -38,17 +38,17 @@ OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
 INTERVAL_S = 600
 
 
-def assert_backs_off(mounted, term="t"):
+def assert_backs_off(m):
     """Exponential with full jitter, from one second up to five minutes."""
-    now = mounted.status(term)
+    now = m.status("t")
     assert now["failures"] >= 1
     delay_s = seconds_between(now["checked_at"], now["next_check_at"])
     # The next attempt is planned a moment before the end of this one is noted.
     assert -1 <= delay_s <= min(300, 2 ** (now["failures"] - 1)) + 0.1
 
 
-def assert_waits_full_interval(mounted, term="t"):
-    assert 0.9 * INTERVAL_S - 1 <= mounted.next_in(term) <= INTERVAL_S
+def assert_waits_full_interval(m):
+    assert 0.9 * INTERVAL_S - 1 <= m.next_in("t") <= INTERVAL_S
 
 
 BACK_OFF, FULL = assert_backs_off, assert_waits_full_interval

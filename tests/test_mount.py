@@ -16,11 +16,11 @@ from rptmount import HANGS_S, NOBODY, as_user, comm, mounts, read, session_proce
 ONE = 'term "t" { static { data = "content" version = "1" } }\n'
 
 
-def rptfs(m, *arguments, timeout=HANGS_S, **how):
+def rptfs(m, *arguments, **how):
     """Runs rptfs until the started process exits."""
     return subprocess.run(
         [m.build.rptfs, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=timeout, env=m.env, cwd=m.dir, **how,
+        timeout=HANGS_S, env=m.env, cwd=m.dir, **how,
     )  # fmt: skip
 
 

@@ -264,9 +264,9 @@ class Listing:
     def __init__(self, path):
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
-    def piece(self, size=512):
-        buffer = ctypes.create_string_buffer(size)
-        got = libc.syscall(217, self.fd, buffer, size)
+    def piece(self):
+        buffer = ctypes.create_string_buffer(512)
+        got = libc.syscall(217, self.fd, buffer, len(buffer))
         if got < 0:
             raise OSError(ctypes.get_errno(), "getdents64")
         names, at = [], 0
