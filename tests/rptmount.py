@@ -182,7 +182,30 @@ def xattr(path_or_fd, name):
         raise
 
 
-class Mount:
+class Logged:
+    """A program with a log in the file .log_path."""
+
+    def log(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def events(self, event=None, **fields):
+        """The log lines with these fields, as dicts. An attempt's line is there once refresh() has
+        returned. Otherwise wait for the line: it is written after the change that it reports."""
+        parsed = [parse_logfmt(line) for line in self.log().splitlines()]
+        return [
+            line
+            for line in parsed
+            if line
+            and event in (None, line.get("event"))
+            and all(line.get(key) == str(value) for key, value in fields.items())
+        ]
+
+
+class Mount(Logged):
     """One rptfs in the foreground, in a directory of its own (.dir) with mount point .path.
 
     config: the configuration without mountpoint and store. store: a directory, "memory", or None
@@ -213,12 +236,14 @@ class Mount:
 
     # The configuration
 
-    def configure(self, config):
+    def configure(self, config, publish_mode=None):
+        """Writes the configuration file. publish_mode: another than the build's."""
+        mode = publish_mode or self.build.publish_mode
         with open(self.conf, "w", encoding="utf-8") as file:
             file.write(f'mountpoint = "{self.path}"\nstore = "{self.store}"\n')
             file.write(config)
-            if self.build.publish_mode != "auto":  # at the end: tests rely on line numbers
-                file.write(f"\npublish_mode = {self.build.publish_mode}\n")
+            if mode != "auto":  # at the end: tests rely on line numbers
+                file.write(f"\npublish_mode = {mode}\n")
 
     def _belong_to(self, user):
         """Copies the binary to where that user can execute it, and changes the owner of the files."""
@@ -395,27 +420,8 @@ class Mount:
     def log_path(self):
         return os.path.join(self.dir, "log")
 
-    def log(self):
-        try:
-            with open(self.log_path, encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except FileNotFoundError:
-            return ""
-
     def log_end(self):
         return "\n".join(self.log().splitlines()[-20:])
-
-    def events(self, event=None, **fields):
-        """The log lines with these fields, as dicts. An attempt's line is there once refresh() has
-        returned. Otherwise wait for the line: it is written after the change that it reports."""
-        parsed = [parse_logfmt(line) for line in self.log().splitlines()]
-        return [
-            line
-            for line in parsed
-            if line
-            and event in (None, line.get("event"))
-            and all(line.get(key) == str(value) for key, value in fields.items())
-        ]
 
     def expect(self, *patterns):
         self.expected += patterns
@@ -473,6 +479,10 @@ class Mount:
         """The kind of the last attempt's error; None if it succeeded."""
         error = self.status(term)["last_error"]
         return error and error["kind"]
+
+    def message(self, term="t"):
+        """The message of the last attempt's error."""
+        return self.status(term)["last_error"]["message"]
 
     def next_in(self, term):
         """Seconds from the end of the last attempt to the next planned one; None if none is planned."""

@@ -19,15 +19,7 @@ import threading
 import time
 
 from builds import TOP
-from rptmount import (
-    HANGS_S,
-    comm,
-    parse_logfmt,
-    refaulted_pages,
-    session_processes,
-    wait_for,
-    xattr,
-)
+from rptmount import HANGS_S, Logged, comm, refaulted_pages, session_processes, wait_for, xattr
 
 SYS_KCMP = {"x86_64": 312, "aarch64": 272}[os.uname().machine]
 KCMP_FILE = 0
@@ -48,7 +40,7 @@ def children(pid):
     return found
 
 
-class Service:
+class Service(Logged):
     """The common part of both. root: the service's root directory as seen from here.
 
     A reader whose request is never answered cannot be interrupted: after LIMIT_S, abandon() ends
@@ -119,21 +111,6 @@ class Service:
         before, refaults = self.ask()["fuse_requests"], refaulted_pages()
         self.read(name)
         return self.ask()["fuse_requests"] == before and refaulted_pages() == refaults
-
-    def events(self, event):
-        try:
-            with open(self.log_path, encoding="utf-8", errors="replace") as file:
-                lines = [parse_logfmt(line) for line in file]
-        except FileNotFoundError:
-            return []
-        return [line for line in lines if line and line.get("event") == event]
-
-    def log(self):
-        try:
-            with open(self.log_path, encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except FileNotFoundError:
-            return ""
 
 
 class FakeManager(Service):

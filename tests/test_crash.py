@@ -8,11 +8,11 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 from origin import status
+from readers import Readers, static
 from rptmount import (
     HANGS_S,
     NOBODY,
@@ -29,10 +29,6 @@ from rptmount import (
 from worker_look import state
 
 BIG = os.urandom(1 << 20)
-
-
-def static(*names):
-    return "".join(f'term "{name}" {{ static {{ data = "this is {name}" }} }}\n' for name in names)
 
 
 def http(origin, *names):
@@ -442,33 +438,11 @@ def test_no_read_fails_during_many_deaths(mount, build):
     """No read fails or is cut short while one worker after the other is killed."""
     names = [f"t{i}" for i in range(8)]
     m = mount(static(*names))
-    over, failures, reads = threading.Event(), [], [0]
-
-    def look():
-        while not over.is_set():
-            for name in names:
-                try:
-                    with open(m.at(name), "rb") as file:
-                        drop_pages(file.fileno())
-                        if file.read() != b"this is " + name.encode():
-                            failures.append(name)
-                        xattr(file.fileno(), "state")
-                except OSError as error:
-                    failures.append(error)
-                reads[0] += 1
-
-    readers = [threading.Thread(target=look) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    try:
+    with Readers(m, names, 3) as readers:
         for _ in range(5):
             m.wait_worker(after=m.kill_worker())
-        wait_for(lambda: failures or reads[0] > 20, "some reads")
-    finally:
-        over.set()
-        for reader in readers:
-            reader.join(HANGS_S)
-    assert not failures
+        wait_for(lambda: readers.failures or readers.reads > 20, "some reads")
+    assert not readers.failures
 
 
 def test_the_command_may_be_killed_while_it_waits_for_the_start(mount, build, black_hole):

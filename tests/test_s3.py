@@ -134,7 +134,7 @@ def test_the_message_names_what_is_wrong(s3_mount, radosgw, bucket, row):
     where = {"bucket": bucket.name, "key": "t", "endpoint": radosgw.url(), **wrong}
     m = s3_mount(term(source(**where)), env=environment(**keys), expect=FAILS)
     assert m.ls() == [] and m.kind("t") == kind
-    message = m.status("t")["last_error"]["message"]
+    message = m.message()
     assert word in message and f"s3://{where['bucket']}/{where['key']}" in message
     assert_waits_full_interval(m)
 
@@ -145,7 +145,7 @@ def test_keys_without_the_right_to_read_are_denied(s3_mount, radosgw, bucket):
     m = s3_mount(
         term(source(bucket.name, "t", radosgw.url())), env=environment(*keys), expect=FAILS
     )
-    assert m.kind("t") == "denied" and "s3:GetObject" in m.status("t")["last_error"]["message"]
+    assert m.kind("t") == "denied" and "s3:GetObject" in m.message()
 
 
 def test_without_keys_access_is_denied(s3_mount, radosgw, bucket):

@@ -28,10 +28,6 @@ def where(aws, key="t", **options):
     return source("data", key, aws.url(""), **{"region": REGION, **options})
 
 
-def message(m):
-    return m.status("t")["last_error"]["message"]
-
-
 # Failures: what the service does · the kind of error · when the next attempt is · a word of the
 # message
 
@@ -80,7 +76,7 @@ def test_a_failure_keeps_the_last_good_version(s3_mount, aws, bucket, row):
     aws.always("/data/t", behaviour)
     m.refresh("t", ok=False)
     assert m.kind("t") == kind
-    assert word in message(m) and "/data/t: " in message(m) and len(message(m)) < 512
+    assert word in m.message() and "/data/t: " in m.message() and len(m.message()) < 512
     next_attempt(m)
     assert m.read("t") == OLD and m.status("t")["state"] == ("gone" if kind == "not_found" else "stale")
     aws.always("/data/t")
@@ -102,7 +98,7 @@ def test_a_deleted_object_is_gone(s3_mount, aws, bucket):
     m = s3_mount(term(where(aws)) + term(where(aws, version_id=fixed), name="fixed"), expect=["term="])
     bucket.delete("t")
     m.refresh("t", ok=False)
-    assert m.kind("t") == "not_found" and "delete marker" in message(m)
+    assert m.kind("t") == "not_found" and "delete marker" in m.message()
     assert m.read("t") == m.read("fixed") == OLD
     del bucket.objects["t"][0]
     m.refresh("fixed", ok=False)
@@ -110,13 +106,13 @@ def test_a_deleted_object_is_gone(s3_mount, aws, bucket):
     bucket.listable = False
     del bucket.objects["t"]
     m.refresh("t", ok=False)
-    assert m.kind("t") == "denied" and "s3:ListBucket" in message(m)
+    assert m.kind("t") == "denied" and "s3:ListBucket" in m.message()
 
 
 def test_an_archived_object_is_denied(s3_mount, aws, bucket):
     bucket.put("t", OLD, archived=True)
     m = s3_mount(term(where(aws)), expect=FAILS)
-    assert m.kind("t") == "denied" and "restore" in message(m)
+    assert m.kind("t") == "denied" and "restore" in m.message()
 
 
 # Versions and conditions
@@ -357,7 +353,7 @@ def test_keys_that_stay_expired_cause_no_loop(s3_mount, aws, bucket):
     bucket.put("t", OLD)
     aws.keys["AKIAIOSFODNN7EXAMPLE"].expires = 0
     m = s3_mount(term(where(aws)), expect=FAILS)
-    assert m.kind("t") == "denied" and "ExpiredToken" in message(m) and aws.count() <= 2
+    assert m.kind("t") == "denied" and "ExpiredToken" in m.message() and aws.count() <= 2
     FULL(m)
 
 
@@ -367,7 +363,7 @@ def test_no_secret_is_shown(s3_mount, aws, bucket):
     m = s3_mount(term(where(aws)), env=environment(token="s3cret-token"), options=["-d"], expect=["."])
     aws.keys["AKIAIOSFODNN7EXAMPLE"].secret = "other"
     m.refresh("t", ok=False)  # AWS quotes the canonical request, including the token
-    assert "SignatureDoesNotMatch" in message(m)
+    assert "SignatureDoesNotMatch" in m.message()
     shown = m.log() + m.rpt("status", "--json") + str(m.metrics()) + m.xattr("t", "source")
     shown += m.xattr("t", "last_error")
     for name in os.listdir(m.store):
@@ -399,7 +395,7 @@ def test_checksums_are_verified(s3_mount, aws, bucket, name):
     assert m.ls() == ["other", "parts", "whole"]
     assert m.read("whole") == m.read("parts") == body
     for key in ("wrong", "wrong-parts"):
-        assert m.kind(key) == "bad_data" and name in m.status(key)["last_error"]["message"]
+        assert m.kind(key) == "bad_data" and name in m.message(key)
 
 
 def test_each_checksum_mode_does_what_it_says(s3_mount, aws, bucket):

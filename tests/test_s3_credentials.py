@@ -67,10 +67,6 @@ def used_key(aws):
     return re.search(r"Credential=([^/]+)/", aws.requests[-1].headers["authorization"])[1]
 
 
-def message(m):
-    return m.status("t")["last_error"]["message"]
-
-
 def imds_env(imds):
     return {"AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.url("/"), "AWS_EC2_METADATA_DISABLED": "false"}
 
@@ -236,7 +232,7 @@ def test_a_refused_role_is_an_error(s3_mount, aws, bucket, home, service, row):
         env={**NOTHING, "AWS_ENDPOINT_URL_STS": sts.url(""), "AWS_REGION": REGION, **env},
         expect=FAILS,
     )
-    assert m.kind("t") == kind and word in message(m) and not aws.requests
+    assert m.kind("t") == kind and word in m.message() and not aws.requests
 
 
 def test_a_wrong_clock_of_sts_is_corrected(s3_mount, aws, bucket, home, service):
@@ -297,7 +293,7 @@ def test_a_container_token_is_sent_to_this_machine_only(s3_mount, aws, bucket, h
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": "s3cret",
     }
     m = s3_mount(where(aws), env={**home.env, **env}, expect=FAILS)
-    assert m.kind("t") == "denied" and "AWS_CONTAINER_CREDENTIALS_FULL_URI" in message(m)
+    assert m.kind("t") == "denied" and "AWS_CONTAINER_CREDENTIALS_FULL_URI" in m.message()
 
 
 def test_the_metadata_service_has_keys(s3_mount, aws, bucket, home, service):
@@ -327,7 +323,7 @@ def test_a_machine_without_a_role_has_no_keys(s3_mount, aws, bucket, home, servi
     imds.role = None
     m = s3_mount(where(aws), env={**home.env, **imds_env(imds)}, expect=FAILS)
     assert m.kind("t") == "denied" and not aws.requests
-    assert "no credentials" in message(m)
+    assert "no credentials" in m.message()
     imds.role = "now-there-is-one"
     wait_for(lambda: m.run_rpt("refresh", "--wait", "t").returncode == 0, "the role", pause=0.5)
     assert m.read("t") == BODY
@@ -419,7 +415,7 @@ def test_a_failing_credential_process_is_an_error(s3_mount, aws, bucket, home, r
     path = program(home, PROGRAMS[row]) if row in PROGRAMS else home.at("none")
     file = home.write("keys", f"[default]\ncredential_process = {path}\n")
     m = s3_mount(where(aws, credentials_file=file), env=NOTHING, expect=[*FAILS, "^the reason$"])
-    assert m.kind("t") == "denied" and "credential_process" in message(m) and not aws.requests
+    assert m.kind("t") == "denied" and "credential_process" in m.message() and not aws.requests
     assert "s3cret" not in m.log() + m.rpt("status", "--json")
     assert row != "fails" or "the reason\n" in m.log(), "its standard error is in the log"
     program(home, answer())

@@ -232,7 +232,7 @@ def test_a_token_that_only_root_may_read_is_sent(mount, origin, closed):
     assert sent == ["Bearer first", "Bearer second"]
     os.unlink(token)
     m.refresh("t", ok=False)
-    assert m.kind("t") == "denied" and token in m.status("t")["last_error"]["message"]
+    assert m.kind("t") == "denied" and token in m.message()
 
 
 def test_certificates_that_only_root_may_read_are_used(mount, origins, certificates, closed):
@@ -248,7 +248,7 @@ def test_certificates_that_only_root_may_read_are_used(mount, origins, certifica
     # Its content is remembered for a second.
     refused = lambda: m.run_rpt("refresh", "--wait", "t").returncode == 1  # noqa: E731
     wait_for(refused, "the file to be missed", pause=0.1)
-    assert m.kind("t") == "config" and "ca.pem" in m.status("t")["last_error"]["message"]
+    assert m.kind("t") == "config" and "ca.pem" in m.message()
 
 
 def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed):
@@ -256,7 +256,7 @@ def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
     m = mount(http("http://localhost/t", f'unix_socket = "{path}"', INTERVAL), expect=["term=t "])
-    assert m.kind("t") == "denied" and path in m.status("t")["last_error"]["message"]
+    assert m.kind("t") == "denied" and path in m.message()
     os.chmod(closed, 0o755)
     os.chmod(path, 0o666)
     m.refresh("t")

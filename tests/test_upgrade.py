@@ -7,18 +7,14 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 
 import pytest
 from builds import other_build, put_program, version_of
-from rptmount import HANGS_S, NOBODY, as_user, drop_pages, open_paths, read, wait_for, xattr
+from readers import Readers, static
+from rptmount import HANGS_S, NOBODY, as_user, drop_pages, open_paths, read, wait_for
 from worker_look import children, state
-
-
-def static(*names):
-    return "".join(f'term "{name}" {{ static {{ data = "this is {name}" }} }}\n' for name in names)
 
 
 @pytest.fixture
@@ -65,32 +61,13 @@ def test_an_upgrade_keeps_the_mount(installed):
 def test_upgrades_work_in_both_directions(installed):
     """It is done several times while a reader is active."""
     m = installed(static("a", "b"))
-    over, failures = threading.Event(), []
-
-    def look():
-        while not over.is_set():
-            for name in ("a", "b"):
-                try:
-                    with open(m.at(name), "rb") as file:
-                        drop_pages(file.fileno())
-                        if file.read() != b"this is " + name.encode():
-                            failures.append(name)
-                        xattr(file.fileno(), "state")
-                except OSError as error:
-                    failures.append(error)
-
-    reader = threading.Thread(target=look)
-    reader.start()
-    try:
+    with Readers(m, ("a", "b")) as readers:
         for _ in range(4):
             other_build(m.binary)
             answer = json.loads(m.rpt("upgrade", "--json"))
             assert answer["worker"]["version"] == version_of(m.binary)
             assert answer["keeper"]["version"] == version_of(m.binary)
-    finally:
-        over.set()
-        reader.join(30)
-    assert not failures
+    assert not readers.failures
 
 
 def test_a_signal_starts_an_upgrade(installed):
@@ -136,11 +113,17 @@ def test_a_change_that_needs_a_new_mount_is_refused(installed):
     refused(m, "store: ", f'{m.dir}/other" while it is mounted')
 
 
-@pytest.mark.parametrize("option", ["sandbox = no", "noexec = yes", "publish_mode = notify"])
+@pytest.mark.parametrize("option", ["sandbox = no", "noexec = yes"])
 def test_an_option_that_needs_a_restart_is_refused(installed, option):
     m = installed(static("a"))
     m.configure(static("a") + option + "\n")
     refused(m, option.split()[0] + ": ", "while it is mounted")
+
+
+def test_a_change_of_the_publish_mode_is_refused(installed, build):
+    m = installed(static("a"))
+    m.configure(static("a"), publish_mode="notify" if build.publish_mode == "auto" else "auto")
+    refused(m, "publish_mode: ", "while it is mounted")
 
 
 def compiled(directory, body):

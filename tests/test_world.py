@@ -141,7 +141,7 @@ def test_content_without_a_type_is_refused(mount, origin):
     origin.put("/t", b"{}")
     m = mount(http(origin.url("/t"), PORTAL, INTERVAL), expect=FAILS)
     assert_is(m, None, "absent", "bad_data")
-    assert "has no content type" in m.status("t")["last_error"]["message"]
+    assert "has no content type" in m.message()
 
 
 def test_a_portal_does_not_fail_over_and_is_refused_after_a_restart(mount, origin, origins):
