@@ -115,11 +115,11 @@ const char *const catalog_sql[QUERY_COUNT] = {
 	[QUERY_ADD_TERM] = "INSERT INTO term (name, term) VALUES (?1, ?2)"
 			   " ON CONFLICT (name) DO NOTHING",
 	[QUERY_FIND_TERM] = "SELECT " COLUMNS(TERM_COLUMNS) " FROM term WHERE name = ?1",
-	[QUERY_NEXT_BUMP] = "SELECT " COLUMNS(
-		BUMP_COLUMNS) " FROM snapshot WHERE term = ?1"
-			      " AND mtime_s - mtime_bump_s = ?2 AND ?3 IN (mtime_ns, 0)",
+	[QUERY_NEXT_BUMP] = "SELECT " COLUMNS(BUMP_COLUMNS) " FROM snapshot WHERE term = ?1"
+							    " AND mtime_s - mtime_bump_s = ?2 AND "
+							    "(mtime_ns = 0 OR ?3 IN (mtime_ns, 0))",
 	[QUERY_HAS_MTIME] = "SELECT id FROM snapshot WHERE term = ?1"
-			    " AND mtime_s = ?2 AND ?3 IN (mtime_ns, 0) LIMIT 1",
+			    " AND mtime_s = ?2 AND (mtime_ns = 0 OR ?3 IN (mtime_ns, 0)) LIMIT 1",
 	[QUERY_INSERT] = "INSERT INTO snapshot (id, term, size_bytes, mtime_s, mtime_ns,"
 			 " mtime_bump_s, fetched_at_ms, published_at_ms, order_key, sha256,"
 			 " version, source, token, fingerprint, verified_in)"

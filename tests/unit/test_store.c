@@ -88,6 +88,8 @@ static void test_times_of_kept_versions(void)
 	store_close(store);
 	store = open_or_bail(dir);
 	is_time(shown_time(store, 8, 3, 3000, 8), 3002, 8, "a restart does not change that");
+	is_time(shown_time(store, 9, 3, 4000, 0), 4000, 0, "a later second is free");
+	is_time(shown_time(store, 13, 3, 4000, 5), 4001, 5, "a whole second takes all times in it");
 	is_time(shown_time(store, 10, 3, 253402300799, 0), 253402300799, 0,
 		"the year 9999 is kept");
 	is_time(shown_time(store, 11, 3, INT64_MAX, 0), INT64_MAX, 0, "the last second is kept");
