@@ -209,7 +209,7 @@ class FakeManager(Service):
             self.process = subprocess.Popen(
                 ["bash", "-c", script, "-", self.build.rptfs, "-f", "-c", self.conf],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                pass_fds=high, start_new_session=True,
+                pass_fds=high, start_new_session=True, umask=0o077,
             )  # fmt: skip
         for fd in high:
             os.close(fd)

@@ -16,11 +16,24 @@ import threading
 import time
 
 import pytest
+from builds import put_program
 from origin import hold
 from rptmount import HANGS_S, drop_pages, locked_in_memory, wait_for
+from s3config import source as s3_source
+from s3config import term as s3_term
 from service import FakeManager, NoSystemd, Systemd
 
 BIG = bytes(range(256)) * 4096
+
+# A credential_process that notes what the unit gives it.
+PROBE = """#!/bin/sh
+exec >{ran}
+grep NoNewPrivs: /proc/self/status
+umask
+chrt --idle 0 echo idle
+python3 -c 'import mmap; mmap.mmap(-1, 1, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)' 2>&1 |
+    grep -q "Operation not permitted" && echo refused
+"""
 
 
 @pytest.fixture
@@ -264,6 +277,27 @@ def test_the_unit_is_valid_and_hardened(systemd):
     done = systemd.inside("systemd-analyze", "security", "--offline=true", "--threshold=51", instance)
     assert done.returncode == 0, done.stdout
     assert systemd.property("NFileDescriptorStore") == "3"
+    assert systemd.property("MemoryMax").isdigit()
+    # A thread for each update, and another one that resolves a name for it.
+    assert int(systemd.property("TasksMax")) > 2 * 1088
+    assert systemd.events("sandbox_incomplete") == []
+
+
+def test_programs_of_the_configuration_have_the_limits_of_the_unit(managers, directory):
+    """They gain no rights and map no writable code, but programs that ask for less still can."""
+    ran = os.path.join(directory, "ran")
+    program = os.path.join(directory, "program")
+    keys = os.path.join(directory, "keys")
+    put_program(program, PROBE.format(ran=ran).encode())
+    with open(keys, "w", encoding="ascii") as file:
+        file.write(f"[default]\ncredential_process = {program}\n")
+    options = {"region": "eu-west-1", "credentials_file": keys}
+    config = s3_term(s3_source("bucket", "key", "http://127.0.0.1:1", **options))
+    systemd = managers("systemd", config)
+    systemd.start()
+    wait_for(lambda: systemd.status("t")["failures"], "an attempt")
+    with open(ran, encoding="ascii") as file:
+        assert file.read().split() == ["NoNewPrivs:", "1", "0077", "idle", "refused"]
 
 
 def test_a_hanging_worker_is_replaced(systemd):
