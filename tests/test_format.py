@@ -66,6 +66,6 @@ def test_white_space_follows_editorconfig():
 
 def test_shell_scripts_parse():
     packaging = ("quickstart", "install-packages", "create-user", "systemd/rptfs-service.in")
-    scripts = ["tests/run", "tests/nested-systemd", ".ci/run"]
+    scripts = ["tests/run", "tests/fuzz/run", "tests/nested-systemd", ".ci/run"]
     for script in scripts + [f"packaging/{name}" for name in packaging]:
         subprocess.run(["bash", "-n", os.path.join(TOP, script)], check=True)

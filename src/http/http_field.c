@@ -13,6 +13,9 @@
 /* RFC 9111, 1.2.2: what larger delta-seconds stand for. */
 #define DELTA_SECONDS_MAX INT64_C(2147483648)
 
+/* 9999-12-31T23:59:59Z */
+#define LAST_DATE_MS (INT64_C(253402300799) * MS_PER_S)
+
 /* A longer text is not a Content-Range, which has three numbers of at most 20 digits. */
 #define CONTENT_RANGE_MAX 80
 
@@ -91,7 +94,9 @@ int64_t http_date_ms(const char *text)
 	if (text[end] || (strcasecmp(zone, "GMT") != 0 && strcasecmp(zone, "UTC") != 0) ||
 	    !is_plausible(&tm))
 		return HTTP_TIME_UNKNOWN;
-	return (int64_t)timegm(&tm) * 1000;
+	/* A leap second at the end of the last year lies in the next one. */
+	int64_t ms = (int64_t)timegm(&tm) * MS_PER_S;
+	return ms <= LAST_DATE_MS ? ms : HTTP_TIME_UNKNOWN;
 }
 
 /* Compares what follows the day of the week. */

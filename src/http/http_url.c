@@ -23,8 +23,10 @@ static void part_cleanup(char **part)
 
 const char *http_url_mask(const char *url, char *ret, size_t size)
 {
-	const char *scheme_end = strstr(url, "://");
-	const char *host = scheme_end ? scheme_end + 3 : url;
+	/* A "://" further behind is part of a path or of a query. */
+	size_t scheme = strcspn(url, "/?#@");
+	bool has_scheme = scheme && strncmp(url + scheme - 1, "://", 3) == 0;
+	const char *host = has_scheme ? url + scheme + 2 : url;
 	size_t authority = strcspn(host, "/?#");
 	const char *at = memrchr(host, '@', authority);
 	size_t visible;

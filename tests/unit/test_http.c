@@ -65,6 +65,8 @@ static void test_urls(void)
 		{ "http://a?secret", "http://a?…" },
 		{ "http://a/b#fragment", "http://a/b" },
 		{ "u:secret@a", "a" },
+		{ "a/b?secret=http://c", "a/b?…" },
+		{ "u:secret@a/http://c", "a/http://c" },
 		{ "http://a/b", "http://a/b" },
 		{ "", "" },
 	};

@@ -41,6 +41,7 @@ static void test_dates(void)
 		{ "Tue, 06 Nov 1900 08:49:37 GMT", INT64_C(-2182259423000) },
 		{ "Mon, 01 Jan 0001 00:00:00 GMT", INT64_C(-62135596800000) },
 		{ "Fri, 31 Dec 9999 23:59:59 GMT", INT64_C(253402300799000) },
+		{ "Fri, 31 Dec 9999 23:59:60 GMT", UNKNOWN },
 		{ "Sat, 01 Jan 0000 00:00:00 GMT", UNKNOWN },
 		{ "Sun, -6 Nov 1994 08:49:37 GMT", UNKNOWN },
 		{ "1994-11-06T08:49:37Z", UNKNOWN },
