@@ -27,7 +27,9 @@ from origin import Exchange, Origin, Request, http_date
 from s3config import ACCESS_KEY, SECRET_KEY
 
 REGION = "eu-west-1"
-HOST = re.compile(r"(?:(.+)\.)?s3[.-]([a-z0-9-]+)\.(?:amazonaws\.com|localhost)")
+HOST = re.compile(
+    r"(?:(.+)\.)?s3(?:-fips)?(?:\.dualstack)?[.-]([a-z0-9-]+)\.(?:amazonaws\.com|localhost)"
+)
 
 
 # Checksums

@@ -278,7 +278,8 @@ def test_the_region_comes_from_the_first_place_that_has_one(s3_mount, aws, bucke
 @pytest.fixture(scope="session")
 def amazon(tmp_path_factory):
     """Certificates for the hosts of AWS."""
-    names = ["*.s3.eu-west-1.amazonaws.com", "*.s3.us-east-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"]
+    services = ["s3.eu-west-1", "s3.us-east-1", "s3-fips.eu-west-1", "s3-fips.dualstack.eu-west-1"]
+    names = [f"*.{service}.amazonaws.com" for service in services] + ["s3.eu-west-1.amazonaws.com"]
     return make_certificates(str(tmp_path_factory.mktemp("amazon")), names)
 
 
@@ -310,6 +311,28 @@ def test_the_hosts_of_aws_are_addressed_by_region(s3_mount, amazon, amazon_proxy
     }
     m.refresh("elsewhere")
     assert aws.requests[-1].headers["host"] == "data.s3.eu-west-1.amazonaws.com"
+
+
+def test_fips_and_dual_stack_hosts_have_the_same_objects(s3_mount, amazon, amazon_proxy):
+    """Another way to the same source: nothing is fetched again."""
+    aws = amazon_proxy
+    aws.bucket("data", REGION).put("t", NEW)
+    how = {"proxy": aws.url(""), "ca_file": f"{amazon}/ca.pem", "region": REGION}
+    m = s3_mount(term(source("data", "t", **how)), env={**environment(), "AWS_USE_FIPS_ENDPOINT": "true"})
+    assert m.read("t") == NEW
+    m.configure(term(source("data", "t", use_dualstack_endpoint=True, **how)))
+    m.restart()
+    m.refresh("t")
+    del m.env["AWS_USE_FIPS_ENDPOINT"]
+    m.configure(term(source("data", "t", **how)))
+    m.restart()
+    m.refresh("t")
+    asked = [(r.headers["host"], r.answer) for r in aws.requests if r.method == "GET"]
+    assert asked[0] == ("data.s3-fips.eu-west-1.amazonaws.com", 200)
+    assert set(asked[1:]) == {
+        ("data.s3-fips.dualstack.eu-west-1.amazonaws.com", 304),
+        ("data.s3.eu-west-1.amazonaws.com", 304),
+    }
 
 
 def test_only_aws_needs_a_region(build, aws, directory):

@@ -417,7 +417,8 @@ static bool names_file(const struct aws_chain *chain, void *arg)
 	return is_same_text(chain->paths.credentials, path) ||
 	       is_same_text(chain->paths.config, path) ||
 	       (aws_profiles_load_trusted(&profiles, &chain->paths, &ignored) == 0 &&
-		aws_profiles_name(profiles, "web_identity_token_file", path));
+		(aws_profiles_name(profiles, "web_identity_token_file", path) ||
+		 aws_profiles_name(profiles, "ca_bundle", path)));
 }
 
 bool aws_names_file(const char *path)

@@ -5,7 +5,6 @@
 #include "base/secret.h"
 #include "http/http.h"
 #include "http/http_field.h"
-#include "fetchers/aws/aws_env.h"
 
 static int take_headers(void *arg, const struct http_response *response, struct err *err)
 {
@@ -42,7 +41,7 @@ int aws_http(struct fetch_ctx *ctx, const struct aws_http_request *ask, struct a
 		.connect_timeout_ms = ask->connect_timeout_ms,
 		.stall_timeout_ms = ask->stall_timeout_ms,
 		.budget = ctx->budget,
-		.ca_file = ask->is_local ? NULL : aws_env("AWS_CA_BUNDLE"),
+		.ca_file = ask->ca_file,
 		.proxy = ask->is_local ? "" : NULL,
 		.path_as_is = true,
 	};

@@ -21,7 +21,8 @@ struct aws_http_request {
 	const void *body;
 	size_t body_bytes;
 	int64_t connect_timeout_ms, stall_timeout_ms;
-	bool is_local; /* a service of this machine or network: no proxy */
+	const char *ca_file; /* NULL: the CAs of the system */
+	bool is_local;	     /* a service of this machine or network: no proxy */
 };
 
 struct aws_reply {

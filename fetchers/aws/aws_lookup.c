@@ -10,6 +10,7 @@
 
 #include "base/helper.h"
 #include "base/secret.h"
+#include "fetchers/aws/aws_endpoint.h"
 #include "fetchers/aws/aws_env.h"
 #include "fetchers/aws/aws_keys_json.h"
 #include "fetchers/aws/aws_metadata.h"
@@ -37,6 +38,27 @@ static enum aws_found found_if(int rc)
 	return rc < 0 ? AWS_FAILED : AWS_FOUND;
 }
 
+/* ---- the security token service ---- */
+
+/* base: as for aws_role_keys(). */
+static int role_keys(struct search *search, const struct aws_role *role,
+		     const struct aws_keys *base, struct aws_keys **ret, struct err *err)
+{
+	const char *profile = aws_lookup_profile(search->lookup);
+	struct aws_role asked = *role;
+	struct aws_endpoint endpoint;
+	struct aws_setting ca_bundle;
+
+	if (aws_endpoint_find(search->profiles, profile, "sts", &endpoint, err) < 0 ||
+	    aws_endpoint_check(&endpoint, err) < 0)
+		return -1;
+	aws_endpoint_find_ca_bundle(search->profiles, profile, &ca_bundle);
+	asked.region = search->region;
+	asked.ca_file = ca_bundle.value;
+	asked.endpoint = &endpoint;
+	return aws_role_keys(search->ctx, &asked, base, ret, err);
+}
+
 /* ---- environment ---- */
 
 static enum aws_found find_in_environment(struct aws_keys **ret, struct err *err)
@@ -61,7 +83,6 @@ static enum aws_found find_web_identity(struct search *search, struct aws_keys *
 		.arn = aws_env("AWS_ROLE_ARN"),
 		.session_name = aws_env("AWS_ROLE_SESSION_NAME"),
 		.token_file = aws_env("AWS_WEB_IDENTITY_TOKEN_FILE"),
-		.region = search->region,
 	};
 
 	if (!role.token_file) {
@@ -72,7 +93,7 @@ static enum aws_found find_web_identity(struct search *search, struct aws_keys *
 		err_set(err, ERR_DENIED, "AWS_WEB_IDENTITY_TOKEN_FILE without AWS_ROLE_ARN");
 		return AWS_FAILED;
 	}
-	return found_if(aws_role_keys(search->ctx, &role, NULL, ret, err));
+	return found_if(role_keys(search, &role, NULL, ret, err));
 }
 
 static enum aws_found find_instance(struct search *search, const char *profile,
@@ -219,12 +240,11 @@ static int find_role(struct search *search, const char *profile, const char *arn
 		.external_id = setting(search, profile, "external_id"),
 		.duration_seconds = setting(search, profile, "duration_seconds"),
 		.token_file = setting(search, profile, "web_identity_token_file"),
-		.region = search->region,
 	};
 
 	if (!role.token_file && find_base(search, profile, &base, err) < 0)
 		return -1;
-	return aws_role_keys(search->ctx, &role, base, ret, err);
+	return role_keys(search, &role, base, ret, err);
 }
 
 static enum aws_found find_in_profile(struct search *search, const char *profile,
@@ -264,7 +284,7 @@ static bool is_restricted(const struct aws_lookup *lookup)
 	return lookup->profile || lookup->credentials_file;
 }
 
-static const char *profile_name(const struct aws_lookup *lookup)
+const char *aws_lookup_profile(const struct aws_lookup *lookup)
 {
 	const char *name = lookup->profile;
 
@@ -282,7 +302,7 @@ static const char *region_of(const struct aws_lookup *lookup, const struct aws_p
 	if (!region)
 		region = aws_env("AWS_DEFAULT_REGION");
 	if (!region && profiles)
-		region = aws_profiles_get(profiles, profile_name(lookup), "region");
+		region = aws_profiles_get(profiles, aws_lookup_profile(lookup), "region");
 	return region;
 }
 
@@ -297,7 +317,7 @@ static int fail_chain(const struct err *profile, const struct err *last, struct 
 
 static int find_in_files(struct search *search, struct aws_keys **ret, struct err *err)
 {
-	const char *profile = profile_name(search->lookup);
+	const char *profile = aws_lookup_profile(search->lookup);
 	bool is_named = strcmp(profile, "default") != 0;
 	struct err in_profile = ERR_INIT, last = ERR_INIT;
 
@@ -362,7 +382,7 @@ int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, ch
 const char *aws_lookup_program(const struct aws_lookup *lookup, const struct aws_profiles *profiles,
 			       const char **ret_profile)
 {
-	const char *profile = profile_name(lookup);
+	const char *profile = aws_lookup_profile(lookup);
 
 	for (size_t i = 0; i <= ROLES_MAX && profile; i++) {
 		if (!aws_profiles_get(profiles, profile, "role_arn")) {

@@ -27,6 +27,9 @@ struct aws_lookup {
 int aws_lookup_keys(const struct aws_lookup *lookup, struct fetch_ctx *ctx, struct aws_keys **ret,
 		    bool *ret_from_files, struct err *err);
 
+/* The name of the profile whose settings count. */
+const char *aws_lookup_profile(const struct aws_lookup *lookup);
+
 /* The environment's region, else the profile's. Returns -1 if none is set. */
 int aws_lookup_region(const struct aws_lookup *lookup, struct helper *helper, char *ret,
 		      size_t size);

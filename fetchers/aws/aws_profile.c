@@ -9,11 +9,18 @@
 
 #define FILE_MAX_BYTES (1024 * 1024)
 
-/* Each section has one entry without a name, and one for each setting. Points into the texts. */
+enum section_kind { SECTION_OTHER, SECTION_PROFILE, SECTION_SERVICES };
+
+/* Each profile and each section of services has one entry without a name, and one for each setting.
+ * Points into the texts. */
 struct entry {
-	const char *profile;
-	const char *name; /* NULL: the section itself */
+	enum section_kind kind;
+	const char *section; /* its name */
+	const char *service; /* the setting is nested below this one; NULL: it is not nested */
+	const char *name;    /* NULL: the section itself */
 	const char *value;
+	const char *path; /* borrowed from the caller's aws_paths */
+	unsigned line;
 };
 
 struct aws_profiles {
@@ -28,9 +35,11 @@ struct aws_profiles {
 struct reader {
 	struct aws_profiles *profiles;
 	const char *path;
-	bool is_config;
+	bool is_config, has_services;
 	unsigned line;
-	const char *profile; /* NULL: before the first section, or in one that is not a profile */
+	enum section_kind kind;
+	const char *section; /* NULL: before the first one, or in one of another kind */
+	const char *service; /* the setting of a section of services that may have nested ones */
 	bool in_section;
 	bool in_setting;
 	size_t indent; /* of the last section or setting */
@@ -51,8 +60,11 @@ static char *trim(char *text)
 	return text;
 }
 
-static int add(struct aws_profiles *profiles, struct entry entry, struct err *err)
+/* Adds an entry of the current line. name: NULL for the section itself. */
+static int add(const struct reader *reader, const char *name, const char *value, struct err *err)
 {
+	struct aws_profiles *profiles = reader->profiles;
+
 	if (profiles->n_entries == profiles->n_allocated) {
 		size_t n = profiles->n_allocated ? 2 * profiles->n_allocated : 32;
 		struct entry *grown = reallocarray(profiles->entries, n, sizeof(*grown));
@@ -61,7 +73,15 @@ static int add(struct aws_profiles *profiles, struct entry entry, struct err *er
 		profiles->entries = grown;
 		profiles->n_allocated = n;
 	}
-	profiles->entries[profiles->n_entries++] = entry;
+	profiles->entries[profiles->n_entries++] = (struct entry){
+		.kind = reader->kind,
+		.section = reader->section,
+		.service = reader->service,
+		.name = name,
+		.value = value,
+		.path = reader->path,
+		.line = reader->line,
+	};
 	return 0;
 }
 
@@ -82,15 +102,28 @@ static char *unquote(char *name)
 	return name;
 }
 
-/* The profile that a section defines; NULL: none. */
-static const char *profile_of(const struct reader *reader, char *title)
+/* The name in "[word NAME]"; NULL: the title has another form. */
+static char *name_after(char *title, const char *word)
 {
-	static const char prefix[] = "profile";
-	size_t len = strlen(prefix);
+	size_t len = strlen(word);
 
-	if (strncmp(title, prefix, len) == 0 && is_space(title[len]))
-		return unquote(trim(title + len));
-	return !reader->is_config || strcmp(title, "default") == 0 ? title : NULL;
+	if (strncmp(title, word, len) != 0 || !is_space(title[len]))
+		return NULL;
+	return unquote(trim(title + len));
+}
+
+static void begin_section(struct reader *reader, char *title)
+{
+	char *profile = name_after(title, "profile");
+	char *services = reader->has_services ? name_after(title, "services") : NULL;
+
+	if (!profile && !services && (!reader->is_config || strcmp(title, "default") == 0))
+		profile = title;
+	reader->kind = profile ? SECTION_PROFILE : services ? SECTION_SERVICES : SECTION_OTHER;
+	reader->section = profile ? profile : services;
+	reader->service = NULL;
+	reader->in_section = true;
+	reader->in_setting = false;
 }
 
 static int read_section(struct reader *reader, char *text, struct err *err)
@@ -100,12 +133,8 @@ static int read_section(struct reader *reader, char *text, struct err *err)
 	if (!end)
 		return fail(reader, "the section has no \"]\"", err);
 	*end = '\0';
-	reader->profile = profile_of(reader, trim(text + 1));
-	reader->in_section = true;
-	reader->in_setting = false;
-	if (!reader->profile)
-		return 0;
-	return add(reader->profiles, (struct entry){ .profile = reader->profile }, err);
+	begin_section(reader, trim(text + 1));
+	return reader->section ? add(reader, NULL, NULL, err) : 0;
 }
 
 /* A comment may follow any value except a command line, where "#" may be part of it. */
@@ -121,24 +150,43 @@ static void cut_comment(const char *name, char *value)
 	}
 }
 
-static int read_setting(struct reader *reader, char *text, struct err *err)
+/* Splits "name = value". */
+static int split(const struct reader *reader, char *text, char **ret_name, char **ret_value,
+		 struct err *err)
 {
 	char *equals = text + strcspn(text, "=:");
 
 	if (!*equals || equals == text)
 		return fail(reader, "neither \"[section]\" nor \"setting = value\"", err);
+	*equals = '\0';
+	*ret_name = trim(text);
+	cut_comment(*ret_name, equals + 1);
+	*ret_value = trim(equals + 1);
+	return 0;
+}
+
+static int read_setting(struct reader *reader, char *text, struct err *err)
+{
+	char *name, *value;
+
+	if (split(reader, text, &name, &value, err) < 0)
+		return -1;
 	if (!reader->in_section)
 		return fail(reader, "a setting before the first section", err);
-	*equals = '\0';
-	char *name = trim(text);
-	cut_comment(name, equals + 1);
 	reader->in_setting = true;
-	if (!reader->profile)
+	reader->service = NULL;
+	if (reader->kind == SECTION_SERVICES)
+		reader->service = name;
+	return reader->kind == SECTION_PROFILE ? add(reader, name, value, err) : 0;
+}
+
+static int read_nested(struct reader *reader, char *text, struct err *err)
+{
+	char *name, *value;
+
+	if (reader->kind != SECTION_SERVICES)
 		return 0;
-	return add(reader->profiles,
-		   (struct entry){
-			   .profile = reader->profile, .name = name, .value = trim(equals + 1) },
-		   err);
+	return split(reader, text, &name, &value, err) < 0 ? -1 : add(reader, name, value, err);
 }
 
 static int read_line(struct reader *reader, char *line, struct err *err)
@@ -149,7 +197,7 @@ static int read_line(struct reader *reader, char *line, struct err *err)
 	if (!*text || *text == '#' || *text == ';')
 		return 0;
 	if (reader->in_setting && indent > reader->indent)
-		return 0; /* nested */
+		return read_nested(reader, text, err);
 	reader->indent = indent;
 	return *text == '[' ? read_section(reader, text, err) : read_setting(reader, text, err);
 }
@@ -189,17 +237,27 @@ static int read_text_file(struct helper *helper, const char *path, bool ours, ch
 	return 0;
 }
 
+enum purpose { FOR_KEYS, FOR_SETTINGS, FOR_TRUST };
+
 struct loading {
 	struct aws_profiles *profiles;
 	struct helper *helper;
+	enum purpose purpose;
 	bool ours;
+	bool is_only; /* there is only the credentials file */
 };
 
 static int read_profiles(const struct loading *loading, size_t i, const char *path, bool is_config,
-			 bool is_required, struct err *err)
+			 struct err *err)
 {
 	struct aws_profiles *profiles = loading->profiles;
-	struct reader reader = { .profiles = profiles, .path = path, .is_config = is_config };
+	struct reader reader = {
+		.profiles = profiles,
+		.path = path,
+		.is_config = is_config,
+		.has_services = is_config || loading->is_only,
+	};
+	bool is_required = loading->is_only && loading->purpose != FOR_SETTINGS;
 	struct err why = ERR_INIT;
 
 	if (!path)
@@ -217,17 +275,22 @@ static int read_profiles(const struct loading *loading, size_t i, const char *pa
 }
 
 static int load(struct aws_profiles **ret, struct helper *helper, const struct aws_paths *paths,
-		bool ours, struct err *err)
+		enum purpose purpose, struct err *err)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = calloc(
 		1, sizeof(*profiles));
-	const struct loading loading = { profiles, helper, ours };
-	bool is_only = !paths->config;
+	const struct loading loading = {
+		.profiles = profiles,
+		.helper = helper,
+		.purpose = purpose,
+		.ours = purpose == FOR_TRUST && geteuid() == 0,
+		.is_only = !paths->config,
+	};
 
 	if (!profiles)
 		return err_set(err, ERR_INTERNAL, "credentials: out of memory");
-	if (read_profiles(&loading, 0, paths->config, true, false, err) < 0 ||
-	    read_profiles(&loading, 1, paths->credentials, false, is_only, err) < 0)
+	if (read_profiles(&loading, 0, paths->config, true, err) < 0 ||
+	    read_profiles(&loading, 1, paths->credentials, false, err) < 0)
 		return -1;
 	*ret = steal_ptr(&profiles);
 	return 0;
@@ -236,13 +299,19 @@ static int load(struct aws_profiles **ret, struct helper *helper, const struct a
 int aws_profiles_load(struct aws_profiles **ret, struct helper *helper,
 		      const struct aws_paths *paths, struct err *err)
 {
-	return load(ret, helper, paths, false, err);
+	return load(ret, helper, paths, FOR_KEYS, err);
+}
+
+int aws_profiles_load_settings(struct aws_profiles **ret, const struct aws_paths *paths,
+			       struct err *err)
+{
+	return load(ret, NULL, paths, FOR_SETTINGS, err);
 }
 
 int aws_profiles_load_trusted(struct aws_profiles **ret, const struct aws_paths *paths,
 			      struct err *err)
 {
-	return load(ret, NULL, paths, geteuid() == 0, err);
+	return load(ret, NULL, paths, FOR_TRUST, err);
 }
 
 void aws_profiles_free(struct aws_profiles *profiles)
@@ -255,33 +324,64 @@ void aws_profiles_free(struct aws_profiles *profiles)
 	free(profiles);
 }
 
+/* Of several equal ones, the last counts. service, name: as in struct entry. */
+static const struct entry *find(const struct aws_profiles *profiles, enum section_kind kind,
+				const char *section, const char *service, const char *name)
+{
+	for (size_t i = profiles->n_entries; i-- > 0;) {
+		const struct entry *entry = &profiles->entries[i];
+		if (entry->kind == kind && strcmp(entry->section, section) == 0 &&
+		    (service ? entry->service && strcasecmp(entry->service, service) == 0
+			     : !entry->service) &&
+		    (name ? entry->name && strcasecmp(entry->name, name) == 0 : !entry->name))
+			return entry;
+	}
+	return NULL;
+}
+
+static const char *value_of(const struct entry *entry)
+{
+	return entry && *entry->value ? entry->value : NULL;
+}
+
 bool aws_profiles_have(const struct aws_profiles *profiles, const char *profile)
 {
-	for (size_t i = 0; i < profiles->n_entries; i++) {
-		if (strcmp(profiles->entries[i].profile, profile) == 0)
-			return true;
-	}
-	return false;
+	return find(profiles, SECTION_PROFILE, profile, NULL, NULL);
 }
 
 const char *aws_profiles_get(const struct aws_profiles *profiles, const char *profile,
 			     const char *setting)
 {
-	for (size_t i = profiles->n_entries; i-- > 0;) {
+	return value_of(find(profiles, SECTION_PROFILE, profile, NULL, setting));
+}
+
+bool aws_profiles_have_services(const struct aws_profiles *profiles, const char *services)
+{
+	return find(profiles, SECTION_SERVICES, services, NULL, NULL);
+}
+
+const char *aws_profiles_get_of_service(const struct aws_profiles *profiles, const char *services,
+					const char *service, const char *setting)
+{
+	return value_of(find(profiles, SECTION_SERVICES, services, service, setting));
+}
+
+void aws_profiles_place(const struct aws_profiles *profiles, const char *value, char *ret,
+			size_t size)
+{
+	for (size_t i = 0; i < profiles->n_entries; i++) {
 		const struct entry *entry = &profiles->entries[i];
-		if (entry->name && strcasecmp(entry->name, setting) == 0 &&
-		    strcmp(entry->profile, profile) == 0)
-			return *entry->value ? entry->value : NULL;
+		if (entry->name && entry->value == value)
+			snprintf(ret, size, "%s:%u: %s", entry->path, entry->line, entry->name);
 	}
-	return NULL;
 }
 
 bool aws_profiles_name(const struct aws_profiles *profiles, const char *setting, const char *value)
 {
 	for (size_t i = 0; i < profiles->n_entries; i++) {
 		const struct entry *entry = &profiles->entries[i];
-		if (entry->name && strcasecmp(entry->name, setting) == 0 &&
-		    strcmp(entry->value, value) == 0)
+		if (entry->kind == SECTION_PROFILE && entry->name &&
+		    strcasecmp(entry->name, setting) == 0 && strcmp(entry->value, value) == 0)
 			return true;
 	}
 	return false;

@@ -1,22 +1,30 @@
 #include "fetchers/aws/aws_region.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
 
-/* The last one serves all other regions. */
+/* dualstack_domain: of the dual-stack hosts of services other than S3. The last partition has all
+ * other regions. */
 static const struct partition {
-	const char *arn_prefix, *region_prefix, *region, *domain;
+	const char *arn_prefix, *region_prefix, *region, *domain, *dualstack_domain;
+	bool is_always_fips; /* every host of the token service is a FIPS endpoint */
 } partitions[] = {
-	{ "arn:aws-cn:", "cn-", "cn-north-1", "amazonaws.com.cn" },
-	{ "arn:aws-us-gov:", "us-gov-", "us-gov-west-1", "amazonaws.com" },
-	{ "arn:aws-iso:", "us-iso-", "us-iso-east-1", "c2s.ic.gov" },
-	{ "arn:aws-iso-b:", "us-isob-", "us-isob-east-1", "sc2s.sgov.gov" },
-	{ "arn:aws-iso-f:", "us-isof-", "us-isof-south-1", "csp.hci.ic.gov" },
-	{ "arn:aws-iso-e:", "eu-isoe-", "eu-isoe-west-1", "cloud.adc-e.uk" },
-	{ "arn:aws-eusc:", "eusc-", "eusc-de-east-1", "amazonaws.eu" },
-	{ "", "", "us-east-1", "amazonaws.com" },
+	{ "arn:aws-cn:", "cn-", "cn-north-1", "amazonaws.com.cn", "api.amazonwebservices.com.cn",
+	  false },
+	{ "arn:aws-us-gov:", "us-gov-", "us-gov-west-1", "amazonaws.com", "api.aws", true },
+	{ "arn:aws-iso:", "us-iso-", "us-iso-east-1", "c2s.ic.gov", "api.aws.ic.gov", false },
+	{ "arn:aws-iso-b:", "us-isob-", "us-isob-east-1", "sc2s.sgov.gov", "api.aws.scloud",
+	  false },
+	{ "arn:aws-iso-f:", "us-isof-", "us-isof-south-1", "csp.hci.ic.gov", "api.aws.hci.ic.gov",
+	  false },
+	{ "arn:aws-iso-e:", "eu-isoe-", "eu-isoe-west-1", "cloud.adc-e.uk",
+	  "api.cloud-aws.adc-e.uk", false },
+	{ "arn:aws-eusc:", "eusc-", "eusc-de-east-1", "amazonaws.eu", "api.amazonwebservices.eu",
+	  false },
+	{ "", "", "us-east-1", "amazonaws.com", "api.aws", false },
 };
 
 static bool has_prefix(const char *text, const char *prefix)
@@ -32,13 +40,29 @@ bool aws_is_region(const char *region)
 	       region[len - 1] != '-';
 }
 
-const char *aws_domain(const char *region)
+static const struct partition *partition_of(const char *region)
 {
 	size_t i = 0;
 
 	while (!has_prefix(region, partitions[i].region_prefix))
 		i++;
-	return partitions[i].domain;
+	return &partitions[i];
+}
+
+const char *aws_domain(const char *region)
+{
+	return partition_of(region)->domain;
+}
+
+const char *aws_sts_host(const char *region, bool is_fips, bool is_dualstack,
+			 char ret[AWS_STS_HOST_SIZE])
+{
+	const struct partition *partition = partition_of(region);
+	bool has_own = is_fips && (is_dualstack || !partition->is_always_fips);
+
+	snprintf(ret, AWS_STS_HOST_SIZE, "sts%s.%s.%s", has_own ? "-fips" : "", region,
+		 is_dualstack ? partition->dualstack_domain : partition->domain);
+	return ret;
 }
 
 const char *aws_region_of_arn(const char *arn)

@@ -18,6 +18,11 @@ bool aws_is_region(const char *region);
 /* The domain of AWS's hosts in a region: "amazonaws.com", "amazonaws.com.cn" … */
 const char *aws_domain(const char *region);
 
+/* The host of the security token service in a region. Returns ret. */
+#define AWS_STS_HOST_SIZE (AWS_REGION_SIZE + 48)
+const char *aws_sts_host(const char *region, bool is_fips, bool is_dualstack,
+			 char ret[AWS_STS_HOST_SIZE]);
+
 /* A region that every account of the partition of an ARN ("arn:aws-cn:…") has. */
 const char *aws_region_of_arn(const char *arn);
 

@@ -6,7 +6,6 @@
 #include "base/digest.h"
 #include "base/secret.h"
 #include "http/http.h"
-#include "fetchers/aws/aws_env.h"
 #include "fetchers/aws/aws_error.h"
 #include "fetchers/aws/aws_files.h"
 #include "fetchers/aws/aws_http.h"
@@ -92,22 +91,22 @@ static int make_form(struct call *call, struct err *err)
 
 static int find_endpoint(struct call *call, struct err *err)
 {
-	const char *endpoint = aws_env("AWS_ENDPOINT_URL_STS");
-	char standard[128];
+	const struct aws_endpoint *endpoint = call->role->endpoint;
+	const char *url = endpoint->url.value;
+	char standard[AWS_STS_HOST_SIZE + 8];
 
-	if (!endpoint)
-		endpoint = aws_env("AWS_ENDPOINT_URL");
 	call->region = call->role->region ? call->role->region : aws_region_of_arn(call->role->arn);
 	if (!aws_is_region(call->region))
 		return err_set(err, ERR_DENIED, "%s: \"%.64s\" is not a region", call->where,
 			       call->region);
-	if (!endpoint) {
-		snprintf(standard, sizeof(standard), "https://sts.%s.%s", call->region,
-			 aws_domain(call->region));
-		endpoint = standard;
+	if (!url) {
+		char host[AWS_STS_HOST_SIZE];
+		aws_sts_host(call->region, endpoint->is_fips, endpoint->is_dualstack, host);
+		snprintf(standard, sizeof(standard), "https://%s", host);
+		url = standard;
 	}
-	if (http_url_origin(endpoint, &call->origin, err) < 0)
-		return err_prefix(err, "AWS_ENDPOINT_URL_STS");
+	if (http_url_origin(url, &call->origin, err) < 0)
+		return err_prefix(err, "%s", endpoint->url.from);
 	call->host = sigv4_host(call->origin);
 	return call->host ? 0 : out_of_memory(call, err);
 }
@@ -156,6 +155,7 @@ static int ask(const struct call *call, int64_t now_ms, struct aws_reply *ret, s
 		.headers = (const char *const *)made.headers,
 		.body = call->form,
 		.body_bytes = call->form_bytes,
+		.ca_file = call->role->ca_file,
 		.connect_timeout_ms = CONNECT_TIMEOUT_MS,
 		.stall_timeout_ms = STALL_TIMEOUT_MS,
 	};

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "fetch/fetcher.h"
+#include "fetchers/aws/aws_endpoint.h"
 #include "fetchers/aws/aws_keys.h"
 
 /* Borrowed; what is NULL is left out of the request. */
@@ -17,6 +18,8 @@ struct aws_role {
 	const char *duration_seconds;
 	const char *token_file; /* the web identity's */
 	const char *region;	/* of the endpoint; NULL: one of the ARN's partition */
+	const char *ca_file;	/* NULL: the CAs of the system */
+	const struct aws_endpoint *endpoint;
 };
 
 /* AssumeRole, signed with base; AssumeRoleWithWebIdentity if base is NULL. */

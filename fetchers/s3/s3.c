@@ -8,6 +8,7 @@
  *	s3_address     host and path
  *	s3_source      the options, and what was learned about the service
  *	s3_url         URLs as options
+ *	s3_environment options from the environment and the files of the AWS tools
  *	s3_error       error responses
  *	s3_sse_key     the customer's key of an encrypted object
  *	s3_request     one signed request, with corrections
@@ -46,6 +47,7 @@ const struct fetcher_ops fetcher_s3 = {
 		.help = "an object of S3, or of a compatible service",
 		.options = &s3_source_options,
 		.helper = &helper,
+		.complete = s3_environment_complete,
 		.init = s3_source_init,
 		.free = s3_source_free,
 		.describe = s3_source_describe,

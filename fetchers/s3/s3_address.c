@@ -26,62 +26,72 @@ static bool is_path(const char *path)
 	return true;
 }
 
-static int check_host(const char *host, const char *bucket, struct err *err)
-{
-	size_t len = strlen(bucket);
-
-	if (strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_:[]") != strlen(host))
-		return err_set(err, ERR_CONFIG, "endpoint: \"%.200s\" is not a host name", host);
-	if (aws_is_host(host) && strncmp(host, bucket, len) == 0 && host[len] == '.')
-		return err_set(err, ERR_CONFIG,
-			       "endpoint: write the host without the bucket (addressing = virtual "
-			       "adds it)");
-	return 0;
-}
-
-static int take_prefix(struct s3_location *location, const char *endpoint, struct err *err)
+static const char *path_of(const char *endpoint)
 {
 	const char *path = strstr(endpoint, "://") + 3;
 
-	path += strcspn(path, "/?#");
-	if (strpbrk(path, "?#"))
+	return path + strcspn(path, "/?#");
+}
+
+/* The endpoint's host as in the Host header. The caller frees it. */
+static int read_host(const char *endpoint, bool *ret_is_tls, char **ret, struct err *err)
+{
+	_cleanup_free_ char *origin = NULL;
+
+	if (http_url_origin(endpoint, &origin, err) < 0)
+		return -1;
+	*ret_is_tls = strncmp(origin, "https:", 6) == 0;
+	*ret = sigv4_host(origin);
+	return *ret ? 0 : no_memory(err);
+}
+
+int s3_endpoint_check(const char *endpoint, struct err *err)
+{
+	_cleanup_free_ char *host = NULL;
+	bool is_tls;
+
+	if (strncasecmp(endpoint, "http://", 7) != 0 && strncasecmp(endpoint, "https://", 8) != 0)
+		return err_set(err, ERR_CONFIG, "must begin with http:// or https://");
+	if (strchr(endpoint, '@'))
 		return err_set(err, ERR_CONFIG,
-			       "endpoint: must not have a query or fragment (\"?…\", \"#…\")");
-	if (!is_path(path))
+			       "must not contain user and password; keys come from the environment "
+			       "or credentials_file");
+	if (read_host(endpoint, &is_tls, &host, err) < 0)
+		return -1;
+	if (strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_:[]") != strlen(host))
+		return err_set(err, ERR_CONFIG, "\"%.200s\" is not a host name", host);
+	if (strpbrk(path_of(endpoint), "?#"))
 		return err_set(err, ERR_CONFIG,
-			       "endpoint: its path may contain only letters, digits and -._~/");
-	location->prefix = strdup(path);
-	if (!location->prefix)
-		return no_memory(err);
-	for (size_t len = strlen(path); len && location->prefix[len - 1] == '/'; len--)
-		location->prefix[len - 1] = '\0';
+			       "must not have a query or fragment (\"?…\", \"#…\")");
+	if (!is_path(path_of(endpoint)))
+		return err_set(err, ERR_CONFIG,
+			       "its path may contain only letters, digits and -._~/");
+	return 0;
+}
+
+int s3_endpoint_check_bucket(const char *endpoint, const char *bucket, struct err *err)
+{
+	_cleanup_free_ char *host = NULL;
+	size_t len = strlen(bucket);
+	bool is_tls;
+
+	if (read_host(endpoint, &is_tls, &host, err) < 0)
+		return -1;
+	if (aws_is_host(host) && strncmp(host, bucket, len) == 0 && host[len] == '.')
+		return err_set(err, ERR_CONFIG,
+			       "write the host without the bucket (addressing = virtual adds it)");
 	return 0;
 }
 
 int s3_location_set_endpoint(struct s3_location *location, const char *endpoint, struct err *err)
 {
-	_cleanup_free_ char *origin = NULL;
-
 	location->is_tls = true;
-	if (!endpoint) {
-		location->prefix = strdup("");
-		return location->prefix ? 0 : no_memory(err);
-	}
-	if (strncasecmp(endpoint, "http://", 7) != 0 && strncasecmp(endpoint, "https://", 8) != 0)
-		return err_set(err, ERR_CONFIG, "endpoint: must begin with http:// or https://");
-	if (strchr(endpoint, '@'))
-		return err_set(err, ERR_CONFIG,
-			       "endpoint: must not contain user and password; keys come from the "
-			       "environment or credentials_file");
-	if (http_url_origin(endpoint, &origin, err) < 0)
-		return err_prefix(err, "endpoint");
-	location->is_tls = strncmp(origin, "https:", 6) == 0;
-	location->host = sigv4_host(origin);
-	if (!location->host)
+	location->prefix = strdup(endpoint ? path_of(endpoint) : "");
+	if (!location->prefix)
 		return no_memory(err);
-	if (check_host(location->host, location->bucket, err) < 0)
-		return -1;
-	return take_prefix(location, endpoint, err);
+	for (size_t len = strlen(location->prefix); len && location->prefix[len - 1] == '/'; len--)
+		location->prefix[len - 1] = '\0';
+	return endpoint ? read_host(endpoint, &location->is_tls, &location->host, err) : 0;
 }
 
 /* ---- the bucket ---- */
@@ -171,7 +181,8 @@ static char *host_of(const struct s3_location *location, const char *region)
 
 	if (location->host)
 		return host_elsewhere(location, region);
-	if (asprintf(&ret, "s3.%s.%s", region, aws_domain(region)) < 0)
+	if (asprintf(&ret, "s3%s%s.%s.%s", location->is_fips ? "-fips" : "",
+		     location->is_dualstack ? ".dualstack" : "", region, aws_domain(region)) < 0)
 		return NULL;
 	return ret;
 }

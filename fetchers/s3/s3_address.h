@@ -20,11 +20,19 @@ struct s3_location {
 	char *host;		      /* owned; "host[:port]", lower case; NULL: AWS */
 	char *prefix;		      /* owned; the path before the bucket: "", "/storage/s3" */
 	char region[AWS_REGION_SIZE]; /* as configured; the caller sets it */
+	bool is_fips, is_dualstack;   /* which hosts of AWS; false if host is set */
 	bool is_tls;
 	bool is_virtual; /* the bucket is in the host, not in the path */
 };
 
-/* Takes the option endpoint; NULL: AWS. Sets host, prefix and is_tls. ERR_CONFIG. */
+/* For the check of the option's row. */
+int s3_endpoint_check(const char *endpoint, struct err *err);
+/* AWS's hosts must not contain the bucket; is_virtual adds it. ERR_CONFIG; the message does not
+ * contain the option's name. */
+int s3_endpoint_check_bucket(const char *endpoint, const char *bucket, struct err *err);
+
+/* Takes the option endpoint, which s3_endpoint_check() has accepted; NULL: AWS. Sets host, prefix
+ * and is_tls. ERR_CONFIG. */
 int s3_location_set_endpoint(struct s3_location *location, const char *endpoint, struct err *err);
 
 /* Sets is_virtual. ERR_CONFIG if the bucket does not allow this addressing. */

@@ -64,7 +64,22 @@ static const struct option_spec rows[] = {
 	  .type = OPTION_STRING,
 	  OPTION_FIELD(s3_options, endpoint),
 	  .role = OPTION_IDENTITY,
-	  .help = "URL of a service other than AWS: MinIO, Ceph, R2, …" },
+	  .check = s3_endpoint_check,
+	  .help = "URL of a service other than AWS: MinIO, Ceph, R2, …; left out: "
+		  "AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's" },
+	{ .name = "use_fips_endpoint",
+	  .type = OPTION_BOOL,
+	  OPTION_FIELD(s3_options, use_fips_endpoint),
+	  .role = OPTION_MANNER,
+	  .default_text = "false",
+	  .help = "AWS's FIPS hosts; left out: AWS_USE_FIPS_ENDPOINT or the profile's" },
+	{ .name = "use_dualstack_endpoint",
+	  .type = OPTION_BOOL,
+	  OPTION_FIELD(s3_options, use_dualstack_endpoint),
+	  .role = OPTION_MANNER,
+	  .default_text = "false",
+	  .help = "AWS's hosts with IPv4 and IPv6; left out: AWS_USE_DUALSTACK_ENDPOINT or the "
+		  "profile's" },
 	{ .name = "addressing",
 	  .type = OPTION_WORD,
 	  OPTION_FIELD(s3_options, addressing),
@@ -329,6 +344,8 @@ int s3_source_init(void **ret_state, const void *options, struct helper *helper,
 	source->options = given;
 	location->bucket = given->bucket;
 	location->key = given->key;
+	location->is_fips = given->use_fips_endpoint;
+	location->is_dualstack = given->use_dualstack_endpoint;
 	if (s3_location_set_endpoint(location, given->endpoint, err) < 0 ||
 	    check(source, err) < 0 ||
 	    s3_location_set_addressing(location, given->addressing, err) < 0 ||

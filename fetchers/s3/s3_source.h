@@ -53,6 +53,7 @@ struct s3_options {
 	enum s3_checksum_mode checksum;
 	enum s3_content_coding content_coding;
 	bool requester_pays, anonymous;
+	bool use_fips_endpoint, use_dualstack_endpoint;
 };
 
 /* What is said once about a service. */
@@ -94,6 +95,7 @@ void s3_source_warn(struct s3_source *source, enum s3_warning warning);
 const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE]);
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct s3_source. */
+int s3_environment_complete(struct options *options, struct err *err); /* s3_environment.c */
 int s3_source_init(void **ret_state, const void *options, struct helper *helper, struct err *err);
 void s3_source_free(void *state);
 const char *s3_source_describe(void *state);

@@ -290,11 +290,13 @@ const void *load_source_defaults(const struct loader *loader, const struct sourc
 }
 
 int load_add_source(struct loader *loader, struct draft *draft, const struct source_type *type,
-		    const struct options *options, struct err *err)
+		    struct options *options, struct err *err)
 {
 	struct term_config *term = &draft->term;
 	struct source source = { .type = type, .options = options->values };
 
+	if (type->complete && type->complete(options, err) < 0)
+		return -1;
 	if (fingerprint_source(&source, load_source_defaults(loader, type), loader->digest, err) <
 		    0 ||
 	    legacy_fingerprint(options, type->name, loader->digest, &source.legacy_fingerprint,

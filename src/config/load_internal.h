@@ -77,7 +77,7 @@ struct draft *load_new_draft(struct loader *loader, const char *name, struct pla
 
 /* Adds the source that the options make to the draft. */
 int load_add_source(struct loader *loader, struct draft *draft, const struct source_type *type,
-		    const struct options *options, struct err *err);
+		    struct options *options, struct err *err);
 const void *load_source_defaults(const struct loader *loader, const struct source_type *type);
 
 /* load_names: sorts the drafts by name, and notes names and aliases that collide. */

@@ -21,6 +21,11 @@ struct source_type {
 	const struct option_table *options;
 	const struct helper_uses *helper; /* base/helper.h; NULL: only files that options name */
 
+	/* Sets options that the configuration leaves out and the environment gives, once, when the
+	 * configuration is loaded: from then on they are options like others. Errors are
+	 * ERR_CONFIG. NULL: there are none. */
+	int (*complete)(struct options *options, struct err *err);
+
 	/* Checks combinations of options, and makes the state of one source. It may read the files
 	 * that the options name; it uses neither the network nor other files. Errors are
 	 * ERR_CONFIG. options (the table's struct) lives as long as the source, so that the state

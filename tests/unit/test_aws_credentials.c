@@ -54,6 +54,9 @@ static void clear(void)
 		"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
 		"AWS_ENDPOINT_URL",
 		"AWS_ENDPOINT_URL_STS",
+		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+		"AWS_USE_FIPS_ENDPOINT",
+		"AWS_USE_DUALSTACK_ENDPOINT",
 		"AWS_CA_BUNDLE",
 		"http_proxy",
 	};
@@ -490,6 +493,42 @@ static void test_roles(struct aws_server *server)
 	status = 200;
 }
 
+/* A role with a profile's endpoint of the token service. */
+static void test_endpoints_of_profiles(struct aws_server *server)
+{
+	char text[1024];
+
+	clear();
+	serial = 0;
+	snprintf(text, sizeof(text),
+		 "[profile global]\nrole_arn = arn:aws:iam::1:role/g\n"
+		 "credential_source = Environment\nendpoint_url = http://127.0.0.1:%u\n"
+		 "[profile own]\nrole_arn = arn:aws:iam::1:role/o\n"
+		 "credential_source = Environment\nendpoint_url = http://127.0.0.1:1\n"
+		 "services = s\n[services s]\nsts =\n  endpoint_url = http://127.0.0.1:%u\n"
+		 "[profile bad]\nrole_arn = arn:aws:iam::1:role/b\n"
+		 "credential_source = Environment\nendpoint_url = sts\n",
+		 server->port, server->port);
+	put(config_path, text);
+	setenv("AWS_ACCESS_KEY_ID", "ENV", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "S", 1);
+	is_str(ask("global", NULL), "ASIA1 SECRET T", "endpoint_url of a profile is used: %s",
+	       failure.msg);
+	is_str(ask("own", NULL), "ASIA2 SECRET T", "that of its services wins: %s", failure.msg);
+	setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1", 1);
+	is_str(ask("own", NULL), "failed: unreachable", "the environment wins: %s", failure.msg);
+	unsetenv("AWS_ENDPOINT_URL");
+	setenv("AWS_USE_FIPS_ENDPOINT", "true", 1);
+	ask("own", NULL);
+	ok(strstr(failure.msg, "AWS_USE_FIPS_ENDPOINT and ") &&
+		   strstr(failure.msg, "/config:12: endpoint_url exclude each other"),
+	   "an endpoint and FIPS exclude each other: %s", failure.msg);
+	unsetenv("AWS_USE_FIPS_ENDPOINT");
+	ask("bad", NULL);
+	ok(strstr(failure.msg, "/config:16: endpoint_url: "), "a wrong one is named: %s",
+	   failure.msg);
+}
+
 static void test_web_identity(struct aws_server *server)
 {
 	clear();
@@ -652,14 +691,16 @@ static void test_process(void)
 static void test_named_files(void)
 {
 	clear();
-	put(config_path, "[profile p]\nweb_identity_token_file = /nowhere/web\n");
+	put(config_path, "[profile p]\nweb_identity_token_file = /nowhere/web\n"
+			 "ca_bundle = /nowhere/profile-ca\n");
 	setenv("AWS_CA_BUNDLE", "/nowhere/ca", 1);
 	ok(!aws_names_file(config_path) && !aws_names_file("/nowhere/ca"),
 	   "no file is named without a chain");
 	struct aws_chain *chain = chain_for("p", NULL);
 	ok(aws_names_file(config_path) && aws_names_file(credentials_path),
 	   "the files of a chain are named");
-	ok(aws_names_file("/nowhere/web"), "a file that a profile names is named");
+	ok(aws_names_file("/nowhere/web") && aws_names_file("/nowhere/profile-ca"),
+	   "the files that a profile names are named");
 	ok(aws_names_file("/nowhere/ca"), "a file that the environment names is named");
 	ok(!aws_names_file(other_path) && !aws_names_file("/etc/shadow"), "no other file is named");
 	aws_chain_put(chain);
@@ -690,6 +731,7 @@ int main(void)
 	test_renewal(&metadata);
 	test_sharing(&metadata);
 	test_roles(&sts);
+	test_endpoints_of_profiles(&sts);
 	test_web_identity(&sts);
 	http_free(ctx.http);
 	aws_server_stop(&metadata);

@@ -90,12 +90,61 @@ static void test_profiles(void)
 	aws_profiles_free(profiles);
 }
 
+static void test_services(void)
+{
+	static const char text[] = "[profile p]\n"
+				   "services = here\n"
+				   "[services here]\n"
+				   "dynamodb =\n"
+				   "  endpoint_url = https://dynamo\n"
+				   "s3 =\n"
+				   "  endpoint_url = https://first\n"
+				   "  Endpoint_URL = https://s3 # MinIO\n"
+				   "\n"
+				   "  other = x\n"
+				   "sts =\n"
+				   "[services empty]\n"
+				   "[services here2]\n"
+				   "s3 =\n"
+				   "  endpoint_url = https://here2\n";
+	struct aws_paths paths = { .config = config_path, .credentials = credentials_path };
+	struct aws_profiles *profiles = NULL;
+	struct err err = ERR_INIT;
+	char place[160] = "", expected[160];
+
+	put(config_path, text);
+	put(credentials_path, "[services away]\ns3 =\n  endpoint_url = https://away\n");
+	ok(aws_profiles_load(&profiles, NULL, &paths, &err) == 0, "the files are loaded: %s",
+	   err.msg);
+#define get(services, service) \
+	aws_profiles_get_of_service(profiles, services, service, "endpoint_url")
+	is_str(get("here", "s3"), "https://s3", "a nested setting is read");
+	aws_profiles_place(profiles, get("here", "s3"), place, sizeof(place));
+	snprintf(expected, sizeof(expected), "%s:8: Endpoint_URL", config_path);
+	is_str(place, expected, "its place is known");
+	is_str(get("here", "dynamodb"), "https://dynamo", "the service before is read");
+	is_str(get("here2", "s3"), "https://here2", "the section after is read");
+	ok(!get("here", "sts") && !get("empty", "s3") && !get("nothing", "s3"),
+	   "what is not there is not found");
+	ok(!get("away", "s3"), "the credentials file has no sections of services");
+	ok(aws_profiles_have_services(profiles, "empty") &&
+		   !aws_profiles_have_services(profiles, "nothing") &&
+		   !aws_profiles_have_services(profiles, "p"),
+	   "a section of services exists only if the file has it");
+	ok(!aws_profiles_have(profiles, "here"), "it is not a profile");
+	ok(!aws_profiles_get(profiles, "p", "endpoint_url"), "its settings are not the profile's");
+	ok(!aws_profiles_name(profiles, "endpoint_url", "https://s3"), "no profile names them");
+#undef get
+	aws_profiles_free(profiles);
+}
+
 static void test_profile_files(void)
 {
 	struct aws_paths paths = { .config = config_path, .credentials = credentials_path };
 	struct aws_paths only = { .credentials = credentials_path };
 	static const char *const bad[] = { "[default\n", "[a]\nkey SECRET\n", "key = SECRET\n",
 					   "[a]\n= SECRET\n" };
+	static const char bad_service[] = "[services a]\ns3 =\n  endpoint_url SECRET\n";
 	struct aws_profiles *profiles = NULL;
 	struct err err = ERR_INIT;
 
@@ -106,6 +155,9 @@ static void test_profile_files(void)
 		   "bad file %zu is refused: %s", i, err.msg);
 		ok(!strstr(err.msg, "SECRET"), "the message shows nothing of the file");
 	}
+	put(config_path, bad_service);
+	ok(aws_profiles_load(&profiles, NULL, &paths, &err) < 0 && strstr(err.msg, ":3: "),
+	   "a bad setting of a service is refused: %s", err.msg);
 	put(credentials_path, "[profile x]\nregion = r\n[y]\nregion = s\n");
 	ok(aws_profiles_load(&profiles, NULL, &only, &err) == 0, "the only file is loaded");
 	ok(aws_profiles_get(profiles, "x", "region") && aws_profiles_get(profiles, "y", "region"),
@@ -298,6 +350,8 @@ static void test_answers(void)
 
 static void test_regions(void)
 {
+	char host[AWS_STS_HOST_SIZE];
+
 	ok(aws_is_region("eu-west-1") && aws_is_region("r"), "names of regions are accepted");
 	ok(!aws_is_region("") && !aws_is_region("-a") && !aws_is_region("a-") &&
 		   !aws_is_region("a.b") && !aws_is_region("a/b") && !aws_is_region("EU") &&
@@ -311,6 +365,16 @@ static void test_regions(void)
 	       "GovCloud has a region");
 	is_str(aws_domain(aws_region_of_arn("arn:aws-iso-b:iam::1:role/r")), "sc2s.sgov.gov",
 	       "an isolated partition has a domain");
+	is_str(aws_sts_host("eu-west-1", false, false, host), "sts.eu-west-1.amazonaws.com",
+	       "the token service has a host");
+	is_str(aws_sts_host("us-east-2", true, false, host), "sts-fips.us-east-2.amazonaws.com",
+	       "it has a FIPS host");
+	is_str(aws_sts_host("us-gov-west-1", true, false, host), "sts.us-gov-west-1.amazonaws.com",
+	       "the usual host of GovCloud is a FIPS host");
+	is_str(aws_sts_host("us-gov-west-1", true, true, host), "sts-fips.us-gov-west-1.api.aws",
+	       "its dual-stack FIPS host has a name of its own");
+	is_str(aws_sts_host("cn-north-1", false, true, host),
+	       "sts.cn-north-1.api.amazonwebservices.com.cn", "China has a dual-stack domain");
 	ok(aws_is_host("s3.cn-north-1.amazonaws.com.cn:443") &&
 		   aws_is_host("b.s3.eu-west-1.amazonaws.com"),
 	   "hosts of AWS are recognised");
@@ -344,6 +408,7 @@ int main(void)
 	aws_keys_json_prepare();
 	test_memory();
 	test_profiles();
+	test_services();
 	test_profile_files();
 	test_stamps();
 	test_tokens();

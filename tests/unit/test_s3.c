@@ -27,6 +27,8 @@ static struct s3_source *make(struct options **ret_options, struct err *err,
 		if (options_set(*ret_options, pairs[0], pairs[1], err) < 0)
 			return NULL;
 	}
+	if (s3_environment_complete(*ret_options, err) < 0)
+		return NULL;
 	return s3_source_init(&state, (*ret_options)->values, NULL, err) < 0 ? NULL : state;
 }
 
@@ -131,6 +133,191 @@ static void test_regions(void)
 	s3_source_free(source);
 }
 
+/* ---- what a block leaves out ---- */
+
+static const char *const variables[] = {
+	"AWS_REGION",
+	"AWS_DEFAULT_REGION",
+	"AWS_PROFILE",
+	"AWS_DEFAULT_PROFILE",
+	"AWS_ENDPOINT_URL",
+	"AWS_ENDPOINT_URL_S3",
+	"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+	"AWS_USE_FIPS_ENDPOINT",
+	"AWS_USE_DUALSTACK_ENDPOINT",
+	"AWS_CA_BUNDLE",
+};
+
+static void clear(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
+		unsetenv(variables[i]);
+	setenv("AWS_CONFIG_FILE", "/nonexistent", 1);
+	setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent", 1);
+}
+
+/* Writes a file for the AWS tools and returns its path. */
+static const char *config_file(const char *text)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "%s/config", dir);
+	_cleanup_fclose_ FILE *file = fopen(path, "w");
+	if (!file || fputs(text, file) < 0)
+		abort();
+	return path;
+}
+
+#define AWS	 ONE, "region", "eu-west-1"
+#define AT(host) "https://" host "/one/a/b c"
+
+/* Each source of an endpoint wins over those that were set before it. */
+static void test_endpoints(void)
+{
+	EXPECT("https://one.s3.eu-west-1.amazonaws.com/a/b c", NULL, AWS);
+	setenv("AWS_CONFIG_FILE",
+	       config_file("[default]\nendpoint_url = https://default\n"
+			   "[profile p]\nendpoint_url = https://profile\nservices = local\n"
+			   "[profile other]\nendpoint_url = https://profile\nservices = dynamo\n"
+			   "[profile lost]\nservices = nowhere\n"
+			   "[profile not]\nendpoint_url = https://profile\n"
+			   "ignore_configured_endpoint_urls = TRUE\n"
+			   "[services local]\ns3 =\n  endpoint_url = https://services/x/ # MinIO\n"
+			   "[services dynamo]\ndynamodb =\n  endpoint_url = https://dynamo\n"),
+	       1);
+	EXPECT(AT("default"), NULL, AWS);
+	EXPECT("https://services/x/one/a/b c", NULL, AWS, "profile", "p");
+	EXPECT(AT("profile"), NULL, AWS, "profile", "other");
+	EXPECT("https://one.s3.eu-west-1.amazonaws.com/a/b c", NULL, AWS, "profile", "not");
+	setenv("AWS_PROFILE", "p", 1);
+	EXPECT("https://services/x/one/a/b c", NULL, AWS);
+	setenv("AWS_ENDPOINT_URL", "https://env", 1);
+	EXPECT(AT("env"), NULL, AWS);
+	EXPECT(AT("env"), NULL, AWS, "profile", "lost");
+	setenv("AWS_ENDPOINT_URL_S3", "https://s3-env", 1);
+	EXPECT(AT("s3-env"), NULL, AWS);
+	EXPECT("https://one.s3-env/a/b c", NULL, AWS, "addressing", "virtual");
+	EXPECT(AT("option"), NULL, AWS, "endpoint", "https://option");
+	EXPECT("https://one.s3.eu-west-1.amazonaws.com/a/b c", NULL, AWS, "profile", "not");
+	setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false", 1);
+	EXPECT(AT("s3-env"), NULL, AWS, "profile", "not");
+	setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true", 1);
+	EXPECT("https://one.s3.eu-west-1.amazonaws.com/a/b c", NULL, AWS);
+	EXPECT(AT("option"), NULL, AWS, "endpoint", "https://option");
+	clear();
+}
+
+/* A file that an option names replaces both files. */
+static void test_endpoint_of_named_file(void)
+{
+	const char *path = config_file("[default]\nservices = x\n"
+				       "[services x]\ns3 =\n endpoint_url = https://named\n");
+
+	EXPECT(AT("named"), NULL, AWS, "credentials_file", path);
+	EXPECT("https://one.s3.eu-west-1.amazonaws.com/a/b c", NULL, AWS, "credentials_file",
+	       "/nonexistent");
+	unlink(path);
+}
+
+static void test_hosts(void)
+{
+	static const struct {
+		const char *fips, *dualstack, *expected;
+	} cases[] = {
+		{ "true", "", "https://one.s3-fips.eu-west-1.amazonaws.com/a/b c" },
+		{ "", "true", "https://one.s3.dualstack.eu-west-1.amazonaws.com/a/b c" },
+		{ "true", "true", "https://one.s3-fips.dualstack.eu-west-1.amazonaws.com/a/b c" },
+		{ "false", "false", "https://one.s3.eu-west-1.amazonaws.com/a/b c" },
+	};
+	char text[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		setenv("AWS_USE_FIPS_ENDPOINT", cases[i].fips, 1);
+		setenv("AWS_USE_DUALSTACK_ENDPOINT", cases[i].dualstack, 1);
+		EXPECT(cases[i].expected, NULL, AWS);
+		clear();
+		snprintf(text, sizeof(text),
+			 "[default]\nuse_fips_endpoint = %s\nuse_dualstack_endpoint = %s\n",
+			 cases[i].fips, cases[i].dualstack);
+		setenv("AWS_CONFIG_FILE", config_file(text), 1);
+		EXPECT(cases[i].expected, NULL, AWS);
+		clear();
+		EXPECT(cases[i].expected, NULL, AWS, "use_fips_endpoint",
+		       *cases[i].fips ? cases[i].fips : "false", "use_dualstack_endpoint",
+		       *cases[i].dualstack ? cases[i].dualstack : "false");
+	}
+}
+
+static void test_ca_bundle(void)
+{
+	_cleanup_(options_free_cleanup) struct options *options = NULL;
+	struct err err = ERR_INIT;
+
+	setenv("AWS_CONFIG_FILE", config_file("[default]\nca_bundle = /profile.pem\n"), 1);
+	s3_source_free(make(&options, &err, (const char *const[]){ AWS, NULL }));
+	is_str(((const struct s3_options *)options->values)->ca_file, "/profile.pem",
+	       "ca_bundle of the profile is used");
+	options_free(steal_ptr(&options));
+	setenv("AWS_CA_BUNDLE", "/env.pem", 1);
+	s3_source_free(make(&options, &err, (const char *const[]){ AWS, NULL }));
+	is_str(((const struct s3_options *)options->values)->ca_file, "/env.pem",
+	       "AWS_CA_BUNDLE wins");
+	options_free(steal_ptr(&options));
+	s3_source_free(
+		make(&options, &err, (const char *const[]){ AWS, "ca_file", "/o.pem", NULL }));
+	is_str(((const struct s3_options *)options->values)->ca_file, "/o.pem", "ca_file wins");
+	clear();
+}
+
+static void test_wrong_environment(void)
+{
+	char message[256];
+	const char *path = config_file("[default]\nendpoint_url = minio:9000\n"
+				       "[profile f]\nuse_fips_endpoint = maybe\n"
+				       "[profile lost]\nservices = nowhere\n"
+				       "[profile broken]\nendpoint_url\n");
+
+	setenv("AWS_ENDPOINT_URL_S3", "minio:9000", 1);
+	EXPECT("AWS_ENDPOINT_URL_S3: must begin with http:// or https://", NULL, AWS);
+	setenv("AWS_ENDPOINT_URL_S3", "https://one.s3.eu-west-1.amazonaws.com", 1);
+	EXPECT("AWS_ENDPOINT_URL_S3: write the host without the bucket (addressing = virtual adds "
+	       "it)",
+	       NULL, AWS);
+	setenv("AWS_ENDPOINT_URL_S3", "https://h", 1);
+	setenv("AWS_USE_FIPS_ENDPOINT", "true", 1);
+	EXPECT("AWS_USE_FIPS_ENDPOINT and AWS_ENDPOINT_URL_S3 exclude each other: an endpoint "
+	       "names its host itself",
+	       NULL, AWS);
+	EXPECT("use_dualstack_endpoint and endpoint exclude each other: an endpoint names its host "
+	       "itself",
+	       NULL, AWS, "endpoint", "https://h", "use_dualstack_endpoint", "true");
+	EXPECT(AT("h"), NULL, AWS, "endpoint", "https://h");
+	EXPECT(AT("h"), NULL, AWS, "use_fips_endpoint", "false");
+	clear();
+	setenv("AWS_CA_BUNDLE", "ca.pem", 1);
+	EXPECT("AWS_CA_BUNDLE: \"ca.pem\" is not an absolute path", NULL, AWS);
+	clear();
+	setenv("AWS_CONFIG_FILE", path, 1);
+	snprintf(message, sizeof(message), "%s:8: neither \"[section]\" nor \"setting = value\"",
+		 path);
+	EXPECT(message, NULL, AWS);
+	EXPECT(AT("option"), NULL, AWS, "endpoint", "https://option");
+	config_file("[default]\nendpoint_url = minio:9000\n"
+		    "[profile f]\nuse_fips_endpoint = maybe\n"
+		    "[profile lost]\nservices = nowhere\n");
+	snprintf(message, sizeof(message),
+		 "%s:2: endpoint_url: must begin with http:// or https://", path);
+	EXPECT(message, NULL, AWS);
+	snprintf(message, sizeof(message),
+		 "%s:4: use_fips_endpoint: \"maybe\" is neither true nor false", path);
+	EXPECT(message, NULL, AWS, "profile", "f");
+	snprintf(message, sizeof(message), "%s:6: services: there is no section [services nowhere]",
+		 path);
+	EXPECT(message, NULL, AWS, "profile", "lost");
+	unlink(path);
+	clear();
+}
+
 static void expect_url(const char *url, const char *error, const char *shown)
 {
 	_cleanup_(options_free_cleanup) struct options *options = options_make(&s3_source_options);
@@ -138,6 +325,7 @@ static void expect_url(const char *url, const char *error, const char *shown)
 	void *state = NULL;
 
 	if (s3_source_from_url(options, url, &err) < 0 ||
+	    s3_environment_complete(options, &err) < 0 ||
 	    s3_source_init(&state, options->values, NULL, &err) < 0) {
 		is_str(err.msg, error, "%s", url);
 		return;
@@ -281,18 +469,17 @@ static void test_sse(void)
 
 int main(void)
 {
-	static const char *const variables[] = { "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE",
-						 "AWS_DEFAULT_PROFILE" };
-
 	if (!mkdtemp(dir))
 		abort();
-	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
-		unsetenv(variables[i]);
-	setenv("AWS_CONFIG_FILE", "/nonexistent", 1);
-	setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent", 1);
+	clear();
 	test_addresses();
 	test_refused();
 	test_regions();
+	test_endpoints();
+	test_endpoint_of_named_file();
+	test_hosts();
+	test_ca_bundle();
+	test_wrong_environment();
 	test_urls();
 	test_shown();
 	test_names();
