@@ -225,6 +225,17 @@ def test_a_restart_survives_a_broken_configuration(service):
     assert service.read("more") == b"two"
 
 
+@pytest.mark.parametrize("noexec", [True, False])
+def test_a_changed_noexec_applies_from_the_restart_on(managers, source, noexec):
+    service = managers("fake", config_of(source))
+    service.configure(f"noexec = {str(not noexec).lower()}\n" + config_of(source))
+    service.start()
+    assert bool(os.statvfs(service.mountpoint).f_flag & os.ST_NOEXEC) != noexec
+    service.configure(f"noexec = {str(noexec).lower()}\n" + config_of(source))
+    goes_on(service, service.restart)
+    assert bool(os.statvfs(service.mountpoint).f_flag & os.ST_NOEXEC) == noexec
+
+
 def test_a_changed_store_replaces_the_mount(service):
     """The connection cannot be taken over: it is mounted anew."""
     before = os.stat(service.at("word"))

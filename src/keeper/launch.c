@@ -207,6 +207,15 @@ static bool is_mounted(const struct systemd_stored *stored, const char *mountpoi
 	       mountpoint_number(mountpoint) == stored->number;
 }
 
+/* The mount keeps what the configuration of its time said, until it is changed here. */
+static void apply_noexec(const struct keeper_state *state)
+{
+	struct err err = ERR_INIT;
+
+	if (mountpoint_set_noexec(state->mountpoint, state->number, state->noexec, &err) < 0)
+		log_event(LOG_LEVEL_ERROR, "noexec_unchanged", LOG_STR("error", err.msg));
+}
+
 /* Takes the descriptors that the service manager stored for the previous keeper. */
 static void take_stored(struct keeper_state *state, struct systemd_stored *stored)
 {
@@ -215,6 +224,7 @@ static void take_stored(struct keeper_state *state, struct systemd_stored *store
 		state->device = stored->device;
 		state->inflight = stored->inflight;
 		state->number = stored->number;
+		apply_noexec(state);
 		return;
 	}
 	/* The configuration now has another mount point. */

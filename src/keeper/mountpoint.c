@@ -454,6 +454,11 @@ int mountpoint_replace(const struct mountpoint_setup *setup, dev_t number,
 
 /* ------------------------------------------------------------------ finding the mount */
 
+static int fail_covered(const char *mountpoint, struct err *err)
+{
+	return err_set(err, ERR_INTERNAL, "%s: another file system is mounted there", mountpoint);
+}
+
 int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writable, struct err *err)
 {
 	if (geteuid() != 0)
@@ -461,12 +466,26 @@ int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writabl
 			       mountpoint);
 	_cleanup_close_ int mount = open_mounted(mountpoint, number);
 	if (mount < 0)
-		return err_set(err, ERR_INTERNAL, "%s: another file system is mounted there",
-			       mountpoint);
+		return fail_covered(mountpoint, err);
 	_cleanup_close_ int handle = open_handle(mount, is_writable);
 	if (handle < 0)
 		return err_errno(err, "%s: opening a handle of the mount", mountpoint);
 	return steal_fd(&handle);
+}
+
+int mountpoint_set_noexec(const char *mountpoint, dev_t number, bool noexec, struct err *err)
+{
+	_cleanup_close_ int mount = open_mounted(mountpoint, number);
+	struct mount_attr attr = {
+		.attr_set = noexec ? MOUNT_ATTR_NOEXEC : 0,
+		.attr_clr = noexec ? 0 : MOUNT_ATTR_NOEXEC,
+	};
+
+	if (mount < 0)
+		return fail_covered(mountpoint, err);
+	if (mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_errno(err, "%s: changing noexec", mountpoint);
+	return 0;
 }
 
 int mountpoint_make_writable(int handle, struct err *err)

@@ -65,6 +65,9 @@ int mountpoint_open_handle(const char *mountpoint, dev_t number, bool is_writabl
  * *ret_read_only: its superblock is read-only; NULL is allowed. */
 bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only);
 
+/* Changes noexec of the mount at the path, if it has this device number. Only root can. */
+int mountpoint_set_noexec(const char *mountpoint, dev_t number, bool noexec, struct err *err);
+
 /* Makes the superblock of the handle writable again. Never blocks. */
 int mountpoint_make_writable(int handle, struct err *err);
 
