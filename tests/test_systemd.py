@@ -236,6 +236,22 @@ def test_a_changed_noexec_applies_from_the_restart_on(managers, source, noexec):
     assert bool(os.statvfs(service.mountpoint).f_flag & os.ST_NOEXEC) == noexec
 
 
+def test_a_changed_allow_other_replaces_the_mount(service, source):
+    """The kernel cannot change it."""
+
+    def allows_others():
+        with open(f"/proc/{service.keeper()}/mountinfo", encoding="utf-8") as file:
+            (mounted,) = [line for line in file if line.split()[4] == service.mountpoint]
+        return "allow_other" in mounted
+
+    assert allows_others()
+    service.configure("allow_other = false\n" + config_of(source))
+    service.restart()
+    assert not allows_others()
+    goes_on(service, service.restart)
+    assert not allows_others() and service.stop() == 0
+
+
 def test_a_changed_store_replaces_the_mount(service):
     """The connection cannot be taken over: it is mounted anew."""
     before = os.stat(service.at("word"))

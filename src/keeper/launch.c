@@ -200,11 +200,13 @@ static bool is_connected(int device)
 	return device >= 0 && poll(&pfd, 1, 0) >= 0 && !(pfd.revents & (POLLERR | POLLNVAL));
 }
 
-/* Returns whether the stored connection is still that of the mount at this path. */
-static bool is_mounted(const struct systemd_stored *stored, const char *mountpoint)
+/* Returns whether the stored connection is still that of the mount at this path, and the right
+ * users see it, which cannot be changed. */
+static bool is_mounted(const struct systemd_stored *stored, const struct keeper_state *state)
 {
 	return stored->inflight >= 0 && is_connected(stored->device) && stored->number &&
-	       mountpoint_number(mountpoint) == stored->number;
+	       mountpoint_number(state->mountpoint) == stored->number &&
+	       mountpoint_allows_others(state->mountpoint) == state->allow_other;
 }
 
 /* The mount keeps what the configuration of its time said, until it is changed here. */
@@ -220,14 +222,14 @@ static void apply_noexec(const struct keeper_state *state)
 static void take_stored(struct keeper_state *state, struct systemd_stored *stored)
 {
 	state->store = stored->store;
-	if (is_mounted(stored, state->mountpoint)) {
+	if (is_mounted(stored, state)) {
 		state->device = stored->device;
 		state->inflight = stored->inflight;
 		state->number = stored->number;
 		apply_noexec(state);
 		return;
 	}
-	/* The configuration now has another mount point. */
+	/* The configuration now has another mount point, or another allow_other. */
 	if (is_connected(stored->device))
 		mountpoint_unmount_number(stored->number);
 	systemd_drop_mount();

@@ -39,22 +39,40 @@ extern char **environ;
 
 /* ------------------------------------------------------------------ the table of mounts */
 
+struct mounted {
+	bool is_rptfs;
+	bool allow_other;
+};
+
 /* Reads the table of mounts, because statfs() would wait for the daemon. */
-static bool is_rptfs_mounted(const char *mountpoint)
+static struct mounted find_mounted(const char *mountpoint)
 {
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
 	const struct mntent *entry;
-	bool found = false;
+	struct mounted found = { 0 };
 
 	if (!mounts)
-		return false;
+		return found;
 	/* The last mount at a path is the visible one. */
 	while ((entry = getmntent(mounts))) {
 		if (strcmp(entry->mnt_dir, mountpoint) == 0)
-			found = strcmp(entry->mnt_type, "fuse.rptfs") == 0;
+			found = (struct mounted){
+				.is_rptfs = strcmp(entry->mnt_type, "fuse.rptfs") == 0,
+				.allow_other = hasmntopt(entry, "allow_other"),
+			};
 	}
 	endmntent(mounts);
 	return found;
+}
+
+static bool is_rptfs_mounted(const char *mountpoint)
+{
+	return find_mounted(mountpoint).is_rptfs;
+}
+
+bool mountpoint_allows_others(const char *mountpoint)
+{
+	return find_mounted(mountpoint).allow_other;
 }
 
 /* Uses cached attributes only, because the daemon may hang. */

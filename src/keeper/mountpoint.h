@@ -74,6 +74,9 @@ int mountpoint_make_writable(int handle, struct err *err);
 /* Returns the device number of the file system mounted there, or 0 if there is none. */
 dev_t mountpoint_number(const char *mountpoint);
 
+/* Returns whether other users see the file system at the path: it has allow_other. */
+bool mountpoint_allows_others(const char *mountpoint);
+
 /* Detaches the mount at the path at once, even while files are open, if it has that device number.
  * Returns whether it was there. */
 bool mountpoint_unmount(const char *mountpoint, dev_t number);
