@@ -213,7 +213,7 @@ def test_a_namespace_that_still_has_the_mount_is_named(mount):
 
 
 def test_a_bind_mount_that_is_left_is_named(mount, directory):
-    place = os.path.join(directory, "place")
+    place = os.path.join(directory, "a place \\040")  # the kernel's table escapes both
     os.mkdir(place)
     m = mount(ONE)
     subprocess.run(["mount", "--bind", m.path, place], check=True)

@@ -19,4 +19,8 @@
  * mount a keeper has: then the mount point is looked for in other namespaces. */
 bool mount_holders_find(pid_t keeper, const char *mountpoint, char ret[MOUNT_HOLDER_SIZE]);
 
+/* The name of a process, as ps shows it. Returns false if there is no such process. */
+#define MOUNT_HOLDERS_NAME_SIZE 32
+bool mount_holders_name(pid_t pid, char ret[MOUNT_HOLDERS_NAME_SIZE]);
+
 #endif

@@ -16,16 +16,12 @@
 static pid_t find_process(const char *mountpoint, char ret[NAME_SIZE])
 {
 	pid_t pid = control_socket_owner(mountpoint);
-	char path[32], name[NAME_SIZE / 2] = "?";
+	char name[MOUNT_HOLDERS_NAME_SIZE];
 
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	_cleanup_fclose_ FILE *file = fopen(path, "re");
-	if (!pid || !file) {
+	if (!pid || !mount_holders_name(pid, name)) {
 		snprintf(ret, NAME_SIZE, "a process that is not visible here");
 		return 0;
 	}
-	if (fgets(name, sizeof(name), file))
-		name[strcspn(name, "\n")] = '\0';
 	snprintf(ret, NAME_SIZE, "process %d (%s)", (int)pid, name);
 	return pid;
 }
