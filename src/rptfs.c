@@ -12,6 +12,7 @@
 
 #include "base/build.h"
 #include "base/daemonize.h"
+#include "base/fd_path.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "config/check_files.h"
@@ -78,12 +79,11 @@ static int load_effective(int fd, struct helper *helper, struct config **ret, st
  * Remove that in January 2028. */
 static int load_older(int fd, struct config **ret, struct err *err)
 {
-	char path[32];
-	struct config_request request = { .file = path, .types = fetcher_types };
+	char path[FD_PATH_SIZE];
+	struct config_request request = { .file = fd_path(fd, path), .types = fetcher_types };
 
 	if (config_image_is(fd))
 		return config_image_read(ret, fd, fetcher_types, err);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (config_load(ret, &request, stderr) < 0)
 		return err_set(err, ERR_CONFIG, "the configuration in effect cannot be loaded");
 	return 0;

@@ -7,11 +7,11 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
+#include "base/fd_path.h"
 #include "base/file_error.h"
 #include "base/util.h"
 
 #define LINKS_MAX  40 /* as in the kernel */
-#define FD_PATH	   32
 #define SHOWN_SIZE (PATH_MAX + NAME_MAX + 2)
 
 struct walk {
@@ -263,10 +263,9 @@ int safe_path_find(const char *path, enum safe_path_rule rule, bool follow, stru
 
 int safe_path_reopen(int found, int flags, struct err *err)
 {
-	char self[FD_PATH];
+	char self[FD_PATH_SIZE];
 
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
-	int fd = open(self, flags | O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = open(fd_path(found, self), flags | O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	return fd < 0 ? file_error(err) : fd;
 }
 
@@ -286,7 +285,7 @@ int safe_path_open(const char *path, enum safe_path_rule rule, struct err *err)
 int safe_path_watch(int inotify, const char *directory, unsigned events, struct err *err)
 {
 	_cleanup_free_ char *path = NULL;
-	char self[FD_PATH];
+	char self[FD_PATH_SIZE];
 	struct stat st;
 
 	if (asprintf(&path, "%s/", directory) < 0) {
@@ -296,7 +295,6 @@ int safe_path_watch(int inotify, const char *directory, unsigned events, struct 
 	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN, true, &st, err);
 	if (found < 0)
 		return -1;
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", found);
-	int wd = inotify_add_watch(inotify, self, events);
+	int wd = inotify_add_watch(inotify, fd_path(found, self), events);
 	return wd < 0 ? file_error(err) : wd;
 }

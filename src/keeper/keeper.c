@@ -330,21 +330,14 @@ static void read_signals(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the loop */
 
-/* The kernel has ended it: another worker would have nothing to serve. */
-static bool is_connection_over(int device)
-{
-	struct pollfd pfd = { .fd = device };
-
-	return device >= 0 && poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLERR);
-}
-
 static void start_next(struct keeper *keeper)
 {
 	struct keeper_state *state = keeper->state;
 	struct err err = ERR_INIT;
 
 	keeper->start_ms = NEVER;
-	if (is_connection_over(state->device)) {
+	/* If the kernel has ended the connection, another worker would have nothing to serve. */
+	if (state->device >= 0 && !mountpoint_is_connected(state->device)) {
 		keeper->is_over = true;
 		return;
 	}
@@ -584,7 +577,7 @@ static void adopt_mount(struct keeper *keeper)
 	const struct keeper_state *state = keeper->state;
 
 	/* The number of a connection that is over may be another mount's by now. */
-	keeper->is_detached = is_connection_over(state->device) ||
+	keeper->is_detached = !mountpoint_is_connected(state->device) ||
 			      !mountpoint_is_mounted(keeper->mounts, state->number, NULL);
 	if (keeper->is_detached)
 		keeper_close_handle(keeper);

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/fd_path.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "config/image.h"
@@ -110,18 +110,13 @@ static int take_store(struct keeper_state *state, const struct config *config, u
 	_cleanup_close_ int store = steal_fd(&state->store);
 	struct stat st;
 	char path[PATH_MAX];
-	char link[32];
 
 	if (store < 0 || strcmp(config->store, "memory") != 0 || fstat(store, &st) < 0 ||
 	    st.st_uid != user)
 		return -1;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", store);
-	ssize_t len = readlink(link, path, sizeof(path) - 1);
 	/* A detached tmpfs has no path, and needs no removal. */
-	if (len > 1) {
-		path[len] = '\0';
+	if (fd_path_find(store, path) > 1)
 		strcpy(state->memory_dir, path);
-	}
 	return steal_fd(&store);
 }
 
@@ -192,19 +187,11 @@ static int find_program(struct keeper_state *state, struct err *err)
 	return 0;
 }
 
-/* Is there a mount of this connection? */
-static bool is_connected(int device)
-{
-	struct pollfd pfd = { .fd = device };
-
-	return device >= 0 && poll(&pfd, 1, 0) >= 0 && !(pfd.revents & (POLLERR | POLLNVAL));
-}
-
 /* Returns whether the stored connection is still that of the mount at this path, and the right
  * users see it, which cannot be changed. */
 static bool is_mounted(const struct systemd_stored *stored, const struct keeper_state *state)
 {
-	return stored->inflight >= 0 && is_connected(stored->device) && stored->number &&
+	return stored->inflight >= 0 && mountpoint_is_connected(stored->device) && stored->number &&
 	       mountpoint_number(state->mountpoint) == stored->number &&
 	       mountpoint_allows_others(state->mountpoint) == state->allow_other;
 }
@@ -230,7 +217,7 @@ static void take_stored(struct keeper_state *state, struct systemd_stored *store
 		return;
 	}
 	/* The configuration now has another mount point, or another allow_other. */
-	if (is_connected(stored->device))
+	if (mountpoint_is_connected(stored->device))
 		mountpoint_unmount_number(stored->number);
 	systemd_drop_mount();
 	close_cleanup(&stored->device);

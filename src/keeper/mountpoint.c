@@ -6,6 +6,7 @@
 #include <fuse.h>
 #include <limits.h>
 #include <mntent.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "base/fd_path.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -109,14 +111,6 @@ static int open_mounted(const char *mountpoint, dev_t number)
 	_cleanup_close_ int fd = open(mountpoint, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	return number_of_fd(fd) == number ? steal_fd(&fd) : -1;
-}
-
-#define FD_PATH_SIZE 32
-
-static const char *fd_path(int fd, char ret[FD_PATH_SIZE])
-{
-	snprintf(ret, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
-	return ret;
 }
 
 /* Distinguishes mounts at the same path. */
@@ -254,12 +248,10 @@ static int check_directory(const char *mountpoint, struct err *err)
 static int open_place(const char *mountpoint, struct err *err)
 {
 	_cleanup_close_ int place = open(mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char fd[FD_PATH_SIZE], path[PATH_MAX];
-	ssize_t len = place < 0 ? -1 : readlink(fd_path(place, fd), path, sizeof(path) - 1);
+	char path[PATH_MAX];
 
-	if (len < 0)
+	if (place < 0 || fd_path_find(place, path) < 0)
 		return err_errno(err, "mountpoint %s", mountpoint);
-	path[len] = '\0';
 	if (strcmp(path, mountpoint) != 0)
 		return err_set(err, ERR_INTERNAL, "mountpoint %.150s leads to %.150s now",
 			       mountpoint, path);
@@ -531,6 +523,13 @@ static bool has_read_only_superblock(const char *line, const char *end)
 	const char *options = memrchr(line, ' ', (size_t)(end - line));
 
 	return options && strncmp(options, " ro", 3) == 0 && strchr(",\n", options[3]);
+}
+
+bool mountpoint_is_connected(int device)
+{
+	struct pollfd pfd = { .fd = device };
+
+	return device >= 0 && !(poll(&pfd, 1, 0) == 1 && (pfd.revents & (POLLERR | POLLNVAL)));
 }
 
 bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only)

@@ -68,6 +68,9 @@ bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only);
 /* Changes noexec of the mount at the path, if it has this device number. Only root can. */
 int mountpoint_set_noexec(const char *mountpoint, dev_t number, bool noexec, struct err *err);
 
+/* Returns whether the device is one of a FUSE connection that the kernel has not ended. */
+bool mountpoint_is_connected(int device);
+
 /* Makes the superblock of the handle writable again. Never blocks. */
 int mountpoint_make_writable(int handle, struct err *err);
 

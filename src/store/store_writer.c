@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fd_path.h"
 #include "store/store_state.h"
 
 #define WRITE_BACK_BYTES (8 << 20)
@@ -156,12 +157,11 @@ int store_writer_sync(struct store_writer *writer, struct err *err)
 static int link_once(struct store_writer *writer, const char *path)
 {
 	int dir = writer->store->snapshots_fd;
-	char unnamed[32];
+	char unnamed[FD_PATH_SIZE];
 
 	if (writer->name[0])
 		return renameat(dir, writer->name, dir, path);
-	snprintf(unnamed, sizeof(unnamed), "/proc/self/fd/%d", writer->fd);
-	return linkat(AT_FDCWD, unnamed, dir, path, AT_SYMLINK_FOLLOW);
+	return linkat(AT_FDCWD, fd_path(writer->fd, unnamed), dir, path, AT_SYMLINK_FOLLOW);
 }
 
 int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err)
