@@ -38,7 +38,7 @@ static const char *check_source(const struct term_config *term, const struct sou
 	const struct option_spec *spec = source->type->options->rows;
 
 	for (; spec->name; spec++) {
-		const char *path = spec->names_file ? option_string(spec, source->options) : NULL;
+		const char *path = option_file(spec, source->options);
 		struct err err = ERR_INIT;
 
 		if (!path || *path != '/' || (reported && strcmp(path, reported) == 0) ||

@@ -1,8 +1,14 @@
 #include "config/config.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/util.h"
+
+bool config_is_memory(const char *store)
+{
+	return strcmp(store, "memory") == 0;
+}
 
 void config_free(struct config *config)
 {

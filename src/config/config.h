@@ -72,6 +72,9 @@ struct config {
 	size_t image_size;
 };
 
+/* Is this the store in memory, which has no directory of its own? */
+bool config_is_memory(const char *store);
+
 void config_free(struct config *config);
 
 /* Makes the states of all sources. helper: for source_type.init; borrowed; may be NULL. ERR_CONFIG.

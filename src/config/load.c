@@ -296,7 +296,7 @@ static int set_store(struct loader *loader, struct config *config)
 		problem_add(&loader->problems, place, NULL, "store: the path is empty");
 		return -1;
 	}
-	if (strcmp(given, "memory") == 0)
+	if (config_is_memory(given))
 		return 0;
 	config->store = keep_path(loader, loader->cwd, given);
 	if (!config->store)
@@ -330,8 +330,7 @@ static void check_paths_of(struct loader *loader, const struct draft *draft, con
 		const struct option_spec *spec = source->type->options->rows;
 
 		for (; spec->name; spec++) {
-			const char *path = spec->names_file ? option_string(spec, source->options)
-							    : NULL;
+			const char *path = option_file(spec, source->options);
 			_cleanup_free_ char *normal = path && *path == '/'
 							      ? path_absolute("/", path)
 							      : NULL;
@@ -344,7 +343,7 @@ static void check_paths_of(struct loader *loader, const struct draft *draft, con
 
 static void check_paths(struct loader *loader, const struct config *config)
 {
-	if (!config->store || strcmp(config->store, "memory") == 0)
+	if (!config->store || config_is_memory(config->store))
 		return;
 	_cleanup_free_ char *real = realpath(config->store, NULL);
 	for (size_t i = 0; i < loader->n_drafts; i++) {

@@ -13,7 +13,7 @@
 
 /* The settings from the command line. Each pointer may be NULL; the others override the file. */
 struct config_request {
-	const char *file; /* NULL: no file */
+	const char *file; /* an absolute path; NULL: no file */
 	const char *mountpoint;
 	const char *const *options;		/* "key=value" or "flag" of -o, NULL-terminated */
 	const char *const *terms;		/* NAME=URL, NULL-terminated */

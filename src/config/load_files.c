@@ -41,20 +41,17 @@ static void includes_release(struct includes *includes)
 static char *directory_of(const struct loader *loader, unsigned file)
 {
 	const char *path = loader->files[file - 1].path;
-	const char *slash = strrchr(path, '/');
+	size_t len = (size_t)(strrchr(path, '/') - path);
 
-	if (!slash)
-		return strdup(".");
-	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+	return strndup(path, len ? len : 1);
 }
 
 /* Paths in a file are relative to the directory of the file. */
 static char *absolute_here(const struct loader *loader, unsigned file, const char *path)
 {
 	_cleanup_free_ char *directory = directory_of(loader, file);
-	_cleanup_free_ char *base = directory ? path_absolute(loader->cwd, directory) : NULL;
 
-	return base ? path_absolute(base, path) : NULL;
+	return directory ? path_absolute(directory, path) : NULL;
 }
 
 /* An option of the root. mountpoint and store become absolute paths. */
@@ -65,7 +62,7 @@ static void load_root_option(struct loader *loader, const struct statement *opti
 	const char *text = option->n_texts == 1 ? option->texts[0] : NULL;
 	struct statement absolute = *option;
 
-	if (!is_path || !text || option->is_list || (is_store && strcmp(text, "memory") == 0)) {
+	if (!is_path || !text || option->is_list || (is_store && config_is_memory(text))) {
 		load_option(loader, &loader->root, option, file);
 		return;
 	}
@@ -176,34 +173,12 @@ static int open_inherited(const char *path, struct stat *ret, struct err *err)
 	return steal_fd(&fd);
 }
 
-/* The path from the root; the caller frees it. It is not made shorter: ".." behind a link leads
- * elsewhere. */
-static char *from_root(const struct loader *loader, const char *path)
-{
-	char *joined = NULL;
-
-	if (*path == '/')
-		return strdup(path);
-	return asprintf(&joined, "%s/%s", loader->cwd, path) < 0 ? NULL : joined;
-}
-
-/* What is at the path, if only root and the user who starts rptfs may change it. */
-static int find_ours(const struct loader *loader, const char *path, struct stat *ret,
-		     struct err *err)
-{
-	_cleanup_free_ char *absolute = from_root(loader, path);
-
-	if (!absolute)
-		return err_set(err, ERR_INTERNAL, "out of memory");
-	return safe_path_find(absolute, SAFE_PATH_OURS, true, ret, err);
-}
-
-static int open_file(const struct loader *loader, const char *path, struct stat *ret,
-		     struct err *err)
+/* Opens it if only root and the user who starts rptfs may change it. */
+static int open_file(const char *path, struct stat *ret, struct err *err)
 {
 	if (names_descriptor(path))
 		return open_inherited(path, ret, err);
-	_cleanup_close_ int found = find_ours(loader, path, ret, err);
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OURS, true, ret, err);
 	return found < 0 ? -1 : safe_path_reopen(found, 0, err);
 }
 
@@ -299,7 +274,7 @@ static bool check_directory(struct loader *loader, struct place place, const cha
 		problem_out_of_memory(&loader->problems);
 		return false;
 	}
-	_cleanup_close_ int found = find_ours(loader, path, &st, &err);
+	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OURS, true, &st, &err);
 	if (found >= 0 || err.kind == ERR_NOT_FOUND)
 		return true;
 	problem_add(&loader->problems, place, NULL, "include %s: %s", pattern, err.msg);
@@ -339,12 +314,12 @@ static void load_include(struct loader *loader, unsigned file, const struct incl
 		return;
 	}
 	bool is_pattern = strpbrk(include->pattern, "*?[");
-	bool is_here = strcmp(directory, ".") == 0 || *include->pattern == '/';
+	bool is_absolute = *include->pattern == '/';
 	if (is_pattern && !check_directory(loader, place, directory, include->pattern))
 		return;
 	if (is_pattern)
 		path = pattern_here(directory, include->pattern);
-	else if (asprintf(&path, "%s%s%s", is_here ? "" : directory, is_here ? "" : "/",
+	else if (asprintf(&path, "%s%s%s", is_absolute ? "" : directory, is_absolute ? "" : "/",
 			  include->pattern) < 0)
 		path = NULL;
 	if (!path)
@@ -364,7 +339,7 @@ static void load_one(struct loader *loader, struct place parent, const char *pat
 	struct err err = ERR_INIT;
 	struct stat st;
 
-	_cleanup_close_ int fd = open_file(loader, path, &st, &err);
+	_cleanup_close_ int fd = open_file(path, &st, &err);
 	if (fd >= 0 && !check_file(loader, parent, path, &st))
 		return;
 	if (fd < 0 || grammar_read(&grammar, fd, &err) < 0) {

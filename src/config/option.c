@@ -462,6 +462,11 @@ const char *option_string(const struct option_spec *spec, const void *values)
 	return string;
 }
 
+const char *option_file(const struct option_spec *spec, const void *values)
+{
+	return spec->names_file ? option_string(spec, values) : NULL;
+}
+
 const char *const *option_strings(const struct option_spec *spec, const void *values)
 {
 	const char *const *strings;

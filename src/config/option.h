@@ -116,6 +116,8 @@ static inline bool option_is_for_command_line(const struct option_spec *spec)
 /* Each field at its row's offset in `values`. */
 const char *option_string(const struct option_spec *spec, const void *values);
 const char *const *option_strings(const struct option_spec *spec, const void *values);
+/* The file that the option names; NULL: it names none. */
+const char *option_file(const struct option_spec *spec, const void *values);
 /* For every type except the two string types. */
 int64_t option_number(const struct option_spec *spec, const void *values);
 void option_put_string(const struct option_spec *spec, void *values, const char *string);

@@ -79,8 +79,7 @@ static int add_source(struct configured_files *files, const struct source *sourc
 	const struct option_spec *spec = source->type->options->rows;
 
 	for (; spec->name; spec++) {
-		if (spec->names_file &&
-		    add_path(files, option_string(spec, source->options), err) < 0)
+		if (add_path(files, option_file(spec, source->options), err) < 0)
 			return -1;
 	}
 	return 0;

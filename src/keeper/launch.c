@@ -111,7 +111,7 @@ static int take_store(struct keeper_state *state, const struct config *config, u
 	struct stat st;
 	char path[PATH_MAX];
 
-	if (store < 0 || strcmp(config->store, "memory") != 0 || fstat(store, &st) < 0 ||
+	if (store < 0 || !config_is_memory(config->store) || fstat(store, &st) < 0 ||
 	    st.st_uid != user)
 		return -1;
 	/* A detached tmpfs has no path, and needs no removal. */
@@ -124,7 +124,7 @@ static int take_store(struct keeper_state *state, const struct config *config, u
 static uid_t owner_of_store(const struct keeper_state *state, const struct config *config)
 {
 	struct stat st;
-	bool in_memory = strcmp(config->store, "memory") == 0;
+	bool in_memory = config_is_memory(config->store);
 	int result = in_memory ? fstat(state->store, &st) : stat(config->store, &st);
 
 	return result < 0 ? WORKER_USER_NONE : st.st_uid;
@@ -132,7 +132,7 @@ static uid_t owner_of_store(const struct keeper_state *state, const struct confi
 
 static int choose_user(struct keeper_state *state, const struct config *config, struct err *err)
 {
-	bool in_memory = strcmp(config->store, "memory") == 0;
+	bool in_memory = config_is_memory(config->store);
 	const struct worker_user_request request = {
 		.name = config->user,
 		.seed = in_memory ? state->mountpoint : config->store,
@@ -150,7 +150,7 @@ static int make_store(struct keeper_state *state, const struct config *config, s
 	_cleanup_free_ char *memory_dir = NULL;
 
 	state->store = take_store(state, config, user);
-	if (strcmp(config->store, "memory") != 0) {
+	if (!config_is_memory(config->store)) {
 		systemd_drop_store();
 		state->store = store_directory_make(config->store, user, group, err);
 		return state->store < 0 ? -1 : 0;

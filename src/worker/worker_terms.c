@@ -14,7 +14,7 @@ int worker_open_store(struct worker *worker, struct err *err)
 	struct store_setup setup = {
 		.dir_fd = worker->hello.fds[CHANNEL_FD_STORE],
 		.dir = dir,
-		.in_memory = strcmp(dir, "memory") == 0,
+		.in_memory = config_is_memory(dir),
 		.mount = inflight_negotiated(worker->inflight) ? inflight_mount(worker->inflight)
 							       : 0,
 		.set_aside = worker->hello.hello.set_aside,

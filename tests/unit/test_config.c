@@ -814,8 +814,11 @@ static int load_named(char **paths)
 	int failed = 0;
 
 	for (; *paths; paths++) {
+		_cleanup_free_ char *absolute = realpath(*paths, NULL);
 		struct config *config = NULL;
-		if (config_load(&config, &(struct config_request){ .file = *paths, .types = types },
+		if (config_load(&config,
+				&(struct config_request){ .file = absolute ? absolute : *paths,
+							  .types = types },
 				stderr) < 0)
 			failed = 1;
 		else
