@@ -76,8 +76,15 @@ static int find_or_add_term(struct catalog *catalog, const char *name, struct kn
 {
 	int found = find_term(catalog, name, ret, err);
 
-	if (found == 0 && add_term(catalog, name, 0, err) == 0)
+	if (found == 0) {
+		if (add_term(catalog, name, 0, err) < 0)
+			return -1;
 		found = find_term(catalog, name, ret, err);
+	}
+	/* A trigger in a catalog that somebody else made may have undone it. */
+	if (found == 0)
+		return err_set(err, ERR_INTERNAL, "catalog %s: a term cannot be added",
+			       catalog->path);
 	return found > 0 ? 0 : -1;
 }
 

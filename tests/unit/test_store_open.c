@@ -127,6 +127,22 @@ static void test_newer(void)
 	fixture_end();
 }
 
+/* Only somebody who may write to the store can make one. */
+static void test_trigger(void)
+{
+	const char *dir = fixture_new();
+	struct err err = ERR_INIT;
+	struct snapshot *snapshot = NULL;
+
+	store_close(open_or_bail(dir));
+	tamper(dir, "CREATE TRIGGER undo AFTER INSERT ON term BEGIN DELETE FROM term; END");
+	struct store *store = open_or_bail(dir);
+	is_int(commit_body(store, "x", 1, 3, &snapshot, &err), -1, "a row that vanishes fails");
+	ok(strstr(err.msg, "a term cannot be added") != NULL, "with a reason: %s", err.msg);
+	store_close(store);
+	fixture_end();
+}
+
 static void test_lock(void)
 {
 	const char *dir = fixture_new();
@@ -371,6 +387,7 @@ int main(void)
 	test_damage("without its counters", make_rowless, 1);
 	test_damage("giving ids again", make_ids_go_back, 1);
 	test_newer();
+	test_trigger();
 	test_lock();
 	test_files();
 	test_permission();
