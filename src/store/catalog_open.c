@@ -32,8 +32,10 @@
 #define BUSY_TIMEOUT_MS 2000
 
 /* sqlite.org/fileformat2.html#the_database_header */
-#define HEADER_SIZE		 100
-#define HEADER_APPLICATION_ID_AT 68
+#define HEADER_SIZE	      100
+#define HEADER_MAGIC	      "SQLite format 3"
+#define HEADER_VERSION_AT     60
+#define HEADER_APPLICATION_AT 68
 
 static void read_boot_id(char ret[40])
 {
@@ -228,21 +230,69 @@ static void disconnect(struct catalog *catalog)
 	sqlite3_close(steal_ptr(&catalog->db));
 }
 
-int catalog_find(int dir_fd, const char *dir, bool *ret, struct err *err)
+/* What the first page says. */
+struct header {
+	char path[PATH_MAX]; /* for messages */
+	size_t len;	     /* of the file, up to HEADER_SIZE; 0: it is empty or missing */
+	bool is_database;
+	uint32_t application, version;
+};
+
+static uint32_t big_endian(const char *bytes)
 {
-	static const char magic[16] = "SQLite format 3";
+	uint32_t number;
+
+	memcpy(&number, bytes, sizeof(number));
+	return be32toh(number);
+}
+
+/* Reads only bytes that do not change while the owner writes. */
+static int read_header(int dir_fd, const char *dir, struct header *ret, struct err *err)
+{
 	char head[HEADER_SIZE] = { 0 };
-	uint32_t application;
 	_cleanup_close_ int fd = openat(dir_fd, "catalog.db",
 					O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	bool is_missing = fd < 0 && errno == ENOENT;
 
-	if (fd < 0 && errno != ENOENT)
-		return err_errno(err, "store %s: catalog.db", dir);
-	if (fd >= 0 && read_full(fd, head, sizeof(head)) < 0)
-		return err_errno(err, "store %s: catalog.db", dir);
-	memcpy(&application, head + HEADER_APPLICATION_ID_AT, sizeof(application));
-	*ret = memcmp(head, magic, sizeof(magic)) == 0 &&
-	       be32toh(application) == CATALOG_APPLICATION_ID;
+	snprintf(ret->path, sizeof(ret->path), "%s/catalog.db", dir);
+	ssize_t len = fd < 0 ? -1 : read_full(fd, head, sizeof(head));
+	if (len < 0 && !is_missing)
+		return err_errno(err, "catalog %s", ret->path);
+	ret->len = is_missing ? 0 : (size_t)len;
+	ret->is_database = len == sizeof(head) &&
+			   memcmp(head, HEADER_MAGIC, sizeof(HEADER_MAGIC)) == 0;
+	ret->application = big_endian(head + HEADER_APPLICATION_AT);
+	ret->version = big_endian(head + HEADER_VERSION_AT);
+	return 0;
+}
+
+int catalog_find(int dir_fd, const char *dir, bool *ret, struct err *err)
+{
+	struct header header;
+
+	if (read_header(dir_fd, dir, &header, err) < 0)
+		return -1;
+	*ret = header.is_database && header.application == CATALOG_APPLICATION_ID;
+	return 0;
+}
+
+int catalog_peek(int dir_fd, const char *dir, struct err *err)
+{
+	struct header header;
+
+	if (read_header(dir_fd, dir, &header, err) < 0)
+		return -1;
+	if (header.len == 0)
+		return 0;
+	if (!header.is_database)
+		return err_set(err, ERR_BAD_DATA, "catalog %s: not a database", header.path);
+	if (header.application == 0 && header.version == 0)
+		return 0; /* it is just being made */
+	if (header.application != CATALOG_APPLICATION_ID)
+		return err_set(err, ERR_BAD_DATA, "catalog %s: a database of another program",
+			       header.path);
+	if (header.version > CATALOG_SCHEMA_VERSION)
+		return too_new(header.path, header.version, err);
 	return 0;
 }
 
@@ -279,42 +329,6 @@ int catalog_open(struct catalog **ret, const struct catalog_setup *setup, struct
 		return -1;
 	}
 	*ret = steal_ptr(&catalog);
-	return 0;
-}
-
-static uint32_t big_endian(const unsigned char *bytes)
-{
-	return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 |
-	       bytes[3];
-}
-
-/* Offsets: the SQLite database file format, section 1.3. Reads only bytes that do not change while
- * the owner writes. */
-int catalog_peek(int dir_fd, const char *dir, struct err *err)
-{
-	_cleanup_close_ int fd = openat(dir_fd, "catalog.db",
-					O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	unsigned char header[100];
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/catalog.db", dir);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : err_errno(err, "catalog %s", path);
-	ssize_t n = pread(fd, header, sizeof(header), 0);
-	if (n < 0)
-		return err_errno(err, "catalog %s", path);
-	if (n == 0)
-		return 0;
-	if ((size_t)n < sizeof(header) || memcmp(header, "SQLite format 3", 16) != 0)
-		return err_set(err, ERR_BAD_DATA, "catalog %s: not a database", path);
-	uint32_t version = big_endian(header + 60), application = big_endian(header + 68);
-	if (application == 0 && version == 0)
-		return 0; /* it is just being made */
-	if (application != CATALOG_APPLICATION_ID)
-		return err_set(err, ERR_BAD_DATA, "catalog %s: a database of another program",
-			       path);
-	if (version > CATALOG_SCHEMA_VERSION)
-		return too_new(path, version, err);
 	return 0;
 }
 
