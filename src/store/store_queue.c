@@ -33,7 +33,7 @@
  *				if a job writes
  *	prepare_batch		waiting -> prepared or hopeless
  *	run_batch		prepared -> result 0 or -1, perhaps in doubt; fills `deleted`
- *	take_deleted		`deleted` -> empty
+ *	store_take_deleted	`deleted` -> empty
  *	delete_failed		is_settled -> unset; `in_doubt` -> the files of the last jobs in doubt
  *	hand_over		leading -> idle or queued; batch -> ended
  *
@@ -261,7 +261,7 @@ static void delete_file(struct store *store, uint64_t id)
 	store_delete_file(store, store_path(id, path));
 }
 
-static void delete_files(struct store *store, struct catalog_files *files)
+void store_delete_files(struct store *store, struct catalog_files *files)
 {
 	for (size_t i = 0; i < files->n; i++)
 		delete_file(store, files->items[i].id);
@@ -286,13 +286,13 @@ static void delete_failed(struct store *store, const struct job *batch)
 			catalog_files_add(&in_doubt, job->linked_id, 0, &err);
 	}
 	if (is_any_in_doubt || store->is_settled) {
-		delete_files(store, &store->in_doubt);
+		store_delete_files(store, &store->in_doubt);
 		store->in_doubt = in_doubt;
 	}
 	store->is_settled = false;
 }
 
-static struct catalog_files take_deleted(struct store *store)
+struct catalog_files store_take_deleted(struct store *store)
 {
 	struct catalog_files deleted = store->deleted;
 
@@ -360,12 +360,12 @@ static bool lead(struct store *store, struct job *batch, struct catalog_files re
 		put_back(store, &release.ids, &err);
 	catalog_files_release(&release.ids);
 
-	struct catalog_files deleted = take_deleted(store);
+	struct catalog_files deleted = store_take_deleted(store);
 	struct undeleted *undeleted = take_undeleted(store);
 	delete_failed(store, batch);
 	hand_over(store, batch);
 	delete_again(store, undeleted);
-	delete_files(store, &deleted);
+	store_delete_files(store, &deleted);
 	return release.job.result == 0;
 }
 

@@ -171,22 +171,13 @@ static int drop_rows(struct reconciliation *work, struct err *err)
 static void count_rows(struct reconciliation *work)
 {
 	struct store *store = work->store;
-	struct catalog_files deleted = store->deleted;
-
-	store->deleted = (struct catalog_files){ .n = 0 };
 
 	for (size_t i = 0; i < work->n_rows; i++) {
 		store->n_snapshots++;
 		store->n_bytes += work->rows[i].size_bytes;
 	}
-	for (size_t i = 0; i < deleted.n; i++) {
-		char path[STORE_PATH_SIZE];
-
-		store->n_snapshots--;
-		store->n_bytes -= deleted.items[i].size_bytes;
-		store_delete_file(store, store_path(deleted.items[i].id, path));
-	}
-	catalog_files_release(&deleted);
+	struct catalog_files deleted = store_take_deleted(store);
+	store_delete_files(store, &deleted);
 }
 
 int store_reconcile(struct store *store, struct err *err)

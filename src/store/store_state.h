@@ -114,6 +114,10 @@ int store_run(struct store *store, struct job *job, struct err *err);
 /* Deletes a file below snapshots/. On failure, logs it, returns false, and later leaders try
  * again. */
 bool store_delete_file(struct store *store, const char *path);
+/* Takes the list of the snapshots whose rows the last transaction has deleted, and stops counting
+ * them; deletes the files of a list, and releases it. */
+struct catalog_files store_take_deleted(struct store *store);
+void store_delete_files(struct store *store, struct catalog_files *files);
 
 /* store_reconcile.c */
 
