@@ -195,7 +195,7 @@ int command_run(const struct exchange *exchange, const char *line, size_t len, s
 		return err_set(err, ERR_DENIED,
 			       "%s: only root and the owner of the mount (uid %u) may do this, "
 			       "not uid %u",
-			       name, exchange->owner, exchange->peer);
+			       name, term_rights_owner(exchange->view->rights), exchange->peer);
 	return command->run(exchange, request, err);
 }
 

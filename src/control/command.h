@@ -20,7 +20,6 @@ struct exchange {
 	const struct term_index *index;
 	struct conn *conn;
 	uid_t peer;
-	uid_t owner;
 	struct term_access access; /* of the peer */
 };
 

@@ -147,3 +147,10 @@ bool conn_is_gone(struct conn *conn)
 
 	return conn->broken || (poll(&fd, 1, 0) > 0 && fd.revents & (POLLHUP | POLLERR));
 }
+
+void conn_send_line(int fd, const char *line)
+{
+	if (send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+		/* The peer has hung up; the outcome is logged elsewhere. */
+	}
+}

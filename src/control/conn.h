@@ -45,6 +45,10 @@ int conn_read_line(struct conn *conn, size_t max_bytes, char **ret, size_t *ret_
 /* Sends the buffer. ERR_CANCELED if the peer does not read it. */
 int conn_flush(struct conn *conn, struct err *err);
 
+/* Sends a line over a connection that has no struct conn, without blocking: a line fits into an
+ * empty socket buffer. If the peer has hung up, it is lost. */
+void conn_send_line(int fd, const char *line);
+
 /* Returns whether the peer has hung up. (Closing only its sending side does not count.) */
 bool conn_is_gone(struct conn *conn);
 

@@ -7,8 +7,8 @@
  *	{"command": "refresh", "terms": ["flags.json"], "wait": true, "force": true}
  *
  * "terms" holds names or aliases; without it the command applies to all terms. A term that the peer
- * may not read does not exist for it. The answer is one
- * or more lines, each a JSON object, and then the connection is closed:
+ * may not read does not exist for it. The answer is one or more lines, each a JSON object, and then
+ * the connection is closed:
  *
  *	status	 one line, the same document as .rpt/status.json (which has one line per term)
  *	refresh	 {"requested": 1}, as soon as the updates are requested; with "wait", one more line
@@ -74,7 +74,6 @@ struct control;
 struct control_setup {
 	const struct control_view *view; /* borrowed */
 	int listener;			 /* borrowed; keeper/control_socket.h */
-	uid_t owner;			 /* of the mount */
 	bool allow_other;		 /* others than root and the owner may connect */
 	struct budget *budget;		 /* borrowed; of those others */
 	struct cancel *cancel;		 /* borrowed */
@@ -86,9 +85,9 @@ int control_new(struct control **ret, const struct control_setup *setup, struct 
 /* Call after requesting cancellation. Waits for the threads to end. */
 void control_free(struct control *control);
 
-/* Answer "upgrade" over its connection, which stays the caller's: with the versions that run now
- * and the previous one, or with the reason why there is no upgrade. */
+/* Answer a request over its connection, which stays the caller's, without blocking: "upgrade" with
+ * the versions that run now and the previous one, and any request with the reason why it fails. */
 void control_report_upgrade(int connection, const struct control_view *view, const char *previous);
-void control_refuse_upgrade(int connection, const char *reason);
+void control_refuse(int connection, enum err_kind kind, const char *reason);
 
 #endif

@@ -116,7 +116,6 @@ static void serve(struct task *task)
 				   .index = task->control->index,
 				   .conn = conn,
 				   .peer = task->peer,
-				   .owner = setup->owner,
 				   .access = task->access },
 	       task->is_guest ? REQUEST_MAX_GUEST : REQUEST_MAX);
 }
@@ -130,8 +129,8 @@ static void *connection_main(void *arg)
 
 	serve(task);
 	task_free(task);
-	/* `control` may be freed from here on. */
 	connection_leave(control, is_guest, peer);
+	/* `control` may be freed from here on. */
 	return NULL;
 }
 
@@ -150,15 +149,18 @@ static int start_thread(struct task *task)
 	return error;
 }
 
-static void refuse(int fd, enum err_kind kind, const char *message)
+void control_refuse(int connection, enum err_kind kind, const char *reason)
 {
-	char line[256];
-	int len = snprintf(line, sizeof(line), "{\"error\":{\"kind\":\"%s\",\"message\":\"%s\"}}\n",
-			   err_kind_name(kind), message);
+	struct err err = ERR_INIT;
+	char line[2 * ERR_MSG_SIZE] = "";
+	FILE *out = fmemopen(line, sizeof(line), "w");
 
-	if (send(fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-		/* The peer has hung up. */
-	}
+	if (!out)
+		return;
+	err_set(&err, kind, "%s", reason);
+	command_write_error(out, &err);
+	fclose(out);
+	conn_send_line(connection, line);
 }
 
 /* Reads the supplementary groups of the peer; none if they cannot be read. The caller frees
@@ -213,16 +215,16 @@ static void take_connection(struct control *control, int fd)
 	if (identify(task) < 0)
 		return;
 	if (task->is_guest && !control->setup.allow_other) {
-		refuse(fd, ERR_DENIED, "this mount is not for other users (allow_other)");
+		control_refuse(fd, ERR_DENIED, "this mount is not for other users (allow_other)");
 		return;
 	}
 	if (!connection_enter(task)) {
-		refuse(fd, ERR_BUSY, "too many connections");
+		control_refuse(fd, ERR_BUSY, "too many connections");
 		return;
 	}
 	if (start_thread(task) != 0) {
 		connection_leave(control, task->is_guest, task->peer);
-		refuse(fd, ERR_BUSY, "too many connections");
+		control_refuse(fd, ERR_BUSY, "too many connections");
 		return;
 	}
 	steal_ptr(&task);

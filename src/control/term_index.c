@@ -83,12 +83,12 @@ int term_index_find(const struct term_index *index, const struct term_access *ac
 		    const char *text, size_t *ret, struct err *err)
 {
 	const struct term *term = find(index, text);
-	bool is_full = term_rights_are_full(index->rights, access);
 
 	if (term && term_rights_include(index->rights, access, term)) {
 		*ret = (size_t)(term - index->terms);
 		return 0;
 	}
+	bool is_full = term_rights_are_full(index->rights, access);
 	const char *nearest = nearest_to(index, access, text);
 	return err_set(err, ERR_NOT_FOUND, "there is no term \"%s\"%s%s%s%s", text,
 		       is_full ? "" : " that you may read", nearest ? "; did you mean \"" : "",

@@ -66,6 +66,11 @@ void term_rights_free(struct term_rights *rights)
 	free(rights);
 }
 
+uid_t term_rights_owner(const struct term_rights *rights)
+{
+	return rights->owner;
+}
+
 bool term_rights_is_owner(const struct term_rights *rights, uid_t uid)
 {
 	return uid == 0 || uid == rights->owner;

@@ -43,6 +43,9 @@ int term_rights_new(struct term_rights **ret, const struct term *terms, size_t n
 /* Takes NULL. */
 void term_rights_free(struct term_rights *rights);
 
+/* The owner of the mount. */
+uid_t term_rights_owner(const struct term_rights *rights);
+
 /* Root and the owner of the mount. */
 bool term_rights_is_owner(const struct term_rights *rights, uid_t uid);
 

@@ -254,7 +254,6 @@ static int start_control(struct worker *worker, struct err *err)
 	const struct control_setup setup = {
 		.view = &worker->view,
 		.listener = worker->hello.fds[CHANNEL_FD_CONTROL],
-		.owner = worker->hello.hello.owner,
 		.allow_other = worker->config->allow_other,
 		.budget = worker->budget,
 		.cancel = &worker->cancel,

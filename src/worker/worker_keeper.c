@@ -97,7 +97,7 @@ static bool read_channel(struct worker *worker)
 	switch (message.type) {
 	case CHANNEL_REFUSED:
 		if (message.fds[0] >= 0)
-			control_refuse_upgrade(message.fds[0], message.text);
+			control_refuse(message.fds[0], ERR_DENIED, message.text);
 		return true;
 	case CHANNEL_REPORT:
 		report_upgrade(worker, &message);

@@ -494,7 +494,6 @@ static int start_server(struct control **ret, int listener, bool allow_other)
 	const struct control_setup setup = {
 		.view = &view,
 		.listener = listener,
-		.owner = OWNER,
 		.allow_other = allow_other,
 		.budget = budget,
 		.cancel = &fake_cancel,
@@ -630,12 +629,12 @@ static void test_upgrade(void)
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
 		abort();
-	control_refuse_upgrade(pair[0], "the \"new\" one\ndoes not start");
+	control_refuse(pair[0], ERR_DENIED, "the \"new\" one\ndoes not start");
 	close(pair[0]);
 	_cleanup_free_ char *no = read_all(pair[1]);
 	ok(holds(no, "{\"error\":{\"kind\":\"denied\",\"message\":\"the \\\"new\\\" one?does not "
 		     "start\"}}"),
-	   "control_refuse_upgrade() answers: %s", no);
+	   "control_refuse() answers: %s", no);
 	close(pair[1]);
 }
 
