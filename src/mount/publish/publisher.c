@@ -259,20 +259,20 @@ static void unstage(struct publisher *publisher, const struct term *term, const 
 	forget_staged(publisher, staged);
 }
 
-/* A notification unmounts what somebody has mounted over the name. A removal does that too, but a
- * new version is held back: the rename (its result) has failed because of it, or the visitor looks.
- */
-static int hold_back(struct publisher *publisher, const struct term *term, bool is_removal,
+/* A notification unmounts what somebody has mounted over the name. So a new version is held back:
+ * the rename (its result) has failed because of it, or the visitor looks. A removal and a version
+ * that is late must move all the same. */
+static int hold_back(struct publisher *publisher, const struct term *term, bool must_move,
 		     int renamed, struct err *err)
 {
 	const char *name = term->config->name;
 
 	if (renamed != -EBUSY && visitor_check(publisher->setup.visitor, name) != -EBUSY)
 		return 0;
-	if (!is_removal)
+	if (!must_move)
 		return err_set(err, ERR_BUSY, "something is mounted over %s", name);
 	log_event(LOG_LEVEL_WARNING, "unmounted", LOG_STR("term", name),
-		  LOG_STR("reason", "it was mounted over a file that lost its name"));
+		  LOG_STR("reason", "it was mounted over a name that moves or goes away"));
 	return 0;
 }
 
