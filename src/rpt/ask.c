@@ -324,7 +324,7 @@ static enum ask_exit print_status(const json_t *terms)
 		printf("%.*s\n", (int)(padding - line), line);
 		if (error && *error) {
 			fputs("    ", stdout);
-			put_text(error);
+			fputs(error, stdout); /* printable */
 			putchar('\n');
 		}
 		line = *end ? end + 1 : end;
