@@ -34,7 +34,7 @@ struct snapshot_info {
 struct snapshot {
 	uint64_t id; /* node id and st_ino; never used twice */
 	uint64_t size_bytes;
-	struct timespec mtime; /* no other snapshot of the term had this one */
+	struct timespec mtime; /* no other version of the term had this one */
 	int64_t fetched_at_ms;
 	int64_t published_at_ms;
 	int64_t order_key;

@@ -77,7 +77,7 @@ bool inflight_negotiated(const struct inflight *inflight);
  * now_ms; 0 if there is none. For a watchdog in any process. Does not block. */
 int64_t inflight_oldest_ms(const struct inflight *inflight, int64_t now_ms);
 
-/* How many requests were received and not answered yet. */
+/* For tests: how many requests were received and not answered yet. */
 size_t inflight_occupied(const struct inflight *inflight);
 
 /* ---- for the session ---- */

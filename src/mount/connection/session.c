@@ -472,7 +472,8 @@ int session_over_fd(const struct session *session)
 	return session->over_fd;
 }
 
-void session_stop(struct session *session)
+/* Ends the threads and waits for them. */
+static void stop(struct session *session)
 {
 	if (!session->started)
 		return;
@@ -491,7 +492,7 @@ void session_free(struct session *session)
 {
 	if (!session)
 		return;
-	session_stop(session);
+	stop(session);
 	session_free_raw(session);
 }
 

@@ -62,9 +62,6 @@ int session_over_fd(const struct session *session);
 /* The kernel has ended the connection. */
 bool session_was_unmounted(const struct session *session);
 
-/* Ends the threads and waits for them. */
-void session_stop(struct session *session);
-
 /*
  * Notifications, for the publisher only. Each returns 0 or a negative errno: -ENOENT if the kernel
  * does not know the node or name.
