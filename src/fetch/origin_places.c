@@ -8,7 +8,8 @@
 #include "base/hash.h"
 #include "base/util.h"
 
-#define REVIEW_MS 1000
+#define PLACES_MAX 1024
+#define REVIEW_MS  1000
 
 enum pace { UNKNOWN, QUICK, SLOW, PACES };
 
@@ -19,9 +20,9 @@ static const struct {
 	unsigned shared; /* … and another one of what is left of these */
 	unsigned all;	 /* as long as not so many of all pools are taken */
 } pools[PACES] = {
-	[UNKNOWN] = { 512, 192, ORIGIN_PLACES_MAX - 256 },
-	[QUICK] = { 512, 192, ORIGIN_PLACES_MAX },
-	[SLOW] = { 256, 144, ORIGIN_PLACES_MAX - 256 },
+	[UNKNOWN] = { 512, 192, PLACES_MAX - 256 },
+	[QUICK] = { 512, 192, PLACES_MAX },
+	[SLOW] = { 256, 144, PLACES_MAX - 256 },
 };
 
 struct origin {
@@ -41,13 +42,14 @@ struct origin_places {
 	void *arg;
 	struct origin *by_name; /* owned, with its elements */
 	pthread_mutex_t lock;
-	struct origin *waiting; /* guarded by lock; the one that is next first */
-	struct origin *active;	/* guarded by lock */
+	struct origin *waiting;	  /* guarded by lock; the one that is next first */
+	struct origin *active;	  /* guarded by lock */
+	_Atomic unsigned n_taken; /* changed with the lock held */
 };
 
-/* How many places are taken. */
+/* How many places of each pool are taken. */
 struct taken {
-	unsigned of_pool[PACES], all;
+	unsigned of_pool[PACES];
 };
 
 int origin_places_new(struct origin_places **ret,
@@ -119,23 +121,21 @@ static enum pace pace_of(const struct origin *origin, int64_t now_ms)
 
 static struct taken count(const struct origin_places *places, int64_t now_ms)
 {
-	struct taken taken = { .all = 0 };
+	struct taken taken = { .of_pool = { 0 } };
 	struct origin *origin;
 
 	DL_FOREACH2(places->active, origin, active_next)
-	{
-		taken.of_pool[pace_of(origin, now_ms)] += origin->n_taken;
-		taken.all += origin->n_taken;
-	}
+	taken.of_pool[pace_of(origin, now_ms)] += origin->n_taken;
 	return taken;
 }
 
-static bool may_take(const struct origin *origin, const struct taken *taken, int64_t now_ms)
+static bool may_take(const struct origin_places *places, const struct origin *origin,
+		     const struct taken *taken, int64_t now_ms)
 {
 	enum pace pace = pace_of(origin, now_ms);
 	unsigned of_pool = taken->of_pool[pace], shared = pools[pace].shared;
 
-	if (of_pool >= pools[pace].size || taken->all >= pools[pace].all)
+	if (of_pool >= pools[pace].size || places->n_taken >= pools[pace].all)
 		return false;
 	return !origin->n_taken || (of_pool < shared && origin->n_taken < (shared - of_pool) / 2);
 }
@@ -144,7 +144,7 @@ static void take(struct origin_places *places, struct origin *origin, struct tak
 		 int64_t now_ms)
 {
 	taken->of_pool[pace_of(origin, now_ms)]++;
-	taken->all++;
+	places->n_taken++;
 	if (!origin->n_taken++) {
 		origin->quiet_since_ms = now_ms;
 		DL_APPEND2(places->active, origin, active_prev, active_next);
@@ -155,7 +155,7 @@ static bool try_to_take(struct origin_places *places, struct origin *origin)
 {
 	int64_t now_ms = clock_boot_ms();
 	struct taken taken = count(places, now_ms);
-	bool may = may_take(origin, &taken, now_ms);
+	bool may = may_take(places, origin, &taken, now_ms);
 
 	if (may)
 		take(places, origin, &taken, now_ms);
@@ -202,7 +202,7 @@ static struct origin_waiter *give(struct origin_places *places)
 		is_any = false;
 		DL_FOREACH_SAFE(places->waiting, origin, next)
 		{
-			if (!may_take(origin, &taken, now_ms))
+			if (!may_take(places, origin, &taken, now_ms))
 				continue;
 			take(places, origin, &taken, now_ms);
 			*end = unqueue(places, origin);
@@ -270,11 +270,17 @@ void origin_place_leave(struct origin_place *place)
 	origin->pace = is_quick ? QUICK : SLOW;
 	if (is_quick)
 		origin->quiet_since_ms = now_ms;
+	places->n_taken--;
 	if (!--origin->n_taken)
 		DL_DELETE2(places->active, origin, active_prev, active_next);
 	struct origin_waiter *given = give(places);
 	pthread_mutex_unlock(&places->lock);
 	tell(places, given);
+}
+
+unsigned origin_places_taken(const struct origin_places *places)
+{
+	return places->n_taken;
 }
 
 int origin_places_review(struct origin_places *places)

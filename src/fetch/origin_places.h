@@ -28,9 +28,6 @@
 
 #define ORIGIN_SLOW_MS 5000
 
-/* All that may be taken. */
-#define ORIGIN_PLACES_MAX 1024
-
 struct origin_places;
 struct origin;
 
@@ -68,6 +65,9 @@ struct origin_place origin_place_of(struct origin_places *places, struct origin 
 
 /* Gives it back, once. */
 void origin_place_leave(struct origin_place *place);
+
+/* How many places are taken at this moment. */
+unsigned origin_places_taken(const struct origin_places *places);
 
 /* Gives places to those who may have one by now, because others have turned slow. Returns in how
  * many milliseconds to call it again; -1: nobody waits. */

@@ -18,9 +18,11 @@
 #include "store/store.h"
 #include "term/term.h"
 
-/* One for each place at an origin, and some for updates that hold none: they ask a fallback without
- * an origin, or store what they got. */
-#define REFRESHER_THREADS_MAX (ORIGIN_PLACES_MAX + 64)
+/* Threads beside one for each place that is taken, for updates that hold none any more: they store
+ * and publish what they got, or ask a fallback without an origin. Once all of these are busy,
+ * updates keep their places until they get a thread, so sources are asked no faster than the store
+ * and the publisher work. */
+#define REFRESHER_STORING_MAX 128
 
 struct refresher;
 

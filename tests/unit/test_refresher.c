@@ -29,6 +29,9 @@ struct bench {
 	size_t n;
 	unsigned n_steps; /* of statements, by refresher_new() */
 	bool is_early;	  /* an update of the first term is requested before refresher_start() */
+	bool is_slow; /* publishing blocks until is_open; bench.publishing counts those that wait */
+	atomic_bool is_open;
+	atomic_uint publishing;
 	struct temp_store temp;
 	struct cancel cancel;
 	struct fake *fakes;
@@ -68,6 +71,16 @@ static void set_up(struct bench *bench, size_t n)
 		abort();
 }
 
+static int publish_slowly(void *arg, struct term *term, struct snapshot *snapshot, struct err *err)
+{
+	struct bench *bench = arg;
+
+	atomic_fetch_add(&bench->publishing, 1);
+	while (!atomic_load(&bench->is_open))
+		poll(NULL, 0, 2);
+	return fake_publish(&bench->temp, term, snapshot, err);
+}
+
 static void start(struct bench *bench)
 {
 	const char **tokens = calloc(bench->n, sizeof(char *));
@@ -91,8 +104,8 @@ static void start(struct bench *bench)
 		.n_terms = bench->n,
 		.env = { .store = bench->temp.store,
 			 .cancel = &bench->cancel,
-			 .publish = fake_publish,
-			 .publish_arg = &bench->temp },
+			 .publish = bench->is_slow ? publish_slowly : fake_publish,
+			 .publish_arg = bench->is_slow ? (void *)bench : &bench->temp },
 	};
 	unsigned before = atomic_load(&n_steps);
 	int result = refresher_new(&bench->refresher, &setup, err);
@@ -366,6 +379,25 @@ static void test_many_black_holes(void)
 	tear_down(&bench);
 }
 
+/* A source that is quicker than the store and the publisher has to wait for them. */
+static void test_slow_publishing(void)
+{
+	enum { PLACES = 64, MOST = PLACES + REFRESHER_STORING_MAX };
+	struct bench bench;
+
+	set_up(&bench, 3 * MOST);
+	bench.is_slow = true;
+	for (size_t i = 0; i < bench.n; i++)
+		bench.fakes[i].origin = "http://quick";
+	start(&bench);
+	ok(wait_for(bench.publishing == MOST), "updates wait to be published");
+	is_int(refresher_threads(bench.refresher), MOST, "and no more threads are started");
+	atomic_store(&bench.is_open, true);
+	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "until all terms are updated");
+	stop(&bench);
+	tear_down(&bench);
+}
+
 static void test_threads_end(void)
 {
 	struct bench bench;
@@ -525,6 +557,7 @@ int main(void)
 	test_cancel();
 	test_black_hole();
 	test_many_black_holes();
+	test_slow_publishing();
 	test_threads_end();
 	test_watch();
 	test_refused_tokens_are_read_with_one_query();
