@@ -42,8 +42,8 @@ def test_status_escapes_control_characters(mount):
     assert "v" in out and "\x1b" not in out
 
 
-# A C1 control sequence, and characters that change the direction of text.
-ODD = "v\u009b31m\u202e\u2066\u200f"
+# A C1 control sequence, characters that change the direction of text, and DEL.
+ODD = "v\u009b31m\u202e\u2066\u200f\x7f"
 
 
 def test_no_output_has_characters_that_a_terminal_obeys(mount):
@@ -52,7 +52,7 @@ def test_no_output_has_characters_that_a_terminal_obeys(mount):
     for text in (table, document, m.log()):
         assert not any(character in text for character in ODD[1] + ODD[5:]), text
     assert {term["version"] for term in json.loads(document)["terms"]} == {ODD}
-    assert "v??31m?????????" in table
+    assert "v??31m??????????" in table
 
 
 def test_messages_have_no_characters_that_a_terminal_obeys(build, directory):

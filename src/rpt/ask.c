@@ -71,16 +71,18 @@ static void put_escaped(const char *text, size_t len)
 		fwrite(quoted + 1, 1, strlen(quoted) - 2, stdout);
 }
 
-/* Prints a line of JSON that was parsed. What a terminal might interpret is in its strings, and not
- * ASCII. */
+/* Prints a line of JSON that was parsed. What a terminal might interpret is in its strings, except
+ * for white space. */
 static void put_json(const char *line)
 {
 	for (size_t len; *line; line += len) {
 		len = utf8_length(line);
-		if (len > 1 && !utf8_printable(line))
+		if (*line == '\n' || utf8_printable(line))
+			fwrite(line, 1, len, stdout);
+		else if (len > 1)
 			put_escaped(line, len);
 		else
-			fwrite(line, 1, len, stdout);
+			fputs(*line == '\x7f' ? "\\u007f" : " ", stdout);
 	}
 }
 
