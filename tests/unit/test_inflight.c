@@ -116,6 +116,41 @@ static void test_taking(struct inflight *inflight, struct inflight *watchdog)
 	is_int(inflight_occupied(watchdog), 0, "all are answered");
 }
 
+/* Where the head of the memfd has this word; -1: nowhere. */
+static off_t find_word(int memfd, int64_t word)
+{
+	int64_t found;
+
+	for (off_t at = 0; at < 65536; at += (off_t)sizeof(found)) {
+		if (pread(memfd, &found, sizeof(found), at) == sizeof(found) && found == word)
+			return at;
+	}
+	return -1;
+}
+
+/* A worker that was taken over can write to the memory that it shares. */
+static void test_forged_time(void)
+{
+	struct err err = ERR_INIT;
+	struct inflight *inflight = NULL;
+	int memfd = inflight_make(&err);
+	int64_t now_ms = clock_boot_ms() + 500;
+	static const int64_t forged[] = { -1, INT64_MIN };
+
+	if (!ok(memfd >= 0 && inflight_map(&inflight, memfd, &err) == 0, "another memfd"))
+		return;
+	take(inflight, 40, FUSE_LOOKUP);
+	off_t at = find_word(memfd, now_ms - inflight_oldest_ms(inflight, now_ms));
+	for (size_t i = 0; i < ARRAY_SIZE(forged); i++) {
+		ok(at > 0 && pwrite(memfd, &forged[i], sizeof(*forged), at) == sizeof(*forged),
+		   "the time of a request is forged");
+		is_int(inflight_oldest_ms(inflight, now_ms), 0,
+		       "a time before the boot does not count");
+	}
+	inflight_unmap(inflight);
+	close(memfd);
+}
+
 static void test_inheriting(struct inflight *dead, struct inflight *successor)
 {
 	struct fuse_in_header request[4];
@@ -232,6 +267,7 @@ int main(void)
 	test_numbers(inflight, other);
 	test_init(inflight, other);
 	test_taking(inflight, other);
+	test_forged_time();
 	test_inheriting(inflight, other);
 	test_threads(other);
 	inflight_inherit(third);

@@ -240,7 +240,8 @@ int64_t inflight_oldest_ms(const struct inflight *inflight, int64_t now_ms)
 
 	for (size_t i = 0; i < n; i++) {
 		int64_t at_ms = atomic_load(&taken[i].at_ms);
-		if (at_ms && atomic_load(&taken[i].opcode) != FUSE_READ &&
+		/* A time before the boot was forged. */
+		if (at_ms > 0 && atomic_load(&taken[i].opcode) != FUSE_READ &&
 		    now_ms - at_ms > oldest_ms)
 			oldest_ms = now_ms - at_ms;
 	}
