@@ -12,9 +12,11 @@
 #include "base/util.h"
 #include "control/control.h"
 
-#define N_TERMS 3000
-#define SECRET	3 /* the term that only root may read */
-#define OWNER	12345
+#ifndef N_TERMS
+#	define N_TERMS 3000
+#endif
+#define SECRET 3 /* the term that only root may read */
+#define OWNER  12345
 
 static atomic_bool hangs;	   /* updates do not end */
 static atomic_int waiters;	   /* threads in refresher_wait() */
@@ -156,7 +158,7 @@ static void make_terms(void)
 	view.rights = rights;
 }
 
-static void free_terms(void)
+static inline void free_terms(void)
 {
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_release(&terms[i]);
