@@ -1,10 +1,15 @@
-"""Connections that die without a word: a relay that freezes, or an address that has changed."""
+"""Connections that die without a word: a relay that freezes, or an address that has changed.
+Connections that are kept for too long."""
 
+import os
+import subprocess
 import threading
 
 import pytest
 from gate import Gate
 from origin import delay
+from rptmount import HANGS_S
+from servers import Nginx
 
 TERMS = 4
 
@@ -80,3 +85,31 @@ def test_a_stall_closes_the_other_kept_connections(mount, origin, relays):
     m.refresh("0")
     m.refresh()
     assert [m.read(str(i)) for i in range(TERMS)] == [b"two"] * TERMS
+
+
+def test_an_http2_connection_that_is_never_idle_is_replaced(build, directory, servers, certificates):
+    """Once it is too old, further requests share a new one, and those on the old one go on."""
+    more = "add_header X-Connection $connection; location = /slow { limit_rate 1000; }"
+    place = os.path.join(directory, "nginx")
+    nginx = Nginx(place, tls=certificates, more=more)
+    servers.append(nginx)
+    nginx.put("/slow", bytes(1_000_000))
+    nginx.put("/fast", b"fast")
+    done = subprocess.run(
+        [
+            os.path.join(build.dir, "tests", "http2_probe"),
+            f"{certificates}/ca.pem",
+            nginx.url("/slow"),
+            nginx.url("/fast"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *rounds = [line.split() for line in done.stdout.splitlines()]
+    assert [line[-1] for line in rounds] == ["+"] * 4, "the slow response goes on"
+    used = [set(line[:-1]) for line in rounds]
+    assert [len(connections) for connections in used] == [1] * 4
+    assert used[0] == set(first) and len(set.union(*used)) == 4
+    assert all(line.startswith("HTTP/2.0 ") for line in nginx.requests())

@@ -24,6 +24,7 @@
 #include "http/http_idle.h"
 #include "http/http_public.h"
 #include "http/http_setopt.h"
+#include "http/http_setup.h"
 #include "http/http_sockets.h"
 
 #define JOBS_KEPT_MAX  64
@@ -198,14 +199,15 @@ static void start_waiting(struct http *http, struct http_host *host)
 {
 	struct http_ticket *ticket;
 
-	while ((ticket = http_hosts_next(host))) {
+	while ((ticket = http_hosts_next(host, clock_boot_ms()))) {
 		struct job *job = container_of(ticket, struct job, ticket);
 
 		atomic_fetch_add_explicit(&http->requests, 1, memory_order_relaxed);
 		/* curl times connecting itself, and is earlier. */
 		check_in(http, job,
 			 job->transfer.connect_timeout_ms + job->transfer.stall_timeout_ms);
-		if (curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
+		if (http_setup_generation(job->transfer.easy, ticket->generation) == 0 &&
+		    curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
 			job->local_port = job->peer_port = -1;
 			set_connecting(http, job, true);

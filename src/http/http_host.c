@@ -3,12 +3,15 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/util.h"
 
 struct http_host {
-	unsigned running;
-	unsigned limit;
+	unsigned running[HTTP_HOST_GENERATIONS];
+	unsigned generation; /* of the transfers that start */
+	unsigned limit;	     /* of this generation */
+	int64_t since_ms;    /* when this generation began, or was idle last */
 	struct http_ticket *waiting;
 	UT_hash_handle hh;
 	char key[];
@@ -61,51 +64,91 @@ int http_hosts_enter(struct http_hosts *hosts, const char *key, bool is_tls,
 	return 0;
 }
 
-struct http_ticket *http_hosts_next(struct http_host *host)
+/* ---- generations ---- */
+
+static bool is_idle(const struct http_host *host)
+{
+	for (size_t i = 0; i < HTTP_HOST_GENERATIONS; i++) {
+		if (host->running[i])
+			return false;
+	}
+	return true;
+}
+
+/* Begins the next generation if a connection may have been in use for too long, unless the former
+ * transfers with that number still run. */
+static void renew(struct http_host *host, int64_t now_ms)
+{
+	unsigned next = (host->generation + 1) % HTTP_HOST_GENERATIONS;
+
+	if (is_idle(host)) {
+		host->since_ms = now_ms;
+		return;
+	}
+	if (host->limit < HTTP_HOST_STREAMS || host->running[next] ||
+	    now_ms - host->since_ms < HTTP_KEPT_MAX_S * MS_PER_S)
+		return;
+	host->generation = next;
+	host->limit = 1;
+	host->since_ms = now_ms;
+}
+
+/* ---- tickets ---- */
+
+struct http_ticket *http_hosts_next(struct http_host *host, int64_t now_ms)
 {
 	struct http_ticket *ticket = host->waiting;
 
-	if (!ticket || host->running >= host->limit)
+	if (!ticket)
+		return NULL;
+	renew(host, now_ms);
+	if (host->running[host->generation] >= host->limit)
 		return NULL;
 	DL_DELETE(host->waiting, ticket);
-	host->running++;
+	host->running[host->generation]++;
+	ticket->generation = host->generation;
 	ticket->is_running = true;
 	return ticket;
 }
 
-static bool raise_limit(struct http_host *host, unsigned limit)
+static bool raise_limit(const struct http_ticket *ticket, unsigned limit)
 {
-	if (host->limit < limit)
-		host->limit = limit;
-	return host->waiting && host->running < host->limit;
+	struct http_host *host = ticket->host;
+
+	if (ticket->generation != host->generation || host->limit >= limit)
+		return false;
+	host->limit = limit;
+	return host->waiting && host->running[host->generation] < host->limit;
 }
 
 bool http_hosts_connected(struct http_ticket *ticket)
 {
-	return raise_limit(ticket->host, HTTP_HOST_CONNECTIONS);
+	return raise_limit(ticket, HTTP_HOST_CONNECTIONS);
 }
 
 bool http_hosts_multiplexed(struct http_ticket *ticket)
 {
-	return raise_limit(ticket->host, HTTP_HOST_STREAMS);
+	return raise_limit(ticket, HTTP_HOST_STREAMS);
 }
 
 struct http_host *http_hosts_leave(struct http_hosts *hosts, struct http_ticket *ticket)
 {
-	struct http_host *host = steal_ptr(&ticket->host);
+	struct http_host *host = ticket->host;
 
 	if (!host)
 		return NULL;
-	if (ticket->is_running)
-		host->running--;
-	else
+	if (ticket->is_running) {
+		host->running[ticket->generation]--;
+		/* If the first transfer has failed, the others no longer wait for it. */
+		raise_limit(ticket, HTTP_HOST_CONNECTIONS);
+	} else {
 		DL_DELETE(host->waiting, ticket);
+	}
+	ticket->host = NULL;
 	ticket->is_running = false;
-	/* If the first transfer has failed, the others no longer wait for it. */
-	raise_limit(host, HTTP_HOST_CONNECTIONS);
 	if (host->waiting)
 		return host;
-	if (!host->running)
+	if (is_idle(host))
 		host_free(hosts, host);
 	return NULL;
 }

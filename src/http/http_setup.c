@@ -1,5 +1,6 @@
 #include "http/http_setup.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include "base/read_full.h"
 #include "base/secret.h"
 #include "base/util.h"
+#include "http/http_host.h"
 #include "http/http_setopt.h"
 
 /* How long a transfer may wait for a connection, as a multiple of the longest time that another one
@@ -15,9 +17,6 @@
 #define WAIT_ROUNDS 8
 
 #define CA_CACHE_S 60L
-
-/* An older connection is not used again: the name may have moved. */
-#define KEPT_MAX_S 120L
 
 /* Limits of a file of certificates or keys; all public CAs together take a quarter of a MiB. */
 #define PEM_MAX		(4 * 1024 * 1024)
@@ -218,7 +217,7 @@ static int set_connection(CURL *easy, const struct http_request *request,
 	/* libcurl 7.88 would use a kept connection with HTTP/2 for a request with HTTP/1.1 too. */
 	if (http_setopt(easy, CURLOPT_HTTP_VERSION, version, err) < 0 ||
 	    http_setopt(easy, CURLOPT_FRESH_CONNECT, (long)is_fresh, err) < 0 ||
-	    http_setopt(easy, CURLOPT_MAXLIFETIME_CONN, KEPT_MAX_S, err) < 0 ||
+	    http_setopt(easy, CURLOPT_MAXLIFETIME_CONN, HTTP_KEPT_MAX_S, err) < 0 ||
 	    http_setopt(easy, CURLOPT_FORBID_REUSE, (long)is_http1, err) < 0 ||
 	    http_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout_ms, err) <
 		    0 ||
@@ -270,6 +269,20 @@ static int set_host(struct transfer *transfer, const struct http_request *reques
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	}
 	return 0;
+}
+
+int http_setup_generation(CURL *easy, unsigned generation)
+{
+	/* Transfers share a connection only if they have the same TLS options. These three concern
+	 * Windows, and every other TLS library ignores them. */
+	static const long bits[] = { CURLSSLOPT_NO_REVOKE, CURLSSLOPT_REVOKE_BEST_EFFORT,
+				     CURLSSLOPT_AUTO_CLIENT_CERT };
+	long options = 0;
+
+	static_assert(HTTP_HOST_GENERATIONS == 1u << ARRAY_SIZE(bits), "one bit for each option");
+	for (size_t i = 0; i < ARRAY_SIZE(bits); i++)
+		options |= generation >> i & 1 ? bits[i] : 0;
+	return curl_easy_setopt(easy, CURLOPT_SSL_OPTIONS, options) == CURLE_OK ? 0 : -1;
 }
 
 int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *helper,

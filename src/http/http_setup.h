@@ -24,4 +24,8 @@ struct http_hop {
 int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *helper,
 	       const struct http_request *request, const struct http_hop *hop, struct err *err);
 
+/* Of http_host.h: a transfer with TLS shares no connection with those of other generations. Call it
+ * before the transfer starts. -1: out of memory. */
+int http_setup_generation(CURL *easy, unsigned generation);
+
 #endif

@@ -123,7 +123,7 @@ static unsigned start_all(struct http_host *host)
 {
 	unsigned n = 0;
 
-	while (http_hosts_next(host))
+	while (http_hosts_next(host, 0))
 		n++;
 	return n;
 }
@@ -141,7 +141,7 @@ static void test_hosts(void)
 	is_int(start_all(b[0].host), 1, "another host is independent");
 	ok(http_hosts_leave(&hosts, &a[0]) == a[1].host,
 	   "leaving makes room for a queued transfer");
-	ok(http_hosts_next(a[1].host) == &a[16], "the first in the queue starts first");
+	ok(http_hosts_next(a[1].host, 0) == &a[16], "the first in the queue starts first");
 	ok(http_hosts_leave(&hosts, &a[18]) == a[1].host, "a queued transfer can leave");
 	for (int i = 1; i < 20; i++)
 		http_hosts_leave(&hosts, &a[i]);
@@ -165,6 +165,57 @@ static void test_hosts(void)
 	is_int(start_all(http_hosts_leave(&hosts, &b[0])), 1,
 	       "a failed first transfer lets the next one start");
 	http_hosts_enter(&hosts, "https://c:443", true, &b[0]);
+	http_hosts_release(&hosts);
+}
+
+static void test_generations(void)
+{
+	const int64_t kept_ms = HTTP_KEPT_MAX_S * 1000;
+	struct http_hosts hosts = { .by_key = NULL };
+	struct http_ticket old, other, young[HTTP_HOST_GENERATIONS + 1], last;
+	struct http_host *host;
+
+	http_hosts_enter(&hosts, "https://a:443", true, &old);
+	host = old.host;
+	http_hosts_next(host, 1000);
+	http_hosts_multiplexed(&old);
+	http_hosts_enter(&hosts, "https://a:443", true, &other);
+	ok(http_hosts_next(host, 999 + kept_ms) == &other && other.generation == old.generation,
+	   "transfers share a connection for some time");
+	http_hosts_enter(&hosts, "https://a:443", true, &young[0]);
+	http_hosts_enter(&hosts, "https://a:443", true, &young[1]);
+	ok(http_hosts_next(host, 1000 + kept_ms) == &young[0] &&
+		   young[0].generation != old.generation,
+	   "then they get another one, though the first one is in use");
+	ok(!http_hosts_next(host, 1000 + kept_ms), "the first transfer of a generation runs alone");
+	http_hosts_leave(&hosts, &other);
+	ok(!http_hosts_multiplexed(&old) && !http_hosts_next(host, 1000 + kept_ms),
+	   "whatever those of former ones do");
+	ok(http_hosts_multiplexed(&young[0]) &&
+		   http_hosts_next(host, 1000 + kept_ms) == &young[1] &&
+		   young[1].generation == young[0].generation,
+	   "and then shares its connection");
+	for (int i = 2; i <= HTTP_HOST_GENERATIONS; i++) {
+		http_hosts_enter(&hosts, "https://a:443", true, &young[i]);
+		http_hosts_next(host, 1000 + i * kept_ms);
+		http_hosts_multiplexed(&young[i]);
+	}
+	ok(young[HTTP_HOST_GENERATIONS].generation == young[HTTP_HOST_GENERATIONS - 1].generation,
+	   "a number is not used again while transfers of its former generation run");
+	http_hosts_leave(&hosts, &old);
+	http_hosts_enter(&hosts, "https://a:443", true, &last);
+	ok(http_hosts_next(host, 1000 + 9 * kept_ms) == &last && last.generation == old.generation,
+	   "then it is");
+	http_hosts_leave(&hosts, &last);
+	for (int i = 0; i <= HTTP_HOST_GENERATIONS; i++)
+		http_hosts_leave(&hosts, &young[i]);
+	ok(!hosts.by_key, "an idle host is freed");
+
+	http_hosts_enter(&hosts, "http://b:80", false, &old);
+	http_hosts_next(old.host, 0);
+	http_hosts_enter(&hosts, "http://b:80", false, &last);
+	ok(http_hosts_next(old.host, 2 * kept_ms) == &last && last.generation == old.generation,
+	   "connections that are not shared become idle, and need no generations");
 	http_hosts_release(&hosts);
 }
 
@@ -547,6 +598,7 @@ int main(void)
 	test_loopback();
 	test_versions();
 	test_hosts();
+	test_generations();
 	test_authorities();
 	pthread_create(&server, NULL, server_main, (void *)(intptr_t)listener);
 	ok(cancel_init(&cancel, &err) == 0 && http_new(&http, NULL, &cancel, &err) == 0,
