@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mount/namespace/nodes.h"
@@ -188,6 +190,17 @@ static void test_many_nodes(struct term *term)
 		snapshot_unref(snapshots[i]);
 }
 
+/* Time stands still unless a test moves it. */
+static int64_t boot_ms = 1;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	if (id != CLOCK_BOOTTIME)
+		return (int)syscall(SYS_clock_gettime, id, ts);
+	*ts = (struct timespec){ boot_ms / 1000, boot_ms % 1000 * 1000000 };
+	return 0;
+}
+
 static int render_count(void *arg, const struct term_access *access, char **ret, size_t *ret_len,
 			struct err *err)
 {
@@ -226,14 +239,15 @@ struct renderings {
 	struct rendered_file files[2];
 };
 
-static void setup_renderings(struct renderings *ret, uint64_t share_bytes)
+static void setup_renderings_of(struct renderings *ret, const struct term *terms, size_t n_terms,
+				uint64_t share_bytes)
 {
 	struct err err = ERR_INIT;
 
 	*ret = (struct renderings){ .failing = -1 };
 	ret->files[0] = (struct rendered_file){ "status.json", render_count, &ret->count };
 	ret->files[1] = (struct rendered_file){ "broken", render_count, &ret->failing };
-	if (term_rights_new(&ret->rights, readable_terms, 3, OWNER, &err) < 0 ||
+	if (term_rights_new(&ret->rights, terms, n_terms, OWNER, &err) < 0 ||
 	    budget_new(&ret->budget, 2 * share_bytes, share_bytes, &err) < 0)
 		abort();
 	struct rendered_setup setup = {
@@ -244,6 +258,11 @@ static void setup_renderings(struct renderings *ret, uint64_t share_bytes)
 		.life = 3,
 	};
 	ok(rendered_new(&ret->table, &setup, &err) == 0, "rendered_new");
+}
+
+static void setup_renderings(struct renderings *ret, uint64_t share_bytes)
+{
+	setup_renderings_of(ret, readable_terms, ARRAY_SIZE(readable_terms), share_bytes);
 }
 
 static void release_renderings(struct renderings *renderings)
@@ -294,7 +313,7 @@ static void test_rendered(void)
 	   "its id contains the number of the life");
 	second = look_up(&renderings, OWNER, 0);
 	ok(second == first && renderings.count == 1, "a recent rendering is reused");
-	usleep((RENDERED_REUSE_MS + 20) * 1000);
+	boot_ms += RENDERED_REUSE_MS;
 	third = look_up(&renderings, OWNER, 0);
 	ok(third->id != first->id && renderings.count == 2, "a later look-up makes a new one");
 	uint64_t id = first->id;
@@ -332,6 +351,30 @@ static void test_rendered_for_users(void)
 	release_renderings(&renderings);
 }
 
+/* Every one of them may read another term. */
+static void test_rendered_for_many_users(void)
+{
+	enum { N = 12 };
+	struct term_config own_configs[N];
+	struct term many[N];
+	struct renderings renderings;
+	const struct rendering *seen[N];
+	unsigned others = 0;
+
+	for (size_t i = 0; i < N; i++) {
+		own_configs[i] = (struct term_config){ .mode = 0400, .user = (uid_t)(2000 + i) };
+		many[i] = (struct term){ .config = &own_configs[i] };
+	}
+	setup_renderings_of(&renderings, many, N, 1 << 20);
+	for (size_t i = 0; i < N; i++)
+		seen[i] = look_up(&renderings, own_configs[i].user, 1);
+	for (size_t i = 0; i < N; i++)
+		others += look_up(&renderings, own_configs[i].user, 1) != seen[i];
+	is_int(others, 0, "each of many users finds its own again");
+	is_int(renderings.count, N, "and was rendered for once");
+	release_renderings(&renderings);
+}
+
 /* A user who holds renderings open uses up its own share only. */
 static void test_rendered_budget(void)
 {
@@ -341,7 +384,7 @@ static void test_rendered_budget(void)
 
 	setup_renderings(&renderings, 4 * 600);
 	for (; n < 8 && (held[n] = look_up(&renderings, ALICE, ALICE)); n++)
-		usleep((RENDERED_REUSE_MS + 20) * 1000);
+		boot_ms += RENDERED_REUSE_MS;
 	is_int(n, 4, "a user can hold renderings up to its share");
 	ok(look_up(&renderings, BOB, BOB), "others have theirs");
 	ok(look_up(&renderings, OWNER, 0) && look_up(&renderings, 0, 0),
@@ -350,6 +393,62 @@ static void test_rendered_budget(void)
 	ok(look_up(&renderings, ALICE, ALICE), "what is forgotten is given back");
 	for (size_t i = 1; i < n; i++)
 		rendered_forget(renderings.table, held[i]->id, 1);
+	release_renderings(&renderings);
+}
+
+static int render_more_for_the_owner(void *arg, const struct term_access *access, char **ret,
+				     size_t *ret_len, struct err *err)
+{
+	const struct term_rights *const *rights = arg;
+
+	(void)err;
+	*ret_len = term_rights_are_full(*rights, access) ? 1 << 20 : 1;
+	*ret = calloc(1, *ret_len);
+	return *ret ? 0 : -1;
+}
+
+/* The size of what root sees does not count against a guest who sees little. */
+static void test_rendered_sizes(void)
+{
+	struct renderings renderings;
+
+	setup_renderings(&renderings, 4 * 600);
+	renderings.files[0].render = render_more_for_the_owner;
+	renderings.files[0].arg = &renderings.rights;
+	for (int i = 0; i < 2; i++, boot_ms += RENDERED_REUSE_MS) {
+		ok(look_up(&renderings, 0, 0), "root's rendering is large");
+		ok(look_up(&renderings, ALICE, ALICE), "a guest's is small, and has room");
+	}
+	release_renderings(&renderings);
+}
+
+static int render_large(void *arg, const struct term_access *access, char **ret, size_t *ret_len,
+			struct err *err)
+{
+	int *count = arg;
+
+	(void)access;
+	(void)err;
+	++*count;
+	*ret_len = (size_t)30 << 20;
+	*ret = calloc(1, *ret_len);
+	return *ret ? 0 : -1;
+}
+
+/* Large texts are not kept for users who may not come again. */
+static void test_rendered_bytes(void)
+{
+	struct renderings renderings;
+
+	setup_renderings(&renderings, UINT64_C(1) << 30);
+	renderings.files[0].render = render_large;
+	look_up(&renderings, ALICE, ALICE);
+	look_up(&renderings, ALICE, MEMBER);
+	look_up(&renderings, OWNER, 0);
+	look_up(&renderings, ALICE, MEMBER);
+	is_int(renderings.count, 3, "two of three large texts are kept");
+	look_up(&renderings, ALICE, ALICE);
+	is_int(renderings.count, 4, "the oldest is not");
 	release_renderings(&renderings);
 }
 
@@ -365,7 +464,10 @@ int main(void)
 	test_nodes(&terms[0]);
 	test_rendered();
 	test_rendered_for_users();
+	test_rendered_for_many_users();
 	test_rendered_budget();
+	test_rendered_sizes();
+	test_rendered_bytes();
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_release(&terms[i]);
 	return tap_done();

@@ -12,8 +12,10 @@
 #define INO_BIT	       (UINT32_C(1) << 31)
 #define INO_LIFE_SHIFT 20
 
-/* Different sets of terms whose texts can be used again. */
-#define RECENT_MAX 4
+/* Of one file: sets of terms whose last text is remembered, and the bytes of the texts that can be
+ * used again. */
+#define RECENT_MAX	 64
+#define RECENT_BYTES_MAX ((size_t)64 << 20)
 
 /* What a rendering costs besides its text. */
 #define HELD_BYTES 512
@@ -28,6 +30,7 @@ struct text {
 	int64_t rendered_at_boot_ms; /* clock_boot_ms() */
 	unsigned references;	     /* guarded by rendered.lock */
 	struct held *holders;	     /* guarded by rendered.lock; a reference of each */
+	struct text *next;	     /* in a list of texts to be freed */
 };
 
 /* A rendering of one user. */
@@ -41,9 +44,17 @@ struct held {
 	UT_hash_handle hh; /* by rendering.id */
 };
 
+/* The last text of one set of terms. */
+struct recent {
+	bool is_used;
+	struct term_access access;
+	size_t len; /* of the text, also after it was dropped */
+	int64_t rendered_at_boot_ms;
+	struct text *text; /* owns a reference; NULL: dropped */
+};
+
 struct file_state {
-	size_t last_len;		 /* guarded by rendered.lock; of the last text */
-	struct text *recent[RECENT_MAX]; /* guarded by rendered.lock; own references */
+	struct recent recent[RECENT_MAX]; /* guarded by rendered.lock */
 };
 
 struct rendered {
@@ -102,58 +113,129 @@ static struct text *text_put(struct text *text)
 	return --text->references ? NULL : text;
 }
 
-/* With the lock held: a text that is young enough, with a reference for the caller, or NULL. */
-static struct text *find_recent(struct rendered *rendered, size_t file,
-				const struct term_access *access)
+static void texts_free(struct text *texts)
 {
-	for (size_t i = 0; i < RECENT_MAX; i++) {
-		struct text *text = rendered->files[file].recent[i];
+	struct text *text, *next;
 
-		if (text && is_reusable(text) && term_access_equals(&text->access, access)) {
-			text->references++;
-			return text;
-		}
+	LL_FOREACH_SAFE(texts, text, next)
+	{
+		text_free(text);
+	}
+}
+
+/* With the lock held: what was rendered last for this access, or NULL. */
+static struct recent *find_recent(struct rendered *rendered, size_t file,
+				  const struct term_access *access)
+{
+	struct recent *recent = rendered->files[file].recent;
+
+	for (size_t i = 0; i < RECENT_MAX; i++) {
+		if (recent[i].is_used && term_access_equals(&recent[i].access, access))
+			return &recent[i];
 	}
 	return NULL;
 }
 
-/* With the lock held: adds a text, which gets a reference, and drops those that are too old to be
- * used again, or else the oldest. ret_unused: texts to be freed, or NULL. */
-static void set_recent(struct rendered *rendered, struct text *text,
-		       struct text *ret_unused[RECENT_MAX])
+/* With the lock held: a text that is young enough, with a reference for the caller, or NULL. */
+static struct text *find_text(struct rendered *rendered, size_t file,
+			      const struct term_access *access)
 {
-	struct text **recent = rendered->files[text->file].recent;
-	struct text **place = &recent[0];
+	const struct recent *recent = find_recent(rendered, file, access);
 
-	for (size_t i = 0; i < RECENT_MAX; i++) {
-		ret_unused[i] = NULL;
-		if (recent[i] && !is_reusable(recent[i])) {
-			ret_unused[i] = text_put(recent[i]);
-			recent[i] = NULL;
-		}
-		if (*place &&
-		    (!recent[i] || recent[i]->rendered_at_boot_ms < (*place)->rendered_at_boot_ms))
+	if (!recent || !recent->text || !is_reusable(recent->text))
+		return NULL;
+	recent->text->references++;
+	return recent->text;
+}
+
+/* With the lock held: drops the text, and adds it to the list if nobody has it any more. */
+static void drop_text(struct recent *recent, struct text **unused)
+{
+	struct text *text = recent->text ? text_put(steal_ptr(&recent->text)) : NULL;
+
+	if (text)
+		LL_PREPEND(*unused, text);
+}
+
+/* With the lock held: the place of a new access is a free one, or that of the oldest rendering. */
+static struct recent *find_place(struct recent recent[RECENT_MAX])
+{
+	struct recent *place = &recent[0];
+
+	for (size_t i = 1; i < RECENT_MAX && place->is_used; i++) {
+		if (!recent[i].is_used ||
+		    recent[i].rendered_at_boot_ms < place->rendered_at_boot_ms)
 			place = &recent[i];
 	}
-	if (*place)
-		ret_unused[place - recent] = text_put(*place);
+	return place;
+}
+
+/* With the lock held: the oldest text but the newest, or NULL. */
+static struct recent *find_oldest_text(struct recent recent[RECENT_MAX],
+				       const struct recent *newest)
+{
+	struct recent *oldest = NULL;
+
+	for (size_t i = 0; i < RECENT_MAX; i++) {
+		if (recent[i].text && &recent[i] != newest &&
+		    (!oldest || recent[i].rendered_at_boot_ms < oldest->rendered_at_boot_ms))
+			oldest = &recent[i];
+	}
+	return oldest;
+}
+
+/* With the lock held: drops texts that are too old to be used again, and while they are too large
+ * together, the oldest. */
+static void drop_old(struct recent recent[RECENT_MAX], const struct recent *newest,
+		     struct text **unused)
+{
+	struct recent *oldest;
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < RECENT_MAX; i++) {
+		if (recent[i].text && !is_reusable(recent[i].text))
+			drop_text(&recent[i], unused);
+		bytes += recent[i].text ? recent[i].text->len : 0;
+	}
+	while (bytes > RECENT_BYTES_MAX && (oldest = find_oldest_text(recent, newest))) {
+		bytes -= oldest->text->len;
+		drop_text(oldest, unused);
+	}
+}
+
+/* With the lock held: keeps the text, which gets a reference, for the next look-ups. Returns a list
+ * of texts to be freed. */
+static struct text *set_recent(struct rendered *rendered, struct text *text)
+{
+	struct recent *place = find_recent(rendered, text->file, &text->access);
+	struct recent *recent = rendered->files[text->file].recent;
+	struct text *unused = NULL;
+
+	if (!place)
+		place = find_place(recent);
+	drop_text(place, &unused);
+	*place = (struct recent){
+		.is_used = true,
+		.access = text->access,
+		.len = text->len,
+		.rendered_at_boot_ms = text->rendered_at_boot_ms,
+		.text = text,
+	};
 	text->references++;
-	*place = text;
+	drop_old(recent, place, &unused);
+	return unused;
 }
 
 /* With the lock held: returns the text to be freed if nobody holds it and it is too old to be used
  * again. Some have dozens of megabytes. */
 static struct text *drop_unused(struct rendered *rendered, struct text *text)
 {
-	struct text **recent = rendered->files[text->file].recent;
+	struct recent *recent = find_recent(rendered, text->file, &text->access);
+	struct text *unused = NULL;
 
-	for (size_t i = 0; i < RECENT_MAX; i++) {
-		if (recent[i] == text && text->references == 1 && !is_reusable(text)) {
-			recent[i] = NULL;
-			return text_put(text);
-		}
-	}
-	return NULL;
+	if (recent && recent->text == text && text->references == 1 && !is_reusable(text))
+		drop_text(recent, &unused);
+	return unused;
 }
 
 static int render(const struct rendered *rendered, size_t file, const struct term_access *access,
@@ -237,7 +319,7 @@ void rendered_free(struct rendered *rendered)
 		free(held);
 	}
 	for (size_t i = 0; i < rendered->setup.n_files * RECENT_MAX; i++) {
-		struct text *text = rendered->files[i / RECENT_MAX].recent[i % RECENT_MAX];
+		struct text *text = rendered->files[i / RECENT_MAX].recent[i % RECENT_MAX].text;
 		if (text)
 			text_free(text_put(text));
 	}
@@ -315,7 +397,7 @@ static bool find_young(struct lookup *lookup, size_t file, const struct term_acc
 	struct held *held = NULL;
 
 	pthread_mutex_lock(&rendered->lock);
-	struct text *text = find_recent(rendered, file, access);
+	struct text *text = find_text(rendered, file, access);
 	if (text)
 		DL_SEARCH_SCALAR(text->holders, held, user, lookup->user);
 	if (held) {
@@ -329,8 +411,8 @@ static bool find_young(struct lookup *lookup, size_t file, const struct term_acc
 	return held != NULL;
 }
 
-/* Charges the user, and renders unless there is a text. The size of the last text is charged first,
- * so that many look-ups at a time do not exceed the budget. */
+/* Charges the user, and renders unless there is a text. The size of the last text for the same
+ * terms is charged first, so that many look-ups at a time do not exceed the budget. */
 static int get_text(struct lookup *lookup, size_t file, const struct term_access *access,
 		    struct err *err)
 {
@@ -338,7 +420,8 @@ static int get_text(struct lookup *lookup, size_t file, const struct term_access
 	bool is_charged = !term_rights_is_owner(rendered->setup.rights, lookup->user);
 
 	pthread_mutex_lock(&rendered->lock);
-	size_t expected = lookup->text ? lookup->text->len : rendered->files[file].last_len;
+	const struct recent *last = find_recent(rendered, file, access);
+	size_t expected = lookup->text ? lookup->text->len : last ? last->len : 0;
 	pthread_mutex_unlock(&rendered->lock);
 	if (is_charged &&
 	    charge(rendered, lookup->user, expected + HELD_BYTES, &lookup->charged_bytes, err) < 0)
@@ -348,9 +431,6 @@ static int get_text(struct lookup *lookup, size_t file, const struct term_access
 	if (render(rendered, file, access, &lookup->text, err) < 0)
 		return -1;
 	lookup->is_new = true;
-	pthread_mutex_lock(&rendered->lock);
-	rendered->files[file].last_len = lookup->text->len;
-	pthread_mutex_unlock(&rendered->lock);
 	return is_charged ? charge(rendered, lookup->user, lookup->text->len + HELD_BYTES,
 				   &lookup->charged_bytes, err)
 			  : 0;
@@ -359,7 +439,7 @@ static int get_text(struct lookup *lookup, size_t file, const struct term_access
 static int make_rendering(struct lookup *lookup, struct rendering *ret, struct err *err)
 {
 	struct rendered *rendered = lookup->rendered;
-	struct text *unused[RECENT_MAX] = { NULL };
+	struct text *unused = NULL;
 	_cleanup_free_ struct held *held = calloc(1, sizeof(*held));
 
 	if (!held)
@@ -373,10 +453,9 @@ static int make_rendering(struct lookup *lookup, struct rendering *ret, struct e
 	if (is_entered)
 		*ret = held->rendering;
 	if (is_entered && lookup->is_new)
-		set_recent(rendered, held->text, unused);
+		unused = set_recent(rendered, held->text);
 	pthread_mutex_unlock(&rendered->lock);
-	for (size_t i = 0; i < RECENT_MAX; i++)
-		text_free(unused[i]);
+	texts_free(unused);
 	if (!is_entered)
 		return err_set(err, ERR_INTERNAL, ".rpt: out of memory");
 	lookup->text = NULL;

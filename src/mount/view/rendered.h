@@ -2,7 +2,8 @@
  * rendered: the files of .rpt/ that are rendered when they are looked up.
  *
  * What a file shows depends on the terms that the caller may read. A text is shared by all callers
- * that may read the same terms, for 100 ms, so that nothing can make the worker render in a loop.
+ * that may read the same terms, for 100 ms, so that nothing can make the worker render in a loop
+ * (unless the texts of a file for different callers exceed 64 MiB together).
  * Each user gets a node of its own, `1<<63 | life<<32 | n`, so the kernel's cache of one user's
  * rendering is never another user's, one descriptor always shows one rendering, and what a user
  * keeps is counted: users other than root and the owner of the mount have a budget. A rendering is
