@@ -209,6 +209,7 @@ static const struct option_spec rows[] = {
 	  OPTION_FIELD(http_options, unix_socket),
 	  .role = OPTION_IDENTITY,
 	  .check = check_socket,
+	  .names_file = true,
 	  .help = "connect to this socket instead of the URL's host" },
 	HTTP_ROW_CONNECT_TIMEOUT(http_options),
 	HTTP_ROW_STALL_TIMEOUT(http_options),

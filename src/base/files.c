@@ -31,6 +31,14 @@ int files_lstat(struct helper *helper, const char *path, struct stat *ret, struc
 	return look(helper, path, false, ret, err) < 0 ? err_prefix(err, "looking at %s", path) : 0;
 }
 
+int files_find_socket(struct helper *helper, const char *path, struct err *err)
+{
+	int fd = helper ? helper->find_socket(helper, path, err)
+			: safe_path_find_socket(path, SAFE_PATH_OWN, err);
+
+	return fd < 0 ? err_prefix(err, "looking at %s", path) : fd;
+}
+
 int files_watch(struct helper *helper, int inotify, const char *directory, struct err *err)
 {
 	int wd = helper ? helper->watch(helper, inotify, directory, err)

@@ -31,6 +31,10 @@ int files_open(struct helper *helper, const char *path, struct err *err);
 int files_stat(struct helper *helper, const char *path, struct stat *ret, struct err *err);
 int files_lstat(struct helper *helper, const char *path, struct stat *ret, struct err *err);
 
+/* Returns the caller's O_PATH descriptor of a socket. connect(2) to its path in /proc/self/fd needs
+ * the permission to write to the socket itself, but no right on the way to it. */
+int files_find_socket(struct helper *helper, const char *path, struct err *err);
+
 /* The events that are watched in a directory. */
 #define FILES_WATCH_EVENTS                                                                  \
 	(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | \

@@ -23,6 +23,9 @@
 /* The processes. */
 enum helper_role { HELPER_OPENER, HELPER_EXECUTOR, HELPER_ROLES };
 
+/* Opened although no option names it: the worker has a copy (http/http_resolver.h). */
+#define HELPER_RESOLV_CONF "/etc/resolv.conf"
+
 #define HELPER_OUTPUT_MAX (64 * 1024)
 #define HELPER_TIMEOUT_MS (60 * 1000)
 
@@ -43,6 +46,8 @@ struct helper {
 	int (*open_file)(struct helper *helper, const char *path, struct err *err);
 	int (*look)(struct helper *helper, const char *path, bool follow, struct stat *ret,
 		    struct err *err);
+	/* Returns an O_PATH descriptor of a socket. */
+	int (*find_socket)(struct helper *helper, const char *path, struct err *err);
 	int (*watch)(struct helper *helper, int inotify, const char *directory, struct err *err);
 };
 

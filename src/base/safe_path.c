@@ -281,6 +281,18 @@ int safe_path_open(const char *path, enum safe_path_rule rule, struct err *err)
 	return safe_path_reopen(found, O_NONBLOCK, err);
 }
 
+int safe_path_find_socket(const char *path, enum safe_path_rule rule, struct err *err)
+{
+	struct stat st;
+	_cleanup_close_ int found = safe_path_find(path, rule, true, &st, err);
+
+	if (found < 0)
+		return -1;
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(err, ERR_BAD_DATA, "it is not a socket");
+	return steal_fd(&found);
+}
+
 /* The slash at the end triggers an automount. */
 int safe_path_watch(int inotify, const char *directory, unsigned events, struct err *err)
 {

@@ -46,6 +46,9 @@ int safe_path_reopen(int found, int flags, struct err *err);
  * everything in it. */
 int safe_path_open(const char *path, enum safe_path_rule rule, struct err *err);
 
+/* As safe_path_find(), for a socket. ERR_BAD_DATA for anything else. */
+int safe_path_find_socket(const char *path, enum safe_path_rule rule, struct err *err);
+
 /* Adds a watch for `events` of a directory ("": the root) to an inotify descriptor, and returns its
  * number. Applies SAFE_PATH_OWN. */
 int safe_path_watch(int inotify, const char *directory, unsigned events, struct err *err);

@@ -8,10 +8,11 @@
  *	worker                            opener
  *	'r' "PATH\0"             ────►           open a configured file for reading
  *	's' 'l' "PATH\0"         ────►           stat(2), lstat(2) a configured file
+ *	'u' "PATH\0"             ────►           find a configured socket
  *	'w' "DIRECTORY\0"        ────►           watch the directory of a configured file with the
  *	                                         inotify descriptor that comes with the request
- *	                         ◄────  'd' result    success, with a descriptor (r), a struct stat
- *	                                              (s, l) or an int (w)
+ *	                         ◄────  'd' result    success, with a descriptor (r, u), a struct
+ *	                                              stat (s, l) or an int (w)
  *	                         ◄────  'e' kind text failure
  *	worker                            executor
  *	'c' "NAME\0FILE\0ENTRY\0" ────►         run a program (base/helper.h); FILE may be empty
@@ -36,6 +37,7 @@
 #define HELPER_OPEN	   'r'
 #define HELPER_STAT	   's'
 #define HELPER_LSTAT	   'l'
+#define HELPER_UNIX_SOCKET 'u'
 #define HELPER_WATCH	   'w'
 
 #define HELPER_PACKET_MAX 4096 /* bytes after the letter */

@@ -1,5 +1,7 @@
 #include "helper/opener.h"
 
+#include <string.h>
+
 #include "base/files.h"
 #include "base/helper.h"
 #include "base/safe_path.h"
@@ -21,7 +23,7 @@ int opener_begin(const struct config *config, const struct source_type *const *t
 /* Types may parse files to answer, so they are asked last. */
 static bool names_file(const char *path)
 {
-	if (configured_files_have(files, path))
+	if (configured_files_have(files, path) || strcmp(path, HELPER_RESOLV_CONF) == 0)
 		return true;
 	for (const struct source_type *const *type = all_types; *type; type++) {
 		const struct helper_uses *helper = (*type)->helper;
@@ -66,6 +68,20 @@ static int look(const struct helper_request *request, struct err *err)
 	return 0;
 }
 
+/* The descriptor gives no right to connect: the permissions of the socket apply to the worker. */
+static int find_socket(const struct helper_request *request, struct err *err)
+{
+	const char *path = request->text + 1;
+
+	if (check_path(path, err) < 0)
+		return -1;
+	_cleanup_close_ int found = safe_path_find_socket(path, SAFE_PATH_OWN, err);
+	if (found < 0)
+		return -1;
+	helper_reply_done(request->fds[0], "", 0, found);
+	return 0;
+}
+
 static int watch(const struct helper_request *request, struct err *err)
 {
 	const char *directory = request->text + 1;
@@ -87,6 +103,8 @@ int opener_serve(const struct helper_request *request, struct err *err)
 	case HELPER_STAT:
 	case HELPER_LSTAT:
 		return look(request, err);
+	case HELPER_UNIX_SOCKET:
+		return find_socket(request, err);
 	case HELPER_WATCH:
 		return watch(request, err);
 	default:

@@ -15,6 +15,7 @@
 #include "http/decode.h"
 #include "http/http_engine.h"
 #include "http/http_public.h"
+#include "http/http_resolver.h"
 #include "http/http_setup.h"
 #include "http/http_url.h"
 
@@ -491,6 +492,7 @@ static int perform_step(struct http *http, struct call *call, struct err *err)
 	    http_setup(transfer, engine_cas(http), engine_helper(http), call->request, &call->hop,
 		       err) < 0)
 		return -1;
+	http_resolver_update(engine_resolver(http));
 	engine_start(transfer);
 	int rc = receive(call, transfer, err);
 	engine_stop(transfer);

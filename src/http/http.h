@@ -17,6 +17,7 @@
  *	http_sockets.c   the sockets that the event loop waits for
  *	http_idle.c      closes kept connections on which data arrives, and all on request
  *	http_ca.c        keeps files of certificate authorities for a second
+ *	http_resolver.c  keeps resolv.conf in the worker's own root up to date
  *	http_public.c    tells public addresses from others
  *	http_url.c       checks, masks and parses URLs
  *	http_field.c     parses values of header fields

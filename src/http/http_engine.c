@@ -23,6 +23,7 @@
 #include "http/http_host.h"
 #include "http/http_idle.h"
 #include "http/http_public.h"
+#include "http/http_resolver.h"
 #include "http/http_setopt.h"
 #include "http/http_setup.h"
 #include "http/http_sockets.h"
@@ -69,6 +70,7 @@ struct http {
 	atomic_uint_fast64_t requests;
 	atomic_bool has_news; /* idle connections may lead nowhere */
 	struct http_cas cas;
+	struct http_resolver resolver;
 
 	/* For the engine's thread only. */
 	struct http_hosts hosts;
@@ -97,6 +99,11 @@ DEFINE_CLEANUP(struct http, http_free)
 uint64_t http_requests_total(const struct http *http)
 {
 	return atomic_load_explicit(&http->requests, memory_order_relaxed);
+}
+
+struct http_resolver *engine_resolver(struct http *http)
+{
+	return &http->resolver;
 }
 
 struct helper *engine_helper(struct http *http)
@@ -375,7 +382,7 @@ static bool is_used(void *arg, int fd)
 
 static void close_idle(struct http *http)
 {
-	http_idle_shut_all(&http->idle, is_used, &http->sockets);
+	http_idle_cut_all(&http->idle, is_used, &http->sockets);
 }
 
 static void heed_news(struct http *http)
@@ -406,8 +413,10 @@ static void give_up_connection(struct http *http, const struct job *stalled)
 			return;
 	}
 	int fd = http_sockets_find(&http->sockets, stalled->local_port, stalled->peer_port);
-	if (fd >= 0)
-		http_idle_shut(fd);
+	if (fd >= 0) {
+		http_idle_cut(&http->idle, fd);
+		http_sockets_watch_again(&http->sockets, fd);
+	}
 	close_idle(http);
 }
 
@@ -663,6 +672,7 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 	struct job *job = arg;
 
 	(void)purpose;
+	transfer_set_address(&job->transfer, address);
 	if (!job->transfer.takes_any_address &&
 	    http_address_is_bad(&job->http->addresses, &address->addr)) {
 		job->transfer.has_avoided = true;
@@ -820,6 +830,8 @@ static int set_up(struct http *http, struct err *err)
 	http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (http->epoll_fd < 0 || http->wake_fd < 0)
 		return err_errno(err, "HTTP engine");
+	if (http_idle_init(&http->idle, err) < 0)
+		return -1;
 	if (watch(http, http->wake_fd, err) < 0 || watch(http, http->cancel->fd, err) < 0)
 		return -1;
 	if (http_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket, err) < 0 ||
@@ -844,11 +856,12 @@ int http_new(struct http **ret, struct helper *helper, struct cancel *cancel, st
 		return err_set(err, ERR_INTERNAL, "HTTP engine: out of memory");
 	http->helper = helper;
 	http->cancel = cancel;
-	http->epoll_fd = http->wake_fd = -1;
+	http->epoll_fd = http->wake_fd = http->idle.dead = -1;
 	http->timer_at_ms = http->check_at_ms = -1;
 	http->is_awake = true;
 	pthread_mutex_init(&http->lock, NULL);
 	http_cas_init(&http->cas);
+	http_resolver_init(&http->resolver, helper);
 	if (set_up(http, err) < 0)
 		return -1;
 	*ret = steal_ptr(&http);
@@ -871,11 +884,13 @@ void http_free(struct http *http)
 	while ((job = take_kept(http)))
 		job_free(job);
 	curl_multi_cleanup(http->multi);
+	http_idle_release(&http->idle);
 	http_sockets_release(&http->sockets);
 	http_hosts_release(&http->hosts);
 	close_cleanup(&http->epoll_fd);
 	close_cleanup(&http->wake_fd);
 	http_cas_release(&http->cas);
+	http_resolver_release(&http->resolver);
 	pthread_mutex_destroy(&http->lock);
 	curl_global_cleanup();
 	free(http);

@@ -31,5 +31,6 @@ void engine_stop(struct transfer *transfer);
 
 struct helper *engine_helper(struct http *http);
 struct http_cas *engine_cas(struct http *http);
+struct http_resolver *engine_resolver(struct http *http);
 
 #endif

@@ -1,7 +1,25 @@
 #include "http/http_idle.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+
+#include "base/util.h"
+
+int http_idle_init(struct http_idle *idle, struct err *err)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return err_errno(err, "HTTP engine: socketpair");
+	close(pair[1]);
+	idle->dead = pair[0];
+	return 0;
+}
+
+void http_idle_release(struct http_idle *idle)
+{
+	close_cleanup(&idle->dead);
+}
 
 void http_idle_remove(struct http_idle *idle, int fd)
 {
@@ -13,16 +31,9 @@ void http_idle_remove(struct http_idle *idle, int fd)
 	}
 }
 
-void http_idle_shut(int fd)
+void http_idle_cut(struct http_idle *idle, int fd)
 {
-	char unasked[4096];
-	ssize_t got;
-
-	/* Data that has arrived could still be read after the shutdown. */
-	shutdown(fd, SHUT_RDWR);
-	do {
-		got = recv(fd, unasked, sizeof(unasked), MSG_DONTWAIT);
-	} while (got > 0 || (got < 0 && errno == EINTR));
+	dup3(idle->dead, fd, O_CLOEXEC);
 }
 
 void http_idle_add(struct http_idle *idle, int fd, bool is_http1)
@@ -33,7 +44,7 @@ void http_idle_add(struct http_idle *idle, int fd, bool is_http1)
 	if (idle->n < HTTP_IDLE_MAX)
 		idle->connections[idle->n++] = (struct pollfd){ .fd = fd, .events = events };
 	else if (is_http1)
-		http_idle_shut(fd);
+		http_idle_cut(idle, fd);
 }
 
 void http_idle_purge(struct http_idle *idle)
@@ -43,17 +54,17 @@ void http_idle_purge(struct http_idle *idle)
 	for (size_t i = idle->n; i-- > 0;) {
 		if (!idle->connections[i].revents)
 			continue;
-		http_idle_shut(idle->connections[i].fd);
+		http_idle_cut(idle, idle->connections[i].fd);
 		idle->connections[i] = idle->connections[--idle->n];
 	}
 }
 
-void http_idle_shut_all(struct http_idle *idle, bool (*is_used)(void *arg, int fd), void *arg)
+void http_idle_cut_all(struct http_idle *idle, bool (*is_used)(void *arg, int fd), void *arg)
 {
 	for (size_t i = idle->n; i-- > 0;) {
 		if (is_used(arg, idle->connections[i].fd))
 			continue;
-		http_idle_shut(idle->connections[i].fd);
+		http_idle_cut(idle, idle->connections[i].fd);
 		idle->connections[i] = idle->connections[--idle->n];
 	}
 }

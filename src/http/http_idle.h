@@ -12,24 +12,31 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/err.h"
+
 /* As many as libcurl keeps. */
 #define HTTP_IDLE_MAX 256
 
 struct http_idle {
 	struct pollfd connections[HTTP_IDLE_MAX];
 	size_t n;
+	int dead; /* owned; a socket whose peer is closed */
 };
+
+int http_idle_init(struct http_idle *idle, struct err *err);
+void http_idle_release(struct http_idle *idle);
 
 void http_idle_add(struct http_idle *idle, int fd, bool is_http1);
 
 /* The connection is used again, or closed. */
 void http_idle_remove(struct http_idle *idle, int fd);
 
-/* Shuts down the connections on which data has arrived: libcurl then finds them dead. */
+/* Cuts the connections on which data has arrived: libcurl then finds them dead. */
 void http_idle_purge(struct http_idle *idle);
 
-/* Shuts down one connection, or all for which is_used() is false. */
-void http_idle_shut(int fd);
-void http_idle_shut_all(struct http_idle *idle, bool (*is_used)(void *arg, int fd), void *arg);
+/* Cut one connection, or all for which is_used() is false: a dead socket takes its number. The
+ * sandbox forbids shutdown(2), which would also close the control socket to everybody. */
+void http_idle_cut(struct http_idle *idle, int fd);
+void http_idle_cut_all(struct http_idle *idle, bool (*is_used)(void *arg, int fd), void *arg);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fd_path.h"
 #include "base/files.h"
 #include "base/read_full.h"
 #include "base/secret.h"
@@ -195,11 +196,26 @@ static int set_tls(CURL *easy, struct http_cas *cas, struct helper *helper,
 		       key ? key : cert, err);
 }
 
-/* The helper does not connect for us: the peer would see a process with more rights than this
- * one. */
-static int set_unix_socket(CURL *easy, const char *path, struct err *err)
+/* A server that is not running may leave no socket. */
+static int fail_socket(const char *path, struct err *err)
 {
-	if (access(path, W_OK) < 0 && errno == EACCES)
+	enum err_kind kind = err->kind == ERR_NOT_FOUND ? ERR_UNREACHABLE : err->kind;
+	struct err cause = *err;
+
+	return err_set(err, kind, "%s (by way of unix_socket %s)", cause.msg, path);
+}
+
+/* This process connects, not the helper: the peer would see a process with more rights. */
+static int set_unix_socket(struct transfer *transfer, struct helper *helper, const char *path,
+			   struct err *err)
+{
+	CURL *easy = transfer->easy;
+	char self[FD_PATH_SIZE];
+
+	transfer->unix_socket = files_find_socket(helper, path, err);
+	if (transfer->unix_socket < 0)
+		return fail_socket(path, err);
+	if (access(fd_path(transfer->unix_socket, self), W_OK) < 0 && errno == EACCES)
 		return err_set(err, ERR_DENIED, "unix_socket %s: uid %u may not connect to it",
 			       path, (unsigned)geteuid());
 	if (http_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, path, err) < 0)
@@ -207,9 +223,11 @@ static int set_unix_socket(CURL *easy, const char *path, struct err *err)
 	return http_setopt(easy, CURLOPT_PROXY, "", err);
 }
 
-static int set_connection(CURL *easy, const struct http_request *request,
-			  const struct http_hop *hop, struct err *err)
+static int set_connection(struct transfer *transfer, struct helper *helper,
+			  const struct http_request *request, const struct http_hop *hop,
+			  struct err *err)
 {
+	CURL *easy = transfer->easy;
 	bool is_http1 = hop->is_http1;
 	bool is_fresh = is_http1 || hop->is_fresh;
 	long version = is_http1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
@@ -225,7 +243,7 @@ static int set_connection(CURL *easy, const struct http_request *request,
 	    http_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L, err) < 0)
 		return -1;
 	if (request->unix_socket)
-		return set_unix_socket(easy, request->unix_socket, err);
+		return set_unix_socket(transfer, helper, request->unix_socket, err);
 	if (request->proxy)
 		return http_setopt(easy, CURLOPT_PROXY, request->proxy, err);
 	return 0;
@@ -300,7 +318,7 @@ int http_setup(struct transfer *transfer, struct http_cas *cas, struct helper *h
 	if (set_host(transfer, request, hop, err) < 0 || set_target(easy, request, hop, err) < 0 ||
 	    set_method(easy, request, err) < 0 ||
 	    set_headers(transfer, request, hop->is_trusted, err) < 0 ||
-	    set_connection(easy, request, hop, err) < 0)
+	    set_connection(transfer, helper, request, hop, err) < 0)
 		return -1;
 	return transfer->is_tls ? set_tls(easy, cas, helper, request, hop->is_trusted, err) : 0;
 }

@@ -65,6 +65,13 @@ int http_sockets_watch(struct http_sockets *sockets, int fd, uint32_t events, vo
 	return 0;
 }
 
+void http_sockets_watch_again(struct http_sockets *sockets, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	epoll_ctl(sockets->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
 /* libcurl may remove a socket after it has closed it, when the number belongs to another thread's
  * file already. So the number is touched only while the socket is known to be open. */
 void http_sockets_unwatch(struct http_sockets *sockets, int fd)

@@ -25,6 +25,8 @@ void http_sockets_release(struct http_sockets *sockets);
 
 /* Waits for these events of epoll(7) from now on. -1: out of memory, or a limit of the system. */
 int http_sockets_watch(struct http_sockets *sockets, int fd, uint32_t events, void *owner);
+/* Another socket has taken the number of a watched one, by dup2(2). */
+void http_sockets_watch_again(struct http_sockets *sockets, int fd);
 void http_sockets_unwatch(struct http_sockets *sockets, int fd);
 bool http_sockets_is_watched(const struct http_sockets *sockets, int fd);
 

@@ -1,7 +1,9 @@
 #include "http/http_transfer.h"
 
 #include <string.h>
+#include <sys/un.h>
 
+#include "base/fd_path.h"
 #include "base/util.h"
 
 #define BUFFER_MIN (16 * 1024)
@@ -10,12 +12,22 @@
 
 int transfer_init(struct transfer *transfer, struct err *err)
 {
-	*transfer = (struct transfer){ .easy = curl_easy_init() };
+	*transfer = (struct transfer){ .easy = curl_easy_init(), .unix_socket = -1 };
 	if (!transfer->easy)
 		return err_set(err, ERR_INTERNAL, "HTTP: out of memory");
 	pthread_mutex_init(&transfer->lock, NULL);
 	pthread_cond_init(&transfer->changed, NULL);
 	return 0;
+}
+
+void transfer_set_address(const struct transfer *transfer, struct curl_sockaddr *address)
+{
+	struct sockaddr_un *path = (struct sockaddr_un *)(void *)&address->addr;
+
+	if (transfer->unix_socket < 0)
+		return;
+	fd_path(transfer->unix_socket, path->sun_path);
+	address->addrlen = sizeof(*path);
 }
 
 static void buffer_release(struct transfer_buffer *buffer)
@@ -33,6 +45,8 @@ void transfer_clear(struct transfer *transfer)
 	http_response_release(&transfer->response);
 	buffer_release(&transfer->filling);
 	buffer_release(&transfer->drained);
+	close_cleanup(&transfer->unix_socket);
+	transfer->unix_socket = -1;
 	transfer->is_public_only = false;
 	transfer->besides = 0;
 	transfer->is_requested = transfer->is_discarding = transfer->has_avoided = false;

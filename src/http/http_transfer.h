@@ -59,6 +59,7 @@ struct transfer {
 	char *origin;		    /* owned; "https://host:443" */
 	char *host_key;		    /* owned; the host whose connections are counted */
 	bool is_tls;
+	int unix_socket;	/* owned; an O_PATH descriptor; -1: connect by address */
 	bool is_public_only;	/* refuse a peer whose address is not public */
 	bool takes_any_address; /* even one that did not answer before */
 	int64_t connect_timeout_ms;
@@ -92,6 +93,9 @@ struct transfer {
 };
 
 int transfer_init(struct transfer *transfer, struct err *err);
+/* libcurl connects to the address that is left in *address. A transfer by way of a Unix socket goes
+ * through the descriptor: the path could lead nowhere from here. */
+void transfer_set_address(const struct transfer *transfer, struct curl_sockaddr *address);
 /* Drops everything that belongs to one request; the handle keeps its TLS sessions. */
 void transfer_clear(struct transfer *transfer);
 void transfer_release(struct transfer *transfer);

@@ -242,15 +242,25 @@ static int ask_about_path(struct helper *base, char kind, const char *path, int 
 	return ask(client, &request, answer, err);
 }
 
-static int open_file(struct helper *base, const char *path, struct err *err)
+static int ask_for_fd(struct helper *base, char kind, const char *path, struct err *err)
 {
 	struct answer answer = { .fd = -1 };
 
-	int rc = ask_about_path(base, HELPER_OPEN, path, -1, &answer, err);
+	int rc = ask_about_path(base, kind, path, -1, &answer, err);
 	_cleanup_close_ int fd = answer.fd;
 	if (rc == 0 && fd < 0)
 		return err_set(err, ERR_INTERNAL, "the answer has no descriptor");
 	return rc < 0 ? -1 : steal_fd(&fd);
+}
+
+static int open_file(struct helper *base, const char *path, struct err *err)
+{
+	return ask_for_fd(base, HELPER_OPEN, path, err);
+}
+
+static int find_socket(struct helper *base, const char *path, struct err *err)
+{
+	return ask_for_fd(base, HELPER_UNIX_SOCKET, path, err);
 }
 
 static int look(struct helper *base, const char *path, bool follow, struct stat *ret,
@@ -289,6 +299,7 @@ int helper_client_new(struct helper **ret,
 	client->helper.run_program = run_program;
 	client->helper.open_file = open_file;
 	client->helper.look = look;
+	client->helper.find_socket = find_socket;
 	client->helper.watch = watch;
 	client->start = start;
 	client->arg = arg;

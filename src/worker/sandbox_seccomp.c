@@ -76,7 +76,7 @@ static const char allowed[] =
 	"ppoll ppoll_time64 pselect6 pselect6_time64 select "
 	/* network; the only listening socket is inherited */
 	"accept accept4 bind connect getpeername getsockname getsockopt recv recvfrom recvmmsg "
-	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt shutdown "
+	"recvmmsg_time64 recvmsg send sendmmsg sendmsg sendto setsockopt "
 	/* randomness */
 	"getrandom "
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
