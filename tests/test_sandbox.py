@@ -111,6 +111,7 @@ def test_user_and_sandbox_are_options(mount, origin):
     assert m.read("t") == NEW
     assert status["Uid"].split() == [str(NOBODY)] * 4
     assert status["Seccomp"] == "0" and int(status["CapEff"], 16) == 0
+    assert namespaces(m.worker) == namespaces("self")
 
 
 def test_the_next_worker_has_no_rights(mount, origin):
@@ -120,6 +121,61 @@ def test_the_next_worker_has_no_rights(mount, origin):
     status = process_status(m.worker)
     assert status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
     assert int(status["CapEff"], 16) == 0
+
+
+# Namespaces
+
+NAMESPACES = ("mnt", "pid", "ipc")
+
+
+def namespaces(pid):
+    return [os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES]
+
+
+def test_workers_have_namespaces_of_their_own(mount, origin):
+    """Also workers of the same user, and the next one; processes with rights stay outside."""
+    origin.put("/t", NEW)
+    m, other = [mount(http(origin.url("/t"), term=INTERVAL)) for _ in range(2)]
+    ours = namespaces("self")
+
+    def are_apart():
+        kinds = zip(ours, namespaces(m.worker), namespaces(other.worker))
+        return all(len(set(kind)) == 3 for kind in kinds)
+
+    assert are_apart()
+    visitor = wait_for(lambda: m.child("visitor"), "the visitor")
+    assert namespaces(m.keeper) == namespaces(visitor) == ours
+    m.wait_worker(m.kill_worker())
+    assert are_apart() and namespaces(m.child("notifier")) == namespaces(m.worker)
+    assert m.read("t") == NEW and "event=sandbox_incomplete" not in m.log()
+
+
+def test_the_root_of_a_worker_has_nothing_of_the_machine(mount, directory):
+    path = os.path.join(directory, "source")
+    write(path, NEW)
+    m = mount(file(path))
+    root = f"/proc/{m.worker}/root"
+    assert m.read("t") == NEW
+    expected = ".rptfs dev etc lib lib32 lib64 proc run sys usr var"
+    assert set(os.listdir(root)) <= set(expected.split())
+    assert not os.path.exists(root + directory)
+    found = [pid for pid in os.listdir(f"{root}/proc") if pid.isdigit()]
+    assert len(found) == 3, "init, worker, notifier; root sees them, the worker itself alone"
+
+
+def test_process_numbers_are_those_of_the_machine(mount):
+    m = mount('term "t" { static { data = "hello" } }\n')
+    assert m.status()["pid"] == m.worker
+    with open(os.path.join(m.store, "lock"), encoding="ascii") as lock:
+        assert int(lock.read()) == m.worker
+
+
+def test_a_worker_takes_its_namespace_with_it(mount):
+    m = mount('term "t" { static { data = "hello" } }\n')
+    first = m.child("init")
+    m.wait_worker(m.kill_worker())
+    wait_for(lambda: not os.path.exists(f"/proc/{first}"), "the end of the first init")
+    assert m.child("init") != first
 
 
 # Without the user "rptfs"
@@ -252,12 +308,11 @@ def test_certificates_that_only_root_may_read_are_used(mount, origins, certifica
 
 
 def test_a_socket_that_only_root_may_connect_to_is_denied(mount, origins, closed):
-    """The worker connects with its own rights only."""
+    """The worker connects with its own rights, but the configuration names the way there."""
     path = os.path.join(closed, "socket")
     origins(unix=path).put("/t", NEW)
     m = mount(http("http://localhost/t", f'unix_socket = "{path}"', INTERVAL), expect=["term=t "])
     assert m.kind("t") == "denied" and path in m.message()
-    os.chmod(closed, 0o755)
     os.chmod(path, 0o666)
     m.refresh("t")
     assert m.read("t") == NEW

@@ -51,6 +51,17 @@ void daemonize_silence(void)
 		dup2(null, fd);
 }
 
+void daemonize_keep_only(int fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; i < DAEMONIZE_KEPT; i++)
+		dup2(null, i);
+	if (fd != DAEMONIZE_KEPT)
+		dup2(fd, DAEMONIZE_KEPT);
+	close_range(DAEMONIZE_KEPT + 1, ~0U, 0);
+}
+
 void daemonize_detach(void)
 {
 	daemonize_silence();

@@ -24,4 +24,9 @@ void daemonize_silence(void);
  * wait until the command has ended. */
 void daemonize_detach(void);
 
+/* Closes all descriptors but one, which becomes number DAEMONIZE_KEPT. The standard streams lead to
+ * /dev/null. */
+#define DAEMONIZE_KEPT 3
+void daemonize_keep_only(int fd);
+
 #endif

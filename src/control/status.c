@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/process_id.h"
 #include "control/json_value.h"
 
 static json_t *time_json(int64_t wall_ms)
@@ -81,7 +82,7 @@ static int write_head(FILE *out, const struct control_view *view, struct err *er
 	_cleanup_(json_decref_cleanup) json_t *head = json_pack(
 		"{s:s, s:o, s:i, s:o, s:i, s:{s:s, s:i}, s:{}}", "rptfs_version",
 		build_version(version), "mountpoint", json_value_text(view->mountpoint), "pid",
-		(int)getpid(), "started_at", time_json(view->started_at_ms), "restarts",
+		(int)process_id(), "started_at", time_json(view->started_at_ms), "restarts",
 		(int)view->restarts, "keeper", "version", view->keeper_version, "pid",
 		(int)view->keeper, "fuse_requests");
 

@@ -2,7 +2,8 @@
  * child: the processes that the keeper starts.
  *
  * Each of them executes rptfs again. A child that is started with an identity is that user before
- * the first instruction of the program runs, and has no capabilities.
+ * the first instruction of the program runs. It has no capabilities, except for CAP_SYS_ADMIN of an
+ * isolated one, which drops it as soon as it has a root of its own (worker/sandbox.h).
  *
  * Runs in the keeper, with the rights of the user who started rptfs.
  */
@@ -30,7 +31,8 @@ struct child_start {
 	char *const *argv;		       /* borrowed */
 	const struct child_identity *identity; /* borrowed; NULL: that of the keeper */
 	int inherited[2];		       /* descriptors that stay open; -1: none */
-	int errors;			       /* its standard error; -1: that of the keeper */
+	bool is_isolated; /* in a PID namespace, and with CAP_SYS_ADMIN to change its root */
+	int errors;	  /* its standard error; -1: that of the keeper */
 };
 
 /* Returns the pid, or -1. */

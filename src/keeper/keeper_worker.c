@@ -72,6 +72,7 @@ int keeper_start_worker(struct keeper *keeper, struct keeper_worker *worker, int
 		.argv = keeper->commands->worker,
 		.identity = &keeper->state->worker_identity,
 		.inherited = { theirs, -1 },
+		.is_isolated = keeper->state->is_confined && keeper->state->worker_identity.is_set,
 		.errors = -1,
 	};
 	snprintf(keeper->commands->descriptors, KEEPER_DESCRIPTORS_SIZE, "%d", theirs);

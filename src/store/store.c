@@ -11,6 +11,7 @@
 
 #include "base/file_lock.h"
 #include "base/log.h"
+#include "base/process_id.h"
 #include "store/store_state.h"
 
 DEFINE_CLEANUP(struct store, store_close)
@@ -40,7 +41,7 @@ static int lock_store(struct store *store, struct err *err)
 	if (file_lock_wait(store->lock_fd, LOCK_EX, LOCK_WAIT_MS) < 0)
 		return errno == EWOULDBLOCK ? report_owner(store, err)
 					    : err_errno(err, "store %s: lock", store->dir);
-	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	int len = snprintf(pid, sizeof(pid), "%d\n", (int)process_id());
 	/* The pid is for people only, so a full disk does not keep the store from opening. */
 	if (ftruncate(store->lock_fd, 0) < 0 || pwrite(store->lock_fd, pid, (size_t)len, 0) < 0)
 		log_event(LOG_LEVEL_WARNING, "lock_without_pid", LOG_STR("store", store->dir),

@@ -71,6 +71,17 @@ int sandbox_enter_visitor(struct err *err)
 	return 0;
 }
 
+int sandbox_isolate(struct err *err)
+{
+	struct err missing = ERR_INIT;
+
+	if (capng_get_caps_process() < 0)
+		return err_errno(err, "sandbox: reading the capabilities");
+	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		report("root", sandbox_change_root(&missing), &missing);
+	return drop_capabilities(false, err);
+}
+
 int sandbox_enter(int store_fd, struct err *err)
 {
 	struct err missing = ERR_INIT;

@@ -4,6 +4,8 @@
  * A worker or visitor enters it before it reads any data from outside. Each of its layers works
  * without the others:
  *
+ *	namespaces    of a worker that root's keeper started: IPC and mount, with a root that has
+ *	              little more than /etc and /usr; and PID, in which the keeper has started it
  *	capabilities  none in any set but CAP_DAC_READ_SEARCH of an opener, and executing a
  *	              program gains none (no_new_privs)
  *	seccomp       for a worker, the system calls of a network program that starts no programs
@@ -14,9 +16,9 @@
  *	              certificates and libraries are; no other file, no TCP port to listen on, no
  *	              signal and no abstract socket to processes outside
  *
- * Files that the configuration names are opened by the helper (base/files.h). Descriptors
- * that are open already keep their rights. Connecting to named Unix sockets is limited by their
- * permissions only, because name services and the log need it.
+ * Files and sockets that the configuration names are found by the helper (base/files.h).
+ * Descriptors that are open already keep their rights. Without a root of its own, a worker can
+ * connect to any named Unix socket whose permissions allow it.
  *
  * Root's worker also has the store through a mount of its own, from which nothing can be executed
  * (keeper/store_directory.h). A layer that the kernel lacks is left out, and logged.
@@ -28,6 +30,10 @@
 #define WORKER_SANDBOX_H
 
 #include "base/err.h"
+
+/* Gives the process a root of its own, if it has CAP_SYS_ADMIN, and drops all capabilities. Call it
+ * while the process has one thread. -1 only if rights could not be dropped. */
+int sandbox_isolate(struct err *err);
 
 /* Confines the calling thread and all threads that it starts, permanently. Call it while the
  * process has one thread. store_fd: the store's directory (borrowed). -1 only if rights could not
@@ -43,10 +49,11 @@ void sandbox_confine_opener(void);
 /* For a visitor, which only walks the mount, and removes and renames there. */
 int sandbox_enter_visitor(struct err *err);
 
-/* ---- sandbox_landlock.c, sandbox_seccomp.c ---- */
+/* ---- sandbox_root.c, sandbox_landlock.c, sandbox_seccomp.c ---- */
 
 /* Return 1 if the kernel lacks the layer; *err then says what is missing. no_new_privs must be
  * set. */
+int sandbox_change_root(struct err *err); /* needs CAP_SYS_ADMIN, not no_new_privs */
 int sandbox_restrict_files(int store_fd, struct err *err);
 int sandbox_restrict_calls(struct err *err);
 int sandbox_restrict_visitor(struct err *err);

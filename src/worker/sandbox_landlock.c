@@ -22,7 +22,9 @@
 #include <sys/syscall.h>
 
 #include "base/log.h"
+#include "base/private_root.h"
 #include "base/util.h"
+#include "worker/sandbox_paths.h"
 
 #ifndef SYS_landlock_create_ruleset
 #	define SYS_landlock_create_ruleset 444 /* on every architecture */
@@ -99,6 +101,8 @@ static const struct {
 	uint64_t access;
 } rules[] = {
 	{ "/etc", FS_READ }, /* certificates, name resolution, OpenSSL, time zone, machine-id */
+	{ PRIVATE_ROOT_ETC, FS_READ },
+	{ PRIVATE_ROOT_RESOLVER, FS_STORE },
 	{ "/usr", FS_READ }, /* libraries that are loaded later: name services, OpenSSL */
 	{ "/lib", FS_READ },
 	{ "/lib32", FS_READ },
@@ -112,10 +116,10 @@ static const struct {
 	{ "/dev/random", FS_READ_FILE },
 };
 
-/* Environment variables with directories and files that OpenSSL and libc read. */
-static const char *const variables[] = {
-	"OPENSSL_CONF", "OPENSSL_MODULES", "SSL_CERT_FILE",
-	"SSL_CERT_DIR", "TZDIR",	   "LD_LIBRARY_PATH",
+/* What add_named() adds rules to. */
+struct rules {
+	int ruleset;
+	const struct ruleset_attr *attr;
 };
 
 static int version_of_kernel(struct err *err)
@@ -176,19 +180,12 @@ static int add_path(int ruleset, const struct ruleset_attr *attr, const char *pa
 	return add_rule(ruleset, attr, fd, access, err) < 0 ? err_prefix(err, "%s", path) : 0;
 }
 
-/* The value may be a list with colons. */
-static int add_variable(int ruleset, const struct ruleset_attr *attr, const char *name,
-			struct err *err)
+/* As sandbox_paths_visit() calls it. */
+static int add_named(void *arg, const char *path, bool is_writable, struct err *err)
 {
-	const char *value = getenv(name);
-	_cleanup_free_ char *copy = value ? strdup(value) : NULL;
-	char *rest = copy, *path;
+	const struct rules *to = arg;
 
-	while ((path = strsep(&rest, ":"))) {
-		if (*path == '/' && add_path(ruleset, attr, path, FS_READ, err) < 0)
-			return -1;
-	}
-	return 0;
+	return add_path(to->ruleset, to->attr, path, is_writable ? FS_STORE : FS_READ, err);
 }
 
 /* The directory of a file. If it does not exist yet, its nearest ancestor. */
@@ -246,28 +243,9 @@ static int add_resolver(int ruleset, const struct ruleset_attr *attr, struct err
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-/* Files for symbols, and the directory of log_path= for reports. */
 static int add_sanitizer(int ruleset, const struct ruleset_attr *attr, struct err *err)
 {
-	static const char *const options[] = { "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS" };
-
-	if (add_path(ruleset, attr, "/proc", FS_READ, err) < 0 ||
-	    add_path(ruleset, attr, "/proc/self/exe", FS_READ, err) < 0)
-		return -1;
-	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-		const char *value = getenv(options[i]);
-		const char *path = value ? strstr(value, "log_path=/") : NULL;
-		if (!path)
-			continue;
-		path += strlen("log_path=");
-		_cleanup_free_ char *dir = strndup(path, strcspn(path, ":"));
-		char *slash = dir ? strrchr(dir, '/') : NULL;
-		if (slash > dir)
-			*slash = '\0';
-		if (slash && add_path(ruleset, attr, dir, FS_STORE, err) < 0)
-			return -1;
-	}
-	return 0;
+	return add_path(ruleset, attr, "/proc", FS_READ, err);
 }
 #else
 static int add_sanitizer(int ruleset, const struct ruleset_attr *attr, struct err *err)
@@ -279,17 +257,15 @@ static int add_sanitizer(int ruleset, const struct ruleset_attr *attr, struct er
 
 static int add_rules(int ruleset, const struct ruleset_attr *attr, int store_fd, struct err *err)
 {
+	struct rules to = { ruleset, attr };
+
 	if (add_rule(ruleset, attr, store_fd, FS_STORE, err) < 0)
 		return err_prefix(err, "the store");
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
 		if (add_path(ruleset, attr, rules[i].path, rules[i].access, err) < 0)
 			return -1;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
-		if (add_variable(ruleset, attr, variables[i], err) < 0)
-			return -1;
-	}
-	if (add_resolver(ruleset, attr, err) < 0)
+	if (sandbox_paths_visit(add_named, &to, err) < 0 || add_resolver(ruleset, attr, err) < 0)
 		return -1;
 	return add_sanitizer(ruleset, attr, err);
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/daemonize.h"
 #include "base/log.h"
+#include "base/process_id.h"
 #include "base/util.h"
 #include "worker/helper_client.h"
 #include "worker/sandbox.h"
@@ -62,7 +63,16 @@ static int inherit(struct worker *worker, struct err *err)
 			       hello->protocol, CHANNEL_PROTOCOL);
 	if (hello->is_detached && !worker->setup->foreground)
 		daemonize_detach();
-	return inflight_map(&worker->inflight, worker->hello.fds[CHANNEL_FD_INFLIGHT], err);
+	return 0;
+}
+
+/* Opens what is not in the root that the worker gets next. */
+static int isolate(struct worker *worker, struct err *err)
+{
+	process_id_remember();
+	if (spare_memory_new(&worker->spare_memory, err) < 0)
+		return -1;
+	return worker->hello.hello.is_confined ? sandbox_isolate(err) : 0;
 }
 
 static int load_config(struct worker *worker, struct err *err)
@@ -158,10 +168,11 @@ static int prepare_to_fetch(struct worker *worker, struct err *err)
 
 static int begin(struct worker *worker, struct err *err)
 {
-	if (refuse_root(err) < 0 || inherit(worker, err) < 0 ||
-	    spare_memory_new(&worker->spare_memory, err) < 0 || confine(worker, err) < 0 ||
-	    cancel_init(&worker->cancel, err) < 0 || worker_block_signals(worker, err) < 0 ||
-	    worker_start_pulse(worker, err) < 0 ||
+	if (refuse_root(err) < 0 || inherit(worker, err) < 0 || isolate(worker, err) < 0 ||
+	    notifier_new(&worker->notifier, err) < 0 ||
+	    inflight_map(&worker->inflight, worker->hello.fds[CHANNEL_FD_INFLIGHT], err) < 0 ||
+	    confine(worker, err) < 0 || cancel_init(&worker->cancel, err) < 0 ||
+	    worker_block_signals(worker, err) < 0 || worker_start_pulse(worker, err) < 0 ||
 	    helper_client_new(&worker->helper, start_helper, worker, &worker->cancel, err) < 0 ||
 	    visitor_new(&worker->visitor, start_visitor, worker, err) < 0)
 		return -1;
@@ -375,8 +386,7 @@ int worker_run(const struct worker_setup *setup)
 	mallopt(M_ARENA_MAX, 2);
 	mallopt(M_MMAP_THRESHOLD, HEAP_SPARE_BYTES);
 	mallopt(M_TRIM_THRESHOLD, HEAP_SPARE_BYTES);
-	if (notifier_new(&worker.notifier, &err) < 0 || begin(&worker, &err) < 0 ||
-	    start(&worker, &err) < 0 || get_ready(&worker, &err) < 0) {
+	if (begin(&worker, &err) < 0 || start(&worker, &err) < 0 || get_ready(&worker, &err) < 0) {
 		report_failure(&worker, &err);
 		code = 1;
 	} else {

@@ -1,7 +1,6 @@
 #include "mount/connection/notifier.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -12,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "base/daemonize.h"
 #include "base/log.h"
 #include "base/pass_fds.h"
 
@@ -36,7 +36,7 @@ typedef int64_t outcome;
 
 /* ---- the notifier's process ---- */
 
-#define SOCKET 3
+#define SOCKET DAEMONIZE_KEPT
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 /* Not with a sanitizer, which has threads and system calls of its own. */
@@ -74,18 +74,6 @@ static void ignore_signals(void)
 		signal(ignored[i], SIG_IGN);
 }
 
-/* Closes all descriptors but the socket, so that they are closed when the worker ends. */
-static void let_go(int socket)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	for (int fd = 0; fd < SOCKET; fd++)
-		dup2(null, fd);
-	if (socket != SOCKET)
-		dup2(socket, SOCKET);
-	close_range(SOCKET + 1, ~0U, 0);
-}
-
 /* -1 if the worker has ended. */
 static int receive_device(void)
 {
@@ -101,7 +89,7 @@ __attribute__((noreturn)) static void notify_for_ever(int socket, const struct a
 
 	prctl(PR_SET_NAME, "rptfs-notifier");
 	ignore_signals();
-	let_go(socket);
+	daemonize_keep_only(socket);
 	int device = receive_device();
 	if (device < 0)
 		_exit(0);

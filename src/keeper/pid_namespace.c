@@ -1,0 +1,97 @@
+#include "keeper/pid_namespace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "base/daemonize.h"
+#include "base/log.h"
+#include "base/util.h"
+
+/* ---- rptfs-init ---- */
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+/* Not with a sanitizer, which has threads and system calls of its own. */
+static void confine(void)
+{
+}
+#else
+/* From here on only read, write and exit are allowed. */
+static void confine(void)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
+}
+#endif
+
+/* held: the reading end of `hold`. */
+__attribute__((noreturn)) static void wait_for_end(int held)
+{
+	char byte;
+
+	prctl(PR_SET_NAME, "rptfs-init");
+	signal(SIGCHLD, SIG_IGN); /* orphans are reaped */
+	daemonize_keep_only(held);
+	confine();
+	while (read(DAEMONIZE_KEPT, &byte, 1) > 0)
+		;
+	for (;;)
+		syscall(SYS_exit, 0);
+}
+
+/* ---- the keeper ---- */
+
+/* The first child that is forked after unshare(2). */
+static int start_init(const struct pid_namespace *ns, int held,
+		      int (*drop_rights)(const void *arg, struct err *err), const void *arg,
+		      struct err *err)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return err_errno(err, "fork");
+	if (pid > 0)
+		return 0;
+	close(ns->hold);
+	if (drop_rights(arg, err) < 0)
+		_exit(1);
+	wait_for_end(held);
+}
+
+int pid_namespace_enter(struct pid_namespace *ret,
+			int (*drop_rights)(const void *arg, struct err *err), const void *arg,
+			struct err *err)
+{
+	_cleanup_(pid_namespace_leave) struct pid_namespace ns = PID_NAMESPACE_NONE;
+	_cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	int pair[2];
+
+	if (own < 0)
+		return err_errno(err, "/proc/self/ns/pid");
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_errno(err, "pipe");
+	_cleanup_close_ int held = pair[0];
+	ns.hold = pair[1];
+	if (unshare(CLONE_NEWPID) < 0)
+		return err_errno(err, "unshare");
+	ns.own = steal_fd(&own);
+	if (start_init(&ns, held, drop_rights, arg, err) < 0)
+		return -1;
+	*ret = ns;
+	ns = (struct pid_namespace)PID_NAMESPACE_NONE;
+	return 0;
+}
+
+void pid_namespace_leave(struct pid_namespace *ns)
+{
+	if (ns->own >= 0 && setns(ns->own, CLONE_NEWPID) < 0)
+		log_event(LOG_LEVEL_ERROR, "namespace_kept", LOG_STR("error", strerror(errno)));
+	close_cleanup(&ns->own);
+	close_cleanup(&ns->hold);
+	*ns = (struct pid_namespace)PID_NAMESPACE_NONE;
+}
