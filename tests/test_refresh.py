@@ -7,7 +7,7 @@ import time
 
 import pytest
 from origin import BlackHole, hold, http, http_date, stall, status
-from rptmount import HANGS_S, wait_for
+from rptmount import HANGS_S, parse_time, wait_for
 from test_http import assert_backs_off
 
 FAILS = ["term=t"]
@@ -133,6 +133,47 @@ def test_a_request_during_an_attempt_gets_a_later_attempt(mount, origin):
     assert m.read("t") == b"two"
 
 
+@pytest.mark.parametrize("interrupt", ["restart", "upgrade", "death"])
+@pytest.mark.parametrize("state", ["fresh", "stale"])
+def test_the_state_survives(mount, origin, interrupt, state):
+    """A term that is fresh stays so until its next check fails or is late, and a stale one stale."""
+    origin.put("/t", b"one")
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1h"))
+    if state == "stale":
+        m.expect(*FAILS)
+        origin.then("/t", status(500))
+        m.refresh("t", ok=False)
+    assert m.status("t")["state"] == state
+    began = time.time()
+    origin.always("/t", hold(threading.Event()))
+    if interrupt == "restart":
+        m.restart()
+    elif interrupt == "upgrade":
+        m.rpt("upgrade")
+    else:
+        m.wait_worker(after=m.kill_worker())
+    wait_for(lambda: m.status("t")["next_check_at"], "a plan")
+    after = m.status("t")
+    assert after["state"] == state
+    if state == "fresh":
+        assert parse_time(after["checked_at"]) <= began
+    origin.always("/t", status(500))
+    m.expect(*FAILS)
+    m.refresh("t", ok=False)
+    assert m.status("t")["state"] == "stale"
+
+
+def test_another_source_makes_a_term_stale(mount, origin):
+    """What the new one has is not known yet."""
+    origin.put("/t", b"one")
+    m = mount(http(origin.url("/t"), term="refresh_interval = 1h"))
+    origin.always("/other", hold(threading.Event()))
+    m.configure(http(origin.url("/other"), term="refresh_interval = 1h"))
+    m.restart(wait=False)
+    wait_for(lambda: origin.count("/other"), "a request")
+    assert m.status("t")["state"] == "stale" and m.read("t") == b"one"
+
+
 def test_first_attempts_depend_on_the_snapshot(mount, origin):
     """Without a snapshot: at once, lazy or not; with one: an eager term within the interval."""
     for name in "ab":
@@ -144,7 +185,7 @@ def test_first_attempts_depend_on_the_snapshot(mount, origin):
     origin.forget()
     m.restart()
     wait_for(lambda: origin.count("/a"), "the eager term's attempt")
-    assert m.status("b")["checked_at"] is None and m.status("b")["state"] == "stale"
+    assert not origin.count("/b") and m.status("b")["state"] == "fresh"
     assert m.read("b") == b"content of b"
 
 

@@ -42,7 +42,7 @@ def test_a_restart_with_every_source_down_serves_the_last_good_versions(mount, o
         for i in range(len(SIZES))
     ]
     assert after == before
-    assert all(term["state"] == "stale" for term in m.status()["terms"])
+    wait_for(lambda: all(term["state"] == "stale" for term in m.status()["terms"]), "the checks")
 
 
 def test_a_restart_asks_with_the_stored_token(mount, origin):

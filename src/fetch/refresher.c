@@ -395,6 +395,8 @@ static void plan_first_updates(struct refresher *refresher)
 		_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(term);
 		bool needs_bytes = !current || runner->memory->is_stranger;
 
+		if (!needs_bytes)
+			term_restore(term, store_noted_check(refresher->env.store, current));
 		update_plan_first(&refresher->plan, i,
 				  retry_first(term->config, needs_bytes, runner->share),
 				  needs_bytes && !term->config->lazy_init);

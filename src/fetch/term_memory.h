@@ -21,6 +21,7 @@ struct term_memory {
 	struct snapshot *unpublished;	  /* owned reference; committed, but not shown yet; NULL */
 	struct forward_confirm *confirm;  /* owned; NULL: there is nothing to confirm */
 	int64_t confirmed_noted_ms;	  /* the last note in the store; clock_boot_ms(); 0: none */
+	int64_t check_noted_ms;		  /* the same for store_note_check() */
 	uint32_t answering;		  /* the source that answered last */
 	bool is_stranger; /* the snapshot came from none of the sources configured now */
 	bool has_run;

@@ -9,6 +9,9 @@
 /* How many times per max_stale the store notes a confirmation. */
 #define CONFIRMED_NOTES 10
 
+/* How often the store notes that a check has succeeded. */
+#define CHECK_NOTE_MS 30000
+
 const char *update_outcome_name(enum update_outcome outcome)
 {
 	switch (outcome) {
@@ -240,6 +243,22 @@ static void note_confirmed(struct update *update)
 			  LOG_STR("error", err.msg));
 }
 
+/* For the next worker, before anybody sees the state. */
+static void note_check(struct update *update)
+{
+	struct term_memory *memory = update->memory;
+	_cleanup_(snapshot_unref_cleanup) struct snapshot *current = term_current(update->term);
+	bool has_failed = update->outcome == UPDATE_FAILED;
+	int64_t now_ms = clock_boot_ms();
+
+	if (!current ||
+	    (!has_failed && memory->check_noted_ms && update->outcome != UPDATE_UPDATED &&
+	     now_ms - memory->check_noted_ms < CHECK_NOTE_MS))
+		return;
+	memory->check_noted_ms = has_failed ? 0 : now_ms;
+	store_note_check(update->store, current, has_failed ? 0 : clock_wall_ms());
+}
+
 static const char *human_next(int64_t next_in_ms, char text[CLOCK_HUMAN_SIZE])
 {
 	return next_in_ms < 0 ? "on_request" : clock_human(next_in_ms, text);
@@ -309,6 +328,7 @@ void update_conclude(struct update *update, int64_t next_in_ms, int64_t next_at_
 	switch (update->outcome) {
 	case UPDATE_UPDATED:
 	case UPDATE_UNCHANGED:
+		note_check(update);
 		term_succeeded(update->term, update->version, update->outcome == UPDATE_UPDATED,
 			       next_at_ms);
 		note_confirmed(update);
@@ -316,6 +336,7 @@ void update_conclude(struct update *update, int64_t next_in_ms, int64_t next_at_
 		update->memory->answering = (uint32_t)update->source;
 		break;
 	case UPDATE_FAILED:
+		note_check(update);
 		term_failed(update->term, &update->err, next_at_ms);
 		report_failure(update, next_in_ms);
 		break;

@@ -170,6 +170,13 @@ int store_replace_fingerprints(struct store *store, const struct store_fingerpri
  * undo it. */
 int store_set_confirmed(struct store *store, const char *term, int64_t wall_ms, struct err *err);
 
+/* Notes when a source has last confirmed the term's current snapshot (wall clock; 0: the last check
+ * failed). It costs no transaction, because it is the time of the snapshot's file. A power cut may
+ * undo it. */
+void store_note_check(struct store *store, const struct snapshot *snapshot, int64_t wall_ms);
+/* What was noted last, or when the file was written. */
+int64_t store_noted_check(struct store *store, const struct snapshot *snapshot);
+
 /* Leaves the term without a current snapshot, durably. The bytes stay as history. */
 int store_remove_current(struct store *store, const char *term, struct err *err);
 

@@ -3,6 +3,8 @@
  *
  *	XX/ID         a snapshot; XX: store_shard() in hexadecimal
  *	new-LIFE-N    a file that is being written, on a file system without O_TMPFILE
+ *
+ * The time of a snapshot's file is that of the last successful check of its term.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -97,4 +99,27 @@ int store_open_bytes(struct store *store, const struct snapshot *snapshot, struc
 bool store_delete_path(struct store *store, const char *path)
 {
 	return unlinkat(store->snapshots_fd, path, 0) == 0 || errno == ENOENT;
+}
+
+/* If it fails, the term is stale after the next start until it is checked. */
+void store_note_check(struct store *store, const struct snapshot *snapshot, int64_t wall_ms)
+{
+	char path[STORE_PATH_SIZE];
+	const struct timespec times[] = {
+		{ .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = wall_ms / 1000, .tv_nsec = wall_ms % 1000 * 1000000 },
+	};
+
+	utimensat(store->snapshots_fd, store_path(snapshot->id, path), times, AT_SYMLINK_NOFOLLOW);
+}
+
+int64_t store_noted_check(struct store *store, const struct snapshot *snapshot)
+{
+	char path[STORE_PATH_SIZE];
+	struct stat st;
+
+	if (fstatat(store->snapshots_fd, store_path(snapshot->id, path), &st, AT_SYMLINK_NOFOLLOW) <
+	    0)
+		return 0;
+	return st.st_mtim.tv_sec * INT64_C(1000) + st.st_mtim.tv_nsec / 1000000;
 }

@@ -206,20 +206,27 @@ struct snapshot *term_swap(struct term *term, struct snapshot *next)
 	return previous;
 }
 
-/* With the lock held. */
-static bool is_late(const struct term *term, int64_t now_ms)
+/* Was it due so long ago that the term is stale? */
+static bool is_late_since(const struct term *term, int64_t due_ms, int64_t now_ms)
 {
-	int64_t due_ms = term->next_check_at_ms;
 	int64_t may_take_ms = term->config->refresh_interval_ms;
 
 	if (may_take_ms < LATE_MIN_MS)
 		may_take_ms = LATE_MIN_MS;
 	if (may_take_ms > LATE_MAX_MS)
 		may_take_ms = LATE_MAX_MS;
+	return now_ms - due_ms > may_take_ms;
+}
+
+/* With the lock held. */
+static bool is_late(const struct term *term, int64_t now_ms)
+{
+	int64_t due_ms = term->next_check_at_ms;
+
 	/* The source has answered: what it sent is being published. */
 	if (due_ms != TERM_NO_TIME && due_ms < term->confirmed_at_ms)
 		due_ms = term->confirmed_at_ms;
-	return due_ms != TERM_NO_TIME && now_ms - due_ms > may_take_ms;
+	return due_ms != TERM_NO_TIME && is_late_since(term, due_ms, now_ms);
 }
 
 /* With the lock held. */
@@ -228,6 +235,22 @@ static enum term_state state_at(const struct term *term, int64_t now_ms)
 	if (term->state == TERM_FRESH && is_late(term, now_ms))
 		return TERM_STALE;
 	return (enum term_state)term->state;
+}
+
+void term_restore(struct term *term, int64_t checked_wall_ms)
+{
+	int64_t interval_ms = term->config->refresh_interval_ms;
+	int64_t checked_at_ms = boot_time_of(checked_wall_ms);
+
+	lock(term);
+	bool is_late = interval_ms != CONFIG_NEVER &&
+		       is_late_since(term, checked_at_ms + interval_ms, clock_boot_ms());
+	if (checked_wall_ms && !is_late && term->state == TERM_STALE &&
+	    term->checked_at_ms == TERM_NO_TIME) {
+		term->state = TERM_FRESH;
+		term->checked_at_ms = checked_at_ms;
+	}
+	unlock(term);
 }
 
 static void explain_lateness(struct term_status *status)

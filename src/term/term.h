@@ -31,8 +31,8 @@
 enum term_state {
 	TERM_ABSENT,  /* no snapshot yet, or it was removed */
 	TERM_FRESH,   /* the last update succeeded */
-	TERM_STALE,   /* serves the last good version; the last update failed or is late, or there
-		       * was none */
+	TERM_STALE,   /* serves the last good version; the last update failed or is late, or it is
+		       * unknown how it ended */
 	TERM_GONE,    /* serves the last good version; the source no longer has the term */
 	TERM_EXPIRED, /* no source has confirmed the last good version for max_stale; it is served,
 		       * or hidden, as on_expire says */
@@ -87,6 +87,11 @@ void term_release(struct term *term);
  * Only the wall clock survives a restart: a time in the future counts as now.
  */
 void term_set_confirmed(struct term *term, int64_t wall_ms);
+
+/* Restores the state from before the start: the last check was at that time (wall clock; 0: it is
+ * unknown, or it failed). The term is fresh unless the next one is late. Does nothing after the
+ * first update. */
+void term_restore(struct term *term, int64_t checked_wall_ms);
 
 /* The name in events and metrics. */
 const char *term_alias(const struct term *term);

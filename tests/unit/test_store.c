@@ -474,6 +474,29 @@ static void test_confirmed(void)
 	fixture_end();
 }
 
+static void test_noted_checks(void)
+{
+	const char *dir = fixture_new();
+	struct store *store = open_or_bail(dir);
+
+	int64_t before = clock_wall_ms();
+	commit_id(store, "x", 1, 3);
+	struct snapshot *snapshot = load(store, "x");
+	/* The kernel's time of files is some milliseconds coarse. */
+	ok(store_noted_check(store, snapshot) >= before - 100, "a commit counts as a check");
+	store_note_check(store, snapshot, 5123);
+	store_close(store);
+	store = open_or_bail(dir);
+	is_int(store_noted_check(store, snapshot), 5123, "the time of a check survives");
+	store_note_check(store, snapshot, 0);
+	is_int(store_noted_check(store, snapshot), 0, "and that it has failed");
+	unlink(file_path(dir, snapshot->id));
+	is_int(store_noted_check(store, snapshot), 0, "nothing is known without the file");
+	snapshot_unref(snapshot);
+	store_close(store);
+	fixture_end();
+}
+
 static bool holds_body(struct store *store, const struct snapshot *snapshot, unsigned version)
 {
 	char expected[BODY_MAX], got[BODY_MAX];
@@ -614,6 +637,7 @@ int main(void)
 	test_retain();
 	test_verify();
 	test_confirmed();
+	test_noted_checks();
 	test_republish();
 	test_memory();
 	return tap_done();

@@ -173,6 +173,44 @@ static void test_late(void)
 #define OTHER 1001
 
 /* Who may read a term with this mode, and with USER and GROUP. */
+static void test_restored(void)
+{
+	static const struct {
+		int64_t interval_ms, checked_ago_ms;
+		enum term_state state;
+		const char *what;
+	} rows[] = {
+		{ 60000, 1000, TERM_FRESH, "a term that was checked just before the start" },
+		{ 60000, -1000, TERM_FRESH, "one whose check lies in the future" },
+		{ 60000, 119000, TERM_FRESH, "one whose next check is a little late" },
+		{ 60000, 121000, TERM_STALE, "one whose next check is late" },
+		{ CONFIG_NEVER, 86400000, TERM_FRESH, "one that is never due" },
+	};
+	struct err err = ERR_INIT;
+	struct term_status status;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct term_config restored = { .name = "t",
+						.refresh_interval_ms = rows[i].interval_ms };
+		struct term term;
+
+		if (term_init(&term, &restored, snapshot_new("1", "s"), "1", &err) < 0)
+			abort();
+		term_restore(&term, 0);
+		check_state(&term, TERM_STALE, "stale if it is unknown when it was checked");
+		term_restore(&term, clock_wall_ms() - rows[i].checked_ago_ms);
+		check_state(&term, rows[i].state, rows[i].what);
+		term_status(&term, &status);
+		ok((status.checked_at_ms == TERM_NO_TIME) == (rows[i].state == TERM_STALE),
+		   "it was checked before the start");
+		term_status_release(&status);
+		fail(&term, ERR_NOT_FOUND, "404");
+		term_restore(&term, clock_wall_ms());
+		check_state(&term, TERM_GONE, "the first update counts more");
+		term_release(&term);
+	}
+}
+
 static void test_rights_of_modes(void)
 {
 	static const gid_t groups[] = { 7, GROUP };
@@ -249,6 +287,7 @@ int main(void)
 	test_absent();
 	test_life();
 	test_late();
+	test_restored();
 	test_rights_of_modes();
 	test_many_kinds();
 	ok(sizeof(struct term) <= 112, "a term is small: %zu bytes", sizeof(struct term));
