@@ -26,6 +26,37 @@ static int check_version(const char *version, struct err *err)
 	return 0;
 }
 
+/* White space is allowed. */
+static int decode(const char *text, uint8_t **ret, size_t *ret_len, struct err *err)
+{
+	_cleanup_free_ char *packed = malloc(strlen(text) + 1);
+	size_t len = 0;
+
+	if (!packed)
+		return err_set(err, ERR_CONFIG, "out of memory");
+	for (; *text; text++) {
+		if (!strchr(" \t\r\n", *text))
+			packed[len++] = *text;
+	}
+	_cleanup_free_ uint8_t *decoded = malloc(BASE64_DECODED_SIZE(len));
+	if (!decoded)
+		return err_set(err, ERR_CONFIG, "out of memory");
+	ssize_t n = base64_decode(packed, len, decoded);
+	if (n < 0)
+		return err_set(err, ERR_CONFIG, "not valid base64");
+	*ret_len = (size_t)n;
+	*ret = steal_ptr(&decoded);
+	return 0;
+}
+
+static int check_base64(const char *text, struct err *err)
+{
+	_cleanup_free_ uint8_t *decoded = NULL;
+	size_t len;
+
+	return decode(text, &decoded, &len, err);
+}
+
 static const struct option_spec rows[] = {
 	{ .name = "data",
 	  .type = OPTION_STRING,
@@ -36,6 +67,7 @@ static const struct option_spec rows[] = {
 	  .type = OPTION_STRING,
 	  OPTION_FIELD(static_options, base64),
 	  .role = OPTION_IDENTITY,
+	  .check = check_base64,
 	  .help = "the content in base64" },
 	{ .name = "version",
 	  .type = OPTION_STRING,
@@ -68,29 +100,6 @@ static void static_free(void *state)
 
 DEFINE_CLEANUP(struct fixed, static_free)
 
-/* White space is allowed. */
-static int decode(const char *text, uint8_t **ret, size_t *ret_len, struct err *err)
-{
-	_cleanup_free_ char *packed = malloc(strlen(text) + 1);
-	size_t len = 0;
-
-	if (!packed)
-		return err_set(err, ERR_CONFIG, "base64: out of memory");
-	for (; *text; text++) {
-		if (!strchr(" \t\r\n", *text))
-			packed[len++] = *text;
-	}
-	_cleanup_free_ uint8_t *decoded = malloc(BASE64_DECODED_SIZE(len));
-	if (!decoded)
-		return err_set(err, ERR_CONFIG, "base64: out of memory");
-	ssize_t n = base64_decode(packed, len, decoded);
-	if (n < 0)
-		return err_set(err, ERR_CONFIG, "base64: not valid base64");
-	*ret_len = (size_t)n;
-	*ret = steal_ptr(&decoded);
-	return 0;
-}
-
 static int set_version(struct fixed *fixed, const char *version, struct err *err)
 {
 	size_t size = sizeof(fixed->version.token);
@@ -107,6 +116,16 @@ static int set_version(struct fixed *fixed, const char *version, struct err *err
 	return 0;
 }
 
+static void static_check(const void *values, struct option_problems *problems)
+{
+	const struct static_options *options = values;
+
+	if (options->data && options->base64)
+		option_problem(problems, "base64", "data", "data and base64 exclude each other");
+	if (!options->data && !options->base64)
+		option_problem(problems, "data", "base64", "one of data and base64 is needed");
+}
+
 static int static_init(void **ret_state, const void *options, struct helper *helper,
 		       struct err *err)
 {
@@ -118,16 +137,12 @@ static int static_init(void **ret_state, const void *options, struct helper *hel
 	(void)helper;
 	if (!fixed)
 		return err_set(err, ERR_CONFIG, "out of memory");
-	if (!data == !base64)
-		return err_set(err, ERR_CONFIG, "%s",
-			       data ? "data and base64 exclude each other"
-				    : "one of data and base64 is needed");
 	if (data) {
 		fixed->data = data;
 		fixed->len = strlen(data);
 	} else {
 		if (decode(base64, &fixed->decoded, &fixed->len, err) < 0)
-			return -1;
+			return err_prefix(err, "base64");
 		fixed->data = fixed->decoded;
 	}
 	if (set_version(fixed, given->version, err) < 0)
@@ -170,6 +185,7 @@ const struct fetcher_ops fetcher_static = {
 		.name = "static",
 		.help = "a fixed value",
 		.options = &static_table,
+		.check = static_check,
 		.init = static_init,
 		.free = static_free,
 		.describe = static_describe,

@@ -218,7 +218,7 @@ static int parse_options(struct options *options, char **pairs, struct err *err)
 		if (options_set(options, *pairs, equals + 1, err) < 0)
 			return -1;
 	}
-	return options_check(options, err);
+	return 0;
 }
 
 static int set_up(struct probe *probe, char **argv, struct options **ret, struct err *err)
@@ -231,6 +231,7 @@ static int set_up(struct probe *probe, char **argv, struct options **ret, struct
 		return err_set(err, ERR_CONFIG, "no such fetcher");
 	*ret = options_make(probe->ops->type.options);
 	if (parse_options(*ret, argv + 1, err) < 0 ||
+	    options_finish(*ret, &probe->ops->type, err) < 0 ||
 	    probe->ops->type.init(&probe->state, (*ret)->values, NULL, err) < 0)
 		return -1;
 	return http_new(&probe->ctx.http, NULL, probe->ctx.cancel, err);

@@ -432,6 +432,7 @@ const struct fetcher_ops fetcher_http = {
 		.name = "http",
 		.help = "content behind an http or https URL",
 		.options = &http_source_options,
+		.check = http_source_check,
 		.init = http_source_init,
 		.free = http_source_free,
 		.describe = http_source_describe,

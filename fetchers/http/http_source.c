@@ -105,6 +105,13 @@ static bool is_credential(const char *line)
 
 /* ---- the options ---- */
 
+static int check_url(const char *url, struct err *err)
+{
+	_cleanup_free_ char *origin = NULL;
+
+	return http_url_origin(url, &origin, err);
+}
+
 static int check_user(const char *user, struct err *err)
 {
 	if (!*user || strchr(user, ':'))
@@ -131,6 +138,7 @@ static const struct option_spec rows[] = {
 	  OPTION_FIELD(http_options, url),
 	  .role = OPTION_IDENTITY,
 	  .required = true,
+	  .check = check_url,
 	  .mask = http_url_mask,
 	  .help = "http:// or https://, without user and password" },
 	{ .name = "http_cache",
@@ -246,27 +254,33 @@ static const struct option_spec rows[] = {
 
 const struct option_table http_source_options = OPTION_TABLE(rows, http_options);
 
-static int check_credentials(const struct http_options *options, struct err *err)
+void http_source_check(const void *values, struct option_problems *problems)
 {
-	bool has_credentials = options->user || options->bearer_token_file;
+	const struct http_options *options = values;
+	const char *login = options->user ? "user" : "bearer_token_file";
+	bool has_login = options->user || options->bearer_token_file;
 
 	for (const char *const *line = options->headers; line && *line; line++) {
-		if (has_credentials && has_name(*line, "Authorization"))
-			return err_set(err, ERR_CONFIG,
+		if (has_login && has_name(*line, "Authorization"))
+			option_problem(problems, "headers", login,
 				       "headers: \"Authorization\" besides user or "
 				       "bearer_token_file");
 	}
 	if (options->user && options->bearer_token_file)
-		return err_set(err, ERR_CONFIG, "user and bearer_token_file exclude each other");
+		option_problem(problems, "bearer_token_file", "user",
+			       "user and bearer_token_file exclude each other");
 	if (options->password && options->password_file)
-		return err_set(err, ERR_CONFIG, "password and password_file exclude each other");
+		option_problem(problems, "password_file", "password",
+			       "password and password_file exclude each other");
 	if (!options->user && (options->password || options->password_file))
-		return err_set(err, ERR_CONFIG, "password without user");
+		option_problem(problems, options->password ? "password" : "password_file", "user",
+			       "password without user");
 	if (options->unix_socket && options->proxy && *options->proxy)
-		return err_set(err, ERR_CONFIG, "unix_socket and proxy exclude each other");
+		option_problem(problems, "proxy", "unix_socket",
+			       "unix_socket and proxy exclude each other");
 	if (options->client_key && !options->client_cert)
-		return err_set(err, ERR_CONFIG, "client_key without client_cert");
-	return 0;
+		option_problem(problems, "client_key", "client_cert",
+			       "client_key without client_cert");
 }
 
 /* ---- life ---- */
@@ -308,7 +322,7 @@ int http_source_init(void **ret_state, const void *options, struct helper *helpe
 	source->options = options;
 	if (http_url_origin(source->options->url, &source->origin, err) < 0)
 		return err_prefix(err, "url");
-	if (check_credentials(source->options, err) < 0 || name_source(source, err) < 0)
+	if (name_source(source, err) < 0)
 		return -1;
 	*ret_state = steal_ptr(&source);
 	return 0;

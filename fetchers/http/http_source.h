@@ -47,6 +47,7 @@ static inline const char *http_source_shown(const struct http_source *source)
 }
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct http_source. */
+void http_source_check(const void *values, struct option_problems *problems);
 int http_source_init(void **ret_state, const void *options, struct helper *helper, struct err *err);
 void http_source_free(void *state);
 const char *http_source_describe(void *state);

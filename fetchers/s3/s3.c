@@ -48,6 +48,7 @@ const struct fetcher_ops fetcher_s3 = {
 		.options = &s3_source_options,
 		.helper = &helper,
 		.complete = s3_environment_complete,
+		.check = s3_source_check,
 		.init = s3_source_init,
 		.free = s3_source_free,
 		.describe = s3_source_describe,

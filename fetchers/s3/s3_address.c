@@ -96,14 +96,10 @@ int s3_location_set_endpoint(struct s3_location *location, const char *endpoint,
 
 /* ---- the bucket ---- */
 
-static int check_virtual(const struct s3_location *location, struct err *err)
+int s3_location_check_virtual(const struct s3_location *location, const char **ret_option,
+			      struct err *err)
 {
-	if (!s3_is_dns_bucket(location->bucket))
-		return err_set(
-			err, ERR_CONFIG,
-			"addressing: the bucket \"%.64s\" cannot be part of a host name: use "
-			"\"path\"",
-			location->bucket);
+	*ret_option = "endpoint";
 	if (location->host && s3_is_address(location->host))
 		return err_set(
 			err, ERR_CONFIG,
@@ -114,6 +110,13 @@ static int check_virtual(const struct s3_location *location, struct err *err)
 			err, ERR_CONFIG,
 			"addressing: AWS's certificates do not cover buckets with a \".\": use "
 			"\"path\"");
+	*ret_option = "bucket";
+	if (!s3_is_dns_bucket(location->bucket))
+		return err_set(
+			err, ERR_CONFIG,
+			"addressing: the bucket \"%.64s\" cannot be part of a host name: use "
+			"\"path\"",
+			location->bucket);
 	return 0;
 }
 
@@ -124,21 +127,19 @@ static bool is_virtual_by_itself(const struct s3_location *location)
 	       s3_is_dns_bucket(location->bucket) && !strchr(location->bucket, '.');
 }
 
-int s3_location_set_addressing(struct s3_location *location, enum s3_addressing addressing,
-			       struct err *err)
+void s3_location_set_addressing(struct s3_location *location, enum s3_addressing addressing)
 {
 	switch (addressing) {
 	case S3_ADDRESSING_AUTO:
 		location->is_virtual = is_virtual_by_itself(location);
-		return 0;
+		break;
 	case S3_ADDRESSING_PATH:
 		location->is_virtual = false;
-		return 0;
+		break;
 	case S3_ADDRESSING_VIRTUAL:
 		location->is_virtual = true;
-		return check_virtual(location, err);
+		break;
 	}
-	return 0;
 }
 
 void s3_location_release(struct s3_location *location)

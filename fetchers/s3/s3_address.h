@@ -35,9 +35,12 @@ int s3_endpoint_check_bucket(const char *endpoint, const char *bucket, struct er
  * and is_tls. ERR_CONFIG. */
 int s3_location_set_endpoint(struct s3_location *location, const char *endpoint, struct err *err);
 
-/* Sets is_virtual. ERR_CONFIG if the bucket does not allow this addressing. */
-int s3_location_set_addressing(struct s3_location *location, enum s3_addressing addressing,
-			       struct err *err);
+/* Can the bucket be part of the host name? ERR_CONFIG: no, because of the option *ret_option. */
+int s3_location_check_virtual(const struct s3_location *location, const char **ret_option,
+			      struct err *err);
+
+/* Sets is_virtual. */
+void s3_location_set_addressing(struct s3_location *location, enum s3_addressing addressing);
 
 void s3_location_release(struct s3_location *location);
 

@@ -93,42 +93,49 @@ static int find(const struct options *options, const struct aws_lookup *lookup,
 
 /* ---- taking ---- */
 
-/* Sets the option, unless the block does. Messages name where the value comes from. */
-static int take(struct options *options, const char *name, struct aws_setting *setting,
-		struct err *err)
+/* Sets the option, unless the block does. Problems name where the value comes from. */
+static void take(struct options *options, const char *name, struct aws_setting *setting,
+		 struct option_problems *problems)
 {
 	const struct option_spec *spec = option_find(options->table, name);
+	struct err err = ERR_INIT;
 
 	if (options_is_given(options, spec)) {
 		snprintf(setting->from, sizeof(setting->from), "%s", name);
-		return 0;
+		return;
 	}
 	if (!setting->value)
-		return 0;
-	if (spec->check && spec->check(setting->value, err) < 0)
-		return err_prefix(err, "%s", setting->from);
-	return options_set_texts(options, spec, &setting->value, 1, err);
+		return;
+	if (spec->check && spec->check(setting->value, &err) < 0)
+		err_prefix(&err, "%s", setting->from);
+	else if (options_set_texts(options, spec, &setting->value, 1, &err) == 0)
+		return;
+	option_problem(problems, name, NULL, "%s", err.msg);
 }
 
-static int take_endpoint(struct options *options, struct aws_endpoint *found, struct err *err)
+static void take_endpoint(struct options *options, struct aws_endpoint *found,
+			  struct option_problems *problems)
 {
 	const struct s3_options *given = options->values;
+	struct err of_kind = ERR_INIT, of_bucket = ERR_INIT;
 
-	if (take(options, "endpoint", &found->url, err) < 0 ||
-	    take(options, "use_fips_endpoint", &found->fips, err) < 0 ||
-	    take(options, "use_dualstack_endpoint", &found->dualstack, err) < 0)
-		return -1;
+	take(options, "endpoint", &found->url, problems);
+	take(options, "use_fips_endpoint", &found->fips, problems);
+	take(options, "use_dualstack_endpoint", &found->dualstack, problems);
 	found->url.value = given->endpoint;
 	found->is_fips = given->use_fips_endpoint;
 	found->is_dualstack = given->use_dualstack_endpoint;
-	if (aws_endpoint_check(found, err) < 0)
-		return -1;
-	if (given->endpoint && s3_endpoint_check_bucket(given->endpoint, given->bucket, err) < 0)
-		return err_prefix(err, "%s", found->url.from);
-	return 0;
+	if (aws_endpoint_check(found, &of_kind) < 0)
+		option_problem(problems,
+			       found->is_fips ? "use_fips_endpoint" : "use_dualstack_endpoint",
+			       "endpoint", "%s", of_kind.msg);
+	if (given->endpoint && given->bucket &&
+	    s3_endpoint_check_bucket(given->endpoint, given->bucket, &of_bucket) < 0)
+		option_problem(problems, "endpoint", "bucket", "%s: %s", found->url.from,
+			       of_bucket.msg);
 }
 
-int s3_environment_complete(struct options *options, struct err *err)
+void s3_environment_complete(struct options *options, struct option_problems *problems)
 {
 	_cleanup_(aws_profiles_free_cleanup) struct aws_profiles *profiles = NULL;
 	_cleanup_(aws_paths_release) struct aws_paths paths = { .config = NULL };
@@ -138,11 +145,14 @@ int s3_environment_complete(struct options *options, struct err *err)
 		.credentials_file = given->credentials_file,
 		.paths = &paths,
 	};
+	struct err err = ERR_INIT;
 	struct found found;
 
-	if (aws_paths_init(&paths, given->credentials_file, err) < 0 ||
-	    find(options, &lookup, &profiles, &found, err) < 0 ||
-	    take_endpoint(options, &found.endpoint, err) < 0)
-		return -1;
-	return take(options, "ca_file", &found.ca_bundle, err);
+	if (aws_paths_init(&paths, given->credentials_file, &err) < 0 ||
+	    find(options, &lookup, &profiles, &found, &err) < 0) {
+		option_problem(problems, "endpoint", "profile", "%s", err.msg);
+		return;
+	}
+	take_endpoint(options, &found.endpoint, problems);
+	take(options, "ca_file", &found.ca_bundle, problems);
 }

@@ -170,49 +170,14 @@ static const struct option_spec rows[] = {
 
 const struct option_table s3_source_options = OPTION_TABLE(rows, s3_options);
 
-/* ---- how the options go together ---- */
+/* ---- the region ---- */
 
-static int check_sse(const struct s3_source *source, struct err *err)
+static int find_region(const char *host, const char *bucket, struct aws_chain *chain,
+		       struct helper *helper, char ret[AWS_REGION_SIZE], struct err *err)
 {
-	if (source->options->sse_c_key_file && !source->location.is_tls &&
-	    !http_is_loopback(source->location.host))
-		return err_set(
-			err, ERR_CONFIG,
-			"sse_c_key_file: the key would be sent unencrypted: endpoint must begin "
-			"with https://");
-	return 0;
-}
-
-static int check_credentials(const struct s3_options *options, struct err *err)
-{
-	if (options->anonymous && (options->profile || options->credentials_file))
-		return err_set(err, ERR_CONFIG, "anonymous and %s exclude each other",
-			       options->profile ? "profile" : "credentials_file");
-	if (options->anonymous && options->requester_pays)
-		return err_set(err, ERR_CONFIG,
-			       "anonymous and requester_pays exclude each other: an anonymous "
-			       "requester cannot pay");
-	return 0;
-}
-
-static int check(const struct s3_source *source, struct err *err)
-{
-	if (s3_bucket_check(source->location.bucket, source->location.host, err) < 0 ||
-	    check_credentials(source->options, err) < 0)
-		return -1;
-	return check_sse(source, err);
-}
-
-/* ---- address and names ---- */
-
-static int find_region(const struct s3_source *source, struct helper *helper,
-		       char ret[AWS_REGION_SIZE], struct err *err)
-{
-	const char *host = source->location.host;
-
-	if (host && s3_host_region(host, source->location.bucket, ret))
+	if (host && s3_host_region(host, bucket, ret))
 		return 0;
-	if (aws_chain_region(source->chain, helper, ret, AWS_REGION_SIZE) == 0) {
+	if (aws_chain_region(chain, helper, ret, AWS_REGION_SIZE) == 0) {
 		if (aws_is_region(ret))
 			return 0;
 		return err_set(
@@ -232,13 +197,91 @@ static int find_region(const struct s3_source *source, struct helper *helper,
 static int take_region(struct s3_source *source, const char *region, struct helper *helper,
 		       struct err *err)
 {
+	const struct s3_location *location = &source->location;
+
 	if (region)
 		strcpy(source->location.region, region);
-	else if (find_region(source, helper, source->location.region, err) < 0)
+	else if (find_region(location->host, location->bucket, source->chain, helper,
+			     source->location.region, err) < 0)
 		return -1;
 	strcpy(source->region, source->location.region);
 	return 0;
 }
+
+static int get_chain(const struct s3_options *options, struct aws_chain **ret, struct err *err)
+{
+	const struct aws_chain_setup setup = {
+		.profile = options->profile,
+		.credentials_file = options->credentials_file,
+		.anonymous = options->anonymous,
+	};
+
+	return aws_chain_get(ret, &setup, err);
+}
+
+/* ---- how the options go together ---- */
+
+static void check_credentials(const struct s3_options *options, struct option_problems *problems)
+{
+	if (options->anonymous && options->profile)
+		option_problem(problems, "profile", "anonymous",
+			       "anonymous and profile exclude each other");
+	if (options->anonymous && options->credentials_file)
+		option_problem(problems, "credentials_file", "anonymous",
+			       "anonymous and credentials_file exclude each other");
+	if (options->anonymous && options->requester_pays)
+		option_problem(problems, "requester_pays", "anonymous",
+			       "anonymous and requester_pays exclude each other: an anonymous "
+			       "requester cannot pay");
+}
+
+static void check_bucket(const struct s3_options *options, const struct s3_location *location,
+			 struct option_problems *problems)
+{
+	struct err of_name = ERR_INIT, of_address = ERR_INIT;
+	const char *other;
+
+	if (s3_bucket_check(options->bucket, location->host, &of_name) < 0)
+		option_problem(problems, "bucket", "endpoint", "%s", of_name.msg);
+	if (options->addressing == S3_ADDRESSING_VIRTUAL &&
+	    s3_location_check_virtual(location, &other, &of_address) < 0)
+		option_problem(problems, "addressing", other, "%s", of_address.msg);
+}
+
+static void check_region_is_known(const struct s3_options *options,
+				  const struct s3_location *location,
+				  struct option_problems *problems)
+{
+	char ignored[AWS_REGION_SIZE];
+	struct aws_chain *chain = NULL;
+	struct err err = ERR_INIT;
+
+	if (get_chain(options, &chain, &err) < 0 ||
+	    find_region(location->host, options->bucket, chain, NULL, ignored, &err) < 0)
+		option_problem(problems, "region", "endpoint", "%s", err.msg);
+	aws_chain_put(chain);
+}
+
+void s3_source_check(const void *values, struct option_problems *problems)
+{
+	const struct s3_options *options = values;
+	_cleanup_(s3_location_release) struct s3_location location = { options->bucket };
+	struct err err = ERR_INIT;
+
+	if (s3_location_set_endpoint(&location, options->endpoint, &err) < 0)
+		option_problem(problems, "endpoint", NULL, "endpoint: %s", err.msg);
+	check_credentials(options, problems);
+	if (options->sse_c_key_file && !location.is_tls && !http_is_loopback(location.host))
+		option_problem(problems, "sse_c_key_file", "endpoint",
+			       "sse_c_key_file: the key would be sent unencrypted: endpoint must "
+			       "begin with https://");
+	if (options->bucket)
+		check_bucket(options, &location, problems);
+	if (options->bucket && !options->region)
+		check_region_is_known(options, &location, problems);
+}
+
+/* ---- address and names ---- */
 
 static int name_origin(struct s3_source *source, struct err *err)
 {
@@ -331,11 +374,6 @@ int s3_source_init(void **ret_state, const void *options, struct helper *helper,
 {
 	_cleanup_(source_cleanup) struct s3_source *source = calloc(1, sizeof(*source));
 	const struct s3_options *given = options;
-	const struct aws_chain_setup setup = {
-		.profile = given->profile,
-		.credentials_file = given->credentials_file,
-		.anonymous = given->anonymous,
-	};
 
 	if (!source)
 		return err_set(err, ERR_INTERNAL, "s3: out of memory");
@@ -346,10 +384,10 @@ int s3_source_init(void **ret_state, const void *options, struct helper *helper,
 	location->key = given->key;
 	location->is_fips = given->use_fips_endpoint;
 	location->is_dualstack = given->use_dualstack_endpoint;
-	if (s3_location_set_endpoint(location, given->endpoint, err) < 0 ||
-	    check(source, err) < 0 ||
-	    s3_location_set_addressing(location, given->addressing, err) < 0 ||
-	    aws_chain_get(&source->chain, &setup, err) < 0 ||
+	if (s3_location_set_endpoint(location, given->endpoint, err) < 0)
+		return -1;
+	s3_location_set_addressing(location, given->addressing);
+	if (get_chain(given, &source->chain, err) < 0 ||
 	    take_region(source, given->region, helper, err) < 0 || name_origin(source, err) < 0 ||
 	    name_url(source, err) < 0)
 		return -1;

@@ -95,7 +95,8 @@ void s3_source_warn(struct s3_source *source, enum s3_warning warning);
 const char *s3_source_shown(const struct s3_source *source, char ret[S3_SHOWN_SIZE]);
 
 /* The functions of struct source_type and struct fetcher_ops; state is a struct s3_source. */
-int s3_environment_complete(struct options *options, struct err *err); /* s3_environment.c */
+void s3_environment_complete(struct options *options, struct option_problems *problems);
+void s3_source_check(const void *values, struct option_problems *problems);
 int s3_source_init(void **ret_state, const void *options, struct helper *helper, struct err *err);
 void s3_source_free(void *state);
 const char *s3_source_describe(void *state);

@@ -225,20 +225,14 @@ static void refuse_second(struct loader *loader, struct block *block, struct pla
 			 problems_place(&loader->problems, first, where));
 }
 
-void load_option(struct loader *loader, struct block *block, const struct statement *option,
-		 unsigned file)
+/* Sets the option. Returns false after reporting a problem. */
+static bool set_option(struct loader *loader, struct block *block, const struct option_spec *spec,
+		       const struct statement *option, struct place place)
 {
-	const struct option_spec *spec = option_find(block->options.table, option->name);
-	struct place place = { file, option->line };
+	const struct place *first = &block->first[spec - block->options.table->rows];
+	bool is_list = spec->type == OPTION_STRINGS;
 	struct err err = ERR_INIT;
 
-	if (!spec) {
-		if (!refuse_block_name(loader, block, place, option->name))
-			refuse_unknown_option(loader, block, place, option->name);
-		return;
-	}
-	struct place *first = &block->first[spec - block->options.table->rows];
-	bool is_list = spec->type == OPTION_STRINGS;
 	if (option->is_list && !is_list)
 		complain(loader, block, place, "%s: takes one value, not a list", spec->name);
 	else if (option->is_appended && !is_list)
@@ -249,8 +243,27 @@ void load_option(struct loader *loader, struct block *block, const struct statem
 		complain(loader, block, place, "an %s belongs to one term", spec->name);
 	else if (options_set_texts(&block->options, spec, option->texts, option->n_texts, &err) < 0)
 		complain(loader, block, place, "%s", err.msg);
-	if (!first->line)
-		*first = place;
+	else
+		return true;
+	return false;
+}
+
+void load_option(struct loader *loader, struct block *block, const struct statement *option,
+		 unsigned file)
+{
+	const struct option_spec *spec = option_find(block->options.table, option->name);
+	struct place place = { file, option->line };
+
+	if (!spec) {
+		if (!refuse_block_name(loader, block, place, option->name))
+			refuse_unknown_option(loader, block, place, option->name);
+		return;
+	}
+	size_t row = (size_t)(spec - block->options.table->rows);
+	if (!set_option(loader, block, spec, option, place))
+		block->refused |= UINT64_C(1) << row;
+	if (!block->first[row].line)
+		block->first[row] = place;
 }
 
 /* Handles a statement in a block in which only options are valid. */
@@ -289,14 +302,25 @@ const void *load_source_defaults(const struct loader *loader, const struct sourc
 	return loader->source_defaults[i];
 }
 
-int load_add_source(struct loader *loader, struct draft *draft, const struct source_type *type,
-		    struct options *options, struct err *err)
+static void check_required(struct loader *loader, struct block *block, struct place place)
+{
+	const struct option_spec *rows = block->options.table->rows;
+
+	for (size_t i = 0; rows[i].name && !block->has_unknown; i++) {
+		if (!rows[i].required || block->first[i].line ||
+		    options_is_given(&block->options, &rows[i]))
+			continue;
+		block->refused |= UINT64_C(1) << i;
+		complain(loader, block, place, "option \"%s\" is required", rows[i].name);
+	}
+}
+
+static int make_source(struct loader *loader, struct draft *draft, const struct source_type *type,
+		       const struct options *options, struct err *err)
 {
 	struct term_config *term = &draft->term;
 	struct source source = { .type = type, .options = options->values };
 
-	if (type->complete && type->complete(options, err) < 0)
-		return -1;
 	if (fingerprint_source(&source, load_source_defaults(loader, type), loader->digest, err) <
 		    0 ||
 	    legacy_fingerprint(options, type->name, loader->digest, &source.legacy_fingerprint,
@@ -319,14 +343,61 @@ int load_add_source(struct loader *loader, struct draft *draft, const struct sou
 	return 0;
 }
 
-static void check_required(struct loader *loader, struct block *block, struct place place)
-{
-	const struct option_spec *rows = block->options.table->rows;
+/* Those of one source. */
+struct source_problems {
+	struct option_problems problems;
+	struct loader *loader;
+	struct block *block;
+	struct place place; /* of the block */
+};
 
-	for (size_t i = 0; rows[i].name && !block->has_unknown; i++) {
-		if (rows[i].required && !block->first[i].line)
-			complain(loader, block, place, "option \"%s\" is required", rows[i].name);
-	}
+static bool has_problem(const struct block *block, size_t row)
+{
+	return block->refused >> row & 1;
+}
+
+static size_t row_of(const struct block *block, const char *option)
+{
+	return (size_t)(option_find(block->options.table, option) - block->options.table->rows);
+}
+
+/* Is it due to a problem that was reported? An option that is missing may be the unknown one. */
+static bool is_consequence(const struct block *block, const char *other)
+{
+	size_t row = row_of(block, other);
+
+	return has_problem(block, row) ||
+	       (block->has_unknown &&
+		!options_is_given(&block->options, &block->options.table->rows[row]));
+}
+
+static void add_problem(struct option_problems *problems, const char *option, const char *other,
+			const char *text)
+{
+	struct source_problems *source = container_of(problems, struct source_problems, problems);
+	struct block *block = source->block;
+	size_t row = row_of(block, option);
+
+	if (has_problem(block, row) || (other && is_consequence(block, other)))
+		return;
+	block->refused |= UINT64_C(1) << row;
+	complain(source->loader, block, block->first[row].line ? block->first[row] : source->place,
+		 "%s", text);
+}
+
+void load_add_source(struct loader *loader, struct draft *draft, const struct source_type *type,
+		     struct block *block, struct place place)
+{
+	struct source_problems source = { { add_problem }, loader, block, place };
+	struct err err = ERR_INIT;
+
+	check_required(loader, block, place);
+	if (type->complete)
+		type->complete(&block->options, &source.problems);
+	if (type->check)
+		type->check(block->options.values, &source.problems);
+	if (!block->has_problem && make_source(loader, draft, type, &block->options, &err) < 0)
+		complain(loader, block, place, "%s", err.msg);
 }
 
 static void load_source(struct loader *loader, struct draft *draft, const struct source_type *type,
@@ -335,7 +406,6 @@ static void load_source(struct loader *loader, struct draft *draft, const struct
 	struct block block = { .term = draft->term.name, .kind = type->name };
 	struct place place = { file, source->line };
 	void *values = pool_alloc(loader->pool, type->options->size);
-	struct err err = ERR_INIT;
 
 	if (!values) {
 		problem_out_of_memory(&loader->problems);
@@ -345,12 +415,8 @@ static void load_source(struct loader *loader, struct draft *draft, const struct
 		     loader->pool);
 	for (const struct statement *s = source->first; s; s = s->next)
 		load_statement(loader, &block, s, file);
-	if (source->is_incomplete)
-		return;
-	check_required(loader, &block, place);
-	/* After an error, this would only report the same mistake in other words. */
-	if (!block.has_problem && load_add_source(loader, draft, type, &block.options, &err) < 0)
-		complain(loader, &block, place, "%s", err.msg);
+	if (!source->is_incomplete)
+		load_add_source(loader, draft, type, &block, place);
 }
 
 /* ------------------------------------------------------------------ terms */

@@ -160,19 +160,24 @@ static void list_schemes(const struct loader *loader, char *ret, size_t size)
 	}
 }
 
-static int load_url(struct loader *loader, struct draft *draft, const struct source_type *type,
-		    const char *url, struct err *err)
+static void load_url(struct loader *loader, struct draft *draft, const struct source_type *type,
+		     const char *url)
 {
-	struct options options = { 0 };
+	struct block block = { .term = draft->term.name, .kind = type->name };
 	void *values = pool_alloc(loader->pool, type->options->size);
+	struct err err = ERR_INIT;
 
-	if (!values)
-		return err_set(err, ERR_INTERNAL, "out of memory");
-	options_init(&options, type->options, values, load_source_defaults(loader, type),
+	if (!values) {
+		problem_out_of_memory(&loader->problems);
+		return;
+	}
+	options_init(&block.options, type->options, values, load_source_defaults(loader, type),
 		     loader->pool);
-	if (type->from_url(&options, url, err) < 0 || options_check(&options, err) < 0)
-		return -1;
-	return load_add_source(loader, draft, type, &options, err);
+	if (type->from_url(&block.options, url, &err) < 0)
+		problem_add(&loader->problems, command_line, draft->term.name, "%s: %s", type->name,
+			    err.msg);
+	else
+		load_add_source(loader, draft, type, &block, command_line);
 }
 
 static void load_command_term(struct loader *loader, const char *argument)
@@ -204,8 +209,7 @@ static void load_command_term(struct loader *loader, const char *argument)
 			    "its URL does not begin with one of: %s", schemes);
 		return;
 	}
-	if (load_url(loader, draft, type, url, &err) < 0)
-		problem_add(&loader->problems, command_line, name, "%s: %s", type->name, err.msg);
+	load_url(loader, draft, type, url);
 }
 
 void load_command_terms(struct loader *loader)

@@ -29,6 +29,7 @@ struct block {
 	const char *term;		     /* the name of its term, or NULL */
 	const char *kind;		     /* the prefix of its problems, or NULL */
 	bool has_problem;
+	uint64_t refused; /* bit i: row i has a problem */
 	bool has_unknown; /* an unknown name may be a required option, misspelt */
 };
 
@@ -75,9 +76,10 @@ void load_term(struct loader *loader, const struct statement *term, unsigned fil
 /* Adds a term to the end of the list. Returns NULL if out of memory, which is noted. */
 struct draft *load_new_draft(struct loader *loader, const char *name, struct place place);
 
-/* Adds the source that the options make to the draft. */
-int load_add_source(struct loader *loader, struct draft *draft, const struct source_type *type,
-		    struct options *options, struct err *err);
+/* Checks the options of a source, and adds it to the draft or reports all their problems. place: of
+ * the block. */
+void load_add_source(struct loader *loader, struct draft *draft, const struct source_type *type,
+		     struct block *block, struct place place);
 const void *load_source_defaults(const struct loader *loader, const struct source_type *type);
 
 /* load_names: sorts the drafts by name, and notes names and aliases that collide. */

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
+#include <stdarg.h>
 #include <string.h>
 #include <strings.h>
 
@@ -553,6 +554,18 @@ void option_copy(const struct option_spec *spec, void *to, const void *from)
 	memcpy((char *)to + spec->offset, field_of(spec, from), spec->size);
 }
 
+void option_problem(struct option_problems *problems, const char *option, const char *other,
+		    const char *fmt, ...)
+{
+	char text[ERR_MSG_SIZE];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	problems->add(problems, option, other, text);
+}
+
 /* ------------------------------------------------------------------ the values of a block */
 
 static int out_of_memory(struct err *err)
@@ -681,13 +694,4 @@ int options_set(struct options *options, const char *name, const char *text, str
 	if (!spec)
 		return err_set(err, ERR_CONFIG, "unknown option \"%.64s\"", name);
 	return options_set_texts(options, spec, &text, 1, err);
-}
-
-int options_check(const struct options *options, struct err *err)
-{
-	for (const struct option_spec *spec = options->table->rows; spec->name; spec++) {
-		if (spec->required && !options_is_given(options, spec))
-			return err_set(err, ERR_CONFIG, "option \"%s\" is required", spec->name);
-	}
-	return 0;
 }

@@ -150,6 +150,20 @@ void option_show_quoted(const char *text, FILE *out);
 bool option_equal(const struct option_spec *spec, const void *a, const void *b);
 void option_copy(const struct option_spec *spec, void *to, const void *from);
 
+/* ------------------------------------------------------------------ combinations of options */
+
+/* Takes the problems that a check finds. Whoever calls the check knows place and term. */
+struct option_problems {
+	void (*add)(struct option_problems *problems, const char *option, const char *other,
+		    const char *text);
+};
+
+/* The problem is about `option`, and due to the value of `other`, too (NULL: it is not). If one of
+ * the two has a problem already, this one is not reported: it would be the same mistake in other
+ * words. */
+void option_problem(struct option_problems *problems, const char *option, const char *other,
+		    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
 /* ------------------------------------------------------------------ the values of a block */
 
 /* The options of one block while they are being set. */
@@ -178,8 +192,5 @@ int options_set_texts(struct options *options, const struct option_spec *spec,
 int options_set(struct options *options, const char *name, const char *text, struct err *err);
 
 bool options_is_given(const struct options *options, const struct option_spec *spec);
-
-/* Checks that every required option is given. ERR_CONFIG names the first that is not. */
-int options_check(const struct options *options, struct err *err);
 
 #endif

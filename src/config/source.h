@@ -21,15 +21,20 @@ struct source_type {
 	const struct option_table *options;
 	const struct helper_uses *helper; /* base/helper.h; NULL: only files that options name */
 
-	/* Sets options that the configuration leaves out and the environment gives, once, when the
-	 * configuration is loaded: from then on they are options like others. Errors are
-	 * ERR_CONFIG. NULL: there are none. */
-	int (*complete)(struct options *options, struct err *err);
+	/* When a configuration is loaded, first complete and then check are called once for each
+	 * source, and report all problems that they find. An option that is required may be
+	 * missing, and one that was refused has its default.
+	 *
+	 * complete sets options that the configuration leaves out and the environment gives: from
+	 * then on they are options like others. check looks at combinations of options. Both may
+	 * read files, but do not use the network. NULL: there is nothing to do. */
+	void (*complete)(struct options *options, struct option_problems *problems);
+	void (*check)(const void *options, struct option_problems *problems);
 
-	/* Checks combinations of options, and makes the state of one source. It may read the files
-	 * that the options name; it uses neither the network nor other files. Errors are
-	 * ERR_CONFIG. options (the table's struct) lives as long as the source, so that the state
-	 * may point into it. helper: for base/files.h. */
+	/* Makes the state of one source from options without a problem. It may read the files that
+	 * the options name; it uses neither the network nor other files. Errors are ERR_CONFIG.
+	 * options (the table's struct) lives as long as the source, so that the state may point
+	 * into it. helper: for base/files.h. */
 	int (*init)(void **ret_state, const void *options, struct helper *helper, struct err *err);
 
 	/* Frees the state that init made. NULL if init allocates nothing. */

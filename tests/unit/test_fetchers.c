@@ -80,7 +80,8 @@ static struct made make(const struct fetcher_ops *ops, const char *const *pairs)
 		if (options_set(made.options, pairs[0], pairs[1], &made.err) < 0)
 			return made;
 	}
-	ops->type.init(&made.state, made.options->values, NULL, &made.err);
+	if (options_finish(made.options, &ops->type, &made.err) == 0)
+		ops->type.init(&made.state, made.options->values, NULL, &made.err);
 	return made;
 }
 

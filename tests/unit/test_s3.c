@@ -27,7 +27,7 @@ static struct s3_source *make(struct options **ret_options, struct err *err,
 		if (options_set(*ret_options, pairs[0], pairs[1], err) < 0)
 			return NULL;
 	}
-	if (s3_environment_complete(*ret_options, err) < 0)
+	if (options_finish(*ret_options, &fetcher_s3.type, err) < 0)
 		return NULL;
 	return s3_source_init(&state, (*ret_options)->values, NULL, err) < 0 ? NULL : state;
 }
@@ -325,7 +325,7 @@ static void expect_url(const char *url, const char *error, const char *shown)
 	void *state = NULL;
 
 	if (s3_source_from_url(options, url, &err) < 0 ||
-	    s3_environment_complete(options, &err) < 0 ||
+	    options_finish(options, &fetcher_s3.type, &err) < 0 ||
 	    s3_source_init(&state, options->values, NULL, &err) < 0) {
 		is_str(err.msg, error, "%s", url);
 		return;
