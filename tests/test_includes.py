@@ -113,6 +113,18 @@ def test_fetchers_include_only_the_contract():
     assert not wrong, "\n".join(wrong)
 
 
+def test_hashes_survive_a_lack_of_memory():
+    """uthash calls exit(), unless base/hash.h includes it."""
+    wrong = [
+        f"{path}:{number}"
+        for folder in ("src", "fetchers")
+        for path in files(folder)
+        for number, _, name in includes(path)
+        if name == "uthash.h" and path != "src/base/hash.h"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("folder", FETCHERS_ALLOWED)
 def test_fetchers_include_only_fetchers_below_them(folder):
     wrong = [

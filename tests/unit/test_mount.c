@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "faults.h"
 #include "mount/namespace/nodes.h"
 #include "mount/namespace/tree.h"
 #include "mount/view/rendered.h"
@@ -106,6 +107,31 @@ static struct snapshot *make_snapshot(uint64_t id)
 	snapshot->version = snapshot->source = "";
 	atomic_init(&snapshot->refs, 1);
 	return snapshot;
+}
+
+/* Whichever allocation fails, the tree is complete, or the error says that it is not made. */
+static void test_tree_without_memory(struct term *terms)
+{
+	static struct faults faults = { .calls = 1 << FAULT_MEMORY, .count = 1, .error = ENOMEM };
+	unsigned wrong = 0, n_failed = 0;
+	bool was_reached = faults_reach_memory;
+
+	faults_apply(&faults);
+	for (; was_reached; faults.first++) {
+		struct err err = ERR_INIT;
+		struct tree *tree = NULL;
+
+		faults_set(&faults, FAULTS_FAIL);
+		int result = tree_new(&tree, terms, N_TERMS, NULL, &err);
+		was_reached = atomic_load(&faults.failed) > 0;
+		faults_set(&faults, FAULTS_OFF);
+		wrong += result < 0 ? !was_reached || err.kind != ERR_INTERNAL
+				    : tree_root(tree)->n_children != 4;
+		n_failed += result < 0;
+		tree_free(tree);
+	}
+	is_int(wrong, 0, "a tree without memory is an error");
+	ok(n_failed > 10 || !faults_reach_memory, "%u allocations matter", n_failed);
 }
 
 static void test_nodes(struct term *term)
@@ -460,6 +486,7 @@ int main(void)
 	for (size_t i = 0; i < N_TERMS; i++)
 		term_init(&terms[i], &configs[i], NULL, NULL, &err);
 	test_tree(terms);
+	test_tree_without_memory(terms);
 	test_many_nodes(&terms[0]);
 	test_nodes(&terms[0]);
 	test_rendered();

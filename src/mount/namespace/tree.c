@@ -1,9 +1,9 @@
 #include "mount/namespace/tree.h"
 
 #include <string.h>
-#include <uthash.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 /* A directory in the two hashes that find it by id and by path. */
@@ -24,6 +24,8 @@ struct tree {
 
 static void entry_free(struct entry *entry)
 {
+	if (!entry)
+		return;
 	free(entry->dir.path);
 	free(entry->dir.children);
 	free(entry);
@@ -69,6 +71,23 @@ static int add_child(struct entry *entry, struct tree_child child, struct err *e
 	return 0;
 }
 
+DEFINE_CLEANUP(struct entry, entry_free)
+
+/* Enters it in both hashes. */
+static int enter(struct tree *tree, struct entry *entry, struct err *err)
+{
+	size_t len = strlen(entry->dir.path);
+
+	HASH_ADD(by_id, tree->by_id, dir.id, sizeof(entry->dir.id), entry);
+	if (!hash_has(entry, by_id))
+		return out_of_memory(err);
+	HASH_ADD_KEYPTR(by_path, tree->by_path, entry->dir.path, len, entry);
+	if (hash_has(entry, by_path))
+		return 0;
+	HASH_DELETE(by_id, tree->by_id, entry);
+	return out_of_memory(err);
+}
+
 static int new_entry(struct tree *tree, const char *path, size_t len, uint64_t id,
 		     struct entry **ret, struct err *err)
 {
@@ -77,18 +96,16 @@ static int new_entry(struct tree *tree, const char *path, size_t len, uint64_t i
 	if (!grown)
 		return out_of_memory(err);
 	tree->dirs = grown;
-	struct entry *entry = calloc(1, sizeof(*entry));
-	if (!entry || !(entry->dir.path = strndup(path, len))) {
-		free(entry);
+	_cleanup_(entry_free_cleanup) struct entry *entry = calloc(1, sizeof(*entry));
+	if (!entry || !(entry->dir.path = strndup(path, len)))
 		return out_of_memory(err);
-	}
-	tree->dirs[tree->n_dirs++] = &entry->dir;
 	entry->dir.id = id;
 	atomic_init(&entry->dir.mtime_ns, clock_wall_ns());
 	atomic_init(&entry->dir.is_listed, true); /* perhaps by a predecessor */
-	HASH_ADD(by_id, tree->by_id, dir.id, sizeof(entry->dir.id), entry);
-	HASH_ADD_KEYPTR(by_path, tree->by_path, entry->dir.path, len, entry);
-	*ret = entry;
+	if (enter(tree, entry, err) < 0)
+		return -1;
+	tree->dirs[tree->n_dirs++] = &entry->dir;
+	*ret = steal_ptr(&entry);
 	return 0;
 }
 

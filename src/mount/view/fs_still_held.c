@@ -8,8 +8,8 @@
 #include "mount/view/fs_state.h"
 
 #include <string.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 
 struct former_term {
@@ -21,10 +21,14 @@ struct former_term {
 
 static void former_term_free(struct former_term *former)
 {
+	if (!former)
+		return;
 	term_release(&former->term);
 	free(former->name);
 	free(former);
 }
+
+DEFINE_CLEANUP(struct former_term, former_term_free)
 
 void fs_free_former_terms(struct fs *fs)
 {
@@ -39,28 +43,35 @@ void fs_free_former_terms(struct fs *fs)
 /* The former mode is unknown: reopening must not give more access than before. */
 #define FORMER_TERM_MODE 0400
 
+static int former_term_new(struct fs *fs, const char *name, struct former_term **ret,
+			   struct err *err)
+{
+	_cleanup_(former_term_free_cleanup) struct former_term *former = calloc(1, sizeof(*former));
+
+	if (!former || !(former->name = strdup(name)))
+		return err_set(err, ERR_INTERNAL, "term \"%s\": out of memory", name);
+	former->config = (struct term_config){
+		.name = former->name,
+		.mode = FORMER_TERM_MODE,
+		.user = fs->setup.owner,
+		.group = fs->setup.owner_group,
+	};
+	if (term_init(&former->term, &former->config, NULL, NULL, err) < 0)
+		return -1;
+	HASH_ADD_KEYPTR(hh, fs->former_terms, former->name, strlen(name), former);
+	if (!hash_has(former, hh))
+		return err_set(err, ERR_INTERNAL, "term \"%s\": out of memory", name);
+	*ret = steal_ptr(&former);
+	return 0;
+}
+
 static int find_former_term(struct fs *fs, const char *name, struct term **ret, struct err *err)
 {
 	struct former_term *former = NULL;
 
 	HASH_FIND_STR(fs->former_terms, name, former);
-	if (!former) {
-		_cleanup_free_ struct former_term *made = calloc(1, sizeof(*made));
-		_cleanup_free_ char *copy = strdup(name);
-		if (!made || !copy)
-			return err_set(err, ERR_INTERNAL, "term \"%s\": out of memory", name);
-		made->config = (struct term_config){
-			.name = copy,
-			.mode = FORMER_TERM_MODE,
-			.user = fs->setup.owner,
-			.group = fs->setup.owner_group,
-		};
-		if (term_init(&made->term, &made->config, NULL, NULL, err) < 0)
-			return -1;
-		made->name = steal_ptr(&copy);
-		former = steal_ptr(&made);
-		HASH_ADD_KEYPTR(hh, fs->former_terms, former->name, strlen(name), former);
-	}
+	if (!former && former_term_new(fs, name, &former, err) < 0)
+		return -1;
 	*ret = &former->term;
 	return 0;
 }
