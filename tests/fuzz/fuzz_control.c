@@ -52,7 +52,6 @@ static bool serve(int fd, uid_t peer)
 		.index = term_index,
 		.conn = conn,
 		.peer = peer,
-		.owner = OWNER,
 		.access = access_of(peer),
 	};
 	if (conn_read_line(conn, REQUEST_MAX, &line, &len, &err) == 0 &&
