@@ -149,6 +149,31 @@ def test_without_an_etag_the_digest_decides(s3_mount, aws, bucket):
     assert m.read("t") == NEW
 
 
+def test_an_object_with_a_date_alone_is_transferred_once(s3_mount, aws, bucket):
+    """HEAD shows that it has not changed, after a restart too. Nothing is warned of."""
+    body = bytes(8 << 20)
+    bucket.put("t", body, etag=None, age=1000)
+    m = s3_mount(term(where(aws)))
+    for _ in range(3):
+        m.refresh("t")
+    m.restart()
+    m.refresh("t")
+    first, *others = [request.method for request in aws.asked("/data/t")]
+    assert first == "GET" and len(others) >= 4 and set(others) == {"HEAD"}
+    bucket.put("t", NEW, etag=None, age=500)
+    m.refresh("t")
+    assert m.read("t") == NEW
+
+
+def test_an_object_without_a_version_causes_one_warning(s3_mount, aws, bucket):
+    bucket.put("t", OLD, etag=None, headers={"Last-Modified": None})
+    m = s3_mount(term(where(aws)), expect=["no_version"])
+    for _ in range(3):
+        m.refresh("t")
+    assert len(m.events("no_version")) == 1
+    assert m.status("t")["unchanged_total"] == 3
+
+
 def test_requester_pays_is_sent(s3_mount, aws, bucket):
     bucket.put("t", NEW)
     bucket.requester_pays = True

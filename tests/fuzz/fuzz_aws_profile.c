@@ -42,6 +42,21 @@ static void check_setting(const struct aws_profiles *profiles, const char *profi
 	fuzz_check(aws_profiles_name(profiles, setting, value));
 }
 
+/* The same, of a section of services. */
+static void check_service(const struct aws_profiles *profiles, const char *services,
+			  const char *setting)
+{
+	const char *value = aws_profiles_get_of_service(profiles, services, "s3", setting);
+	char place[64] = "";
+
+	if (!value)
+		return;
+	fuzz_check(*value && !strchr(value, '\n'));
+	fuzz_check(aws_profiles_have_services(profiles, services));
+	aws_profiles_place(profiles, value, place, sizeof(place));
+	fuzz_check(*place);
+}
+
 static void check_profiles(const struct aws_paths *paths)
 {
 	static const char *const names[] = { "default", "a", "" };
@@ -57,6 +72,7 @@ static void check_profiles(const struct aws_paths *paths)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		for (size_t j = 0; j < ARRAY_SIZE(settings); j++)
 			check_setting(profiles, names[i], settings[j]);
+		check_service(profiles, names[i], "endpoint_url");
 	}
 	fuzz_check(strlen(aws_profiles_problem(profiles)) < ERR_MSG_SIZE);
 }
