@@ -71,14 +71,23 @@ int sandbox_enter_visitor(struct err *err)
 	return 0;
 }
 
+static int change_root(struct err *err)
+{
+	if (capng_get_caps_process() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		return sandbox_change_root(err);
+	err_set(err, ERR_DENIED, "the keeper has left no CAP_SYS_ADMIN, or is of an earlier build");
+	return 1;
+}
+
 int sandbox_isolate(struct err *err)
 {
 	struct err missing = ERR_INIT;
 
-	if (capng_get_caps_process() < 0)
-		return err_errno(err, "sandbox: reading the capabilities");
-	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
-		report("root", sandbox_change_root(&missing), &missing);
+	report("ipc_namespace", sandbox_leave_ipc(&missing), &missing);
+	int result = change_root(&missing);
+	if (result < 0)
+		return err_set(err, ERR_INTERNAL, "sandbox: root: %s", missing.msg);
+	report("root", result, &missing);
 	return drop_capabilities(false, err);
 }
 

@@ -4,8 +4,8 @@
  * A worker or visitor enters it before it reads any data from outside. Each of its layers works
  * without the others:
  *
- *	namespaces    of a worker that root's keeper started: IPC and mount, with a root that has
- *	              little more than /etc and /usr; and PID, in which the keeper has started it
+ *	namespaces    of a worker that root's keeper started: mount, with a root that has little
+ *	              more than /etc and /usr; IPC; and PID, in which the keeper has started it
  *	capabilities  none in any set but CAP_DAC_READ_SEARCH of an opener, and executing a
  *	              program gains none (no_new_privs)
  *	seccomp       for a worker, the system calls of a network program that starts no programs
@@ -31,8 +31,8 @@
 
 #include "base/err.h"
 
-/* Gives the process a root of its own, if it has CAP_SYS_ADMIN, and drops all capabilities. Call it
- * while the process has one thread. -1 only if rights could not be dropped. */
+/* For a worker of root's mount: gives it a root of its own, for which it needs CAP_SYS_ADMIN, and
+ * drops all capabilities. Call it while the process has one thread. -1 if it cannot continue. */
 int sandbox_isolate(struct err *err);
 
 /* Confines the calling thread and all threads that it starts, permanently. Call it while the
@@ -53,7 +53,8 @@ int sandbox_enter_visitor(struct err *err);
 
 /* Return 1 if the kernel lacks the layer; *err then says what is missing. no_new_privs must be
  * set. */
-int sandbox_change_root(struct err *err); /* needs CAP_SYS_ADMIN, not no_new_privs */
+int sandbox_leave_ipc(struct err *err);
+int sandbox_change_root(struct err *err); /* -1: it cannot continue */
 int sandbox_restrict_files(int store_fd, struct err *err);
 int sandbox_restrict_calls(struct err *err);
 int sandbox_restrict_visitor(struct err *err);

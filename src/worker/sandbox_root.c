@@ -1,6 +1,6 @@
 /*
- * The worker's root: mount and IPC namespaces of its own, and in them a file system with what
- * libraries read and nothing else.
+ * The worker's root: a mount namespace of its own, and in it a file system with what libraries read
+ * and nothing else.
  *
  *	/usr, /lib…              the machine's, read-only
  *	/etc                     links to the names in the machine's /etc, which is at /.rptfs/etc,
@@ -12,8 +12,11 @@
  *
  * Nothing in it can be mounted, and it is gone with the worker. It is built as a mount that is
  * attached nowhere, laid over the root of the new namespace, and made the root; the old one is
- * detached. Mounts below /usr and /etc are taken along, but not those that wait for a daemon: the
- * worker's own mount would stay for ever, because the copy would keep its connection.
+ * detached.
+ *
+ * A worker that held a copy of its own mount would keep the connection for ever. So mounts below
+ * /usr and /etc come along, but not those that a daemon serves. And all of it is tried in a child
+ * first, because a process that fails half-way cannot leave the copies of the machine's mounts.
  *
  * Runs in the worker, as its user with CAP_SYS_ADMIN.
  */
@@ -29,6 +32,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/directory.h"
 #include "base/private_root.h"
@@ -266,7 +270,6 @@ static int add_proc(int root, struct err *err)
 
 /* ---- the namespaces ---- */
 
-/* The root of the new namespace must be a mount: in a chroot it is not. */
 static int change_root(int root, struct err *err)
 {
 	struct mount_attr read_only = { .attr_set = MOUNT_ATTR_RDONLY };
@@ -324,26 +327,85 @@ static int build(int root, struct err *err)
 	return add_proc(root, err);
 }
 
+/* Whether "/" is a mount: in a chroot it need not be one. */
+static int check_root(struct err *err)
+{
+	struct statx stx;
+
+	if (statx(AT_FDCWD, "/", 0, STATX_TYPE, &stx) < 0)
+		return err_errno(err, "looking at the root");
+	if (!(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return err_set(err, ERR_INTERNAL, "/ is not a mount, as in a chroot");
+	return 0;
+}
+
 static int isolate(struct err *err)
 {
 	static const char *const options[] = { "mode", "755", "size", ROOT_SIZE, NULL };
 
-	if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0)
+	if (check_root(err) < 0)
+		return -1;
+	if (unshare(CLONE_NEWNS) < 0)
 		return err_errno(err, "unshare");
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return err_errno(err, "making the mounts private");
 	_cleanup_close_ int root = make_mount(
 		"tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
 	/* Absolute paths lead to the old root until the end. */
-	if (root < 0 || attach(root, AT_FDCWD, "/", err) < 0 || build(root, err) < 0)
+	if (root < 0 || attach(root, AT_FDCWD, "/", err) < 0 || build(root, err) < 0 ||
+	    change_root(root, err) < 0)
 		return -1;
-	int result = change_root(root, err);
 	if (chdir("/") < 0)
 		return err_errno(err, "chdir /");
-	return result < 0 ? -1 : drop_daemon_mounts(err);
+	return drop_daemon_mounts(err);
+}
+
+/* ---- trying it ---- */
+
+/* The child has no use for the rest of the process. */
+__attribute__((noreturn)) static void try_and_exit(int report)
+{
+	struct err err = ERR_INIT;
+
+	if (isolate(&err) == 0)
+		_exit(0);
+	_exit(write(report, err.msg, strlen(err.msg)) < 0 ? 2 : 1);
+}
+
+static int try_in_child(struct err *err)
+{
+	char reason[ERR_MSG_SIZE] = "";
+	int pair[2], status = -1;
+
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_errno(err, "pipe");
+	_cleanup_close_ int reader = pair[0];
+	_cleanup_close_ int writer = pair[1];
+	pid_t pid = fork();
+	if (pid < 0)
+		return err_errno(err, "fork");
+	if (pid == 0)
+		try_and_exit(writer);
+	if (waitpid(pid, &status, 0) < 0)
+		return err_errno(err, "waitpid");
+	if (status == 0)
+		return 0;
+	close(steal_fd(&writer));
+	ssize_t len = read(reader, reason, sizeof(reason) - 1);
+	return err_set(err, ERR_INTERNAL, "%.*s", len < 0 ? 0 : (int)len, reason);
 }
 
 int sandbox_change_root(struct err *err)
 {
-	return isolate(err) < 0 ? 1 : 0;
+	if (try_in_child(err) < 0)
+		return 1;
+	return isolate(err);
+}
+
+int sandbox_leave_ipc(struct err *err)
+{
+	if (unshare(CLONE_NEWIPC) == 0)
+		return 0;
+	err_errno(err, "unshare");
+	return 1;
 }

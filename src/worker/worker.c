@@ -66,13 +66,15 @@ static int inherit(struct worker *worker, struct err *err)
 	return 0;
 }
 
-/* Opens what is not in the root that the worker gets next. */
+/* Opens what is not in the root that the worker gets next, if its keeper is root. */
 static int isolate(struct worker *worker, struct err *err)
 {
+	const struct channel_hello *hello = &worker->hello.hello;
+
 	process_id_remember();
 	if (spare_memory_new(&worker->spare_memory, err) < 0)
 		return -1;
-	return worker->hello.hello.is_confined ? sandbox_isolate(err) : 0;
+	return hello->is_confined && hello->owner == 0 ? sandbox_isolate(err) : 0;
 }
 
 static int load_config(struct worker *worker, struct err *err)

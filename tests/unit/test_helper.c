@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/cancel.h"
@@ -376,7 +377,8 @@ static bool is_refused(struct helper *helper, const char *path)
 	bool is_closed = fd < 0 && err.kind == ERR_DENIED && strstr(err.msg, "does not name");
 	err = (struct err)ERR_INIT;
 	return is_closed && helper->look(helper, path, true, &st, &err) < 0 &&
-	       err.kind == ERR_DENIED && helper->look(helper, path, false, &st, &err) < 0;
+	       err.kind == ERR_DENIED && helper->look(helper, path, false, &st, &err) < 0 &&
+	       helper->find_socket(helper, path, &err) < 0 && err.kind == ERR_DENIED;
 }
 
 static void test_open(struct helper *helper)
@@ -400,6 +402,34 @@ static void test_open(struct helper *helper)
 	ok(is_refused(helper, at("./named")) && is_refused(helper, at("named/")) &&
 		   is_refused(helper, at("named/../other")),
 	   "other spellings of a path are refused");
+}
+
+static void make_socket(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	ok(bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0, "a socket");
+}
+
+static void test_sockets(struct helper *helper)
+{
+	struct err err = ERR_INIT;
+
+	ok(helper->find_socket(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "a file is no socket: %s", err.msg);
+	make_socket(at("unnamed"));
+	ok(helper->find_socket(helper, at("unnamed"), &err) < 0 && err.kind == ERR_DENIED,
+	   "another socket is refused: %s", err.msg);
+	rename(at("named"), at("aside"));
+	rename(at("unnamed"), at("named"));
+	_cleanup_close_ int fd = helper->find_socket(helper, at("named"), &err);
+	ok(fd >= 0 && (fcntl(fd, F_GETFL) & O_PATH), "a configured socket is found: %s", err.msg);
+	ok(helper->open_file(helper, at("named"), &err) < 0 && err.kind == ERR_BAD_DATA,
+	   "it is not opened like a file: %s", err.msg);
+	unlink(at("named"));
+	rename(at("aside"), at("named"));
 }
 
 /* The configured path leads to something else. */
@@ -602,6 +632,7 @@ int main(int argc, char **argv)
 	make_config();
 	test_run(helper);
 	test_open(helper);
+	test_sockets(helper);
 	test_other_things(helper);
 	test_watch(helper);
 	test_failures(&helper);

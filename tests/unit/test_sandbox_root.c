@@ -32,9 +32,16 @@
 #include "tap.h"
 #include "worker/sandbox.h"
 
-#define NOBODY	 65534
-#define SHM_KEY	 0x72707466
-#define FINDS_MS 10000
+#define NOBODY	       65534
+#define SHM_KEY	       0x72707466
+#define NAMESPACE_SIZE 32
+#define FINDS_MS       10000
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const bool is_sanitized = true;
+#else
+static const bool is_sanitized = false;
+#endif
 
 static void must(bool done, const char *what)
 {
@@ -129,7 +136,7 @@ static bool is_ours(const char *path)
 	}
 	printf("# a mount on %s\n", path);
 	fflush(stdout);
-	return false;
+	return is_sanitized; /* which has the directories of the program and of reports too */
 }
 
 static bool no_other_mounts(void)
@@ -274,6 +281,14 @@ static bool keeps_files_only(void)
 	return has_file && !has_daemon && can_open("/etc/hosts", O_RDONLY);
 }
 
+static bool is_in_namespace(void)
+{
+	char name[NAMESPACE_SIZE] = "";
+
+	return readlink("/proc/self/ns/mnt", name, sizeof(name) - 1) > 0 &&
+	       strcmp(name, getenv("UNIT_NAMESPACE")) == 0;
+}
+
 /* ---- the checks ---- */
 
 enum layers { ROOT, ALL };
@@ -299,17 +314,18 @@ static const struct {
 	{ "a worker ends", nothing_to_check, ALL },
 };
 
-enum { ABORTS = ARRAY_SIZE(checks), FOLLOWS, BELOW_ETC };
+enum { ABORTS = ARRAY_SIZE(checks), FOLLOWS, BELOW_ETC, STAYS };
 
 /* argv: number of the check, base, other, outer, descriptors of the store and a socket */
 static int check_inside(char **argv)
 {
 	size_t number = (size_t)atoi(argv[0]);
 	bool is_confined = number < ARRAY_SIZE(checks) ? checks[number].layers == ALL
-						       : number != BELOW_ETC;
+						       : number <= FOLLOWS;
 	bool (*check)(void) = number == ABORTS	    ? aborts
 			      : number == FOLLOWS   ? follows_resolver
 			      : number == BELOW_ETC ? keeps_files_only
+			      : number == STAYS	    ? is_in_namespace
 						    : checks[number].check;
 	struct err err = ERR_INIT;
 
@@ -388,7 +404,11 @@ static pid_t start_sleeper(void)
 
 static void set_up(void)
 {
+	char namespace[NAMESPACE_SIZE] = "";
 	struct err err = ERR_INIT;
+
+	must(readlink("/proc/self/ns/mnt", namespace, sizeof(namespace) - 1) > 0, "the namespace");
+	setenv("UNIT_NAMESPACE", namespace, 1);
 
 	must(mkdtemp(directory) && chmod(directory, 0777) == 0, "mkdtemp");
 	base = directory;
@@ -507,43 +527,67 @@ static void test_resolvers(void)
 	}
 }
 
-/* ---- without namespaces ---- */
+/* ---- where it is refused ---- */
 
-/* As in a container: this process and its children may not make namespaces. */
-static void refuse_namespaces(void)
+/* As in a container: this process and its children may not make this call. */
+static void refuse(int call)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 
-	must(filter && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), 0) == 0 &&
+	must(filter && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, 0) == 0 &&
 		     seccomp_load(filter) == 0,
 	     "a filter");
 	seccomp_release(filter);
 }
 
-static void test_without(void)
+static int run_all(void)
 {
-	char text[2048] = "";
+	int n_failed = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+		n_failed += checks[i].layers == ALL && status_of(start(i, listener)) != 0;
+	return n_failed;
+}
+
+static int run_staying(void)
+{
+	return status_of(start(STAYS, listener)) == 0 ? 0 : 1;
+}
+
+/* Returns the wait status of run(), and what it has logged. */
+static int run_without(int call, int (*run)(void), char *ret_log, size_t size)
+{
+	size_t used = 0;
 	int pair[2];
 
 	must(pipe2(pair, O_CLOEXEC) == 0, "pipe");
 	pid_t pid = fork();
 	if (pid == 0) {
 		dup2(pair[1], STDERR_FILENO);
-		refuse_namespaces();
-		size_t n_failed = 0;
-		for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
-			n_failed += checks[i].layers == ALL && status_of(start(i, listener)) != 0;
-		_exit((int)n_failed);
+		refuse(call);
+		_exit(run());
 	}
 	close(pair[1]);
-	for (ssize_t used = 0, n;
-	     (n = read(pair[0], text + used, sizeof(text) - 1 - (size_t)used)) > 0;)
-		used += n;
+	for (ssize_t n; (n = read(pair[0], ret_log + used, size - 1 - used)) > 0;)
+		used += (size_t)n;
+	ret_log[used] = '\0';
 	close(pair[0]);
-	is_int(status_of(pid), 0, "without namespaces the rest works");
-	ok(strstr(text, "event=sandbox_incomplete missing=pid_namespace ") &&
-		   strstr(text, "event=sandbox_incomplete missing=root "),
-	   "the log reports it: %s", text);
+	return status_of(pid);
+}
+
+static void test_refused(void)
+{
+	char text[4096];
+
+	is_int(run_without(SCMP_SYS(unshare), run_all, text, sizeof(text)), 0,
+	       "without namespaces the rest works");
+	ok(strstr(text, "missing=pid_namespace ") && strstr(text, "missing=root ") &&
+		   strstr(text, "missing=ipc_namespace "),
+	   "the log reports it");
+	is_int(run_without(SCMP_SYS(pivot_root), run_staying, text, sizeof(text)), 0,
+	       "after a failure nothing is left of the namespace, in which mounts would stay");
+	ok(strstr(text, "missing=root error=\"changing the root: "), "the log reports it: %s",
+	   text);
 }
 
 /* ---- the end ---- */
@@ -574,7 +618,7 @@ int main(int argc, char **argv)
 		is_int(status_of(start(i, listener)), 0, "%s", checks[i].name);
 	test_resolvers();
 	test_below_etc();
-	test_without();
+	test_refused();
 	test_end();
 	clean_up();
 	return tap_done();
