@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -106,6 +108,36 @@ def test_the_command_detaches_from_the_terminal(daemon):
         for fd in (0, 1, 2):
             assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
+
+
+@pytest.fixture
+def syslog():
+    """The lines of the machine's log, if it has none of its own."""
+    if os.path.lexists("/dev/log"):
+        pytest.skip("the machine has a log")
+    lines = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind("/dev/log")
+        try:
+            os.chmod("/dev/log", 0o666)
+            reader = threading.Thread(target=lambda: lines.extend(iter(lambda: log.recv(4096), b"")))
+            reader.start()
+            yield lines
+        finally:
+            log.shutdown(socket.SHUT_RDWR)
+            os.unlink("/dev/log")
+            reader.join()
+
+
+def test_the_worker_logs_to_syslog(daemon, syslog):
+    """It has a root of its own, and logs with the number that users see."""
+    m = daemon()
+    assert rptfs(m, "-c", m.conf).returncode == 0
+    first = m.status()["pid"]
+    os.kill(first, signal.SIGKILL)
+    second = wait_for(lambda: (m.status()["pid"] != first) and m.status()["pid"], "the next worker")
+    said = f" rptfs[{second}]: level=info event=taken_over mountpoint={m.path} ".encode()
+    wait_for(lambda: any(said in line for line in syslog), "its line")
 
 
 def test_umount_ends_the_daemon(daemon):

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/process_id.h"
 #include "base/utf8.h"
 
 #define LINE_SIZE 2048
@@ -25,7 +26,11 @@ void log_set_level(enum log_level level)
 
 void log_to_syslog(const char *name)
 {
-	openlog(name, LOG_PID, LOG_DAEMON);
+	static char tag[64];
+
+	/* LOG_PID would add the number of getpid(2). */
+	snprintf(tag, sizeof(tag), "%s[%d]", name, (int)process_id());
+	openlog(tag, 0, LOG_DAEMON);
 	atomic_store(&to_syslog, true);
 }
 

@@ -11,23 +11,21 @@
 #	define PR_MDWE_REFUSE_EXEC_GAIN 1
 #endif
 
-/* The result of capng_apply() if it cannot change the bounding set, for lack of CAP_SETPCAP. */
-#define BOUNDS_STAY (-4)
-
 /* Empties all sets, but for CAP_DAC_READ_SEARCH if it may read all. No capability can be gained
  * later, because no_new_privs is set and the process executes no program. So the bounding set may
- * stay. */
+ * stay, where CAP_SETPCAP is missing. */
 static int drop_capabilities(bool may_read_all, struct err *err)
 {
-	if (may_read_all && capng_get_caps_process() < 0)
+	if (capng_get_caps_process() < 0)
 		return err_errno(err, "sandbox: reading the capabilities");
 	bool reads_all = may_read_all &&
 			 capng_have_capability(CAPNG_PERMITTED, CAP_DAC_READ_SEARCH);
+	bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	capng_clear(CAPNG_SELECT_ALL);
 	if (reads_all)
 		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_DAC_READ_SEARCH);
-	int result = capng_apply(CAPNG_SELECT_ALL);
-	if (result < 0 && result != BOUNDS_STAY)
+	if (capng_apply(may_bound ? CAPNG_SELECT_ALL : CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT) <
+	    0)
 		return err_errno(err, "sandbox: dropping capabilities");
 	return 0;
 }

@@ -54,6 +54,7 @@ static int inherit(struct worker *worker, struct err *err)
 {
 	const struct channel_hello *hello = &worker->hello.hello;
 
+	process_id_remember();
 	channel_receive(worker->setup->channel, CHANNEL_WAITS, &worker->hello);
 	if (worker->hello.type != CHANNEL_HELLO)
 		return err_set(err, ERR_CANCELED, "the keeper is gone");
@@ -71,7 +72,6 @@ static int isolate(struct worker *worker, struct err *err)
 {
 	const struct channel_hello *hello = &worker->hello.hello;
 
-	process_id_remember();
 	if (spare_memory_new(&worker->spare_memory, err) < 0)
 		return -1;
 	return hello->is_confined && hello->owner == 0 ? sandbox_isolate(err) : 0;
