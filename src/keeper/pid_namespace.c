@@ -2,32 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 
 #include "base/daemonize.h"
 #include "base/log.h"
+#include "base/strict_mode.h"
 #include "base/util.h"
 
 /* ---- rptfs-init ---- */
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-/* Not with a sanitizer, which has threads and system calls of its own. */
-static void confine(void)
-{
-}
-#else
-/* From here on only read, write and exit are allowed. */
-static void confine(void)
-{
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
-}
-#endif
 
 /* held: the reading end of `hold`. */
 __attribute__((noreturn)) static void wait_for_end(int held)
@@ -37,11 +22,10 @@ __attribute__((noreturn)) static void wait_for_end(int held)
 	prctl(PR_SET_NAME, "rptfs-init");
 	signal(SIGCHLD, SIG_IGN); /* orphans are reaped */
 	daemonize_keep_only(held);
-	confine();
+	strict_mode_enter();
 	while (read(DAEMONIZE_KEPT, &byte, 1) > 0)
 		;
-	for (;;)
-		syscall(SYS_exit, 0);
+	strict_mode_exit();
 }
 
 /* ---- the keeper ---- */

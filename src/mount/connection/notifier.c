@@ -1,7 +1,6 @@
 #include "mount/connection/notifier.h"
 
 #include <errno.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,11 +8,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "base/daemonize.h"
 #include "base/log.h"
 #include "base/pass_fds.h"
+#include "base/strict_mode.h"
 
 /* Shared by both processes. A notification begins in the head and ends in the data. */
 struct area {
@@ -37,31 +36,6 @@ typedef int64_t outcome;
 /* ---- the notifier's process ---- */
 
 #define SOCKET DAEMONIZE_KEPT
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-/* Not with a sanitizer, which has threads and system calls of its own. */
-static void confine(void)
-{
-}
-
-__attribute__((noreturn)) static void leave(void)
-{
-	_exit(0);
-}
-#else
-/* From here on only read, write and exit are allowed. */
-static void confine(void)
-{
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0);
-}
-
-__attribute__((noreturn)) static void leave(void)
-{
-	for (;;)
-		syscall(SYS_exit, 0);
-}
-#endif
 
 /* The notifier exits only when the worker has ended. */
 static void ignore_signals(void)
@@ -93,7 +67,7 @@ __attribute__((noreturn)) static void notify_for_ever(int socket, const struct a
 	int device = receive_device();
 	if (device < 0)
 		_exit(0);
-	confine();
+	strict_mode_enter();
 	while (read(SOCKET, &order, sizeof(order)) == sizeof(order)) {
 		if (order.start > sizeof(*area) || order.len > sizeof(*area) - order.start)
 			break;
@@ -103,7 +77,7 @@ __attribute__((noreturn)) static void notify_for_ever(int socket, const struct a
 		if (write(SOCKET, &result, sizeof(result)) != sizeof(result))
 			break;
 	}
-	leave();
+	strict_mode_exit();
 }
 
 /* ---- the worker's side ---- */
