@@ -272,6 +272,23 @@ PUBLIC ssize_t pread(int fd, void *buf, size_t len, off_t offset)
 	return outcome(n < 0 ? -1 : NEXT(pread)(fd, buf, (size_t)n, offset), error);
 }
 
+/* With _FORTIFY_SOURCE=3, programs call these where the compiler knows the size of the buffer. */
+PUBLIC ssize_t __read_chk(int fd, void *buf, size_t len, size_t size);
+PUBLIC ssize_t __read_chk(int fd, void *buf, size_t len, size_t size)
+{
+	if (len > size)
+		abort();
+	return read(fd, buf, len);
+}
+
+PUBLIC ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size);
+PUBLIC ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t size)
+{
+	if (len > size)
+		abort();
+	return pread(fd, buf, len, offset);
+}
+
 PUBLIC ssize_t readv(int fd, const struct iovec *iov, int n)
 {
 	FAIL_IF_SELECTED(FAULT_READ, fd, NULL, -1);
