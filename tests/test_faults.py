@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import subprocess
 import pytest
 from faults import ALWAYS, CALLS, ERRORS, HALF, Faults, cause
 from origin import status
-from rptmount import HANGS_S, drop_pages, user_line, wait_for
+from rptmount import HANGS_S, drop_pages, read, user_line, wait_for
 from test_store import forget_that_it_was_verified_this_boot
 
 FILES = CALLS[: CALLS.index("memory")]
@@ -67,6 +68,12 @@ def attempt(m, name):
     return answer and answer.get("outcome")
 
 
+def number_inside(pid):
+    """The number of a process in its own PID namespace."""
+    numbers = re.search(r"^NSpid:.*\t(\d+)$", read(f"/proc/{pid}/status").decode(), re.M)
+    return int(numbers[1])
+
+
 class Campaign:
     """One mount, one worker, many faults. Terms: "t" changes, "calm" never does."""
 
@@ -82,7 +89,7 @@ class Campaign:
         self.m.start()
         self.m.expect("level=(warning|error)")
         self.worker = self.m.worker
-        assert self.faults.pid == self.worker, "the faults apply to the worker"
+        assert self.faults.pid == number_inside(self.worker), "the faults apply to the worker"
 
     def change(self):
         self.version += 1
