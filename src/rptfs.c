@@ -26,6 +26,7 @@
 #include "keeper/inherited_fds.h"
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
+#include "keeper/pid_namespace.h"
 #include "mount/visitor/visitor.h"
 #include "worker/sandbox.h"
 #include "worker/worker.h"
@@ -346,6 +347,8 @@ static int run(const struct arguments *arguments)
 		return run_helper(arguments);
 	case ROLE_EXECUTOR:
 		return run_executor(arguments);
+	case ROLE_INIT:
+		pid_namespace_init(arguments->descriptors[0]);
 	case ROLE_VISITOR:
 		return run_visitor(arguments);
 	}

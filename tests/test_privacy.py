@@ -178,6 +178,8 @@ def test_the_keeper_has_no_copy_of_a_password(mount, origin, build):
     )
     m.wait_content("t", b"x")
     assert b"hunter2-{}" not in writable_memory(m.keeper)
+    init = wait_for(lambda: m.child("init"), "init")
+    assert b"hunter2-{}" not in writable_memory(init)
 
 
 def test_the_worker_cannot_be_dumped(mount):

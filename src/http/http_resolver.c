@@ -14,13 +14,18 @@
 #define COMPARE_MS 1000
 #define FILE_MAX   (64 * 1024)
 
-/* The machine's file: what can be reached from here is opened without the helper, which may not be
- * running yet. */
+/* The machine's file. The helper, which may not be running yet, opens only what a link leads to. */
 static int open_original(const struct http_resolver *resolver, struct err *err)
 {
-	int fd = open(PRIVATE_ROOT_ETC "/resolv.conf", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	static const char path[] = PRIVATE_ROOT_ETC "/resolv.conf";
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
 
-	return fd >= 0 ? fd : files_open(resolver->helper, HELPER_RESOLV_CONF, err);
+	if (fd >= 0)
+		return fd;
+	if (lstat(path, &st) < 0)
+		return err_set(err, ERR_NOT_FOUND, "there is no /etc/resolv.conf");
+	return files_open(resolver->helper, HELPER_RESOLV_CONF, err);
 }
 
 static bool is_same(const struct stat *a, const struct stat *b)

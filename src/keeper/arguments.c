@@ -15,7 +15,7 @@
 #define CONFIG_DIR "/etc/rptfs"
 
 /* The terms for other processes, one a line: see arguments_pass_terms(). */
-#define PASSED "RPTFS_TERMS"
+#define PASSED ARGUMENTS_TERMS
 
 static const char usage_text[] =
 	"usage: rptfs [-c FILE] [-f] [-d] [-o OPT,...] [MOUNTPOINT] [NAME=URL ...]\n"
@@ -260,6 +260,7 @@ static const struct {
 	[ROLE_WORKER] = { "rptfs-worker", "--worker", false },
 	[ROLE_HELPER] = { "rptfs-helper", "--helper", false },
 	[ROLE_EXECUTOR] = { "rptfs-executor", "--executor", false },
+	[ROLE_INIT] = { "rptfs-init", "--init", false },
 	[ROLE_VISITOR] = { "rptfs-visitor", "--visitor", false },
 };
 
@@ -278,6 +279,7 @@ static const struct option long_options[] = {
 	{ "worker", required_argument, NULL, OPT_ROLE + ROLE_WORKER },
 	{ "helper", required_argument, NULL, OPT_ROLE + ROLE_HELPER },
 	{ "executor", required_argument, NULL, OPT_ROLE + ROLE_EXECUTOR },
+	{ "init", required_argument, NULL, OPT_ROLE + ROLE_INIT },
 	{ "visitor", required_argument, NULL, OPT_ROLE + ROLE_VISITOR },
 	{ NULL, 0, NULL, 0 },
 };
@@ -328,6 +330,7 @@ static int take_option(struct arguments *arguments, int option)
 	case OPT_ROLE + ROLE_WORKER:
 	case OPT_ROLE + ROLE_HELPER:
 	case OPT_ROLE + ROLE_EXECUTOR:
+	case OPT_ROLE + ROLE_INIT:
 	case OPT_ROLE + ROLE_VISITOR:
 		return take_role(arguments, (enum arguments_role)(option - OPT_ROLE));
 	default: /* getopt has printed the reason */

@@ -19,6 +19,7 @@ enum arguments_role {
 	ROLE_WORKER,   /* the channel to the keeper */
 	ROLE_HELPER,   /* the socket of requests; the configuration */
 	ROLE_EXECUTOR, /* likewise */
+	ROLE_INIT,     /* the pipe that the worker holds; keeper/pid_namespace.h */
 	ROLE_VISITOR,  /* the socket of requests; a handle of the mount, or -1 */
 };
 
@@ -46,6 +47,9 @@ struct arguments {
 int arguments_parse(struct arguments *ret, int argc, char **argv);
 void arguments_release(struct arguments *arguments);
 void arguments_usage(void);
+
+/* The variable of the environment that passes the terms. */
+#define ARGUMENTS_TERMS "RPTFS_TERMS"
 
 /* Lets the processes that this one starts take the terms from their environment, which only the
  * same user can read; anybody can read a command line. */

@@ -12,16 +12,15 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "keeper/arguments.h"
 #include "keeper/pid_namespace.h"
 
 extern char **environ;
 
 /* setresuid() to a user who is not root also clears the permitted, effective and ambient
  * capabilities. */
-static int set_identity(const void *arg, struct err *err)
+static int set_identity(const struct child_identity *identity, struct err *err)
 {
-	const struct child_identity *identity = arg;
-
 	if (!identity || !identity->is_set)
 		return 0;
 	if (setgroups((size_t)identity->n_groups, identity->groups) < 0)
@@ -84,12 +83,27 @@ int child_exec(int program, char *const *argv, struct err *err)
 	return err_errno(err, "executing %s", argv[0]);
 }
 
+/* As exec_init of pid_namespace_enter(). The program is that of this keeper. */
+static int exec_init(const void *arg, int held, struct err *err)
+{
+	const struct child_start *start = arg;
+	char name[] = "rptfs-init", option[] = "--init", number[16];
+	char *argv[] = { name, option, number, NULL };
+
+	snprintf(number, sizeof(number), "%d", held);
+	unsetenv(ARGUMENTS_TERMS); /* which may hold tokens */
+	if (set_identity(start->identity, err) < 0 || child_inherits(&held, 1, err) < 0)
+		return -1;
+	execv("/proc/self/exe", argv);
+	return err_errno(err, "executing rptfs-init");
+}
+
 /* Without a namespace the child starts all the same. */
 static void enter_namespace(struct pid_namespace *ret, const struct child_start *start)
 {
 	struct err err = ERR_INIT;
 
-	if (pid_namespace_enter(ret, set_identity, start->identity, &err) < 0)
+	if (pid_namespace_enter(ret, exec_init, start, &err) < 0)
 		log_event(LOG_LEVEL_WARNING, "sandbox_incomplete",
 			  LOG_STR("missing", "pid_namespace"), LOG_STR("error", err.msg));
 }

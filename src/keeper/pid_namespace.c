@@ -14,8 +14,7 @@
 
 /* ---- rptfs-init ---- */
 
-/* held: the reading end of `hold`. */
-__attribute__((noreturn)) static void wait_for_end(int held)
+__attribute__((noreturn)) void pid_namespace_init(int held)
 {
 	char byte;
 
@@ -32,7 +31,7 @@ __attribute__((noreturn)) static void wait_for_end(int held)
 
 /* The first child that is forked after unshare(2). */
 static int start_init(const struct pid_namespace *ns, int held,
-		      int (*drop_rights)(const void *arg, struct err *err), const void *arg,
+		      int (*exec_init)(const void *arg, int held, struct err *err), const void *arg,
 		      struct err *err)
 {
 	pid_t pid = fork();
@@ -42,14 +41,14 @@ static int start_init(const struct pid_namespace *ns, int held,
 	if (pid > 0)
 		return 0;
 	close(ns->hold);
-	if (drop_rights(arg, err) < 0)
-		_exit(1);
-	wait_for_end(held);
+	exec_init(arg, held, err);
+	log_event(LOG_LEVEL_ERROR, "exec_failed", LOG_STR("error", err->msg));
+	_exit(1);
 }
 
 int pid_namespace_enter(struct pid_namespace *ret,
-			int (*drop_rights)(const void *arg, struct err *err), const void *arg,
-			struct err *err)
+			int (*exec_init)(const void *arg, int held, struct err *err),
+			const void *arg, struct err *err)
 {
 	_cleanup_(pid_namespace_leave) struct pid_namespace ns = PID_NAMESPACE_NONE;
 	_cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -64,7 +63,7 @@ int pid_namespace_enter(struct pid_namespace *ret,
 	if (unshare(CLONE_NEWPID) < 0)
 		return err_errno(err, "unshare");
 	ns.own = steal_fd(&own);
-	if (start_init(&ns, held, drop_rights, arg, err) < 0)
+	if (start_init(&ns, held, exec_init, arg, err) < 0)
 		return -1;
 	*ret = ns;
 	ns = (struct pid_namespace)PID_NAMESPACE_NONE;

@@ -7,8 +7,9 @@
  * another child of the keeper, rptfs-init. It ends when the worker has ended, and the kernel then
  * kills what is left in the namespace.
  *
- * Runs in the keeper, with the rights of the user who started rptfs. rptfs-init is a copy of the
- * keeper that has dropped its rights and closed its descriptors.
+ * Runs in the keeper, with the rights of the user who started rptfs, and in rptfs-init, as the
+ * worker's user. rptfs-init executes this program again: a copy of the keeper's memory could hold
+ * secrets of the configuration.
  */
 #ifndef KEEPER_PID_NAMESPACE_H
 #define KEEPER_PID_NAMESPACE_H
@@ -26,12 +27,16 @@ struct pid_namespace {
 	}
 
 /* Children that are forked from now on are in a new namespace; they keep `hold` open until they
- * end. drop_rights(arg) runs in rptfs-init. */
+ * end. exec_init(arg, held) runs in the first of them: it executes a program that calls
+ * pid_namespace_init(held). */
 int pid_namespace_enter(struct pid_namespace *ret,
-			int (*drop_rights)(const void *arg, struct err *err), const void *arg,
-			struct err *err);
+			int (*exec_init)(const void *arg, int held, struct err *err),
+			const void *arg, struct err *err);
 
 /* In the keeper: children are in its own namespace again. */
 void pid_namespace_leave(struct pid_namespace *ns);
+
+/* rptfs-init. held: the reading end of `hold`. */
+__attribute__((noreturn)) void pid_namespace_init(int held);
 
 #endif

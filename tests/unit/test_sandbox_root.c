@@ -606,6 +606,8 @@ static void test_end(void)
 
 int main(int argc, char **argv)
 {
+	if (argc == 3)
+		pid_namespace_init(atoi(argv[2]));
 	if (argc == 7)
 		return check_inside(argv + 1);
 	capng_get_caps_process();
