@@ -782,11 +782,8 @@ void engine_close(struct transfer *transfer)
 	if (!transfer)
 		return;
 	struct job *job = container_of(transfer, struct job, transfer);
-	/* Only a handle whose transfer succeeded is used again: others may hold the remains of
-	 * theirs. */
-	bool has_succeeded = transfer->end == END_CURL && transfer->code == CURLE_OK;
 
-	if (!has_succeeded || !keep(job->http, job))
+	if (!transfer_is_reusable(transfer) || !keep(job->http, job))
 		job_free(job);
 }
 

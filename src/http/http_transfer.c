@@ -36,6 +36,15 @@ static void buffer_release(struct transfer_buffer *buffer)
 	*buffer = (struct transfer_buffer){ .data = NULL };
 }
 
+/* Other handles may hold the remains of their transfer. Before libcurl 8.1 all do: a transfer whose
+ * first header is folded follows a dangling pointer to the headers of the one before (curl issue
+ * 11101). */
+bool transfer_is_reusable(const struct transfer *transfer)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080100 &&
+	       transfer->end == END_CURL && transfer->code == CURLE_OK;
+}
+
 void transfer_clear(struct transfer *transfer)
 {
 	curl_easy_reset(transfer->easy);

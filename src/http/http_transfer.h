@@ -96,6 +96,8 @@ int transfer_init(struct transfer *transfer, struct err *err);
 /* libcurl connects to the address that is left in *address. A transfer by way of a Unix socket goes
  * through the descriptor: the path could lead nowhere from here. */
 void transfer_set_address(const struct transfer *transfer, struct curl_sockaddr *address);
+/* Can the handle of a transfer that has ended be used for another one? */
+bool transfer_is_reusable(const struct transfer *transfer);
 /* Drops everything that belongs to one request; the handle keeps its TLS sessions. */
 void transfer_clear(struct transfer *transfer);
 void transfer_release(struct transfer *transfer);
