@@ -140,6 +140,8 @@ static int static_init(void **ret_state, const void *options, struct helper *hel
 	if (data) {
 		fixed->data = data;
 		fixed->len = strlen(data);
+	} else if (!base64) { /* in an image, which static_check() does not see */
+		return err_set(err, ERR_CONFIG, "neither data nor base64 is given");
 	} else {
 		if (decode(base64, &fixed->decoded, &fixed->len, err) < 0)
 			return err_prefix(err, "base64");

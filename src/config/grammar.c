@@ -398,7 +398,8 @@ static bool scan_text(struct grammar *g, struct token *token)
 		token->type = TOKEN_END;
 		return true;
 	}
-	memcpy(text, g->word, g->word_len);
+	if (g->word_len)
+		memcpy(text, g->word, g->word_len);
 	token->text = text;
 	return true;
 }

@@ -373,13 +373,14 @@ void option_show_quoted(const char *text, FILE *out)
  */
 static void show_text(const char *text, bool is_masked, FILE *out)
 {
+	static const char others[] = "!#$%&'*+-.^_`|~"; /* RFC 9110, 5.6.2 */
 	size_t len = 0;
 
 	if (!is_masked) {
 		option_show_quoted(text, out);
 		return;
 	}
-	while (isalnum((unsigned char)text[len]) || text[len] == '-' || text[len] == '_')
+	while (isalnum((unsigned char)text[len]) || (text[len] && strchr(others, text[len])))
 		len++;
 	if (len > 0 && text[len] == ':')
 		fprintf(out, "\"%.*s: ***\"", (int)len, text);

@@ -31,8 +31,9 @@ struct source_type {
 	void (*complete)(struct options *options, struct option_problems *problems);
 	void (*check)(const void *options, struct option_problems *problems);
 
-	/* Makes the state of one source from options without a problem. It may read the files that
-	 * the options name; it uses neither the network nor other files. Errors are ERR_CONFIG.
+	/* Makes the state of one source. In an image that another version wrote, options may be
+	 * missing that check would ask for: that is an error too. It may read the files that the
+	 * options name; it uses neither the network nor other files. Errors are ERR_CONFIG.
 	 * options (the table's struct) lives as long as the source, so that the state may point
 	 * into it. helper: for base/files.h. */
 	int (*init)(void **ret_state, const void *options, struct helper *helper, struct err *err);

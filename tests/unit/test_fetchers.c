@@ -133,6 +133,12 @@ static void test_static_refused(void)
 
 	ok(!made.state && made.err.kind == ERR_CONFIG, "static needs data: %s", made.err.msg);
 	unmake(&fetcher_static, &made);
+	made.options = options_make(fetcher_static.type.options);
+	made.err = (struct err)ERR_INIT;
+	ok(fetcher_static.type.init(&made.state, made.options->values, NULL, &made.err) < 0 &&
+		   made.err.kind == ERR_CONFIG,
+	   "static refuses an image without data: %s", made.err.msg);
+	unmake(&fetcher_static, &made);
 	made = MAKE(&fetcher_static, "data", "a", "base64", "YQ==");
 	ok(!made.state && made.err.kind == ERR_CONFIG, "data and base64 exclude each other: %s",
 	   made.err.msg);
