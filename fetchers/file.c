@@ -8,13 +8,17 @@
  * of the clock, another write might change none of these. The token then gets a suffix that never
  * matches, so that the file is read once more the next time.
  *
- * A download fails if the file changes while it is read.
+ * A download fails if the file changes while it is read. Files of /proc and /sys have no true size:
+ * they are read to their end.
  */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <linux/magic.h>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -25,6 +29,7 @@
 #include "fetchers/shared/option_check.h"
 
 #define BUFFER_BYTES 131072
+#define SIZE_UNKNOWN UINT64_MAX
 
 struct file_options {
 	const char *path;
@@ -117,6 +122,14 @@ static bool has_changed(const struct stat *before, const struct stat *after)
 		before->st_nlink == after->st_nlink && after->st_nlink > 0);
 }
 
+static bool has_size(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) < 0 || (fs.f_type != PROC_SUPER_MAGIC && fs.f_type != SYSFS_MAGIC);
+}
+
+/* size_bytes: SIZE_UNKNOWN: to the end. */
 static int copy(const struct file *file, int fd, uint64_t size_bytes, struct fetch_ctx *ctx,
 		struct sink *sink, struct err *err)
 {
@@ -133,12 +146,15 @@ static int copy(const struct file *file, int fd, uint64_t size_bytes, struct fet
 			continue;
 		if (got < 0)
 			return err_errno(err, "reading %s", file->path);
+		if (got == 0 && size_bytes == SIZE_UNKNOWN)
+			return 0;
 		if (got == 0)
 			return err_set(err, ERR_BUSY, "%s was truncated while it was read",
 				       file->path);
 		if (sink_write(sink, buffer, (size_t)got, err) < 0)
 			return -1;
-		size_bytes -= (uint64_t)got;
+		if (size_bytes != SIZE_UNKNOWN)
+			size_bytes -= (uint64_t)got;
 	}
 	return 0;
 }
@@ -158,8 +174,9 @@ static int download(const struct file *file, struct fetch_ctx *ctx, struct sink 
 		return -1;
 	describe_content(&before, looked_at_ns, ret);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	if (sink_expect(sink, (uint64_t)before.st_size, err) < 0 ||
-	    copy(file, fd, (uint64_t)before.st_size, ctx, sink, err) < 0)
+	uint64_t size_bytes = has_size(fd) ? (uint64_t)before.st_size : SIZE_UNKNOWN;
+	if ((size_bytes != SIZE_UNKNOWN && sink_expect(sink, size_bytes, err) < 0) ||
+	    copy(file, fd, size_bytes, ctx, sink, err) < 0)
 		return -1;
 	if (fstat(fd, &after) < 0)
 		return err_errno(err, "looking at %s", file->path);

@@ -31,6 +31,13 @@ def test_a_rename_is_noticed_at_once(mount, source):
     assert m.has_updated("t", 2)
 
 
+@pytest.mark.parametrize("path", ["/proc/cmdline", "/sys/kernel/mm/transparent_hugepage/enabled"])
+def test_a_file_without_a_true_size_is_read_to_its_end(mount, path):
+    m = mount(config(path))
+    with open(path, "rb") as file:
+        assert m.read("t") == file.read()
+
+
 @pytest.mark.parametrize("put", ["rename", "link", "symlink"])
 def test_what_is_put_in_place_is_not_waited_for(mount, source, directory, put):
     """It is complete; only what is written in place has to come to rest, for 12 ms. The best of

@@ -374,6 +374,36 @@ def test_a_304_that_announces_another_length_is_news(mount, origin):
     assert origin.count("/t", answer=200) == 1, "many servers announce 0"
 
 
+@pytest.mark.parametrize(
+    "known, other, requests",
+    [
+        ('"one"', '"two"', [304, 200]),
+        ('"one"', 'W/"one"', [304]),
+        ('"one-gzip"', '"one"', [304]),
+        ('W/"one;gzip"', '"one"', [304]),
+        ("one", "two", [304, 200]),
+    ],
+)
+def test_a_304_with_the_etag_of_another_version_is_news(mount, origin, known, other, requests):
+    origin.put("/t", OLD, etag=known)
+    m = mount(origin.term(term="refresh_interval = never"))
+    origin.put("/t", NEW if len(requests) > 1 else OLD, etag=known)
+    origin.forget()
+    origin.then("/t", status(304, {"ETag": other}, body=b""))
+    m.refresh("t")
+    assert [request.answer for request in origin.asked("/t")] == requests
+    assert m.read("t") == (NEW if len(requests) > 1 else OLD)
+
+
+@pytest.mark.parametrize("etag", ["*", '""', 'W/""'])
+def test_an_etag_that_fits_every_version_is_none(mount, origin, etag):
+    origin.put("/t", OLD, etag=etag)
+    m = mount(origin.term(term="refresh_interval = never"))
+    origin.put("/t", NEW, etag=etag)
+    m.refresh("t")
+    assert m.read("t") == NEW and "if-none-match" not in origin.asked("/t")[-1].headers
+
+
 def test_bytes_of_an_etag_are_shown_in_ascii(mount, origin):
     origin.put("/t", OLD, etag='"caf\xe9\x9b"')
     m = mount(http(origin.url("/t")))
@@ -841,10 +871,11 @@ def test_left_over_codings_of_an_intact_body(mount, origin, coding):
     assert mount(http(origin.url("/t"))).read("t") == OLD
 
 
-def test_an_empty_transfer_encoding(mount, origin):
+@pytest.mark.parametrize("coding", ["", "identity"])
+def test_a_transfer_encoding_without_a_coding(mount, origin, coding):
     """The connection stays open: the body ends where Content-Length says."""
     origin.put("/t", OLD)
-    origin.always("/t", status(200, {"Transfer-Encoding": ""}, OLD))
+    origin.always("/t", status(200, {"Transfer-Encoding": coding}, OLD))
     assert mount(http(origin.url("/t"))).read("t") == OLD
 
 
@@ -906,6 +937,21 @@ def test_the_query_of_a_url_is_not_shown(mount, origin):
 
 
 # Messages
+
+
+def test_a_malformed_proxy_of_the_environment_is_not_shown(mount, origin):
+    m = mount(http("http://h.example/t"), start=False)
+    m.env["http_proxy"] = "http://u:hunter2@h:99999"
+    m.expect("level=warning .*term=t ")
+    m.start()
+    assert "proxy" in m.message() and "hunter2" not in m.log() + m.rpt("status", "--json")
+
+
+@pytest.mark.parametrize("code", [300, 305])
+def test_a_status_that_is_no_redirect_is_not_called_one(mount, origin, code):
+    origin.always("/t", status(code, {"Location": "/other"}))
+    m = mount(origin.term(), expect=["term=t .*"])
+    assert m.message().endswith(f": {code}") and origin.count("/other") == 0
 
 
 @pytest.mark.parametrize(

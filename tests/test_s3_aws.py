@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from awslike import CHECKSUMS, AwsLike, before, cut, drip, error_page, refuse, slow_down, stall
-from origin import redirect
+from origin import redirect, status
 from rptmount import wait_for
 from s3config import SECRET_KEY, environment, profile, source, term
 from servers import make_certificates
@@ -116,6 +116,17 @@ def test_an_archived_object_is_denied(s3_mount, aws, bucket):
 
 
 # Versions and conditions
+
+
+def test_a_304_with_the_etag_of_another_version_is_news(s3_mount, aws, bucket):
+    bucket.put("t", OLD)
+    m = s3_mount(term(where(aws)))
+    bucket.put("t", NEW)
+    aws.forget()
+    aws.then("/data/t", status(304, {"ETag": '"another"'}, body=b""))
+    m.refresh("t")
+    assert m.read("t") == NEW
+    assert [request.answer for request in aws.asked("/data/t")] == [304, 200]
 
 
 def test_a_304_counts_as_unchanged(s3_mount, aws, bucket):

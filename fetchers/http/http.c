@@ -3,8 +3,8 @@
  *
  * The version token is the ETag exactly as sent, else the Last-Modified text exactly as sent; its
  * form shows which of the two it is. A Last-Modified that the next version may have as well proves
- * nothing, so the next request is made without condition. A 304 whose Content-Length is not the
- * known one is not believed.
+ * nothing, so the next request is made without condition. A 304 with another ETag or Content-Length
+ * than the known one is not believed: the content is requested once more without condition.
  *
  * Content is a complete 200, or a 206 that continues an interrupted download of the same version at
  * the right byte. If the 206 does not fit, the bytes are dropped and the whole is requested once
@@ -51,6 +51,7 @@ struct download {
 	bool is_conditional;
 	bool is_unchanged;
 	bool is_misfit;	     /* the answer to a Range cannot be used */
+	bool is_doubtful;    /* the answer is a 304 that is not believed */
 	int64_t news_length; /* that a disbelieved 304 announced; -1: there was none */
 };
 
@@ -149,7 +150,7 @@ static int fail_status(struct download *download, const struct http_response *re
 		clock_wall_ms());
 	if (status == 304)
 		snprintf(what, sizeof(what), "304 to an unconditional request");
-	else if (status >= 300 && status < 400 && http_header(response, "Location"))
+	else if (http_is_redirect(status) && http_header(response, "Location"))
 		snprintf(what, sizeof(what), "%d after %" PRIu32 " redirects", status,
 			 download->source->options->max_redirects);
 	else if (status < 300)
@@ -243,7 +244,12 @@ static int take_unchanged(struct download *download, const struct http_response 
 {
 	int64_t length = length_of_unchanged(response), known = download->notes.length;
 
+	if (!http_version_is_confirmed(response, download->have->token)) {
+		download->is_doubtful = true;
+		return fail(download, ERR_BAD_DATA, "304 with another ETag", err);
+	}
 	if (length >= 0 && known >= 0 && length != known) {
+		download->is_doubtful = true;
 		download->news_length = length;
 		return fail(download, ERR_BAD_DATA, "304 with another Content-Length", err);
 	}
@@ -366,7 +372,7 @@ static int run(struct download *download, struct fetch_ctx *ctx, struct err *err
 	    find_offset(download, err) < 0)
 		return -1;
 	int rc = request(download, ctx, &secrets, err);
-	if (download->news_length >= 0) {
+	if (download->is_doubtful) {
 		download->have = NULL;
 		*err = (struct err)ERR_INIT;
 		rc = request(download, ctx, &secrets, err);

@@ -283,6 +283,11 @@ static int on_headers(void *arg, const struct http_response *response, struct er
 	if (status == 206 && download->offset)
 		return take_rest(download, response, err);
 	if (status == 304 && download->is_conditional) {
+		if (!http_version_is_confirmed(response, download->have->token)) {
+			download->is_misfit = true;
+			download->have = NULL;
+			return fail(download, ERR_BAD_DATA, "304 with another ETag", err);
+		}
 		download->is_unchanged = true;
 		describe_response(download, response);
 		return 0;

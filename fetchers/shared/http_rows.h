@@ -9,6 +9,7 @@
 #include "config/option.h"
 #include "fetchers/shared/media_type.h"
 #include "fetchers/shared/option_check.h"
+#include "http/http.h"
 
 #define HTTP_ROW_CONTENT_TYPE(structure)                                          \
 	{                                                                         \
@@ -29,6 +30,7 @@
 	{                                                                                   \
 		.name = "proxy", .type = OPTION_STRING, OPTION_FIELD(structure, proxy),     \
 		.role = OPTION_MANNER, .check = check_proxy, .secret = true,                \
+		.mask = http_url_mask,                                                      \
 		.help = "URL of a proxy; left out: from http_proxy and similar variables; " \
 			"\"\": none"                                                        \
 	}

@@ -20,6 +20,10 @@ const char *http_version_token(const struct http_response *response);
 void http_version_describe(const struct http_response *response, const struct version *confirmed,
 			   struct fetched *ret);
 
+/* Whether a 304 is about the known version: false if its ETag is that of another one (RFC 9111,
+ * 4.3.4). */
+bool http_version_is_confirmed(const struct http_response *response, const char *known);
+
 bool http_version_is_date(const char *token);
 
 /* Whether the token of this response is a date that the next version may have too (RFC 9110,

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/util.h"
+#include "http/http.h"
 
 int check_path(const char *path, struct err *err)
 {
@@ -43,7 +44,7 @@ int check_proxy(const char *proxy, struct err *err)
 		return err_set(err, ERR_CONFIG,
 			       "its URL begins with none of http://, https://, socks4://, "
 			       "socks4a://, socks5://, socks5h://");
-	if (scheme_end && !scheme_end[3])
-		return err_set(err, ERR_CONFIG, "its URL names no host");
-	return check_line(proxy, err);
+	if (check_line(proxy, err) < 0)
+		return -1;
+	return *proxy ? http_url_check_proxy(proxy, err) : 0; /* "": none */
 }

@@ -179,7 +179,12 @@ static int open_file(const char *path, struct stat *ret, struct err *err)
 	if (names_descriptor(path))
 		return open_inherited(path, ret, err);
 	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OURS, true, ret, err);
-	return found < 0 ? -1 : safe_path_reopen(found, 0, err);
+	if (found < 0)
+		return -1;
+	/* Opening a FIFO would wait for its other end. */
+	if (!S_ISREG(ret->st_mode) && !S_ISDIR(ret->st_mode))
+		return err_set(err, ERR_CONFIG, "not a regular file");
+	return safe_path_reopen(found, 0, err);
 }
 
 /* Returns true if the file is new here. If not, the problem is noted. */

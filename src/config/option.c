@@ -440,7 +440,7 @@ void option_show(const struct option_spec *spec, const void *values, FILE *out)
 
 	if (spec->type == OPTION_STRINGS)
 		show_list(spec, option_strings(spec, values), out);
-	else if (spec->secret)
+	else if (spec->secret && !spec->mask)
 		fputs("\"***\"", out);
 	else if (spec->type == OPTION_STRING)
 		show_string(spec, option_string(spec, values), out);

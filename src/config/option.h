@@ -72,7 +72,7 @@ struct option_spec {
 	bool required;
 	bool secret; /* masked where a configuration is shown */
 	/* OPTION_STRING: writes what of the text is shown, which is all of it and "?…" at most,
-	 * into size bytes, and returns ret. NULL: all of it. */
+	 * into size bytes, and returns ret. NULL: all of it, or nothing of a secret. */
 	const char *(*mask)(const char *text, char *ret, size_t size);
 	bool names_file; /* OPTION_STRING: a path that the helper may open */
 	bool one_term;	 /* must not be set for several terms at once */

@@ -123,8 +123,11 @@ static const char *advice_on(const struct call *call, const struct transfer *tra
 
 static int fail_curl(const struct call *call, const struct transfer *transfer, struct err *err)
 {
-	const char *text = transfer->error[0] ? transfer->error
-					      : curl_easy_strerror(transfer->code);
+	/* The only message that quotes a proxy, with its password. */
+	bool names_proxy = strncmp(transfer->error, "Unsupported proxy ", 18) == 0;
+	const char *text = names_proxy		? "the URL of the proxy is not valid"
+			   : transfer->error[0] ? transfer->error
+						: curl_easy_strerror(transfer->code);
 	enum err_kind kind = kind_of(transfer->code);
 	long connect_status = 0;
 	char advice[256];
@@ -244,15 +247,19 @@ static int start_decoder(struct call *call, const struct http_response *response
 	return decoder_new(&call->decoder, &codings, pass_on, call, err);
 }
 
+bool http_is_redirect(int status)
+{
+	return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
 static bool is_redirect(const struct call *call, const struct http_response *response)
 {
 	const char *method = call->request->method;
-	int status = response->status;
 
 	if (method && strcmp(method, "GET") != 0 && !is_head(call))
 		return false;
 	return call->redirects_left && http_header(response, "Location") &&
-	       (status == 301 || status == 302 || status == 303 || status == 307 || status == 308);
+	       http_is_redirect(response->status);
 }
 
 /* See TRANSFER_BUFFER_HTTP2_MAX. */

@@ -140,6 +140,9 @@ void http_close_idle(struct http *http);
 /* For metrics: requests made so far, each redirect one more. */
 uint64_t http_requests_total(const struct http *http);
 
+/* Whether a response with this status and a Location is a redirect. */
+bool http_is_redirect(int status);
+
 /* "https://host:443", in lower case; *ret is the caller's. ERR_CONFIG if this is not an absolute
  * http or https URL without user information. */
 int http_url_origin(const char *url, char **ret, struct err *err);
@@ -147,6 +150,9 @@ int http_url_origin(const char *url, char **ret, struct err *err);
 /* Does "host" or "host:port" (an IPv6 address in brackets) name this machine, judged by the text
  * alone? */
 bool http_is_loopback(const char *host);
+
+/* Whether curl accepts the URL of a proxy, which needs no scheme. The error shows no password. */
+int http_url_check_proxy(const char *proxy, struct err *err);
 
 /* The URL for messages: without user information and fragment, and the query as "?…". url may be
  * any text. Returns ret, which holds size bytes; a longer result is cut off. */

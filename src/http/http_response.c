@@ -59,6 +59,12 @@ static int64_t read_length(const struct http_response *response)
 	return errno || *end ? -1 : length;
 }
 
+/* RFC 9112 has no "identity" any more; it changes nothing. */
+static bool is_transfer_coding(const char *value)
+{
+	return *value && strcasecmp(value, "identity") != 0;
+}
+
 /* "chunked" is the only supported transfer coding: the request allows no other. */
 static void judge_framing(CURL *easy, struct http_response *response)
 {
@@ -67,11 +73,13 @@ static void judge_framing(CURL *easy, struct http_response *response)
 	curl_off_t length = -1;
 
 	for (size_t i = 0; (value = http_header_at(response, "Transfer-Encoding", i)); i++) {
-		n_codings += *value != '\0';
-		coding = *value ? value : coding;
+		if (!is_transfer_coding(value))
+			continue;
+		n_codings++;
+		coding = value;
 	}
 	response->n_transfer_codings = n_codings;
-	/* curl ignores Content-Length beside an empty Transfer-Encoding. */
+	/* curl ignores Content-Length beside a Transfer-Encoding without a coding. */
 	response->is_counted = !n_codings && !response->is_http2 &&
 			       http_header(response, "Transfer-Encoding");
 

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <curl/curl.h>
@@ -101,6 +102,36 @@ static int make_ascii(CURLU *parts, struct err *err)
 	return set == CURLUE_OK ? 0 : out_of_memory(err);
 }
 
+/* RFC 1035, 2.3.4; a name may end with a dot. */
+static bool is_host(const char *host)
+{
+	size_t label;
+
+	if (*host == '[')
+		return true;
+	if (strlen(host) > 254)
+		return false;
+	do {
+		label = strcspn(host, ".");
+		if (label == 0 || label > 63)
+			return false;
+		host += label;
+	} while (*host && *++host);
+	return true;
+}
+
+static int check_address(const char *host, const char *port, struct err *err)
+{
+	if (!is_host(host))
+		return err_set(err, ERR_CONFIG,
+			       "\"%.255s\" is not a host name: each of its labels "
+			       "must have 1 to 63 bytes",
+			       host);
+	if (strtol(port, NULL, 10) == 0)
+		return err_set(err, ERR_CONFIG, "0 is not a port");
+	return 0;
+}
+
 /* Gets a part that the URL must have. `missing` is the message if it does not. */
 static int get_part(CURLU *parts, CURLUPart part, unsigned flags, const char *missing, char **ret,
 		    struct err *err)
@@ -181,7 +212,8 @@ static int find_origin(const char *url, char **ret, struct err *err)
 	if (refuse_user(parts, err) < 0 ||
 	    get_part(parts, CURLUPART_HOST, 0, "a URL must name a host", &host, err) < 0 ||
 	    get_part(parts, CURLUPART_PORT, CURLU_DEFAULT_PORT, "a URL must name a port", &port,
-		     err) < 0)
+		     err) < 0 ||
+	    check_address(host, port, err) < 0)
 		return -1;
 	if (asprintf(&origin, "%s://%s:%s", scheme, host, port) < 0)
 		return out_of_memory(err);
@@ -235,6 +267,20 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 		strcpy(origin, *ret);
 	}
 	return 0;
+}
+
+int http_url_check_proxy(const char *proxy, struct err *err)
+{
+	_cleanup_(curl_url_cleanup_cleanup) CURLU *parts = NULL;
+	_cleanup_(part_cleanup) char *host = NULL;
+	_cleanup_(part_cleanup) char *port = NULL;
+
+	if (parse(&parts, proxy, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME, err) < 0 ||
+	    get_part(parts, CURLUPART_HOST, 0, "its URL names no host", &host, err) < 0)
+		return -1;
+	/* Without a port, curl has a default for each kind of proxy. */
+	curl_url_get(parts, CURLUPART_PORT, &port, 0);
+	return check_address(host, port ? port : "1080", err);
 }
 
 bool http_is_loopback(const char *host)
