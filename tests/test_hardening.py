@@ -23,7 +23,7 @@ def pytest_generate_tests(metafunc):
     binaries = (*PROGRAMS, LIBRARY) if {"plain", "notify"} & set(builds) else ()
     if "binary" in metafunc.fixturenames:
         paths = [os.path.join(Build("plain").dir, name) for name in binaries]
-        metafunc.parametrize("binary", paths, ids=os.path.basename)
+        metafunc.parametrize("binary", paths, ids=[os.path.basename(path) for path in paths])
 
 
 def readelf(*arguments):

@@ -21,6 +21,7 @@
 
 #define URL_SHOWN_SIZE	  300
 #define REDIRECT_BODY_MAX (1024 * 1024)
+#define STATUS_MAX	  999
 
 struct call {
 	const struct http_request *request;
@@ -298,6 +299,9 @@ static int take_headers(struct call *call, const struct http_response *response,
 	if (response->n_transfer_codings && !response->is_framed)
 		return err_set(err, ERR_BAD_DATA, "unknown transfer coding \"%.64s\"",
 			       http_header(response, "Transfer-Encoding"));
+	/* libcurl takes a longer number behind "HTTP/2 ". */
+	if (response->status > STATUS_MAX)
+		return err_set(err, ERR_BAD_DATA, "%d is not a status of HTTP", response->status);
 	if (response->status == 200 && check_length(response, err) < 0)
 		return -1;
 	if (is_redirect(call, response))
