@@ -99,7 +99,9 @@ static int make_ascii(CURLU *parts, struct err *err)
 			       idn2_strerror(code));
 	CURLUcode set = curl_url_set(parts, CURLUPART_HOST, ascii, 0);
 	idn2_free(ascii);
-	return set == CURLUE_OK ? 0 : out_of_memory(err);
+	if (set == CURLUE_OUT_OF_MEMORY)
+		return out_of_memory(err);
+	return set == CURLUE_OK ? 0 : err_set(err, ERR_CONFIG, "\"%s\" is not a host name", host);
 }
 
 /* RFC 1035, 2.3.4; a name may end with a dot. */

@@ -50,6 +50,9 @@ static void test_urls(void)
 		"http://a b/",
 		"http://a/\n",
 		"http://a:99999/",
+		"http://\xe2\x80\x8b/",
+		"http://a\xef\xbc\x8f"
+		"b/",
 		"//example.com/",
 		"http://a/\x7f/",
 		"http://[::1/",
