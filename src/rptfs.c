@@ -23,7 +23,7 @@
 #include "fetchers/registry.h"
 #include "helper/helper.h"
 #include "keeper/arguments.h"
-#include "keeper/inherited_fds.h"
+#include "keeper/inherited.h"
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
 #include "keeper/pid_namespace.h"
@@ -328,7 +328,8 @@ static int run_command(const struct arguments *arguments)
 		      stderr);
 		return EXIT_USAGE;
 	}
-	inherited_fds_close(&stored);
+	inherited_close_fds(&stored);
+	inherited_reset_signals_and_umask();
 	return launch_keeper(arguments, steal_ptr(&config), &stored);
 }
 
@@ -360,7 +361,7 @@ int main(int argc, char **argv)
 	_cleanup_(arguments_release) struct arguments arguments;
 	char version[BUILD_VERSION_SIZE];
 
-	inherited_fds_open_standard();
+	inherited_open_standard();
 	if (arguments_parse(&arguments, argc, argv) < 0)
 		return EXIT_USAGE;
 	if (arguments.debug)

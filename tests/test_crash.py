@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -443,6 +444,26 @@ def test_no_read_fails_during_many_deaths(mount, build):
             m.wait_worker(after=m.kill_worker())
         wait_for(lambda: readers.failures or readers.reads > 20, "some reads")
     assert not readers.failures
+
+
+# Executes the program of the arguments as a careless parent does.
+CARELESS = """
+import os, signal, sys
+numbers = signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
+for number in numbers:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.umask(0o777)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_signals_and_umask_of_the_parent_do_no_harm(mount):
+    m = mount(static("a"), prefix=[sys.executable, "-c", CARELESS])
+    m.wait_worker(after=m.kill_worker())
+    assert m.read("a") == b"this is a"
+    m.process.terminate()
+    assert m.process.wait(HANGS_S) == 0
 
 
 def test_the_command_may_be_killed_while_it_waits_for_the_start(mount, build, black_hole):

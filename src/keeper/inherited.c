@@ -1,13 +1,27 @@
-#include "keeper/inherited_fds.h"
+#include "keeper/inherited.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/util.h"
 
-void inherited_fds_open_standard(void)
+void inherited_reset_signals_and_umask(void)
+{
+	static const int used[] = { SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2 };
+	sigset_t none;
+
+	for (size_t i = 0; i < ARRAY_SIZE(used); i++)
+		signal(used[i], SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	umask(umask(0077) & 0077);
+}
+
+void inherited_open_standard(void)
 {
 	int fd;
 
@@ -23,7 +37,7 @@ static int compare_numbers(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-void inherited_fds_close(const struct systemd_stored *stored)
+void inherited_close_fds(const struct systemd_stored *stored)
 {
 	int kept[] = { STDERR_FILENO, stored->device, stored->inflight, stored->store };
 
