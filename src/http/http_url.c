@@ -81,6 +81,23 @@ static bool is_ascii(const char *host, size_t len)
 	return true;
 }
 
+/* Sets a host as curl reads it in a URL, where digits are an address. */
+static CURLUcode set_host(CURLU *parts, const char *host)
+{
+	/* First of all, because this refuses what may not be part of a host. */
+	CURLUcode code = curl_url_set(parts, CURLUPART_HOST, host, 0);
+	_cleanup_(curl_url_cleanup_cleanup) CURLU *alone = curl_url();
+	_cleanup_(part_cleanup) char *read = NULL;
+	char url[512];
+
+	snprintf(url, sizeof(url), "http://%s/", host);
+	if (code == CURLUE_OK)
+		code = alone ? curl_url_set(alone, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
+	if (code == CURLUE_OK)
+		code = curl_url_get(alone, CURLUPART_HOST, &read, 0);
+	return code == CURLUE_OK ? curl_url_set(parts, CURLUPART_HOST, read, 0) : code;
+}
+
 /* Writes an internationalised host as servers and DNS know it (IDNA 2008). curl would need a locale
  * for that. */
 static int make_ascii(CURLU *parts, struct err *err)
@@ -97,7 +114,7 @@ static int make_ascii(CURLU *parts, struct err *err)
 	if (code != IDN2_OK)
 		return err_set(err, ERR_CONFIG, "\"%s\" is not a host name: %s", host,
 			       idn2_strerror(code));
-	CURLUcode set = curl_url_set(parts, CURLUPART_HOST, ascii, 0);
+	CURLUcode set = set_host(parts, ascii);
 	idn2_free(ascii);
 	if (set == CURLUE_OUT_OF_MEMORY)
 		return out_of_memory(err);

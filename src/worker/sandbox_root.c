@@ -15,7 +15,8 @@
  * detached.
  *
  * A worker that held a copy of its own mount would keep the connection for ever. So mounts below
- * /usr and /etc come along, but not those that a daemon serves. And all of it is tried in a child
+ * /usr and /etc come along, but not those that a daemon serves, nor any below what the environment
+ * names. And all of it is tried in a child
  * first, because a process that fails half-way cannot leave the copies of the machine's mounts.
  *
  * Runs in the worker, as its user with CAP_SYS_ADMIN.
@@ -147,21 +148,21 @@ static int copy_link(int root, const char *path, const char *target, struct err 
 	return 0;
 }
 
-/* The machine's file or directory with all mounts below, at that path. */
-static int clone_to(int root, const char *from, const char *to, uint64_t attributes,
+/* The machine's file or directory, at that path. mounts: AT_RECURSIVE for those below, or 0. */
+static int clone_to(int root, const char *from, const char *to, int mounts, uint64_t attributes,
 		    struct err *err)
 {
 	struct mount_attr attr = { .attr_set = attributes };
 	struct stat st;
 	_cleanup_close_ int mount = open_tree(AT_FDCWD, from,
-					      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+					      OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | mounts);
 
 	if (mount < 0)
 		return errno == ENOENT || errno == ENOTDIR || errno == EACCES
 			       ? 0
 			       : err_errno(err, "%s", from);
 	if (fstat(mount, &st) < 0 ||
-	    mount_setattr(mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+	    mount_setattr(mount, "", AT_EMPTY_PATH | mounts, &attr, sizeof(attr)) < 0)
 		return err_errno(err, "%s", from);
 	if (make_place(root, to, S_ISDIR(st.st_mode), err) < 0)
 		return -1;
@@ -174,7 +175,7 @@ static int add_place(int root, const char *path, uint64_t attributes, struct err
 	ssize_t len = readlink(path, target, sizeof(target) - 1);
 
 	if (len < 0)
-		return clone_to(root, path, path + 1, attributes, err);
+		return clone_to(root, path, path + 1, AT_RECURSIVE, attributes, err);
 	target[len] = '\0';
 	return copy_link(root, path + 1, target, err);
 }
@@ -196,7 +197,7 @@ static int add_named(void *arg, const char *path, bool is_writable, struct err *
 	/* It is there, or it would be everything. */
 	if (strncmp(path, "/usr/", 5) == 0 || strncmp(path, "/etc/", 5) == 0 || !path[1])
 		return 0;
-	return clone_to(*root, path, path + 1,
+	return clone_to(*root, path, path + 1, 0,
 			is_writable ? NO_RIGHTS & ~MOUNT_ATTR_RDONLY : NO_RIGHTS, err);
 }
 
@@ -249,7 +250,7 @@ static int add_resolver(int root, struct err *err)
 
 static int add_etc(int root, struct err *err)
 {
-	if (clone_to(root, "/etc", PRIVATE_ROOT_ETC + 1, NO_RIGHTS, err) < 0 ||
+	if (clone_to(root, "/etc", PRIVATE_ROOT_ETC + 1, AT_RECURSIVE, NO_RIGHTS, err) < 0 ||
 	    add_resolver(root, err) < 0)
 		return -1;
 	return link_names(root, err);

@@ -82,6 +82,9 @@ static void test_urls(void)
 		  "http://xn--bcher-kva.example:81" },
 		{ "http://b%C3%BCcher.example/", "http://xn--bcher-kva.example:80" },
 		{ "https://fa\xc3\x9f.example/", "https://xn--fa-hia.example:443" },
+		{ "http://\xef\xbc\x91"
+		  "27.1/",
+		  "http://127.0.0.1:80" },
 	};
 	struct err err = ERR_INIT;
 	char shown[64];
