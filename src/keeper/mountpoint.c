@@ -536,11 +536,12 @@ bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only)
 {
 	static char text[65536]; /* the keeper has one thread */
 	size_t len = 0;
-	ssize_t got;
+	ssize_t got = 0;
 
 	if (mounts < 0 || lseek(mounts, 0, SEEK_SET) < 0)
 		return true;
-	while ((got = read(mounts, text + len, sizeof(text) - 1 - len)) > 0) {
+	while (len < sizeof(text) - 1 &&
+	       (got = read(mounts, text + len, sizeof(text) - 1 - len)) > 0) {
 		char *line = text, *end;
 
 		len += (size_t)got;
@@ -555,5 +556,5 @@ bool mountpoint_is_mounted(int mounts, dev_t number, bool *ret_read_only)
 		len = strlen(line);
 		memmove(text, line, len);
 	}
-	return got < 0;
+	return got != 0;
 }
