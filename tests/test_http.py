@@ -84,7 +84,7 @@ FAILURES = {
     ),
     "103 and no more": (raw(b"HTTP/1.1 103 Hints\r\nETag: x\r\n\r\n"), "unreachable", BACK_OFF),
     "a status below 100": (raw(b"HTTP/1.1 099 X\r\n\r\nother bytes"), "bad_data", FULL),
-    "a status of five digits": (raw(b"HTTP/2 20002 X\r\nContent-Length: 5\r\n\r\nother"), "bad_data", FULL),
+    "HTTP/2 on HTTP/1": (raw(b"HTTP/2 200\r\nETag: 1\r\n\r\ncut"), "bad_data", FULL),
     "not HTTP at all": (raw(b"\x16\x03\x01 hello\r\n\r\n"), "bad_data", FULL),
     "a folded first header": (raw(b"HTTP/1.1 200 OK\r\n folded\r\nContent-Length: 5\r\n\r\nother"), "bad_data", FULL),
     "broken gzip": (coded(lambda body: b"\0\1" + body[2:]), "bad_data", FULL),

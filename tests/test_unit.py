@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from builds import TOP, Build
-from rptmount import HANGS_S
+from rptmount import HANGS_S, in_chroot
 
 
 PROGRAMS = [
@@ -41,6 +41,8 @@ def test_each_unit_test_passes(program, directory):
     for name in reports:
         with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file:
             said += file.read()[:8000]
+    if in_chroot() and (skipped := re.match(r"1\.\.0 # SKIP (.*)", done.stdout)):
+        pytest.skip(skipped[1])
     failed = re.findall(r"^not ok .*(?:\n#.*)*", done.stdout, re.M)
     assert not failed, "\n".join(failed)
     plan = re.findall(r"^1\.\.(\d+)$", done.stdout, re.M)

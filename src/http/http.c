@@ -299,6 +299,8 @@ static int take_headers(struct call *call, const struct http_response *response,
 	if (response->n_transfer_codings && !response->is_framed)
 		return err_set(err, ERR_BAD_DATA, "unknown transfer coding \"%.64s\"",
 			       http_header(response, "Transfer-Encoding"));
+	if (response->is_forged)
+		return err_set(err, ERR_BAD_DATA, "an answer of HTTP/2 on a connection of HTTP/1");
 	/* libcurl takes a longer number behind "HTTP/2 ". */
 	if (response->status > STATUS_MAX)
 		return err_set(err, ERR_BAD_DATA, "%d is not a status of HTTP", response->status);

@@ -95,6 +95,15 @@ static void judge_framing(CURL *easy, struct http_response *response)
 		response->is_framed = length >= 0;
 }
 
+/* Only then HTTP/2 is used; but libcurl takes a status line that says "HTTP/2" at its word. */
+static bool is_over_tls(CURL *easy)
+{
+	const char *scheme = NULL;
+
+	curl_easy_getinfo(easy, CURLINFO_SCHEME, &scheme);
+	return scheme && strcasecmp(scheme, "https") == 0;
+}
+
 bool http_response_read(CURL *easy, struct http_response *response)
 {
 	long status = 0, version = 0;
@@ -107,6 +116,7 @@ bool http_response_read(CURL *easy, struct http_response *response)
 		return false;
 	response->status = (int)status;
 	response->is_http2 = version >= CURL_HTTP_VERSION_2_0;
+	response->is_forged = response->is_http2 && !is_over_tls(easy);
 	judge_framing(easy, response);
 	return true;
 }

@@ -23,6 +23,7 @@ struct http_header_line {
 struct http_response {
 	int status;
 	bool is_http2;
+	bool is_forged; /* it says HTTP/2, on a connection without TLS */
 	bool is_framed;
 	size_t n_transfer_codings; /* lines of Transfer-Encoding that are not empty */
 	int64_t length;		   /* -1: not announced */

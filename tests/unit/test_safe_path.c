@@ -430,8 +430,10 @@ static void test_watch(void)
 
 int main(void)
 {
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		abort();
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		printf("1..0 # SKIP no private mounts: %s\n", strerror(errno));
+		return 0;
+	}
 	set_up();
 	test_leading();
 	test_swap();
