@@ -33,20 +33,12 @@ static bool names_file(const char *path)
 	return false;
 }
 
-static int check_path(const char *path, struct err *err)
-{
-	if (names_file(path))
-		return 0;
-	return err_set(err, ERR_DENIED, "the configuration does not name it");
-}
+/* ---- requests; the configuration names the path of the first three ---- */
 
 static int open_file(const struct helper_request *request, struct err *err)
 {
-	const char *path = request->text + 1;
+	_cleanup_close_ int fd = safe_path_open(request->text + 1, SAFE_PATH_OWN, err);
 
-	if (check_path(path, err) < 0)
-		return -1;
-	_cleanup_close_ int fd = safe_path_open(path, SAFE_PATH_OWN, err);
 	if (fd < 0)
 		return -1;
 	helper_reply_done(request->fds[0], "", 0, fd);
@@ -55,13 +47,10 @@ static int open_file(const struct helper_request *request, struct err *err)
 
 static int look(const struct helper_request *request, struct err *err)
 {
-	const char *path = request->text + 1;
 	struct stat st;
-
-	if (check_path(path, err) < 0)
-		return -1;
-	_cleanup_close_ int found = safe_path_find(path, SAFE_PATH_OWN,
+	_cleanup_close_ int found = safe_path_find(request->text + 1, SAFE_PATH_OWN,
 						   request->text[0] == HELPER_STAT, &st, err);
+
 	if (found < 0)
 		return -1;
 	helper_reply_done(request->fds[0], &st, sizeof(st), -1);
@@ -71,11 +60,8 @@ static int look(const struct helper_request *request, struct err *err)
 /* The descriptor gives no right to connect: the permissions of the socket apply to the worker. */
 static int find_socket(const struct helper_request *request, struct err *err)
 {
-	const char *path = request->text + 1;
+	_cleanup_close_ int found = safe_path_find_socket(request->text + 1, SAFE_PATH_OWN, err);
 
-	if (check_path(path, err) < 0)
-		return -1;
-	_cleanup_close_ int found = safe_path_find_socket(path, SAFE_PATH_OWN, err);
 	if (found < 0)
 		return -1;
 	helper_reply_done(request->fds[0], "", 0, found);
@@ -95,16 +81,24 @@ static int watch(const struct helper_request *request, struct err *err)
 	return 0;
 }
 
+static int if_named(int (*serve)(const struct helper_request *request, struct err *err),
+		    const struct helper_request *request, struct err *err)
+{
+	if (names_file(request->text + 1))
+		return serve(request, err);
+	return err_set(err, ERR_DENIED, "the configuration does not name it");
+}
+
 int opener_serve(const struct helper_request *request, struct err *err)
 {
 	switch (request->text[0]) {
 	case HELPER_OPEN:
-		return open_file(request, err);
+		return if_named(open_file, request, err);
 	case HELPER_STAT:
 	case HELPER_LSTAT:
-		return look(request, err);
+		return if_named(look, request, err);
 	case HELPER_UNIX_SOCKET:
-		return find_socket(request, err);
+		return if_named(find_socket, request, err);
 	case HELPER_WATCH:
 		return watch(request, err);
 	default:
