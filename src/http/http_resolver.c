@@ -50,17 +50,17 @@ static int write_copy(const struct http_resolver *resolver, const char *text, si
 static int copy(struct http_resolver *resolver, struct err *err)
 {
 	_cleanup_close_ int fd = open_original(resolver, err);
-	_cleanup_free_ char *text = malloc(FILE_MAX);
 	struct stat st;
 
 	if (fd < 0)
 		return -1;
-	if (!text)
-		return err_set(err, ERR_INTERNAL, "/etc/resolv.conf: out of memory");
 	if (fstat(fd, &st) < 0)
 		return err_errno(err, "looking at /etc/resolv.conf");
 	if (is_same(&st, &resolver->copied))
 		return 0;
+	_cleanup_free_ char *text = malloc(FILE_MAX);
+	if (!text)
+		return err_set(err, ERR_INTERNAL, "/etc/resolv.conf: out of memory");
 	ssize_t len = read_full(fd, text, FILE_MAX);
 	if (len < 0)
 		return err_errno(err, "reading /etc/resolv.conf");
