@@ -163,7 +163,7 @@ static int get_part(CURLU *parts, CURLUPart part, unsigned flags, const char *mi
 }
 
 /* Checks for characters that curl would reject. */
-static int check_text(const char *url, struct err *err)
+static int check_characters(const char *url, struct err *err)
 {
 	for (const char *c = url; *c; c++) {
 		if ((unsigned char)*c <= ' ' || *c == 0x7f)
@@ -271,7 +271,7 @@ int http_url_origin(const char *url, char **ret, struct err *err)
 	static _Thread_local char authority[128], origin[160];
 	size_t len = authority_length(url);
 
-	if (check_text(url, err) < 0)
+	if (check_characters(url, err) < 0)
 		return -1;
 	if (len > 0 && len < sizeof(authority) && strncmp(url, authority, len) == 0 &&
 	    !authority[len]) {
