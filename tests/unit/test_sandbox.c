@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/netlink.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -33,15 +32,8 @@
 #include "worker/sandbox.h"
 #include "tap.h"
 #include "keeper/store_directory.h"
+#include "sandbox_checks.h"
 #include "store/store.h"
-
-#define NOBODY 65534
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-static const bool is_sanitized = true;
-#else
-static const bool is_sanitized = false;
-#endif
 
 static char base[] = "/tmp/rptfs-unit-XXXXXX";
 static int store_fd, outside_fd, listener;
@@ -60,14 +52,6 @@ static const char *at(const char *name)
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", base, name);
 	return path;
-}
-
-static void must(bool done, const char *what)
-{
-	if (done)
-		return;
-	perror(what);
-	exit(1);
 }
 
 static void listen_unix(void)
@@ -147,16 +131,6 @@ static int run(uid_t user, bool (*check)(void))
 	return status;
 }
 
-/* Did the call fail with that errno? */
-static bool refused(long result, int expected)
-{
-	if (result < 0 && errno == expected)
-		return true;
-	printf("# result %ld, %s\n", result, strerrorname_np(errno));
-	fflush(stdout);
-	return false;
-}
-
 /* ---- what works ---- */
 
 static bool store_works(void)
@@ -187,38 +161,9 @@ static bool store_files_work(void)
 	       inotify_add_watch(inotify_init1(IN_CLOEXEC), at("store"), IN_CREATE) > 0;
 }
 
-static bool can_open(const char *path, int flags)
-{
-	_cleanup_close_ int fd = open(path, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		printf("# %s: %s\n", path, strerrorname_np(errno));
-	fflush(stdout);
-	return fd >= 0;
-}
-
-static bool machine_is_readable(void)
-{
-	return can_open("/etc/ssl", O_RDONLY | O_DIRECTORY) && can_open("/etc/passwd", O_RDONLY) &&
-	       can_open("/usr/lib", O_RDONLY | O_DIRECTORY) &&
-	       can_open("/proc/sys/kernel/random/boot_id", O_RDONLY) &&
-	       can_open("/dev/urandom", O_RDONLY) && can_open("/dev/null", O_RDWR);
-}
-
 static bool inherited_descriptors_work(void)
 {
 	return pwrite(outside_fd, "x", 1, 0) == 1 && ftruncate(outside_fd, 0) == 0;
-}
-
-static bool resolves_localhost(void)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
-	struct addrinfo *found = NULL;
-	int rc = getaddrinfo("localhost", "80", &hints, &found);
-
-	if (rc == 0)
-		freeaddrinfo(found);
-	return rc == 0;
 }
 
 /* A bare root directory may be unable to resolve it outside as well. */
@@ -226,7 +171,7 @@ static bool is_resolved_outside;
 
 static bool names_are_resolved(void)
 {
-	return resolves_localhost() == is_resolved_outside;
+	return resolves_localhost(AI_ADDRCONFIG) == is_resolved_outside;
 }
 
 static bool sockets_work(void)
@@ -731,10 +676,7 @@ static int run_resolver(size_t i)
 
 static void test_resolvers(void)
 {
-	struct statx stx;
-
-	if (statx(AT_FDCWD, "/", 0, STATX_TYPE, &stx) < 0 ||
-	    !(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
+	if (!has_mounted_root()) {
 		ok(true, "/etc/resolv.conf is found # SKIP / is not a mount, as in a chroot");
 		return;
 	}
@@ -849,7 +791,7 @@ static void test_without(int call, const char *missing, bool (*check)(void))
 int main(void)
 {
 	set_up();
-	is_resolved_outside = resolves_localhost();
+	is_resolved_outside = resolves_localhost(AI_ADDRCONFIG);
 	test_as(0);
 	test_as(NOBODY);
 	if (landlock >= 2)
