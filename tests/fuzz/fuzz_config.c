@@ -4,12 +4,8 @@
  */
 #include "base/log.h"
 #include "config/image.h"
-#include "config/load.h"
-#include "config/show.h"
-#include "fetchers/registry.h"
 #include "fuzz.h"
-
-DEFINE_CLEANUP(struct config, config_free)
+#include "loaded.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -21,32 +17,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 /* The caller frees *ret_problems. */
 static struct config *load(const void *text, size_t len, char **ret_problems)
 {
-	_cleanup_close_ int fd = fuzz_file(text, len);
-	struct config *config = NULL;
 	size_t problems_len = 0;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	const struct config_request request = { .file = path, .types = fetcher_types };
 	FILE *problems = open_memstream(ret_problems, &problems_len);
+
 	fuzz_check(problems);
-	int result = config_load(&config, &request, problems);
+	struct config *config = load_text(text, len, problems);
 	fuzz_check(fclose(problems) == 0);
-	fuzz_check((result == 0) == (problems_len == 0));
+	fuzz_check((config != NULL) == (problems_len == 0));
 	return config;
-}
-
-/* The caller frees it. */
-static char *show(const struct config *config)
-{
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	fuzz_check(out);
-	config_show(config, out);
-	fuzz_check(fclose(out) == 0);
-	return text;
 }
 
 static void check_image(const struct config *config, const char *shown)

@@ -10,13 +10,11 @@
 
 #include "base/log.h"
 #include "base/pass_fds.h"
-#include "config/config.h"
-#include "config/load.h"
-#include "fetchers/registry.h"
 #include "fuzz.h"
 #include "helper/executor.h"
 #include "helper/helper_request.h"
 #include "helper/opener.h"
+#include "loaded.h"
 
 #define DIRECTORY_MARK '*' /* stands for the directory, whose name an input cannot know */
 
@@ -35,7 +33,7 @@ static void make_file(const char *name, struct stat *ret)
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static struct config *config; /* borrowed by the opener */
-	char text[PATH_MAX + 64], path[64];
+	char text[PATH_MAX + 64];
 	struct stat other;
 	struct err err = ERR_INIT;
 
@@ -47,10 +45,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	make_file("other", &other);
 	int len = snprintf(text, sizeof(text), "term a { file { path = \"%s/named\" } }",
 			   directory);
-	_cleanup_close_ int fd = fuzz_file(text, (size_t)len);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	const struct config_request request = { .file = path, .types = fetcher_types };
-	fuzz_check(config_load(&config, &request, stderr) == 0);
+	config = load_text(text, (size_t)len, stderr);
+	fuzz_check(config);
 	fuzz_check(opener_begin(config, fetcher_types, &err) == 0);
 	fuzz_check(executor_begin(fetcher_types, &err) < 0);
 	return 0;

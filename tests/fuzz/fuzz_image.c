@@ -4,12 +4,8 @@
  */
 #include "base/log.h"
 #include "config/image.h"
-#include "config/load.h"
-#include "config/show.h"
-#include "fetchers/registry.h"
 #include "fuzz.h"
-
-DEFINE_CLEANUP(struct config, config_free)
+#include "loaded.h"
 
 static const char text[] =
 	"mountpoint = /mnt\nuser = nobody\nallow_other = true\n"
@@ -33,15 +29,11 @@ static int write_image(const struct config *config)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	_cleanup_close_ int fd = fuzz_file(text, sizeof(text) - 1);
-	_cleanup_(config_free_cleanup) struct config *config = NULL;
-	char path[64];
-
 	(void)argc, (void)argv;
 	log_set_level(LOG_LEVEL_ERROR);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	const struct config_request request = { .file = path, .types = fetcher_types };
-	fuzz_check(config_load(&config, &request, stderr) == 0);
+	_cleanup_(config_free_cleanup) struct config *config = load_text(text, sizeof(text) - 1,
+									 stderr);
+	fuzz_check(config);
 	_cleanup_close_ int image = write_image(config);
 	good_len = (size_t)lseek(image, 0, SEEK_END);
 	good = malloc(good_len);
@@ -74,19 +66,6 @@ static void check_config(const struct config *config)
 		for (size_t j = 0; j < term->n_sources; j++)
 			check_values(term->sources[j].type->options, term->sources[j].options);
 	}
-}
-
-/* The caller frees it. */
-static char *show(const struct config *config)
-{
-	char *shown = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&shown, &len);
-
-	fuzz_check(out);
-	config_show(config, out);
-	fuzz_check(fclose(out) == 0);
-	return shown;
 }
 
 static void check_again(const struct config *config)
