@@ -384,7 +384,7 @@ static int may_ask(struct attempt *a)
 	if (alone_ms > 0)
 		return err_set(&a->err, ERR_BUSY, "its Retry-After ends in %s",
 			       clock_human(alone_ms, text));
-	if (!origin_place_take(a->env->places, origin, &a->place))
+	if (!origin_place_take(a->env->places, origin, a->place))
 		return err_set(&a->err, ERR_BUSY, "too many updates are waiting for %s", origin);
 	return 0;
 }
@@ -412,7 +412,7 @@ static enum fetch_result fetch(struct attempt *a, struct http_budget *budget, st
 	return result;
 }
 
-static enum attempt_result ask_and_take(struct attempt *a)
+enum attempt_result attempt_run(struct attempt *a)
 {
 	_cleanup_(sink_free_cleanup) struct sink *sink = NULL;
 	enum attempt_result result = ATTEMPT_NEXT;
@@ -423,7 +423,8 @@ static enum attempt_result ask_and_take(struct attempt *a)
 	if (may_ask(a) < 0 || open_sink(a, &budget, &sink) < 0)
 		return fail(a, ATTEMPT_NEXT);
 	enum fetch_result answer = fetch(a, &budget, sink, &fetched);
-	origin_place_leave(&a->place);
+	if (answer != FETCH_FAILED)
+		origin_place_answered(a->place);
 	switch (answer) {
 	case FETCH_UPDATED:
 		result = take_body(a, sink, &fetched);
@@ -436,13 +437,5 @@ static enum attempt_result ask_and_take(struct attempt *a)
 	}
 	if (result == ATTEMPT_COMMITTED || result == ATTEMPT_UNCHANGED)
 		a->advice->fresh_for_ms = fetched.fresh_for_ms;
-	return result;
-}
-
-enum attempt_result attempt_run(struct attempt *a)
-{
-	enum attempt_result result = ask_and_take(a);
-
-	origin_place_leave(&a->place);
 	return result;
 }

@@ -46,9 +46,9 @@ struct attempt {
 	size_t source;
 	bool is_forced; /* ask without condition */
 
-	/* The place at the source's origin. The caller takes it for the first source, attempt_run()
-	 * for the others. It is given back when the source has answered. */
-	struct origin_place place;
+	/* Borrowed: the place at the source's origin. The caller takes it for the first source,
+	 * attempt_run() for the others; the caller gives it back, once it has published. */
+	struct origin_place *place;
 
 	/* The answer. */
 	struct update_advice *advice; /* borrowed; changed where the answer says something */

@@ -8,8 +8,7 @@
 #include "base/hash.h"
 #include "base/util.h"
 
-#define PLACES_MAX 1024
-#define REVIEW_MS  1000
+#define REVIEW_MS 1000
 
 enum pace { UNKNOWN, QUICK, SLOW, PACES };
 
@@ -20,9 +19,9 @@ static const struct {
 	unsigned shared; /* … and another one of what is left of these */
 	unsigned all;	 /* as long as not so many of all pools are taken */
 } pools[PACES] = {
-	[UNKNOWN] = { 512, 192, PLACES_MAX - 256 },
-	[QUICK] = { 512, 192, PLACES_MAX },
-	[SLOW] = { 256, 144, PLACES_MAX - 256 },
+	[UNKNOWN] = { 512, 192, ORIGIN_PLACES_MAX - 256 },
+	[QUICK] = { 512, 192, ORIGIN_PLACES_MAX },
+	[SLOW] = { 256, 144, ORIGIN_PLACES_MAX - 256 },
 };
 
 struct origin {
@@ -42,9 +41,10 @@ struct origin_places {
 	void *arg;
 	struct origin *by_name; /* owned, with its elements */
 	pthread_mutex_t lock;
-	struct origin *waiting;	  /* guarded by lock; the one that is next first */
-	struct origin *active;	  /* guarded by lock */
-	_Atomic unsigned n_taken; /* changed with the lock held */
+	struct origin *waiting; /* guarded by lock; the one that is next first */
+	struct origin *active;	/* guarded by lock */
+	unsigned n_taken;	/* guarded by lock */
+	unsigned n_storing;	/* guarded by lock; updates that gave their place back early */
 };
 
 /* How many places of each pool are taken. */
@@ -254,33 +254,68 @@ bool origin_place_take_or_wait(struct origin_places *places, struct origin *orig
 
 struct origin_place origin_place_of(struct origin_places *places, struct origin *origin)
 {
-	return (struct origin_place){ places, origin, clock_boot_ms() };
+	return (struct origin_place){ .places = places,
+				      .origin = origin,
+				      .since_ms = clock_boot_ms() };
+}
+
+/* With the lock held: how long the origin took shows how quick it is. */
+static void judge(struct origin *origin, const struct origin_place *place)
+{
+	int64_t now_ms = clock_boot_ms();
+	bool is_quick = now_ms - place->since_ms < ORIGIN_SLOW_MS;
+
+	origin->pace = is_quick ? QUICK : SLOW;
+	if (is_quick)
+		origin->quiet_since_ms = now_ms;
+}
+
+/* With the lock held. Returns a list of those that hold a place now. */
+static struct origin_waiter *give_back(struct origin_places *places, struct origin *origin)
+{
+	places->n_taken--;
+	if (!--origin->n_taken)
+		DL_DELETE2(places->active, origin, active_prev, active_next);
+	return give(places);
+}
+
+void origin_place_answered(struct origin_place *place)
+{
+	struct origin_places *places = place->places;
+	struct origin_waiter *given = NULL;
+
+	if (!place->origin)
+		return;
+	pthread_mutex_lock(&places->lock);
+	judge(place->origin, place);
+	place->has_answered = true;
+	place->is_storing = places->n_storing < ORIGIN_STORING_MAX;
+	if (place->is_storing) {
+		places->n_storing++;
+		given = give_back(places, steal_ptr(&place->origin));
+	}
+	pthread_mutex_unlock(&places->lock);
+	tell(places, given);
 }
 
 void origin_place_leave(struct origin_place *place)
 {
 	struct origin_places *places = place->places;
 	struct origin *origin = steal_ptr(&place->origin);
-	int64_t now_ms = clock_boot_ms();
+	struct origin_waiter *given = NULL;
 
-	if (!origin)
+	if (!origin && !place->is_storing)
 		return;
-	bool is_quick = now_ms - place->since_ms < ORIGIN_SLOW_MS;
 	pthread_mutex_lock(&places->lock);
-	origin->pace = is_quick ? QUICK : SLOW;
-	if (is_quick)
-		origin->quiet_since_ms = now_ms;
-	places->n_taken--;
-	if (!--origin->n_taken)
-		DL_DELETE2(places->active, origin, active_prev, active_next);
-	struct origin_waiter *given = give(places);
+	if (place->is_storing)
+		places->n_storing--;
+	if (origin && !place->has_answered)
+		judge(origin, place);
+	if (origin)
+		given = give_back(places, origin);
 	pthread_mutex_unlock(&places->lock);
+	place->is_storing = place->has_answered = false;
 	tell(places, given);
-}
-
-unsigned origin_places_taken(const struct origin_places *places)
-{
-	return places->n_taken;
 }
 
 int origin_places_review(struct origin_places *places)

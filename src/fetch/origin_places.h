@@ -28,6 +28,12 @@
 
 #define ORIGIN_SLOW_MS 5000
 
+/* All that may be taken. */
+#define ORIGIN_PLACES_MAX 1024
+
+/* Updates that may store and publish without a place. */
+#define ORIGIN_STORING_MAX 128
+
 struct origin_places;
 struct origin;
 
@@ -35,6 +41,8 @@ struct origin_place {
 	struct origin_places *places; /* borrowed */
 	struct origin *origin;	      /* NULL: no place is held, or none is needed */
 	int64_t since_ms;	      /* clock_boot_ms() */
+	bool has_answered;
+	bool is_storing; /* it was given back early, and its holder is counted */
 };
 
 /* Embedded in each update that can queue. */
@@ -63,11 +71,13 @@ bool origin_place_take_or_wait(struct origin_places *places, struct origin *orig
 			       struct origin_waiter *waiter);
 struct origin_place origin_place_of(struct origin_places *places, struct origin *origin);
 
-/* Gives it back, once. */
-void origin_place_leave(struct origin_place *place);
+/* The source has answered, and the holder goes on to store and publish. Gives the place back,
+ * unless ORIGIN_STORING_MAX others have done so: then sources are asked no faster than the store
+ * and the publisher work. Once, before origin_place_leave(). */
+void origin_place_answered(struct origin_place *place);
 
-/* How many places are taken at this moment. */
-unsigned origin_places_taken(const struct origin_places *places);
+/* Gives back what is held. */
+void origin_place_leave(struct origin_place *place);
 
 /* Gives places to those who may have one by now, because others have turned slow. Returns in how
  * many milliseconds to call it again; -1: nobody waits. */

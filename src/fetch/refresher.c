@@ -69,8 +69,7 @@ static int publish(void *arg, struct term *term, struct snapshot *snapshot, stru
 
 static void submit(struct refresher *refresher, struct runner *runner)
 {
-	thread_pool_submit(refresher->pool, &runner->job,
-			   origin_places_taken(refresher->places) + REFRESHER_STORING_MAX);
+	thread_pool_submit(refresher->pool, &runner->job);
 }
 
 /* The origin's place is the waiting runner's now. */
@@ -413,7 +412,7 @@ int refresher_start(struct refresher *refresher, struct err *err)
 		.publish_arg = refresher->publish_arg,
 	};
 
-	if (thread_pool_new(&refresher->pool, run, refresher, err) < 0 ||
+	if (thread_pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0 ||
 	    expiry_new(&refresher->expiry, &expiry, err) < 0)
 		return -1;
 	network_wake_init(&refresher->wake, &refresher->plan);

@@ -18,11 +18,9 @@
 #include "store/store.h"
 #include "term/term.h"
 
-/* Threads beside one for each place that is taken, for updates that hold none any more: they store
- * and publish what they got, or ask a fallback without an origin. Once all of these are busy,
- * updates keep their places until they get a thread, so sources are asked no faster than the store
- * and the publisher work. */
-#define REFRESHER_STORING_MAX 128
+/* One for each place at an origin, one for each update that has given its place back to store what
+ * it got, and some for updates that ask a fallback without an origin. */
+#define REFRESHER_THREADS_MAX (ORIGIN_PLACES_MAX + ORIGIN_STORING_MAX + 64)
 
 struct refresher;
 

@@ -25,6 +25,7 @@
 struct thread_pool {
 	void (*run)(void *arg, struct thread_pool_job *job);
 	void *arg;
+	size_t max_threads;
 
 	pthread_mutex_t lock;
 	pthread_cond_t work;	       /* a job waits, or the pool stops */
@@ -106,8 +107,8 @@ static int start_thread(struct thread_pool *pool)
 	return result == 0 ? 0 : -1;
 }
 
-int thread_pool_new(struct thread_pool **ret, void (*run)(void *arg, struct thread_pool_job *job),
-		    void *arg, struct err *err)
+int thread_pool_new(struct thread_pool **ret, size_t max_threads,
+		    void (*run)(void *arg, struct thread_pool_job *job), void *arg, struct err *err)
 {
 	_cleanup_free_ struct thread_pool *pool = calloc(1, sizeof(*pool));
 
@@ -115,6 +116,7 @@ int thread_pool_new(struct thread_pool **ret, void (*run)(void *arg, struct thre
 		return err_set(err, ERR_INTERNAL, "update threads: out of memory");
 	pool->run = run;
 	pool->arg = arg;
+	pool->max_threads = max_threads;
 	pool->last = &pool->first;
 	pool->n_threads = pool->n_idle = 1;
 	pthread_mutex_init(&pool->lock, NULL);
@@ -126,14 +128,14 @@ int thread_pool_new(struct thread_pool **ret, void (*run)(void *arg, struct thre
 	return 0;
 }
 
-void thread_pool_submit(struct thread_pool *pool, struct thread_pool_job *job, size_t max_threads)
+void thread_pool_submit(struct thread_pool *pool, struct thread_pool_job *job)
 {
 	pthread_mutex_lock(&pool->lock);
 	job->next = NULL;
 	*pool->last = job;
 	pool->last = &job->next;
 	pool->n_jobs++;
-	bool grow = pool->n_jobs > pool->n_idle && pool->n_threads < max_threads &&
+	bool grow = pool->n_jobs > pool->n_idle && pool->n_threads < pool->max_threads &&
 		    !pool->is_stopping;
 	if (grow) {
 		pool->n_threads++;

@@ -135,11 +135,10 @@ static enum attempt_result attempt(struct update *update, const struct fetch_env
 		.current = current,
 		.source = update->source,
 		.is_forced = update->is_forced,
-		.place = *place,
+		.place = place,
 		.advice = &update->advice,
 	};
 
-	place->origin = NULL; /* handed over */
 	enum attempt_result result = attempt_run(&a);
 	memcpy(update->version, a.version, sizeof(update->version));
 	/* First, so that the term does not expire while it is published. */
@@ -201,6 +200,7 @@ void update_run(struct update *ret, struct term_memory *memory, struct term *ter
 	for (size_t i = 0; i < term->config->n_sources && result == ATTEMPT_NEXT; i++) {
 		ret->source = i;
 		result = attempt(ret, env, current, place);
+		origin_place_leave(place);
 	}
 	switch (result) {
 	case ATTEMPT_COMMITTED:

@@ -51,7 +51,7 @@ struct update {
 };
 
 /* Blocks. is_forced: asks the sources without condition. place: at the origin of the first source;
- * it is given back once that has answered. */
+ * it is given back. */
 void update_run(struct update *ret, struct term_memory *memory, struct term *term, bool is_forced,
 		const struct fetch_env *env, struct origin_place *place);
 

@@ -382,7 +382,7 @@ static void test_many_black_holes(void)
 /* A source that is quicker than the store and the publisher has to wait for them. */
 static void test_slow_publishing(void)
 {
-	enum { PLACES = 64, MOST = PLACES + REFRESHER_STORING_MAX };
+	enum { PLACES = 64, MOST = PLACES + ORIGIN_STORING_MAX };
 	struct bench bench;
 
 	set_up(&bench, 3 * MOST);
@@ -396,6 +396,46 @@ static void test_slow_publishing(void)
 	is_int(refresher_wait_first(bench.refresher, FOREVER), 0, "until all terms are updated");
 	stop(&bench);
 	tear_down(&bench);
+}
+
+/* 300 terms whose host fails at once, and whose fallback, which has no origin, never answers,
+ * beside one of another host. */
+static void test_hanging_fallbacks(void)
+{
+	enum { HANGING = 300 };
+	struct bench bench;
+	struct fake *fallbacks = calloc(HANGING, sizeof(*fallbacks));
+	struct source(*pairs)[2] = calloc(HANGING, sizeof(*pairs));
+	unsigned waiting = 0;
+
+	set_up(&bench, HANGING + 1);
+	for (size_t i = 0; i < HANGING; i++) {
+		bench.fakes[i].origin = "http://down";
+		atomic_store(&bench.fakes[i].fails, ERR_UNREACHABLE);
+		fallbacks[i] = (struct fake)FAKE_INIT;
+		atomic_store(&fallbacks[i].blocks, true);
+		pairs[i][0] = bench.sources[i];
+		pairs[i][1] = fake_source(&fake_ops, &fallbacks[i], HANGING + 2 + i);
+		bench.configs[i].sources = pairs[i];
+		bench.configs[i].n_sources = 2;
+	}
+	bench.fakes[HANGING].origin = "http://good";
+	bench.configs[HANGING].refresh_interval_ms = 20;
+	start(&bench);
+	ok(wait_for(({
+		   waiting = 0;
+		   for (size_t i = 0; i < HANGING; i++)
+			   waiting += atomic_load(&fallbacks[i].waiting);
+		   waiting == HANGING;
+	   })),
+	   "all of their fallbacks are asked (%u)", waiting);
+	unsigned calls = atomic_load(&bench.fakes[HANGING].calls);
+	ok(wait_for(atomic_load(&bench.fakes[HANGING].calls) > calls + 10),
+	   "the term of another host is updated");
+	stop(&bench);
+	tear_down(&bench);
+	free(pairs);
+	free(fallbacks);
 }
 
 static void test_threads_end(void)
@@ -558,6 +598,7 @@ int main(void)
 	test_black_hole();
 	test_many_black_holes();
 	test_slow_publishing();
+	test_hanging_fallbacks();
 	test_threads_end();
 	test_watch();
 	test_refused_tokens_are_read_with_one_query();
