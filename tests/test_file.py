@@ -3,10 +3,12 @@ the file."""
 
 import contextlib
 import os
+import signal
 import time
 
 import pytest
-from rptmount import NOBODY, replace, wait_for
+from readers import static
+from rptmount import NOBODY, replace, session_processes, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 INTERVAL_S = 600
@@ -29,6 +31,26 @@ def test_a_rename_is_noticed_at_once(mount, source):
     replace(source, NEW)
     m.wait_content("t", NEW)
     assert m.has_updated("t", 2)
+
+
+@pytest.fixture
+def frozen(mount):
+    """A mount whose processes do not run: its files answer nothing."""
+    m = mount(static("a"))
+    pids = session_processes(m.process.pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield m
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_file_system_that_does_not_answer_delays_no_other_term(mount, source, frozen):
+    """Neither its directory, which is to be watched, nor the file."""
+    text = config(source) + f'term "u" {{ file {{ path = "{frozen.at("never")}" }} }}\n'
+    m = mount(text, start=False).start(wait=False)
+    m.wait_content("t", OLD)
+    m.stop()
 
 
 @pytest.mark.parametrize("path", ["/proc/cmdline", "/sys/kernel/mm/transparent_hugepage/enabled"])

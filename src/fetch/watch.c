@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdalign.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,6 +14,9 @@
 #include "base/util.h"
 #include "base/files.h"
 #include "base/hash.h"
+
+/* How long the start waits until all directories are watched. */
+#define BIND_MS 1000
 
 struct directory;
 
@@ -50,6 +54,9 @@ struct watch {
 	pthread_t thread;
 	bool is_started;
 	bool has_complained; /* about the limit of watches */
+	pthread_cond_t bound;
+	bool is_bound;	     /* guarded by lock; all directories were tried once */
+	atomic_bool is_late; /* the start has not waited for that */
 
 	struct item **by_tag; /* owned */
 	struct item *items_by_path;
@@ -72,6 +79,7 @@ int watch_new(struct watch **ret, size_t n_tags, struct helper *helper, struct c
 	if (!watch)
 		return err_set(err, ERR_INTERNAL, "watching files: out of memory");
 	pthread_mutex_init(&watch->lock, NULL);
+	pthread_cond_init(&watch->bound, NULL);
 	watch->helper = helper;
 	watch->cancel = cancel;
 	watch->changed = changed;
@@ -113,6 +121,7 @@ void watch_free(struct watch *watch)
 	free(watch->by_tag);
 	close_cleanup(&watch->inotify);
 	close_cleanup(&watch->wake);
+	pthread_cond_destroy(&watch->bound);
 	pthread_mutex_destroy(&watch->lock);
 	free(watch);
 }
@@ -378,6 +387,43 @@ static void report_changes(struct watch *watch)
 	}
 }
 
+/* ---- the first time ---- */
+
+static void bind_all(struct watch *watch)
+{
+	struct directory *directory, *next;
+
+	HASH_ITER(by_path, watch->directories_by_path, directory, next) {
+		if (cancel_requested(watch->cancel))
+			break;
+		/* Updates that did not wait may have seen the file before it was watched. */
+		if (rebind(watch, directory) && atomic_load(&watch->is_late))
+			mark_directory(watch, directory);
+		for (struct item *item = directory->items; item; item = item->next_in_directory)
+			look_at_link(watch, item);
+	}
+	pthread_mutex_lock(&watch->lock);
+	watch->is_bound = true;
+	pthread_cond_signal(&watch->bound);
+	pthread_mutex_unlock(&watch->lock);
+}
+
+/* A directory may be on a file system that does not answer. */
+static void wait_until_bound(struct watch *watch)
+{
+	struct timespec until = clock_after(BIND_MS);
+	int result = 0;
+
+	pthread_mutex_lock(&watch->lock);
+	while (!watch->is_bound && result == 0)
+		result = pthread_cond_clockwait(&watch->bound, &watch->lock, CLOCK_MONOTONIC,
+						&until);
+	atomic_store(&watch->is_late, !watch->is_bound);
+	pthread_mutex_unlock(&watch->lock);
+}
+
+/* ---- the thread ---- */
+
 static void *thread_main(void *arg)
 {
 	struct watch *watch = arg;
@@ -388,6 +434,7 @@ static void *thread_main(void *arg)
 	};
 
 	pthread_setname_np(pthread_self(), "watch");
+	bind_all(watch);
 	while (!cancel_requested(watch->cancel)) {
 		int64_t wait_ms = watch->settled_at_ms - clock_boot_ms();
 
@@ -407,19 +454,13 @@ static void *thread_main(void *arg)
 
 int watch_start(struct watch *watch, struct err *err)
 {
-	struct directory *directory, *next;
-
-	HASH_ITER(by_path, watch->directories_by_path, directory, next) {
-		rebind(watch, directory);
-		for (struct item *item = directory->items; item; item = item->next_in_directory)
-			look_at_link(watch, item);
-	}
 	int result = pthread_create(&watch->thread, NULL, thread_main, watch);
 	if (result != 0) {
 		errno = result;
 		return err_errno(err, "watching files: starting a thread");
 	}
 	watch->is_started = true;
+	wait_until_bound(watch);
 	return 0;
 }
 

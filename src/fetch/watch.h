@@ -36,7 +36,9 @@ int watch_new(struct watch **ret, size_t n_tags, struct helper *helper, struct c
 /* Before watch_start(). path (borrowed) is absolute; a tag may have several. */
 int watch_add(struct watch *watch, const char *path, size_t tag, struct err *err);
 
-/* Starts the thread. From now on no change of a path that can be watched is missed. */
+/* Starts the thread. Waits until it watches all directories, for a second at most: the paths of
+ * those that are watched later then count as changed. So no change of a path that can be watched is
+ * missed after this. */
 int watch_start(struct watch *watch, struct err *err);
 
 /* Looks again for the directories of the paths with this tag. From any thread. */
