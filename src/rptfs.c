@@ -27,6 +27,7 @@
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
 #include "keeper/pid_namespace.h"
+#include "keeper/store_directory.h"
 #include "mount/visitor/visitor.h"
 #include "worker/sandbox.h"
 #include "worker/worker.h"
@@ -51,6 +52,7 @@ static int load(const struct arguments *arguments, struct config **ret)
 		.options = (const char *const *)arguments->options,
 		.terms = arguments->terms,
 		.types = fetcher_types,
+		.check_store = store_directory_check,
 	};
 
 	if (!arguments->file && !arguments->terms[0]) {

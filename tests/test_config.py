@@ -237,6 +237,69 @@ def test_a_configuration_that_others_may_change_is_refused(build, directory, pla
     assert done.returncode == 1 and done.stderr.decode() == said, "nor is it mounted"
 
 
+# Values of the top level that a start refuses
+
+
+def assert_refused(build, directory, option, why):
+    """In a file and on the command line, with the same words by a check and by a start."""
+    conf = write(os.path.join(directory, "x.conf"), TERM + option + "\n")
+    plain = write(os.path.join(directory, "plain.conf"))
+    mnt = os.path.join(directory, "mnt")
+    os.makedirs(mnt, exist_ok=True)
+    by_command = option.replace('"', "").replace(" ", "")
+    for arguments, place in (
+        (("-c", conf), f"{conf}:2"),
+        (("-c", plain, "-o", by_command), "rptfs"),
+    ):
+        for more in (["--check-config"], []):
+            done = run(build, directory, *arguments, mnt, *more)
+            assert (done.returncode, done.stderr.decode()) == (1, f"{place}: {why}\n")
+    assert not os.path.ismount(mnt)
+
+
+@pytest.mark.parametrize("name", ("root", "0"))
+def test_the_worker_cannot_be_root(build, directory, name):
+    assert_refused(
+        build,
+        directory,
+        f'user = "{name}"',
+        f'user: "{name}" is root, and the worker never runs as root: name an unprivileged user, '
+        "or leave the option out",
+    )
+
+
+OWN_DIRECTORY = "a store needs a directory of its own, such as /var/lib/rptfs/store"
+
+
+@pytest.mark.parametrize(
+    "store, why",
+    (
+        ("/", "it is the root directory"),
+        ("/tmp/..", "it is the root directory"),
+        ("{}/shared", "all users share the directory"),
+        ("{}/link", "all users share the directory"),
+        ("{}/used", "the directory is neither a store nor empty"),
+    ),
+)
+def test_a_directory_that_is_not_for_a_store_is_refused(build, directory, store, why):
+    os.mkdir(os.path.join(directory, "shared"))
+    os.chmod(os.path.join(directory, "shared"), 0o1777)
+    os.symlink("shared", os.path.join(directory, "link"))
+    write(os.path.join(directory, "used", "notes"))
+    path = store.format(directory)
+    why = f"store {os.path.normpath(path)}: {why}: {OWN_DIRECTORY}"
+    assert_refused(build, directory, f'store = "{path}"', why)
+    assert os.listdir(os.path.join(directory, "shared")) == []
+    assert os.stat(os.path.join(directory, "shared")).st_uid == os.getuid()
+
+
+def test_a_store_may_be_missing_or_empty(build, directory):
+    os.mkdir(os.path.join(directory, "empty"))
+    for name in ("missing", "empty"):
+        conf = write(os.path.join(directory, "x.conf"), f'{TERM}store = "{directory}/{name}"\n')
+        assert check(build, directory, conf) == (0, "")
+
+
 @pytest.mark.parametrize("pattern", ("conf.d/*.conf", "conf.d/a.conf", "{directory}/conf.d/?.conf"))
 @pytest.mark.parametrize("place", ("conf.d", "conf.d/a.conf"))
 def test_an_included_file_that_others_may_change_is_refused(build, directory, place, pattern):

@@ -274,6 +274,37 @@ static int set_default_store(struct loader *loader, struct config *config)
 	return config->store ? 0 : -1;
 }
 
+/* Where an option of the root is given. */
+static struct place place_of(const struct loader *loader, const char *option)
+{
+	const struct option_spec *spec = option_find(&config_root_table, option);
+
+	return options_is_given(&loader->command_root.options, spec)
+		       ? command_line
+		       : loader->root.first[spec - config_root_table.rows];
+}
+
+/* By name, or by number, which is no name. */
+static bool is_root(const char *user)
+{
+	char buffer[16384];
+	struct passwd entry, *found = NULL;
+
+	if (*user && user[strspn(user, "0")] == '\0')
+		return true;
+	return getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) == 0 && found &&
+	       found->pw_uid == 0;
+}
+
+static void check_user(struct loader *loader, const struct config *config)
+{
+	if (config->user && is_root(config->user))
+		problem_add(&loader->problems, place_of(loader, "user"), NULL,
+			    "user: \"%s\" is root, and the worker never runs as root: name an "
+			    "unprivileged user, or leave the option out",
+			    config->user);
+}
+
 static bool is_below(const char *path, const char *directory)
 {
 	size_t len = directory ? strlen(directory) : 0;
@@ -284,11 +315,9 @@ static bool is_below(const char *path, const char *directory)
 
 static int set_store(struct loader *loader, struct config *config)
 {
-	const struct option_spec *spec = option_find(&config_root_table, "store");
 	const char *given = config->store;
-	struct place place = options_is_given(&loader->command_root.options, spec)
-				     ? command_line
-				     : loader->root.first[spec - config_root_table.rows];
+	struct place place = place_of(loader, "store");
+	struct err err = ERR_INIT;
 
 	if (!given)
 		return config->mountpoint ? set_default_store(loader, config) : 0;
@@ -306,6 +335,8 @@ static int set_store(struct loader *loader, struct config *config)
 			    "store: %s lies below the mount point, which would hide it", given);
 		return -1;
 	}
+	if (loader->request->check_store && loader->request->check_store(config->store, &err) < 0)
+		problem_add(&loader->problems, place, NULL, "%s", err.msg);
 	return 0;
 }
 
@@ -372,6 +403,7 @@ static int load(struct loader *loader, struct config **ret)
 	load_check_names(loader);
 	finish_terms(loader);
 	take_root(loader, config);
+	check_user(loader, config);
 	if (set_mountpoint(loader, config) < 0 || set_store(loader, config) < 0)
 		return -1;
 	check_paths(loader, config);

@@ -18,6 +18,8 @@ struct config_request {
 	const char *const *options;		/* "key=value" or "flag" of -o, NULL-terminated */
 	const char *const *terms;		/* NAME=URL, NULL-terminated */
 	const struct source_type *const *types; /* NULL-terminated: the fetchers there are */
+	/* Checks a directory that the configuration names as the store; ERR_CONFIG. */
+	int (*check_store)(const char *dir, struct err *err);
 };
 
 /*

@@ -104,22 +104,52 @@ static int classify(void *arg, int dir_fd, const char *name)
 	return 0;
 }
 
+static bool is_root_directory(const struct stat *st)
+{
+	struct stat root;
+
+	return stat("/", &root) == 0 && root.st_dev == st->st_dev && root.st_ino == st->st_ino;
+}
+
+/* Is it like /tmp? Earlier versions made stores there, which are kept: the owner of the directory
+ * has made the catalog, not another user. */
+static bool is_shared(int fd, const struct stat *st, bool is_store)
+{
+	const mode_t shared = S_ISVTX | S_IWOTH;
+	struct stat catalog;
+
+	if ((st->st_mode & shared) != shared)
+		return false;
+	return !is_store || fstatat(fd, "catalog.db", &catalog, AT_SYMLINK_NOFOLLOW) < 0 ||
+	       catalog.st_uid != st->st_uid;
+}
+
 /*
  * store = "/var/lib" is a mistake, so what is not empty must have a catalog. Without one, names of
  * a store are what a first start left that was interrupted; but then they belong to the user.
  */
-static int check_content(int fd, const char *dir, bool is_made_over, struct err *err)
+static int check_content(int fd, const char *dir, const struct stat *st, bool is_made_over,
+			 struct err *err)
 {
+	static const char remedy[] = "a store needs a directory of its own, such as "
+				     "/var/lib/rptfs/store";
 	struct content content = { 0 };
 	bool is_store;
 
+	if (is_root_directory(st))
+		return err_set(err, ERR_CONFIG, "store %s: it is the root directory: %s", dir,
+			       remedy);
 	if (directory_list(fd, ".", classify, &content) < 0)
 		return err_errno(err, "store %s", dir);
 	if (store_find(fd, dir, &is_store, err) < 0)
 		return -1;
+	if (is_shared(fd, st, is_store))
+		return err_set(err, ERR_CONFIG, "store %s: all users share the directory: %s", dir,
+			       remedy);
 	if (!is_store && (content.has_other || (content.has_own && is_made_over)))
 		return err_set(err, ERR_CONFIG,
-			       "store %s: the directory is neither a store nor empty", dir);
+			       "store %s: the directory is neither a store nor empty: %s", dir,
+			       remedy);
 	return 0;
 }
 
@@ -221,8 +251,20 @@ int store_directory_make(const char *dir, uid_t user, gid_t group, struct err *e
 	if (fstat(fd, &st) < 0)
 		return err_errno(err, "store %s", dir);
 	bool is_made_over = st.st_uid != user && geteuid() == 0;
-	if (check_content(fd, dir, is_made_over, err) < 0 ||
+	if (check_content(fd, dir, &st, is_made_over, err) < 0 ||
 	    (is_made_over && change_owner(fd, dir, &st, user, group, err) < 0))
 		return -1;
 	return isolate(steal_fd(&fd));
+}
+
+int store_directory_check(const char *dir, struct err *err)
+{
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 && (errno == ENOENT || errno == EACCES))
+		return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(err, "store %s", dir);
+	return check_content(fd, dir, &st, false, err);
 }

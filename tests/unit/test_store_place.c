@@ -185,6 +185,32 @@ static void test_no_store(void)
 	fixture_end();
 }
 
+/* A directory like /tmp: everybody can make a catalog in it. */
+static void test_shared(void)
+{
+	struct err err = ERR_INIT;
+
+	fixture_new();
+	mkdir(below("shared"), 0700);
+	chmod(below("shared"), 01777);
+	is_int(make_for("shared", WORKER, &err), -1, "a directory of all users is no store");
+	ok(err.kind == ERR_CONFIG && strstr(err.msg, "all users share the directory"),
+	   "the error says so: %s", err.msg);
+
+	chmod(below("shared"), 0700);
+	_cleanup_close_ int fd = make_for("shared", WORKER, &err);
+	use_as(WORKER, fd);
+	chmod(below("shared"), 01777);
+	ok(store_directory_check(below("shared"), &err) == 0,
+	   "unless its owner has made the store");
+	if (chown(below("shared"), 0, 0) < 0)
+		printf("# %s\n", strerror(errno));
+	is_int(store_directory_check(below("shared"), &err), -1, "and not somebody else");
+	is_int(make_for("shared", WORKER, &err), -1, "who is refused the directory");
+	is_int(owner_of("shared"), 0, "whose owner is not changed");
+	fixture_end();
+}
+
 static void test_used(void)
 {
 	struct err err = ERR_INIT;
@@ -373,6 +399,7 @@ int main(void)
 		test_made_over();
 		test_hard_link();
 		test_no_store();
+		test_shared();
 		test_used();
 	} else {
 		ok(true, "making over # SKIP needs root");
