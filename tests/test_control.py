@@ -118,6 +118,22 @@ def test_status_on_a_terminal_has_errors_below_their_rows(mount, origin):
     assert lines[2].startswith("    ") and "500" in lines[2]
 
 
+@pytest.mark.parametrize("locale", ("C", "C.UTF-8"))
+def test_status_shows_a_version_as_json_and_the_attribute_do(mount, origin, locale):
+    r"""Bytes of an ETag become \xNN; the table escapes neither them nor the name again."""
+    origin.put("/t", b"12345", etag='"caf\xe9\\x"')
+    m = mount(origin.term("t").replace('term "t"', 'term "é-\\\\x"'))
+    table = subprocess.run(
+        [m.build.rpt, "-m", m.path, "status"],
+        env={**m.env, "LC_ALL": locale}, stdout=subprocess.PIPE, timeout=HANGS_S, check=True,
+    ).stdout.decode()  # fmt: skip
+    (term,) = json.loads(m.rpt("status", "--json"))["terms"]
+    assert term["version"] == m.xattr(r"é-\x", "version") == r"caf\xe9\x"
+    head, row = table.splitlines()
+    assert row.split()[:4] == [r"é-\x", "fresh", r"caf\xe9\x", "5B"]
+    assert locale == "C" or row.index("fresh") == head.index("STATE")
+
+
 def test_status_of_unknown_terms_names_them(mount):
     m = mount('term "t" { static { data = "x" } }')
     done = m.run_rpt("status", "nix")

@@ -287,7 +287,9 @@ static char *format_status(const json_t *terms, size_t n_columns, int64_t now_ms
 	_cleanup_(scols_unref_table_cleanup) struct libscols_table *table = scols_new_table();
 	char *text = NULL;
 
-	if (!table || scols_table_set_column_separator(table, GAP) != 0)
+	/* The cells are printable, and a backslash is one of their characters. */
+	if (!table || scols_table_enable_noencoding(table, 1) != 0 ||
+	    scols_table_set_column_separator(table, GAP) != 0)
 		return NULL;
 	for (size_t i = 0; i < n_columns; i++) {
 		if (!scols_table_new_column(table, status_columns[i].head, 0,
