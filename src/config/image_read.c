@@ -196,7 +196,7 @@ static int take_string(const struct reader *r, const struct option_spec *spec, u
 
 	if (find_string(r, number, &string, err) < 0)
 		return -1;
-	if (string && spec->check && spec->check(string, err) < 0)
+	if (string && option_check_text(spec, string, err) < 0)
 		return bad(err, spec->name);
 	option_put_string(spec, values, string);
 	return 0;
@@ -208,8 +208,8 @@ static int take_list(const struct reader *r, const struct option_spec *spec, uin
 	if (number > r->n_lists)
 		return bad(err, "a list");
 	const char *const *list = number ? r->lists[number - 1] : NULL;
-	for (const char *const *element = list; element && *element && spec->check; element++) {
-		if (spec->check(*element, err) < 0)
+	for (const char *const *element = list; element && *element; element++) {
+		if (option_check_text(spec, *element, err) < 0)
 			return bad(err, spec->name);
 	}
 	option_put_strings(spec, values, list);

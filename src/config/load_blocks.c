@@ -225,6 +225,28 @@ static void refuse_second(struct loader *loader, struct block *block, struct pla
 			 problems_place(&loader->problems, first, where));
 }
 
+/* Reports every element of a list that is refused: options_set_texts() stops at the first. Returns
+ * false if there is one. */
+static bool check_elements(struct loader *loader, struct block *block,
+			   const struct option_spec *spec, const struct statement *option,
+			   struct place place)
+{
+	bool is_valid = true;
+
+	for (size_t i = 0; i < option->n_texts; i++) {
+		struct err err = ERR_INIT;
+
+		if (option_check_text(spec, option->texts[i], &err) == 0)
+			continue;
+		is_valid = false;
+		if (option->n_texts > 1)
+			complain(loader, block, place, "%s (element %zu)", err.msg, i + 1);
+		else
+			complain(loader, block, place, "%s", err.msg);
+	}
+	return is_valid;
+}
+
 /* Sets the option. Returns false after reporting a problem. */
 static bool set_option(struct loader *loader, struct block *block, const struct option_spec *spec,
 		       const struct statement *option, struct place place)
@@ -241,6 +263,8 @@ static bool set_option(struct loader *loader, struct block *block, const struct 
 		refuse_second(loader, block, place, spec->name, *first);
 	else if (spec->one_term && block == &loader->defaults)
 		complain(loader, block, place, "an %s belongs to one term", spec->name);
+	else if (is_list && !check_elements(loader, block, spec, option, place))
+		return false;
 	else if (options_set_texts(&block->options, spec, option->texts, option->n_texts, &err) < 0)
 		complain(loader, block, place, "%s", err.msg);
 	else

@@ -623,6 +623,13 @@ bool options_is_given(const struct options *options, const struct option_spec *s
 	return options->given >> index_of(options, spec) & 1;
 }
 
+int option_check_text(const struct option_spec *spec, const char *text, struct err *err)
+{
+	if (spec->check && spec->check(text, err) < 0)
+		return err_prefix(err, "%s", spec->name);
+	return 0;
+}
+
 static int append(struct options *options, const struct option_spec *spec, const char *const *texts,
 		  size_t n, struct err *err)
 {
@@ -637,8 +644,8 @@ static int append(struct options *options, const struct option_spec *spec, const
 	for (size_t i = 0; i < n_before; i++)
 		all[i] = before[i];
 	for (size_t i = 0; i < n; i++) {
-		if (spec->check && spec->check(texts[i], err) < 0)
-			return err_prefix(err, "%s", spec->name);
+		if (option_check_text(spec, texts[i], err) < 0)
+			return -1;
 		all[n_before + i] = pool_string(options->pool, texts[i], strlen(texts[i]));
 		if (!all[n_before + i])
 			return out_of_memory(err);
@@ -656,8 +663,8 @@ static int set_one(struct options *options, const struct option_spec *spec, cons
 	int64_t number = 0;
 
 	if (spec->type == OPTION_STRING) {
-		if (spec->check && spec->check(text, err) < 0)
-			return err_prefix(err, "%s", spec->name);
+		if (option_check_text(spec, text, err) < 0)
+			return -1;
 	} else if (option_parse_number(spec, text, &number, err) < 0) {
 		if (spec->secret)
 			return err_set(err, ERR_CONFIG, "%s: the value is not valid", spec->name);

@@ -178,6 +178,10 @@ struct options {
 /* The table's defaults as values, or NULL if out of memory. */
 const void *options_defaults(const struct option_table *table, struct pool *pool);
 
+/* Checks the text of an OPTION_STRING, or one element of an OPTION_STRINGS. ERR_CONFIG; the message
+ * begins with the option's name. */
+int option_check_text(const struct option_spec *spec, const char *text, struct err *err);
+
 /* Begins a block. values: the table's struct; it becomes a copy of defaults, which come from
  * options_defaults(). */
 void options_init(struct options *options, const struct option_table *table, void *values,
