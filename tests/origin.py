@@ -246,19 +246,23 @@ def trickle(piece, pause):
 
 
 class Endless:
-    """A body that never ends: the same piece again and again. .sent counts its bytes."""
+    """A body that never ends: first, and then the same piece again and again. .sent counts its
+    bytes."""
 
-    def __init__(self, piece, pause=0, coding=None, extension=b""):
+    def __init__(self, piece, pause=0, coding=None, extension=b"", first=b""):
         self.piece, self.pause, self.coding, self.sent = piece, pause, coding, 0
         self.extension = extension  # of each chunk
+        self.first = first
 
     def __call__(self, x):
         x.keep = False
         coding = {"Content-Encoding": self.coding}
         x.head(200, {**x.page_headers(), **coding, "Transfer-Encoding": "chunked"})
+        piece = self.first or self.piece
         while x.wait(self.pause):
-            x.send(b"%x%s\r\n%s\r\n" % (len(self.piece), self.extension, self.piece))
-            self.sent += len(self.piece) + len(self.extension)
+            x.send(b"%x%s\r\n%s\r\n" % (len(piece), self.extension, piece))
+            self.sent += len(piece) + len(self.extension)
+            piece = self.piece
 
 
 def cut(after):

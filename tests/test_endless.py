@@ -26,6 +26,13 @@ ENDLESS = {
         "bad_data",
         "max_received of 8390656 bytes",
     ),
+    "zero bytes after gzip": (
+        Endless(bytes(4096), coding="gzip", first=gzip.compress(NEW)),
+        "",
+        "max_received = 64KiB",
+        "bad_data",
+        "max_received of 65536 bytes",
+    ),
     "skippable frames of zstd": (
         Endless(b"\x50\x2a\x4d\x18\0\x10\0\0" + bytes(4096), coding="zstd"),
         "",

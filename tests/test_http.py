@@ -904,6 +904,13 @@ def test_an_empty_body_with_a_coding_is_an_empty_file(mount, origin):
     assert mount(http(origin.url("/t"))).read("t") == b""
 
 
+def test_zero_bytes_after_gzip_are_ignored(mount, origin):
+    """They fill a block of the tape that the body comes from."""
+    origin.put("/t", OLD)
+    origin.always("/t", with_coding("gzip", gzip.compress(OLD) + bytes(10_240)))
+    assert mount(http(origin.url("/t"))).read("t") == OLD
+
+
 def test_content_coding_as_sent(mount, origin):
     """The bytes are those that a published checksum is about."""
     packed = gzip.compress(NEW)

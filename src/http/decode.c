@@ -28,6 +28,7 @@ struct decoder {
 	decoder_output *output;
 	void *arg;
 	bool is_complete; /* the input may end here */
+	bool is_padded;	  /* gzip: zero bytes have followed the last member */
 	union {
 		z_stream gzip;
 		BrotliDecoderState *brotli;
@@ -42,7 +43,7 @@ static int broken(const struct decoder *decoder, const char *why, struct err *er
 		       why);
 }
 
-/* ---- gzip (RFC 1952): one member or several ---- */
+/* ---- gzip (RFC 1952): one member or several, and zero bytes, which gzip(1) ignores too ---- */
 
 static int gzip_start(struct decoder *decoder)
 {
@@ -54,6 +55,17 @@ static void gzip_end(struct decoder *decoder)
 	inflateEnd(&decoder->gzip);
 }
 
+static int gzip_skip_padding(struct decoder *decoder, const uint8_t *data, size_t len,
+			     struct err *err)
+{
+	decoder->is_padded = true;
+	for (size_t i = 0; i < len; i++) {
+		if (data[i] != 0)
+			return broken(decoder, "bytes after its end", err);
+	}
+	return 0;
+}
+
 static int gzip_feed(struct decoder *decoder, const void *data, size_t len, struct err *err)
 {
 	z_stream *z = &decoder->gzip;
@@ -62,6 +74,8 @@ static int gzip_feed(struct decoder *decoder, const void *data, size_t len, stru
 	z->avail_in = (uInt)len;
 	do {
 		if (decoder->is_complete && z->avail_in) {
+			if (decoder->is_padded || *z->next_in == 0)
+				return gzip_skip_padding(decoder, z->next_in, z->avail_in, err);
 			inflateReset(z);
 			decoder->is_complete = false;
 		}

@@ -32,7 +32,8 @@ int decoder_new(struct decoder **ret, const struct codings *codings, decoder_out
 		void *arg, struct err *err);
 void decoder_free(struct decoder *decoder);
 
-/* ERR_BAD_DATA if the bytes are not in this coding, or continue after its end. */
+/* ERR_BAD_DATA if the bytes are not in this coding, or continue after its end; gzip may continue
+ * with zero bytes. */
 int decoder_feed(struct decoder *decoder, const void *data, size_t len, struct err *err);
 
 /* The body has ended: ERR_BAD_DATA if it is incomplete. */

@@ -138,6 +138,37 @@ static void test_checksum(void)
 	       "gzip with a wrong length is refused");
 }
 
+/* Zero bytes fill a block of a tape. */
+static void test_padding(void)
+{
+	static const size_t pieces[] = { 1, 511, 4096, CODED_MAX };
+	static struct coded coded;
+	const size_t padding = 10240;
+
+	code_gzip(&coded);
+	size_t member = coded.len, padded = member + padding;
+	memset(coded.data + member, 0, CODED_MAX - member);
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
+		is_int(decode("gzip", coded.data, padded, pieces[i]), ERR_NONE,
+		       "gzip with zero bytes after its end in pieces of %zu", pieces[i]);
+		ok(is_plain(), "they are ignored");
+	}
+	is_int(decode("gzip", coded.data, member + 1, member), ERR_NONE, "one zero byte");
+	is_int(decode("gzip", coded.data, member - 1, 4096), ERR_BAD_DATA, "none in the member");
+
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
+		coded.data[padded - 1] = 1;
+		is_int(decode("gzip", coded.data, padded, pieces[i]), ERR_BAD_DATA,
+		       "another byte after zero bytes is refused in pieces of %zu", pieces[i]);
+		coded.data[padded - 1] = 0;
+	}
+	memcpy(coded.data + padded, coded.data, 100);
+	is_int(decode("gzip", coded.data, padded + 100, 4096), ERR_BAD_DATA,
+	       "a member after zero bytes is refused");
+	is_int(decode("gzip", coded.data + member, padding, 4096), ERR_BAD_DATA,
+	       "zero bytes without a member are refused");
+}
+
 static void test_codings(void)
 {
 	static const struct {
@@ -190,6 +221,7 @@ int main(void)
 	test_coding("br", code_brotli, false);
 	test_coding("zstd", code_zstd, true);
 	test_checksum();
+	test_padding();
 	is_int(decode("deflate", plain, 10, 10), ERR_BAD_DATA, "an unknown coding is refused");
 	is_int(decode("gzip, br", plain, 10, 10), ERR_BAD_DATA, "two codings are refused");
 	test_codings();
