@@ -1,11 +1,10 @@
 /*
  * An epoll loop around curl_multi_socket_action(), so that the cost of a wake-up depends on how
- * many sockets are ready, not on how many are open. While a transfer takes long to connect, libcurl
- * is also called now and then.
+ * many sockets are ready, not on how many are open. During long connects libcurl is called as well.
  *
- * Callers put jobs into a queue, and write to an eventfd if the thread may be asleep. The thread
- * blocks only in epoll_wait(). It detects stalls by deadlines, which it checks when the earliest
- * one has passed. http_host.c decides which jobs may start.
+ * Callers queue jobs, and write to an eventfd if the thread may be asleep. It blocks only in
+ * epoll_wait(), and detects stalls by deadlines, which it checks when the earliest one has passed.
+ * http_host.c decides which jobs may start.
  */
 #include "http/http_engine.h"
 
@@ -202,6 +201,15 @@ static void set_connecting(struct http *http, struct job *job, bool is_connectin
 		http->n_connecting--;
 }
 
+/* curl times connecting itself, and is earlier. */
+static void start_connecting(struct http *http, struct job *job)
+{
+	job->transfer.is_requested = false;
+	job->local_port = job->peer_port = -1;
+	check_in(http, job, job->transfer.connect_timeout_ms + job->transfer.stall_timeout_ms);
+	set_connecting(http, job, true);
+}
+
 static void start_waiting(struct http *http, struct http_host *host)
 {
 	struct http_ticket *ticket;
@@ -210,14 +218,10 @@ static void start_waiting(struct http *http, struct http_host *host)
 		struct job *job = container_of(ticket, struct job, ticket);
 
 		atomic_fetch_add_explicit(&http->requests, 1, memory_order_relaxed);
-		/* curl times connecting itself, and is earlier. */
-		check_in(http, job,
-			 job->transfer.connect_timeout_ms + job->transfer.stall_timeout_ms);
+		start_connecting(http, job);
 		if (http_setup_generation(job->transfer.easy, ticket->generation) == 0 &&
 		    curl_multi_add_handle(http->multi, job->transfer.easy) == CURLM_OK) {
 			http->has_started = true;
-			job->local_port = job->peer_port = -1;
-			set_connecting(http, job, true);
 			continue;
 		}
 		job->is_unstartable = true;
@@ -666,12 +670,14 @@ static int on_request(void *arg, char *ip, char *local_ip, int port, int local_p
 	return CURL_PREREQFUNC_OK;
 }
 
-/* As libcurl does it; without a socket it tries the next address. */
+/* As libcurl does it; without a socket it tries the next address. Also called to connect again. */
 static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct job *job = arg;
 
 	(void)purpose;
+	if (job->transfer.is_requested)
+		start_connecting(job->http, job);
 	transfer_set_address(&job->transfer, address);
 	if (!job->transfer.takes_any_address &&
 	    http_address_is_bad(&job->http->addresses, &address->addr)) {

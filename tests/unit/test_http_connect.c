@@ -71,11 +71,17 @@ static bool set_names(void)
 
 /* ---- servers ---- */
 
-enum conduct { ANSWERS, KEEPS, SWALLOWS, REFUSES, RESETS, IS_MUTE };
+enum conduct { ANSWERS, KEEPS, CLOSES, SWALLOWS, REFUSES, RESETS, IS_MUTE };
 
-static const char *const conducts[] = { "answers",  "answers and keeps the connection",
-					"swallows", "refuses",
-					"resets",   "is mute" };
+static const char *const conducts[] = {
+	"answers",
+	"answers and keeps the connection",
+	"answers, and closes the connection at the next request",
+	"swallows",
+	"refuses",
+	"resets",
+	"is mute",
+};
 
 struct server {
 	const char *address;
@@ -98,10 +104,11 @@ static void serve(struct server *server, int fd)
 		server->held[server->n_held++] = fd;
 		return;
 	}
-	while (recv(fd, request, sizeof(request), 0) > 0 &&
-	       (conduct == ANSWERS || conduct == KEEPS)) {
+	while (recv(fd, request, sizeof(request), 0) > 0 && conduct <= CLOSES) {
 		send(fd, answer, strlen(answer), MSG_NOSIGNAL);
-		if (conduct == ANSWERS)
+		if (conduct == CLOSES)
+			recv(fd, request, sizeof(request), 0);
+		if (conduct != KEEPS)
 			break;
 	}
 	if (conduct == RESETS)
@@ -227,6 +234,25 @@ static void test_pair(struct cancel *cancel, const char *host, const char *bad, 
 	http_free(http);
 }
 
+/* The kept connection was closed. The time to connect again does not count as a stall. */
+static void test_closed(struct cancel *cancel)
+{
+	struct server servers[2];
+	struct err err = ERR_INIT;
+	struct http *http = NULL;
+
+	if (http_new(&http, NULL, cancel, &err) < 0)
+		abort();
+	uint16_t port = start(&servers[0], "127.0.0.3", 0, CLOSES);
+	start(&servers[1], "127.0.0.2", port, SWALLOWS);
+	is_int(failures(http, "two.test", port), 0, "the second address answers");
+	is_int(failures(http, "two.test", port), 0, "and is connected to again once it has closed");
+	is_int(servers[0].n_connections, 2, "the first connection was kept, and closed");
+	http_free(http);
+	stop(&servers[0]);
+	stop(&servers[1]);
+}
+
 /* An address that did not answer is asked all the same if there is no other one. */
 static void test_only_one(struct cancel *cancel)
 {
@@ -290,6 +316,7 @@ int main(void)
 		test_pair(&cancel, "dual.test", "::1", "127.0.0.2", how);
 		test_pair(&cancel, "dual.test", "127.0.0.2", "::1", how);
 	}
+	test_closed(&cancel);
 	test_only_one(&cancel);
 	test_kept(&cancel);
 	cancel_release(&cancel);
