@@ -111,14 +111,25 @@ static bool is_root_directory(const struct stat *st)
 	return stat("/", &root) == 0 && root.st_dev == st->st_dev && root.st_ino == st->st_ino;
 }
 
-/* Is it like /tmp? Earlier versions made stores there, which are kept: the owner of the directory
- * has made the catalog, not another user. */
-static bool is_shared(int fd, const struct stat *st, bool is_store)
+static bool is_mount_root(int fd)
+{
+	struct statx stx;
+
+	return statx(fd, "", AT_EMPTY_PATH, 0, &stx) == 0 &&
+	       (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+/* Is it like /tmp? An empty mount is not: a tmpfs made for the store has that mode by default.
+ * Earlier versions made stores in such directories, which are kept: the owner of the directory has
+ * made the catalog, not another user. */
+static bool is_shared(int fd, const struct stat *st, const struct content *content, bool is_store)
 {
 	const mode_t shared = S_ISVTX | S_IWOTH;
 	struct stat catalog;
 
 	if ((st->st_mode & shared) != shared)
+		return false;
+	if (!content->has_own && !content->has_other && is_mount_root(fd))
 		return false;
 	return !is_store || fstatat(fd, "catalog.db", &catalog, AT_SYMLINK_NOFOLLOW) < 0 ||
 	       catalog.st_uid != st->st_uid;
@@ -143,7 +154,7 @@ static int check_content(int fd, const char *dir, const struct stat *st, bool is
 		return err_errno(err, "store %s", dir);
 	if (store_find(fd, dir, &is_store, err) < 0)
 		return -1;
-	if (is_shared(fd, st, is_store))
+	if (is_shared(fd, st, &content, is_store))
 		return err_set(err, ERR_CONFIG, "store %s: all users share the directory: %s", dir,
 			       remedy);
 	if (!is_store && (content.has_other || (content.has_own && is_made_over)))

@@ -211,6 +211,25 @@ static void test_shared(void)
 	fixture_end();
 }
 
+/* As docker run --tmpfs makes it. */
+static void test_tmpfs(void)
+{
+	struct err err = ERR_INIT;
+
+	fixture_new();
+	if (mount("tmpfs", fixture_dir, "tmpfs", 0, "size=1m") < 0) {
+		ok(true, "a tmpfs # SKIP no right to mount one");
+		fixture_end();
+		return;
+	}
+	is_int(store_directory_check(fixture_dir, &err), 0, "an empty tmpfs is accepted: %s",
+	       err.msg);
+	mkdir(below("other"), 0700);
+	is_int(store_directory_check(fixture_dir, &err), -1, "one that others use is not");
+	umount2(fixture_dir, MNT_DETACH);
+	fixture_end();
+}
+
 static void test_used(void)
 {
 	struct err err = ERR_INIT;
@@ -400,6 +419,7 @@ int main(void)
 		test_hard_link();
 		test_no_store();
 		test_shared();
+		test_tmpfs();
 		test_used();
 	} else {
 		ok(true, "making over # SKIP needs root");
