@@ -28,23 +28,34 @@ struct session {
 	size_t len, size; /* of the buffer */
 };
 
-/* "; rptfs is mounted at /a, /b: use -m DIR", or "" if it is mounted nowhere. */
-static const char *other_mounts(char ret[256])
+/* Enough for three long names. */
+#define OTHERS_SIZE 256
+
+/* "; rptfs is mounted at /a, /b: use -m DIR", or "" if it is mounted nowhere. Names for which there
+ * is no space are replaced by "…". */
+static const char *other_mounts(char ret[OTHERS_SIZE])
 {
+	static const char cut[] = ", …", remedy[] = ": use -m DIR";
+	const size_t size = OTHERS_SIZE - strlen(cut) - strlen(remedy);
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
 	const struct mntent *entry;
 	size_t used = 0;
 
 	*ret = '\0';
-	while (mounts && used < 200 && (entry = getmntent(mounts))) {
+	while (mounts && (entry = getmntent(mounts))) {
 		if (strcmp(entry->mnt_type, "fuse.rptfs") != 0)
 			continue;
-		snprintf(ret + used, 256 - used, "%s%.200s", used ? ", " : "; rptfs is mounted at ",
-			 entry->mnt_dir);
-		used = strlen(ret);
+		int len = snprintf(ret + used, size - used, "%s%s",
+				   used ? ", " : "; rptfs is mounted at ", entry->mnt_dir);
+		if ((size_t)len >= size - used) {
+			strcpy(ret + used, used ? cut : "; rptfs is mounted elsewhere");
+			used = strlen(ret);
+			break;
+		}
+		used += (size_t)len;
 	}
 	if (used)
-		snprintf(ret + used, 256 - used, ": use -m DIR");
+		strcpy(ret + used, remedy);
 	if (mounts)
 		endmntent(mounts);
 	return ret;
@@ -52,7 +63,7 @@ static const char *other_mounts(char ret[256])
 
 static int explain_xattr(const char *mount, struct err *err)
 {
-	char others[256];
+	char others[OTHERS_SIZE];
 
 	switch (errno) {
 	case ENODATA:
