@@ -34,7 +34,9 @@ def pytest_addoption(parser):
 
 def pytest_generate_tests(metafunc):
     if "build" in metafunc.fixturenames:
-        builds = [Build(name) for name in metafunc.config.getoption("--build").split(",")]
+        names = metafunc.config.getoption("--build").split(",")
+        marker = metafunc.definition.get_closest_marker("builds")
+        builds = [Build(name) for name in names if not marker or name in marker.args]
         metafunc.parametrize("build", builds, ids=lambda build: build.name, scope="session")
 
 
@@ -48,19 +50,25 @@ def pytest_configure(config):
         config.option.seed = config.workerinput["seed"]
     elif config.option.seed is None:
         config.option.seed = random.randrange(1_000_000)
-    if os.path.exists("/dev/fuse") and not is_worker(config):
-        config.opened_device = OpenedDevice()
+    config.addinivalue_line("markers", "builds(*names): the only builds in which this test runs")
+    if not is_worker(config):
+        config.places = Places()
+        if os.path.exists("/dev/fuse"):
+            config.opened_device = OpenedDevice()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """xdist's hook: all workers need the same order."""
+    """xdist's hook: all workers need the same order, and the same places."""
     node.workerinput["seed"] = node.config.option.seed
+    node.workerinput["memory"] = node.config.places.memory
 
 
 def pytest_unconfigure(config):
     if hasattr(config, "opened_device"):
         config.opened_device.close()
+    if hasattr(config, "places"):
+        config.places.close()
 
 
 @pytest.hookimpl(trylast=True)
@@ -115,10 +123,29 @@ class OpenedDevice:
         self.lock.close()
 
 
+class Places:
+    """Where the tests' directories are: those of the plain build on the disk below /tmp, those of the
+    other builds on a tmpfs. There fsync(2) costs nothing, and whether data reach the disk does not
+    depend on sanitizers or on the publish mode.
+    """
+
+    def __init__(self):
+        self.memory = tempfile.mkdtemp(prefix="rptfs-tests-")
+        os.chmod(self.memory, 0o755)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.memory], check=True)
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.memory], check=True)
+        os.rmdir(self.memory)
+
+
 @pytest.fixture
-def directory():
+def directory(request):
     """A directory that other users may enter; it is removed at the end."""
-    path = tempfile.mkdtemp(prefix="rptfs-test-")
+    config = request.config
+    memory = config.workerinput["memory"] if is_worker(config) else config.places.memory
+    is_plain = "build" not in request.fixturenames or request.getfixturevalue("build").name == "plain"
+    path = tempfile.mkdtemp(prefix="rptfs-test-", dir=None if is_plain else memory)
     os.chmod(path, 0o755)
     yield path
     for mounted in reversed(mounts()):

@@ -27,10 +27,14 @@ def name_of(path):
     return os.path.basename(path)[: -len(".conf")]
 
 
-@pytest.fixture
-def configs(directory):
+# The checks do not depend on the publish mode, and only one thread makes them.
+pytestmark = pytest.mark.builds("plain", "asan")
+
+
+@pytest.fixture(scope="session")
+def configs(tmp_path_factory):
     """A copy that belongs to root, whoever owns the source tree."""
-    path = os.path.join(directory, "config")
+    path = str(tmp_path_factory.mktemp("configs") / "config")
     shutil.copytree(HERE, path)
     subprocess.run(["chmod", "-R", "go-w", path], check=True)
     return path

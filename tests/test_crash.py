@@ -184,10 +184,9 @@ def turns_of(pid):
         return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", file.read(), re.M)[1])
 
 
-def test_a_keeper_that_was_stopped_kills_no_healthy_worker(mount, build):
+@pytest.mark.builds("plain")  # the keeper's work, which is the same in all builds; it takes 11 s
+def test_a_keeper_that_was_stopped_kills_no_healthy_worker(mount):
     """It was not there to hear the signs of life, or the worker was stopped as well."""
-    if build.name != "plain":
-        pytest.skip("the keeper's work, which is the same in all builds; it takes 11 s")
     alone, both = mount(static("a")), mount(static("b"))
     workers = {m: m.worker for m in (alone, both)}
     stopped = [alone.keeper, both.keeper, both.worker]

@@ -124,6 +124,7 @@ def cached_pages(path):
     return int(done.stdout)
 
 
+@pytest.mark.builds("plain")  # the only one whose store is on a disk
 def test_the_bytes_are_in_memory_once(mount, origin):
     origin.put("/t", os.urandom(8 << 20))
     m = mount(origin.term())

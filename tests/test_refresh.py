@@ -250,10 +250,9 @@ def test_stalled_attempts_end(mount, origin):
     m.wait_content("t", b"two")
 
 
-def test_the_checks_of_ten_thousand_terms_are_spread(mount, build, origin):
+@pytest.mark.builds("plain")
+def test_the_checks_of_ten_thousand_terms_are_spread(mount, origin):
     """They all get their content, and their checks are spread."""
-    if build.sanitized:
-        pytest.skip("a matter of scale, not of memory errors")
     n = 10_000
     config = 'defaults { refresh_interval = 1h }\n'
     for i in range(n):

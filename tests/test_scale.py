@@ -8,14 +8,10 @@ from conftest import kept
 from rptmount import files_below, replace, wait_for
 from servers import Nginx
 
+pytestmark = pytest.mark.builds("plain")  # about scale, not about memory errors
+
 FEW, MANY = 100, 5000
 DIRECTORIES = 20
-
-
-@pytest.fixture(autouse=True)
-def _once(build):
-    if build.name != "plain":
-        pytest.skip("about scale, not about memory errors")
 
 
 def name(i):

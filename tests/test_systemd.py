@@ -469,10 +469,9 @@ def test_the_service_is_ready_after_the_first_attempts(managers, origin):
     assert len(fake.times_of("READY=1")) == 1
 
 
-def test_signs_of_life_come_from_the_worker(build, fake):
+@pytest.mark.builds("plain")  # the keeper's work, which is the same in all builds; it takes 10 s
+def test_signs_of_life_come_from_the_worker(fake):
     """Signs of life come from the worker: they end with it, and begin again with another one."""
-    if build.name != "plain":
-        pytest.skip("the keeper's work, which is the same in all builds; it takes 10 s")
     worker = fake.worker()
     wait_for(lambda: fake.times_of("WATCHDOG=1"), "a sign of life")
     os.kill(worker, signal.SIGSTOP)
