@@ -51,6 +51,7 @@ def pytest_configure(config):
     elif config.option.seed is None:
         config.option.seed = random.randrange(1_000_000)
     config.addinivalue_line("markers", "builds(*names): the only builds in which this test runs")
+    config.addinivalue_line("markers", "long: begins before the others, so as not to end after them")
     if not is_worker(config):
         config.places = Places()
         if os.path.exists("/dev/fuse"):
@@ -73,15 +74,15 @@ def pytest_unconfigure(config):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Shuffles the tests. Groups, whose tests run one after the other, come first, or they would end
-    long after the rest."""
+    """Shuffles the tests. Groups, whose tests run one after the other, and long tests come first, or
+    they would end long after the rest."""
     random.Random(config.option.seed).shuffle(items)
 
-    def group(item):
-        marker = item.get_closest_marker("xdist_group")
-        return marker.args[0] if marker else "~"
+    def rank(item):
+        group = item.get_closest_marker("xdist_group")
+        return (0, group.args[0]) if group else (1 if item.get_closest_marker("long") else 2, "")
 
-    items.sort(key=group)
+    items.sort(key=rank)
 
 
 def pytest_sessionstart(session):

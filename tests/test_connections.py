@@ -11,6 +11,9 @@ from origin import delay
 from rptmount import HANGS_S
 from servers import Nginx
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 TERMS = 4
 
 

@@ -5,6 +5,9 @@ import gzip
 import pytest
 from origin import Endless, interim, trickle
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 OLD, NEW = b"the last good version\n" * 40, b"the next version\n" * 50
 FAILS = ["term=t .*"]
 

@@ -136,6 +136,7 @@ class Follower(threading.Thread):
                 time.sleep(0.001)
 
 
+@pytest.mark.long
 def test_no_death_hides_an_update_from_watchers(mount, origin, renames):
     """Worker and visitor are killed in the middle of updates; a program that reads after each event
     never stays with an old version."""

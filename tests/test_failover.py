@@ -1,8 +1,12 @@
 """Several sources: the next one is asked when one fails, and no fallback goes back to an older
 version."""
 
+import pytest
 from origin import status
 from rptmount import wait_for
+
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
 
 FAILS = ["term=t"]
 OLD_DATE, NEW_DATE = 1_700_000_000, 1_700_000_100

@@ -166,6 +166,7 @@ class Watcher(threading.Thread):
         self.words.close()
 
 
+@pytest.mark.long
 def test_a_new_word_means_a_new_snapshot(mount, origin, config):
     """Updates without pause, with the worker killed now and then, and pages dropped."""
     m = mount(config)

@@ -34,6 +34,9 @@ from origin import (
 )
 from rptmount import HANGS_S, seconds_between, wait_for
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
 INTERVAL_S = 600
 

@@ -11,6 +11,9 @@ from s3config import ACCESS_KEY, NOTHING, SECRET_KEY
 from s3config import source as s3_source
 from s3config import term as s3_term
 
+# Who may open what is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 THEIRS, NEXT, SECRET = b"what the stranger wrote\n", b"what the stranger wrote next\n", b"for root alone\n"
 STRANGER = 1234
 NEVER = 'refresh_interval = "never"'

@@ -13,6 +13,9 @@ from radosgw import REGION, TLS_BUCKET
 from s3config import NOTHING, environment, profile, source, term
 from test_http import assert_backs_off, assert_waits_full_interval
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
 FAILS = ["term=t"]
 

@@ -14,6 +14,9 @@ from s3config import SECRET_KEY, environment, profile, source, term
 from servers import make_certificates
 from test_http import BACK_OFF, FULL, INTERVAL_S, assert_backs_off
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 OLD, NEW = b"the last good version\n" * 400, b"the next version\n" * 500
 REGION = "eu-west-1"
 FAILS = ["term=t"]

@@ -13,6 +13,9 @@ from awssign import Key
 from rptmount import comm, session_processes, wait_for
 from s3config import ACCESS_KEY, NOTHING, SECRET_KEY, environment, profile, source, term
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 REGION = "eu-west-1"
 FAILS = ["term=t"]
 BODY = b"for those who have the key\n" * 100

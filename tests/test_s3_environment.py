@@ -8,6 +8,9 @@ from origin import Origin, server_context
 from rptmount import HANGS_S
 from s3config import NOTHING, environment, profile, source, term
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 BODY = b"from the endpoint of the environment\n" * 100
 REGION = "eu-west-1"
 CONFIG = term(source("data", "t", region=REGION))

@@ -13,6 +13,9 @@ from awslike import before, cut, error_page, refuse, serve, slow_down, stall
 from rptmount import session_processes, wait_for
 from s3config import NOTHING, environment, source, term
 
+# What a fetcher does is the same in both publish modes.
+pytestmark = pytest.mark.builds("plain", "asan", "tsan")
+
 REGION = "eu-west-1"
 FAILS = ["term=t"]
 PART = 64 << 10

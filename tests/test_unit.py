@@ -16,6 +16,9 @@ PROGRAMS = [
 ]
 
 
+LONG = {f"unit-{name}" for name in ("http_connect", "network", "store_faults", "store_power")}
+
+
 def pytest_generate_tests(metafunc):
     if "program" not in metafunc.fixturenames:
         return
@@ -26,7 +29,8 @@ def pytest_generate_tests(metafunc):
         build = Build(name)
         for program in PROGRAMS:
             path = os.path.join(build.dir, "tests", "unit", program)
-            programs.append(pytest.param((build, path), id=f"{name}-{program}"))
+            marks = [pytest.mark.long] if program in LONG else []
+            programs.append(pytest.param((build, path), id=f"{name}-{program}", marks=marks))
     metafunc.parametrize("program", programs)
 
 

@@ -478,6 +478,7 @@ def link(servers):
     return made
 
 
+@pytest.mark.long
 def test_terms_are_updated_when_the_network_returns(mount, servers, link):
     origin = Origin(address=link.our_address)
     servers.append(origin)
