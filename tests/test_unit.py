@@ -16,7 +16,9 @@ PROGRAMS = [
 ]
 
 
-LONG = {f"unit-{name}" for name in ("http_connect", "network", "store_faults", "store_power")}
+LONG = {
+    f"unit-{name}" for name in ("http_connect", "network", "store_faults", "store_power", "visitor")
+}
 
 
 def pytest_generate_tests(metafunc):

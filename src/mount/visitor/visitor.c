@@ -13,8 +13,10 @@
 #include "base/log.h"
 #include "mount/visitor/visitor_protocol.h"
 
-/* The visitor's calls are answered from memory. After this time the worker gives up on it. */
-#define ANSWER_MAX_S 5
+/* The visitor's calls are answered from memory. After this time the worker gives up on it. The
+ * first answer includes its start, which takes long on a machine that is short of CPU or memory. */
+#define ANSWER_MAX_S	   5
+#define FIRST_ANSWER_MAX_S 30
 
 /* After the visitor has died, a request waits RESTART_MS for a new one. After FAILURES_MAX deaths
  * in a row there is no visitor for REST_MS. */
@@ -26,6 +28,7 @@ struct visitor {
 	int (*start)(void *arg, int socket);
 	void *arg;
 	int socket; /* owned; -1: not running */
+	bool has_answered;
 	bool is_retired;
 	unsigned failures;     /* requests in a row without an answer */
 	int64_t rest_until_ms; /* clock_boot_ms() */
@@ -60,10 +63,16 @@ void visitor_free(struct visitor *visitor)
 	free(visitor);
 }
 
+static bool limit_wait(int socket, int seconds)
+{
+	const struct timeval limit = { .tv_sec = seconds };
+
+	return setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0;
+}
+
 /* Returns false if there is no visitor and none may be started now. */
 static bool ensure_started(struct visitor *visitor)
 {
-	const struct timeval limit = { .tv_sec = ANSWER_MAX_S };
 	int pair[2];
 
 	if (visitor->socket >= 0)
@@ -73,10 +82,10 @@ static bool ensure_started(struct visitor *visitor)
 		return false;
 	_cleanup_close_ int ours = pair[0];
 	_cleanup_close_ int theirs = pair[1];
-	if (setsockopt(ours, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-	    visitor->start(visitor->arg, theirs) < 0)
+	if (!limit_wait(ours, FIRST_ANSWER_MAX_S) || visitor->start(visitor->arg, theirs) < 0)
 		return false;
 	visitor->socket = steal_fd(&ours);
+	visitor->has_answered = false;
 	return true;
 }
 
@@ -106,6 +115,8 @@ static int ask_once(struct visitor *visitor, const struct visitor_request *reque
 	} while (got < 0 && errno == EINTR);
 	if (got != sizeof(reply))
 		return give_up(visitor, got < 0 && errno == EAGAIN ? ETIMEDOUT : ENOTCONN);
+	if (!visitor->has_answered)
+		visitor->has_answered = limit_wait(visitor->socket, ANSWER_MAX_S);
 	visitor->failures = 0;
 	return reply;
 }
