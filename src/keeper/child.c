@@ -17,7 +17,7 @@
 
 extern char **environ;
 
-/* setresuid() to a user who is not root also clears the permitted, effective and ambient
+/* setresuid() to an unprivileged user also clears the permitted, effective and ambient
  * capabilities. */
 static int set_identity(const struct child_identity *identity, struct err *err)
 {

@@ -26,7 +26,7 @@ struct worker_user_request {
 #define WORKER_USER_NONE ((uid_t)-1)
 
 /* *ret_lock keeps a user id without a name from being given to others, and is the caller's; -1 if
- * none is needed. ERR_CONFIG if there is no user who is not root. */
+ * none is needed. ERR_CONFIG if there is no unprivileged user. */
 int worker_user_choose(struct child_identity *ret, int *ret_lock,
 		       const struct worker_user_request *request, struct err *err);
 

@@ -194,8 +194,8 @@ struct snapshot *term_swap(struct term *term, struct snapshot *next)
 		keep_version(term);
 	struct snapshot *hidden = next || !previous ? steal_ptr(&term->hidden) : NULL;
 	term->current = next;
-	/* A reader who sees the new snapshot must not see "stale" or an error, although the update
-	 * that has published it has not ended. */
+	/* The update has not ended yet, but a reader of the new snapshot must not see "stale" or an
+	 * error. */
 	if (next)
 		error = forget_failure(term);
 	term->state = next ? TERM_FRESH : state_without(term);
