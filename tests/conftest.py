@@ -53,23 +53,23 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "builds(*names): the only builds in which this test runs")
     config.addinivalue_line("markers", "long: begins before the others, so as not to end after them")
     if not is_worker(config):
-        config.places = Places()
+        config.tmpfs = Tmpfs()
         if os.path.exists("/dev/fuse"):
             config.opened_device = OpenedDevice()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
-    """xdist's hook: all workers need the same order, and the same places."""
+    """xdist's hook: all workers need the same order, and the tmpfs."""
     node.workerinput["seed"] = node.config.option.seed
-    node.workerinput["memory"] = node.config.places.memory
+    node.workerinput["tmpfs"] = node.config.tmpfs.path
 
 
 def pytest_unconfigure(config):
     if hasattr(config, "opened_device"):
         config.opened_device.close()
-    if hasattr(config, "places"):
-        config.places.close()
+    if hasattr(config, "tmpfs"):
+        config.tmpfs.close()
 
 
 @pytest.hookimpl(trylast=True)
@@ -124,29 +124,27 @@ class OpenedDevice:
         self.lock.close()
 
 
-class Places:
-    """Where the tests' directories are: those of the plain build on the disk below /tmp, those of the
-    other builds on a tmpfs. There fsync(2) costs nothing, and whether data reach the disk does not
-    depend on sanitizers or on the publish mode.
+class Tmpfs:
+    """The tests of all builds but the plain one have their directories here, where fsync(2) costs
+    nothing: whether data reach the disk does not depend on sanitizers or on the publish mode.
     """
 
     def __init__(self):
-        self.memory = tempfile.mkdtemp(prefix="rptfs-tests-")
-        os.chmod(self.memory, 0o755)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.memory], check=True)
+        self.path = tempfile.mkdtemp(prefix="rptfs-tests-")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", self.path], check=True)
 
     def close(self):
-        subprocess.run(["umount", "-l", self.memory], check=True)
-        os.rmdir(self.memory)
+        subprocess.run(["umount", "-l", self.path], check=True)
+        os.rmdir(self.path)
 
 
 @pytest.fixture
 def directory(request):
     """A directory that other users may enter; it is removed at the end."""
     config = request.config
-    memory = config.workerinput["memory"] if is_worker(config) else config.places.memory
+    tmpfs = config.workerinput["tmpfs"] if is_worker(config) else config.tmpfs.path
     is_plain = "build" not in request.fixturenames or request.getfixturevalue("build").name == "plain"
-    path = tempfile.mkdtemp(prefix="rptfs-test-", dir=None if is_plain else memory)
+    path = tempfile.mkdtemp(prefix="rptfs-test-", dir=None if is_plain else tmpfs)
     os.chmod(path, 0o755)
     yield path
     for mounted in reversed(mounts()):

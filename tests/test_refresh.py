@@ -250,7 +250,7 @@ def test_stalled_attempts_end(mount, origin):
     m.wait_content("t", b"two")
 
 
-@pytest.mark.builds("plain")
+@pytest.mark.builds("plain")  # about scale, not about memory errors
 def test_the_checks_of_ten_thousand_terms_are_spread(mount, origin):
     """They all get their content, and their checks are spread."""
     n = 10_000

@@ -23,9 +23,6 @@ from s3config import source as s3_source
 from s3config import term as s3_term
 from service import FakeManager, NoSystemd, Systemd
 
-# What the keeper tells the service manager is the same in both publish modes.
-pytestmark = pytest.mark.builds("plain", "asan", "tsan")
-
 BIG = bytes(range(256)) * 4096
 
 # A credential_process that notes what the unit gives it.
