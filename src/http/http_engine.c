@@ -49,6 +49,7 @@ struct job {
 	bool is_connecting;  /* counted in http.n_connecting */
 	/* Of its connection; libcurl tells the socket only when a transfer has ended. */
 	int local_port, peer_port;
+	struct http_tries tries;
 	int socket; /* the last one that was announced for it; it may be another's by now */
 	int64_t deadline_ms; /* of waiting, then of the stall window */
 	uint64_t window_bytes;
@@ -206,6 +207,7 @@ static void start_connecting(struct http *http, struct job *job)
 {
 	job->transfer.is_requested = false;
 	job->local_port = job->peer_port = -1;
+	job->tries = (struct http_tries){ 0 };
 	check_in(http, job, job->transfer.connect_timeout_ms + job->transfer.stall_timeout_ms);
 	set_connecting(http, job, true);
 }
@@ -395,14 +397,10 @@ static void heed_news(struct http *http)
 		close_idle(http);
 }
 
-static bool shares_connection(const struct job *a, const struct job *b)
+static bool has_heard_on_connection_of(const struct job *job, const struct job *other)
 {
-	return a->local_port == b->local_port && a->peer_port == b->peer_port;
-}
-
-static bool has_heard(const struct job *job)
-{
-	return job->transfer.received_bytes != job->window_bytes;
+	return job->local_port == other->local_port && job->peer_port == other->peer_port &&
+	       job->transfer.received_bytes != job->window_bytes;
 }
 
 /* The transfer has stalled without a byte. If nothing else has arrived on its connection, the
@@ -413,7 +411,7 @@ static void give_up_connection(struct http *http, const struct job *stalled)
 	const struct job *job;
 
 	DL_FOREACH(http->jobs, job) {
-		if (has_heard(job) && shares_connection(job, stalled))
+		if (has_heard_on_connection_of(job, stalled))
 			return;
 	}
 	int fd = http_sockets_find(&http->sockets, stalled->local_port, stalled->peer_port);
@@ -619,7 +617,8 @@ static void *engine_main(void *arg)
 		serve_timer(http);
 		look_after_connecting(http);
 		finish_completed(http);
-		heed_news(http);
+		if (atomic_exchange(&http->has_news, false))
+			close_idle(http);
 		check_deadlines(http, clock_boot_ms());
 		if (http->has_openings)
 			serve_openings(http);
@@ -684,6 +683,7 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 		job->transfer.has_avoided = true;
 		return CURL_SOCKET_BAD;
 	}
+	http_address_tried(&job->http->addresses, &job->tries, &address->addr);
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 

@@ -89,6 +89,7 @@ struct server {
 	atomic_uint n_connections;
 	int listener, filler; /* owned */
 	pthread_t thread;
+	bool has_thread;
 	int held[64]; /* owned */
 	size_t n_held;
 };
@@ -121,7 +122,7 @@ static void *server_main(void *arg)
 	struct server *server = arg;
 	int fd;
 
-	while ((fd = accept(server->listener, NULL, NULL)) >= 0) {
+	while (server->conduct != SWALLOWS && (fd = accept(server->listener, NULL, NULL)) >= 0) {
 		atomic_fetch_add(&server->n_connections, 1);
 		serve(server, fd);
 	}
@@ -145,12 +146,34 @@ static socklen_t make_address(const char *text, uint16_t port, struct sockaddr_s
 	return sizeof(*v4);
 }
 
-/* A full queue makes the kernel drop further connections. */
-static void fill(struct server *server, const struct sockaddr_storage *address, socklen_t len)
+static void start_accepting(struct server *server)
 {
-	server->filler = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (connect(server->filler, (const struct sockaddr *)address, len) < 0)
+	listen(server->listener, 64);
+	pthread_create(&server->thread, NULL, server_main, server);
+	server->has_thread = true;
+}
+
+/* A full queue makes the kernel drop further connections. */
+static void swallow(struct server *server)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+
+	server->conduct = SWALLOWS;
+	listen(server->listener, 0);
+	getsockname(server->listener, (struct sockaddr *)&address, &len);
+	server->filler = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connect(server->filler, (const struct sockaddr *)&address, len) < 0)
 		abort();
+}
+
+/* It accepts connections again. */
+static void empty(struct server *server)
+{
+	close_cleanup(&server->filler);
+	close(accept(server->listener, NULL, NULL));
+	server->conduct = ANSWERS;
+	start_accepting(server);
 }
 
 /* port: 0 for any. Returns it. */
@@ -165,20 +188,19 @@ static uint16_t start(struct server *server, const char *address_text, uint16_t 
 	server->listener = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(server->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (bind(server->listener, (struct sockaddr *)&address, len) < 0 ||
-	    (how != REFUSES && listen(server->listener, how == SWALLOWS ? 0 : 64) < 0) ||
 	    getsockname(server->listener, (struct sockaddr *)&address, &len) < 0)
 		abort();
 	if (how == SWALLOWS)
-		fill(server, &address, len);
+		swallow(server);
 	else if (how != REFUSES)
-		pthread_create(&server->thread, NULL, server_main, server);
+		start_accepting(server);
 	return ntohs(((struct sockaddr_in *)&address)->sin_port);
 }
 
 static void stop(struct server *server)
 {
 	shutdown(server->listener, SHUT_RDWR);
-	if (server->conduct != SWALLOWS && server->conduct != REFUSES)
+	if (server->has_thread)
 		pthread_join(server->thread, NULL);
 	for (size_t i = 0; i < server->n_held; i++)
 		close(server->held[i]);
@@ -243,11 +265,32 @@ static void test_closed(struct cancel *cancel)
 
 	if (http_new(&http, NULL, cancel, &err) < 0)
 		abort();
-	uint16_t port = start(&servers[0], "127.0.0.3", 0, CLOSES);
+	uint16_t port = start(&servers[0], "127.0.0.3", 0, ANSWERS);
+	start(&servers[1], "127.0.0.2", port, CLOSES);
+	is_int(failures(http, "two.test", port), 0, "the first address answers");
+	swallow(&servers[1]);
+	is_int(failures(http, "two.test", port), 0, "the second one, once it has closed");
+	is_int(servers[1].n_connections, 1, "the first connection was kept, and closed");
+	http_free(http);
+	stop(&servers[0]);
+	stop(&servers[1]);
+}
+
+/* The first address swallows, and the second one answers within the same attempt. */
+static void test_swallowed_once(struct cancel *cancel)
+{
+	struct server servers[2];
+	struct err err = ERR_INIT;
+	struct http *http = NULL;
+
+	if (http_new(&http, NULL, cancel, &err) < 0)
+		abort();
+	uint16_t port = start(&servers[0], "127.0.0.3", 0, ANSWERS);
 	start(&servers[1], "127.0.0.2", port, SWALLOWS);
 	is_int(failures(http, "two.test", port), 0, "the second address answers");
-	is_int(failures(http, "two.test", port), 0, "and is connected to again once it has closed");
-	is_int(servers[0].n_connections, 2, "the first connection was kept, and closed");
+	empty(&servers[1]);
+	is_int(failures(http, "two.test", port), 0, "and again");
+	is_int(servers[0].n_connections, 2, "the first address is avoided, although it answers");
 	http_free(http);
 	stop(&servers[0]);
 	stop(&servers[1]);
@@ -317,6 +360,7 @@ int main(void)
 		test_pair(&cancel, "dual.test", "127.0.0.2", "::1", how);
 	}
 	test_closed(&cancel);
+	test_swallowed_once(&cancel);
 	test_only_one(&cancel);
 	test_kept(&cancel);
 	cancel_release(&cancel);
