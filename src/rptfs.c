@@ -15,7 +15,7 @@
 #include "base/fd_path.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "config/check_files.h"
+#include "config/check_named.h"
 #include "config/config.h"
 #include "config/image.h"
 #include "config/load.h"
@@ -298,7 +298,7 @@ static int load_stored(const struct systemd_stored *stored, struct config **ret)
 /* Warnings do not change the exit code: a file may be made before the start. */
 static int report_check(const struct config *config)
 {
-	config_check_files(config, stderr);
+	config_check_named(config, stderr);
 	printf("the configuration is valid: %zu %s\n", config->n_terms,
 	       config->n_terms == 1 ? "term" : "terms");
 	return 0;

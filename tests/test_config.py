@@ -127,7 +127,7 @@ def test_a_missing_configuration_file_is_an_error(build, directory):
     assert done.stderr == b"rptfs: /nonexistent/x.conf: No such file or directory\n"
 
 
-# Files that a configuration names
+# Files and the user that a configuration names
 
 
 def test_files_that_cannot_be_read_are_warnings(build, directory):
@@ -145,6 +145,13 @@ term "b" {{ file {{ path = "{directory}/x.conf" }} }}
         'rptfs: warning: term "a": http: ca_file: /no/ca: No such file or directory',
         'rptfs: warning: term "a": http: bearer_token_file: /no/token: No such file or directory',
     }
+
+
+def test_a_user_who_does_not_exist_is_a_warning(build, directory):
+    path = write(f"{directory}/x.conf", 'user = "nobody-of-that-name"\nterm "a" { static { data = "v" } }\n')
+    done = run(build, directory, "-c", path, "--check-config")
+    assert done.returncode == 0
+    assert done.stderr == b'rptfs: warning: user: there is no user "nobody-of-that-name"\n'
 
 
 def test_credentials_can_be_checked_before_systemd_loads_them(build, directory):

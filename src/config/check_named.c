@@ -1,6 +1,7 @@
-#include "config/check_files.h"
+#include "config/check_named.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -18,6 +19,16 @@ static void check_mountpoint(const char *path, FILE *out)
 		fprintf(out, "rptfs: warning: mountpoint: %s: %s\n", path, strerror(errno));
 	else if (!S_ISDIR(stx.stx_mode))
 		fprintf(out, "rptfs: warning: mountpoint: %s: %s\n", path, strerror(ENOTDIR));
+}
+
+static void check_user(const char *user, FILE *out)
+{
+	char buffer[16384];
+	struct passwd entry, *found = NULL;
+
+	/* An error is not an answer. */
+	if (getpwnam_r(user, &entry, buffer, sizeof(buffer), &found) == 0 && !found)
+		fprintf(out, "rptfs: warning: user: there is no user \"%s\"\n", user);
 }
 
 /* As whoever reads it later walks it, but without opening it: somebody may wait for a reader. */
@@ -51,12 +62,14 @@ static const char *check_source(const struct term_config *term, const struct sou
 	return reported;
 }
 
-void config_check_files(const struct config *config, FILE *out)
+void config_check_named(const struct config *config, FILE *out)
 {
 	const char *reported = NULL;
 
 	if (config->mountpoint)
 		check_mountpoint(config->mountpoint, out);
+	if (config->user)
+		check_user(config->user, out);
 	for (size_t i = 0; i < config->n_terms; i++) {
 		const struct term_config *term = &config->terms[i];
 
