@@ -26,6 +26,7 @@
 #include "keeper/inherited.h"
 #include "keeper/keeper.h"
 #include "keeper/launch.h"
+#include "keeper/machine_namespace.h"
 #include "keeper/pid_namespace.h"
 #include "keeper/store_directory.h"
 #include "mount/visitor/visitor.h"
@@ -200,6 +201,15 @@ static int run_render(const struct arguments *arguments)
 	return 0;
 }
 
+/* ---- before the command, in the unit ---- */
+
+static int run_offer(void)
+{
+	struct err err = ERR_INIT;
+
+	return machine_namespace_offer(&err) < 0 ? fail_usage(&err) : 0;
+}
+
 /* ---- the command and the keeper ---- */
 
 /* The keeper does not need the configuration (NULL: none). */
@@ -354,6 +364,8 @@ static int run(const struct arguments *arguments)
 		pid_namespace_init(arguments->descriptors[0]);
 	case ROLE_VISITOR:
 		return run_visitor(arguments);
+	case ROLE_OFFER:
+		return run_offer();
 	}
 	return EXIT_USAGE;
 }

@@ -40,6 +40,11 @@ def children(pid):
     return found
 
 
+def family(pid):
+    """The process and its descendants."""
+    return [pid] + [one for child in children(pid) for one in family(child)]
+
+
 class Service(Logged):
     """The common part of both. root: the service's root directory as seen from here.
 
@@ -72,20 +77,34 @@ class Service(Logged):
     def at(self, name):
         return f"{self.root}{self.mountpoint}/{name}"
 
+    def tries(self, *command):
+        """Runs it where the manager is; returns whether it succeeds."""
+        return subprocess.run(command, capture_output=True).returncode == 0
+
     def read(self, name):
         # Unbuffered: a buffered open() asks whether the file is a terminal.
         with open(self.at(name), "rb", buffering=0) as file:
             return file.read()
 
-    def mounts(self, pid="self"):
-        """The rptfs mount points in that process's namespace, and their device numbers."""
-        found = {}
-        with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as file:
-            for line in file:
-                fields = line.split()
-                if " fuse.rptfs " in line and fields[4].startswith(self.dir):
-                    found[fields[4]] = fields[2]
-        return found
+    def machine(self):
+        """A process in the mount namespace of the manager."""
+        return "self"
+
+    def mount_lines(self, pid=None):
+        """The lines of the service's mounts in the table of that process's namespace, by default the
+        manager's."""
+        with open(f"/proc/{pid or self.machine()}/mountinfo", encoding="utf-8") as file:
+            return [
+                line for line in file
+                if " fuse.rptfs " in line and line.split()[4].startswith(self.dir)
+            ]  # fmt: skip
+
+    def mounts(self, pid=None):
+        """The rptfs mount points in that namespace, and their device numbers."""
+        return {line.split()[4]: line.split()[2] for line in self.mount_lines(pid)}
+
+    def namespace(self, pid=None):
+        return os.readlink(f"/proc/{pid or self.machine()}/ns/mnt")
 
     def worker(self):
         """Pid of the worker; None if there is none."""
@@ -117,6 +136,7 @@ class FakeManager(Service):
     """Behaves towards rptfs as systemd 252 does with packaging/systemd/rptfs@.service."""
 
     kind = "fake"
+    prefix = []  # of the service's command line
 
     def __init__(self, build, directory, config):
         super().__init__(build, directory, config)
@@ -157,6 +177,9 @@ class FakeManager(Service):
                 if name == fields["FDNAME"]:
                     os.close(fd)
             self.kept = [entry for entry in self.kept if entry[0] != fields["FDNAME"]]
+        elif "BARRIER" in fields:
+            for fd in fds:
+                os.close(fd)
 
     def _keep(self, name, fd):
         libc, own = ctypes.CDLL(None), os.getpid()
@@ -207,7 +230,7 @@ class FakeManager(Service):
             environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in kept)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                ["bash", "-c", script, "-", self.build.rptfs, "-f", "-c", self.conf],
+                ["bash", "-c", script, "-", *self.prefix, self.build.rptfs, "-f", "-c", self.conf],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 pass_fds=high, start_new_session=True, umask=0o077,
             )  # fmt: skip
@@ -225,8 +248,8 @@ class FakeManager(Service):
 
         wait_for(ready, "READY=1")
 
-    def run(self, *command):
-        subprocess.run(command, check=True, capture_output=True)
+    def run(self, *command, **how):
+        subprocess.run(command, check=True, capture_output=True, **how)
 
     def keeper(self):
         return self.process.pid if self.process and self.process.poll() is None else None
@@ -284,6 +307,25 @@ class FakeManager(Service):
         for fd in (self.over, self.wake):
             os.close(fd)
         self.socket.close()
+
+
+class PrivateManager(FakeManager):
+    """Its service has a mount namespace in which the mounts of the machine neither appear nor end, as
+    where systemd runs on a machine whose root is private."""
+
+    kind = "private"
+    prefix = ["unshare", "--mount", "--propagation", "private"]
+    offers = True  # as ExecStartPre= of the unit
+
+    def offer(self):
+        environment = self.build.environment(self.dir)
+        environment["NOTIFY_SOCKET"] = self.socket.getsockname()
+        self.run(self.build.rptfs, "--offer-namespace", env=environment)
+
+    def spawn(self, alone=False):
+        if self.offers:
+            self.offer()
+        super().spawn(alone)
 
 
 class NoSystemd(Exception):
@@ -390,6 +432,9 @@ class Systemd(Service):
             capture_output=True, text=True, timeout=HANGS_S, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
+    def tries(self, *command):
+        return self.inside(*command).returncode == 0
+
     def run(self, *command):
         done = self.inside(*command)
         assert done.returncode == 0, done.stderr
@@ -400,8 +445,8 @@ class Systemd(Service):
     def property(self, name, unit=None):
         return self.systemctl("show", "--property", name, "--value", unit or self.unit).stdout.strip()
 
-    def mounts(self, pid=None):
-        return super().mounts(pid or self.root.split("/")[2])
+    def machine(self):
+        return self.root.split("/")[2]
 
     def keeper(self):
         """The keeper's pid as seen from here."""

@@ -248,7 +248,7 @@ static int sort_positionals(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
-enum { OPT_CHECK = 256, OPT_SHOW, OPT_LIST, OPT_CREDENTIALS, OPT_ROLE };
+enum { OPT_CHECK = 256, OPT_SHOW, OPT_LIST, OPT_CREDENTIALS, OPT_OFFER, OPT_ROLE };
 
 /* The command line of each role: its argv[0], and the option that takes its descriptors. */
 static const struct {
@@ -272,6 +272,7 @@ static const struct option long_options[] = {
 	{ "show-config", no_argument, NULL, OPT_SHOW },
 	{ "list-options", no_argument, NULL, OPT_LIST },
 	{ "credentials-directory", required_argument, NULL, OPT_CREDENTIALS },
+	{ "offer-namespace", no_argument, NULL, OPT_OFFER },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ "keeper", required_argument, NULL, OPT_ROLE + ROLE_KEEPER },
@@ -324,6 +325,9 @@ static int take_option(struct arguments *arguments, int option)
 		return 0;
 	case OPT_SHOW:
 		arguments->show_config = true;
+		return 0;
+	case OPT_OFFER:
+		arguments->role = ROLE_OFFER;
 		return 0;
 	case OPT_ROLE + ROLE_KEEPER:
 	case OPT_ROLE + ROLE_RENDER:

@@ -21,6 +21,7 @@ enum arguments_role {
 	ROLE_EXECUTOR, /* likewise */
 	ROLE_INIT,     /* the pipe that the worker holds; keeper/pid_namespace.h */
 	ROLE_VISITOR,  /* the socket of requests; a handle of the mount, or -1 */
+	ROLE_OFFER,    /* in the unit, before the command: none; keeper/machine_namespace.h */
 };
 
 struct arguments {

@@ -47,6 +47,20 @@ static int keep_right_to_mount(struct err *err)
 	return 0;
 }
 
+/* The process and what it executes can neither mount nor enter another mount namespace, such as the
+ * machine's in a service with one of its own. Programs that root executes get the capabilities
+ * back, unless NoNewPrivileges= prevents that, as in the unit. */
+static int drop_right_to_mount(struct err *err)
+{
+	if (capng_get_caps_process() < 0)
+		return err_errno(err, "reading the capabilities");
+	capng_updatev(CAPNG_DROP, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE,
+		      CAP_SYS_ADMIN, CAP_SYS_CHROOT, -1);
+	if (capng_apply(CAPNG_SELECT_CAPS) < 0)
+		return err_errno(err, "dropping capabilities");
+	return 0;
+}
+
 int child_inherits(const int *fds, size_t n, struct err *err)
 {
 	if (close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
@@ -74,7 +88,7 @@ static int prepare(const struct child_start *start, const struct pid_namespace *
 		return err_errno(err, "keeping capabilities");
 	if (set_identity(start->identity, err) < 0)
 		return -1;
-	return start->is_isolated ? keep_right_to_mount(err) : 0;
+	return start->is_isolated ? keep_right_to_mount(err) : drop_right_to_mount(err);
 }
 
 int child_exec(int program, char *const *argv, struct err *err)

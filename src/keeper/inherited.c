@@ -39,7 +39,8 @@ static int compare_numbers(const void *a, const void *b)
 
 void inherited_close_fds(const struct systemd_stored *stored)
 {
-	int kept[] = { STDERR_FILENO, stored->device, stored->inflight, stored->store };
+	int kept[] = { STDERR_FILENO, stored->device, stored->inflight, stored->store,
+		       stored->machine };
 
 	qsort(kept, ARRAY_SIZE(kept), sizeof(*kept), compare_numbers);
 	/* Closes the gaps between them. */

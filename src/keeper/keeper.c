@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "keeper/control_socket.h"
 #include "keeper/keeper_internal.h"
+#include "keeper/machine_namespace.h"
 #include "keeper/mountpoint.h"
 #include "keeper/store_memory.h"
 #include "keeper/systemd.h"
@@ -498,11 +499,7 @@ static void end_others(struct keeper *keeper)
 /* The mount disappears before the worker does, so that no program finds a dead mount. */
 static void unmount(struct keeper *keeper)
 {
-	const struct keeper_state *state = keeper->state;
-
-	/* Another user may have moved the mount point. The handle keeps the device. */
-	if (!mountpoint_unmount(state->mountpoint, state->number) && state->handle >= 0)
-		mountpoint_unmount_number(state->number);
+	keeper_unmount(keeper->state);
 	keeper->is_detached = true;
 	keeper_close_handle(keeper);
 	report_detached(keeper);
@@ -539,7 +536,7 @@ static void release(struct keeper *keeper)
 	int *const fds[] = {
 		&keeper->signals, &keeper->mounts, &state->config,    &state->store,
 		&state->control,  &state->place,   &state->user_lock, &state->inflight,
-		&state->device,	  &state->handle,  &state->exe,
+		&state->device,	  &state->handle,  &state->machine,   &state->exe,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
@@ -548,19 +545,21 @@ static void release(struct keeper *keeper)
 
 /* ------------------------------------------------------------------ the start */
 
-/* Keeps the capabilities to mount, to start processes as another user and to end them, and to find
- * a mount point in a directory that only its owner may enter. The bounding set stays: executors run
- * with all the rights of the user who started rptfs, and get them back when they are executed. */
+/* Keeps the capabilities to mount, to start processes as another user and to end them, to find a
+ * mount point in a directory that only its owner may enter, and to enter the machine's mount
+ * namespace if that is another one. The bounding set stays: executors run with all the rights of
+ * the user who started rptfs, and get them back when they are executed. */
 static int limit_capabilities(struct err *err)
 {
-	static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID, CAP_KILL,
-					 CAP_DAC_READ_SEARCH };
+	static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_SETUID,	     CAP_SETGID,
+					 CAP_KILL,	CAP_DAC_READ_SEARCH, CAP_SYS_CHROOT };
 	bool has[ARRAY_SIZE(kept)];
 
 	if (capng_get_caps_process() < 0)
 		return err_errno(err, "reading the capabilities");
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
-		has[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]);
+		has[i] = (kept[i] != CAP_SYS_CHROOT || machine_namespace_is_other()) &&
+			 capng_have_capability(CAPNG_PERMITTED, kept[i]);
 	capng_clear(CAPNG_SELECT_CAPS);
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
 		if (has[i])
@@ -636,11 +635,12 @@ static void begin(struct keeper *keeper)
 int keeper_run(struct keeper_state *state, const struct keeper_commands *commands, int ready_fd,
 	       void (*started)(void *arg), void *arg)
 {
+	machine_namespace_use(state->machine);
 	struct keeper keeper = {
 		.state = state,
 		.commands = commands,
 		.signals = -1,
-		.mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC),
+		.mounts = keeper_open_mounts(),
 		.ready_fd = ready_fd,
 		.worker = KEEPER_NO_WORKER,
 		.upgrade = KEEPER_NO_UPGRADE,

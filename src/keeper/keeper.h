@@ -26,7 +26,7 @@
 #define KEEPER_MOUNT_FAILED 32
 
 /* Raise it with every change of struct keeper_state. */
-#define KEEPER_STATE_VERSION 5
+#define KEEPER_STATE_VERSION 6
 
 /*
  * The whole state of a keeper, as plain data. It owns the descriptors. In an upgrade the keeper
@@ -50,6 +50,7 @@ struct keeper_state {
 
 	int config;    /* the effective configuration, a sealed memfd */
 	int store;     /* the store's directory */
+	int machine;   /* keeper/machine_namespace.h; -1: none */
 	int control;   /* the listening socket */
 	int place;     /* the directory beneath the mount, which is locked; -1: unknown */
 	int user_lock; /* of a worker's user without a name; -1: none */

@@ -61,7 +61,7 @@ struct keeper {
 	struct keeper_state *state;
 	const struct keeper_commands *commands;
 	int signals;  /* owned: signalfd */
-	int mounts;   /* owned: /proc/self/mountinfo */
+	int mounts;   /* owned: mountinfo of the machine's namespace */
 	int ready_fd; /* owned; -1 once the outcome was reported */
 	struct keeper_worker worker;
 	pid_t helpers[HELPER_ROLES]; /* the latest of any worker; 0: none, or it has ended */
@@ -88,6 +88,10 @@ int keeper_mount_anew(struct keeper *keeper, struct err *err);
 /* Continues with a mount that this keeper has inherited. */
 void keeper_adopt_mount(struct keeper_state *state);
 void keeper_close_handle(struct keeper *keeper);
+/* Unmounts, and does not wait for programs that have files open. */
+void keeper_unmount(const struct keeper_state *state);
+/* Returns the machine's table of mounts, for mountpoint_is_mounted(); the caller's. */
+int keeper_open_mounts(void);
 /* Somebody has remounted the superblock read-only: names could not move by rename any more. The
  * mounts that programs see stay as they are. */
 void keeper_restore_renames(struct keeper *keeper);

@@ -3,9 +3,12 @@
  *
  * Runs in the keeper, with the rights of the user who started rptfs.
  */
+#include <fcntl.h>
+
 #include "base/log.h"
 #include "base/util.h"
 #include "keeper/keeper_internal.h"
+#include "keeper/machine_namespace.h"
 #include "keeper/mountpoint.h"
 #include "keeper/systemd.h"
 #include "mount/connection/inflight.h"
@@ -17,6 +20,7 @@ static void store_mount(const struct keeper_state *state)
 		.inflight = state->inflight,
 		.config = state->config,
 		.store = -1,
+		.machine = -1,
 		.number = state->number,
 	};
 
@@ -28,6 +32,27 @@ static void report_handle(const struct keeper_state *state, const char *error)
 	if (state->handle < 0 && state->renames)
 		log_event(LOG_LEVEL_WARNING, "no_handle", LOG_STR("error", error),
 			  LOG_STR("consequence", "names move by notifications"));
+}
+
+/* The namespace of a service is a copy of the machine's. A copy of the mount there could keep the
+ * connection after an umount(8). */
+static void drop_copy(const struct keeper_state *state)
+{
+	if (machine_namespace_is_other())
+		mountpoint_unmount_number(state->number);
+}
+
+/* In a service with a namespace of its own, if the unit does not offer the machine's. */
+static void report_hidden(const struct keeper_state *state)
+{
+	_cleanup_close_ int machine = open("/proc/1/mountinfo", O_RDONLY | O_CLOEXEC);
+
+	if (machine < 0 || !systemd_is_there() ||
+	    mountpoint_is_mounted(machine, state->number, NULL))
+		return;
+	log_event(LOG_LEVEL_WARNING, "mount_hidden", LOG_STR("mountpoint", state->mountpoint),
+		  LOG_STR("reason", "the service has a mount namespace of its own, and its unit "
+				    "does not run rptfs --offer-namespace"));
 }
 
 static struct mountpoint_setup setup_of(const struct keeper_state *state)
@@ -47,6 +72,8 @@ static void take(struct keeper_state *state, const struct mountpoint_made *made)
 	state->handle = made->handle;
 	state->number = made->number;
 	report_handle(state, "the kernel makes none");
+	drop_copy(state);
+	report_hidden(state);
 	store_mount(state);
 }
 
@@ -56,29 +83,47 @@ void keeper_close_handle(struct keeper *keeper)
 	keeper->state->handle = -1;
 }
 
+static int open_handle(const struct keeper_state *state, struct err *err)
+{
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+
+	if (machine_namespace_enter(&visit, err) < 0)
+		return -1;
+	return mountpoint_open_handle(state->mountpoint, state->number, state->renames, err);
+}
+
 void keeper_adopt_mount(struct keeper_state *state)
 {
 	struct err err = ERR_INIT;
 
 	if (state->handle < 0) {
-		state->handle = mountpoint_open_handle(state->mountpoint, state->number,
-						       state->renames, &err);
+		state->handle = open_handle(state, &err);
 		report_handle(state, err.msg);
 	}
+	drop_copy(state);
 	store_mount(state);
+}
+
+static int make(const struct keeper_state *state, struct mountpoint_made *ret, struct err *err)
+{
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+	const struct mountpoint_setup setup = setup_of(state);
+
+	if (machine_namespace_enter(&visit, err) < 0)
+		return -1;
+	return mountpoint_mount(&setup, ret, err);
 }
 
 int keeper_mount(struct keeper *keeper, struct err *err)
 {
 	struct keeper_state *state = keeper->state;
-	const struct mountpoint_setup setup = setup_of(state);
 	struct mountpoint_made made;
 
 	if (state->device >= 0) {
 		keeper_adopt_mount(state);
 		return 0;
 	}
-	if (mountpoint_mount(&setup, &made, err) < 0)
+	if (make(state, &made, err) < 0)
 		return -1;
 	take(state, &made);
 	return 0;
@@ -98,14 +143,23 @@ void keeper_restore_renames(struct keeper *keeper)
 			  LOG_STR("superblock", "writable again, for the visitor alone"));
 }
 
+static int replace(const struct keeper_state *state, struct mountpoint_made *ret, struct err *err)
+{
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+	const struct mountpoint_setup setup = setup_of(state);
+
+	if (machine_namespace_enter(&visit, err) < 0)
+		return -1;
+	return mountpoint_replace(&setup, state->number, ret, err);
+}
+
 int keeper_mount_anew(struct keeper *keeper, struct err *err)
 {
 	struct keeper_state *state = keeper->state;
-	const struct mountpoint_setup setup = setup_of(state);
 	struct mountpoint_made made;
 	_cleanup_close_ int inflight = inflight_make(err);
 
-	if (inflight < 0 || mountpoint_replace(&setup, state->number, &made, err) < 0)
+	if (inflight < 0 || replace(state, &made, err) < 0)
 		return -1;
 	/* Closing the last copies of the old connection fails the requests that still wait. */
 	systemd_drop_mount();
@@ -117,4 +171,26 @@ int keeper_mount_anew(struct keeper *keeper, struct err *err)
 	log_event(LOG_LEVEL_WARNING, "mounted_anew", LOG_STR("mountpoint", state->mountpoint),
 		  LOG_STR("lost", "files that programs had open, except for cached pages"));
 	return 0;
+}
+
+void keeper_unmount(const struct keeper_state *state)
+{
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+	struct err err = ERR_INIT;
+
+	if (machine_namespace_enter(&visit, &err) < 0)
+		keeper_log_error("unmount_failed", err.msg);
+	/* Another user may have moved the mount point. The handle keeps the device. */
+	else if (!mountpoint_unmount(state->mountpoint, state->number) && state->handle >= 0)
+		mountpoint_unmount_number(state->number);
+}
+
+int keeper_open_mounts(void)
+{
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+	struct err ignored = ERR_INIT;
+
+	if (machine_namespace_enter(&visit, &ignored) < 0)
+		return -1;
+	return open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 }

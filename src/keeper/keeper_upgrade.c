@@ -279,9 +279,19 @@ static int become(struct keeper *keeper, struct err *err)
 	struct keeper_state *state = keeper->state;
 	_cleanup_close_ int fd = memfd_create("rptfs-keeper", MFD_CLOEXEC);
 	const int fds[] = {
-		state->config,	  state->store,	   state->control, state->place,
-		state->user_lock, state->inflight, state->device,  state->handle,
-		state->exe,	  state->channel,  state->asker,   fd,
+		state->config,
+		state->store,
+		state->control,
+		state->place,
+		state->user_lock,
+		state->inflight,
+		state->device,
+		state->handle,
+		state->machine,
+		state->exe,
+		state->channel,
+		state->asker,
+		fd,
 	};
 
 	if (fd < 0 || write(fd, state, sizeof(*state)) != sizeof(*state) ||

@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "config/image.h"
 #include "keeper/control_socket.h"
+#include "keeper/machine_namespace.h"
 #include "keeper/mountpoint.h"
 #include "keeper/predecessor.h"
 #include "keeper/store_directory.h"
@@ -254,8 +255,9 @@ static int make_inflight(struct keeper_state *state, struct err *err)
 
 void launch_undo(struct keeper_state *state)
 {
-	const int fds[] = { state->config,    state->store,    state->control, state->place,
-			    state->user_lock, state->inflight, state->device,  state->exe };
+	const int fds[] = { state->config, state->store,     state->control,
+			    state->place,  state->user_lock, state->inflight,
+			    state->device, state->machine,   state->exe };
 
 	if (*state->control_path)
 		control_socket_remove(state->control_path);
@@ -265,6 +267,28 @@ void launch_undo(struct keeper_state *state)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	}
+}
+
+/* All that other processes or an earlier keeper may share, in the namespace where they see it. */
+static int make_parts(struct keeper_state *state, const struct config *config,
+		      struct systemd_stored *stored, struct err *err)
+{
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+
+	machine_namespace_use(state->machine);
+	if (machine_namespace_enter(&visit, err) < 0 ||
+	    resolve_mountpoint(state, config->mountpoint, err) < 0)
+		return KEEPER_FAILED;
+	take_stored(state, stored);
+	set_home();
+	raise_descriptor_limit();
+	if (state->device < 0 && predecessor_wait(state->mountpoint, &state->place, err) < 0)
+		return KEEPER_MOUNT_FAILED;
+	if (choose_user(state, config, err) < 0 || make_store(state, config, err) < 0 ||
+	    make_inflight(state, err) < 0 || make_control(state, err) < 0 ||
+	    (state->config = make_config(config, err)) < 0)
+		return KEEPER_FAILED;
+	return 0;
 }
 
 int launch(struct keeper_state *ret, const struct config *config, struct systemd_stored *stored,
@@ -286,23 +310,15 @@ int launch(struct keeper_state *ret, const struct config *config, struct systemd
 		.inflight = -1,
 		.device = -1,
 		.handle = -1,
+		.machine = stored->machine,
 		.exe = -1,
 		.channel = -1,
 		.asker = -1,
 	};
-	int code = KEEPER_FAILED;
+	int code = find_program(ret, err) < 0 ? KEEPER_FAILED
+					      : make_parts(ret, config, stored, err);
 
-	if (resolve_mountpoint(ret, config->mountpoint, err) < 0)
-		return code;
-	take_stored(ret, stored);
-	set_home();
-	raise_descriptor_limit();
-	if (ret->device < 0 && predecessor_wait(ret->mountpoint, &ret->place, err) < 0)
-		code = KEEPER_MOUNT_FAILED;
-	else if (choose_user(ret, config, err) == 0 && find_program(ret, err) == 0 &&
-		 make_store(ret, config, err) == 0 && make_inflight(ret, err) == 0 &&
-		 make_control(ret, err) == 0 && (ret->config = make_config(config, err)) >= 0)
-		return 0;
-	launch_undo(ret);
+	if (code)
+		launch_undo(ret);
 	return code;
 }

@@ -35,6 +35,11 @@ void systemd_stopping(void)
 	sd_notify(0, "STOPPING=1");
 }
 
+bool systemd_is_there(void)
+{
+	return getenv("NOTIFY_SOCKET");
+}
+
 bool systemd_stores_mount(void)
 {
 	return *device_name;
@@ -80,6 +85,17 @@ void systemd_store_store(int store)
 		store_fd("store", directory);
 }
 
+/* The manager no longer knows the command once it has ended, so wait for the manager. */
+int systemd_store_machine(int machine, struct err *err)
+{
+	drop("machine");
+	if (!store_fd("machine", machine))
+		return err_set(err, ERR_CONFIG, "no service manager takes a descriptor");
+	int result = sd_notify_barrier(0, UINT64_MAX);
+	return result < 0 ? err_set(err, ERR_INTERNAL, "the service manager: %s", strerror(-result))
+			  : 0;
+}
+
 void systemd_drop_mount(void)
 {
 	if (*device_name)
@@ -104,6 +120,8 @@ static int *field_of(struct systemd_stored *stored, const char *name)
 		return &stored->inflight;
 	if (strcmp(name, "config") == 0)
 		return &stored->config;
+	if (strcmp(name, "machine") == 0)
+		return &stored->machine;
 	return strcmp(name, "store") == 0 ? &stored->store : NULL;
 }
 
@@ -129,7 +147,13 @@ void systemd_take_stored(struct systemd_stored *ret)
 	char **names = NULL;
 	int n = sd_listen_fds_with_names(1, &names);
 
-	*ret = (struct systemd_stored){ .device = -1, .inflight = -1, .config = -1, .store = -1 };
+	*ret = (struct systemd_stored){
+		.device = -1,
+		.inflight = -1,
+		.config = -1,
+		.store = -1,
+		.machine = -1,
+	};
 	for (int i = 0; i < n; i++) {
 		take(ret, names[i], SD_LISTEN_FDS_START + i);
 		free(names[i]);
