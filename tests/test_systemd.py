@@ -391,6 +391,20 @@ def test_a_service_gets_a_namespace_by_a_restart(managers, source):
     assert not systemd.mounts()
 
 
+def test_a_stricter_unit_mounts_as_well(managers):
+    """Store, control socket and mount may be where the processes could not write, or see nothing."""
+    systemd = managers("systemd", 'term "word" { static { data = "one" } }')
+    systemd.drop_in("ProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nProtectProc=invisible")
+    systemd.start()
+    assert systemd.read("word") == b"one"
+    systemd.restart()
+    systemd.crash()
+    wait_for(lambda: systemd.status("word")["state"] == "fresh", "an attempt")
+    control = systemd.control
+    assert os.path.exists(control) and systemd.stop() == 0
+    assert not systemd.mounts() and not os.path.exists(control)
+
+
 def test_a_mount_that_nobody_sees_is_reported(managers, source):
     private = managers("private", config_of(source))
     private.offers = False

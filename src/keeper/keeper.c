@@ -507,6 +507,10 @@ static void unmount(struct keeper *keeper)
 
 static void remove_traces(struct keeper_state *state)
 {
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+	struct err ignored = ERR_INIT;
+
+	machine_namespace_enter(&visit, &ignored); /* else the next start removes what is left */
 	systemd_drop_mount();
 	systemd_drop_store();
 	control_socket_remove(state->control_path);

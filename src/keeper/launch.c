@@ -258,7 +258,10 @@ void launch_undo(struct keeper_state *state)
 	const int fds[] = { state->config, state->store,     state->control,
 			    state->place,  state->user_lock, state->inflight,
 			    state->device, state->machine,   state->exe };
+	_cleanup_(machine_namespace_leave) struct machine_visit visit = MACHINE_VISIT_NONE;
+	struct err ignored = ERR_INIT;
 
+	machine_namespace_enter(&visit, &ignored); /* else the next start removes what is left */
 	if (*state->control_path)
 		control_socket_remove(state->control_path);
 	if (*state->memory_dir && state->device < 0)
