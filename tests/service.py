@@ -137,6 +137,7 @@ class FakeManager(Service):
 
     kind = "fake"
     prefix = []  # of the service's command line
+    preloaded = None  # a library
 
     def __init__(self, build, directory, config):
         super().__init__(build, directory, config)
@@ -228,6 +229,8 @@ class FakeManager(Service):
         if kept:
             environment["LISTEN_FDS"] = str(len(kept))
             environment["LISTEN_FDNAMES"] = ":".join(name for name, _ in kept)
+        if self.preloaded:
+            environment["LD_PRELOAD"] = self.preloaded
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", script, "-", *self.prefix, self.build.rptfs, "-f", "-c", self.conf],
@@ -321,6 +324,11 @@ class PrivateManager(FakeManager):
         environment = self.build.environment(self.dir)
         environment["NOTIFY_SOCKET"] = self.socket.getsockname()
         self.run(self.build.rptfs, "--offer-namespace", env=environment)
+
+    def offer_other(self, fd):
+        """Keeps another descriptor in its place; takes it."""
+        with self.lock:
+            self._keep("machine", fd)
 
     def spawn(self, alone=False):
         if self.offers:

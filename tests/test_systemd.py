@@ -18,7 +18,7 @@ import time
 import pytest
 from builds import put_program
 from origin import hold
-from rptmount import HANGS_S, drop_pages, locked_in_memory, wait_for
+from rptmount import HANGS_S, drop_pages, locked_in_memory, open_paths, wait_for
 from s3config import source as s3_source
 from s3config import term as s3_term
 from service import FakeManager, NoSystemd, PrivateManager, Systemd, family
@@ -338,8 +338,11 @@ def test_only_the_mount_is_in_the_namespace_of_the_machine(systemd):
         interrupt()
         assert systemd.namespace() not in namespaces() and len(namespaces()) > 1
         assert list(systemd.mounts()) == [systemd.mountpoint]
+        assert systemd.namespace() in open_paths(systemd.keeper()).values()
+        for child in family(systemd.keeper())[1:]:
+            assert systemd.namespace() not in open_paths(child).values()
         assert systemd.property("NFileDescriptorStore") == "4"
-    assert systemd.events("namespace_kept") == systemd.events("mount_hidden") == []
+    assert systemd.events("machine_not_left") == systemd.events("mount_hidden") == []
 
 
 def test_mounts_of_the_machine_come_and_go_in_the_service(managers, directory):
@@ -360,10 +363,14 @@ def test_mounts_of_the_machine_come_and_go_in_the_service(managers, directory):
         wait_for(lambda: systemd.tries("umount", place), "umount")
 
 
-# What the unit of an rptfs without a namespace lacks.
+# What differs in the unit of an rptfs without a namespace.
 WITHOUT_NAMESPACE = """
 NotifyAccess=main
 ExecStartPre=
+ExecReload=
+ExecReload=/usr/local/libexec/rptfs-service reload /etc/rptfs/%i.conf
+ExecStopPost=
+ExecStopPost=/usr/local/libexec/rptfs-service stopped /etc/rptfs/%i.conf %n
 PrivateMounts=no
 ProtectSystem=no
 PrivateDevices=no
@@ -376,17 +383,27 @@ ProtectHostname=no
 
 
 def test_a_service_gets_a_namespace_by_a_restart(managers, source):
-    """The unit is replaced while the service runs; the mount stays."""
+    """The unit is replaced while the service runs, and again; the mount stays."""
     systemd = managers("systemd", config_of(source))
+
+    def reload():
+        done = systemd.systemctl("reload", systemd.unit)
+        assert done.returncode == 0, systemd.log()
+
+    def is_in_one():
+        return systemd.namespace(systemd.keeper()) != systemd.namespace()
+
     systemd.drop_in(WITHOUT_NAMESPACE)
     systemd.start()
-    assert systemd.namespace(systemd.keeper()) == systemd.namespace()
-    systemd.drop_in("")
-    goes_on(systemd, systemd.restart)
-    assert systemd.namespace(systemd.keeper()) != systemd.namespace()
-    systemd.drop_in(WITHOUT_NAMESPACE)
-    goes_on(systemd, systemd.restart)
-    assert systemd.namespace(systemd.keeper()) == systemd.namespace()
+    goes_on(systemd, reload)
+    assert not is_in_one()
+    for changes, expected in (("", True), (WITHOUT_NAMESPACE, False)):
+        systemd.drop_in(changes)
+        goes_on(systemd, reload)
+        assert is_in_one() != expected
+        goes_on(systemd, systemd.restart)
+        assert is_in_one() == expected
+        goes_on(systemd, reload)
     assert systemd.stop() == 0
     assert not systemd.mounts()
 
@@ -394,12 +411,16 @@ def test_a_service_gets_a_namespace_by_a_restart(managers, source):
 def test_a_stricter_unit_mounts_as_well(managers):
     """Store, control socket and mount may be where the processes could not write, or see nothing."""
     systemd = managers("systemd", 'term "word" { static { data = "one" } }')
-    systemd.drop_in("ProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nProtectProc=invisible")
+    # As PrivateTmp=, which would leave directories when systemd is killed.
+    hidden = "TemporaryFileSystem=/tmp /var/tmp"
+    systemd.drop_in(f"ProtectSystem=strict\nReadOnlyPaths=/run\nProtectHome=yes\n{hidden}")
     systemd.start()
     assert systemd.read("word") == b"one"
     systemd.restart()
     systemd.crash()
     wait_for(lambda: systemd.status("word")["state"] == "fresh", "an attempt")
+    done = systemd.systemctl("reload", systemd.unit)
+    assert done.returncode == 0, systemd.log()
     control = systemd.control
     assert os.path.exists(control) and systemd.stop() == 0
     assert not systemd.mounts() and not os.path.exists(control)
@@ -417,6 +438,66 @@ def test_a_mount_that_nobody_sees_is_reported(managers, source):
     private.start()
     assert list(private.mounts()) == [private.mountpoint]
     assert len(private.events("mount_hidden")) == 1
+
+
+def test_a_descriptor_of_no_mount_namespace_is_refused(managers, source):
+    """The start fails rather than mount where nobody sees it."""
+    private = managers("private", config_of(source))
+    private.offers = False
+    for path in ("/dev/null", "/proc/self/ns/net"):
+        private.offer_other(os.open(path, os.O_RDONLY))
+        private.spawn()
+        assert private.process.wait(HANGS_S) == 1
+        assert "entering the mount namespace of the machine" in private.log().splitlines()[-1]
+        assert not os.path.exists(private.store)
+        private.forget()
+    private.offers = True
+    private.start()
+    assert private.read("word") == b"one"
+
+
+def test_a_keeper_without_the_rights_does_not_start(managers, source):
+    private = managers("private", config_of(source))
+    private.prefix = [*private.prefix, "setpriv", "--bounding-set", "-sys_chroot"]
+    private.spawn()
+    assert private.process.wait(HANGS_S) == 1
+    assert re.search(r"CAP_SYS_CHROOT.*: Operation not permitted$", private.log())
+
+
+def test_the_keeper_keeps_its_root_and_working_directory(managers, source, directory):
+    """An upgrade loads files relative to them."""
+    root = os.path.join(directory, "root")
+    os.mkdir(root)
+    private = managers("private", config_of(source))
+    private.prefix = [
+        *private.prefix, "sh", "-c",
+        'mount --rbind / "$0" && exec unshare --root "$0" --wd "$@"', root, directory,
+    ]  # fmt: skip
+    private.start()
+    for interrupt in (lambda: None, private.restart):
+        interrupt()
+        place = f"/proc/{private.keeper()}"
+        assert os.readlink(f"{place}/root") == root
+        assert os.readlink(f"{place}/cwd") == root + directory
+
+
+def test_a_keeper_that_cannot_return_from_the_machine_ends(managers, build, source, directory):
+    """Nothing that it starts may be there. The mount goes on with the next keeper."""
+    if build.sanitized:
+        pytest.skip("a preloaded library would be loaded before the sanitizer's")
+    private = managers("private", config_of(source))
+    private.start()
+
+    def fail_once():
+        assert private.end(signal.SIGUSR1) == 0
+        private.preloaded = os.path.join(build.dir, "tests", "no_return.so")
+        private.spawn()
+        assert private.process.wait(HANGS_S) == 1
+        private.preloaded = None
+        private.start()
+
+    goes_on(private, fail_once)
+    assert len(private.events("machine_not_left")) == 1
 
 
 def test_a_namespace_is_offered_to_a_manager_only(build):

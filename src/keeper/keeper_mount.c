@@ -52,7 +52,7 @@ static void report_hidden(const struct keeper_state *state)
 		return;
 	log_event(LOG_LEVEL_WARNING, "mount_hidden", LOG_STR("mountpoint", state->mountpoint),
 		  LOG_STR("reason", "the service has a mount namespace of its own, and its unit "
-				    "does not run rptfs --offer-namespace"));
+				    "lacks rptfs --offer-namespace or NotifyAccess=exec"));
 }
 
 static struct mountpoint_setup setup_of(const struct keeper_state *state)

@@ -19,13 +19,16 @@
 
 #include "base/err.h"
 
+/* Where to return to; owned; -1: nothing was entered. */
 struct machine_visit {
-	int own; /* owned: the namespace to return to; -1: none was entered */
+	int own; /* the namespace */
+	int root;
+	int directory; /* the working directory */
 };
 
-#define MACHINE_VISIT_NONE \
-	{                  \
-		.own = -1  \
+#define MACHINE_VISIT_NONE                              \
+	{                                               \
+		.own = -1, .root = -1, .directory = -1, \
 	}
 
 /* The namespace to enter from now on; borrowed; -1: none. */
@@ -33,8 +36,11 @@ void machine_namespace_use(int machine);
 /* Returns whether it is another one than that of this process. */
 bool machine_namespace_is_other(void);
 
-/* Enters it. The root and the working directory of this process are its root then. */
+/* Enters it. The root and the working directory of this process are its root then. Without another
+ * namespace to enter, it succeeds and does nothing. */
 int machine_namespace_enter(struct machine_visit *ret, struct err *err);
+/* Also restores the root and the working directory. Ends the process if that fails: what it starts
+ * must not be in the machine's namespace. The service manager keeps the mount meanwhile. */
 void machine_namespace_leave(struct machine_visit *visit);
 
 /* In the command of the unit: stores a descriptor of the service manager's namespace. */
