@@ -339,6 +339,7 @@ static int request(struct download *download, struct fetch_ctx *ctx,
 		.max_redirects = source->options->max_redirects,
 		.redirects_anywhere = source->options->redirects == HTTP_REDIRECTS_ANY,
 		.accept_encoding = accepts_coding,
+		.accept_unframed = source->options->accept_unframed,
 	};
 	const struct http_callbacks callbacks = {
 		.on_headers = on_headers,

@@ -1,8 +1,8 @@
 /*
  * http_perform(), the caller's side of the engine. A call is one transfer, and one more for each
- * redirect that is followed, if a body is too large for HTTP/2, if a kept connection turns out to
- * be broken, and if there are only addresses that did not answer before. Secrets are sent only as
- * long as scheme, host and port stay the same.
+ * redirect that is followed, if a body needs HTTP/1.1, if a kept connection turns out to be broken,
+ * and if there are only addresses that did not answer before. Secrets are sent only as long as
+ * scheme, host and port stay the same.
  */
 #include "http/http.h"
 
@@ -237,14 +237,19 @@ static bool is_head(const struct call *call)
 }
 
 /* Only content is decoded; an error page may be broken. */
+static bool is_decoded(const struct call *call, const struct http_response *response)
+{
+	return call->request->accept_encoding && response->status == 200 && !is_head(call) &&
+	       http_is_coded(response);
+}
+
 static int start_decoder(struct call *call, const struct http_response *response, struct err *err)
 {
 	struct codings codings;
 
-	http_codings(response, &codings);
-	if (!call->request->accept_encoding || response->status != 200 || is_head(call) ||
-	    !codings.n)
+	if (!is_decoded(call, response))
 		return 0;
+	http_codings(response, &codings);
 	return decoder_new(&call->decoder, &codings, pass_on, call, err);
 }
 
@@ -263,9 +268,22 @@ static bool is_redirect(const struct call *call, const struct http_response *res
 	       http_is_redirect(response->status);
 }
 
-/* See TRANSFER_BUFFER_HTTP2_MAX. */
-static bool is_too_large_for_http2(const struct http_response *response)
+/* With HTTP/2, libcurl takes a stream that the server resets with NO_ERROR for a complete body.
+ * Proxies that lose the server behind them do that. Only a length or a content coding shows then
+ * that the body was cut. */
+static bool may_be_cut(const struct http_response *response)
 {
+	return response->is_http2 && response->length < 0;
+}
+
+/* With HTTP/1.1 every cut shows. For large bodies see TRANSFER_BUFFER_HTTP2_MAX. */
+static bool needs_http1(const struct call *call, const struct http_response *response)
+{
+	const struct http_request *request = call->request;
+
+	if (may_be_cut(response))
+		return response->status == 200 && !is_head(call) && !request->body &&
+		       !request->accept_unframed && !is_decoded(call, response);
 	return response->is_http2 && response->length > TRANSFER_BUFFER_HTTP2_MAX;
 }
 
@@ -308,7 +326,7 @@ static int take_headers(struct call *call, const struct http_response *response,
 		return -1;
 	if (is_redirect(call, response))
 		call->step = STEP_REDIRECT;
-	else if (is_too_large_for_http2(response))
+	else if (needs_http1(call, response))
 		call->step = STEP_HTTP1;
 	if (call->step != STEP_LAST)
 		return 0;
@@ -348,8 +366,12 @@ static int judge_content(const struct call *call, const struct http_response *re
 		return err_set(err, ERR_UNREACHABLE, "%llu bytes of content instead of %lld",
 			       (unsigned long long)call->body_bytes, (long long)response->length);
 	/* Some servers label an empty body as coded. */
-	bool is_empty = !call->body_bytes && response->is_framed;
-	return call->decoder && !is_empty ? decoder_finish(call->decoder, err) : 0;
+	bool is_empty = !call->body_bytes && response->is_framed && !may_be_cut(response);
+	if (!call->decoder || is_empty || decoder_finish(call->decoder, err) == 0)
+		return 0;
+	if (may_be_cut(response))
+		err->kind = ERR_UNREACHABLE;
+	return -1;
 }
 
 static bool is_counted_out(const struct call *call, const struct http_response *response)

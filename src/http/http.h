@@ -88,6 +88,7 @@ struct http_request {
 	 * Behind a proxy, only addresses in the URL's text can be told. */
 	bool redirects_anywhere;
 	bool accept_encoding; /* ask for gzip, br, zstd and decode it */
+	bool accept_unframed; /* do not ask again with HTTP/1.1 if HTTP/2 cannot show a cut body */
 	bool path_as_is;      /* do not normalise "/../" (signed requests) */
 };
 

@@ -25,7 +25,7 @@
  * About the size of each of the two buffers. With HTTP/2 a pause does not stop the server: libcurl
  * announces a window of 32 MiB for each stream, holds what arrives, and gives up at 64 MiB. So a
  * body that is announced to be larger than the buffer for HTTP/2 is requested again with HTTP/1.1
- * (see http.c), and only a body of unknown length is ever paused.
+ * (see http.c), and only a coded body of unknown length is ever paused.
  */
 #define TRANSFER_BUFFER_MAX	  (1024 * 1024)
 #define TRANSFER_BUFFER_HTTP2_MAX (4 * 1024 * 1024)
