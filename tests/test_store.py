@@ -122,6 +122,21 @@ def test_a_damaged_snapshot_is_logged_and_fetched_again(mount, origin, how):
     wait_for(lambda: [e for e in m.events() if e["level"] in levels], "the line in the log")
 
 
+@pytest.mark.parametrize("how", [shorten, os.unlink], ids=lambda f: f.__name__)
+def test_a_snapshot_that_is_lost_at_work_is_fetched_again(mount, origin, how):
+    origin.put("/t", b"precious " * 1000)
+    m = mount(origin.term(), expect=["event=corrupt_snapshot term=t"])
+    (victim,) = m.snapshot_files()
+    how(victim)
+    with open(m.at("t"), "rb") as file:
+        drop_pages(file.fileno())
+        with pytest.raises(OSError) as raised:
+            file.read()
+    assert raised.value.errno == errno.EIO
+    m.wait_content("t", b"precious " * 1000, errors=(errno.ENOENT, errno.EIO))
+    assert m.events("corrupt_snapshot", term="t")
+
+
 def forget_that_it_was_verified_this_boot(store):
     """Pretends another boot, because bytes written since the boot count as verified."""
     import sqlite3
@@ -250,6 +265,17 @@ def test_a_full_disk_under_the_catalog_fails_only_the_update(mount, origin, smal
     os.unlink(os.path.join(small_disk, "filler"))
     m.refresh("t")
     assert m.read("t") == b"two"
+
+
+def test_a_limit_on_the_size_of_files_fails_only_the_update(mount, origin):
+    origin.put("/t", b"one")
+    limit = ["prlimit", f"--fsize={16 << 20}"]
+    m = mount(origin.term(), prefix=limit, expect=["term=t .*File too large"])
+    worker = m.worker
+    origin.put("/t", bytes(17 << 20))
+    m.refresh("t", ok=False)
+    assert m.kind("t") == "internal" and "File too large" in m.message()
+    assert m.read("t") == b"one" and m.worker == worker
 
 
 def test_a_store_is_used_by_one_daemon_only(mount, origin):

@@ -16,6 +16,7 @@ void inherited_reset_signals_and_umask(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(used); i++)
 		signal(used[i], SIG_DFL);
+	signal(SIGXFSZ, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(umask(0077) & 0077);

@@ -18,7 +18,8 @@ void inherited_close_fds(const struct systemd_stored *stored);
 
 /* A parent may ignore or block signals, or mask the owner's rights to new files. None of that may
  * keep a process from noticing the end of another, from ending, or from using its own files. What
- * nohup(1) and shells ignore on purpose (SIGHUP, SIGINT) stays ignored. */
+ * nohup(1) and shells ignore on purpose (SIGHUP, SIGINT) stays ignored. A write beyond
+ * RLIMIT_FSIZE fails, in the processes that are executed too, instead of killing the writer. */
 void inherited_reset_signals_and_umask(void);
 
 #endif

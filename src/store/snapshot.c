@@ -43,6 +43,14 @@ struct snapshot *snapshot_ref(struct snapshot *snapshot)
 	return snapshot;
 }
 
+bool snapshot_doubt(struct snapshot *snapshot)
+{
+	enum snapshot_integrity expected = SNAPSHOT_VERIFIED;
+
+	atomic_compare_exchange_strong(&snapshot->integrity, &expected, SNAPSHOT_UNVERIFIED);
+	return expected != SNAPSHOT_CORRUPT;
+}
+
 void snapshot_unref(struct snapshot *snapshot)
 {
 	if (snapshot && atomic_fetch_sub_explicit(&snapshot->refs, 1, memory_order_acq_rel) == 1)

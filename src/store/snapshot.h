@@ -8,6 +8,7 @@
 #define STORE_SNAPSHOT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -52,6 +53,8 @@ struct snapshot *snapshot_new(const char *version, const char *source);
 /* A copy with one reference, the caller's. NULL if out of memory. */
 struct snapshot *snapshot_copy(const struct snapshot *snapshot);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
+/* Has it verified again. Returns false if it is known to be corrupt. */
+bool snapshot_doubt(struct snapshot *snapshot);
 /* NULL is allowed. */
 void snapshot_unref(struct snapshot *snapshot);
 

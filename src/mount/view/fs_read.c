@@ -2,7 +2,8 @@
  * fs_read: READ of the store's files and of renderings.
  *
  * A short answer would truncate the file for every reader, so the answer is complete or EIO. A READ
- * of a snapshot from an earlier boot is answered by a thread of the verifier.
+ * of a snapshot from an earlier boot is answered by a thread of the verifier, and so is one that
+ * fails: the verifier finds out whether the file is lost.
  */
 #include "mount/view/fs_state.h"
 
@@ -66,33 +67,27 @@ static int read_fully(struct fs *fs, const struct snapshot *snapshot, char *buf,
 	return result;
 }
 
-static void read_snapshot(struct fs *fs, fuse_req_t req, struct snapshot *snapshot,
-			  struct term *term, size_t size, off_t offset)
+/* Answers the READ; -1 with *err, and no answer, if the file cannot be read. */
+static int read_snapshot(struct fs *fs, fuse_req_t req, const struct snapshot *snapshot,
+			 size_t size, off_t offset, struct err *err)
 {
-	struct err err = ERR_INIT;
 	uint64_t start = (uint64_t)offset;
 
 	if (start >= snapshot->size_bytes) {
 		fuse_reply_buf(req, NULL, 0);
-		return;
+		return 0;
 	}
 	if (size > snapshot->size_bytes - start)
 		size = snapshot->size_bytes - start;
 	_cleanup_free_ char *buf = malloc(size);
 	if (!buf) {
 		fuse_reply_err(req, ENOMEM);
-		return;
+		return 0;
 	}
-	if (read_fully(fs, snapshot, buf, size, offset, &err) < 0) {
-		if (err.kind == ERR_BAD_DATA)
-			verifier_report(fs->verifier, term, snapshot, &err);
-		else
-			log_event(LOG_LEVEL_ERROR, "read_failed",
-				  LOG_STR("term", term->config->name), LOG_STR("error", err.msg));
-		fuse_reply_err(req, EIO);
-		return;
-	}
+	if (read_fully(fs, snapshot, buf, size, offset, err) < 0)
+		return -1;
 	fuse_reply_buf(req, buf, size);
+	return 0;
 }
 
 struct parked {
@@ -103,14 +98,30 @@ struct parked {
 	off_t offset;
 };
 
+static void read_verified(const struct parked *parked)
+{
+	struct fs *fs = parked->fs;
+	struct term *term = parked->read.term;
+	struct snapshot *snapshot = parked->read.snapshot;
+	struct err err = ERR_INIT;
+
+	if (read_snapshot(fs, parked->req, snapshot, parked->size, parked->offset, &err) == 0)
+		return;
+	if (err.kind == ERR_BAD_DATA)
+		verifier_report(fs->verifier, term, snapshot, &err);
+	else
+		log_event(LOG_LEVEL_ERROR, "read_failed", LOG_STR("term", term->config->name),
+			  LOG_STR("error", err.msg));
+	fuse_reply_err(parked->req, EIO);
+}
+
 static void answer_parked(struct verifier_read *read, enum verifier_verdict verdict)
 {
 	_cleanup_free_ struct parked *parked = container_of(read, struct parked, read);
 
 	switch (verdict) {
 	case VERIFIER_GOOD:
-		read_snapshot(parked->fs, parked->req, read->snapshot, read->term, parked->size,
-			      parked->offset);
+		read_verified(parked);
 		break;
 	case VERIFIER_BAD:
 		fuse_reply_err(parked->req, EIO);
@@ -147,6 +158,7 @@ void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 		struct fuse_file_info *info)
 {
 	struct fs *fs = fuse_req_userdata(req);
+	struct err err = ERR_INIT;
 	struct term *term;
 	bool superseded;
 
@@ -164,16 +176,13 @@ void fs_op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t offset,
 		fuse_reply_err(req, EIO);
 		return;
 	}
-	switch (atomic_load(&snapshot->integrity)) {
-	case SNAPSHOT_VERIFIED:
-		read_snapshot(fs, req, snapshot, term, size, offset);
-		break;
-	case SNAPSHOT_UNVERIFIED:
+	bool is_answered = atomic_load(&snapshot->integrity) == SNAPSHOT_VERIFIED &&
+			   read_snapshot(fs, req, snapshot, size, offset, &err) == 0;
+	if (!is_answered && snapshot_doubt(snapshot)) {
 		park(fs, req, snapshot, term, size, offset);
 		return;
-	case SNAPSHOT_CORRUPT:
-		fuse_reply_err(req, EIO);
-		break;
 	}
+	if (!is_answered)
+		fuse_reply_err(req, EIO);
 	snapshot_unref(snapshot);
 }
