@@ -257,7 +257,7 @@ def test_an_update_without_memory_fails_and_recovers(mount, build, directory, or
 
 def test_a_cold_read_is_complete_or_fails(mount, build, directory, origin):
     c = Campaign(mount, build, directory, origin)
-    c.faults.aim("open", "read", "stat", thread="fuse", below=c.m.store)
+    c.faults.aim("open", "read", "stat", below=c.m.store)
     calls = c.calls_of(c.check_calm)
     assert {"open", "read"} <= set(calls), calls
     for first, call in enumerate(calls):

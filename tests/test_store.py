@@ -137,6 +137,20 @@ def test_a_snapshot_that_is_lost_at_work_is_fetched_again(mount, origin, how):
     assert m.events("corrupt_snapshot", term="t")
 
 
+def test_a_store_that_is_deleted_at_work_is_reported_and_made_anew(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(origin.term(), expect=["term=t .*was deleted while it was in use"])
+    for entry in os.scandir(m.store):
+        shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
+    origin.put("/t", b"two")
+    m.refresh("t", ok=False)
+    now = m.status("t")
+    assert now["state"] == "stale" and "restart rptfs" in now["last_error"]["message"]
+    assert m.read("t") == b"one"
+    m.restart()
+    assert m.read("t") == b"two"
+
+
 def forget_that_it_was_verified_this_boot(store):
     """Pretends another boot, because bytes written since the boot count as verified."""
     import sqlite3
