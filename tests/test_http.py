@@ -634,6 +634,7 @@ def test_tls_before_1_2_is_refused(mount, origins, certificates, directory):
     m.env["OPENSSL_CONF"] = lax
     m.start()
     assert m.ls() == [] and m.kind("t") == "unreachable" and old.count("/t") == 0
+    assert m.message().endswith("(rptfs speaks TLS 1.2 and later)")
 
 
 def test_client_certificates_are_sent(mount, origins, certificates):

@@ -137,11 +137,16 @@ def test_a_snapshot_that_is_lost_at_work_is_fetched_again(mount, origin, how):
     assert m.events("corrupt_snapshot", term="t")
 
 
-def test_a_store_that_is_deleted_at_work_is_reported_and_made_anew(mount, origin):
+def empty(directory):
+    for entry in os.scandir(directory):
+        shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
+
+
+@pytest.mark.parametrize("how", [empty, shutil.rmtree], ids=lambda f: f.__name__)
+def test_a_store_that_is_deleted_at_work_is_reported_and_made_anew(mount, origin, how):
     origin.put("/t", b"one")
     m = mount(origin.term(), expect=["term=t .*was deleted while it was in use"])
-    for entry in os.scandir(m.store):
-        shutil.rmtree(entry) if entry.is_dir() else os.unlink(entry)
+    how(m.store)
     origin.put("/t", b"two")
     m.refresh("t", ok=False)
     now = m.status("t")

@@ -110,6 +110,8 @@ static const char *advice_on(const struct call *call, const struct transfer *tra
 	*ret = '\0';
 	if (strstr(text, "wrong version number"))
 		snprintf(ret, 256, " (does the server speak http instead of https on this port?)");
+	else if (strstr(text, "alert protocol version"))
+		snprintf(ret, 256, " (rptfs speaks TLS 1.2 and later)");
 	else if (is_http && strstr(call->hop.url, "443") &&
 		 (code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING ||
 		  code == CURLE_UNSUPPORTED_PROTOCOL))
