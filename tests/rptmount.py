@@ -27,13 +27,15 @@ HANGS_S = 100
 NOBODY = 65534  # a user that every Linux has: fusermount3 wants one with a name
 
 
-def wait_for(condition, what, seconds=HANGS_S, pause=0.01):
-    """Waits until condition() is true; returns its value."""
-    until = time.monotonic() + seconds
+def wait_for(condition, what, seconds=HANGS_S, pause=None):
+    """Waits until condition() is true; returns its value. pause: seconds between two looks; by default
+    they grow with the time waited so far, because a look costs CPU time that other tests need."""
+    begin = time.monotonic()
     while not (result := condition()):
-        if time.monotonic() > until:
+        waited = time.monotonic() - begin
+        if waited > seconds:
             raise AssertionError(f"waited {seconds} s without success: {what}")
-        time.sleep(pause)
+        time.sleep(min(max(0.01, waited / 20), 0.05) if pause is None else pause)
     return result
 
 
@@ -43,18 +45,19 @@ def mounts():
         return [line.split()[4].replace("\\040", " ") for line in file]
 
 
+def state_and_parent(pid):
+    """The state of a process ("Z": a zombie) and its parent's pid. Raises OSError if it has ended."""
+    state, parent = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:2]
+    return state.decode(), int(parent)
+
+
 def session_processes(session):
     """Pids of the processes of a session, without zombies."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                    state, _, _, sid = file.read().rpartition(")")[2].split()[:4]
-            except OSError:
-                continue
-            if int(sid) == session and state != "Z":
-                found.append(int(entry))
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == session and state_and_parent(pid)[0] != "Z":
+                found.append(pid)
     return found
 
 
@@ -158,6 +161,17 @@ def as_user(uid, *command, **ids):
     return subprocess.run(
         [*user_line(uid, **ids), *command], capture_output=True, text=True, timeout=HANGS_S
     )
+
+
+def ask_status(control, **request):
+    """The reply to the command "status" on this control socket, as rpt status --json prints it, but
+    without a process and without requests of the kernel."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(HANGS_S)
+        asking.connect(control)
+        asking.sendall(json.dumps({"command": "status", **request}).encode() + b"\n")
+        with asking.makefile() as answer:
+            return json.loads(answer.readline())
 
 
 def replace(path, content):
@@ -307,10 +321,10 @@ class Mount(Logged):
             return None
 
     def _first_attempts_over(self):
-        done = self.run_rpt("status", "--json")
-        if done.returncode:  # the worker does not listen yet
+        try:
+            terms = self.status()["terms"]
+        except (OSError, ValueError):  # the worker does not listen yet
             return False
-        terms = json.loads(done.stdout)["terms"]
         # A fresh term was just published, but its attempt has yet to end.
         return all(
             term["checked_at"] or (term["id"] and term["state"] != "fresh") for term in terms
@@ -399,8 +413,8 @@ class Mount(Logged):
         """Waits until another worker than `after` answers rpt; returns its pid."""
 
         def answers():
-            done = self.run_rpt("status", "--json")
-            return done.returncode == 0 and json.loads(done.stdout)["pid"] != after
+            with contextlib.suppress(OSError, ValueError):  # it does not listen yet
+                return self.status()["pid"] != after
 
         wait_for(answers, f"a worker after {after}")
         return self.worker
@@ -479,9 +493,9 @@ class Mount(Logged):
         )
 
     def status(self, term=None):
-        """rpt status --json: everything, or the entry of one term. One reply is consistent; between
-        two replies an attempt may have ended."""
-        whole = json.loads(self.rpt("status", "--json"))
+        """The status: everything, or the entry of one term. One reply is consistent; between two
+        replies an attempt may have ended."""
+        whole = ask_status(self.control or xattr(self.path, "control"))
         if term is None:
             return whole
         return next(entry for entry in whole["terms"] if entry["name"] == term)
@@ -520,13 +534,8 @@ class Mount(Logged):
         return result
 
     def counts(self):
-        """Requests that the kernel has sent so far, by operation. Uses the control socket, which
-        causes no requests."""
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(self.control)
-            asking.sendall(b'{"command":"status","terms":[]}\n')
-            with asking.makefile() as answer:
-                return json.loads(answer.readline())["fuse_requests"]
+        """Requests that the kernel has sent so far, by operation."""
+        return ask_status(self.control, terms=[])["fuse_requests"]
 
     @contextlib.contextmanager
     def counting(self):

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,17 @@ import threading
 import time
 
 from builds import TOP
-from rptmount import HANGS_S, Logged, comm, refaulted_pages, session_processes, wait_for, xattr
+from rptmount import (
+    HANGS_S,
+    Logged,
+    ask_status,
+    comm,
+    refaulted_pages,
+    session_processes,
+    state_and_parent,
+    wait_for,
+    xattr,
+)
 
 SYS_KCMP = {"x86_64": 312, "aarch64": 272}[os.uname().machine]
 KCMP_FILE = 0
@@ -28,15 +37,11 @@ KCMP_FILE = 0
 def children(pid):
     """Pids of the child processes, without zombies."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                    state, parent = file.read().rpartition(")")[2].split()[:2]
-            except OSError:
-                continue
-            if int(parent) == pid and state != "Z":
-                found.append(int(entry))
+    for child in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            state, parent = state_and_parent(child)
+            if parent == pid and state != "Z":
+                found.append(child)
     return found
 
 
@@ -112,14 +117,10 @@ class Service(Logged):
         return found[0] if found else None
 
     def ask(self):
-        """The output of rpt status for all terms."""
+        """The status of all terms."""
         if not self.control or not os.path.exists(self.control):
             self.control = self.root + xattr(f"{self.root}{self.mountpoint}", "control")
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(self.control)
-            asking.sendall(b'{"command":"status"}\n')
-            with asking.makefile() as answer:
-                return json.loads(answer.readline())
+        return ask_status(self.control)
 
     def status(self, term):
         return next(entry for entry in self.ask()["terms"] if entry["name"] == term)
@@ -341,7 +342,10 @@ class NoSystemd(Exception):
 
 
 class Systemd(Service):
-    """A real systemd in namespaces of its own, with rptfs@test.service as meson installs it."""
+    """A real systemd in namespaces of its own, with rptfs@test.service as meson installs it.
+
+    installed: a directory that keeps the installed files for the next one.
+    """
 
     kind = "systemd"
     unit = "rptfs@test.service"
@@ -350,28 +354,30 @@ class Systemd(Service):
         "test sysinit basic shutdown umount local-fs-pre local-fs remote-fs network nss-user-lookup"
     )
 
-    def __init__(self, build, directory, config):
+    def __init__(self, build, directory, config, installed):
         super().__init__(build, directory, config)
         if not os.path.exists("/lib/systemd/systemd"):
             raise NoSystemd("systemd is not installed")
         self.outer = None
+        self._install(installed)
         self._furnish()
         self.cgroup = self._make_cgroup()
         try:
             self._boot()
+            self._configure()
         except BaseException:
             self.close()
             raise
 
+    def _install(self, installed):
+        if not os.path.exists(installed):
+            subprocess.run(
+                ["meson", "install", "--no-rebuild", "--quiet", "--destdir", installed, "-C", self.build.dir],
+                check=True, capture_output=True,
+            )  # fmt: skip
+        subprocess.run(["cp", "-a", f"{installed}/.", self.dir], check=True, capture_output=True)
+
     def _furnish(self):
-        self._copy_etc()
-        os.makedirs(os.path.join(self.dir, "etc", "rptfs"), exist_ok=True)
-        self.conf = os.path.join(self.dir, "etc", "rptfs", "test.conf")
-        self.configure()
-        subprocess.run(
-            ["meson", "install", "--no-rebuild", "--quiet", "--destdir", self.dir, "-C", self.build.dir],
-            check=True, capture_output=True,
-        )  # fmt: skip
         units = os.path.join(self.dir, "units")
         os.makedirs(os.path.join(units, "rptfs@.service.d"))
         for target in self.targets.split():
@@ -379,13 +385,6 @@ class Systemd(Service):
                 file.write("[Unit]\nDefaultDependencies=no\n")
         with open(os.path.join(units, "rptfs@.service.d", "log.conf"), "w", encoding="utf-8") as file:
             file.write(f"[Service]\nStandardOutput=append:{self.log_path}\nStandardError=append:{self.log_path}\n")
-
-    def _copy_etc(self):
-        try:
-            shutil.copytree("/etc", os.path.join(self.dir, "etc"), symlinks=True)
-        except shutil.Error as error:  # files may disappear meanwhile
-            if any(os.path.lexists(source) for source, _, _ in error.args[0]):
-                raise
 
     def drop_in(self, line):
         with open(os.path.join(self.dir, "units", "rptfs@.service.d", "more.conf"), "w") as file:
@@ -432,6 +431,11 @@ class Systemd(Service):
             wait_for(booted, "systemd")
         except AssertionError as error:
             raise NoSystemd(str(error)) from None
+
+    def _configure(self):
+        os.makedirs(f"{self.root}/etc/rptfs", exist_ok=True)
+        self.conf = f"{self.root}/etc/rptfs/test.conf"
+        self.configure()
 
     def inside(self, *command):
         pid = self.root.split("/")[2]

@@ -55,17 +55,19 @@ def source(directory):
 
 
 @pytest.fixture
-def managers(build, directory):
+def managers(build, directory, tmp_path_factory):
     """A factory: managers(kind, config) gives a Service that has not been started."""
     made = []
+    installed = str(tmp_path_factory.getbasetemp() / f"installed-{os.path.basename(build.dir)}")
     if build.sanitized:
         os.chmod(directory, 0o1777)  # for the reports of the worker, which is another user
 
     def make(kind, config):
         if kind == "systemd" and build.sanitized:
             pytest.skip("sanitizers need what the unit forbids")
+        how = {"installed": installed} if kind == "systemd" else {}
         try:
-            service = MANAGERS[kind](build, directory, config)
+            service = MANAGERS[kind](build, directory, config, **how)
         except NoSystemd as error:
             pytest.skip(f"no systemd can be nested here: {error}")
         made.append(service)
