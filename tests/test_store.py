@@ -156,6 +156,18 @@ def test_a_store_that_is_deleted_at_work_is_reported_and_made_anew(mount, origin
     assert m.read("t") == b"two"
 
 
+def test_a_worker_without_a_store_names_the_reason(mount, origin):
+    origin.put("/t", b"one")
+    m = mount(origin.term(), expect=["event=mounted_anew"])
+    shutil.rmtree(m.store)
+    m.kill_worker()
+
+    def is_named():
+        return any("was deleted while" in e.get("reason", "") for e in m.events("worker_died"))
+
+    wait_for(is_named, "the reason")
+
+
 def forget_that_it_was_verified_this_boot(store):
     """Pretends another boot, because bytes written since the boot count as verified."""
     import sqlite3

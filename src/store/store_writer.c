@@ -51,25 +51,6 @@ static int open_named(struct store_writer *writer)
 	return fd;
 }
 
-static bool is_deleted(int directory)
-{
-	struct stat st;
-
-	return fstat(directory, &st) == 0 && st.st_nlink == 0;
-}
-
-static int fail_new(const struct store *store, struct err *err)
-{
-	int number = errno;
-
-	if (is_deleted(store->snapshots_fd))
-		return err_set(err, ERR_INTERNAL,
-			       "store %s was deleted while it was in use: restart rptfs",
-			       store->dir);
-	errno = number;
-	return err_errno(err, "store %s: new snapshot", store->dir);
-}
-
 int store_writer_new(struct store *store, struct store_writer **ret, struct err *err)
 {
 	_cleanup_(store_writer_free_cleanup) struct store_writer *writer = calloc(1,
@@ -86,7 +67,7 @@ int store_writer_new(struct store *store, struct store_writer **ret, struct err 
 	if (writer->fd < 0 && atomic_load(&store->no_tmpfile))
 		writer->fd = open_named(writer);
 	if (writer->fd < 0)
-		return fail_new(store, err);
+		return store_fail_in(store, store->snapshots_fd, "new snapshot", err);
 	*ret = steal_ptr(&writer);
 	return 0;
 }
