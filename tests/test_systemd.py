@@ -41,7 +41,7 @@ for keeper in $(grep -l "^rptfs-keeper$" /proc/[0-9]*/comm | cut -d / -f 3); do
 done
 chrt --idle 0 echo idle
 python3 -c 'import mmap; mmap.mmap(-1, 1, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)' 2>&1 |
-    grep -q "Operation not permitted" && echo refused
+    grep -q PermissionError && echo refused
 """
 
 
