@@ -23,8 +23,10 @@ struct term_memory {
 	int64_t confirmed_noted_ms;	  /* the last note in the store; clock_boot_ms(); 0: none */
 	int64_t check_noted_ms;		  /* the same for store_note_check() */
 	uint32_t answering;		  /* the source that answered last */
-	bool is_stranger; /* the snapshot came from none of the sources configured now */
-	bool has_run;
+	uint16_t log_window;		  /* the latest in which a line about it was logged */
+	uint8_t n_logged;		  /* the lines in that window */
+	bool is_stranger : 1; /* the snapshot came from none of the sources configured now */
+	bool has_run : 1;
 	struct source_memory sources[]; /* config->n_sources of them */
 };
 

@@ -12,6 +12,10 @@
 /* How often the store notes that a check has succeeded. */
 #define CHECK_NOTE_MS 30000
 
+/* Others may change a watched file without pause. That must not fill the log. */
+#define LOG_WINDOW_MS 10000
+#define LOG_LINES_MAX 100
+
 const char *update_outcome_name(enum update_outcome outcome)
 {
 	switch (outcome) {
@@ -259,6 +263,24 @@ static void note_check(struct update *update)
 	store_note_check(update->store, current, has_failed ? 0 : clock_wall_ms());
 }
 
+static bool may_log(const struct update *update)
+{
+	struct term_memory *memory = update->memory;
+	uint16_t window = (uint16_t)(clock_boot_ms() / LOG_WINDOW_MS);
+
+	if (memory->log_window != window)
+		memory->n_logged = 0;
+	memory->log_window = window;
+	if (memory->n_logged > LOG_LINES_MAX)
+		return false;
+	if (memory->n_logged++ < LOG_LINES_MAX)
+		return true;
+	log_event(LOG_LEVEL_WARNING, "log_limited", LOG_STR("term", config_of(update)->name),
+		  LOG_INT("lines", LOG_LINES_MAX),
+		  LOG_STR("consequence", "no line about its updates for up to 10s"));
+	return false;
+}
+
 static const char *human_next(int64_t next_in_ms, char text[CLOCK_HUMAN_SIZE])
 {
 	return next_in_ms < 0 ? "on_request" : clock_human(next_in_ms, text);
@@ -279,9 +301,12 @@ static void report_success(const struct update *update, int64_t next_in_ms)
 {
 	const char *outcome = update_outcome_name(update->outcome);
 	const struct source_failures *failures = &update->failures;
+	enum log_level level = level_of_success(update);
 	char next[CLOCK_HUMAN_SIZE];
 
-	log_event(level_of_success(update), outcome, LOG_STR("term", config_of(update)->name),
+	if (level != LOG_LEVEL_DEBUG && !may_log(update))
+		return;
+	log_event(level, outcome, LOG_STR("term", config_of(update)->name),
 		  LOG_STR("source", source_name(update, update->source)),
 		  LOG_STR("outcome", outcome), LOG_STR("version", update->version),
 		  LOG_STR("after",
@@ -312,6 +337,8 @@ static void report_failure(const struct update *update, int64_t next_in_ms)
 	char serving[VERSION_SIZE + 64];
 	char next[CLOCK_HUMAN_SIZE];
 
+	if (!may_log(update))
+		return;
 	log_event(
 		update->is_removed ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
 		update->is_removed ? "removed" : "failed", LOG_STR("term", config_of(update)->name),

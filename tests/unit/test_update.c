@@ -1,5 +1,8 @@
 /* update, attempt: with fake sources and a real store. */
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "fake_fetcher.h"
@@ -12,6 +15,17 @@
 #define ORIGIN_A   "http://a:80"
 #define ORIGIN_B   "http://b:80"
 #define PLACES	   64 /* at one origin, if no other one needs any */
+
+/* The boot clock; 0: the real one. */
+static _Atomic time_t boot_s;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	if (id != CLOCK_BOOTTIME || !boot_s)
+		return (int)syscall(SYS_clock_gettime, id, ts);
+	*ts = (struct timespec){ .tv_sec = boot_s };
+	return 0;
+}
 
 /* One term, and everything that its updates need. */
 struct bench {
@@ -751,6 +765,44 @@ static void test_revalidate(void)
 	tear_down(&bench);
 }
 
+/* Returns how many of the lines have the text. */
+static unsigned count_lines(int log, const char *text)
+{
+	static char lines[1 << 20];
+	ssize_t n = pread(log, lines, sizeof(lines) - 1, 0);
+	unsigned count = 0;
+
+	lines[n > 0 ? n : 0] = '\0';
+	for (const char *at = lines; (at = strstr(at, text)); at++)
+		count++;
+	return count;
+}
+
+static void test_log_is_limited(void)
+{
+	_cleanup_close_ int log = memfd_create("log", MFD_CLOEXEC);
+	_cleanup_close_ int standard_error = dup(STDERR_FILENO);
+	struct bench bench;
+
+	set_up(&bench, 1);
+	boot_s = 1000000;
+	dup2(log, STDERR_FILENO);
+	atomic_store(&bench.fakes[0].fails, ERR_NOT_FOUND);
+	for (unsigned i = 0; i < 150; i++)
+		run(&bench);
+	is_int(count_lines(log, "event=failed"), 100, "100 lines about one term are logged");
+	is_int(count_lines(log, "event=log_limited"), 1, "and one that no more follow");
+	boot_s += 10;
+	run(&bench);
+	is_int(count_lines(log, "event=failed"), 101, "ten seconds later one is logged again");
+	offer(&bench.fakes[0], "\"1\"", "one", 1000);
+	run(&bench);
+	is_int(count_lines(log, "event=updated"), 1, "and so is an update");
+	dup2(standard_error, STDERR_FILENO);
+	boot_s = 0;
+	tear_down(&bench);
+}
+
 static void test_version_text(void)
 {
 	static const char *const texts[] = {
@@ -817,6 +869,7 @@ int main(void)
 	test_notes();
 	test_forced();
 	test_revalidate();
+	test_log_is_limited();
 	test_version_text();
 	test_version_display();
 	return tap_done();
