@@ -52,6 +52,7 @@ def test_a_body_that_is_cut_with_http1_too_is_refused(mount, http2, certificates
     origin.always("/t", chunked(end=False))
     m = mount(config(origin, certificates), expect=FAILS)
     assert m.ls() == [] and m.kind("t") == "unreachable"
+    assert f"{origin.url('/t')} with HTTP/1.1: " in m.message("t")
 
 
 @pytest.mark.parametrize("size", [0, 20, -4])

@@ -45,8 +45,9 @@ static int prefix(const struct call *call, struct err *err)
 	const char *method = call->request->method;
 	char shown[URL_SHOWN_SIZE];
 
-	return err_prefix(err, "%s %s", method ? method : "GET",
-			  http_url_mask(call->hop.url, shown, sizeof(shown)));
+	return err_prefix(err, "%s %s%s", method ? method : "GET",
+			  http_url_mask(call->hop.url, shown, sizeof(shown)),
+			  call->hop.is_http1 ? " with HTTP/1.1" : "");
 }
 
 /* ---- what went wrong ---- */
