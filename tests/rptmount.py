@@ -351,7 +351,7 @@ class Mount(Logged):
         # The last process to close the mount still has to free its inodes.
         until = time.monotonic() + HANGS_S
         while (leftovers := session_processes(self.process.pid)) and time.monotonic() < until:
-            time.sleep(0.005)
+            time.sleep(0.01)
         mounted = self.is_mounted()
         socket_left = self.control and os.path.exists(self.control)
         self.clear()
@@ -435,7 +435,7 @@ class Mount(Logged):
         # The store is in use until they are gone, and the next start would fail.
         until = time.monotonic() + 10
         while session and session_processes(session) and time.monotonic() < until:
-            time.sleep(0.002)
+            time.sleep(0.01)
         if self.control and os.path.exists(self.control):
             os.unlink(self.control)
 
