@@ -42,6 +42,20 @@ done
 chrt --idle 0 echo idle
 python3 -c 'import mmap; mmap.mmap(-1, 1, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)' 2>&1 |
     grep -q PermissionError && echo refused
+python3 - $keeper <<'END'
+import array, os, socket, struct, sys
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.connect("/run/systemd/notify")
+own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [own]))
+sender = (socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("3i", int(sys.argv[1]), 0, 0))
+for control in ([rights], [rights, sender]):
+    try:
+        manager.sendmsg([b"FDSTORE=1\\nFDNAME=machine"], control)
+        print("ignored")
+    except PermissionError:
+        print("refused")
+END
 """
 
 
@@ -509,8 +523,8 @@ def test_a_namespace_is_offered_to_a_manager_only(build):
 
 
 def test_programs_of_the_configuration_have_the_limits_of_the_unit(managers, directory):
-    """They gain no rights, map no writable code, and change neither the system nor the namespace,
-    but programs that ask for less still can."""
+    """They gain no rights, map no writable code, change neither the system nor the namespace, and
+    leave the manager no descriptors, also not in the keeper's name. Asking for less still works."""
     ran = os.path.join(directory, "ran")
     program = os.path.join(directory, "program")
     keys = os.path.join(directory, "keys")
@@ -523,7 +537,10 @@ def test_programs_of_the_configuration_have_the_limits_of_the_unit(managers, dir
     systemd.start()
     wait_for(lambda: systemd.status("t")["failures"], "an attempt")
     with open(ran, encoding="ascii") as file:
-        assert file.read().split() == ["NoNewPrivs:", "1", "0077", *7 * ["protected"], "idle", "refused"]
+        assert file.read().split() == [
+            "NoNewPrivs:", "1", "0077", *7 * ["protected"], "idle", "refused", "ignored", "refused",
+        ]  # fmt: skip
+    assert systemd.property("NFileDescriptorStore") == "4"
 
 
 def test_a_hanging_worker_is_replaced(systemd):
