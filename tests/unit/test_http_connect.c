@@ -237,63 +237,67 @@ static int failures(struct http *http, const char *host, uint16_t port)
 	return n;
 }
 
+/* An engine, and a server at each of a name's addresses. */
+struct pair {
+	struct http *http;
+	struct server good, other;
+	uint16_t port;
+};
+
+static void start_pair(struct pair *pair, struct cancel *cancel, const char *good,
+		       const char *other, enum conduct how)
+{
+	struct err err = ERR_INIT;
+
+	if (http_new(&pair->http, NULL, cancel, &err) < 0)
+		abort();
+	pair->port = start(&pair->good, good, 0, ANSWERS);
+	start(&pair->other, other, pair->port, how);
+}
+
+static void stop_pair(struct pair *pair)
+{
+	http_free(pair->http);
+	stop(&pair->good);
+	stop(&pair->other);
+}
+
 static void test_pair(struct cancel *cancel, const char *host, const char *bad, const char *good,
 		      enum conduct how)
 {
-	struct server servers[2];
-	struct err err = ERR_INIT;
-	struct http *http = NULL;
+	struct pair pair;
 
-	if (http_new(&http, NULL, cancel, &err) < 0)
-		abort();
-	uint16_t port = start(&servers[0], good, 0, ANSWERS);
-	start(&servers[1], bad, port, how);
-	ok(failures(http, host, port) <= 1, "%s: if %s %s, the other one is found", host, bad,
-	   conducts[how]);
-	is_int(failures(http, host, port), 0, "and used from then on");
-	stop(&servers[0]);
-	stop(&servers[1]);
-	http_free(http);
+	start_pair(&pair, cancel, good, bad, how);
+	ok(failures(pair.http, host, pair.port) <= 1, "%s: if %s %s, the other one is found", host,
+	   bad, conducts[how]);
+	is_int(failures(pair.http, host, pair.port), 0, "and used from then on");
+	stop_pair(&pair);
 }
 
 /* The kept connection was closed. The time to connect again does not count as a stall. */
 static void test_closed(struct cancel *cancel)
 {
-	struct server servers[2];
-	struct err err = ERR_INIT;
-	struct http *http = NULL;
+	struct pair pair;
 
-	if (http_new(&http, NULL, cancel, &err) < 0)
-		abort();
-	uint16_t port = start(&servers[0], "127.0.0.3", 0, ANSWERS);
-	start(&servers[1], "127.0.0.2", port, CLOSES);
-	is_int(failures(http, "two.test", port), 0, "the first address answers");
-	swallow(&servers[1]);
-	is_int(failures(http, "two.test", port), 0, "the second one, once it has closed");
-	is_int(servers[1].n_connections, 1, "the first connection was kept, and closed");
-	http_free(http);
-	stop(&servers[0]);
-	stop(&servers[1]);
+	start_pair(&pair, cancel, "127.0.0.3", "127.0.0.2", CLOSES);
+	is_int(failures(pair.http, "two.test", pair.port), 0, "the first address answers");
+	swallow(&pair.other);
+	is_int(failures(pair.http, "two.test", pair.port), 0, "the second one, once it has closed");
+	is_int(pair.other.n_connections, 1, "the first connection was kept, and closed");
+	stop_pair(&pair);
 }
 
 /* The first address swallows, and the second one answers within the same attempt. */
 static void test_swallowed_once(struct cancel *cancel)
 {
-	struct server servers[2];
-	struct err err = ERR_INIT;
-	struct http *http = NULL;
+	struct pair pair;
 
-	if (http_new(&http, NULL, cancel, &err) < 0)
-		abort();
-	uint16_t port = start(&servers[0], "127.0.0.3", 0, ANSWERS);
-	start(&servers[1], "127.0.0.2", port, SWALLOWS);
-	is_int(failures(http, "two.test", port), 0, "the second address answers");
-	empty(&servers[1]);
-	is_int(failures(http, "two.test", port), 0, "and again");
-	is_int(servers[0].n_connections, 2, "the first address is avoided, although it answers");
-	http_free(http);
-	stop(&servers[0]);
-	stop(&servers[1]);
+	start_pair(&pair, cancel, "127.0.0.3", "127.0.0.2", SWALLOWS);
+	is_int(failures(pair.http, "two.test", pair.port), 0, "the second address answers");
+	empty(&pair.other);
+	is_int(failures(pair.http, "two.test", pair.port), 0, "and again");
+	is_int(pair.good.n_connections, 2, "the first address is avoided, although it answers");
+	stop_pair(&pair);
 }
 
 /* An address that did not answer is asked all the same if there is no other one. */
