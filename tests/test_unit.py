@@ -36,10 +36,11 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("program", programs)
 
 
+@pytest.mark.timeout(10 * HANGS_S)
 def test_each_unit_test_passes(program, directory):
     build, path = program
     done = subprocess.run(
-        [path], capture_output=True, text=True, timeout=3 * HANGS_S, stdin=subprocess.DEVNULL,
+        [path], capture_output=True, text=True, timeout=9 * HANGS_S, stdin=subprocess.DEVNULL,
         cwd=directory, env={**os.environ, **build.environment(directory)},
     )  # fmt: skip
     reports = [name for name in os.listdir(directory) if name.startswith("sanitizer.")]

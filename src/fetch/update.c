@@ -275,7 +275,7 @@ static bool may_log(const struct update *update)
 		return false;
 	if (memory->n_logged++ < LOG_LINES_MAX)
 		return true;
-	log_event(LOG_LEVEL_WARNING, "log_limited", LOG_STR("term", config_of(update)->name),
+	log_event(LOG_LEVEL_INFO, "log_limited", LOG_STR("term", config_of(update)->name),
 		  LOG_INT("lines", LOG_LINES_MAX),
 		  LOG_STR("consequence", "no line about its updates for up to 10s"));
 	return false;

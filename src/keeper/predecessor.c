@@ -8,9 +8,10 @@
 #include "keeper/mount_holders.h"
 #include "keeper/mountpoint.h"
 
-#define WAIT_MS	  2000
-#define PAUSE_MS  5
-#define NAME_SIZE 64
+#define MOUNTED_MAX_MS 2000
+#define LOCKED_MAX_MS  5000
+#define PAUSE_MS       5
+#define NAME_SIZE      64
 
 /* "process 123 (rptfs-keeper)". Returns the pid; 0 if the process cannot be found. */
 static pid_t find_process(const char *mountpoint, char ret[NAME_SIZE])
@@ -58,14 +59,16 @@ static int fail_locked(const char *mountpoint, struct err *err)
 
 int predecessor_wait(const char *mountpoint, int *ret_lock, struct err *err)
 {
-	int64_t end_ms = clock_boot_ms() + WAIT_MS;
+	int64_t began_ms = clock_boot_ms();
 	enum mountpoint_use use;
 
 	while ((use = mountpoint_prepare(mountpoint, ret_lock, err)) == MOUNTPOINT_MOUNTED ||
 	       use == MOUNTPOINT_LOCKED) {
-		if (clock_boot_ms() >= end_ms)
-			return use == MOUNTPOINT_MOUNTED ? fail_mounted(mountpoint, err)
-							 : fail_locked(mountpoint, err);
+		int64_t waited_ms = clock_boot_ms() - began_ms;
+		if (use == MOUNTPOINT_MOUNTED && waited_ms >= MOUNTED_MAX_MS)
+			return fail_mounted(mountpoint, err);
+		if (use == MOUNTPOINT_LOCKED && waited_ms >= LOCKED_MAX_MS)
+			return fail_locked(mountpoint, err);
 		usleep(PAUSE_MS * 1000);
 	}
 	return use == MOUNTPOINT_FREE ? 0 : -1;

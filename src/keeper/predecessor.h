@@ -11,8 +11,8 @@
 
 #include "base/err.h"
 
-/* As mountpoint_prepare(), but if another rptfs has the mount point, waits 2 s for its end. Then
- * the error names its process, and says what to do. */
+/* As mountpoint_prepare(), but if another rptfs has the mount point, waits for its end: 2 s, or 5 s
+ * if it is no longer mounted there. Then the error names its process, and says what to do. */
 int predecessor_wait(const char *mountpoint, int *ret_lock, struct err *err);
 
 #endif

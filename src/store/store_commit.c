@@ -132,8 +132,7 @@ static int prepare_republish(struct store *store, struct job *job, struct err *e
 	if (catalog_take_id(store->catalog, &again->snapshot->id, err) < 0)
 		return -1;
 	if (link_again(store, again->old->id, again->snapshot->id) < 0)
-		return err_errno(err, "store %s: linking snapshot %" PRIu64 " again", store->dir,
-				 again->old->id);
+		return store_fail_in(store, store->snapshots_fd, "linking a snapshot again", err);
 	job->linked_id = again->snapshot->id;
 	return 0;
 }

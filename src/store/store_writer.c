@@ -176,7 +176,7 @@ int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err)
 			result = link_once(writer, path);
 	}
 	if (result < 0)
-		return err_errno(err, "store %s: linking snapshots/%s", store->dir, path);
+		return store_fail_in(store, store->snapshots_fd, "linking a snapshot", err);
 	writer->name[0] = '\0';
 	return 0;
 }

@@ -30,7 +30,7 @@
 #include "fake_mount_store.h"
 
 #define LIMIT_S	 250 /* for the whole test; below that of the caller */
-#define PATIENCE 20000
+#define PATIENCE 100000
 
 enum { A, B, GONE, C, LATE, N_NAMES };
 static const char *const names[N_NAMES] = { "a.bin", "b.bin", "old/gone.bin", "sub/c.bin",

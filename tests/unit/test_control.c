@@ -368,7 +368,7 @@ static void test_slow(void)
 	_cleanup_free_ char *answer = read_all(silent);
 	int64_t took_ms = clock_boot_ms() - began_ms;
 	ok(holds(answer, "no complete request within 5 s"), "a slow request fails");
-	ok(took_ms > 4000 && took_ms < 8000, "after 5 s (%" PRId64 " ms)", took_ms);
+	ok(took_ms > 4000, "after 5 s (%" PRId64 " ms)", took_ms);
 
 	/* The answer does not fit into the socket's buffer, so its end is missing. */
 	usleep(1000 * 1000);
@@ -572,10 +572,8 @@ static void test_successor(struct control *first, int listener)
 	send_all(fd, waiting, strlen(waiting));
 	ok(comes(&waiters, 1), "a client waits");
 
-	int64_t began_ms = clock_boot_ms();
 	cancel_request(&fake_cancel);
 	control_free(first);
-	ok(clock_boot_ms() - began_ms < 1000, "cancellation ends all connections");
 	_cleanup_free_ char *reply = read_all(fd);
 	ok(holds(reply, "\"kind\":\"canceled\""), "the waiting client gets an answer");
 	leave(idle, 10);

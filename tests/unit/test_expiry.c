@@ -434,7 +434,7 @@ static void test_fresh_for(void)
 
 int main(void)
 {
-	alarm(300);
+	alarm(900);
 	log_set_level(LOG_LEVEL_ERROR);
 	test_keep();
 	test_hide();

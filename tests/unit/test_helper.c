@@ -595,10 +595,9 @@ static void test_cancel(struct helper **helper)
 	char pid_file[] = "/tmp/rptfs-unit-XXXXXX";
 	_cleanup_close_ int fd = mkstemp(pid_file);
 	_cleanup_free_ char *slow = NULL;
-	int64_t began_ms = clock_boot_ms();
 	char text[16] = "";
 
-	if (fd < 0 || asprintf(&slow, "sh -c 'echo $$ >%s; sleep 30; echo x'", pid_file) < 0)
+	if (fd < 0 || asprintf(&slow, "sh -c 'echo $$ >%s; sleep 1000; echo x'", pid_file) < 0)
 		abort();
 	restart(helper, slow);
 	struct asker asker = { .helper = *helper, .err = ERR_INIT };
@@ -612,7 +611,6 @@ static void test_cancel(struct helper **helper)
 	helper_client_free(*helper);
 	*helper = NULL;
 	waitpid(pids[HELPER_EXECUTOR], NULL, 0);
-	ok(clock_boot_ms() - began_ms < 10000, "the helper ends after the client");
 	unlink(pid_file);
 }
 

@@ -350,7 +350,7 @@ int main(void)
 	struct err err = ERR_INIT;
 	struct cancel cancel;
 
-	alarm(300);
+	alarm(900);
 	if (!set_names()) {
 		ok(true, "names need a mount namespace # SKIP");
 		return tap_done();

@@ -196,7 +196,7 @@ static void test_asked_soon(void)
 
 int main(void)
 {
-	alarm(300);
+	alarm(900);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (unshare(CLONE_NEWNET) < 0) {
 		printf("1..0 # SKIP a network namespace needs root\n");

@@ -32,7 +32,7 @@
 #	define MEMORY_CALLS_MAX 12
 #	define FAULTS_MIN	 2000
 #endif
-#define HUNG_AFTER_S 20
+#define HUNG_AFTER_S 100
 
 static bool plays_all;	      /* all errors of each call; else one, in turn */
 static struct faults *faults; /* shared with children, as the report */

@@ -341,9 +341,8 @@ static void test_hand_over(void)
 	is_int(open_mount(&store, dir, said->mount, &err), -1, "a second process cannot");
 	is_int(err.kind, ERR_CONFIG, "the error is ERR_CONFIG");
 	ok(write(asked[1], &byte, 1) == 1 && read(ready[0], &byte, 1) == 1, "the first closes it");
-	int64_t began_ms = clock_boot_ms();
 	store = take_over(dir, said->mount);
-	ok(clock_boot_ms() - began_ms < 1000, "the second process opens it without waiting");
+	ok(store != NULL, "the second process opens it before the first has ended");
 	is_int(load_id(store, "x"), said->ids[0], "the committed snapshot is there");
 	store_close(store);
 	ok(write(asked[1], &byte, 1) == 1, "the first ends");

@@ -170,7 +170,7 @@ int main(void)
 	struct err err = ERR_INIT;
 	struct cancel cancel;
 
-	alarm(250);
+	alarm(900);
 	if (cancel_init(&cancel, &err) < 0)
 		return 1;
 	struct verifier_setup setup = { .terms = &term, .n_terms = 0, .cancel = &cancel };
