@@ -42,7 +42,8 @@ TLS_BUCKET = "in-the-certificate"
 CLASSES = glob.glob("/usr/lib/*/rados-classes") or ["/usr/lib/rados-classes"]
 
 # Without "ms mon client mode" radosgw hangs once authentication is off; without "paxos propose
-# interval" the start takes 12 s.
+# interval" the start takes 12 s. With the usual heartbeat grace (20 s) the OSD's lease on its only
+# copy ends while the machine stalls, and afterwards requests may wait for ever.
 CONF = """
 [global]
 fsid = {fsid}
@@ -66,6 +67,9 @@ osd pool default pg num = 1
 osd pool default pgp num = 1
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
+osd heartbeat grace = 3600
+osd client watch timeout = 3600
+osd op thread suicide timeout = 0
 osd class load list = *
 osd class default list = *
 osd class dir = {classes}
