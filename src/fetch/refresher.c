@@ -230,7 +230,7 @@ size_t refresher_wait_first(struct refresher *refresher, int64_t deadline_ms)
 
 size_t refresher_threads(struct refresher *refresher)
 {
-	return refresher->pool ? thread_pool_threads(refresher->pool) : 0;
+	return thread_pool_threads(refresher->pool);
 }
 
 /* ---- files that are watched ---- */
@@ -362,6 +362,9 @@ static int set_up(struct refresher *refresher, const struct refresher_setup *set
 	refresher->env.places = refresher->places;
 	if (add_terms(refresher, setup, err) < 0)
 		return -1;
+	/* Before the start, because readers of the metrics count its threads. */
+	if (thread_pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0)
+		return -1;
 	return store_list_refused(setup->env.store, add_refused, refresher, err);
 }
 
@@ -412,8 +415,7 @@ int refresher_start(struct refresher *refresher, struct err *err)
 		.publish_arg = refresher->publish_arg,
 	};
 
-	if (thread_pool_new(&refresher->pool, REFRESHER_THREADS_MAX, run, refresher, err) < 0 ||
-	    expiry_new(&refresher->expiry, &expiry, err) < 0)
+	if (expiry_new(&refresher->expiry, &expiry, err) < 0)
 		return -1;
 	network_wake_init(&refresher->wake, &refresher->plan);
 	plan_first_updates(refresher);

@@ -60,7 +60,7 @@ uint64_t refresher_force(struct refresher *refresher, size_t term);
 bool refresher_wait(struct refresher *refresher, size_t term, uint64_t ticket, int64_t deadline_ms,
 		    enum update_outcome *ret);
 
-/* Update threads that exist, for metrics. */
+/* Update threads that exist, for metrics; also before the start. */
 size_t refresher_threads(struct refresher *refresher);
 
 #endif

@@ -110,6 +110,8 @@ static void start(struct bench *bench)
 	unsigned before = atomic_load(&n_steps);
 	int result = refresher_new(&bench->refresher, &setup, err);
 	bench->n_steps = atomic_load(&n_steps) - before;
+	if (result == 0)
+		is_int(refresher_threads(bench->refresher), 1, "one thread waits for the start");
 	if (result == 0 && bench->is_early)
 		refresher_request(bench->refresher, 0);
 	if (result < 0 || refresher_start(bench->refresher, err) < 0) {
