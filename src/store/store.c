@@ -37,7 +37,9 @@ static int lock_store(struct store *store, struct err *err)
 	store->lock_fd = openat(store->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
 				0600);
 	if (store->lock_fd < 0)
-		return store_fail_in(store, store->dir_fd, "lock", err);
+		return store_report_deleted(store, store->dir_fd, err)
+			       ? -1
+			       : err_errno(err, "store %s: lock", store->dir);
 	if (file_lock_wait(store->lock_fd, LOCK_EX, LOCK_WAIT_MS) < 0)
 		return errno == EWOULDBLOCK ? report_owner(store, err)
 					    : err_errno(err, "store %s: lock", store->dir);

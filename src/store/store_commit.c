@@ -132,7 +132,10 @@ static int prepare_republish(struct store *store, struct job *job, struct err *e
 	if (catalog_take_id(store->catalog, &again->snapshot->id, err) < 0)
 		return -1;
 	if (link_again(store, again->old->id, again->snapshot->id) < 0)
-		return store_fail_in(store, store->snapshots_fd, "linking a snapshot again", err);
+		return store_report_deleted(store, store->snapshots_fd, err)
+			       ? -1
+			       : err_errno(err, "store %s: linking snapshot %" PRIu64 " again",
+					   store->dir, again->old->id);
 	job->linked_id = again->snapshot->id;
 	return 0;
 }

@@ -56,17 +56,17 @@ bool store_is_old_temporary(const struct store *store, const char *name)
 	       strncmp(name, own, strlen(own)) != 0;
 }
 
-int store_fail_in(const struct store *store, int directory, const char *what, struct err *err)
+bool store_report_deleted(const struct store *store, int directory, struct err *err)
 {
 	int number = errno;
 	struct stat st;
+	bool is_deleted = fstat(directory, &st) == 0 && st.st_nlink == 0;
 
-	if (fstat(directory, &st) == 0 && st.st_nlink == 0)
-		return err_set(err, ERR_INTERNAL,
-			       "store %s was deleted while it was in use: restart rptfs",
-			       store->dir);
+	if (is_deleted)
+		err_set(err, ERR_INTERNAL,
+			"store %s was deleted while it was in use: restart rptfs", store->dir);
 	errno = number;
-	return err_errno(err, "store %s: %s", store->dir, what);
+	return is_deleted;
 }
 
 int store_make_shard(struct store *store, const char *path)

@@ -99,8 +99,8 @@ const char *store_temporary_path(const struct store *store, unsigned n, char ret
 /* Whether it is the name of a temporary file of a previous opening. */
 bool store_is_old_temporary(const struct store *store, const char *name);
 
-/* Reports, by errno, that no file can be made in a directory of the store. Returns -1. */
-int store_fail_in(const struct store *store, int directory, const char *what, struct err *err);
+/* Returns whether this directory of the store was deleted, and then reports that. Keeps errno. */
+bool store_report_deleted(const struct store *store, int directory, struct err *err);
 /* Makes the directory of a snapshot's path, durably. Returns -1 with errno. */
 int store_make_shard(struct store *store, const char *path);
 int store_sync_shard(struct store *store, uint64_t id, struct err *err);

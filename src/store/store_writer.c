@@ -67,7 +67,9 @@ int store_writer_new(struct store *store, struct store_writer **ret, struct err 
 	if (writer->fd < 0 && atomic_load(&store->no_tmpfile))
 		writer->fd = open_named(writer);
 	if (writer->fd < 0)
-		return store_fail_in(store, store->snapshots_fd, "new snapshot", err);
+		return store_report_deleted(store, store->snapshots_fd, err)
+			       ? -1
+			       : err_errno(err, "store %s: new snapshot", store->dir);
 	*ret = steal_ptr(&writer);
 	return 0;
 }
@@ -176,7 +178,9 @@ int store_writer_link(struct store_writer *writer, uint64_t id, struct err *err)
 			result = link_once(writer, path);
 	}
 	if (result < 0)
-		return store_fail_in(store, store->snapshots_fd, "linking a snapshot", err);
+		return store_report_deleted(store, store->snapshots_fd, err)
+			       ? -1
+			       : err_errno(err, "store %s: linking snapshots/%s", store->dir, path);
 	writer->name[0] = '\0';
 	return 0;
 }
