@@ -138,11 +138,16 @@ static int add_rules(scmp_filter_ctx filter, const struct rule *rules, size_t n)
 #define IS_MASKED(argument, mask, value) \
 	SCMP_CMP64(argument, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value))
 
+/* Flags of open(2) with which its mode counts; else that argument need not even be set. */
+#define O_MAKES (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))
+
 /* A new file or directory has no set-user-ID, set-group-ID or sticky bit, and none for others:
  * umask is 0077 and cannot be changed. openat2(2), whose mode is in memory, is left out. */
 static int add_modes(scmp_filter_ctx filter)
 {
 	const struct rule rules[] = {
+		{ SCMP_ACT_ALLOW, "open", 1, { IS_MASKED(1, O_MAKES, 0) } },
+		{ SCMP_ACT_ALLOW, "openat", 1, { IS_MASKED(2, O_MAKES, 0) } },
 		{ SCMP_ACT_ALLOW, "open", 1, { IS_MASKED(2, ~UINT64_C(0777), 0) } },
 		{ SCMP_ACT_ALLOW, "openat", 1, { IS_MASKED(3, ~UINT64_C(0777), 0) } },
 		{ SCMP_ACT_ALLOW, "creat", 1, { IS_MASKED(1, ~UINT64_C(0777), 0) } },

@@ -161,6 +161,15 @@ static bool store_files_work(void)
 	       inotify_add_watch(inotify_init1(IN_CLOEXEC), at("store"), IN_CREATE) > 0;
 }
 
+/* Without a new file the fourth argument means nothing, and some callers leave it unset. */
+static bool unset_modes_work(void)
+{
+	_cleanup_close_ int fd = (int)syscall(SYS_openat, store_fd, ".", O_RDONLY | O_CLOEXEC,
+					      UINT64_MAX);
+
+	return fd >= 0;
+}
+
 static bool inherited_descriptors_work(void)
 {
 	return pwrite(outside_fd, "x", 1, 0) == 1 && ftruncate(outside_fd, 0) == 0;
@@ -337,18 +346,19 @@ static bool no_rights_for_others(void)
 	_cleanup_close_ int fd = openat(store_fd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	struct stat st;
 	bool is_private = fstat(fd, &st) == 0 && (st.st_mode & 07777) == 0600;
-	bool stays = refused(fchmod(fd, 06755), ENOSYS) && refused(fchmod(fd, 0604), ENOSYS) &&
-		     refused(fchmod(fd, 0640), ENOSYS) && refused(fchmod(fd, 04700), ENOSYS) &&
-		     refused(fchmod(openat(store_fd, ".", O_RDONLY | O_CLOEXEC), 0755), ENOSYS) &&
-		     refused(syscall(SYS_umask, 0), ENOSYS) &&
-		     refused(syscall(SYS_fchmodat, store_fd, "f", 0644), ENOSYS) &&
-		     refused(syscall(SYS_fchown, fd, -1, -1), ENOSYS) &&
-		     refused(syscall(SYS_openat, store_fd, "g", O_WRONLY | O_CREAT, 04711),
-			     ENOSYS) &&
-		     refused(mkdirat(store_fd, "d", 02755), ENOSYS) &&
-		     refused(mkdirat(store_fd, "d", 01777), ENOSYS) &&
-		     refused(syscall(SYS_openat2, store_fd, "g", NULL, 0), ENOSYS) &&
-		     fchmod(fd, 0400) == 0;
+	bool stays =
+		refused(fchmod(fd, 06755), ENOSYS) && refused(fchmod(fd, 0604), ENOSYS) &&
+		refused(fchmod(fd, 0640), ENOSYS) && refused(fchmod(fd, 04700), ENOSYS) &&
+		refused(fchmod(openat(store_fd, ".", O_RDONLY | O_CLOEXEC), 0755), ENOSYS) &&
+		refused(syscall(SYS_umask, 0), ENOSYS) &&
+		refused(syscall(SYS_fchmodat, store_fd, "f", 0644), ENOSYS) &&
+		refused(syscall(SYS_fchown, fd, -1, -1), ENOSYS) &&
+		refused(syscall(SYS_openat, store_fd, "g", O_WRONLY | O_CREAT, 04711), ENOSYS) &&
+		refused(syscall(SYS_openat, store_fd, ".", O_WRONLY | O_TMPFILE, 04711), ENOSYS) &&
+		refused(mkdirat(store_fd, "d", 02755), ENOSYS) &&
+		refused(mkdirat(store_fd, "d", 01777), ENOSYS) &&
+		refused(syscall(SYS_openat2, store_fd, "g", NULL, 0), ENOSYS) &&
+		fchmod(fd, 0400) == 0;
 
 	unlinkat(store_fd, "f", 0);
 	return is_private && stays;
@@ -530,6 +540,7 @@ static const struct {
 	  ANY, 0 },
 	{ "certificates, users, libraries, boot id and random numbers can be read",
 	  machine_is_readable, ANY, 0 },
+	{ "a file is opened whatever stands for an unused mode", unset_modes_work, ANY, 0 },
 	{ "open descriptors keep their rights", inherited_descriptors_work, ANY, 0 },
 	{ "names are resolved", names_are_resolved, ANY, 0 },
 	{ "TCP, UDP, UNIX and route sockets work", sockets_work, ANY, 0 },
