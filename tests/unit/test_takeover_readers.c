@@ -5,7 +5,11 @@
 
 #define N_READERS  4
 #define N_VERSIONS 2000
-#define N_DEATHS   150
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#	define N_DEATHS 50
+#else
+#	define N_DEATHS 150
+#endif
 
 static void reader_main(void)
 {
