@@ -3,6 +3,8 @@
  */
 #include "takeover_mount.h"
 
+#include <sched.h>
+
 /* A request that was read from the device but not answered. */
 static void test_taken_and_killed(void)
 {
@@ -108,6 +110,88 @@ static void test_shown_before_others(void)
 	is_int(noted, rounds, "a version that may have been seen is recorded first");
 }
 
+/* ------------------------------------------------------------------ a reader that gets no CPU */
+
+#define READERS_CPU 1
+
+/* Returns false if there is no such CPU, or this process may not. */
+static bool run_on(int cpu, int policy)
+{
+	const struct sched_param parameters = { .sched_priority = policy == SCHED_FIFO ? 1 : 0 };
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) == 0 &&
+	       sched_setscheduler(0, policy, &parameters) == 0;
+}
+
+/* Keeps all others from a CPU until it is killed. The kernel allows that for most of a second. */
+static pid_t occupy_cpu(void)
+{
+	pid_t pid = fork_child();
+
+	if (pid > 0)
+		return pid;
+	while (run_on(READERS_CPU, SCHED_FIFO))
+		for (;;)
+			;
+	_exit(1);
+}
+
+static pid_t start_reader(void)
+{
+	pid_t pid = fork_child();
+	uint64_t id;
+
+	if (pid > 0)
+		return pid;
+	run_on(READERS_CPU, SCHED_OTHER);
+	_exit(open_and_read(C, &id, true) < 0);
+}
+
+static bool sleeps(pid_t pid)
+{
+	char path[64], state = '?';
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	FILE *file = fopen(path, "re");
+	if (file && fscanf(file, "%*d %*s %c", &state) != 1)
+		state = '?';
+	if (file)
+		fclose(file);
+	return state == 'S' || state == 'D';
+}
+
+/* A worker answers a look-up, and dies while it publishes the next version. The reader takes the
+ * answer only when the successor has taken over. */
+static void test_answer_taken_late(void)
+{
+	int failures = atomic_load(&control->failures);
+
+	kill_worker();
+	uint64_t shown = world_commit(C);
+	start_worker();
+	ok(wait_for(inflight_was_announced(inflight, shown)), "the kernel has forgotten the name");
+	kill(worker_pid, SIGSTOP);
+	pid_t reader = start_reader();
+	ok(wait_for(sleeps(reader)), "a reader looks it up");
+	pid_t hog = occupy_cpu();
+	kill(worker_pid, SIGCONT);
+	usleep(200000); /* if the worker is slower, its successor answers the reader */
+	kill_worker();
+	uint64_t next = world_commit(C);
+	inflight_note_showing(inflight, next);
+	start_worker();
+	usleep(200000); /* likewise */
+	kill(hog, SIGKILL);
+	waitpid(hog, NULL, 0);
+	ok(ends_well(reader), "the reader gets the old version whole");
+	if (!ok(atomic_load(&control->failures) == failures, "no read failed"))
+		printf("# the first: %s\n", control->what);
+	ok(wait_for(shown_id(C) == next), "the name shows the next version");
+}
+
 /* The configuration changes: other attributes, and a term and its directory are removed. */
 static void test_other_configuration(void)
 {
@@ -209,6 +293,8 @@ int main(void)
 	test_parked_and_handed_over();
 	test_rolled_forward();
 	test_shown_before_others();
+	for (int i = 0; i < 3; i++)
+		test_answer_taken_late();
 	test_other_configuration();
 	test_rehearsal();
 	test_died_while_negotiating(false);

@@ -17,9 +17,12 @@ static bool was_announced(struct publisher *publisher, struct term *term)
 	return current && inflight_was_announced(publisher->setup.inflight, current->id);
 }
 
-/* A snapshot that the kernel does not hold needs no notification, because its dentry is gone. */
+/* A snapshot that the kernel does not hold needs no notification, because its dentry is gone. But if
+ * the predecessor died before it had announced the next one, a reader may still be about to take its
+ * last answer, with the directory locked. */
 static void announce_superseded(struct publisher *publisher)
 {
+	struct session *session = publisher->setup.session;
 	_cleanup_free_ struct node_place *places = NULL;
 	struct err err = ERR_INIT;
 	const char *name;
@@ -32,10 +35,11 @@ static void announce_superseded(struct publisher *publisher)
 	for (size_t i = 0; i < n; i++) {
 		const struct tree_dir *dir = tree_place(publisher->setup.tree, places[i].term,
 							&name);
-		if (session_kernel_holds(publisher->setup.session, places[i].id) &&
-		    !was_announced(publisher, places[i].term))
-			session_notify_delete(publisher->setup.session, dir->id, places[i].id,
-					      name);
+		if (!was_announced(publisher, places[i].term)) {
+			session_wait_for_dir(session, dir->id);
+			if (session_kernel_holds(session, places[i].id))
+				session_notify_delete(session, dir->id, places[i].id, name);
+		}
 		publisher_release_if_unheld(publisher, places[i].id);
 	}
 }
