@@ -144,7 +144,8 @@ def directory(request):
     config = request.config
     tmpfs = config.workerinput["tmpfs"] if is_worker(config) else config.tmpfs.path
     is_plain = "build" not in request.fixturenames or request.getfixturevalue("build").name == "plain"
-    path = tempfile.mkdtemp(prefix="rptfs-test-", dir=None if is_plain else tmpfs)
+    # /tmp may be in memory.
+    path = tempfile.mkdtemp(prefix="rptfs-test-", dir="/var/tmp" if is_plain else tmpfs)
     os.chmod(path, 0o755)
     yield path
     for mounted in reversed(mounts()):

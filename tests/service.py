@@ -442,6 +442,7 @@ class Systemd(Service):
         return subprocess.run(
             ["nsenter", "-t", pid, "-m", "-p", "-C", *command],
             capture_output=True, text=True, timeout=HANGS_S, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         )  # fmt: skip
 
     def tries(self, *command):
