@@ -17,9 +17,9 @@ static bool was_announced(struct publisher *publisher, struct term *term)
 	return current && inflight_was_announced(publisher->setup.inflight, current->id);
 }
 
-/* A snapshot that the kernel does not hold needs no notification, because its dentry is gone. But if
- * the predecessor died before it had announced the next one, a reader may still be about to take its
- * last answer, with the directory locked. */
+/* A snapshot that the kernel does not hold needs no notification, because its dentry is gone. But
+ * if the predecessor died before it had announced the next one, a reader may still be about to take
+ * its last answer, with the directory locked. */
 static void announce_superseded(struct publisher *publisher)
 {
 	struct session *session = publisher->setup.session;
