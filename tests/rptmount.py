@@ -196,12 +196,6 @@ def xattr(path_or_fd, name):
         raise
 
 
-LEAKS_NOT_LOOKED_FOR = re.compile(
-    r"==\d+==Can't open /proc/\d+/task for reading\.\n"
-    r"==\d+==LeakSanitizer has encountered a fatal error\.\n(==\d+==HINT: .*\n?)*"
-)
-
-
 def in_chroot():
     """Is "/" no mount? Then a worker cannot get a root of its own."""
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
@@ -472,10 +466,6 @@ class Mount(Logged):
                 report = read(os.path.join(self.dir, name)).decode(errors="replace")
                 # LeakSanitizer complains if a thread ends during its scan.
                 report = re.sub(r"==\d+==Unable to get registers from thread \d+\.\n?", "", report)
-                # It looks for its process in /proc. A worker without a root of its own sees the
-                # /proc of another PID namespace.
-                if "event=sandbox_incomplete missing=root" in self.log():
-                    report = LEAKS_NOT_LOOKED_FOR.sub("", report)
                 if report:
                     found.append(f"sanitizer report:\n{report[:8000]}")
         return found

@@ -98,6 +98,16 @@ static CURLUcode set_host(CURLU *parts, const char *host)
 	return code == CURLUE_OK ? curl_url_set(parts, CURLUPART_HOST, read, 0) : code;
 }
 
+/* Digits that were written with "%" are an address as well. */
+static int set_address(CURLU *parts, const char *host, struct err *err)
+{
+	CURLUcode code = isdigit((unsigned char)*host) ? set_host(parts, host) : CURLUE_OK;
+
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return out_of_memory(err);
+	return code == CURLUE_OK ? 0 : err_set(err, ERR_CONFIG, "\"%s\" is not a host name", host);
+}
+
 /* Writes an internationalised host as servers and DNS know it (IDNA 2008). curl would need a locale
  * for that. */
 static int make_ascii(CURLU *parts, struct err *err)
@@ -105,9 +115,10 @@ static int make_ascii(CURLU *parts, struct err *err)
 	_cleanup_(part_cleanup) char *host = NULL;
 	char *ascii = NULL;
 
-	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-	    is_ascii(host, strlen(host)) || host[0] == '[')
+	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK || host[0] == '[')
 		return 0;
+	if (is_ascii(host, strlen(host)))
+		return set_address(parts, host, err);
 	int code = idn2_to_ascii_8z(host, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
 	if (code == IDN2_MALLOC)
 		return out_of_memory(err);

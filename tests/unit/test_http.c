@@ -81,6 +81,7 @@ static void test_urls(void)
 		  "CHER.example:81/",
 		  "http://xn--bcher-kva.example:81" },
 		{ "http://b%C3%BCcher.example/", "http://xn--bcher-kva.example:80" },
+		{ "http://%31%32%37.1/", "http://127.0.0.1:80" },
 		{ "https://fa\xc3\x9f.example/", "https://xn--fa-hia.example:443" },
 		{ "http://\xef\xbc\x91"
 		  "27.1/",
