@@ -117,6 +117,9 @@ static int make_ascii(CURLU *parts, struct err *err)
 
 	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK || host[0] == '[')
 		return 0;
+	/* curl has decoded it. */
+	if (strchr(host, '%'))
+		return err_set(err, ERR_CONFIG, "\"%s\" is not a host name", host);
 	if (is_ascii(host, strlen(host)))
 		return set_address(parts, host, err);
 	int code = idn2_to_ascii_8z(host, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);

@@ -58,6 +58,8 @@ static void test_urls(void)
 		"http://[::1/",
 		"http://\xff.example/",
 		"http://a\xe2\x80\xae.example/",
+		"http://%3%37.1/",
+		"http://%2537.1/",
 	};
 	static const struct {
 		const char *url, *masked;
