@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "base/json_depth.h"
 #include "base/secret.h"
 
 static void wipe_in_jansson(void)
@@ -32,8 +33,9 @@ static const char *text_of(const json_t *object, const char *name)
 /* Leaves out jansson's message, which may quote the text. */
 static int parse(const char *text, size_t len, const char *where, json_t **ret, struct err *err)
 {
+	if (json_is_deeper(text, len, JSON_DEPTH_MAX))
+		return err_set(err, ERR_DENIED, "%s: the answer is nested too deeply", where);
 	_cleanup_(json_cleanup) json_t *json = json_loadb(text, len, 0, NULL);
-
 	if (!json_is_object(json))
 		return err_set(err, ERR_DENIED, "%s: the answer is not a JSON object", where);
 	*ret = steal_ptr(&json);

@@ -320,6 +320,29 @@ static void test_documents(void)
 	}
 }
 
+/* A parser that recurses 2048 times would leave the stack of an update thread. */
+static void test_deep_document(void)
+{
+	static const char keys_text[] = "{\"Version\":1,\"AccessKeyId\":\"A\","
+					"\"SecretAccessKey\":\"SECRET\",\"X\":";
+	static const unsigned depths[] = { 30, 32, 2000 };
+	char text[8192];
+
+	for (size_t i = 0; i < ARRAY_SIZE(depths); i++) {
+		struct aws_keys *keys = NULL;
+		struct err err = ERR_INIT;
+		unsigned n = depths[i];
+		int len = snprintf(text, sizeof(text), "%s", keys_text);
+		memset(text + len, '[', n);
+		memset(text + len + n, ']', n);
+		snprintf(text + len + 2 * n, 2, "}");
+		int rc = aws_keys_from_json(&keys, AWS_JSON_PROCESS, text, strlen(text), "document",
+					    &err);
+		ok((rc == 0) == (n < 32), "a document with %u levels: %s", n, err.msg);
+		aws_keys_free(keys);
+	}
+}
+
 static void test_answers(void)
 {
 	static const char good[] =
@@ -415,6 +438,7 @@ int main(void)
 	test_times();
 	test_keys();
 	test_documents();
+	test_deep_document();
 	test_answers();
 	test_regions();
 	rmdir(dir);

@@ -1,4 +1,4 @@
-/* The small modules of src/base: err, clock, hex, digest, cancel. */
+/* The small modules of src/base: err, clock, hex, json_depth, digest, cancel. */
 #include <ctype.h>
 #include <errno.h>
 #include <poll.h>
@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 #include "base/hex.h"
+#include "base/json_depth.h"
 #include "base/utf8.h"
 #include "base/util.h"
 #include "tap.h"
@@ -173,6 +174,34 @@ static void test_budget(void)
 	budget_free(NULL);
 }
 
+static void test_json_depth(void)
+{
+	static const struct {
+		const char *text;
+		unsigned depth;
+	} cases[] = {
+		{ "", 0 },
+		{ "1", 0 },
+		{ "[]", 1 },
+		{ "[[],[],{}]", 2 },
+		{ "{\"a\":{\"b\":[1]}}", 3 },
+		{ "[\"[[[\"]", 1 },
+		{ "[\"\\\"[[[\"]", 1 },
+		{ "[\"\\\\\",[[]]]", 3 },
+		{ "]]][", 1 },
+		{ "[\"[[", 1 },
+		{ "[\"\\", 1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t len = strlen(cases[i].text);
+		ok(!json_is_deeper(cases[i].text, len, cases[i].depth) &&
+			   (!cases[i].depth ||
+			    json_is_deeper(cases[i].text, len, cases[i].depth - 1)),
+		   "the depth of %s is %u", cases[i].text, cases[i].depth);
+	}
+}
+
 int main(void)
 {
 	test_err();
@@ -181,6 +210,7 @@ int main(void)
 	test_percent_decode();
 	test_digest();
 	test_cancel();
+	test_json_depth();
 	test_budget();
 	test_utf8();
 	return tap_done();
