@@ -91,7 +91,7 @@ def test_the_command_does_not_wait_longer_than_start_timeout(daemon, origin):
     done = rptfs(m, "-c", m.conf)
     assert done.returncode == 0 and 0.4 < time.monotonic() - start
     assert m.status("never")["checked_at"] is None, "its first attempt has not ended"
-    assert m.read("t") == b"content"
+    m.wait_content("t", b"content")
 
 
 def test_a_source_that_fails_does_not_prevent_the_mount(daemon, origin):

@@ -29,9 +29,10 @@ def test_there_is_one_timer_per_term(mount, origin):
     m = mount(http(origin.url("/t"), term="refresh_interval = 500ms"), expect=FAILS)
     for i in range(6):
         m.refresh("t")
-        origin.then("/t", status(500))
+        origin.always("/t", status(500))
         m.refresh("t", ok=False)
         origin.put("/t", b"version %d" % i)
+        origin.always("/t")
     m.refresh("t")
     origin.forget()
     wait_for(lambda: origin.count("/t") >= 5, "five checks")

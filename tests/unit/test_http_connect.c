@@ -7,7 +7,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 
 #include "base/util.h"
 #include "http/http.h"
+#include "own_namespace.h"
 #include "tap.h"
 
 #define ATTEMPTS_MAX	   8
@@ -63,9 +63,7 @@ static bool set_names(void)
 {
 	static const char *const resolver[] = { "multi on" };
 
-	return unshare(CLONE_NEWNS) == 0 &&
-	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       replace("/etc/hosts", hosts, ARRAY_SIZE(hosts)) &&
+	return own_namespace_enter() && replace("/etc/hosts", hosts, ARRAY_SIZE(hosts)) &&
 	       replace("/etc/host.conf", resolver, ARRAY_SIZE(resolver));
 }
 

@@ -32,6 +32,7 @@
 #include "worker/sandbox.h"
 #include "tap.h"
 #include "keeper/store_directory.h"
+#include "own_namespace.h"
 #include "sandbox_checks.h"
 #include "store/store.h"
 
@@ -670,8 +671,7 @@ static int run_resolver(size_t i)
 	int ready[2], go[2], status = -1;
 	char byte = 0;
 
-	must(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0,
-	     "a mount namespace");
+	must(own_namespace_enter(), "a mount namespace");
 	hide("/etc");
 	hide("/run");
 	hide("/mnt");

@@ -28,6 +28,7 @@
 #include "keeper/child.h"
 #include "keeper/pid_namespace.h"
 #include "keeper/store_directory.h"
+#include "own_namespace.h"
 #include "sandbox_checks.h"
 #include "tap.h"
 #include "worker/sandbox.h"
@@ -423,8 +424,7 @@ static int run_below_etc(void)
 	_cleanup_close_ int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	char options[64];
 
-	must(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0,
-	     "a mount namespace");
+	must(own_namespace_enter(), "a mount namespace");
 	hide("/etc");
 	must(system("echo > /etc/hosts; mkdir /etc/waits") == 0 &&
 		     mount(at("open"), "/etc/hosts", NULL, MS_BIND, NULL) == 0,
@@ -464,8 +464,7 @@ static int run_resolver(size_t i)
 	struct err err = ERR_INIT;
 	int pair[2];
 
-	must(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0,
-	     "a mount namespace");
+	must(own_namespace_enter(), "a mount namespace");
 	hide("/etc");
 	hide("/run");
 	hide("/mnt");

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -11,6 +10,7 @@
 
 #include "base/util.h"
 #include "keeper/worker_user.h"
+#include "own_namespace.h"
 #include "tap.h"
 
 #define FIRST 61184
@@ -162,8 +162,7 @@ static void test_locked_by_another_program(void)
 /* A private /run, so that the machine's dynamic users do not matter. */
 static bool have_private_run(void)
 {
-	return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	return geteuid() == 0 && own_namespace_enter() &&
 	       mount("tmpfs", "/run", "tmpfs", 0, "size=64k") == 0;
 }
 
