@@ -51,6 +51,33 @@ def state_and_parent(pid):
     return state.decode(), int(parent)
 
 
+def state(path):
+    """The state letter of a process or thread in /proc; empty if it is gone."""
+    try:
+        with open(path + "/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def suspend(pid):
+    """Stops a process until SIGCONT, and waits until all its threads have stopped. Returns False if it
+    is gone."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            states = {state(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")}
+            if states <= {"T", "t", ""}:
+                return bool(states - {""})
+            if states & {"Z", "X"}:
+                return False
+            time.sleep(0.001)
+    except OSError:
+        return False
+    return True
+
+
 def session_processes(session):
     """Pids of the processes of a session, without zombies."""
     found = []
@@ -366,7 +393,7 @@ class Mount(Logged):
 
     def kill(self):
         """Like a power cut: no process sees another one end, and only the mount is cleaned up."""
-        self.process.send_signal(signal.SIGSTOP)  # stops the keeper, which would start another worker
+        suspend(self.process.pid)  # the keeper, which would start another worker
         if worker := self.child("worker"):
             os.kill(worker, signal.SIGKILL)
         self.process.kill()

@@ -7,7 +7,6 @@ for it. FakeManager has no requirements, and records the notifications that it r
 import array
 import contextlib
 import ctypes
-import json
 import os
 import re
 import select

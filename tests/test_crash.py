@@ -24,10 +24,11 @@ from rptmount import (
     open_paths,
     parse_time,
     session_processes,
+    state,
+    suspend,
     wait_for,
     xattr,
 )
-from worker_look import state
 
 BIG = os.urandom(1 << 20)
 
@@ -94,7 +95,7 @@ def test_warm_readers_need_no_worker(mount, origin):
     assert subprocess.run(look, shell=True, capture_output=True, text=True).stdout == expected
     with locked_in_memory(m.at("dir/t")):
         for _ in range(3):
-            os.kill(m.keeper, signal.SIGSTOP)
+            suspend(m.keeper)
             dead = m.kill_worker()
             wait_for(lambda: is_dead(dead), "its death")
             done = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=HANGS_S)
@@ -170,7 +171,7 @@ def test_a_worker_that_hangs_is_replaced(mount):
     m = mount(static("a", "b"), expect=["event=worker_hangs"])
     m.read("a")
     hung = m.worker
-    os.kill(hung, signal.SIGSTOP)
+    suspend(hung)
     m.expect("event=worker_died")
     assert m.read("a") == b"this is a"  # warm: needs no worker
     assert m.read("b") == b"this is b"  # cold: waits for the next worker
@@ -191,7 +192,7 @@ def test_a_keeper_that_was_stopped_kills_no_healthy_worker(mount):
     workers = {m: m.worker for m in (alone, both)}
     stopped = [alone.keeper, both.keeper, both.worker]
     for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
     time.sleep(11)  # more than the silence for which the keeper kills a worker
     turns = {m: turns_of(m.keeper) for m in (alone, both)}
     for pid in stopped[:2]:
@@ -263,7 +264,7 @@ def test_a_store_that_crashes_workers_is_set_aside(mount, origin):
 
 def lose_store(m):
     """The catalog is deleted between one worker and the next."""
-    os.kill(m.keeper, signal.SIGSTOP)
+    suspend(m.keeper)
     dead = m.kill_worker()
     wait_for(lambda: is_dead(dead), "its death")
     for name in os.listdir(m.store):
@@ -422,7 +423,7 @@ def build_url(directory):
 def test_rpt_waits_for_the_next_worker(mount):
     """A request that comes while there is no worker is answered by the next one."""
     m = mount(static("a"))
-    os.kill(m.keeper, signal.SIGSTOP)
+    suspend(m.keeper)
     dead = m.kill_worker()
     wait_for(lambda: is_dead(dead), "its death")
     with socket.socket(socket.AF_UNIX) as asking:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from readers import static
-from rptmount import NOBODY, replace, session_processes, wait_for
+from rptmount import NOBODY, replace, session_processes, suspend, wait_for
 
 OLD, NEW = b"the last good version\n", b"the next version, which is longer\n"
 INTERVAL_S = 600
@@ -39,7 +39,7 @@ def frozen(mount):
     m = mount(static("a"))
     pids = session_processes(m.process.pid)
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
     yield m
     for pid in pids:
         os.kill(pid, signal.SIGCONT)

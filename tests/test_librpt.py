@@ -14,7 +14,7 @@ import time
 import pytest
 from builds import TOP
 from origin import status
-from rptmount import HANGS_S, drop_pages, session_processes, wait_for
+from rptmount import HANGS_S, drop_pages, session_processes, suspend, wait_for
 
 UNCHANGED, CHANGED, DETACHED = 0, 1, 2
 NEVER = "refresh_interval = never"
@@ -118,7 +118,7 @@ def test_gets_without_an_update_cause_no_request(mount, origin, probe):
         while time.time() < until:
             assert p.get(100_000) == ("one", 1, False)
     assert requests == {}
-    os.kill(m.worker, signal.SIGSTOP)
+    suspend(m.worker)
     try:
         assert p.get(1000) == ("one", 1, False)
     finally:

@@ -16,6 +16,7 @@ from rptmount import (
     drop_pages,
     refaulted_pages,
     session_processes,
+    suspend,
     wait_for,
     xattr,
 )
@@ -304,7 +305,7 @@ def test_no_update_is_lost_if_the_visitor_hangs_or_dies(mount, origin):
         origin.put("/t", b"version %d" % i)
         m.refresh("t")
         assert m.read("t") == b"version %d" % i
-    kill(wait_for(lambda: m.child("visitor"), "the visitor"), signal.SIGSTOP)
+    suspend(wait_for(lambda: m.child("visitor"), "the visitor"))
     origin.put("/t", b"while it is stopped")
     m.refresh("t")
     assert m.read("t") == b"while it is stopped"

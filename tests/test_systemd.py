@@ -18,7 +18,7 @@ import time
 import pytest
 from builds import put_program
 from origin import hold
-from rptmount import HANGS_S, drop_pages, locked_in_memory, open_paths, wait_for
+from rptmount import HANGS_S, drop_pages, locked_in_memory, open_paths, suspend, wait_for
 from s3config import source as s3_source
 from s3config import term as s3_term
 from service import FakeManager, NoSystemd, PrivateManager, Systemd, family
@@ -305,7 +305,7 @@ def test_a_mount_that_is_gone_is_not_kept(service):
     held = os.open(service.at("word"), os.O_RDONLY)
     before = os.fstat(held)
     for pid in (service.keeper(), service.worker()):
-        os.kill(pid, signal.SIGSTOP)  # they must not notice the unmount
+        suspend(pid)  # they must not notice the unmount
     service.run("umount", "-l", service.mountpoint)
     service.crash()
     with contextlib.suppress(OSError):
@@ -548,7 +548,7 @@ def test_a_hanging_worker_is_replaced(systemd):
     worker, keeper = systemd.worker(), systemd.keeper()
 
     def hang():
-        os.kill(worker, signal.SIGSTOP)
+        suspend(worker)
         wait_for(lambda: systemd.worker() not in (None, worker), "another worker")
 
     goes_on(systemd, hang)
@@ -562,7 +562,7 @@ def test_a_hanging_keeper_is_restarted(managers, source):
     systemd.drop_in("WatchdogSec=10s")  # signs of life come every second
     systemd.start()
     keeper = systemd.keeper()
-    os.kill(keeper, signal.SIGSTOP)
+    suspend(keeper)
 
     def restarted():
         return systemd.keeper() not in (None, keeper) and systemd.property("ActiveState") == "active"
@@ -648,7 +648,7 @@ def test_an_aborted_connection_restarts_the_service(systemd, directory):
 def test_a_stop_during_a_restart_unmounts(systemd):
     """The mount that waits for the next keeper is unmounted when there will be none."""
     keeper = systemd.keeper()
-    os.kill(systemd.worker(), signal.SIGSTOP)  # so that its end takes a while
+    suspend(systemd.worker())  # so that its end takes a while
     systemd.systemctl("restart", "--no-block", systemd.unit)
     wait_for(
         lambda: systemd.property("SubState") == "stop-sigterm" or systemd.keeper() != keeper,
@@ -689,7 +689,7 @@ def test_signs_of_life_come_from_the_worker(fake):
     """Signs of life come from the worker: they end with it, and begin again with another one."""
     worker = fake.worker()
     wait_for(lambda: fake.times_of("WATCHDOG=1"), "a sign of life")
-    os.kill(worker, signal.SIGSTOP)
+    suspend(worker)
     stopped = time.monotonic()
     wait_for(lambda: fake.worker() not in (None, worker), "another worker")
     replaced = fake.events("worker_hangs")

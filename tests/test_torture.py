@@ -9,10 +9,9 @@ import threading
 import time
 
 import pytest
-from rptmount import HANGS_S, wait_for
+from rptmount import HANGS_S, suspend, wait_for
 from torture_chaos import Chaos
 from watchers import inotifywait
-from worker_look import stop
 
 SECONDS = 4
 # Swapping has precedence over reading: many versions in little time. How many there are a second
@@ -243,7 +242,7 @@ def test_a_reader_that_hangs_is_found(mount, build):
 
     wait_for(is_known, "name and size to be known without asking")  # and no more than that
     processes = [m.worker, m.keeper]
-    assert all([stop(pid) for pid in reversed(processes)])  # no thread takes one more request
+    assert all([suspend(pid) for pid in reversed(processes)])  # no thread takes one more request
     try:
         done = run(build, "-p", 1, "-t", 1, "-n", 10, "-w", 1, m.path)
     finally:

@@ -13,8 +13,18 @@ from collections import Counter
 import pytest
 from builds import other_build, put_program, version_of
 from readers import Readers, static
-from rptmount import HANGS_S, NOBODY, as_user, drop_pages, open_paths, read, wait_for
-from worker_look import children, state
+from rptmount import (
+    HANGS_S,
+    NOBODY,
+    as_user,
+    drop_pages,
+    open_paths,
+    read,
+    state,
+    suspend,
+    wait_for,
+)
+from worker_look import children
 
 
 @pytest.fixture
@@ -194,7 +204,7 @@ def test_the_old_worker_returns_if_the_standby_dies(installed):
     old = m.worker
     # On a busy machine the keeper may find that the stopped worker hangs.
     m.expect("event=upgrade_refused", "event=worker_(hangs|died)")
-    os.kill(old, signal.SIGSTOP)
+    suspend(old)
     os.kill(m.keeper, signal.SIGUSR2)
 
     def ready():
@@ -253,7 +263,7 @@ def test_the_last_words_of_a_dead_worker_complete_no_upgrade(installed):
     m.expect("event=upgrade_failed")
     os.kill(m.keeper, signal.SIGUSR2)
     (dying,) = wait_for(lambda: children(m.keeper, "dying"), "the new worker to take over")
-    os.kill(m.keeper, signal.SIGSTOP)
+    suspend(m.keeper)
     wait_for(lambda: state(f"/proc/{m.keeper}") == "T", "the keeper to stop")
     os.kill(dying, signal.SIGUSR1)
     wait_for(lambda: state(f"/proc/{dying}") == "Z", "the death of the new worker")
@@ -319,7 +329,7 @@ def test_unmounted_during_an_upgrade(installed):
     m = installed(static("a"))
     old = m.worker
     m.expect("event=worker_(hangs|died)")
-    os.kill(old, signal.SIGSTOP)
+    suspend(old)
     os.kill(m.keeper, signal.SIGUSR2)
     wait_for(
         lambda: [pid for pid in children(m.keeper, "worker") if pid != old and waits_for_its_turn(pid)],

@@ -31,8 +31,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from builds import Build, other_build  # noqa: E402
 from origin import Origin, cut, delay, raw, reset, serve, stall, status  # noqa: E402
-from rptmount import HANGS_S, Mount, wait_for  # noqa: E402
-from worker_look import FUSE_READ, Inflight, children, positions, stacks, stop, store_of  # noqa: E402
+from rptmount import HANGS_S, Mount, suspend, wait_for  # noqa: E402
+from worker_look import FUSE_READ, Inflight, children, positions, stacks, store_of  # noqa: E402
 
 N_FILES, N_PAGES, HISTORY = 24, 12, 3
 DISK_BYTES = 256 << 20
@@ -220,7 +220,7 @@ class Chaos:
                 self.next_commit(pid)
             if wanted == "publish":
                 time.sleep(self.random.uniform(0, 0.01))
-            if stop(pid):
+            if suspend(pid):
                 return positions(pid, self.inflight)
         return set()
 

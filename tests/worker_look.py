@@ -4,10 +4,8 @@ from the kernel and not yet answered."""
 import mmap
 import os
 import re
-import signal
 import struct
 import subprocess
-import time
 
 from rptmount import HANGS_S, comm, open_paths
 
@@ -57,32 +55,6 @@ def children(keeper, name):
     """Pids of the keeper's children of that name."""
     with open(f"/proc/{keeper}/task/{keeper}/children", encoding="ascii") as file:
         return [int(pid) for pid in file.read().split() if comm(pid) == "rptfs-" + name]
-
-
-def state(path):
-    """The state letter of a process or thread in /proc; empty if it is gone."""
-    try:
-        with open(path + "/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-def stop(pid):
-    """Stops all threads of a process; False if it is gone."""
-    try:
-        os.kill(pid, signal.SIGSTOP)
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            states = {state(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")}
-            if states <= {"T", "t", ""}:
-                return bool(states - {""})
-            if states & {"Z", "X"}:
-                return False
-            time.sleep(0.001)
-    except OSError:
-        return False
-    return True
 
 
 def stacks(pid):

@@ -167,13 +167,14 @@ static bool sleeps(pid_t pid)
  * answer only when the successor has taken over. */
 static void test_answer_taken_late(void)
 {
-	int failures = atomic_load(&control->failures);
+	int failures = atomic_load(&control->failures), status;
 
 	kill_worker();
 	uint64_t shown = world_commit(C);
 	start_worker();
 	ok(wait_for(inflight_was_announced(inflight, shown)), "the kernel has forgotten the name");
 	kill(worker_pid, SIGSTOP);
+	waitpid(worker_pid, &status, WUNTRACED); /* all its threads have stopped */
 	pid_t reader = start_reader();
 	ok(wait_for(sleeps(reader)), "a reader looks it up");
 	pid_t hog = occupy_cpu();
