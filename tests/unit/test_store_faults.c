@@ -33,7 +33,7 @@
 #	define FAULTS_MIN	 100
 #else
 #	define FILE_CALLS_MAX	 FAULTS_KINDS /* all */
-#	define MEMORY_CALLS_MAX 12
+#	define MEMORY_CALLS_MAX 8
 #	define FAULTS_MIN	 2000
 #endif
 #define HUNG_AFTER_S 100
