@@ -12,7 +12,8 @@
 #define PATIENCE_MS 20000
 
 static atomic_int n_verifying_huge, n_verified, n_lost;
-static atomic_bool is_open; /* huge snapshots can be verified to the end */
+static atomic_bool is_open;	       /* huge snapshots can be verified to the end */
+static atomic_bool is_readable = true; /* else one verification fails */
 
 /* A huge snapshot takes until is_open. Those with an odd id are corrupt. */
 int store_verify(struct store *store, struct snapshot *snapshot, struct cancel *cancel,
@@ -28,6 +29,8 @@ int store_verify(struct store *store, struct snapshot *snapshot, struct cancel *
 		}
 	}
 	atomic_fetch_add(&n_verified, 1);
+	if (!atomic_exchange(&is_readable, true))
+		return err_set(err, ERR_INTERNAL, "unreadable");
 	if (snapshot->id % 2)
 		return err_set(err, ERR_BAD_DATA, "corrupt");
 	atomic_store(&snapshot->integrity, SNAPSHOT_VERIFIED);
@@ -128,6 +131,24 @@ static void test_one_snapshot(struct verifier *verifier)
 }
 
 /* The first thread is still idle when the second read is parked. */
+/* The read that was parked while the file could not be read is verified anew. */
+static void test_unreadable_for_a_while(struct verifier *verifier)
+{
+	struct snapshot *snapshot = make_snapshot(300, HUGE_BYTES);
+	struct parked first, later;
+	int n = atomic_load(&n_verifying_huge);
+
+	atomic_store(&is_open, false);
+	atomic_store(&is_readable, false);
+	park(verifier, &first, snapshot_ref(snapshot));
+	while (atomic_load(&n_verifying_huge) == n)
+		usleep(1000);
+	park(verifier, &later, snapshot);
+	atomic_store(&is_open, true);
+	ok(gets(&first, VERIFIER_BAD), "a file that cannot be read is not verified");
+	ok(gets(&later, VERIFIER_GOOD), "a later read does not get that verdict");
+}
+
 static void test_two_at_once(const struct verifier_setup *setup)
 {
 	struct verifier *verifier = NULL;
@@ -177,6 +198,7 @@ int main(void)
 	ok(verifier_new(&verifier, &setup, &err) == 0, "verifier_new");
 	test_small_before_huge(verifier);
 	test_one_snapshot(verifier);
+	test_unreadable_for_a_while(verifier);
 	test_two_at_once(&setup);
 	test_stop(verifier, &cancel);
 	verifier_free(verifier);

@@ -17,6 +17,7 @@ struct reader {
 	struct verifier *verifier;
 	pthread_t thread;
 	const struct snapshot *snapshot; /* guarded by lock; being verified; NULL: none */
+	uint64_t number;		 /* guarded by lock; of this verification */
 };
 
 struct verifier {
@@ -26,6 +27,7 @@ struct verifier {
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	struct verifier_read *reads;	    /* guarded by lock */
+	uint64_t n_begun;		    /* guarded by lock; verifications for reads */
 	struct reader readers[READERS_MAX]; /* the first n_readers have threads */
 	size_t n_readers;		    /* guarded by lock */
 	bool ending;			    /* guarded by lock */
@@ -195,29 +197,42 @@ static struct verifier_read *next_read(struct reader *reader)
 	if (read) {
 		DL_DELETE(verifier->reads, read);
 		reader->snapshot = read->snapshot;
+		reader->number = ++verifier->n_begun;
 		ensure_reader(verifier);
 	}
 	pthread_mutex_unlock(&verifier->lock);
 	return read;
 }
 
-/* Removes another read of the snapshot that the reader has verified; NULL if there is none. Reads
- * that are parked later find the verdict in the snapshot. */
-static struct verifier_read *next_of_same(struct reader *reader, const struct snapshot *snapshot)
+/* Does the verdict hold for this read? That the file could not be read says nothing about a later
+ * attempt. With the lock held. */
+static bool has_verdict(const struct reader *reader, const struct verifier_read *read,
+			const struct snapshot *snapshot, enum verifier_verdict verdict)
+{
+	bool is_final = verdict != VERIFIER_BAD ||
+			atomic_load(&snapshot->integrity) == SNAPSHOT_CORRUPT;
+
+	return read->snapshot == snapshot && (is_final || read->parked_at < reader->number);
+}
+
+/* Removes another read for which the verdict holds; NULL if there is none. Reads that are parked
+ * later find the verdict in the snapshot, or are verified again. */
+static struct verifier_read *next_of_same(struct reader *reader, const struct snapshot *snapshot,
+					  enum verifier_verdict verdict)
 {
 	struct verifier *verifier = reader->verifier;
 	struct verifier_read *read;
 
 	pthread_mutex_lock(&verifier->lock);
 	DL_FOREACH(verifier->reads, read) {
-		if (read->snapshot == snapshot)
+		if (has_verdict(reader, read, snapshot, verdict))
 			break;
 	}
 	if (read) {
 		DL_DELETE(verifier->reads, read);
 	} else {
 		reader->snapshot = NULL;
-		pthread_cond_broadcast(&verifier->wanted); /* a large one may be taken now */
+		pthread_cond_broadcast(&verifier->wanted); /* others may be taken now */
 	}
 	pthread_mutex_unlock(&verifier->lock);
 	return read;
@@ -238,7 +253,7 @@ static void *reader_main(void *arg)
 
 		do {
 			read->answer(read, verdict);
-		} while ((read = next_of_same(reader, snapshot)));
+		} while ((read = next_of_same(reader, snapshot, verdict)));
 	}
 	return NULL;
 }
@@ -248,6 +263,7 @@ void verifier_park(struct verifier *verifier, struct verifier_read *read)
 	pthread_mutex_lock(&verifier->lock);
 	bool taken = !verifier->ending;
 	if (taken) {
+		read->parked_at = verifier->n_begun;
 		DL_APPEND(verifier->reads, read);
 		ensure_reader(verifier);
 		pthread_cond_signal(&verifier->wanted);

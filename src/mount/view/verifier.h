@@ -12,6 +12,7 @@
 #define MOUNT_VIEW_VERIFIER_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/cancel.h"
@@ -33,6 +34,7 @@ struct verifier_read {
 	struct term *term;
 	void (*answer)(struct verifier_read *read, enum verifier_verdict verdict);
 	struct verifier_read *next, *prev;
+	uint64_t parked_at; /* the verifier's: how many verifications had begun */
 };
 
 struct verifier_setup {
