@@ -98,11 +98,9 @@ static CURLUcode set_host(CURLU *parts, const char *host)
 	return code == CURLUE_OK ? curl_url_set(parts, CURLUPART_HOST, read, 0) : code;
 }
 
-/* Digits that were written with "%" are an address as well. */
-static int set_address(CURLU *parts, const char *host, struct err *err)
+/* host: as the user wrote it. */
+static int check_set(CURLUcode code, const char *host, struct err *err)
 {
-	CURLUcode code = isdigit((unsigned char)*host) ? set_host(parts, host) : CURLUE_OK;
-
 	if (code == CURLUE_OUT_OF_MEMORY)
 		return out_of_memory(err);
 	return code == CURLUE_OK ? 0 : err_set(err, ERR_CONFIG, "\"%s\" is not a host name", host);
@@ -117,11 +115,13 @@ static int make_ascii(CURLU *parts, struct err *err)
 
 	if (curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK || host[0] == '[')
 		return 0;
-	/* curl has decoded it. */
+	/* curl has decoded it once. */
 	if (strchr(host, '%'))
-		return err_set(err, ERR_CONFIG, "\"%s\" is not a host name", host);
+		return check_set(CURLUE_BAD_HOSTNAME, host, err);
+	/* Digits that were written with "%" are an address as well. */
 	if (is_ascii(host, strlen(host)))
-		return set_address(parts, host, err);
+		return isdigit((unsigned char)*host) ? check_set(set_host(parts, host), host, err)
+						     : 0;
 	int code = idn2_to_ascii_8z(host, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
 	if (code == IDN2_MALLOC)
 		return out_of_memory(err);
@@ -130,9 +130,7 @@ static int make_ascii(CURLU *parts, struct err *err)
 			       idn2_strerror(code));
 	CURLUcode set = set_host(parts, ascii);
 	idn2_free(ascii);
-	if (set == CURLUE_OUT_OF_MEMORY)
-		return out_of_memory(err);
-	return set == CURLUE_OK ? 0 : err_set(err, ERR_CONFIG, "\"%s\" is not a host name", host);
+	return check_set(set, host, err);
 }
 
 /* RFC 1035, 2.3.4; a name may end with a dot. */
