@@ -46,16 +46,16 @@ def mounts():
 
 
 def state_and_parent(pid):
-    """The state of a process ("Z": a zombie) and its parent's pid. Raises OSError if it has ended."""
+    """The state of a process ("Z": a zombie) and its parent's pid; of a thread as "PID/task/TID". Raises
+    OSError if it has ended."""
     state, parent = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:2]
     return state.decode(), int(parent)
 
 
-def state(path):
-    """The state letter of a process or thread in /proc; empty if it is gone."""
+def state(pid):
+    """As state_and_parent(); empty if it is gone."""
     try:
-        with open(path + "/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0]
+        return state_and_parent(pid)[0]
     except OSError:
         return ""
 
@@ -67,7 +67,7 @@ def suspend(pid):
         os.kill(pid, signal.SIGSTOP)
         until = time.monotonic() + 5
         while time.monotonic() < until:
-            states = {state(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")}
+            states = {state(f"{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")}
             if states <= {"T", "t", ""}:
                 return bool(states - {""})
             if states & {"Z", "X"}:
@@ -76,6 +76,16 @@ def suspend(pid):
     except OSError:
         return False
     return True
+
+
+def private_namespace(keeps="none"):
+    """The words before a command that runs it in a mount namespace of its own. The mounts of other
+    tests could not end while there is a copy of them: of rptfs' mounts it has only the one to keep."""
+    script = (
+        'while read -r _ at type _; do [ "$type" != fuse.rptfs ] || [ "$at" = "$0" ] || '
+        'umount -l "$at"; done </proc/self/mounts; exec "$@"'
+    )
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, keeps]
 
 
 def session_processes(session):
@@ -356,6 +366,11 @@ class Mount(Logged):
         return all(
             term["checked_at"] or (term["id"] and term["state"] != "fresh") for term in terms
         )
+
+    def end_start(self):
+        """Makes sure that the keeper knows that the start has ended: before, the death of a worker ends
+        everything. An upgrade succeeds only then."""
+        self.rpt("upgrade")
 
     def is_mounted(self):
         return self.path in mounts()

@@ -22,6 +22,7 @@ from rptmount import (
     Logged,
     ask_status,
     comm,
+    private_namespace,
     refaulted_pages,
     session_processes,
     state_and_parent,
@@ -317,10 +318,7 @@ class PrivateManager(FakeManager):
     where systemd runs on a machine whose root is private."""
 
     kind = "private"
-    # Without the mounts of other tests, which could not end while there is a copy.
-    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-              'while read -r _ at type _; do [ "$type" != fuse.rptfs ] || umount -l "$at"; done '
-              '</proc/self/mounts; exec "$@"', "-"]  # fmt: skip
+    prefix = private_namespace()
     offers = True  # as ExecStartPre= of the unit
 
     def offer(self):

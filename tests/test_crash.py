@@ -40,7 +40,7 @@ def http(origin, *names):
 
 
 def is_dead(pid):
-    return state(f"/proc/{pid}") in ("", "Z", "X")
+    return state(pid) in ("", "Z", "X")
 
 
 def close_dead(fd):
@@ -88,7 +88,7 @@ def test_warm_readers_need_no_worker(mount, origin):
     """This holds while there is no worker, and after another one has taken over."""
     origin.put("/dir/t", b"content", etag='"1"')
     m = mount(http(origin, "dir/t"))
-    m.rpt("upgrade")  # succeeds once the keeper knows that the start has ended
+    m.end_start()
     origin.put("/dir/t", b"content 2", etag='"2"')
     m.refresh("dir/t")
     look = f'cat "{m.path}/dir/t"; stat -c %s "{m.path}/dir/t"'
@@ -278,7 +278,7 @@ def test_a_mount_that_was_unmounted_is_not_made_anew(mount, origin):
     """The store is gone, and only an open file holds the mount."""
     origin.put("/t", BIG, etag='"1"')
     m = mount(http(origin, "t"), expect=["event=worker_died"])
-    m.rpt("upgrade")  # succeeds once the keeper knows that the start has ended
+    m.end_start()
     fd = os.open(m.at("t"), os.O_RDONLY)
     subprocess.run(["umount", "-l", m.path], check=True)
     wait_for(lambda: not m.child("visitor"), "the worker to hear of it")
@@ -295,7 +295,7 @@ def test_a_mount_that_cannot_be_taken_over_is_replaced(mount, origin):
     fd = os.open(m.at("t"), os.O_RDONLY)
     os.read(fd, 10)
     drop_pages(fd)
-    m.rpt("upgrade")  # succeeds once the keeper knows that the start has ended
+    m.end_start()
     lose_store(m)
     shows_in_the_end(m, "t", BIG)
     assert mounts().count(m.path) == 1
@@ -425,7 +425,7 @@ def build_url(directory):
 def test_rpt_waits_for_the_next_worker(mount):
     """A request that comes while there is no worker is answered by the next one."""
     m = mount(static("a"))
-    m.rpt("upgrade")  # succeeds once the keeper knows that the start has ended
+    m.end_start()
     suspend(m.keeper)
     dead = m.kill_worker()
     wait_for(lambda: is_dead(dead), "its death")

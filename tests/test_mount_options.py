@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from rptmount import HANGS_S, NOBODY, comm, wait_for
+from rptmount import HANGS_S, NOBODY, comm, private_namespace, wait_for
 
 ONE = 'term "t" { static { data = "#!/bin/sh\\n" version = "1" } mode = 0555 }\n'
 
@@ -182,14 +182,8 @@ def start_again(m):
 
 def test_a_namespace_that_still_has_the_mount_is_named(mount):
     m = mount(ONE)
-    # It lets go of the mounts of other tests.
-    script = (
-        'while read -r _ at type _; do [ "$type" != fuse.rptfs ] || [ "$at" = "$0" ] || '
-        'umount -l "$at"; done </proc/self/mounts; exec sleep infinity'
-    )
     held = subprocess.Popen(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, m.path],
-        stdin=subprocess.DEVNULL,
+        [*private_namespace(m.path), "sleep", "infinity"], stdin=subprocess.DEVNULL
     )
     try:
         wait_for(lambda: comm(held.pid) == "sleep", "the other namespace")

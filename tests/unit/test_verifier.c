@@ -130,7 +130,6 @@ static void test_one_snapshot(struct verifier *verifier)
 	snapshot_unref(snapshot);
 }
 
-/* The first thread is still idle when the second read is parked. */
 /* The read that was parked while the file could not be read is verified anew. */
 static void test_unreadable_for_a_while(struct verifier *verifier)
 {
@@ -149,6 +148,7 @@ static void test_unreadable_for_a_while(struct verifier *verifier)
 	ok(gets(&later, VERIFIER_GOOD), "a later read does not get that verdict");
 }
 
+/* The first thread is still idle when the second read is parked. */
 static void test_two_at_once(const struct verifier_setup *setup)
 {
 	struct verifier *verifier = NULL;
